@@ -1,0 +1,79 @@
+// swift-tools-version: 6.1
+// Lorikeet: one Swift package, one target a room. docs/layout.md is the tour; a test holds the imports to it.
+import PackageDescription
+
+/// The hot room may use AVX2 and FMA (x86-64-v3); the command line checks the processor before it is entered.
+let vectorised: [SwiftSetting] = [.unsafeFlags(["-Xcc", "-march=x86-64-v3"])]
+
+/// A room: folder `Sources/NAME`, module `LorikeetNAME`, tests in `Tests/NAMETests`.
+func room(_ name: String, _ rooms: [String] = [], outside: [Target.Dependency] = [], swift: [SwiftSetting] = []) -> Target {
+    .target(
+        name: "Lorikeet\(name)", dependencies: rooms.map { .target(name: "Lorikeet\($0)") } + outside,
+        path: "Sources/\(name)", swiftSettings: swift)
+}
+
+func tests(_ name: String, _ rooms: [String], resources: [Resource] = []) -> Target {
+    .testTarget(
+        name: "\(name)Tests", dependencies: rooms.map { .target(name: "Lorikeet\($0)") },
+        path: "Tests/\(name)Tests", resources: resources)
+}
+
+let below: (String) -> [String] = { name in
+    let order = ["Ground", "JSON", "Devices", "ModelFiles", "Tokenizers", "Reporting", "Recipe", "Datasets", "Engine", "Planning", "Training", "Delivery"]
+    return Array(order.prefix(while: { $0 != name }))
+}
+
+let package = Package(
+    name: "lorikeet",
+    products: [
+        .library(name: "Lorikeet", targets: ["Lorikeet"]),
+        .executable(name: "lorikeet", targets: ["CLI"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+    ],
+    targets: [
+        // C and C++ behind C headers.
+        .target(name: "CJSON", path: "Sources/CJSON", cxxSettings: [.define("RAPIDJSON_HAS_STDSTRING", to: "0")]),
+        .target(name: "CThreads", path: "Sources/CThreads"),
+        .target(
+            name: "COpenBLAS", path: "Sources/COpenBLAS",
+            linkerSettings: [.linkedLibrary(":openblas-serial/libopenblas.a"), .linkedLibrary("m")]),
+
+        // The rooms, in the order in which data passes through them.
+        room("Ground"),
+        room("JSON", ["Ground"], outside: ["CJSON"]),
+        room("Devices", ["Ground"], outside: ["CThreads", "COpenBLAS"]),
+        room("ModelFiles", ["Ground", "JSON"]),
+        room("Tokenizers", ["Ground", "JSON", "ModelFiles"]),
+        room("Reporting", ["Ground", "JSON"]),
+        room("Recipe", ["Ground", "JSON"], outside: [.product(name: "Yams", package: "Yams")]),
+        room("Datasets", ["Ground", "JSON", "Devices", "Tokenizers", "Recipe"]),
+        room("Engine", ["Ground", "JSON", "Devices", "ModelFiles"], swift: vectorised),
+        room("Planning", below("Planning")),
+        room("Training", below("Training")),
+        room("Delivery", below("Delivery")),
+        .target(
+            name: "Lorikeet",
+            dependencies: (below("") ).map { .target(name: "Lorikeet\($0)") }, path: "Sources/Lorikeet"),
+        .executableTarget(
+            name: "CLI",
+            dependencies: ["Lorikeet", .product(name: "ArgumentParser", package: "swift-argument-parser")]
+                + below("").map { .target(name: "Lorikeet\($0)") },
+            path: "Sources/CLI"),
+
+        tests("Ground", ["Ground"]),
+        tests("JSON", ["Ground", "JSON"]),
+        tests("Devices", ["Ground", "Devices"]),
+        tests("ModelFiles", ["Ground", "JSON", "ModelFiles"]),
+        tests("Tokenizers", ["Ground", "JSON", "ModelFiles", "Tokenizers"]),
+        tests("Reporting", ["Ground", "JSON", "Reporting"]),
+        tests("Recipe", ["Ground", "JSON", "Recipe"]),
+        tests("Datasets", ["Ground", "JSON", "Devices", "ModelFiles", "Tokenizers", "Recipe", "Datasets"]),
+        tests("Engine", ["Ground", "JSON", "Devices", "ModelFiles", "Engine"]),
+        tests("Training", below("")),
+        tests("Layout", ["Ground"]),
+    ],
+    swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,4 @@
+@main
+struct Lorikeet {
+    static func main() {}
+}

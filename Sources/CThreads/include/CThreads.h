@@ -1,0 +1,12 @@
+// A fork-join pool of worker threads: the one place where the project starts threads for arithmetic.
+#pragma once
+#include <stddef.h>
+
+typedef struct lorikeet_pool lorikeet_pool;
+typedef void (*lorikeet_task)(void *context, size_t worker);
+
+/// Starts `workers - 1` threads; the caller is worker 0. NULL when threads or memory cannot be had.
+lorikeet_pool *lorikeet_pool_create(size_t workers);
+/// Runs task(context, w) once for each worker w and returns when all have ended. Not reentrant.
+void lorikeet_pool_run(lorikeet_pool *pool, lorikeet_task task, void *context);
+void lorikeet_pool_destroy(lorikeet_pool *pool);

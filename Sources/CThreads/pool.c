@@ -1,0 +1,96 @@
+#include "CThreads.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sched.h>
+#include <stdlib.h>
+
+// Workers spin for a short while before they sleep: the gaps between ops of a step are shorter than a wake-up.
+#define SPINS 20000
+
+struct lorikeet_pool {
+    size_t workers;
+    pthread_t *threads;
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    atomic_ulong generation;
+    atomic_size_t pending;
+    atomic_int stopping;
+    lorikeet_task task;
+    void *context;
+    struct seat { lorikeet_pool *pool; size_t worker; } *seats;
+};
+
+static inline void pause_cpu(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+}
+
+static void *work(void *argument) {
+    struct seat *seat = argument;
+    lorikeet_pool *pool = seat->pool;
+    unsigned long seen = 0;
+    for (;;) {
+        unsigned long now = seen;
+        for (int i = 0; i < SPINS && (now = atomic_load_explicit(&pool->generation, memory_order_acquire)) == seen; i++) pause_cpu();
+        if (now == seen) {
+            pthread_mutex_lock(&pool->lock);
+            while ((now = atomic_load(&pool->generation)) == seen) pthread_cond_wait(&pool->wake, &pool->lock);
+            pthread_mutex_unlock(&pool->lock);
+        }
+        seen = now;
+        if (atomic_load(&pool->stopping)) return NULL;
+        pool->task(pool->context, seat->worker);
+        atomic_fetch_sub_explicit(&pool->pending, 1, memory_order_release);
+    }
+}
+
+lorikeet_pool *lorikeet_pool_create(size_t workers) {
+    if (workers < 1) workers = 1;
+    lorikeet_pool *pool = calloc(1, sizeof *pool);
+    if (!pool) return NULL;
+    pool->threads = calloc(workers, sizeof *pool->threads);
+    pool->seats = calloc(workers, sizeof *pool->seats);
+    if (!pool->threads || !pool->seats) { free(pool->threads); free(pool->seats); free(pool); return NULL; }
+    pthread_mutex_init(&pool->lock, NULL);
+    pthread_cond_init(&pool->wake, NULL);
+    pool->workers = 1;
+    for (size_t w = 1; w < workers; w++) {
+        pool->seats[w] = (struct seat){pool, w};
+        if (pthread_create(&pool->threads[w], NULL, work, &pool->seats[w]) != 0) { lorikeet_pool_destroy(pool); return NULL; }
+        pool->workers++;
+    }
+    return pool;
+}
+
+static void announce(lorikeet_pool *pool) {
+    pthread_mutex_lock(&pool->lock);
+    atomic_fetch_add_explicit(&pool->generation, 1, memory_order_release);
+    pthread_cond_broadcast(&pool->wake);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+void lorikeet_pool_run(lorikeet_pool *pool, lorikeet_task task, void *context) {
+    if (pool->workers == 1) { task(context, 0); return; }
+    pool->task = task;
+    pool->context = context;
+    atomic_store(&pool->pending, pool->workers - 1);
+    announce(pool);
+    task(context, 0);
+    for (unsigned long i = 0; atomic_load_explicit(&pool->pending, memory_order_acquire) != 0; i++) {
+        if (i < SPINS) pause_cpu(); else sched_yield();
+    }
+}
+
+void lorikeet_pool_destroy(lorikeet_pool *pool) {
+    if (!pool) return;
+    atomic_store(&pool->stopping, 1);
+    announce(pool);
+    for (size_t w = 1; w < pool->workers; w++) pthread_join(pool->threads[w], NULL);
+    pthread_cond_destroy(&pool->wake);
+    pthread_mutex_destroy(&pool->lock);
+    free(pool->threads);
+    free(pool->seats);
+    free(pool);
+}

@@ -1,0 +1,48 @@
+/// What went wrong, where, and how to mend it: every failure a user can meet is one of these.
+///
+/// The exit class is the command-line contract's exit code; the CLI prints `description` and exits with it.
+package struct LorikeetError: Error, Sendable, Equatable, CustomStringConvertible {
+    /// The exit codes of the command-line contract.
+    package enum ExitClass: Int32, Sendable {
+        /// A check or comparison failed.
+        case checkFailed = 1
+        /// Wrong usage or unusable input.
+        case unusableInput = 2
+        /// It would not fit; nothing was started.
+        case doesNotFit = 3
+        /// The machine failed (disk full, card lost); the last checkpoint is kept and the same command goes on.
+        case machineFailed = 4
+        /// Stopped early with everything saved; the same command goes on.
+        case stoppedEarly = 75
+    }
+
+    package var exit: ExitClass
+    /// One sentence without a full stop: what is wrong.
+    package var what: String
+    /// `file`, `file:line`, `file at byte N` or a key; nil where the sentence says it already.
+    package var place: String?
+    /// What to do about it.
+    package var mend: String?
+
+    package init(_ exit: ExitClass, _ what: String, at place: String? = nil, mend: String? = nil) {
+        self.exit = exit
+        self.what = what
+        self.place = place
+        self.mend = mend
+    }
+
+    /// Bad usage or unusable input (exit 2).
+    package static func input(_ what: String, at place: String? = nil, mend: String? = nil) -> LorikeetError {
+        LorikeetError(.unusableInput, what, at: place, mend: mend)
+    }
+
+    /// The machine failed (exit 4).
+    package static func machine(_ what: String, at place: String? = nil, mend: String? = nil) -> LorikeetError {
+        LorikeetError(.machineFailed, what, at: place, mend: mend)
+    }
+
+    /// `place: what; mend`, on one line.
+    package var description: String {
+        (place.map { "\($0): " } ?? "") + what + (mend.map { "; \($0)" } ?? "")
+    }
+}
