@@ -39,7 +39,7 @@ let package = Package(
         .target(name: "CThreads", path: "Sources/CThreads"),
         .target(
             name: "COpenBLAS", path: "Sources/COpenBLAS",
-            linkerSettings: [.linkedLibrary(":openblas-serial/libopenblas.a"), .linkedLibrary("m")]),
+            linkerSettings: [.linkedLibrary(":libopenblas.a"), .linkedLibrary("m")]),
 
         // The rooms, in the order in which data passes through them.
         room("Ground"),
