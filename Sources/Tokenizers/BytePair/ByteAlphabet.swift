@@ -1,0 +1,42 @@
+/// The alphabet of byte-level vocabularies (GPT-2's): each of the 256 bytes is written as one printable scalar, so that a
+/// token list can be plain text. Printable Latin-1 stands for itself; the other 68 bytes are U+0100, U+0101, … in order
+/// (a space is `Ġ`, a newline `Ċ`).
+package enum ByteAlphabet {
+    /// The scalar that stands for each byte.
+    package static let scalars: [Unicode.Scalar] = {
+        var next: UInt32 = 0x100
+        return (0..<256).map { byte -> Unicode.Scalar in
+            let printable = (0x21...0x7E).contains(byte) || (0xA1...0xAC).contains(byte) || (0xAE...0xFF).contains(byte)
+            if printable { return Unicode.Scalar(UInt8(byte)) }
+            defer { next += 1 }
+            return Unicode.Scalar(next) ?? " "
+        }
+    }()
+
+    /// Byte for each scalar below U+0144, 0xFFFF where the scalar is not of the alphabet.
+    private static let bytes: [UInt16] = {
+        var table = [UInt16](repeating: 0xFFFF, count: 0x144)
+        for (byte, scalar) in scalars.enumerated() { table[Int(scalar.value)] = UInt16(byte) }
+        return table
+    }()
+
+    /// Appends the bytes that `text` stands for; false (with nothing appended) when a scalar is not of the alphabet.
+    package static func append(bytesOf text: Substring.UnicodeScalarView, to result: inout [UInt8]) -> Bool {
+        let start = result.count
+        for scalar in text {
+            guard scalar.value < 0x144, bytes[Int(scalar.value)] != 0xFFFF else {
+                result.removeLast(result.count - start)
+                return false
+            }
+            result.append(UInt8(truncatingIfNeeded: bytes[Int(scalar.value)]))
+        }
+        return true
+    }
+
+    /// `bytes` as a token list writes them.
+    package static func text(of bytes: some Sequence<UInt8>) -> String {
+        var result = String.UnicodeScalarView()
+        for byte in bytes { result.append(scalars[Int(byte)]) }
+        return String(result)
+    }
+}

@@ -1,0 +1,163 @@
+/// The end of the word that starts at `start`, in UTF-8 that ends at `end`: what one match of the pattern would take.
+protocol WordScanner {
+    func wordEnd(_ reader: ClassReader, from start: Int, to end: Int) -> Int
+}
+
+extension ClassReader {
+    /// The end of the run of scalars from `start` whose class satisfies `belongs`.
+    @inline(__always)
+    func runEnd(from start: Int, to end: Int, while belongs: (UInt8) -> Bool) -> Int {
+        var at = start
+        while at < end {
+            let (kind, length) = read(at)
+            guard belongs(kind) else { break }
+            at += length
+        }
+        return at
+    }
+
+    /// `\s+(?!\S)|\s+` at a white-space scalar: the whole run at the end of the text; else all but its last scalar, which
+    /// is left for the word that follows; a single one is taken.
+    @inline(__always)
+    func whitespaceEnd(from start: Int, to end: Int) -> Int {
+        var at = start
+        var last = start
+        while at < end {
+            let (kind, length) = read(at)
+            guard CharacterClass.isSpace(kind) else { break }
+            last = at
+            at += length
+        }
+        return at == end || last == start ? at : last
+    }
+}
+
+private let apostrophe: UInt8 = 0x27
+private let space: UInt8 = 0x20
+
+/// `SplitPattern.gpt2`
+struct GPT2Scanner: WordScanner {
+    @inline(__always)
+    func wordEnd(_ reader: ClassReader, from start: Int, to end: Int) -> Int {
+        let first = reader.bytes[start]
+        if first == apostrophe, let contraction = contractionEnd(reader, start, end) { return contraction }
+        var at = start
+        if first == space {
+            at += 1
+            if at == end { return at }
+        }
+        let (kind, length) = reader.read(at)
+        if CharacterClass.isLetter(kind) {
+            return reader.runEnd(from: at + length, to: end, while: CharacterClass.isLetter)
+        }
+        if kind == CharacterClass.number {
+            return reader.runEnd(from: at + length, to: end) { $0 == CharacterClass.number }
+        }
+        if CharacterClass.isOther(kind) {
+            return reader.runEnd(from: at + length, to: end, while: CharacterClass.isOther)
+        }
+        return reader.whitespaceEnd(from: start, to: end)
+    }
+
+    private func contractionEnd(_ reader: ClassReader, _ start: Int, _ end: Int) -> Int? {
+        guard start + 1 < end else { return nil }
+        let bytes = reader.bytes
+        let next = start + 2 < end ? bytes[start + 2] : 0
+        switch bytes[start + 1] {
+        case UInt8(ascii: "s"), UInt8(ascii: "t"), UInt8(ascii: "m"), UInt8(ascii: "d"): return start + 2
+        case UInt8(ascii: "r"), UInt8(ascii: "v"): return next == UInt8(ascii: "e") ? start + 3 : nil
+        case UInt8(ascii: "l"): return next == UInt8(ascii: "l") ? start + 3 : nil
+        default: return nil
+        }
+    }
+}
+
+/// `SplitPattern.digitsThenGPT2`: the look-ahead of a piece between two digits sees the piece's end.
+struct DigitsScanner: WordScanner {
+    @inline(__always)
+    func wordEnd(_ reader: ClassReader, from start: Int, to end: Int) -> Int {
+        let (kind, length) = reader.read(start)
+        if kind == CharacterClass.number { return start + length }
+        let stop = GPT2Scanner().wordEnd(reader, from: start, to: end)
+        // Only an optional space before a number, or white space before one, looks across the piece's end.
+        if stop == end || !CharacterClass.isSpace(kind) { return stop }
+        let run = reader.runEnd(from: start, to: end, while: CharacterClass.isSpace)
+        if run < end, reader.read(run).class == CharacterClass.number { return run }
+        return stop
+    }
+}
+
+/// `SplitPattern.contractionsAnyCase`
+struct ContractionsAnyCaseScanner: WordScanner {
+    let numberRun: Int
+
+    @inline(__always)
+    func wordEnd(_ reader: ClassReader, from start: Int, to end: Int) -> Int {
+        let first = reader.bytes[start]
+        if first == apostrophe, let contraction = contractionEnd(reader, start, end) { return contraction }
+        let (kind, length) = reader.read(start)
+        if CharacterClass.isLetter(kind) {
+            return reader.runEnd(from: start + length, to: end, while: CharacterClass.isLetter)
+        }
+        let second = start + length
+        if kind == CharacterClass.number { return numberEnd(reader, second, end) }
+        if kind != CharacterClass.newline, second < end {
+            let (next, nextLength) = reader.read(second)
+            if CharacterClass.isLetter(next) {
+                return reader.runEnd(from: second + nextLength, to: end, while: CharacterClass.isLetter)
+            }
+            if first == space, CharacterClass.isOther(next) { return punctuationEnd(reader, second + nextLength, end) }
+        }
+        if CharacterClass.isOther(kind) { return punctuationEnd(reader, second, end) }
+        return spacesEnd(reader, start, end)
+    }
+
+    /// The rest of `\p{N}{1,n}` after its first scalar.
+    @inline(__always)
+    private func numberEnd(_ reader: ClassReader, _ second: Int, _ end: Int) -> Int {
+        var at = second
+        var taken = 1
+        while taken < numberRun, at < end {
+            let (kind, length) = reader.read(at)
+            guard kind == CharacterClass.number else { break }
+            at += length
+            taken += 1
+        }
+        return at
+    }
+
+    /// The rest of `[^\s\p{L}\p{N}]+[\r\n]*`.
+    @inline(__always)
+    private func punctuationEnd(_ reader: ClassReader, _ start: Int, _ end: Int) -> Int {
+        let stop = reader.runEnd(from: start, to: end, while: CharacterClass.isOther)
+        return reader.runEnd(from: stop, to: end) { $0 == CharacterClass.newline }
+    }
+
+    /// `\s*[\r\n]+|\s+(?!\S)|\s+`: to the run's last newline if it has one.
+    private func spacesEnd(_ reader: ClassReader, _ start: Int, _ end: Int) -> Int {
+        var at = start
+        var afterNewline: Int?
+        while at < end {
+            let (kind, length) = reader.read(at)
+            guard CharacterClass.isSpace(kind) else { break }
+            at += length
+            if kind == CharacterClass.newline { afterNewline = at }
+        }
+        return afterNewline ?? reader.whitespaceEnd(from: start, to: end)
+    }
+
+    /// Any case, by Unicode's folding: the long s (U+017F, C5 BF) is an s as well.
+    private func contractionEnd(_ reader: ClassReader, _ start: Int, _ end: Int) -> Int? {
+        guard start + 1 < end else { return nil }
+        let bytes = reader.bytes
+        let next = start + 2 < end ? bytes[start + 2] : 0
+        switch bytes[start + 1] | 0x20 {
+        case UInt8(ascii: "s"), UInt8(ascii: "t"), UInt8(ascii: "m"), UInt8(ascii: "d"):
+            return start + 2
+        case UInt8(ascii: "r"), UInt8(ascii: "v"): return next | 0x20 == UInt8(ascii: "e") ? start + 3 : nil
+        case UInt8(ascii: "l"): return next | 0x20 == UInt8(ascii: "l") ? start + 3 : nil
+        case 0xC5 | 0x20: return bytes[start + 1] == 0xC5 && next == 0xBF ? start + 3 : nil
+        default: return nil
+        }
+    }
+}

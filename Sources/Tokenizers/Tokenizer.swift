@@ -1,0 +1,122 @@
+import LorikeetGround
+
+/// Text ↔ token ids, by byte-pair merging: byte-level (GPT-2, SmolLM, Llama 3, Qwen) or SentencePiece's (Llama 2, Mistral, Gemma).
+///
+///     let tokenizer = try Tokenizer(gguf: file)
+///     let ids = tokenizer.encode("Paris.<|im_end|>")
+///     tokenizer.decode(ids, skipSpecial: true)      // "Paris."
+///
+/// A value: copies share the tables. Every method may be called from any number of threads.
+package struct Tokenizer: Sendable {
+    let model: BytePairModel
+    /// The ids run from 0 up to this, not included.
+    package let vocabularySize: Int
+    /// Beginning of sequence, end of sequence, padding, unknown: where the file names them.
+    package let bos: Int32?
+    package let eos: Int32?
+    package let pad: Int32?
+    package let unknown: Int32?
+    /// Whatever ends an answer: `eos` and the end-of-turn tokens, ascending, each once.
+    package let endTokens: [Int32]
+    /// The chat template's text (Jinja); nil when the model came without one.
+    package let chatTemplateSource: String?
+    /// The file asks for `bos` before every text. `encode` never adds it: it is the caller's to add.
+    package let addsBOS: Bool
+
+    /// A tokenizer from its parts.
+    ///
+    /// - Parameters:
+    ///   - vocabulary: the text of every id, as the model's file writes it.
+    ///   - merges: pairs of token texts, most urgent first.
+    ///   - added: tokens matched before anything else; their ids may lie in the vocabulary or follow it.
+    /// - Throws: `LorikeetError.input` when a merge names a text that is no token, or an id is out of range.
+    package init(
+        vocabulary: [String], merges: [(String, String)], rules: TokenizerRules, added: [AddedToken] = [],
+        names: TokenNames = TokenNames(), chatTemplateSource: String? = nil, source: String = "tokenizer"
+    ) throws {
+        let model = try BytePairModel(
+            vocabulary: vocabulary, merges: merges.map { ($0.0, $0.1) }, rules: rules, added: added,
+            unknown: names.unknown, source: source)
+        self.init(model: model, names: names, chatTemplateSource: chatTemplateSource)
+    }
+
+    init(model: BytePairModel, names: TokenNames, chatTemplateSource: String?) {
+        self.model = model
+        vocabularySize = model.texts.count
+        let range = 0..<Int32(clamping: model.texts.count)
+        func valid(_ id: Int32?) -> Int32? { id.flatMap { range.contains($0) ? $0 : nil } }
+        bos = valid(names.bos)
+        eos = valid(names.eos)
+        pad = valid(names.pad)
+        unknown = valid(names.unknown)
+        addsBOS = names.addsBOS
+        var ends = Set(names.ends.filter(range.contains))
+        if let eos = valid(names.eos) { ends.insert(eos) }
+        for name in TokenNames.endOfTurn {
+            if let id = model.id(of: name), model.isSpecial(id) { ends.insert(id) }
+        }
+        endTokens = ends.sorted()
+        self.chatTemplateSource = chatTemplateSource
+    }
+
+    /// The ids of `text`. Never adds a BOS or EOS by itself.
+    ///
+    /// - Parameter parseSpecial: whether special tokens written out in the text become their ids; with false they are
+    ///   ordinary characters (text from outside that must not end a turn).
+    package func encode(_ text: String, parseSpecial: Bool = true) -> [Int32] {
+        var text = text
+        return text.withUTF8 { model.encode($0, parseSpecial: parseSpecial) }
+    }
+
+    /// The text of `ids`; bytes that are not UTF-8 become U+FFFD, ids out of range nothing.
+    package func decode(_ ids: some Sequence<Int32>, skipSpecial: Bool = false) -> String {
+        var bytes: [UInt8] = []
+        var stripsSpace = model.rules.stripsLeadingSpace
+        for id in ids { model.append(bytesOf: id, skipSpecial: skipSpecial, stripsSpace: &stripsSpace, to: &bytes) }
+        return String(decoding: bytes, as: UTF8.self)
+    }
+
+    /// The id of a token by its text, as the model's file writes it (`Ġthe`, `<|im_end|>`).
+    package func id(of text: String) -> Int32? { model.id(of: text) }
+
+    /// Whether `id` is a special token.
+    package func isSpecial(_ id: Int32) -> Bool { model.isSpecial(id) }
+
+    /// The token's own text as the model's file writes it; empty for an id out of range.
+    package func text(of id: Int32) -> String {
+        model.texts.indices.contains(Int(id)) ? model.texts[Int(id)] : ""
+    }
+
+    /// The text of every named special token, as chat templates read them: `bos_token`, `eos_token`, `pad_token`, `unk_token`.
+    package var namedTokens: [String: String] {
+        var result: [String: String] = [:]
+        for (name, id) in [("bos_token", bos), ("eos_token", eos), ("pad_token", pad), ("unk_token", unknown)] {
+            if let id { result[name] = text(of: id) }
+        }
+        return result
+    }
+}
+
+/// Which ids have the well-known parts.
+package struct TokenNames: Sendable, Equatable {
+    package var bos: Int32?
+    package var eos: Int32?
+    package var pad: Int32?
+    package var unknown: Int32?
+    /// Further tokens that end an answer.
+    package var ends: [Int32] = []
+    package var addsBOS = false
+
+    package init(bos: Int32? = nil, eos: Int32? = nil, pad: Int32? = nil, unknown: Int32? = nil) {
+        self.bos = bos
+        self.eos = eos
+        self.pad = pad
+        self.unknown = unknown
+    }
+
+    /// Texts of special tokens that end a turn, whatever the file says (the families' own names).
+    static let endOfTurn = [
+        "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>",
+        "<|end_of_turn|>", "<|eot|>", "<turn|>",
+    ]
+}
