@@ -71,7 +71,7 @@ let package = Package(
         tests("Reporting", ["Ground", "JSON", "Reporting"]),
         tests("Recipe", ["Ground", "JSON", "Recipe"]),
         tests("Datasets", ["Ground", "JSON", "Devices", "ModelFiles", "Tokenizers", "Recipe", "Datasets"]),
-        tests("Engine", ["Ground", "JSON", "Devices", "ModelFiles", "Engine"]),
+        tests("Engine", ["Ground", "JSON", "Devices", "ModelFiles", "Engine"], resources: [.copy("Fixtures")]),
         tests("Training", below("")),
         tests("Layout", ["Ground"]),
     ],

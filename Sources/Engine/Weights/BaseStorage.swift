@@ -11,3 +11,17 @@ package enum BaseStorage: String, Sendable, CaseIterable {
     /// float32: no expansion is ever needed.
     case f32
 }
+
+extension BaseStorage {
+    /// Bytes that a matrix [rows, columns] takes in this form: what the store itself will report.
+    ///
+    /// - Parameter stored: bytes that the file's own form takes; asked for by `.stored` alone.
+    package func bytes(rows: Int, columns: Int, stored: @autoclosure () -> Int = 0) -> Int {
+        switch self {
+        case .stored: stored()
+        case .nf4: NF4.Layout(count: rows * columns).bytes
+        case .f16, .bf16: rows * columns * 2
+        case .f32: rows * columns * 4
+        }
+    }
+}
