@@ -1,1 +1,96 @@
-// placeholder
+/// A JSON value. Numbers without fraction or exponent that fit are `.integer`.
+package enum JSON: Sendable, Equatable {
+    case null
+    case bool(Bool)
+    case integer(Int64)
+    case number(Double)
+    case string(String)
+    case array([JSON])
+    case object(JSONObject)
+
+    package var string: String? { if case .string(let value) = self { value } else { nil } }
+    package var bool: Bool? { if case .bool(let value) = self { value } else { nil } }
+    package var array: [JSON]? { if case .array(let value) = self { value } else { nil } }
+    package var object: JSONObject? { if case .object(let value) = self { value } else { nil } }
+    /// An integer, or a number without fraction.
+    package var int: Int? {
+        switch self {
+        case .integer(let value): Int(exactly: value)
+        case .number(let value): Int(exactly: value)
+        default: nil
+        }
+    }
+    package var double: Double? {
+        switch self {
+        case .integer(let value): Double(value)
+        case .number(let value): value
+        default: nil
+        }
+    }
+    package var isNull: Bool { self == .null }
+
+    package subscript(key: String) -> JSON? { object?[key] }
+}
+
+/// An object's pairs in the order of the text; keys are unique (the last of equals stays).
+package struct JSONObject: Sendable, Equatable, ExpressibleByDictionaryLiteral {
+    package private(set) var entries: [(key: String, value: JSON)]
+
+    package init() { entries = [] }
+    package init(_ entries: [(key: String, value: JSON)]) {
+        self.entries = []
+        if entries.count <= 16 {
+            for entry in entries { self[entry.key] = entry.value }
+            return
+        }
+        // Large objects: a linear search for each key would be quadratic.
+        var place: [String: Int] = [:]
+        for entry in entries {
+            if let index = place[entry.key] {
+                self.entries[index].value = entry.value
+            } else {
+                place[entry.key] = self.entries.count
+                self.entries.append(entry)
+            }
+        }
+    }
+    package init(dictionaryLiteral elements: (String, JSON)...) { self.init(elements.map { (key: $0.0, value: $0.1) }) }
+
+    package var keys: [String] { entries.map(\.key) }
+
+    /// Setting nil removes the key.
+    package subscript(key: String) -> JSON? {
+        get { entries.first { $0.key == key }?.value }
+        set {
+            let index = entries.firstIndex { $0.key == key }
+            switch (index, newValue) {
+            case (let index?, let value?): entries[index].value = value
+            case (let index?, nil): entries.remove(at: index)
+            case (nil, let value?): entries.append((key, value))
+            case (nil, nil): break
+            }
+        }
+    }
+
+    package static func == (a: JSONObject, b: JSONObject) -> Bool {
+        a.entries.count == b.entries.count && zip(a.entries, b.entries).allSatisfy { $0.key == $1.key && $0.value == $1.value }
+    }
+}
+
+extension JSON: ExpressibleByNilLiteral, ExpressibleByBooleanLiteral, ExpressibleByIntegerLiteral, ExpressibleByFloatLiteral,
+    ExpressibleByStringLiteral, ExpressibleByArrayLiteral, ExpressibleByDictionaryLiteral
+{
+    package init(nilLiteral: ()) { self = .null }
+    package init(booleanLiteral value: Bool) { self = .bool(value) }
+    package init(integerLiteral value: Int64) { self = .integer(value) }
+    package init(floatLiteral value: Double) { self = .number(value) }
+    package init(stringLiteral value: String) { self = .string(value) }
+    package init(arrayLiteral elements: JSON...) { self = .array(elements) }
+    package init(dictionaryLiteral elements: (String, JSON)...) { self = .object(JSONObject(elements.map { (key: $0.0, value: $0.1) })) }
+
+    package init(_ value: Int) { self = .integer(Int64(value)) }
+    package init(_ value: Double) { self = .number(value) }
+    package init(_ value: String) { self = .string(value) }
+    package init(_ value: Bool) { self = .bool(value) }
+    package init(_ values: [String]) { self = .array(values.map { .string($0) }) }
+}

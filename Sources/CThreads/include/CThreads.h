@@ -10,3 +10,8 @@ lorikeet_pool *lorikeet_pool_create(size_t workers);
 /// Runs task(context, w) once for each worker w and returns when all have ended. Not reentrant.
 void lorikeet_pool_run(lorikeet_pool *pool, lorikeet_task task, void *context);
 void lorikeet_pool_destroy(lorikeet_pool *pool);
+
+/// 1 where the processor and the system support AVX2 and FMA. Itself needs neither.
+int lorikeet_cpu_has_avx2(void);
+/// Processors the calling thread may run on; 0 when the system does not say.
+int lorikeet_processor_count(void);

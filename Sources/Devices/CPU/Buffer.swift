@@ -1,0 +1,34 @@
+import Glibc
+import LorikeetGround
+
+/// Zeroed memory, 64-byte aligned, whose pages exist once they are touched: arenas, weights and flat parameter buffers.
+///
+/// The one unchecked `Sendable` of the project: whoever shares a buffer between threads splits it into disjoint ranges.
+package final class Buffer: @unchecked Sendable {
+    package let base: UnsafeMutableRawPointer
+    /// Bytes asked for.
+    package let byteCount: Int
+    private let mappedBytes: Int
+
+    /// - Throws: exit 4 when the system refuses the memory.
+    package init(bytes: Int) throws {
+        let page = Int(sysconf(Int32(_SC_PAGESIZE)))
+        mappedBytes = max(1, (bytes + page - 1) / page) * page
+        guard bytes >= 0,
+            let mapped = mmap(nil, mappedBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), mapped != MAP_FAILED
+        else {
+            throw LorikeetError.machine("\(Units.formatBytes(Int64(bytes))) of memory cannot be had", mend: "free memory or use a smaller max_length or batch")
+        }
+        // Large pages cut the cost of first touches and of address translation.
+        if mappedBytes >= 1 << 21 { madvise(mapped, mappedBytes, 14 /* MADV_HUGEPAGE */) }
+        base = mapped
+        byteCount = bytes
+    }
+
+    deinit { munmap(base, mappedBytes) }
+
+    /// The bytes from `byteOffset` on as elements of `type`.
+    package func pointer<Element>(as type: Element.Type, at byteOffset: Int = 0) -> UnsafeMutablePointer<Element> {
+        (base + byteOffset).assumingMemoryBound(to: type)
+    }
+}

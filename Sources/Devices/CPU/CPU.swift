@@ -1,0 +1,90 @@
+import COpenBLAS
+import CThreads
+import Glibc
+
+/// The processor: a fixed set of worker threads and matrix products on them.
+///
+/// Work is always split the same way for the same thread count, so results are the same from run to run.
+package final class CPU: Sendable {
+    /// Workers, the calling thread included.
+    package let threads: Int
+    private let pool: UInt
+
+    /// - Parameter threads: nil takes what the machine lends (affinity and cgroup counted).
+    package init(threads: Int? = nil) {
+        let wanted = max(1, threads ?? Machine.coreCount())
+        let created = lorikeet_pool_create(wanted)
+        pool = UInt(bitPattern: created)
+        self.threads = created == nil ? 1 : wanted
+    }
+
+    deinit { lorikeet_pool_destroy(OpaquePointer(bitPattern: pool)) }
+
+    /// Runs `body` for each index; contiguous ranges go to workers.
+    package func parallel(over count: Int, _ body: (_ index: Int) -> Void) {
+        parallelRanges(over: count) { range, _ in for index in range { body(index) } }
+    }
+
+    /// Splits 0..<count into at most `threads` contiguous ranges, cut at multiples of `grain`, and runs `body` once on each.
+    ///
+    /// Not reentrant: `body` must not start parallel work of its own.
+    package func parallelRanges(over count: Int, grain: Int = 1, _ body: (_ range: Range<Int>, _ worker: Int) -> Void) {
+        guard count > 0 else { return }
+        let grains = (count + grain - 1) / grain
+        guard threads > 1, grains > 1, let pool = OpaquePointer(bitPattern: pool) else {
+            body(0..<count, 0)
+            return
+        }
+        let threads = threads
+        withoutActuallyEscaping(body) { body in
+            var job: (Int) -> Void = { worker in
+                let first = min(count, grains * worker / threads * grain)
+                let end = min(count, grains * (worker + 1) / threads * grain)
+                if first < end { body(first..<end, worker) }
+            }
+            withUnsafeMutablePointer(to: &job) { pointer in
+                lorikeet_pool_run(pool, { context, worker in
+                    guard let context else { return }
+                    context.assumingMemoryBound(to: ((Int) -> Void).self).pointee(worker)
+                }, pointer)
+            }
+        }
+    }
+
+    /// C [m, n] = alpha * op(A) op(B) + beta * C, float32 row-major, split over the workers along the longer of m and n.
+    package func gemm(
+        transposeA: Bool = false, transposeB: Bool = false, m: Int, n: Int, k: Int, alpha: Float = 1, a: UnsafePointer<Float>, lda: Int,
+        b: UnsafePointer<Float>, ldb: Int, beta: Float = 0, c: UnsafeMutablePointer<Float>, ldc: Int
+    ) {
+        if n >= m {
+            parallelRanges(over: n, grain: 16) { columns, _ in
+                let first = columns.lowerBound
+                Self.serialGemm(
+                    transposeA: transposeA, transposeB: transposeB, m: m, n: columns.count, k: k, alpha: alpha, a: a, lda: lda,
+                    b: b + (transposeB ? first * ldb : first), ldb: ldb, beta: beta, c: c + first, ldc: ldc)
+            }
+        } else {
+            parallelRanges(over: m, grain: 16) { rows, _ in
+                let first = rows.lowerBound
+                Self.serialGemm(
+                    transposeA: transposeA, transposeB: transposeB, m: rows.count, n: n, k: k, alpha: alpha,
+                    a: a + (transposeA ? first : first * lda), lda: lda, b: b, ldb: ldb, beta: beta, c: c + first * ldc, ldc: ldc)
+            }
+        }
+    }
+
+    /// The same on the calling thread alone: for use inside parallel work.
+    package static func serialGemm(
+        transposeA: Bool = false, transposeB: Bool = false, m: Int, n: Int, k: Int, alpha: Float = 1, a: UnsafePointer<Float>, lda: Int,
+        b: UnsafePointer<Float>, ldb: Int, beta: Float = 0, c: UnsafeMutablePointer<Float>, ldc: Int
+    ) {
+        guard m > 0, n > 0 else { return }
+        // CBLAS: 101 row-major, 111 as it stands, 112 transposed.
+        cblas_sgemm(
+            101, transposeA ? 112 : 111, transposeB ? 112 : 111, Int32(m), Int32(n), Int32(k), alpha, a, Int32(lda), b, Int32(ldb), beta, c,
+            Int32(ldc))
+    }
+
+    /// The kernels OpenBLAS chose for this processor, e.g. `SkylakeX`.
+    package static var blasKernels: String { openblas_get_corename().map { String(cString: $0) } ?? "unknown" }
+}

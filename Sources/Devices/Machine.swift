@@ -1,0 +1,89 @@
+import CThreads
+import Glibc
+import LorikeetGround
+
+/// What this machine lends to the process: cores, memory, disk, and how busy they are. Control groups are counted.
+package enum Machine {
+    /// AVX2 and FMA, which the engine's code is compiled for.
+    package static func cpuSupportsAVX2() -> Bool { lorikeet_cpu_has_avx2() != 0 }
+
+    /// Processors this process may run on.
+    package static func coreCount() -> Int {
+        // Counts the affinity mask.
+        var count = max(1, Int(lorikeet_processor_count()))
+        // cgroup v2: "quota period" in microseconds, or "max".
+        let quota = line(of: "/sys/fs/cgroup/cpu.max").split(separator: " ").compactMap { Double($0) }
+        if quota.count == 2, quota[1] > 0 { count = min(count, max(1, Int((quota[0] / quota[1]).rounded(.up)))) }
+        return max(1, count)
+    }
+
+    /// Bytes of memory that this process could ever have.
+    package static func totalMemoryBytes() -> Int64 {
+        min(memoryInformation("MemTotal"), cgroupLimit() ?? .max)
+    }
+
+    /// Bytes of memory that can be had now without pushing others out.
+    package static func availableMemoryBytes() -> Int64 {
+        let free = memoryInformation("MemAvailable")
+        guard let limit = cgroupLimit(), let used = number("/sys/fs/cgroup/memory.current") ?? number("/sys/fs/cgroup/memory/memory.usage_in_bytes")
+        else { return free }
+        return min(free, max(0, limit - used))
+    }
+
+    /// Bytes of this process in memory now, and at most so far.
+    package static func residentBytes() -> Int64 { status("VmRSS") }
+    package static func peakResidentBytes() -> Int64 { status("VmHWM") }
+
+    /// The processor's name, e.g. `AMD EPYC 7763 64-Core Processor`.
+    package static func cpuModel() -> String {
+        for line in text(of: "/proc/cpuinfo").split(separator: "\n") where line.hasPrefix("model name") {
+            return line.split(separator: ":", maxSplits: 1).last.map { String($0.drop { $0 == " " }) } ?? "unknown"
+        }
+        return "unknown"
+    }
+
+    /// Busy and total time of all processors since the machine started, in the kernel's ticks; the difference of two readings gives CPU %.
+    package static func cpuTimes() -> (busy: Double, total: Double) {
+        let fields = line(of: "/proc/stat").split(separator: " ").dropFirst().compactMap { Double($0) }
+        guard fields.count >= 4 else { return (0, 0) }
+        let total = fields.reduce(0, +)
+        let idle = fields[3] + (fields.count > 4 ? fields[4] : 0)
+        return (total - idle, total)
+    }
+
+    private static func cgroupLimit() -> Int64? {
+        let limit = number("/sys/fs/cgroup/memory.max") ?? number("/sys/fs/cgroup/memory/memory.limit_in_bytes")
+        // Version 1 says "no limit" with a number close to 2^63.
+        return limit.flatMap { $0 < Int64(1) << 60 ? $0 : nil }
+    }
+
+    private static func memoryInformation(_ key: String) -> Int64 { kilobytes(key, in: "/proc/meminfo") }
+    private static func status(_ key: String) -> Int64 { kilobytes(key, in: "/proc/self/status") }
+
+    /// `Key:   123 kB` in a file of such lines, as bytes.
+    private static func kilobytes(_ key: String, in path: String) -> Int64 {
+        for line in text(of: path).split(separator: "\n") where line.hasPrefix(key + ":") {
+            return (Int64(line.filter(\.isNumber)) ?? 0) * 1024
+        }
+        return 0
+    }
+
+    private static func number(_ path: String) -> Int64? { Int64(line(of: path)) }
+
+    private static func line(of path: String) -> String { text(of: path).split(separator: "\n").first.map(String.init) ?? "" }
+
+    /// Files of /proc and /sys say they are empty: read until the end.
+    private static func text(of path: String) -> String {
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { return "" }
+        defer { close(descriptor) }
+        var bytes: [UInt8] = []
+        var piece = [UInt8](repeating: 0, count: 65536)
+        while true {
+            let got = piece.withUnsafeMutableBytes { read(descriptor, $0.baseAddress, $0.count) }
+            if got <= 0 { break }
+            bytes += piece[..<got]
+        }
+        return String(decoding: bytes, as: UTF8.self)
+    }
+}

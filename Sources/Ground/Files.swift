@@ -1,0 +1,192 @@
+import Glibc
+
+/// The disk, passed in so that tests can make it fail.
+package protocol Files: Sendable {
+    /// The whole file. Throws exit 2 when it is missing or cannot be read.
+    func read(_ path: String) throws -> [UInt8]
+    func exists(_ path: String) -> Bool
+    func isDirectory(_ path: String) -> Bool
+    /// Names in a directory, sorted.
+    func list(_ directory: String) throws -> [String]
+    /// Makes a directory and its parents; one that is there is fine.
+    func createDirectory(_ path: String) throws
+    /// Removes a file or a directory with all it holds; one that is missing is fine.
+    func remove(_ path: String) throws
+    /// Renames, replacing what is there, and syncs the directory so that the new name survives a crash.
+    func rename(_ from: String, to: String) throws
+    /// Opens for writing from nothing.
+    func create(_ path: String) throws -> any FileWriter
+    /// Opens for writing at the end.
+    func openAppending(_ path: String) throws -> any FileWriter
+    /// Bytes an ordinary user may still write on the file system of `path` (or of its nearest existing parent).
+    func freeBytes(at path: String) throws -> Int64
+}
+
+/// An open file. Every failure is exit 4 (the machine failed), with the path and the system's words.
+package protocol FileWriter: AnyObject {
+    func write(_ bytes: UnsafeRawBufferPointer) throws
+    /// Returns when the bytes are on the disk.
+    func sync() throws
+    func close() throws
+}
+
+extension Files {
+    /// Whole or not at all: writes beside `path`, syncs, renames over it.
+    package func writeDurably(_ bytes: [UInt8], to path: String) throws {
+        let beside = path + ".partial"
+        do {
+            let writer = try create(beside)
+            try bytes.withUnsafeBytes { try writer.write($0) }
+            try writer.sync()
+            try writer.close()
+            try rename(beside, to: path)
+        } catch {
+            try? remove(beside)
+            throw error
+        }
+    }
+
+    package func writeDurably(_ text: String, to path: String) throws { try writeDurably(Array(text.utf8), to: path) }
+
+    /// The file as text; bytes that are not UTF-8 are replaced.
+    package func readText(_ path: String) throws -> String { String(decoding: try read(path), as: UTF8.self) }
+}
+
+/// The machine's own disk.
+package struct RealFiles: Files {
+    package init() {}
+
+    package func read(_ path: String) throws -> [UInt8] {
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw unreadable(path) }
+        defer { Glibc.close(descriptor) }
+        var status = stat()
+        guard fstat(descriptor, &status) == 0 else { throw unreadable(path) }
+        var bytes = [UInt8](repeating: 0, count: max(0, Int(status.st_size)))
+        var done = 0
+        while done < bytes.count {
+            let got = bytes.withUnsafeMutableBytes { Glibc.read(descriptor, $0.baseAddress?.advanced(by: done), $0.count - done) }
+            if got < 0 && errno == EINTR { continue }
+            guard got >= 0 else { throw unreadable(path) }
+            if got == 0 { break }
+            done += got
+        }
+        bytes.removeLast(bytes.count - done)
+        return bytes
+    }
+
+    package func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
+
+    package func isDirectory(_ path: String) -> Bool {
+        var status = stat()
+        return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
+    }
+
+    package func list(_ directory: String) throws -> [String] {
+        guard let handle = opendir(directory) else { throw unreadable(directory) }
+        defer { closedir(handle) }
+        var names: [String] = []
+        while let entry = readdir(handle) {
+            let name = withUnsafePointer(to: &entry.pointee.d_name) {
+                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+            }
+            if name != "." && name != ".." { names.append(name) }
+        }
+        return names.sorted()
+    }
+
+    package func createDirectory(_ path: String) throws {
+        if path.isEmpty || isDirectory(path) { return }
+        try createDirectory(Self.parent(of: path))
+        guard mkdir(path, 0o777) == 0 || errno == EEXIST else { throw failed("cannot make the directory", path) }
+    }
+
+    package func remove(_ path: String) throws {
+        var status = stat()
+        guard lstat(path, &status) == 0 else { return }
+        if status.st_mode & S_IFMT == S_IFDIR {
+            for name in try list(path) { try remove(path + "/" + name) }
+            guard rmdir(path) == 0 || errno == ENOENT else { throw failed("cannot remove", path) }
+        } else {
+            guard unlink(path) == 0 || errno == ENOENT else { throw failed("cannot remove", path) }
+        }
+    }
+
+    package func rename(_ from: String, to: String) throws {
+        guard Glibc.rename(from, to) == 0 else { throw failed("cannot rename to", to) }
+        let directory = open(Self.parent(of: to), O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard directory >= 0 else { return }
+        fsync(directory)
+        Glibc.close(directory)
+    }
+
+    package func create(_ path: String) throws -> any FileWriter { try writer(path, O_TRUNC) }
+
+    package func openAppending(_ path: String) throws -> any FileWriter { try writer(path, O_APPEND) }
+
+    private func writer(_ path: String, _ flag: Int32) throws -> any FileWriter {
+        let descriptor = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | flag, 0o666)
+        guard descriptor >= 0 else { throw failed("cannot write", path) }
+        return RealFileWriter(path: path, descriptor: descriptor)
+    }
+
+    package func freeBytes(at path: String) throws -> Int64 {
+        var place = path
+        while !exists(place) && place != "/" && place != "." { place = Self.parent(of: place) }
+        var status = statvfs()
+        guard statvfs(place, &status) == 0 else { throw failed("cannot ask for free space at", place) }
+        return Int64(clamping: UInt64(status.f_bavail) &* UInt64(status.f_frsize))
+    }
+
+    /// The directory a path stands in: `.` for a bare name.
+    static func parent(of path: String) -> String {
+        var trimmed = Substring(path)
+        while trimmed.count > 1 && trimmed.hasSuffix("/") { trimmed.removeLast() }
+        guard let slash = trimmed.lastIndex(of: "/") else { return "." }
+        return slash == trimmed.startIndex ? "/" : String(trimmed[..<slash])
+    }
+
+    private func unreadable(_ path: String) -> LorikeetError {
+        .input(errno == ENOENT ? "no such file or directory" : "cannot be read: \(systemMessage())", at: path, mend: "check the path")
+    }
+}
+
+/// The system's words for the current `errno`.
+private func systemMessage() -> String { String(cString: strerror(errno)) }
+
+private func failed(_ what: String, _ path: String) -> LorikeetError {
+    let full = errno == ENOSPC || errno == EDQUOT
+    return .machine(
+        full ? "the disk is full" : "\(what) it: \(systemMessage())", at: path,
+        mend: full ? "free some space and run the same command again" : "check the directory and its permissions")
+}
+
+private final class RealFileWriter: FileWriter {
+    private let path: String
+    private var descriptor: Int32
+
+    init(path: String, descriptor: Int32) {
+        self.path = path
+        self.descriptor = descriptor
+    }
+
+    deinit { if descriptor >= 0 { Glibc.close(descriptor) } }
+
+    func write(_ bytes: UnsafeRawBufferPointer) throws {
+        var done = 0
+        while done < bytes.count {
+            let put = Glibc.write(descriptor, bytes.baseAddress?.advanced(by: done), bytes.count - done)
+            if put < 0 && errno == EINTR { continue }
+            guard put > 0 else { throw failed("cannot write", path) }
+            done += put
+        }
+    }
+
+    func sync() throws { guard fsync(descriptor) == 0 else { throw failed("cannot write", path) } }
+
+    func close() throws {
+        let open = descriptor
+        descriptor = -1
+        guard open < 0 || Glibc.close(open) == 0 else { throw failed("cannot write", path) }
+    }
+}

@@ -1,0 +1,78 @@
+import CJSON
+import LorikeetGround
+
+extension JSON {
+    /// Deepest nesting accepted; real files stay below 20.
+    private static let depthLimit = 256
+
+    /// Parses one value that fills `bytes`.
+    ///
+    /// - Parameters:
+    ///   - source: the file's name, for errors.
+    ///   - firstLine: the line on which `bytes` begin, for errors.
+    /// - Throws: exit 2 at `source:line`.
+    package static func parse(_ bytes: UnsafeRawBufferPointer, source: String, firstLine: Int = 1) throws -> JSON {
+        let text = bytes.bindMemory(to: CChar.self)
+        guard let tape = lorikeet_json_parse(text.baseAddress, bytes.count, depthLimit) else {
+            throw LorikeetError.machine("no memory to read the JSON", at: source)
+        }
+        defer { lorikeet_json_free(tape) }
+        var at = 0
+        if let message = lorikeet_json_error(tape, &at) {
+            let line = bytes.prefix(max(0, at)).reduce(firstLine) { $1 == UInt8(ascii: "\n") ? $0 + 1 : $0 }
+            var words = String(cString: message)
+            if words.hasSuffix(".") { words.removeLast() }
+            throw LorikeetError.input(
+                "broken JSON: \(words.prefix(1).lowercased() + words.dropFirst())", at: "\(source):\(line)", mend: "mend the text at byte \(at)")
+        }
+        var count = 0
+        guard let nodes = lorikeet_json_nodes(tape, &count), count > 0, let characters = lorikeet_json_characters(tape) else { return .null }
+        var reader = TapeReader(nodes: nodes, characters: characters)
+        return reader.value()
+    }
+
+    package static func parse(_ text: String, source: String) throws -> JSON { try parse(Array(text.utf8), source: source) }
+
+    package static func parse(_ bytes: [UInt8], source: String) throws -> JSON {
+        try bytes.withUnsafeBytes { try parse($0, source: source) }
+    }
+}
+
+/// Walks the tape; its nodes are in the order of the text, so one index is all its state.
+private struct TapeReader {
+    let nodes: UnsafePointer<lorikeet_json_node>
+    let characters: UnsafePointer<CChar>
+    var next = 0
+
+    mutating func value() -> JSON {
+        let node = nodes[next]
+        next += 1
+        switch Int(node.kind) {
+        case Int(LORIKEET_JSON_FALSE.rawValue): return .bool(false)
+        case Int(LORIKEET_JSON_TRUE.rawValue): return .bool(true)
+        case Int(LORIKEET_JSON_INTEGER.rawValue): return .integer(node.value.integer)
+        case Int(LORIKEET_JSON_DOUBLE.rawValue): return .number(node.value.number)
+        case Int(LORIKEET_JSON_STRING.rawValue): return .string(text(node))
+        case Int(LORIKEET_JSON_ARRAY.rawValue):
+            var elements: [JSON] = []
+            elements.reserveCapacity(Int(node.count))
+            for _ in 0..<node.count { elements.append(value()) }
+            return .array(elements)
+        case Int(LORIKEET_JSON_OBJECT.rawValue):
+            var entries: [(key: String, value: JSON)] = []
+            entries.reserveCapacity(Int(node.count))
+            for _ in 0..<node.count {
+                let key = text(nodes[next])
+                next += 1
+                entries.append((key, value()))
+            }
+            return .object(JSONObject(entries))
+        default: return .null
+        }
+    }
+
+    private func text(_ node: lorikeet_json_node) -> String {
+        let start = UnsafeRawPointer(characters + Int(node.value.offset)).assumingMemoryBound(to: UInt8.self)
+        return String(decoding: UnsafeBufferPointer(start: start, count: Int(node.count)), as: UTF8.self)
+    }
+}

@@ -1,0 +1,191 @@
+import LorikeetGround
+
+/// A metadata value of a GGUF file.
+package enum GGUFValue: Sendable {
+    case unsigned(UInt64)
+    case signed(Int64)
+    case float(Double)
+    case bool(Bool)
+    case string(String)
+    case array([GGUFValue])
+    case stringArray([String])
+    case intArray([Int64])
+    case floatArray([Float])
+
+    package var int: Int? {
+        switch self {
+        case .unsigned(let value): Int(exactly: value)
+        case .signed(let value): Int(exactly: value)
+        default: nil
+        }
+    }
+    package var double: Double? {
+        switch self {
+        case .float(let value): value
+        default: int.map(Double.init)
+        }
+    }
+    package var string: String? { if case .string(let value) = self { value } else { nil } }
+    package var bool: Bool? { if case .bool(let value) = self { value } else { nil } }
+    package var strings: [String]? { if case .stringArray(let value) = self { value } else { nil } }
+    package var floats: [Float]? { if case .floatArray(let value) = self { value } else { nil } }
+    package var ints: [Int]? { if case .intArray(let value) = self { value.map { Int($0) } } else { nil } }
+}
+
+/// A GGUF file, version 2 or 3:
+///
+/// 1. `GGUF`, version (u32), tensor count (u64), metadata count (u64)
+/// 2. metadata: key (string), value type (u32), value; a string is a length (u64) and bytes; an array a type (u32), a count (u64), elements
+/// 3. tensor infos: name, dimension count (u32), dimensions (u64, fastest first), type (u32), offset (u64) into the data
+/// 4. padding to `general.alignment` (32 if absent), the data
+///
+/// All numbers little-endian. Counts are checked against the bytes that are left before anything is allocated for them.
+package struct GGUFFile: Sendable {
+    package let path: String
+    package let version: Int
+    package let metadata: [String: GGUFValue]
+    /// By the file's own names.
+    package let tensors: [String: TensorView]
+
+    private static let types: [UInt32: ElementType] = [
+        0: .f32, 1: .f16, 2: .q4_0, 3: .q4_1, 6: .q5_0, 7: .q5_1, 8: .q8_0, 10: .q2_K, 11: .q3_K, 12: .q4_K, 13: .q5_K, 14: .q6_K,
+        24: .i8, 25: .i16, 26: .i32, 27: .i64, 28: .f64, 30: .bf16,
+    ]
+
+    /// - Throws: exit 2 with the byte at which the file stops making sense.
+    package init(path: String) throws {
+        let file = try MappedFile(path: path)
+        var reader = GGUFReader(file: file)
+        guard try reader.bytes(4).elementsEqual("GGUF".utf8) else {
+            throw LorikeetError.input("not a GGUF file (it does not begin with 'GGUF')", at: path, mend: "name a .gguf file")
+        }
+        let version = Int(try reader.number(UInt32.self))
+        guard version == 2 || version == 3 else {
+            throw LorikeetError.input("GGUF version \(version) is not supported", at: path, mend: "use a file of version 2 or 3")
+        }
+        let tensorCount = try reader.count(minimumBytes: 24)
+        let metadataCount = try reader.count(minimumBytes: 12)
+        var metadata: [String: GGUFValue] = [:]
+        for _ in 0..<metadataCount {
+            let key = try reader.string()
+            metadata[key] = try reader.value(type: reader.number(UInt32.self), depth: 0)
+        }
+        var infos: [(name: String, shape: [Int], type: ElementType, offset: UInt64)] = []
+        for _ in 0..<tensorCount {
+            let name = try reader.string()
+            let dimensions = Int(try reader.number(UInt32.self))
+            guard (0...8).contains(dimensions) else { throw reader.broken("the tensor '\(name)' has \(dimensions) dimensions") }
+            var shape: [Int] = []
+            for _ in 0..<dimensions {
+                guard let size = Int(exactly: try reader.number(UInt64.self)) else { throw reader.broken("the tensor '\(name)' is too large") }
+                shape.insert(size, at: 0)
+            }
+            let code = try reader.number(UInt32.self)
+            guard let type = Self.types[code] else {
+                throw LorikeetError.input(
+                    "the tensor '\(name)' has GGUF type \(code), which is not supported", at: path,
+                    mend: "use F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 or Q2_K to Q6_K")
+            }
+            infos.append((name, shape, type, try reader.number(UInt64.self)))
+        }
+        let alignment = metadata["general.alignment"]?.int ?? 32
+        guard alignment > 0, alignment <= 1 << 20 else { throw reader.broken("the alignment is \(alignment)") }
+        let start = (reader.position + alignment - 1) / alignment * alignment
+        var tensors: [String: TensorView] = [:]
+        for info in infos {
+            guard let bytes = info.type.byteCount(shape: info.shape) else {
+                throw LorikeetError.input("the tensor '\(info.name)' of shape \(info.shape) is no whole number of \(info.type) blocks", at: path)
+            }
+            guard let offset = Int(exactly: info.offset), start <= file.count, offset <= file.count - start, bytes <= file.count - start - offset else {
+                throw LorikeetError.input(
+                    "the tensor '\(info.name)' ends past the end of the file (\(file.count) bytes)", at: path,
+                    mend: "the file is cut short; fetch it again")
+            }
+            tensors[info.name] = TensorView(
+                name: info.name, shape: info.shape, type: info.type, file: file, offset: start + offset, byteCount: bytes)
+        }
+        self.path = path
+        self.version = version
+        self.metadata = metadata
+        self.tensors = tensors
+    }
+}
+
+/// A position in the file's bytes; every read checks what is left.
+private struct GGUFReader {
+    let file: MappedFile
+    var position = 0
+
+    var left: Int { file.count - position }
+
+    func broken(_ what: String) -> LorikeetError {
+        .input("\(what) at byte \(position)", at: file.path, mend: "the file is damaged or cut short; fetch it again")
+    }
+
+    mutating func bytes(_ count: Int) throws -> UnsafeRawBufferPointer {
+        guard count >= 0, count <= left else { throw broken("the file ends") }
+        defer { position += count }
+        return UnsafeRawBufferPointer(rebasing: file.bytes[position..<position + count])
+    }
+
+    mutating func number<N: FixedWidthInteger>(_ type: N.Type) throws -> N {
+        N(littleEndian: try bytes(MemoryLayout<N>.size).loadUnaligned(as: N.self))
+    }
+
+    /// A count of things that take at least `minimumBytes` each.
+    mutating func count(minimumBytes: Int) throws -> Int {
+        let count = try number(UInt64.self)
+        guard count <= UInt64(left / minimumBytes) else { throw broken("a count of \(count) does not fit the file") }
+        return Int(count)
+    }
+
+    mutating func string() throws -> String { String(decoding: try bytes(count(minimumBytes: 1)), as: UTF8.self) }
+
+    mutating func value(type: UInt32, depth: Int) throws -> GGUFValue {
+        switch type {
+        case 0: return .unsigned(UInt64(try number(UInt8.self)))
+        case 1: return .signed(Int64(try number(Int8.self)))
+        case 2: return .unsigned(UInt64(try number(UInt16.self)))
+        case 3: return .signed(Int64(try number(Int16.self)))
+        case 4: return .unsigned(UInt64(try number(UInt32.self)))
+        case 5: return .signed(Int64(try number(Int32.self)))
+        case 6: return .float(Double(Float(bitPattern: try number(UInt32.self))))
+        case 7: return .bool(try number(UInt8.self) != 0)
+        case 8: return .string(try string())
+        case 9: return try array(depth: depth)
+        case 10: return .unsigned(try number(UInt64.self))
+        case 11: return .signed(try number(Int64.self))
+        case 12: return .float(Double(bitPattern: try number(UInt64.self)))
+        default: throw broken("a metadata value has the unknown type \(type)")
+        }
+    }
+
+    private mutating func array(depth: Int) throws -> GGUFValue {
+        guard depth < 4 else { throw broken("metadata is nested too deeply") }
+        let type = try number(UInt32.self)
+        let sizes: [UInt32: Int] = [0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 8: 8, 9: 12, 10: 8, 11: 8, 12: 8]
+        guard let size = sizes[type] else { throw broken("an array has elements of the unknown type \(type)") }
+        let count = try count(minimumBytes: size)
+        switch type {
+        case 8:
+            var strings: [String] = []
+            strings.reserveCapacity(count)
+            for _ in 0..<count { strings.append(try string()) }
+            return .stringArray(strings)
+        case 6, 12:
+            var floats: [Float] = []
+            floats.reserveCapacity(count)
+            for _ in 0..<count { floats.append(Float(try value(type: type, depth: depth).double ?? 0)) }
+            return .floatArray(floats)
+        case 7, 9:
+            var values: [GGUFValue] = []
+            for _ in 0..<count { values.append(try value(type: type, depth: depth + 1)) }
+            return .array(values)
+        default:
+            var ints: [Int64] = []
+            ints.reserveCapacity(count)
+            for _ in 0..<count { ints.append(Int64(clamping: try value(type: type, depth: depth).int ?? .max)) }
+            return .intArray(ints)
+        }
+    }
+}

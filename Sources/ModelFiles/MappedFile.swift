@@ -1,0 +1,37 @@
+import Glibc
+import LorikeetGround
+
+/// A file mapped read-only into memory; its pages are read when they are touched and can be dropped by the system.
+///
+/// The address is held as a number, so that the type is plainly `Sendable`: nothing is ever written through it.
+package final class MappedFile: Sendable {
+    package let path: String
+    /// Bytes in the file.
+    package let count: Int
+    private let address: UInt
+
+    /// - Throws: exit 2 when the file is missing, empty, a directory, or cannot be read.
+    package init(path: String) throws {
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else {
+            throw LorikeetError.input(
+                errno == ENOENT ? "no such file" : "cannot be read: \(String(cString: strerror(errno)))", at: path, mend: "check the path")
+        }
+        defer { close(descriptor) }
+        var status = stat()
+        guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
+            throw LorikeetError.input("not a file", at: path, mend: "name a file")
+        }
+        guard status.st_size > 0 else { throw LorikeetError.input("the file is empty", at: path, mend: "fetch or write it again") }
+        guard let base = mmap(nil, Int(status.st_size), PROT_READ, MAP_PRIVATE, descriptor, 0), base != MAP_FAILED else {
+            throw LorikeetError.machine("cannot be mapped: \(String(cString: strerror(errno)))", at: path)
+        }
+        self.path = path
+        count = Int(status.st_size)
+        address = UInt(bitPattern: base)
+    }
+
+    deinit { if let base = UnsafeMutableRawPointer(bitPattern: address) { munmap(base, count) } }
+
+    package var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: UnsafeRawPointer(bitPattern: address), count: count) }
+}

@@ -1,0 +1,100 @@
+/// How a tensor's elements are stored. Quantised types come in blocks along the last dimension (GGUF).
+package enum ElementType: String, Sendable, CaseIterable {
+    case f64, f32, f16, bf16, i64, i32, i16, i8, u8, bool
+    case q4_0, q4_1, q5_0, q5_1, q8_0
+    case q2_K, q3_K, q4_K, q5_K, q6_K
+
+    /// Elements of a block; 1 for plain types.
+    package var blockElements: Int {
+        switch self {
+        case .q4_0, .q4_1, .q5_0, .q5_1, .q8_0: 32
+        case .q2_K, .q3_K, .q4_K, .q5_K, .q6_K: 256
+        default: 1
+        }
+    }
+
+    /// Bytes of a block (of an element, for plain types).
+    package var blockBytes: Int {
+        switch self {
+        case .f64, .i64: 8
+        case .f32, .i32: 4
+        case .f16, .bf16, .i16: 2
+        case .i8, .u8, .bool: 1
+        case .q4_0: 18
+        case .q4_1: 20
+        case .q5_0: 22
+        case .q5_1: 24
+        case .q8_0: 34
+        case .q2_K: 84
+        case .q3_K: 110
+        case .q4_K: 144
+        case .q5_K: 176
+        case .q6_K: 210
+        }
+    }
+
+    package var isQuantised: Bool { blockElements > 1 }
+
+    /// Bytes of a tensor of `shape`, or nil when that overflows or a row is no whole number of blocks.
+    package func byteCount(shape: [Int]) -> Int? {
+        var elements = 1
+        for dimension in shape {
+            let (product, overflow) = elements.multipliedReportingOverflow(by: dimension)
+            guard dimension >= 0, !overflow else { return nil }
+            elements = product
+        }
+        guard (shape.last ?? 1) % blockElements == 0 else { return nil }
+        let (bytes, overflow) = (elements / blockElements).multipliedReportingOverflow(by: blockBytes)
+        return overflow ? nil : bytes
+    }
+}
+
+/// How a file orders the rows of a matrix: llama.cpp interleaves the two halves of each head of q and k for its own
+/// rotary form; Hugging Face's order has the halves one behind the other.
+package struct RowPermutation: Sendable, Equatable {
+    package let heads: Int
+
+    package init(heads: Int) { self.heads = heads }
+
+    /// Where row `row` of the Hugging Face order stands in the file, for a matrix of `rows` rows.
+    package func sourceRow(of row: Int, rows: Int) -> Int {
+        let size = rows / heads
+        let (head, inside) = (row / size, row % size)
+        let (half, pair) = (inside / (size / 2), inside % (size / 2))
+        return head * size + 2 * pair + half
+    }
+}
+
+/// A tensor inside a mapped file. Whoever makes one has checked that its bytes lie in the file.
+package struct TensorView: Sendable {
+    package let name: String
+    /// Row-major, last index fastest.
+    package let shape: [Int]
+    package let type: ElementType
+    package let file: MappedFile
+    /// First byte in the file.
+    package let offset: Int
+    package let byteCount: Int
+    /// Set where the file's rows stand in another order than Hugging Face's.
+    package let rowPermutation: RowPermutation?
+
+    package init(
+        name: String, shape: [Int], type: ElementType, file: MappedFile, offset: Int, byteCount: Int, rowPermutation: RowPermutation? = nil
+    ) {
+        self.name = name
+        self.shape = shape
+        self.type = type
+        self.file = file
+        self.offset = offset
+        self.byteCount = byteCount
+        self.rowPermutation = rowPermutation
+    }
+
+    package var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: file.bytes[offset..<offset + byteCount]) }
+    package var elementCount: Int { shape.reduce(1, *) }
+
+    /// The same bytes under another name and row order.
+    func renamed(_ name: String, rowPermutation: RowPermutation?) -> TensorView {
+        TensorView(name: name, shape: shape, type: type, file: file, offset: offset, byteCount: byteCount, rowPermutation: rowPermutation)
+    }
+}
