@@ -1,3 +1,5 @@
+import LorikeetModelFiles
+
 /// How the frozen matrices of a base model are held in memory (the recipe's `base_storage`).
 package enum BaseStorage: String, Sendable, CaseIterable {
     /// The file's own codes or element type, unchanged.
@@ -15,13 +17,18 @@ package enum BaseStorage: String, Sendable, CaseIterable {
 extension BaseStorage {
     /// Bytes that a matrix [rows, columns] takes in this form: what the store itself will report.
     ///
-    /// - Parameter stored: bytes that the file's own form takes; asked for by `.stored` alone.
-    package func bytes(rows: Int, columns: Int, stored: @autoclosure () -> Int = 0) -> Int {
+    /// - Parameter stored: the file's own type; `.stored` alone asks for it.
+    /// - Returns: a size too large to count is as many bytes as no machine has (2^50), for the shape may come from a
+    ///   configuration that nothing has checked against a file.
+    package func bytes(rows: Int, columns: Int, stored: ElementType) -> Int {
+        let tooMany = 1 << 50
+        let (count, overflow) = rows.multipliedReportingOverflow(by: columns)
+        guard !overflow, rows >= 0, columns >= 0, count < tooMany else { return tooMany }
         switch self {
-        case .stored: stored()
-        case .nf4: NF4.Layout(count: rows * columns).bytes
-        case .f16, .bf16: rows * columns * 2
-        case .f32: rows * columns * 4
+        case .stored: return stored.byteCount(shape: [rows, columns]) ?? tooMany
+        case .nf4: return NF4.Layout(count: count).bytes
+        case .f16, .bf16: return count * 2
+        case .f32: return count * 4
         }
     }
 }

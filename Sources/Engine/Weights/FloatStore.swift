@@ -1,3 +1,5 @@
+import LorikeetDevices
+
 /// A matrix held as float32: what everything else expands to.
 package struct FloatStore: WeightStore {
     package let rows: Int
@@ -21,6 +23,18 @@ package struct FloatStore: WeightStore {
             })
     }
 
+    /// Expands a matrix of any form once and for all.
+    package static func convert(_ source: any WeightStore, cpu: CPU?) throws -> FloatStore {
+        let columns = source.columns
+        let bytes = try StoredBytes(count: source.rows * columns * 4) { memory in
+            let out = memory.assumingMemoryBound(to: Float.self)
+            forEachUnit(of: source, multiple: 1, cpu: cpu) { rows, values in
+                (out + rows.lowerBound * columns).update(from: values, count: rows.count * columns)
+            }
+        }
+        return FloatStore(rows: source.rows, columns: columns, bytes: bytes)
+    }
+
     package var storedBytes: Int { rows * columns * 4 }
     package var formatName: String { "f32" }
     package var directFloats: UnsafePointer<Float>? { bytes.pointer(as: Float.self) }
@@ -40,9 +54,10 @@ package struct FloatStore: WeightStore {
     ) {
         let weights = bytes.pointer(as: Float.self)
         for row in rows {
-            for i in 0..<count { y[i * ldy + row] = 0 }
+            let out = y + (row - rows.lowerBound)
+            for i in 0..<count { out[i * ldy] = 0 }
             addDots(
-                weights: weights + row * columns, length: columns, x: x, ldx: columns, count: count, into: y + row,
+                weights: weights + row * columns, length: columns, x: x, ldx: columns, count: count, into: out,
                 ldy: ldy)
         }
     }

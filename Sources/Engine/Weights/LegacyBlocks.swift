@@ -85,23 +85,38 @@ func load16(_ p: UnsafeRawPointer) -> SIMD16<UInt8> { p.loadUnaligned(as: SIMD16
 /// out[i] = code[i] · scale + minimum, two roundings.
 @inline(__always)
 func store(_ codes: SIMD16<UInt8>, _ scale: Float, plus minimum: Float, _ out: UnsafeMutablePointer<Float>) {
-    store8(SIMD8<Float>(SIMD8<Int32>(truncatingIfNeeded: codes.lowHalf)) * scale + minimum, out)
-    store8(SIMD8<Float>(SIMD8<Int32>(truncatingIfNeeded: codes.highHalf)) * scale + minimum, out + 8)
+    store8(floats(codes.lowHalf) * scale + minimum, out)
+    store8(floats(codes.highHalf) * scale + minimum, out + 8)
 }
 
 /// out[i] = code[i] · scale - minimum, two roundings.
 @inline(__always)
 func store(_ codes: SIMD16<UInt8>, _ scale: Float, minus minimum: Float, _ out: UnsafeMutablePointer<Float>) {
-    store8(SIMD8<Float>(SIMD8<Int32>(truncatingIfNeeded: codes.lowHalf)) * scale - minimum, out)
-    store8(SIMD8<Float>(SIMD8<Int32>(truncatingIfNeeded: codes.highHalf)) * scale - minimum, out + 8)
+    store8(floats(codes.lowHalf) * scale - minimum, out)
+    store8(floats(codes.highHalf) * scale - minimum, out + 8)
 }
 
 /// out[i] = (code[i] - zero) · scale; codes are bytes modulo 256, their differences within a signed byte.
 @inline(__always)
 func storeSigned(_ codes: SIMD16<UInt8>, minus zero: UInt8, _ scale: Float, _ out: UnsafeMutablePointer<Float>) {
     let signed = unsafeBitCast(codes &- SIMD16(repeating: zero), to: SIMD16<Int8>.self)
-    store8(SIMD8<Float>(SIMD8<Int32>(truncatingIfNeeded: signed.lowHalf)) * scale, out)
-    store8(SIMD8<Float>(SIMD8<Int32>(truncatingIfNeeded: signed.highHalf)) * scale, out + 8)
+    store8(floats(signed.lowHalf) * scale, out)
+    store8(floats(signed.highHalf) * scale, out + 8)
+}
+
+// Lane by lane becomes two instructions; SIMD8's converting initialisers stay calls in larger functions (a third of
+// the speed is lost).
+
+@inline(__always)
+private func floats(_ v: SIMD8<UInt8>) -> SIMD8<Float> {
+    SIMD8(
+        Float(v[0]), Float(v[1]), Float(v[2]), Float(v[3]), Float(v[4]), Float(v[5]), Float(v[6]), Float(v[7]))
+}
+
+@inline(__always)
+private func floats(_ v: SIMD8<Int8>) -> SIMD8<Float> {
+    SIMD8(
+        Float(v[0]), Float(v[1]), Float(v[2]), Float(v[3]), Float(v[4]), Float(v[5]), Float(v[6]), Float(v[7]))
 }
 
 /// Sixteen bits, lowest first, as 16 or 0 in sixteen bytes.
@@ -110,6 +125,6 @@ private func fifthBits(_ p: UnsafeRawPointer) -> SIMD16<UInt8> {
     let low = SIMD8<UInt8>(repeating: p.loadUnaligned(as: UInt8.self))
     let high = SIMD8<UInt8>(repeating: p.loadUnaligned(fromByteOffset: 1, as: UInt8.self))
     let places = SIMD16<UInt8>(1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128)
-    let set = (SIMD16(lowHalf: low, highHalf: high) & places) .== places
-    return unsafeBitCast(set, to: SIMD16<UInt8>.self) & 16
+    // Adding 127 carries any bit to the top of its byte.
+    return (((SIMD16(lowHalf: low, highHalf: high) & places) &+ 127) & 128) &>> 3
 }

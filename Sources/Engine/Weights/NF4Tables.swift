@@ -19,7 +19,7 @@ package enum NF4 {
     /// below it.
     static let orderedMidpoints: [Int32] = (0..<15).map { ordered(((values[$0] + values[$0 + 1]) / 2).bitPattern) }
 
-    /// Maps a float's bits to an integer in the same order (Swift compares integer vectors in one instruction).
+    /// Maps a float's bits to an integer in the same order.
     @inline(__always)
     static func ordered(_ bits: UInt32) -> Int32 {
         let signed = Int32(bitPattern: bits)

@@ -28,7 +28,7 @@ package protocol WeightStore: Sendable {
     ///   - rows: rows of the matrix; split them over threads.
     ///   - x: [count, columns], dense.
     ///   - count: rows of `x`, at most 8.
-    ///   - y: the whole output; element (i, r) stands at `y[i * ldy + r]`, r being the row in the matrix. Overwritten.
+    ///   - y: where the first of `rows` goes: element (i, r) stands at `y[i * ldy + r - rows.lowerBound]`. Overwritten.
     ///   - ldy: floats from one row of `y` to the next.
     func multiply(
         rows: Range<Int>, x: UnsafePointer<Float>, count: Int, into y: UnsafeMutablePointer<Float>, ldy: Int)
@@ -54,14 +54,15 @@ extension WeightStore {
             guard let base = raw.baseAddress else { return }
             let scratch = base.assumingMemoryBound(to: Float.self)
             for row in rows {
-                for i in 0..<count { y[i * ldy + row] = 0 }
+                let out = y + (row - rows.lowerBound)
+                for i in 0..<count { out[i * ldy] = 0 }
                 var start = 0
                 while start < columns {
                     let end = min(start + tile, columns)
                     expand(row: row, columns: start..<end, into: scratch)
                     addDots(
                         weights: UnsafePointer(scratch), length: end - start, x: x + start, ldx: columns, count: count,
-                        into: y + row, ldy: ldy)
+                        into: out, ldy: ldy)
                     start = end
                 }
             }

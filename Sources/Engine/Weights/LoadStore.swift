@@ -1,0 +1,90 @@
+import LorikeetDevices
+import LorikeetGround
+import LorikeetModelFiles
+
+/// Loads a matrix of a model's file in the form that `storage` asks for.
+///
+/// A matrix that keeps its form and row order is read in place from the mapped file; a permuted one is copied row by
+/// row into Hugging Face's order; another form is made by row blocks, without a float copy of the whole.
+///
+/// - Parameters:
+///   - view: [rows, columns], of a float type or of GGUF blocks.
+///   - cpu: the threads that convert; nil works on the calling thread.
+/// - Throws: exit 2 where shape, size, type or row order cannot be, or a weight does not fit the form.
+package func loadStore(view: TensorView, storage: BaseStorage, cpu: CPU?) throws -> any WeightStore {
+    try convert(storedForm(view), to: storage, name: view.name, cpu: cpu)
+}
+
+/// A matrix in another form, or itself where it has that form (or `storage` is `.stored`).
+///
+/// - Parameter name: what an error calls it.
+package func convert(
+    _ source: any WeightStore, to storage: BaseStorage, name: String, cpu: CPU?
+) throws -> any WeightStore {
+    if storage == .stored || source.formatName == storage.rawValue { return source }
+    return switch storage {
+    case .stored: source
+    case .nf4: try NF4Store.quantise(source, name: name, cpu: cpu)
+    case .f16: try HalfStore.convert(source, to: .f16, name: name, cpu: cpu)
+    case .bf16: try HalfStore.convert(source, to: .bf16, name: name, cpu: cpu)
+    case .f32: try FloatStore.convert(source, cpu: cpu)
+    }
+}
+
+/// The matrix as the file has it, in Hugging Face's row order.
+private func storedForm(_ view: TensorView) throws -> any WeightStore {
+    let download = "download the model again"
+    guard view.shape.count == 2, view.shape.allSatisfy({ $0 > 0 }) else {
+        throw LorikeetError.input(
+            "\(view.name) has the shape \(view.shape) where a matrix is needed", at: view.file.path, mend: download)
+    }
+    let (rows, columns) = (view.shape[0], view.shape[1])
+    let inFile = view.offset >= 0 && view.byteCount >= 0 && view.offset <= view.file.count - view.byteCount
+    guard inFile, let needed = view.type.byteCount(shape: view.shape), needed == view.byteCount,
+        // Expanding counts in floats.
+        !rows.multipliedReportingOverflow(by: columns).partialValue.multipliedReportingOverflow(by: 4).overflow
+    else {
+        throw LorikeetError.input(
+            "\(view.name) has \(view.byteCount) bytes, which is not what \(rows) x \(columns) of \(view.type.rawValue) take",
+            at: view.file.path, mend: download)
+    }
+    let alignment = view.type == .f32 ? 4 : view.type.isQuantised ? 1 : 2
+    let bytes = try rowsInOrder(view, rows: rows, alignment: alignment)
+    switch view.type {
+    case .f32: return FloatStore(rows: rows, columns: columns, bytes: bytes)
+    case .f16: return HalfStore(rows: rows, columns: columns, form: .f16, bytes: bytes)
+    case .bf16: return HalfStore(rows: rows, columns: columns, form: .bf16, bytes: bytes)
+    default:
+        guard let format = BlockFormat(rawValue: view.type.rawValue) else {
+            throw LorikeetError.input(
+                "\(view.name) is stored as \(view.type.rawValue), which no weight of a model can be", at: view.file.path,
+                mend: "take a model in float32, float16, bfloat16 or a GGUF of q4_0 to q8_0 or q2_K to q6_K")
+        }
+        return try BlockStore(rows: rows, columns: columns, format: format, bytes: bytes, name: view.name)
+    }
+}
+
+/// The view's bytes: in place where order and alignment allow, else a copy.
+private func rowsInOrder(_ view: TensorView, rows: Int, alignment: Int) throws -> StoredBytes {
+    guard let base = view.bytes.baseAddress else {
+        throw LorikeetError.input("\(view.name) has no bytes", at: view.file.path, mend: "download the model again")
+    }
+    guard let permutation = view.rowPermutation else {
+        if UInt(bitPattern: base) % UInt(alignment) == 0 {
+            return StoredBytes(owner: view.file, base: base, count: view.byteCount)
+        }
+        return try StoredBytes(count: view.byteCount) { $0.copyMemory(from: base, byteCount: view.byteCount) }
+    }
+    guard permutation.heads > 0, rows % permutation.heads == 0, rows / permutation.heads % 2 == 0 else {
+        throw LorikeetError.input(
+            "\(view.name) has \(rows) rows, which do not divide into \(permutation.heads) heads of two halves",
+            at: view.file.path, mend: "download the model again")
+    }
+    let rowBytes = view.byteCount / rows
+    return try StoredBytes(count: view.byteCount) { memory in
+        for row in 0..<rows {
+            let source = permutation.sourceRow(of: row, rows: rows)
+            (memory + row * rowBytes).copyMemory(from: base + source * rowBytes, byteCount: rowBytes)
+        }
+    }
+}

@@ -1,0 +1,73 @@
+import LorikeetDevices
+import LorikeetGround
+import Testing
+
+@testable import LorikeetEngine
+
+/// The product of decoding against expansion and a plain sum in float64.
+struct MultiplyTests {
+    /// Sums of up to 4,100 products in float32, in lanes: far below a rounding a term.
+    static let tolerance: Double = 2e-6
+    let cpu = CPU(threads: 2)
+
+    func stores(rows: Int, columns: Int) throws -> [any WeightStore] {
+        let source = try FloatStore(rows: rows, columns: columns, copying: noise(rows * columns, seed: 7))
+        var stores: [any WeightStore] = [
+            source, try HalfStore.convert(source, to: .f16, name: "w", cpu: cpu),
+            try HalfStore.convert(source, to: .bf16, name: "w", cpu: cpu),
+            try NF4Store.quantise(source, name: "w", cpu: cpu),
+        ]
+        for format in BlockFormat.allCases where columns % format.blockElements == 0 {
+            let count = rows * columns / format.blockElements * format.blockBytes
+            let bytes = try StoredBytes(count: count) { memory in
+                // Bits of a small float16 throughout: any field is finite.
+                for i in 0..<count { memory.storeBytes(of: i % 2 == 0 ? UInt8(i * 7 & 255) : 0x21, toByteOffset: i, as: UInt8.self) }
+            }
+            stores.append(try BlockStore(rows: rows, columns: columns, format: format, bytes: bytes, name: "w"))
+        }
+        return stores
+    }
+
+    @Test(arguments: [(3, 1), (5, 70), (2, 131), (4, 512), (3, 4096), (2, 4100), (2, 2304)])
+    func `the product is that of the expanded matrix`(rows: Int, columns: Int) throws {
+        for store in try stores(rows: rows, columns: columns) {
+            let weights = expanded(store)
+            for count in [1, 2, 3, 4, 5, 8] {
+                let x = noise(count * columns, seed: 3)
+                let ldy = rows + 2
+                var y = [Float](repeating: 777, count: count * ldy)
+                y.withUnsafeMutableBufferPointer { buffer in
+                    guard let base = buffer.baseAddress else { return }
+                    store.multiply(rows: 1..<rows, x: x, count: count, into: base + 1, ldy: ldy)
+                }
+                for i in 0..<count {
+                    #expect(y[i * ldy] == 777 && y[i * ldy + rows] == 777, "only the rows asked for are written")
+                    for r in 1..<rows {
+                        var sum = 0.0
+                        var size = 0.0
+                        for c in 0..<columns {
+                            let product = Double(x[i * columns + c]) * Double(weights[r * columns + c])
+                            sum += product
+                            size += abs(product)
+                        }
+                        let error = abs(Double(y[i * ldy + r]) - sum)
+                        #expect(error <= Self.tolerance * size, "\(store.formatName) \(rows)x\(columns) n=\(count)")
+                    }
+                }
+            }
+        }
+    }
+
+    @Test func `a row of x gives the same bits alone and among others`() throws {
+        for store in try stores(rows: 3, columns: 2304) {
+            let x = noise(8 * 2304, seed: 9)
+            var together = [Float](repeating: 0, count: 24)
+            store.multiply(rows: 0..<3, x: x, count: 8, into: &together, ldy: 3)
+            for i in 0..<8 {
+                var alone = [Float](repeating: 0, count: 3)
+                store.multiply(rows: 0..<3, x: Array(x[i * 2304..<(i + 1) * 2304]), count: 1, into: &alone, ldy: 3)
+                #expect(alone == Array(together[3 * i..<3 * i + 3]), "\(store.formatName)")
+            }
+        }
+    }
+}
