@@ -1,74 +1,109 @@
-/// y[i · ldy] += Σ_c weights[c] · x[i · ldx + c] for i < count (count at most 8, any length).
+/// y[i · ldy + r] += Σ_c W[r, c] · x[i, c] for r < rows, i < count: the inner step of decoding.
 ///
-/// Eight sums of eight lanes at most: what fits in AVX2's registers. The order of the sum depends on `length` alone,
-/// so that a row of `x` gives the same bits whatever stands in the other rows.
+/// Four rows of weights and two of x share their loads: eight sums of eight lanes, what AVX2 needs to keep both of its
+/// multipliers busy. Every sum is taken in the same order (eight lanes along c, lanes in order, then the tail),
+/// whichever rows stand beside it: a row of x gives the same bits alone and in company.
+///
+/// - Parameters:
+///   - weights: [rows, length], `ldw` floats from row to row; at most 4 rows go together.
+///   - x: [count, length], `ldx` floats from row to row.
 func addDots(
-    weights: UnsafePointer<Float>, length: Int, x: UnsafePointer<Float>, ldx: Int, count: Int,
+    weights: UnsafePointer<Float>, ldw: Int, rows: Int, length: Int, x: UnsafePointer<Float>, ldx: Int, count: Int,
     into y: UnsafeMutablePointer<Float>, ldy: Int
 ) {
-    var i = 0
-    while i + 4 <= count {
-        let p = x + i * ldx
-        let sums = fourDots(weights, p, p + ldx, p + 2 * ldx, p + 3 * ldx, length)
-        y[i * ldy] += sums[0]
-        y[(i + 1) * ldy] += sums[1]
-        y[(i + 2) * ldy] += sums[2]
-        y[(i + 3) * ldy] += sums[3]
-        i += 4
+    var row = 0
+    while row + 4 <= rows {
+        let w = weights + row * ldw
+        var i = 0
+        while i + 2 <= count {
+            addFourByTwo(w, ldw, length, x + i * ldx, ldx, y + (i * ldy + row), ldy)
+            i += 2
+        }
+        if i < count { addFourByOne(w, ldw, length, x + i * ldx, y + (i * ldy + row)) }
+        row += 4
     }
-    while i < count {
-        y[i * ldy] += dot(weights, x + i * ldx, length)
-        i += 1
+    while row < rows {
+        for i in 0..<count { y[i * ldy + row] += dot(weights + row * ldw, x + i * ldx, length) }
+        row += 1
     }
 }
 
-/// Σ a[c] · b[c], as two sums of eight lanes, the tail apart.
 @inline(__always)
-func dot(_ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, _ length: Int) -> Float {
-    var even = SIMD8<Float>.zero
-    var odd = SIMD8<Float>.zero
+private func addFourByTwo(
+    _ w: UnsafePointer<Float>, _ ldw: Int, _ length: Int, _ x: UnsafePointer<Float>, _ ldx: Int,
+    _ y: UnsafeMutablePointer<Float>, _ ldy: Int
+) {
+    let (w1, w2, w3, x1) = (w + ldw, w + 2 * ldw, w + 3 * ldw, x + ldx)
+    var a0 = SIMD8<Float>.zero, a1 = SIMD8<Float>.zero, a2 = SIMD8<Float>.zero, a3 = SIMD8<Float>.zero
+    var b0 = SIMD8<Float>.zero, b1 = SIMD8<Float>.zero, b2 = SIMD8<Float>.zero, b3 = SIMD8<Float>.zero
+    let whole = length & ~7
     var c = 0
-    while c + 16 <= length {
-        even.addProduct(load8(a + c), load8(b + c))
-        odd.addProduct(load8(a + c + 8), load8(b + c + 8))
-        c += 16
+    while c < whole {
+        let first = load8(x + c)
+        let second = load8(x1 + c)
+        var weight = load8(w + c)
+        a0.addProduct(weight, first)
+        b0.addProduct(weight, second)
+        weight = load8(w1 + c)
+        a1.addProduct(weight, first)
+        b1.addProduct(weight, second)
+        weight = load8(w2 + c)
+        a2.addProduct(weight, first)
+        b2.addProduct(weight, second)
+        weight = load8(w3 + c)
+        a3.addProduct(weight, first)
+        b3.addProduct(weight, second)
+        c += 8
     }
-    var tail: Float = 0
-    while c < length {
-        tail.addProduct(a[c], b[c])
-        c += 1
-    }
-    return (even + odd).sum() + tail
+    y[0] += a0.sum() + tail(w, x, whole, length)
+    y[1] += a1.sum() + tail(w1, x, whole, length)
+    y[2] += a2.sum() + tail(w2, x, whole, length)
+    y[3] += a3.sum() + tail(w3, x, whole, length)
+    y[ldy] += b0.sum() + tail(w, x1, whole, length)
+    y[ldy + 1] += b1.sum() + tail(w1, x1, whole, length)
+    y[ldy + 2] += b2.sum() + tail(w2, x1, whole, length)
+    y[ldy + 3] += b3.sum() + tail(w3, x1, whole, length)
 }
 
-/// Four products with one reading of `a`; each in the same order of additions as `dot`.
 @inline(__always)
-private func fourDots(
-    _ a: UnsafePointer<Float>, _ b0: UnsafePointer<Float>, _ b1: UnsafePointer<Float>, _ b2: UnsafePointer<Float>,
-    _ b3: UnsafePointer<Float>, _ length: Int
-) -> SIMD4<Float> {
-    var even0 = SIMD8<Float>.zero, even1 = SIMD8<Float>.zero, even2 = SIMD8<Float>.zero, even3 = SIMD8<Float>.zero
-    var odd0 = SIMD8<Float>.zero, odd1 = SIMD8<Float>.zero, odd2 = SIMD8<Float>.zero, odd3 = SIMD8<Float>.zero
+private func addFourByOne(
+    _ w: UnsafePointer<Float>, _ ldw: Int, _ length: Int, _ x: UnsafePointer<Float>, _ y: UnsafeMutablePointer<Float>
+) {
+    let (w1, w2, w3) = (w + ldw, w + 2 * ldw, w + 3 * ldw)
+    var a0 = SIMD8<Float>.zero, a1 = SIMD8<Float>.zero, a2 = SIMD8<Float>.zero, a3 = SIMD8<Float>.zero
+    let whole = length & ~7
     var c = 0
-    while c + 16 <= length {
-        let low = load8(a + c)
-        let high = load8(a + c + 8)
-        even0.addProduct(low, load8(b0 + c))
-        even1.addProduct(low, load8(b1 + c))
-        even2.addProduct(low, load8(b2 + c))
-        even3.addProduct(low, load8(b3 + c))
-        odd0.addProduct(high, load8(b0 + c + 8))
-        odd1.addProduct(high, load8(b1 + c + 8))
-        odd2.addProduct(high, load8(b2 + c + 8))
-        odd3.addProduct(high, load8(b3 + c + 8))
-        c += 16
+    while c < whole {
+        let first = load8(x + c)
+        a0.addProduct(load8(w + c), first)
+        a1.addProduct(load8(w1 + c), first)
+        a2.addProduct(load8(w2 + c), first)
+        a3.addProduct(load8(w3 + c), first)
+        c += 8
     }
-    var tail = SIMD4<Float>.zero
-    while c < length {
-        tail.addProduct(SIMD4(repeating: a[c]), SIMD4(b0[c], b1[c], b2[c], b3[c]))
-        c += 1
+    y[0] += a0.sum() + tail(w, x, whole, length)
+    y[1] += a1.sum() + tail(w1, x, whole, length)
+    y[2] += a2.sum() + tail(w2, x, whole, length)
+    y[3] += a3.sum() + tail(w3, x, whole, length)
+}
+
+@inline(__always)
+private func dot(_ w: UnsafePointer<Float>, _ x: UnsafePointer<Float>, _ length: Int) -> Float {
+    var sum = SIMD8<Float>.zero
+    let whole = length & ~7
+    var c = 0
+    while c < whole {
+        sum.addProduct(load8(w + c), load8(x + c))
+        c += 8
     }
-    return SIMD4((even0 + odd0).sum(), (even1 + odd1).sum(), (even2 + odd2).sum(), (even3 + odd3).sum()) + tail
+    return sum.sum() + tail(w, x, whole, length)
+}
+
+@inline(__always)
+private func tail(_ w: UnsafePointer<Float>, _ x: UnsafePointer<Float>, _ from: Int, _ to: Int) -> Float {
+    var sum: Float = 0
+    for c in from..<to { sum.addProduct(w[c], x[c]) }
+    return sum
 }
 
 /// Eight floats from any address.

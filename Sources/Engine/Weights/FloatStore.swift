@@ -52,13 +52,9 @@ package struct FloatStore: WeightStore {
     package func multiply(
         rows: Range<Int>, x: UnsafePointer<Float>, count: Int, into y: UnsafeMutablePointer<Float>, ldy: Int
     ) {
-        let weights = bytes.pointer(as: Float.self)
-        for row in rows {
-            let out = y + (row - rows.lowerBound)
-            for i in 0..<count { out[i * ldy] = 0 }
-            addDots(
-                weights: weights + row * columns, length: columns, x: x, ldx: columns, count: count, into: out,
-                ldy: ldy)
-        }
+        for i in 0..<count { (y + i * ldy).update(repeating: 0, count: rows.count) }
+        addDots(
+            weights: bytes.pointer(as: Float.self) + rows.lowerBound * columns, ldw: columns, rows: rows.count,
+            length: columns, x: x, ldx: columns, count: count, into: y, ldy: ldy)
     }
 }

@@ -43,33 +43,34 @@ extension WeightStore {
         multiplyByTiles(rows: rows, x: x, count: count, into: y, ldy: ldy)
     }
 
-    /// Expands one tile of a row at a time into the first-level cache and multiplies it with all rows of `x`.
+    /// Expands a tile of four rows at a time into the first-level cache and multiplies it with all rows of `x`.
     @inline(__always)
     func multiplyByTiles(
         rows: Range<Int>, x: UnsafePointer<Float>, count: Int, into y: UnsafeMutablePointer<Float>, ldy: Int
     ) {
         let columns = self.columns
         let tile = min(columns, decodingTileColumns)
-        withUnsafeTemporaryAllocation(byteCount: max(tile, 1) * 4, alignment: 64) { raw in
+        withUnsafeTemporaryAllocation(byteCount: max(4 * tile, 1) * 4, alignment: 64) { raw in
             guard let base = raw.baseAddress else { return }
             let scratch = base.assumingMemoryBound(to: Float.self)
-            for row in rows {
-                let out = y + (row - rows.lowerBound)
-                for i in 0..<count { out[i * ldy] = 0 }
-                var start = 0
-                while start < columns {
+            for first in stride(from: rows.lowerBound, to: rows.upperBound, by: 4) {
+                let group = min(4, rows.upperBound - first)
+                let out = y + (first - rows.lowerBound)
+                for i in 0..<count { (out + i * ldy).update(repeating: 0, count: group) }
+                for start in stride(from: 0, to: columns, by: max(tile, 1)) {
                     let end = min(start + tile, columns)
-                    expand(row: row, columns: start..<end, into: scratch)
+                    for row in 0..<group {
+                        expand(row: first + row, columns: start..<end, into: scratch + row * tile)
+                    }
                     addDots(
-                        weights: UnsafePointer(scratch), length: end - start, x: x + start, ldx: columns, count: count,
-                        into: out, ldy: ldy)
-                    start = end
+                        weights: UnsafePointer(scratch), ldw: tile, rows: group, length: end - start, x: x + start,
+                        ldx: columns, count: count, into: out, ldy: ldy)
                 }
             }
         }
     }
 }
 
-/// Columns that `multiplyByTiles` expands at a time: 8 KB of scratch stays in a first-level cache of 32 KB beside the
-/// codes and the tile of x. A multiple of 256, the longest block of any format.
-let decodingTileColumns = 2048
+/// Columns that `multiplyByTiles` expands at a time: 16 KB of scratch for four rows leaves half of a first-level cache
+/// of 32 KB for the codes and x. A multiple of 256, the longest block of any format.
+let decodingTileColumns = 1024

@@ -28,7 +28,7 @@ struct MultiplyTests {
         return stores
     }
 
-    @Test(arguments: [(3, 1), (5, 70), (2, 131), (4, 512), (3, 4096), (2, 4100), (2, 2304)])
+    @Test(arguments: [(3, 1), (7, 70), (2, 131), (6, 512), (9, 4096), (2, 4100), (5, 2304)])
     func `the product is that of the expanded matrix`(rows: Int, columns: Int) throws {
         for store in try stores(rows: rows, columns: columns) {
             let weights = expanded(store)
@@ -59,14 +59,14 @@ struct MultiplyTests {
     }
 
     @Test func `a row of x gives the same bits alone and among others`() throws {
-        for store in try stores(rows: 3, columns: 2304) {
+        for store in try stores(rows: 7, columns: 2304) {
             let x = noise(8 * 2304, seed: 9)
-            var together = [Float](repeating: 0, count: 24)
-            store.multiply(rows: 0..<3, x: x, count: 8, into: &together, ldy: 3)
+            var together = [Float](repeating: 0, count: 56)
+            store.multiply(rows: 0..<7, x: x, count: 8, into: &together, ldy: 7)
             for i in 0..<8 {
-                var alone = [Float](repeating: 0, count: 3)
-                store.multiply(rows: 0..<3, x: Array(x[i * 2304..<(i + 1) * 2304]), count: 1, into: &alone, ldy: 3)
-                #expect(alone == Array(together[3 * i..<3 * i + 3]), "\(store.formatName)")
+                var alone = [Float](repeating: 0, count: 7)
+                store.multiply(rows: 0..<7, x: Array(x[i * 2304..<(i + 1) * 2304]), count: 1, into: &alone, ldy: 7)
+                #expect(alone == Array(together[7 * i..<7 * i + 7]), "\(store.formatName)")
             }
         }
     }
