@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# The long evidence: demos, kills at random instants, speed. Prints a line a claim and exits 1 if one fails.
+#   make prove                  all of it (about half an hour on two cores)
+#   Scripts/prove.sh kills      one part: demos | kills | speed | inputs | disk
+set -u
+cd "$(dirname "$0")/.."
+lorikeet=.build/release/lorikeet
+work=.work/prove
+mkdir -p "$work"
+failed=0
+claim() { if [ "$2" = 0 ]; then echo "pass  $1"; else echo "FAIL  $1"; failed=1; fi; }
+field() { python3 -c 'import json,sys
+v=json.load(open(sys.argv[1]))
+for k in sys.argv[2].split("."): v=v[k]
+print(v)' "$1" "$2"; }
+holds() { python3 -c 'import sys; sys.exit(0 if eval(sys.argv[1]) else 1)' "$1"; }
+
+demos() {
+    rm -rf "$work/kinds" "$work/shell"
+    "$lorikeet" run --config Examples/kinds/run.yaml --output "$work/kinds" > "$work/kinds.log" 2>&1
+    claim "the kinds demo ends well" $?
+    s="$work/kinds/summary.json"
+    holds "$(field $s validation_loss_after) <= 0.30"; claim "kinds: validation loss $(field $s validation_loss_before) -> $(field $s validation_loss_after) (0.30 or less)" $?
+    holds "$(field $s answers_right_before) == 0 and $(field $s answers_right_after) >= 0.8"; claim "kinds: right answers $(field $s answers_right_before) -> $(field $s answers_right_after) (0 -> 0.80 or more)" $?
+    holds "$(field $s merged_matches_adapter.pass)"; claim "kinds: the merged model is base + adapter" $?
+    holds "abs($(field $s peak_rss_bytes) / $(field $s predicted_rss_bytes) - 1) <= 0.05"; claim "kinds: peak RSS $(field $s peak_rss_bytes) within 5 % of the predicted $(field $s predicted_rss_bytes)" $?
+    "$lorikeet" run --config Examples/shell/run.yaml --output "$work/shell" > "$work/shell.log" 2>&1
+    claim "the shell demo ends well" $?
+    s="$work/shell/summary.json"
+    holds "$(field $s validation_loss_after) <= 2.40"; claim "shell: validation loss $(field $s validation_loss_before) -> $(field $s validation_loss_after) (2.40 or less)" $?
+}
+
+# Kill -9 at ten random instants, each time the same command again: the adapter of an undisturbed run, bit for bit.
+kills() {
+    small="--config Examples/kinds/run.yaml --max-train-samples 160 --test-samples 16 --max-validation-samples 32 --save-steps 3"
+    rm -rf "$work/calm" "$work/killed"
+    start=$(date +%s.%N)
+    "$lorikeet" run $small --output "$work/calm" > "$work/calm.log" 2>&1
+    claim "an undisturbed run ends well" $?
+    seconds=$(python3 -c "import sys; print(float(sys.argv[2]) - float(sys.argv[1]))" "$start" "$(date +%s.%N)")
+    for i in 1 2 3 4 5 6 7 8 9 10; do
+        "$lorikeet" run $small --output "$work/killed" >> "$work/killed.log" 2>&1 &
+        pid=$!
+        wait_for=$(python3 -c "import random,sys; print(random.uniform(0.02, float(sys.argv[1]) * 0.35))" "$seconds")
+        sleep "$wait_for"
+        kill -9 $pid 2>/dev/null && echo "      kill $i after $wait_for s"
+        wait $pid 2>/dev/null
+    done
+    "$lorikeet" run $small --output "$work/killed" >> "$work/killed.log" 2>&1
+    claim "the same command ends well after ten kills" $?
+    cmp "$work/calm/adapter/adapter_model.safetensors" "$work/killed/adapter/adapter_model.safetensors"
+    claim "the adapter after ten kills is bit-identical" $?
+}
+
+speed() {
+    for dropout in 0 0.05; do
+        "$lorikeet" bench --device cpu --shape smollm2-135m --seq 512 --lora-dropout $dropout --json > "$work/bench-$dropout.json" || claim "bench runs" 1
+    done
+    plain=$(field "$work/bench-0.json" share_of_gemm_limit)
+    dropped=$(field "$work/bench-0.05.json" share_of_gemm_limit)
+    holds "$plain >= 0.75"; claim "share of the GEMM limit $plain (0.75 or more)" $?
+    holds "$dropped >= 0.97 * $plain"; claim "with dropout 0.05 $dropped (at most 3 % less)" $?
+}
+
+# A full disk in the middle: exit 4, the last checkpoint usable, and the same command ends well with room again.
+disk() {
+    [ "$(id -u)" = 0 ] || { echo "skip  the full disk needs root to mount a small file system"; return; }
+    mkdir -p "$work/small" && mount -t tmpfs -o size=14m tmpfs "$work/small" || { echo "skip  no tmpfs can be mounted here"; return; }
+    small="--config Examples/kinds/run.yaml --max-train-samples 80 --test-samples 8 --max-validation-samples 16 --save-steps 2 --lora-r 16"
+    # The plan refuses a disk that is too small, so it fills up behind the plan's back.
+    ( sleep 6; dd if=/dev/zero of="$work/small/filler" bs=1M count=14 2>/dev/null ) &
+    "$lorikeet" train $small --output "$work/small/out" > "$work/disk.log" 2>&1
+    status=$?
+    wait
+    [ $status = 4 ]; claim "a full disk is exit 4 (was $status): $(tail -n 1 "$work/disk.log")" $?
+    rm -f "$work/small/filler"
+    "$lorikeet" train $small --output "$work/small/out" >> "$work/disk.log" 2>&1
+    claim "with room again the same command ends well" $?
+    umount "$work/small"
+}
+
+for part in ${1:-demos kills speed disk}; do $part; done
+exit $failed

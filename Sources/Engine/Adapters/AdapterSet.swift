@@ -1,0 +1,166 @@
+import LorikeetDevices
+import LorikeetGround
+import LorikeetModelFiles
+
+/// Which linears get a LoRA adapter (Hu et al. 2021, arXiv:2106.09685) and how it is scaled.
+package struct LoRASettings: Sendable, Equatable {
+    package var r: Int
+    package var alpha: Double
+    /// Share of the adapter's input elements that are dropped in training.
+    package var dropout: Double
+    /// Endings of module names, as in PEFT: `q_proj` matches every `….q_proj`; `all-linear` every linear of the blocks.
+    package var targetModules: [String]
+    /// Scale alpha / sqrt(r) instead of alpha / r.
+    package var useRSLoRA: Bool
+
+    package init(r: Int = 8, alpha: Double = 16, dropout: Double = 0, targetModules: [String], useRSLoRA: Bool = false) {
+        self.r = r
+        self.alpha = alpha
+        self.dropout = dropout
+        self.targetModules = targetModules
+        self.useRSLoRA = useRSLoRA
+    }
+
+    package var scale: Float { Float(useRSLoRA ? alpha / Double(r).squareRoot() : alpha / Double(r)) }
+
+    func matches(_ linear: String) -> Bool {
+        targetModules.contains { $0 == "all-linear" || linear == $0 || linear.hasSuffix("." + $0) }
+    }
+}
+
+/// Where one linear's adapter stands in the flat buffers.
+package struct AdapterSlot: Sendable, Equatable {
+    /// Number of the module in forward order: names its dropout mask.
+    package let module: Int
+    package let rank: Int
+    package let scale: Float
+    /// First element of A [r, in] and of B [out, r].
+    package let offsetA: Int
+    package let offsetB: Int
+}
+
+/// The adapters of a model: a slot for each adapted linear, in forward order (q before v, layers in order).
+package struct AdapterLayout: Sendable {
+    package private(set) var slots: [String: AdapterSlot] = [:]
+    package private(set) var entries: [Entry] = []
+    package private(set) var elementCount = 0
+    package let dropout: Float
+
+    /// One trained matrix in PEFT's naming.
+    package struct Entry: Sendable, Equatable {
+        /// e.g. `base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight`
+        package let name: String
+        package let shape: [Int]
+        package let offset: Int
+        package var elementCount: Int { shape[0] * shape[1] }
+    }
+
+    package static let none = AdapterLayout(dropout: 0)
+
+    private init(dropout: Float) { self.dropout = dropout }
+
+    /// - Throws: exit 2 when a target module matches no linear; the sentence names the nearest.
+    package init(_ settings: LoRASettings, linears: [LinearWeight]) throws {
+        dropout = Float(settings.dropout)
+        for target in settings.targetModules where target != "all-linear" {
+            guard !linears.contains(where: { $0.name == target || $0.name.hasSuffix("." + target) }) else { continue }
+            let known = Set(linears.map(\.shortName)).sorted()
+            let nearest = known.min { (distance($0, target), $0) < (distance($1, target), $1) }
+            throw LorikeetError.input(
+                "the model has no linear module '\(target)'", at: "lora.target_modules",
+                mend: (nearest.map { "did you mean '\($0)'? " } ?? "") + "it has \(known.joined(separator: ", "))")
+        }
+        for linear in linears where settings.matches(linear.name) {
+            let a = Entry(name: "base_model.model.\(linear.name).lora_A.weight", shape: [settings.r, linear.columns], offset: elementCount)
+            let b = Entry(
+                name: "base_model.model.\(linear.name).lora_B.weight", shape: [linear.rows, settings.r],
+                offset: elementCount + a.elementCount)
+            slots[linear.name] = AdapterSlot(
+                module: slots.count, rank: settings.r, scale: settings.scale, offsetA: a.offset, offsetB: b.offset)
+            entries += [a, b]
+            elementCount = b.offset + b.elementCount
+        }
+    }
+}
+
+/// Levenshtein's edit distance.
+private func distance(_ a: String, _ b: String) -> Int {
+    let (a, b) = (Array(a), Array(b))
+    var row = Array(0...b.count)
+    for i in 0..<a.count {
+        var diagonal = row[0]
+        row[0] = i + 1
+        for j in 0..<b.count {
+            let cost = min(diagonal + (a[i] == b[j] ? 0 : 1), row[j] + 1, row[j + 1] + 1)
+            diagonal = row[j + 1]
+            row[j + 1] = cost
+        }
+    }
+    return row[b.count]
+}
+
+/// The trained state: one flat float32 buffer each for values, gradients and AdamW's two moments, all in `layout`'s order.
+package final class AdapterSet: Sendable {
+    package let layout: AdapterLayout
+    package let values: Buffer
+    package let gradients: Buffer
+    package let firstMoment: Buffer
+    package let secondMoment: Buffer
+
+    package var entries: [AdapterLayout.Entry] { layout.entries }
+    package var elementCount: Int { layout.elementCount }
+    /// Bytes of the four buffers.
+    package static func bytes(elementCount: Int) -> Int { 16 * elementCount }
+
+    package init(layout: AdapterLayout) throws {
+        self.layout = layout
+        let bytes = max(4, layout.elementCount * 4)
+        values = try Buffer(bytes: bytes)
+        gradients = try Buffer(bytes: bytes)
+        firstMoment = try Buffer(bytes: bytes)
+        secondMoment = try Buffer(bytes: bytes)
+    }
+
+    package func floats(_ buffer: KeyPath<AdapterSet, Buffer>) -> UnsafeMutableBufferPointer<Float> {
+        UnsafeMutableBufferPointer(start: self[keyPath: buffer].pointer(as: Float.self), count: elementCount)
+    }
+
+    /// PEFT's start: A uniform in ±1/sqrt(in) (kaiming_uniform with a = sqrt 5), B zero. A function of the seed alone.
+    package func initialise(seed: UInt64) {
+        let values = floats(\.values)
+        values.update(repeating: 0)
+        for (index, entry) in entries.enumerated() where entry.name.hasSuffix("lora_A.weight") {
+            let bound = 1 / Float(entry.shape[1]).squareRoot()
+            for i in 0..<entry.elementCount {
+                let bits = mix64(seed &+ mix64(UInt64(index) << 40 | UInt64(i)))
+                values[entry.offset + i] = (Float(bits >> 40) / Float(1 << 23) - 1) * bound
+            }
+        }
+    }
+
+    /// Reads values from a PEFT folder; every matrix has to be there with its shape.
+    package func load(_ file: AdapterFile) throws {
+        let values = floats(\.values)
+        for entry in entries {
+            guard let view = file.tensors[entry.name] else {
+                throw LorikeetError.input("the adapter lacks '\(entry.name)'", mend: "start from an adapter of the same rank and target modules")
+            }
+            guard view.shape == entry.shape else {
+                throw LorikeetError.input(
+                    "the adapter's '\(entry.name)' has shape \(view.shape), not \(entry.shape)",
+                    mend: "start from an adapter of the same rank and target modules")
+            }
+            let store = try loadStore(view: view, storage: .f32, cpu: nil)
+            guard let to = values.baseAddress else { continue }
+            store.expand(rows: 0..<store.rows, into: to + entry.offset)
+        }
+    }
+}
+
+/// SplitMix64's finaliser (Steele, Lea & Flood 2014): a stateless source of random bits.
+package func mix64(_ seed: UInt64) -> UInt64 {
+    var z = seed &+ 0x9E37_79B9_7F4A_7C15
+    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
+    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
+    return z ^ (z >> 31)
+}

@@ -1,0 +1,40 @@
+import LorikeetDevices
+
+/// hidden[t, :] = scale * table[ids[t], :].    ids [T] int32, table [V, C] (any storage), hidden [T, C] (overwritten).
+///
+/// The table is frozen, so there is no backward op. An id outside the table gives a row of zeros; samples are checked
+/// against the vocabulary before they get here.
+struct Embedding: Op {
+    let ids: ValueID
+    let output: ValueID
+    let weight: String
+    let scale: Float
+
+    var kind: String { "embedding" }
+    var reads: [ValueID] { [ids] }
+    var writes: [ValueID] { [output] }
+    var detail: String { weight }
+
+    func cost(_ values: ValueTable) -> Cost { Cost(bytes: 2 * Double(values[output].byteCount)) }
+
+    func run(_ context: borrowing CPURun) {
+        let shape = context.values[output].shape
+        let columns = shape[1]
+        guard let table = context.weights.matrix(weight) else { return }
+        let ids = context.integers(ids)
+        let out = context.floats(output)
+        let scale = scale
+        context.cpu.parallelRanges(over: shape[0]) { rows, _ in
+            for row in rows {
+                let id = Int(ids[row])
+                let to = out + row * columns
+                guard id >= 0, id < table.rows else {
+                    to.update(repeating: 0, count: columns)
+                    continue
+                }
+                table.expand(rows: id..<(id + 1), into: to)
+                if scale != 1 { for c in 0..<columns { to[c] *= scale } }
+            }
+        }
+    }
+}

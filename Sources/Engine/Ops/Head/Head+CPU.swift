@@ -1,0 +1,106 @@
+import Glibc
+import LorikeetDevices
+
+/// logits [n, V] = x [n, C] Wᵀ, every worker expanding its own rows of W block by block.
+private func project(
+    _ x: UnsafePointer<Float>, count: Int, columns: Int, store: any WeightStore, vocabulary: Int, scratch: UnsafeMutablePointer<Float>,
+    scratchRows: Int, logits: UnsafeMutablePointer<Float>, cpu: CPU
+) {
+    let block = max(1, scratchRows / cpu.threads)
+    cpu.parallelRanges(over: vocabulary, grain: 16) { range, worker in
+        if count <= Linear.rowsFromCodes {
+            store.multiply(rows: range, x: x, count: count, into: logits + range.lowerBound, ldy: vocabulary)
+            return
+        }
+        if let direct = store.directFloats {
+            CPU.serialGemm(
+                transposeB: true, m: count, n: range.count, k: columns, a: x, lda: columns, b: direct + range.lowerBound * columns,
+                ldb: columns, c: logits + range.lowerBound, ldc: vocabulary)
+            return
+        }
+        let own = scratch + worker * block * columns
+        var row = range.lowerBound
+        while row < range.upperBound {
+            let end = min(range.upperBound, row + block)
+            store.expand(rows: row..<end, into: own)
+            CPU.serialGemm(
+                transposeB: true, m: count, n: end - row, k: columns, a: x, lda: columns, b: own, ldb: columns, c: logits + row,
+                ldc: vocabulary)
+            row = end
+        }
+    }
+}
+
+/// dx [n, C] = dlogits [n, V] W, block by block of W's rows. Overwrites dx.
+private func projectBack(
+    _ dlogits: UnsafePointer<Float>, count: Int, columns: Int, store: any WeightStore, vocabulary: Int,
+    scratch: UnsafeMutablePointer<Float>, scratchRows: Int, dx: UnsafeMutablePointer<Float>, cpu: CPU
+) {
+    if let direct = store.directFloats {
+        cpu.gemm(m: count, n: columns, k: vocabulary, a: dlogits, lda: vocabulary, b: direct, ldb: columns, c: dx, ldc: columns)
+        return
+    }
+    var row = 0
+    while row < vocabulary {
+        let end = min(vocabulary, row + scratchRows)
+        cpu.parallelRanges(over: end - row, grain: 16) { range, _ in
+            store.expand(rows: (row + range.lowerBound)..<(row + range.upperBound), into: scratch + range.lowerBound * columns)
+        }
+        cpu.gemm(
+            m: count, n: columns, k: end - row, a: dlogits + row, lda: vocabulary, b: scratch, ldb: columns, beta: row == 0 ? 0 : 1, c: dx,
+            ldc: columns)
+        row = end
+    }
+}
+
+extension HeadLoss {
+    func run(_ context: borrowing CPURun) {
+        let (tokens, columns) = (context.values[x].shape[0], context.values[x].shape[1])
+        guard let store = context.weights.matrix(weight) else { return }
+        let (x, logProbabilities, gathered) = (context.floats(x), context.floats(logProbabilities), context.floats(gathered))
+        let (logits, scratch) = (context.floats(logits), context.floats(scratch))
+        let (targets, weights) = (context.integers(targets), context.floats(weights))
+        let gradient = gradient.map { context.floats($0) }
+        let chunk = context.values[self.logits].shape[0]
+        let scratchRows = context.values[self.scratch].shape[0]
+        logProbabilities.update(repeating: 0, count: tokens)
+        gradient?.update(repeating: 0, count: tokens * columns)
+        let trained = (0..<tokens).filter { targets[$0] >= 0 && Int(targets[$0]) < vocabulary }
+        for first in stride(from: 0, to: trained.count, by: chunk) {
+            let rows = trained[first..<min(trained.count, first + chunk)]
+            for (i, t) in rows.enumerated() { (gathered + i * columns).update(from: x + t * columns, count: columns) }
+            project(
+                gathered, count: rows.count, columns: columns, store: store, vocabulary: vocabulary, scratch: scratch,
+                scratchRows: scratchRows, logits: logits, cpu: context.cpu)
+            let results = CrossEntropyKernels.run(
+                logits: logits, rows: rows.count, vocabulary: vocabulary, targets: rows.map { targets[$0] }, weights: rows.map { weights[$0] },
+                gradientInPlace: gradient != nil, softCap: softCap, cpu: context.cpu)
+            for (i, t) in rows.enumerated() { logProbabilities[t] = results[i] }
+            guard let gradient else { continue }
+            projectBack(
+                logits, count: rows.count, columns: columns, store: store, vocabulary: vocabulary, scratch: scratch,
+                scratchRows: scratchRows, dx: gathered, cpu: context.cpu)
+            for (i, t) in rows.enumerated() { (gradient + t * columns).update(from: gathered + i * columns, count: columns) }
+        }
+    }
+}
+
+extension Logits {
+    func run(_ context: borrowing CPURun) {
+        let columns = context.values[x].shape[1]
+        let count = context.values[gathered].shape[0]
+        guard let store = context.weights.matrix(weight) else { return }
+        let (x, gathered, logits) = (context.floats(x), context.floats(gathered), context.floats(logits))
+        let rows = context.integers(rows)
+        let tokens = context.values[self.x].shape[0]
+        for i in 0..<count {
+            let row = min(max(0, Int(rows[i])), tokens - 1)
+            (gathered + i * columns).update(from: x + row * columns, count: columns)
+        }
+        project(
+            gathered, count: count, columns: columns, store: store, vocabulary: vocabulary, scratch: context.floats(scratch),
+            scratchRows: context.values[scratch].shape[0], logits: logits, cpu: context.cpu)
+        guard let softCap else { return }
+        for i in 0..<count * vocabulary { logits[i] = softCap * tanh(logits[i] / softCap) }
+    }
+}

@@ -1,0 +1,70 @@
+import LorikeetDevices
+
+/// Sizes in which the head works.
+package enum HeadBlock {
+    /// Rows of the head's matrix expanded at a time.
+    package static let rows = 2048
+    /// Trained tokens whose logits exist at a time.
+    package static let chunk = 512
+}
+
+/// Head and cross-entropy over the trained tokens only, in chunks: never a T×V matrix.
+///
+///     z = x W^T (soft-capped where the family does)   [chunk, V]
+///     logProbabilities[t] = z[target] - log sum exp z  [T], 0 where targets[t] < 0
+///     loss = -sum_t weights[t] * logProbabilities[t]
+///     gradient[t, :] = d loss / d x = (weights[t] * (softmax(z) - onehot(target))) W   [T, C], 0 where not trained
+///
+/// In training the weights are known beforehand, so each chunk forms its gradient at once and its logits are never kept.
+/// Overwrites logProbabilities and gradient.
+struct HeadLoss: Op {
+    let x: ValueID
+    let targets: ValueID
+    let weights: ValueID
+    let logProbabilities: ValueID
+    let gradient: ValueID?
+    let gathered: ValueID
+    let logits: ValueID
+    let scratch: ValueID
+    let weight: String
+    let vocabulary: Int
+    let softCap: Float?
+
+    var kind: String { "head_loss" }
+    var reads: [ValueID] { [x, targets, weights] }
+    var writes: [ValueID] { [logProbabilities, gathered, logits, scratch] + (gradient.map { [$0] } ?? []) }
+    var detail: String { weight }
+
+    /// As if every token were trained.
+    func cost(_ values: ValueTable) -> Cost {
+        let product = 2 * Double(values[x].elementCount) * Double(vocabulary)
+        let chunks = Double((values[x].shape[0] + HeadBlock.chunk - 1) / HeadBlock.chunk)
+        let passes: Double = gradient == nil ? 1 : 2
+        return Cost(matrixFlops: passes * product, bytes: chunks * passes * 4 * Double(vocabulary * values[x].shape[1]))
+    }
+
+    func differentiate(_ backward: inout Differentiation) {
+        if let gradient, backward.needsGradient(x) { backward.setGradient(of: x, to: gradient) }
+    }
+}
+
+/// logits [n, V] = x[rows] W^T for the wanted rows of a decoding program. Overwrites logits.
+struct Logits: Op {
+    let x: ValueID
+    let rows: ValueID
+    let gathered: ValueID
+    let logits: ValueID
+    let scratch: ValueID
+    let weight: String
+    let vocabulary: Int
+    let softCap: Float?
+
+    var kind: String { "logits" }
+    var reads: [ValueID] { [x, rows] }
+    var writes: [ValueID] { [gathered, logits, scratch] }
+    var detail: String { weight }
+
+    func cost(_ values: ValueTable) -> Cost {
+        Cost(matrixFlops: 2 * Double(values[gathered].elementCount) * Double(vocabulary), bytes: 4 * Double(vocabulary * values[x].shape[1]))
+    }
+}

@@ -1,0 +1,44 @@
+import LorikeetDevices
+
+/// The small products of an adapter of rank r: A [r, C], B [N, r], x [T, C], y [T, N] with row stride.
+enum LoRAKernels {
+    /// product [T, r] = x Aᵀ.
+    static func project(
+        x: UnsafePointer<Float>, a: UnsafePointer<Float>, product: UnsafeMutablePointer<Float>, rows: Int, columns: Int, rank: Int, cpu: CPU
+    ) {
+        cpu.gemm(transposeB: true, m: rows, n: rank, k: columns, a: x, lda: columns, b: a, ldb: columns, c: product, ldc: rank)
+    }
+
+    /// y += scale * product Bᵀ.
+    static func addUp(
+        product: UnsafePointer<Float>, b: UnsafePointer<Float>, scale: Float, y: UnsafeMutablePointer<Float>, ldy: Int, rows: Int,
+        outputs: Int, rank: Int, cpu: CPU
+    ) {
+        cpu.gemm(
+            transposeB: true, m: rows, n: outputs, k: rank, alpha: scale, a: product, lda: rank, b: b, ldb: rank, beta: 1, c: y, ldc: ldy)
+    }
+
+    /// dB += scale * dyᵀ product;  dProduct = scale * dy B.
+    static func backwardUp(
+        dy: UnsafePointer<Float>, ldy: Int, product: UnsafePointer<Float>, b: UnsafePointer<Float>, scale: Float,
+        dB: UnsafeMutablePointer<Float>, dProduct: UnsafeMutablePointer<Float>, rows: Int, outputs: Int, rank: Int, cpu: CPU
+    ) {
+        cpu.gemm(
+            transposeA: true, m: outputs, n: rank, k: rows, alpha: scale, a: dy, lda: ldy, b: product, ldb: rank, beta: 1, c: dB, ldc: rank)
+        cpu.gemm(m: rows, n: rank, k: outputs, alpha: scale, a: dy, lda: ldy, b: b, ldb: rank, c: dProduct, ldc: rank)
+    }
+
+    /// dA += dProductᵀ x.
+    static func backwardA(
+        dProduct: UnsafePointer<Float>, x: UnsafePointer<Float>, dA: UnsafeMutablePointer<Float>, rows: Int, columns: Int, rank: Int, cpu: CPU
+    ) {
+        cpu.gemm(transposeA: true, m: rank, n: columns, k: rows, a: dProduct, lda: rank, b: x, ldb: columns, beta: 1, c: dA, ldc: columns)
+    }
+
+    /// dx += dProduct A.
+    static func addDown(
+        dProduct: UnsafePointer<Float>, a: UnsafePointer<Float>, dx: UnsafeMutablePointer<Float>, rows: Int, columns: Int, rank: Int, cpu: CPU
+    ) {
+        cpu.gemm(m: rows, n: columns, k: rank, a: dProduct, lda: rank, b: a, ldb: columns, beta: 1, c: dx, ldc: columns)
+    }
+}

@@ -1,0 +1,49 @@
+import Glibc
+import LorikeetDevices
+
+/// Rotary positions in Hugging Face's half-split form.
+enum RoPEKernels {
+    /// cos, sin [rows, pairs] of position * frequency, computed in float32 as transformers does, times the attention scale.
+    static func table(
+        positions: UnsafePointer<Int32>, inverseFrequencies: [Float], attentionScale: Float, cos: UnsafeMutablePointer<Float>,
+        sin: UnsafeMutablePointer<Float>, rows: Int
+    ) {
+        let pairs = inverseFrequencies.count
+        for row in 0..<rows {
+            for i in 0..<pairs {
+                let angle = Float(positions[row]) * inverseFrequencies[i]
+                cos[row * pairs + i] = cosf(angle) * attentionScale
+                sin[row * pairs + i] = sinf(angle) * attentionScale
+            }
+        }
+    }
+
+    /// Rotates the first `headCount` heads of each row of x (row stride `ld`), or back when `inverse`.
+    static func applyInPlace(
+        _ x: UnsafeMutablePointer<Float>, ld: Int, rows: Int, headCount: Int, headDimension: Int, rotaryDimension: Int,
+        cos: UnsafePointer<Float>, sin: UnsafePointer<Float>, inverse: Bool, cpu: CPU
+    ) {
+        let half = rotaryDimension / 2
+        let sign: Float = inverse ? -1 : 1
+        cpu.parallelRanges(over: rows) { range, _ in
+            for row in range {
+                let (c, s) = (cos + row * half, sin + row * half)
+                for head in 0..<headCount {
+                    let first = x + row * ld + head * headDimension
+                    let second = first + half
+                    eachEight(half) { i in
+                        let (a, b) = (load8(first + i), load8(second + i))
+                        let (cosine, sine) = (load8(c + i), load8(s + i) * sign)
+                        store8(a * cosine - b * sine, first + i)
+                        store8(b * cosine + a * sine, second + i)
+                    } rest: { i, n in
+                        let (a, b) = (loadPartly(first + i, n), loadPartly(second + i, n))
+                        let (cosine, sine) = (loadPartly(c + i, n), loadPartly(s + i, n) * sign)
+                        storePartly(a * cosine - b * sine, first + i, n)
+                        storePartly(b * cosine + a * sine, second + i, n)
+                    }
+                }
+            }
+        }
+    }
+}

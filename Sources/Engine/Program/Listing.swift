@@ -1,0 +1,53 @@
+extension Program {
+    /// The program as a table a newcomer can read: number, op, result shapes, GFLOP, MB moved, what stays alive, offsets.
+    package func listing() -> String {
+        var lines = [
+            "\(purpose.label) program, T = \(tokens) tokens: \(ops.count) ops, \(Self.number(cost.matrixFlops / 1e9)) GFLOP in matrix products, "
+                + "arena \(Self.number(Double(arenaBytes) / 1e6)) MB",
+            "   op                     GFLOP     MB moved  writes (name [shape] @offset, first-last op)",
+        ]
+        for (index, op) in ops.enumerated() {
+            if index == firstBackwardOp { lines.append("   -- backward --") }
+            let cost = op.cost(values)
+            let results = op.writes.map { describe($0) }.joined(separator: "; ")
+            let head = Self.pad("\(index)", 4, left: true) + "  " + Self.pad(op.kind, 20)
+            let work = Self.pad(Self.number(cost.matrixFlops / 1e9), 9, left: true) + " " + Self.pad(Self.number(cost.bytes / 1e6), 11, left: true)
+            lines.append(head + work + "  " + results + (op.detail.isEmpty ? "" : "  <- \(op.detail)"))
+        }
+        return lines.joined(separator: "\n") + "\n"
+    }
+
+    private func describe(_ id: ValueID) -> String {
+        let value = values[id]
+        let shape = "[" + value.shape.map(String.init).joined(separator: ",") + "]"
+        switch value.kind {
+        case .parameterGradient: return "\(value.name) \(shape) += flat gradient @\(value.flatOffset)"
+        case .state: return "\(value.name) \(shape) state"
+        default: break
+        }
+        guard let offset = schedule.offsets[id.index], let life = schedule.lifetimes[id.index] else { return "\(value.name) \(shape)" }
+        return "\(value.name) \(shape) @\(offset), \(life.lowerBound)-\(life.upperBound)"
+    }
+
+    private static func pad(_ text: String, _ width: Int, left: Bool = false) -> String {
+        let space = String(repeating: " ", count: max(0, width - text.count))
+        return left ? space + text : text + space
+    }
+
+    /// Three decimals, without a formatting library.
+    private static func number(_ x: Double) -> String {
+        let thousandths = Int64((x * 1000).rounded())
+        let fraction = String(thousandths % 1000)
+        return "\(thousandths / 1000)." + String(repeating: "0", count: 3 - fraction.count) + fraction
+    }
+}
+
+extension ProgramPurpose {
+    package var label: String {
+        switch self {
+        case .training: "training"
+        case .evaluation: "evaluation"
+        case .decoding(let slots, let positions, _): "decoding (\(slots) slots of \(positions) positions)"
+        }
+    }
+}

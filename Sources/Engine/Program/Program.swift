@@ -1,0 +1,51 @@
+/// What a program is for: the same family code describes all three.
+package enum ProgramPurpose: Sendable, Hashable {
+    /// Forward, loss, backward into the adapters' gradients.
+    case training
+    /// Forward and the log-probability of each target.
+    case evaluation
+    /// Forward with a KV cache of `slots` sequences of `positions` tokens; logits of `outputRows` rows.
+    case decoding(slots: Int, positions: Int, outputRows: Int)
+}
+
+/// A step program: ops in order on values with fixed offsets in one arena. Bytes, time, execution and the listing all come from it.
+package struct Program: Sendable {
+    package let purpose: ProgramPurpose
+    /// Tokens in the micro-batch (T).
+    package let tokens: Int
+    package let values: ValueTable
+    package let ops: [any Op]
+    /// Index of the first backward op; `ops.count` where there are none.
+    package let firstBackwardOp: Int
+    package let inputs: ProgramInputs
+    package let outputs: ProgramOutputs
+    package let schedule: Schedule
+
+    /// Bytes of the arena this program needs.
+    package var arenaBytes: Int { schedule.arenaBytes }
+    package var cost: Cost { ops.reduce(Cost()) { $0 + $1.cost(values) } }
+}
+
+/// The inputs every program has; all are one number a row (token), int32 unless said otherwise.
+package struct ProgramInputs: Sendable {
+    package var ids: ValueID
+    package var positions: ValueID
+    /// First row of the row's segment (training, evaluation).
+    package var segmentStart: ValueID?
+    /// Token id this row has to predict, -1 where it is not trained.
+    package var targets: ValueID?
+    /// float32: what this row's -log p counts in the loss.
+    package var weights: ValueID?
+    package var dropoutKeys: ValueID?
+    /// Cache slot of the row (decoding).
+    package var slots: ValueID?
+    /// Rows whose logits are wanted (decoding).
+    package var outputRows: ValueID?
+}
+
+package struct ProgramOutputs: Sendable {
+    /// float32 [T]: log p of the target, 0 where there is none.
+    package var logProbabilities: ValueID?
+    /// float32 [outputRows, V].
+    package var logits: ValueID?
+}

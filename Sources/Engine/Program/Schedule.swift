@@ -1,0 +1,56 @@
+/// Lifetimes and arena offsets of a program's values.
+///
+/// A transient lives from the first op that writes it to the last that names it; an input from the start to its last
+/// reader (to the end, so that a run can be repeated); an output from its first write to the end. Values are placed
+/// largest first at the lowest offset that is free for their whole lifetime.
+package struct Schedule: Sendable {
+    /// First and last op index of each arena value; nil for values that live elsewhere or are never named.
+    package private(set) var lifetimes: [ClosedRange<Int>?]
+    /// Byte offset in the arena, a multiple of `alignment`; nil as above.
+    package private(set) var offsets: [Int?]
+    package private(set) var arenaBytes = 0
+
+    /// Bytes: a cache line, and enough for any vector load.
+    package static let alignment = 64
+
+    init(values: ValueTable, ops: [any Op]) {
+        lifetimes = Array(repeating: nil, count: values.values.count)
+        offsets = Array(repeating: nil, count: values.values.count)
+        let last = max(0, ops.count - 1)
+        for (step, op) in ops.enumerated() {
+            for id in op.reads + op.writes where values[id].livesInArena {
+                let start = lifetimes[id.index]?.lowerBound ?? step
+                lifetimes[id.index] = start...step
+            }
+        }
+        for id in values.ids {
+            switch values[id].kind {
+            case .input: lifetimes[id.index] = 0...last
+            case .output: lifetimes[id.index] = 0...last
+            default: break
+            }
+        }
+        place(values)
+    }
+
+    private mutating func place(_ values: ValueTable) {
+        let order = values.ids.filter { lifetimes[$0.index] != nil }.sorted {
+            let (a, b) = (values[$0].byteCount, values[$1].byteCount)
+            return a == b ? $0.index < $1.index : a > b
+        }
+        var placed: [(start: Int, end: Int, life: ClosedRange<Int>)] = []  // sorted by start
+        for id in order {
+            guard let life = lifetimes[id.index] else { continue }
+            let size = (values[id].byteCount + Self.alignment - 1) / Self.alignment * Self.alignment
+            var offset = 0
+            for other in placed where other.life.overlaps(life) {
+                if offset + size <= other.start { break }
+                offset = max(offset, other.end)
+            }
+            offsets[id.index] = offset
+            let position = placed.firstIndex { $0.start > offset } ?? placed.count
+            placed.insert((offset, offset + size, life), at: position)
+            arenaBytes = max(arenaBytes, offset + size)
+        }
+    }
+}

@@ -1,0 +1,61 @@
+/// The number of a value in its program's table.
+package struct ValueID: Hashable, Sendable {
+    package let index: Int
+}
+
+/// What a value is to the program, which decides where it lives and for how long.
+package enum ValueKind: Sendable, Hashable {
+    /// Filled by the caller before each run; lives as long as the program runs.
+    case input
+    /// Read by the caller after each run; lives from its first write to the end.
+    case output
+    /// Written and read inside a run: an offset in the arena for its lifetime.
+    case transient
+    /// Frozen and held by the model, by name.
+    case weight
+    /// Trained: a range of the adapters' flat float32 buffer.
+    case parameter
+    /// The gradient of a parameter: the same range of the flat gradient buffer, always added to.
+    case parameterGradient
+    /// Persists from run to run (a KV cache).
+    case state
+}
+
+/// Element types of values in a program; frozen weights keep their own storage format.
+package enum ValueType: String, Sendable {
+    case f32, i32
+
+    package var byteCount: Int { 4 }
+}
+
+/// One value of a step program: a name, a shape (row-major, last index fastest), a type and a kind.
+package struct Value: Sendable {
+    package let name: String
+    package let shape: [Int]
+    package let type: ValueType
+    package let kind: ValueKind
+    /// For parameters and their gradients: the first element's index in the flat buffer.
+    package let flatOffset: Int
+
+    package var elementCount: Int { shape.reduce(1, *) }
+    package var byteCount: Int { elementCount * type.byteCount }
+    /// Does it need room in the arena? Inputs and outputs do too: they live there with a longer lifetime.
+    package var livesInArena: Bool { kind == .transient || kind == .input || kind == .output }
+}
+
+/// The work of an op, from which time is predicted.
+package struct Cost: Sendable, Equatable {
+    /// Floating-point operations in matrix products.
+    package var matrixFlops: Double
+    /// Bytes moved by everything else (and by expanding stored weights).
+    package var bytes: Double
+
+    package init(matrixFlops: Double = 0, bytes: Double = 0) {
+        self.matrixFlops = matrixFlops
+        self.bytes = bytes
+    }
+
+    package static func + (a: Cost, b: Cost) -> Cost {
+        Cost(matrixFlops: a.matrixFlops + b.matrixFlops, bytes: a.bytes + b.bytes)
+    }
+}

@@ -1,0 +1,49 @@
+import LorikeetDevices
+import LorikeetGround
+import LorikeetModelFiles
+
+/// A base model with frozen weights, and the adapters that are trained on it.
+package final class Model {
+    package let configuration: ModelConfiguration
+    package let family: any ModelFamily
+    package let storage: BaseStorage
+    package let weights: WeightTable
+    package let adapters: AdapterSet
+    package let cpu: CPU
+    /// Off gives the base model by the same programs.
+    package var adapterEnabled = true
+
+    /// Maps and, where `storage` asks for it, converts the weights of `source`; initialises the adapters from `seed`.
+    ///
+    /// - Throws: exit 2 for unsupported families, missing or misshapen tensors, target modules that match nothing.
+    package init(source: ModelSource, storage: BaseStorage, lora: LoRASettings?, seed: UInt64 = 0, cpu: CPU) throws {
+        configuration = source.configuration
+        let family = try Families.family(for: source.configuration)
+        let layout = try lora.map { try AdapterLayout($0, linears: family.linears()) } ?? .none
+        self.family = family
+        self.storage = storage
+        self.cpu = cpu
+        weights = try WeightTable.load(family.weights(), from: source, storage: storage, cpu: cpu)
+        adapters = try AdapterSet(layout: layout)
+        adapters.initialise(seed: seed)
+    }
+
+    /// A model of `configuration`'s shape with random weights, for benchmarks.
+    package init(randomly configuration: ModelConfiguration, storage: BaseStorage, lora: LoRASettings?, seed: UInt64 = 0, cpu: CPU) throws {
+        self.configuration = configuration
+        let family = try Families.family(for: configuration)
+        let layout = try lora.map { try AdapterLayout($0, linears: family.linears()) } ?? .none
+        self.family = family
+        self.storage = storage
+        self.cpu = cpu
+        weights = try WeightTable.random(family.weights(), storage: storage, seed: seed, cpu: cpu)
+        adapters = try AdapterSet(layout: layout)
+        adapters.initialise(seed: seed)
+    }
+
+    /// Starts the adapters from a PEFT folder's values.
+    package func loadAdapter(_ file: AdapterFile) throws { try adapters.load(file) }
+
+    /// The stored matrix of a linear such as `model.layers.0.self_attn.q_proj`.
+    package func linear(named name: String) -> (any WeightStore)? { weights.matrix(name + ".weight") }
+}

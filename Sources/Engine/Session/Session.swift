@@ -1,0 +1,175 @@
+import LorikeetDevices
+import LorikeetGround
+
+/// Runs a model's programs: training, evaluation and decoding share one arena.
+///
+/// Programs are made for token counts in steps of `granularity` and kept; the arena is sized once for the largest.
+package final class Session {
+    package let model: Model
+    /// The most rows a training or evaluation batch may have.
+    package let maximumTokens: Int
+    package let recompute: RecomputePolicy
+    /// Token counts of programs are multiples of this.
+    package static let granularity = 32
+
+    private var programs: [ProgramKey: Program] = [:]
+    private var arena: Buffer
+    private var states: [ProgramPurpose: [Int: Buffer]] = [:]
+
+    private struct ProgramKey: Hashable {
+        let purpose: ProgramPurpose
+        let tokens: Int
+    }
+
+    /// - Parameter training: false for sessions that only evaluate and decode, which need a smaller arena.
+    package init(model: Model, maximumTokens: Int, training: Bool = true, recompute: RecomputePolicy = .norms) throws {
+        self.model = model
+        self.maximumTokens = Self.roundedUp(maximumTokens)
+        self.recompute = recompute
+        arena = try Buffer(bytes: Schedule.alignment)
+        let largest = program(training ? .training : .evaluation, tokens: self.maximumTokens)
+        arena = try Buffer(bytes: max(Schedule.alignment, largest.arenaBytes))
+    }
+
+    package static func roundedUp(_ tokens: Int) -> Int {
+        max(granularity, (tokens + granularity - 1) / granularity * granularity)
+    }
+
+    /// The program for `tokens` rows, made at first use.
+    package func program(_ purpose: ProgramPurpose, tokens: Int) -> Program {
+        let key = ProgramKey(purpose: purpose, tokens: tokens)
+        if let known = programs[key] { return known }
+        let program = model.family.program(purpose, tokens: tokens, adapters: model.adapters.layout, workers: model.cpu.threads, recompute: recompute)
+        programs[key] = program
+        return program
+    }
+
+    /// What one micro-batch adds to a step.
+    package struct StepResult: Sendable {
+        /// Sum over rows of weight * -log p.
+        package let lossSum: Double
+        /// log p of each trained row, in row order.
+        package let logProbabilities: [Float]
+    }
+
+    /// Forward and backward: adds the gradient of sum(weight * -log p) to `model.adapters.gradients`.
+    ///
+    /// - Parameter zeroFirst: clears the gradients before (a step's first micro-batch).
+    /// - Throws: exit 4 when memory for the arena cannot be had.
+    package func accumulate(_ batch: TokenBatch, zeroFirst: Bool) throws -> StepResult {
+        if zeroFirst { model.adapters.floats(\.gradients).update(repeating: 0) }
+        let results = try run(batch, .training)
+        var sum = 0.0
+        for (row, target) in batch.targets.enumerated() where target >= 0 { sum -= Double(batch.weights[row]) * Double(results[row]) }
+        return StepResult(lossSum: sum, logProbabilities: trained(results, batch))
+    }
+
+    /// log p of each trained row, in row order; no dropout.
+    package func evaluate(_ batch: TokenBatch) throws -> [Float] {
+        trained(try run(batch, .evaluation), batch)
+    }
+
+    private func trained(_ results: [Float], _ batch: TokenBatch) -> [Float] {
+        batch.targets.indices.filter { batch.targets[$0] >= 0 }.map { results[$0] }
+    }
+
+    private func run(_ batch: TokenBatch, _ purpose: ProgramPurpose) throws -> [Float] {
+        let padded = batch.padded(to: Self.roundedUp(batch.rows))
+        let program = program(purpose, tokens: padded.rows)
+        try reserve(program)
+        write(padded.ids, to: program.inputs.ids, program)
+        write(padded.positions, to: program.inputs.positions, program)
+        if let id = program.inputs.segmentStart { write(padded.segmentStart, to: id, program) }
+        if let id = program.inputs.targets { write(padded.targets, to: id, program) }
+        if let id = program.inputs.weights { write(padded.weights, to: id, program) }
+        if let id = program.inputs.dropoutKeys { write(padded.dropoutKeys, to: id, program) }
+        execute(program, states: [:])
+        guard let output = program.outputs.logProbabilities, let offset = program.schedule.offsets[output.index] else { return [] }
+        return Array(UnsafeBufferPointer(start: arena.pointer(as: Float.self, at: offset), count: batch.rows))
+    }
+
+    /// Logits [rows.count, V] of the wanted rows of one packed batch.
+    package func logits(_ batch: TokenBatch, rows: [Int]) throws -> [Float] {
+        // The segments become cache slots, so that decoding's program serves here too.
+        let starts = Array(Set(batch.segmentStart)).sorted()
+        let slotOf = Dictionary(uniqueKeysWithValues: starts.enumerated().map { ($1, Int32($0)) })
+        let longest = Int(batch.positions.max() ?? 0) + 1
+        return try decode(
+            DecodingRows(ids: batch.ids, positions: batch.positions, slots: batch.segmentStart.map { slotOf[$0] ?? 0 }),
+            slots: starts.count, positions: longest, outputRows: rows)
+    }
+
+    /// Rows for a decoding program: new tokens with the slot and position each is written to.
+    struct DecodingRows {
+        var ids: [Int32] = []
+        var positions: [Int32] = []
+        var slots: [Int32] = []
+
+        mutating func append(_ id: Int32, position: Int, slot: Int) {
+            ids.append(id)
+            positions.append(Int32(position))
+            slots.append(Int32(slot))
+        }
+    }
+
+    /// Runs rows against the cache of (`slots`, `positions`) and returns the logits of `outputRows`.
+    func decode(_ rows: DecodingRows, slots: Int, positions: Int, outputRows: [Int]) throws -> [Float] {
+        let purpose = ProgramPurpose.decoding(slots: slots + 1, positions: positions, outputRows: max(1, outputRows.count))
+        let count = rows.ids.count <= Self.granularity ? rows.ids.count : Self.roundedUp(rows.ids.count)
+        var padded = rows
+        // Padding writes to a slot of its own that nobody reads.
+        while padded.ids.count < count { padded.append(0, position: 0, slot: slots) }
+        let program = program(purpose, tokens: count)
+        try reserve(program)
+        let states = try caches(program, key: .decoding(slots: slots + 1, positions: positions, outputRows: 0))
+        write(padded.ids, to: program.inputs.ids, program)
+        write(padded.positions, to: program.inputs.positions, program)
+        if let id = program.inputs.slots { write(padded.slots, to: id, program) }
+        if let id = program.inputs.outputRows { write(outputRows.isEmpty ? [0] : outputRows.map(Int32.init), to: id, program) }
+        execute(program, states: states)
+        guard let output = program.outputs.logits, let offset = program.schedule.offsets[output.index] else { return [] }
+        let count2 = outputRows.count * model.family.vocabularySize
+        return Array(UnsafeBufferPointer(start: arena.pointer(as: Float.self, at: offset), count: count2))
+    }
+
+    /// Frees the KV caches.
+    package func releaseCaches() {
+        states = [:]
+        programs = programs.filter { if case .decoding = $0.key.purpose { false } else { true } }
+    }
+
+    /// One buffer a layer, shared by all decoding programs of the same slots and positions.
+    private func caches(_ program: Program, key: ProgramPurpose) throws -> [Int: Buffer] {
+        let wanted = program.values.ids.filter { program.values[$0].kind == .state }
+        var held = states[key] ?? [:]
+        if held.isEmpty {
+            states = [:]
+            for (layer, id) in wanted.enumerated() { held[layer] = try Buffer(bytes: program.values[id].byteCount) }
+            states[key] = held
+        }
+        var byValue: [Int: Buffer] = [:]
+        for (layer, id) in wanted.enumerated() { byValue[id.index] = held[layer] }
+        return byValue
+    }
+
+    /// Decoding over long prompts may need more than training's arena; it grows once, before the run.
+    private func reserve(_ program: Program) throws {
+        if program.arenaBytes > arena.byteCount { arena = try Buffer(bytes: program.arenaBytes) }
+    }
+
+    private func write<Element>(_ elements: [Element], to id: ValueID, _ program: Program) {
+        guard let offset = program.schedule.offsets[id.index] else { return }
+        elements.withUnsafeBytes { UnsafeMutableRawBufferPointer(start: arena.base + offset, count: $0.count).copyMemory(from: $0) }
+    }
+
+    private func execute(_ program: Program, states: [Int: Buffer]) {
+        let trained = model.adapters.elementCount > 0
+        let context = CPURun(
+            cpu: model.cpu, values: program.values, weights: model.weights, adapterOn: model.adapterEnabled && trained,
+            offsets: program.schedule.offsets, arena: arena.base,
+            parameters: trained ? model.adapters.values.pointer(as: Float.self) : nil,
+            gradients: trained ? model.adapters.gradients.pointer(as: Float.self) : nil,
+            states: states.mapValues { $0.pointer(as: Float.self) })
+        for op in program.ops { op.run(context) }
+    }
+}

@@ -1,0 +1,92 @@
+import LorikeetDevices
+import LorikeetGround
+import LorikeetModelFiles
+
+/// The frozen tensors of a model by name: matrices in their storage, vectors as float32.
+package struct WeightTable: Sendable {
+    private var matrices: [String: any WeightStore] = [:]
+    private var vectors: [String: Buffer] = [:]
+
+    package init() {}
+
+    package func matrix(_ name: String) -> (any WeightStore)? { matrices[name] }
+
+    /// The first element of a float32 vector.
+    package func vector(_ name: String) -> UnsafePointer<Float>? {
+        vectors[name].map { UnsafePointer($0.pointer(as: Float.self)) }
+    }
+
+    /// Bytes held, expansions not counted.
+    package var storedBytes: Int {
+        matrices.values.reduce(0) { $0 + $1.storedBytes } + vectors.values.reduce(0) { $0 + $1.byteCount }
+    }
+
+    mutating func set(_ name: String, matrix: any WeightStore) { matrices[name] = matrix }
+    mutating func set(_ name: String, vector: Buffer) { vectors[name] = vector }
+
+    /// Loads what `declarations` ask for; linears of the blocks in `storage`, embedding and head as the file has them.
+    ///
+    /// - Throws: exit 2 when a tensor is missing or has another shape.
+    static func load(_ declarations: [WeightDeclaration], from source: ModelSource, storage: BaseStorage, cpu: CPU) throws -> WeightTable {
+        var table = WeightTable()
+        for declaration in declarations {
+            guard let view = source.tensor(declaration.tensor) else {
+                throw LorikeetError.input("the model lacks the tensor '\(declaration.tensor)'", at: source.path, mend: "download the model again")
+            }
+            guard view.shape == declaration.shape else {
+                throw LorikeetError.input(
+                    "the tensor '\(declaration.tensor)' has shape \(view.shape), the configuration asks for \(declaration.shape)",
+                    at: source.path, mend: "config.json and weights have to be of one model")
+            }
+            switch declaration.role {
+            case .linear: table.set(declaration.tensor, matrix: try loadStore(view: view, storage: storage, cpu: cpu))
+            case .table: table.set(declaration.tensor, matrix: try loadStore(view: view, storage: .stored, cpu: cpu))
+            case .vector: table.set(declaration.tensor, vector: try floats(view))
+            }
+        }
+        return table
+    }
+
+    /// A float32 copy of a one-dimensional tensor.
+    private static func floats(_ view: TensorView) throws -> Buffer {
+        let count = view.shape.reduce(1, *)
+        let buffer = try Buffer(bytes: max(4, count * 4))
+        let flat = TensorView(
+            name: view.name, shape: [1, count], type: view.type, file: view.file, offset: view.offset, byteCount: view.byteCount,
+            rowPermutation: nil)
+        try loadStore(view: flat, storage: .f32, cpu: nil).expand(rows: 0..<1, into: buffer.pointer(as: Float.self))
+        return buffer
+    }
+}
+
+extension WeightTable {
+    /// Random weights of the declared shapes, small enough for activations to stay finite: for benchmarks. A function of the seed.
+    static func random(_ declarations: [WeightDeclaration], storage: BaseStorage, seed: UInt64, cpu: CPU) throws -> WeightTable {
+        var table = WeightTable()
+        for (number, declaration) in declarations.enumerated() {
+            let count = declaration.shape.reduce(1, *)
+            let buffer = try Buffer(bytes: max(4, count * 4))
+            let values = buffer.pointer(as: Float.self)
+            if case .vector = declaration.role {
+                for i in 0..<count { values[i] = 1 }
+                table.set(declaration.tensor, vector: buffer)
+                continue
+            }
+            let spread = 1.7 / Float(declaration.shape[1]).squareRoot()
+            cpu.parallelRanges(over: count) { range, _ in
+                var state = mix64(seed &+ UInt64(number) << 40 &+ UInt64(range.lowerBound))
+                for i in range {
+                    state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+                    values[i] = (Float(state >> 40) / Float(1 << 23) - 1) * spread
+                }
+            }
+            let store = FloatStore(
+                rows: declaration.shape[0], columns: declaration.shape[1],
+                bytes: StoredBytes(owner: buffer, base: UnsafeRawPointer(buffer.base), count: count * 4))
+            var wanted = storage
+            if case .table = declaration.role { wanted = storage == .nf4 ? .bf16 : storage }
+            table.set(declaration.tensor, matrix: try convert(store, to: wanted, name: declaration.tensor, cpu: cpu))
+        }
+        return table
+    }
+}

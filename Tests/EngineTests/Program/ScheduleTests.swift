@@ -1,0 +1,62 @@
+import Testing
+
+@testable import LorikeetEngine
+
+struct ScheduleTests {
+    private func program(_ targets: [String], layers: Int = 3) throws -> Program {
+        let family = try Families.family(for: TinyModel.configuration(layers: layers))
+        let layout = try AdapterLayout(LoRASettings(r: 3, targetModules: targets), linears: family.linears())
+        return family.program(.training, tokens: 32, adapters: layout, workers: 2)
+    }
+
+    @Test func `no two values that live at once share a byte`() throws {
+        let program = try program(["all-linear"])
+        let placed = program.values.ids.compactMap { id -> (Range<Int>, ClosedRange<Int>)? in
+            guard let offset = program.schedule.offsets[id.index], let life = program.schedule.lifetimes[id.index] else { return nil }
+            return (offset..<offset + program.values[id].byteCount, life)
+        }
+        #expect(placed.count > 50)
+        for (i, a) in placed.enumerated() {
+            #expect(a.0.upperBound <= program.arenaBytes)
+            for b in placed[..<i] where a.1.overlaps(b.1) { #expect(!a.0.overlaps(b.0)) }
+        }
+    }
+
+    @Test func `every value an op reads was written before, given, or is frozen`() throws {
+        let program = try program(["q_proj"])
+        var written = Set<ValueID>()
+        for op in program.ops {
+            for id in op.reads where program.values[id].kind == .transient {
+                #expect(written.contains(id) || op.writes.contains(id), "\(op.kind) reads \(program.values[id].name) too early")
+            }
+            written.formUnion(op.writes)
+        }
+    }
+
+    @Test func `the backward pass stops below the lowest adapter`() throws {
+        let family = try Families.family(for: TinyModel.configuration(layers: 3))
+        let linears = family.linears()
+        let top = try AdapterLayout(LoRASettings(r: 3, targetModules: ["model.layers.2.self_attn.o_proj"]), linears: linears)
+        let program = family.program(.training, tokens: 32, adapters: top, workers: 2)
+        let backward = program.ops[program.firstBackwardOp...]
+        #expect(backward.contains { $0 is LinearBackward })
+        // Neither attention nor anything of the layers below is differentiated.
+        #expect(!backward.contains { $0 is AttentionBackward })
+        #expect(!backward.contains { $0.detail.contains("layers.1") || $0.detail.contains("layers.0") })
+    }
+
+    @Test func `a target that does not exist is refused with the nearest name`() throws {
+        let family = try Families.family(for: TinyModel.configuration())
+        let linears = family.linears()
+        let error = #expect(throws: (any Error).self) { try AdapterLayout(LoRASettings(targetModules: ["q_porj"]), linears: linears) }
+        #expect(String(describing: error).contains("did you mean 'q_proj'"))
+    }
+
+    @Test func `recomputing norms needs a smaller arena`() throws {
+        let family = try Families.family(for: TinyModel.configuration(layers: 6))
+        let layout = try AdapterLayout(LoRASettings(r: 3, targetModules: ["q_proj", "v_proj"]), linears: family.linears())
+        let kept = family.program(.training, tokens: 64, adapters: layout, workers: 2, recompute: .nothing)
+        let again = family.program(.training, tokens: 64, adapters: layout, workers: 2, recompute: .norms)
+        #expect(again.arenaBytes < kept.arenaBytes)
+    }
+}
