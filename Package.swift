@@ -67,7 +67,7 @@ let package = Package(
         tests("JSON", ["Ground", "JSON"]),
         tests("Devices", ["Ground", "Devices"]),
         tests("ModelFiles", ["Ground", "JSON", "ModelFiles"]),
-        tests("Tokenizers", ["Ground", "JSON", "ModelFiles", "Tokenizers"]),
+        tests("Tokenizers", ["Ground", "JSON", "ModelFiles", "Tokenizers"], resources: [.copy("Fixtures")]),
         tests("Reporting", ["Ground", "JSON", "Reporting"]),
         tests("Recipe", ["Ground", "JSON", "Recipe"]),
         tests("Datasets", ["Ground", "JSON", "Devices", "ModelFiles", "Tokenizers", "Recipe", "Datasets"]),

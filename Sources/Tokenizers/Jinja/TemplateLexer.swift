@@ -153,7 +153,7 @@ struct TemplateLexer {
         }
         guard let open = word("raw", from: at) else { return false }
         advance(to: open.end)
-        closeTag(length: 0, strips: open.strips, trims: open.plain)
+        closeTag(length: 0, strips: open.strips, trims: false)
         var i = at
         while i < bytes.count {
             defer { i += 1 }
@@ -294,7 +294,10 @@ struct TemplateLexer {
             throw failure("the character “\(Character(Unicode.Scalar(byte < 0x80 ? byte : 0x3F)))” has no meaning here")
         }
         if "([{".utf8.contains(byte) { open.append(byte) }
-        if ")]}".utf8.contains(byte), open.popLast() == nil { throw failure("a bracket is closed that was not opened") }
+        if ")]}".utf8.contains(byte) {
+            let opening: UInt8 = byte == UInt8(ascii: ")") ? UInt8(ascii: "(") : byte - 2
+            guard open.popLast() == opening else { throw failure("“\(Character(Unicode.Scalar(byte)))” closes a bracket that is not open") }
+        }
         tokens.append(TemplateToken(kind: .mark(String(UnicodeScalar(byte))), line: line))
         at += 1
     }

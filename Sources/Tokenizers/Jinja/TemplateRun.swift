@@ -3,11 +3,11 @@ import LorikeetGround
 /// One rendering of a template: variables, output, and the limits that keep an untrusted template from running away.
 final class TemplateRun {
     /// Statements and expressions that one rendering may evaluate.
-    static let mostSteps = 20_000_000
+    static let mostSteps = 4_000_000
     /// The longest string and the longest output, in bytes.
     static let mostBytes = 64 << 20
     /// The most elements of a list.
-    static let mostElements = 4 << 20
+    static let mostElements = 1 << 20
     /// The deepest recursion of expressions, statements and macros together.
     static let deepestRecursion = 600
 

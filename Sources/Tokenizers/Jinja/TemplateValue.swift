@@ -24,6 +24,9 @@ package struct TemplateMapping: Sendable {
         for (key, value) in entries { self[key] = value }
     }
 
+    /// Entries whose keys are known to differ.
+    init(unchecked entries: [(String, TemplateValue)]) { self.entries = entries.map { (key: $0.0, value: $0.1) } }
+
     package subscript(key: String) -> TemplateValue? {
         get { index(of: key).map { entries[$0].value } }
         set {

@@ -1,0 +1,112 @@
+import LorikeetGround
+import Testing
+
+@testable import LorikeetTokenizers
+
+private func rendered(_ source: String, _ variables: [String: TemplateValue] = [:], now: Double? = nil) throws -> String {
+    try ChatTemplate(source, name: "test", specialTokens: ["bos_token": "<s>"], now: now)
+        .render(messages: .list([]), addGenerationPrompt: true, variables: variables)
+}
+
+private func failure(_ source: String, _ variables: [String: TemplateValue] = [:]) -> LorikeetError? {
+    do {
+        _ = try rendered(source, variables)
+        return nil
+    } catch { return error as? LorikeetError }
+}
+
+@Suite struct ChatTemplateTests {
+    @Test func `every template and snippet makes what Jinja makes, and fails where Jinja fails`() throws {
+        let cases = try Fixture.value("templates.json").items
+        #expect(cases.count > 150)
+        for entry in cases {
+            let name = entry["template"]?.text ?? entry["source"]?.text ?? ""
+            let source = try entry["source"]?.text ?? Fixture.text("templates/\(name)")
+            var variables = Dictionary(uniqueKeysWithValues: entry["variables"]?.fields.map { ($0.key, $0.value) } ?? [])
+            let messages = variables.removeValue(forKey: "messages") ?? TemplateValue.undefined("messages")
+            let prompt = variables.removeValue(forKey: "add_generation_prompt")?.isTrue ?? false
+            let result = Result {
+                try ChatTemplate(source, name: name, specialTokens: [:])
+                    .render(messages: messages, addGenerationPrompt: prompt, variables: variables)
+            }
+            switch result {
+            case .success(let text):
+                let expected = try #require(entry["expected"]?.text, "\(name) should fail: \(entry["error"]?.text ?? "")")
+                #expect(PythonText.equal(text, expected), "\(name)\n\(text.debugDescription)\n\(expected.debugDescription)")
+            case .failure(let error): #expect(entry["error"] != nil, "\(name): \(error)")
+            }
+        }
+    }
+
+    @Test func `SmolLM2's own template writes its system message unless one is given`() throws {
+        let template = try ChatTemplate(Fixture.text("templates/smollm2.jinja"), name: "smollm2", specialTokens: [:])
+        let prompt = try template.render([ChatMessage(role: "user", content: "Hi")], addGenerationPrompt: true)
+        #expect(prompt == """
+            <|im_start|>system
+            You are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>
+            <|im_start|>user
+            Hi<|im_end|>
+            <|im_start|>assistant\n
+            """)
+    }
+
+    @Test func `a template's refusal is an error with its line and message`() throws {
+        let error = failure("\n\n{{ raise_exception('roles must alternate') }}")
+        #expect(error?.place == "test:3")
+        #expect(error?.what.contains("roles must alternate") == true)
+    }
+
+    @Test(arguments: [
+        ("a\n{% if x %}", "endif"), ("a\n{{ x ", "no end"), ("a\n{% frob %}", "frob"), ("a\n{{ 'x }}", "string"),
+        ("a\n{{ (1 }}", "bracket"), ("a\n{{ x|nothing }}", "nothing"), ("a\n{{ x is nothing }}", "nothing"), ("a\n{{ }}", "value"),
+        ("a\n{% break %}", "loop"), ("a\n{% for x in y recursive %}{% endfor %}", "recursive"), ("a\n{{ [}] }}", "bracket"),
+        ("a\n{{ x.y }}", "undefined"), ("a\n{{ 99999999999999999999 }}", "range"), ("a\n{{ 9223372036854775807 + 1 }}", "range"),
+    ])
+    func `what cannot be parsed or done is an error with its line`(source: String, word: String) {
+        let error = failure(source)
+        #expect(error?.place == "test:2", "\(source): \(error?.description ?? "no error")")
+        #expect(error?.what.contains(word) == true, "\(error?.description ?? "no error")")
+    }
+
+    @Test func `templates that nest or recurse without end are stopped`() {
+        let deep = 100_000
+        for source in [
+            "{{ " + String(repeating: "(", count: deep) + "1" + String(repeating: ")", count: deep) + " }}", "{{ " + String(repeating: "not ", count: deep) + "1 }}",
+            "{{ 1" + String(repeating: " + 1", count: deep) + " }}", "{{ x" + String(repeating: ".y", count: deep) + " }}",
+            "{{ 1" + String(repeating: "|string", count: deep) + " }}", String(repeating: "{% if 1 %}", count: deep),
+            "{{ 1" + String(repeating: " if 1 else 1", count: deep) + " }}", "{{ " + String(repeating: "-", count: deep) + "1 }}",
+            "{{ " + String(repeating: "[", count: deep) + String(repeating: "]", count: deep) + " }}", "{{ 1" + String(repeating: " ~ 1", count: deep) + " }}",
+        ] { #expect(failure(source)?.what.contains("deeper") == true, "\(source.prefix(20))") }
+        #expect(failure("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}")?.what.contains("deeper") == true)
+    }
+
+    @Test func `templates that run or grow without end are stopped`() {
+        let twice = String(repeating: "{% set x = x ~ x %}", count: 60)
+        #expect(failure("{% set x = 'abcdefgh' %}" + twice)?.what.contains("MiB") == true)
+        #expect(failure("{{ 'x' * 9999999999999 }}")?.what.contains("MiB") == true)
+        #expect(failure("{{ range(999999999999) | length }}")?.what.contains("elements") == true)
+        #expect(failure("{% for a in range(9000) %}{% for b in range(9000) %}{% endfor %}{% endfor %}")?.what.contains("steps") == true)
+        let list = String(repeating: "{% set x = x + x %}", count: 60)
+        #expect(failure("{% set x = [1, 2] %}" + list)?.what.contains("elements") == true)
+    }
+
+    @Test func `today's date is written only when a time is given`() throws {
+        let source = "{{ strftime_now('%d %b %Y, %A %-H:%M') if strftime_now is defined else 'fixed' }}"
+        #expect(try rendered(source) == "fixed")
+        #expect(try rendered(source, now: 1_709_210_096) == "29 Feb 2024, Thursday 12:34")
+        #expect(try rendered(source, now: -1) == "31 Dec 1969, Wednesday 23:59")
+        #expect(failure("{{ strftime_now('%Y') }}")?.what.contains("date") == true)
+    }
+
+    @Test func `strings are scalars as in Python, not Swift's characters`() throws {
+        #expect(try rendered("{{ 'a\r\nb' | length }}{{ x | length }}", ["x": .string("e\u{301}\r\n")]) == "34")
+        #expect(try rendered("{{ x == y }}", ["x": .string("e\u{301}"), "y": .string("\u{e9}")]) == "False")
+        #expect(try rendered("{{ x.replace('\n', 'N') }}", ["x": .string("a\r\nb")]) == "a\rNb")
+    }
+
+    @Test func `a message's content is never read as a template`() throws {
+        let template = try ChatTemplate("{{ messages[0].content }}", name: "t", specialTokens: [:])
+        let text = try template.render([ChatMessage(role: "user", content: "{{ 1 + 1 }}{% if %}")], addGenerationPrompt: false)
+        #expect(text == "{{ 1 + 1 }}{% if %}")
+    }
+}
