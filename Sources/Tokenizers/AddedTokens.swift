@@ -97,7 +97,7 @@ struct AddedTokenMatcher: Sendable {
     ) -> Bool {
         func isWord(_ index: Int) -> Bool {
             let kind = reader.read(index).class
-            return CharacterClass.isLetter(kind) || kind == CharacterClass.number || kind == CharacterClass.mark
+            return CharacterClass.isLetter(kind) || CharacterClass.isNumber(kind) || kind == CharacterClass.mark
                 || text[index] == UInt8(ascii: "_")
         }
         if end < text.count, isWord(end) { return false }

@@ -35,7 +35,7 @@ package struct Tokenizer: Sendable {
         names: TokenNames = TokenNames(), chatTemplateSource: String? = nil, source: String = "tokenizer"
     ) throws {
         let model = try BytePairModel(
-            vocabulary: vocabulary, merges: merges.map { ($0.0, $0.1) }, rules: rules, added: added,
+            vocabulary: vocabulary, merges: .pairs(merges), rules: rules, added: added,
             unknown: names.unknown, source: source)
         self.init(model: model, names: names, chatTemplateSource: chatTemplateSource)
     }

@@ -22,6 +22,8 @@ package struct TokenizerRules: Sendable, Equatable {
     package var prefix = Prefix.never
     /// A stretch that begins with a space gets no second one (Metaspace; not Llama 2's normaliser).
     package var prefixOnlyIfMissing = true
+    /// SentencePiece: every `▁` begins a word of its own, across whose border nothing is merged.
+    package var splitsAtSpaces = false
     /// Text is brought to NFC first (Qwen 2).
     package var normalizesNFC = false
     /// A word that is a token is taken whole without looking at merges (Llama 3).

@@ -1,8 +1,19 @@
 import LorikeetGround
 import Synchronization
 
+/// What says which pair is merged first.
+enum MergeOrder {
+    /// Pairs of token texts, most urgent first.
+    case pairs([(String, String)])
+    /// SentencePiece: any two tokens whose texts joined are a token; the best score (one for every id) first.
+    case scores([Float])
+}
+
 /// The tables of a byte-pair tokenizer, immutable but for the pool of word caches.
 final class BytePairModel: Sendable {
+    /// Ids from here on are refused: no model has as many, and a file must not make us reserve for them.
+    static let mostTokens = 1 << 22
+
     let rules: TokenizerRules
     /// Every id's text as the file writes it.
     let texts: [String]
@@ -21,12 +32,12 @@ final class BytePairModel: Sendable {
     private let idleCaches = Mutex<[WordCache]>([])
 
     init(
-        vocabulary texts: [String], merges pairs: [(String, String)], rules: TokenizerRules, added: [AddedToken],
+        vocabulary texts: [String], merges order: MergeOrder, rules: TokenizerRules, added: [AddedToken],
         unknown: Int32?, source: String
     ) throws {
         var texts = texts
         for token in added {
-            guard token.id >= 0, Int(token.id) <= texts.count + added.count, token.id < 1 << 28 else {
+            guard token.id >= 0, token.id < Self.mostTokens else {
                 throw LorikeetError.input("added token “\(token.text)” has the id \(token.id), outside the vocabulary", at: source)
             }
             while texts.count <= Int(token.id) { texts.append("") }
@@ -44,7 +55,11 @@ final class BytePairModel: Sendable {
         self.special = special
         self.unknown = unknown
         (vocabulary, decoded, byteIDs) = tables
-        merges = try Self.mergeTable(pairs, vocabulary: tables.vocabulary, rules: rules, source: source)
+        switch order {
+        case .pairs(let pairs):
+            merges = try Self.mergeTable(pairs, vocabulary: tables.vocabulary, rules: rules, source: source)
+        case .scores(let scores): merges = Self.mergeTable(scores, vocabulary: tables.vocabulary, isAdded: isAdded)
+        }
         self.added = AddedTokenMatcher(added.filter { !$0.text.isEmpty })
         addedIDs = Dictionary(added.map { ($0.text, $0.id) }, uniquingKeysWith: { first, _ in first })
         classes = CharacterClass.basicPlane
@@ -126,6 +141,34 @@ final class BytePairModel: Sendable {
             }
             table.insert(left: first, right: second, rank: rank, merged: merged)
         }
+        return table
+    }
+
+    /// Every way to make a token of two others, ranked by the token's score; equal scores have equal ranks.
+    private static func mergeTable(_ scores: [Float], vocabulary: TokenTable, isAdded: [Bool]) -> MergeTable {
+        let order = (0..<min(scores.count, vocabulary.count)).sorted {
+            scores[$0] == scores[$1] ? $0 < $1 : scores[$0] > scores[$1]
+        }
+        var found: [(left: Int, right: Int, rank: Int, merged: Int)] = []
+        var rank = 0
+        var last: Float?
+        vocabulary.bytes.withUnsafeBufferPointer { bytes in
+            for id in order where !isAdded[id] {
+                if scores[id] != last { rank += 1 }
+                last = scores[id]
+                let (start, end) = (vocabulary.offsets[id], vocabulary.offsets[id + 1])
+                guard end - start > 1 else { continue }
+                for cut in (start + 1)..<end where bytes[cut] & 0xC0 != 0x80 {
+                    if let left = vocabulary.find(UnsafeBufferPointer(rebasing: bytes[start..<cut])),
+                        let right = vocabulary.find(UnsafeBufferPointer(rebasing: bytes[cut..<end]))
+                    {
+                        found.append((left, right, rank, id))
+                    }
+                }
+            }
+        }
+        var table = MergeTable(capacityFor: found.count)
+        for merge in found { table.insert(left: merge.left, right: merge.right, rank: merge.rank, merged: merge.merged) }
         return table
     }
 

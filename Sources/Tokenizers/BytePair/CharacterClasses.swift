@@ -6,18 +6,22 @@ enum CharacterClass {
     static let newline: UInt8 = 1
     /// `\s` (Unicode White_Space) other than `\r` and `\n`.
     static let space: UInt8 = 2
-    /// `\p{N}`
-    static let number: UInt8 = 3
     /// `\p{M}`: not a letter
-    static let mark: UInt8 = 4
+    static let mark: UInt8 = 3
+    /// `\p{Nl}` and `\p{No}`: ½, Ⅷ
+    static let number: UInt8 = 4
+    /// `\p{Nd}`
+    static let digit: UInt8 = 5
     /// `\p{Lu}` and `\p{Lt}`
-    static let upper: UInt8 = 5
+    static let upper: UInt8 = 6
     /// `\p{Ll}`
-    static let lower: UInt8 = 6
+    static let lower: UInt8 = 7
     /// `\p{Lm}` and `\p{Lo}`
-    static let uncased: UInt8 = 7
+    static let uncased: UInt8 = 8
 
     @inline(__always) static func isLetter(_ c: UInt8) -> Bool { c >= upper }
+    /// `\p{N}`
+    @inline(__always) static func isNumber(_ c: UInt8) -> Bool { c == number || c == digit }
     @inline(__always) static func isSpace(_ c: UInt8) -> Bool { c == newline || c == space }
     /// Neither white space nor letter nor number.
     @inline(__always) static func isOther(_ c: UInt8) -> Bool { c == other || c == mark }
@@ -32,7 +36,8 @@ enum CharacterClass {
         case .uppercaseLetter, .titlecaseLetter: return upper
         case .lowercaseLetter: return lower
         case .modifierLetter, .otherLetter: return uncased
-        case .decimalNumber, .letterNumber, .otherNumber: return number
+        case .decimalNumber: return digit
+        case .letterNumber, .otherNumber: return number
         case .nonspacingMark, .spacingMark, .enclosingMark: return mark
         default: return other
         }

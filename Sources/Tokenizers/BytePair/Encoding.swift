@@ -61,7 +61,8 @@ extension BytePairModel {
         let reader = ClassReader(bytes: base, classes: classes)
         switch pattern {
         case .gpt2: encodeWords(reader, text.count, GPT2Scanner(), &ids)
-        case .digitsThenGPT2: encodeWords(reader, text.count, DigitsScanner(), &ids)
+        case .digitsThenGPT2(let decimalOnly):
+            encodeWords(reader, text.count, DigitsScanner(decimalOnly: decimalOnly), &ids)
         case .contractionsAnyCase(let run):
             encodeWords(reader, text.count, ContractionsAnyCaseScanner(numberRun: run), &ids)
         }
@@ -147,14 +148,17 @@ extension BytePairModel {
         }
         var symbols: [Merger.Symbol] = []
         symbols.reserveCapacity(spaced.count)
-        func append(_ id: Int32) { symbols.append(Merger.Symbol(id: UInt32(bitPattern: id), rank: MergeTable.none, merged: 0)) }
+        func append(_ id: Int32) {
+            symbols.append(Merger.Symbol(id: UInt32(bitPattern: id), rank: MergeTable.none, merged: 0))
+        }
         var at = 0
         var lastWasUnknown = false
         while at < spaced.count {
             let length = spaced[at] < 0x80 ? 1 : spaced[at] < 0xE0 ? 2 : spaced[at] < 0xF0 ? 3 : 4
             let scalar = spaced[at..<min(at + length, spaced.count)]
+            if rules.splitsAtSpaces, scalar.elementsEqual(metaspace) { flush(&symbols, &ids) }
             at += length
-            if let id = vocabulary.find(Array(scalar)) {
+            if let id = scalar.withUnsafeBufferPointer({ vocabulary.find($0) }) {
                 append(Int32(id))
             } else if rules.fallsBackToBytes, scalar.allSatisfy({ byteIDs[Int($0)] >= 0 }) {
                 for byte in scalar { append(byteIDs[Int(byte)]) }
@@ -165,11 +169,17 @@ extension BytePairModel {
             }
             lastWasUnknown = false
         }
+        flush(&symbols, &ids)
+    }
+
+    /// Merges what has been gathered and empties it.
+    private func flush(_ symbols: inout [Merger.Symbol], _ ids: inout [Int32]) {
         merges.slots.withUnsafeBufferPointer { table in
             guard let mergeSlots = table.baseAddress else { return }
             let merger = Merger(slots: mergeSlots, mask: table.count - 1, shift: merges.shift)
             let left = symbols.withUnsafeMutableBufferPointer { merger.merge($0) }
             for symbol in symbols[0..<left] { ids.append(Int32(bitPattern: symbol.id)) }
         }
+        symbols.removeAll(keepingCapacity: true)
     }
 }

@@ -38,6 +38,6 @@ struct MergeTable: Sendable {
 
     /// The home slot of a key: the top bits of a multiplicative hash (Knuth's golden ratio).
     static func slot(of key: UInt64, _ shift: UInt64) -> Int {
-        Int(truncatingIfNeeded: (key ^ (key >> 29)) &* 0x9e37_79b9_7f4a_7c15 >> shift)
+        Int(truncatingIfNeeded: ((key ^ (key >> 29)) &* 0x9e37_79b9_7f4a_7c15) >> shift)
     }
 }

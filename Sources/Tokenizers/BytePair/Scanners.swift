@@ -50,8 +50,8 @@ struct GPT2Scanner: WordScanner {
         if CharacterClass.isLetter(kind) {
             return reader.runEnd(from: at + length, to: end, while: CharacterClass.isLetter)
         }
-        if kind == CharacterClass.number {
-            return reader.runEnd(from: at + length, to: end) { $0 == CharacterClass.number }
+        if CharacterClass.isNumber(kind) {
+            return reader.runEnd(from: at + length, to: end, while: CharacterClass.isNumber)
         }
         if CharacterClass.isOther(kind) {
             return reader.runEnd(from: at + length, to: end, while: CharacterClass.isOther)
@@ -74,16 +74,30 @@ struct GPT2Scanner: WordScanner {
 
 /// `SplitPattern.digitsThenGPT2`: the look-ahead of a piece between two digits sees the piece's end.
 struct DigitsScanner: WordScanner {
+    /// Only `\p{Nd}` stands alone, not all of `\p{N}`.
+    let decimalOnly: Bool
+
+    @inline(__always)
+    private func standsAlone(_ kind: UInt8) -> Bool {
+        kind == CharacterClass.digit || (kind == CharacterClass.number && !decimalOnly)
+    }
+
     @inline(__always)
     func wordEnd(_ reader: ClassReader, from start: Int, to end: Int) -> Int {
         let (kind, length) = reader.read(start)
-        if kind == CharacterClass.number { return start + length }
-        let stop = GPT2Scanner().wordEnd(reader, from: start, to: end)
-        // Only an optional space before a number, or white space before one, looks across the piece's end.
-        if stop == end || !CharacterClass.isSpace(kind) { return stop }
+        if standsAlone(kind) { return start + length }
+        guard CharacterClass.isSpace(kind) || kind == CharacterClass.number else {
+            return GPT2Scanner().wordEnd(reader, from: start, to: end)
+        }
+        // An optional space and numbers that do not stand alone: up to one that does.
+        let number = reader.bytes[start] == space ? start + 1 : start
+        if decimalOnly, number < end, reader.read(number).class == CharacterClass.number {
+            return reader.runEnd(from: number, to: end) { $0 == CharacterClass.number }
+        }
+        // White space before a number that stands alone reaches its piece's end.
         let run = reader.runEnd(from: start, to: end, while: CharacterClass.isSpace)
-        if run < end, reader.read(run).class == CharacterClass.number { return run }
-        return stop
+        if run < end, standsAlone(reader.read(run).class) { return run }
+        return GPT2Scanner().wordEnd(reader, from: start, to: end)
     }
 }
 
@@ -100,7 +114,7 @@ struct ContractionsAnyCaseScanner: WordScanner {
             return reader.runEnd(from: start + length, to: end, while: CharacterClass.isLetter)
         }
         let second = start + length
-        if kind == CharacterClass.number { return numberEnd(reader, second, end) }
+        if CharacterClass.isNumber(kind) { return numberEnd(reader, second, end) }
         if kind != CharacterClass.newline, second < end {
             let (next, nextLength) = reader.read(second)
             if CharacterClass.isLetter(next) {
@@ -119,7 +133,7 @@ struct ContractionsAnyCaseScanner: WordScanner {
         var taken = 1
         while taken < numberRun, at < end {
             let (kind, length) = reader.read(at)
-            guard kind == CharacterClass.number else { break }
+            guard CharacterClass.isNumber(kind) else { break }
             at += length
             taken += 1
         }

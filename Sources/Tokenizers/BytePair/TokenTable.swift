@@ -59,6 +59,6 @@ struct TokenTable: Sendable {
         var hash: UInt64 = 0xcbf2_9ce4_8422_2325
         for byte in string { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
         hash ^= hash >> 32
-        return hash &* 0x9e37_79b9_7f4a_7c15 >> 20
+        return (hash &* 0x9e37_79b9_7f4a_7c15) >> 20
     }
 }

@@ -36,6 +36,6 @@ struct WordCache: Sendable {
     @inline(__always)
     static func slot(_ low: UInt64, _ high: UInt64, _ count: Int) -> Int {
         let mixed = (low ^ (high &* 0xd6e8_feb8_6659_fd93) ^ UInt64(truncatingIfNeeded: count)) &* 0x9e37_79b9_7f4a_7c15
-        return Int(truncatingIfNeeded: (mixed ^ (mixed >> 31)) &* 0x9e37_79b9_7f4a_7c15 >> (64 - bits))
+        return Int(truncatingIfNeeded: ((mixed ^ (mixed >> 31)) &* 0x9e37_79b9_7f4a_7c15) >> (64 - bits))
     }
 }

@@ -66,7 +66,7 @@ extension TemplateRun {
         case "isalpha": return .bool(!text.isEmpty && text.unicodeScalars.allSatisfy { CharacterClass.isLetter(CharacterClass.of($0)) })
         case "isalnum":
             return .bool(!text.isEmpty && text.unicodeScalars.allSatisfy {
-                CharacterClass.isLetter(CharacterClass.of($0)) || CharacterClass.of($0) == CharacterClass.number
+                CharacterClass.isLetter(CharacterClass.of($0)) || CharacterClass.isNumber(CharacterClass.of($0))
             })
         case "isspace": return .bool(!text.isEmpty && text.unicodeScalars.allSatisfy(PythonText.isSpace))
         case "isupper", "islower":

@@ -1,3 +1,5 @@
+import LorikeetJSON
+
 /// A value of the template language; those of Python that templates meet.
 package enum TemplateValue: Sendable {
     /// A name or key that does not exist: prints as nothing, is false, is empty, has no attributes. Holds the name, for errors.
@@ -14,6 +16,22 @@ package enum TemplateValue: Sendable {
     case macro(Int)
     case function(String)
     indirect case loop(LoopState)
+}
+
+extension TemplateValue {
+    /// A JSON value: null is none, an object a mapping.
+    package init(_ json: JSON) {
+        switch json {
+        case .null: self = .none
+        case .bool(let value): self = .bool(value)
+        case .integer(let value): self = .integer(Int(value))
+        case .number(let value): self = .number(value)
+        case .string(let value): self = .string(value)
+        case .array(let values): self = .list(values.map(TemplateValue.init))
+        case .object(let object):
+            self = .mapping(TemplateMapping(unchecked: object.entries.map { ($0.key, TemplateValue($0.value)) }))
+        }
+    }
 }
 
 /// Keys and values in order of insertion. Keys are strings, compared scalar by scalar as Python does.

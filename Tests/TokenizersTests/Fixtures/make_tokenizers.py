@@ -39,7 +39,8 @@ for name, pre in kinds.items():
     data["model"]["ignore_merges"] = name == "llama3"
     if name == "llama3":  # words in the vocabulary that no merge reaches
         for word in ("Ġwasn", "Ġfault", "WORLD"):
-            data["model"]["vocab"][word] = len(data["model"]["vocab"]) + len(added)
+            data["model"]["vocab"][word] = len(data["model"]["vocab"])
+            for token in data["added_tokens"]: token["id"] += 1
     if name == "gpt2": data["model"]["merges"] = [" ".join(pair) for pair in data["model"]["merges"]]  # the older form
     json.dump(data, open(os.path.join(here, "tokenizers", name + ".json"), "w"), ensure_ascii=False)
 
