@@ -5,5 +5,9 @@
 void cblas_sgemm(
     int order, int transpose_a, int transpose_b, int m, int n, int k, float alpha, const float *a, int lda,
     const float *b, int ldb, float beta, float *c, int ldc);
+/// Threads OpenBLAS may start for one call.
+void openblas_set_num_threads(int threads);
+/// 0 when it was built without threads: then it has no locks either and must not be called from two threads at once.
+int openblas_get_parallel(void);
 /// The name of the processor kernels OpenBLAS picked, e.g. "Haswell" or "SkylakeX".
 char *openblas_get_corename(void);

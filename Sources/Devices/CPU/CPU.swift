@@ -12,7 +12,9 @@ package final class CPU: Sendable {
 
     /// - Parameter threads: nil takes what the machine lends (affinity and cgroup counted).
     package init(threads: Int? = nil) {
-        let wanted = max(1, threads ?? Machine.coreCount())
+        // Its own threads would fight ours over the same cores.
+        openblas_set_num_threads(1)
+        let wanted = Self.blasIsThreadSafe ? max(1, threads ?? Machine.coreCount()) : 1
         let created = lorikeet_pool_create(wanted)
         pool = UInt(bitPattern: created)
         self.threads = created == nil ? 1 : wanted
@@ -84,6 +86,9 @@ package final class CPU: Sendable {
             101, transposeA ? 112 : 111, transposeB ? 112 : 111, Int32(m), Int32(n), Int32(k), alpha, a, Int32(lda), b, Int32(ldb), beta, c,
             Int32(ldc))
     }
+
+    /// OpenBLAS's build without threads keeps its work buffers without locks: called from two threads it gives wrong numbers.
+    package static var blasIsThreadSafe: Bool { openblas_get_parallel() != 0 }
 
     /// The kernels OpenBLAS chose for this processor, e.g. `SkylakeX`.
     package static var blasKernels: String { openblas_get_corename().map { String(cString: $0) } ?? "unknown" }
