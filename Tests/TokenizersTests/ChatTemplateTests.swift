@@ -80,6 +80,18 @@ private func failure(_ source: String, _ variables: [String: TemplateValue] = [:
         #expect(failure("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}")?.what.contains("deeper") == true)
     }
 
+    @Test(arguments: [
+        "{% set ns = namespace(x=[]) %}{% for i in range(100000) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x }}",
+        "{% set ns = namespace(x={}) %}{% for i in range(100000) %}{% set ns.x = {'a': ns.x} %}{% endfor %}{{ ns.x | tojson }}",
+        "{% set ns = namespace(x=[]) %}{% for i in range(100000) %}{% set ns.x = ns.x | batch(1) %}{% set ns.x = [ns.x] %}{% endfor %}",
+        "{% macro m(x, n) %}{{ m([x], n + 1) }}{% endmacro %}{{ m([], 0) }}",
+        "{% set ns = namespace(x=[1]) %}{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x }}",
+    ])
+    func `values that hold one another without end are stopped`(source: String) {
+        let what = failure(source)?.what ?? "no error"
+        #expect(what.contains("deeper") || what.contains("steps"), "\(what)")
+    }
+
     @Test func `templates that run or grow without end are stopped`() {
         let twice = String(repeating: "{% set x = x ~ x %}", count: 60)
         #expect(failure("{% set x = 'abcdefgh' %}" + twice)?.what.contains("MiB") == true)

@@ -38,7 +38,8 @@ final class BytePairModel: Sendable {
         var texts = texts
         for token in added {
             guard token.id >= 0, token.id < Self.mostTokens else {
-                throw LorikeetError.input("added token “\(token.text)” has the id \(token.id), outside the vocabulary", at: source)
+                throw LorikeetError.input(
+                    "added token “\(token.text)” has the id \(token.id), outside the vocabulary", at: source)
             }
             while texts.count <= Int(token.id) { texts.append("") }
             texts[Int(token.id)] = token.text
@@ -110,7 +111,11 @@ final class BytePairModel: Sendable {
     private static func replacingMetaspace(_ text: String) -> [UInt8] {
         var result: [UInt8] = []
         for scalar in text.unicodeScalars {
-            if scalar == "\u{2581}" { result.append(0x20) } else { result.append(contentsOf: UTF8.encode(scalar) ?? .encodedReplacementCharacter) }
+            if scalar == "\u{2581}" {
+                result.append(0x20)
+            } else {
+                result.append(contentsOf: UTF8.encode(scalar) ?? .encodedReplacementCharacter)
+            }
         }
         return result
     }
@@ -128,7 +133,8 @@ final class BytePairModel: Sendable {
                 let known = ByteAlphabet.append(bytesOf: pair.0[...].unicodeScalars, to: &left)
                     && ByteAlphabet.append(bytesOf: pair.1[...].unicodeScalars, to: &right)
                 guard known else {
-                    throw LorikeetError.input("merge \(rank) (“\(pair.0)”, “\(pair.1)”) is not written in the byte-level alphabet", at: source)
+                    throw LorikeetError.input(
+                        "merge \(rank) (“\(pair.0)”, “\(pair.1)”) is not written in the byte-level alphabet", at: source)
                 }
             } else {
                 left.append(contentsOf: pair.0.utf8)
@@ -137,7 +143,8 @@ final class BytePairModel: Sendable {
             guard let first = vocabulary.find(left), let second = vocabulary.find(right),
                 let merged = vocabulary.find(left + right)
             else {
-                throw LorikeetError.input("merge \(rank) (“\(pair.0)”, “\(pair.1)”) names a token that is not in the vocabulary", at: source)
+                throw LorikeetError.input(
+                    "merge \(rank) (“\(pair.0)”, “\(pair.1)”) names a token that is not in the vocabulary", at: source)
             }
             table.insert(left: first, right: second, rank: rank, merged: merged)
         }

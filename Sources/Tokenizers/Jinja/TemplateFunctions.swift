@@ -108,6 +108,7 @@ extension TemplateRun {
         case let other?: throw failure("a mapping cannot be made of \(other.kind)")
         }
         for (name, value) in arguments.named { result[name] = value }
+        try checkShape(.mapping(result))
         return result
     }
 

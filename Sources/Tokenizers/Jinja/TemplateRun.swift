@@ -11,6 +11,9 @@ final class TemplateRun {
     /// The deepest recursion of expressions, statements and macros together.
     static let deepestRecursion = 600
 
+    /// The deepest nesting of lists and mappings that a variable may hold.
+    static let deepestValue = 300
+
     enum Flow { case normal, leave, next }
 
     let name: String
@@ -59,6 +62,21 @@ final class TemplateRun {
         if elements > Self.mostElements { throw failure("the template makes a list of more than \(Self.mostElements) elements") }
     }
 
+    /// Throws where lists and mappings stand in one another too deeply, or too many of them: printing and releasing such a
+    /// value descends by recursion, and one that holds itself twice, again and again, has no end in practice. Called where
+    /// values are kept, for within one expression the depth of the expression is the limit.
+    func checkShape(_ value: TemplateValue, level: Int = 0) throws {
+        let parts: [TemplateValue]
+        switch value {
+        case .list(let values): parts = values
+        case .mapping(let mapping): parts = mapping.entries.map(\.value)
+        default: return
+        }
+        try step()
+        if level > Self.deepestValue { throw failure("the template makes values that nest deeper than \(Self.deepestValue) levels") }
+        for part in parts { try checkShape(part, level: level + 1) }
+    }
+
     func write(_ text: String) throws {
         try check(bytes: output.utf8.count + text.utf8.count)
         output += text
@@ -80,6 +98,7 @@ final class TemplateRun {
     func define(_ name: String, _ value: TemplateValue) { scopes[scopes.count - 1][name] = value }
 
     private func assign(_ target: AssignmentTarget, _ value: TemplateValue) throws {
+        try checkShape(value)
         switch target {
         case .name(let name): define(name, value)
         case .names(let names):
@@ -202,6 +221,8 @@ final class TemplateRun {
         guard arguments.positional.count <= macro.parameters.count else {
             throw failure("the macro “\(macro.name)” takes \(macro.parameters.count) arguments, not \(arguments.positional.count)")
         }
+        for value in arguments.positional { try checkShape(value) }
+        for argument in arguments.named { try checkShape(argument.value) }
         floor = scopes.count
         loopDepth = 0
         scopes.append([:])
