@@ -1,0 +1,158 @@
+import LorikeetGround
+import LorikeetJSON
+
+/// Lengths of a set of samples, in tokens. Percentiles are those of the nearest rank.
+package struct TokenLengths: Sendable, Equatable {
+    package var total = 0
+    package var mean = 0.0
+    package var p50 = 0
+    package var p95 = 0
+    package var p99 = 0
+    package var max = 0
+
+    package init(_ lengths: [Int]) {
+        let sorted = lengths.sorted()
+        guard let longest = sorted.last else { return }
+        func percentile(_ share: Double) -> Int { sorted[min(sorted.count - 1, Int((share * Double(sorted.count)).rounded(.up)) - 1)] }
+        total = sorted.reduce(0, +)
+        mean = Double(total) / Double(sorted.count)
+        p50 = percentile(0.5)
+        p95 = percentile(0.95)
+        p99 = percentile(0.99)
+        max = longest
+    }
+
+    var json: JSON {
+        ["mean": JSON((mean * 10).rounded() / 10), "p50": JSON(p50), "p95": JSON(p95), "p99": JSON(p99), "max": JSON(max)]
+    }
+}
+
+/// A record that was passed over.
+package struct BadRecord: Sendable, Equatable {
+    /// `file:line`.
+    package let place: String
+    package let reason: String
+    package let mend: String?
+
+    package var description: String { "\(place): \(reason)" }
+}
+
+/// What the data is: counts, lengths, and what would go wrong silently.
+package struct DataReport: Sendable, Equatable {
+    /// The training or the validation side.
+    package struct Side: Sendable, Equatable {
+        /// The file.
+        package var source: String
+        package var layout: RecordLayout
+        /// Records in the file.
+        package var rowsInFile = 0
+        /// Records chosen (`max_train_samples`, the split).
+        package var rows = 0
+        /// Records that became samples.
+        package var samples = 0
+        /// Records that could not be used.
+        package var unusable = 0
+        /// The first five of them.
+        package var firstUnusable: [BadRecord] = []
+        /// Samples that lost their end, and with it the end token of the answer.
+        package var truncated = 0
+        /// Samples equal to an earlier one.
+        package var duplicates = 0
+        /// Assistant's turns without text, not trained.
+        package var emptyAnswers = 0
+        /// Samples whose last answer has no end token to train, truncation apart.
+        package var withoutEnd = 0
+        /// Samples that begin with two BOS tokens.
+        package var doubleBOS = 0
+        /// Tokens with a loss.
+        package var trainedTokens = 0
+        package var lengths = TokenLengths([])
+        /// Keys of the first record that are not read.
+        package var ignoredKeys: [String] = []
+    }
+
+    /// Something that would train the wrong thing without a word.
+    package struct Mistake: Sendable, Equatable {
+        package let what: String
+        package let mend: String
+    }
+
+    package var train: Side
+    package var validation: Side?
+    /// Validation samples that are training samples too.
+    package var overlap = 0
+    /// These stop a run.
+    package var mistakes: [Mistake] = []
+    /// One sentence each; these do not.
+    package var warnings: [String] = []
+
+    /// The first mistake as an error: exit 1 for `check`, exit 2 for a run.
+    package func error(_ exit: LorikeetError.ExitClass) -> LorikeetError? {
+        mistakes.first.map { LorikeetError(exit, $0.what, at: train.source, mend: $0.mend) }
+    }
+
+    package var json: JSON {
+        var object: JSONObject = ["train": train.json]
+        if let validation { object["validation"] = validation.json }
+        object["overlap"] = JSON(overlap)
+        object["mistakes"] = .array(mistakes.map { ["what": JSON($0.what), "mend": JSON($0.mend)] })
+        object["warnings"] = JSON(warnings)
+        return .object(object)
+    }
+
+    /// The largest share of truncated training samples that is only a warning: long tails are normal, but where more
+    /// lose their end the model learns not to stop.
+    static let truncationLimit = 0.05
+
+    /// Fills `mistakes` and `warnings` from the counts.
+    mutating func judge(maxLength: Int) {
+        for (name, side) in [("training", train)] + (validation.map { [("validation", $0)] } ?? []) where side.samples > 0 {
+            judge(side, name, maxLength)
+        }
+        if overlap > 0 {
+            warnings.append("\(overlap) of \(validation?.samples ?? 0) validation samples are training samples too: their loss says little")
+        }
+    }
+
+    private mutating func judge(_ side: Side, _ name: String, _ maxLength: Int) {
+        if side.doubleBOS > 0 {
+            mistakes.append(Mistake(
+                what: "\(side.doubleBOS) of \(side.samples) \(name) samples begin with two BOS tokens",
+                mend: "leave the BOS out of the text: the template or the tokenizer writes it"))
+        }
+        if side.withoutEnd > 0 {
+            mistakes.append(Mistake(
+                what: "\(side.withoutEnd) of \(side.samples) \(name) samples have no end token behind the answer: the model would not learn to stop",
+                mend: "give a model whose chat template ends the assistant's turn with one of its end tokens"))
+        }
+        if side.truncated > 0 {
+            let words = "\(side.truncated) of \(side.samples) \(name) samples are longer than max_length \(maxLength) and lose the end of their answer"
+            if Double(side.truncated) > Self.truncationLimit * Double(side.samples), name == "training" {
+                mistakes.append(Mistake(what: words, mend: "raise max_length (the longest may need more than \(side.lengths.max)) or shorten the records"))
+            } else {
+                warnings.append(words)
+            }
+        }
+        if side.unusable > 0 {
+            let first = side.firstUnusable.map(\.description).joined(separator: "; ")
+            warnings.append("\(side.unusable) of \(side.rows) \(name) records cannot be used and are left out: \(first)")
+        }
+        if side.duplicates > 0 { warnings.append("\(side.duplicates) of \(side.samples) \(name) samples repeat an earlier one") }
+        if side.emptyAnswers > 0 { warnings.append("\(side.emptyAnswers) empty answers in the \(name) records are not trained") }
+        if !side.ignoredKeys.isEmpty {
+            warnings.append("keys of the \(name) records that are not used: \(side.ignoredKeys.joined(separator: ", "))")
+        }
+    }
+}
+
+extension DataReport.Side {
+    package var json: JSON {
+        [
+            "source": JSON(source), "layout": JSON(layout.rawValue), "rows_in_file": JSON(rowsInFile), "rows": JSON(rows),
+            "samples": JSON(samples), "unusable": JSON(unusable), "first_unusable": JSON(firstUnusable.map(\.description)),
+            "truncated": JSON(truncated), "duplicates": JSON(duplicates), "empty_answers": JSON(emptyAnswers),
+            "without_end": JSON(withoutEnd), "double_bos": JSON(doubleBOS), "tokens": JSON(lengths.total),
+            "trained_tokens": JSON(trainedTokens), "lengths": lengths.json, "ignored_keys": JSON(ignoredKeys),
+        ]
+    }
+}

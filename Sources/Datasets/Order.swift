@@ -1,0 +1,40 @@
+/// Random numbers as a function of their arguments: no state to save, the same on every machine.
+///
+/// The mixing function of SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
+package enum StatelessRandom {
+    /// What a number is for, so that one seed gives unrelated numbers.
+    package enum Purpose: UInt64, Sendable {
+        case order = 1, trainSubset, validationSubset, validationSplit, evaluationSubset, dropout
+    }
+
+    /// 64 mixed bits.
+    package static func mix(_ value: UInt64) -> UInt64 {
+        var z = value &+ 0x9E37_79B9_7F4A_7C15
+        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
+        return z ^ (z >> 31)
+    }
+
+    package static func bits(_ seed: UInt64, _ purpose: Purpose, _ a: UInt64, _ b: UInt64 = 0) -> UInt64 {
+        mix(mix(mix(mix(seed) ^ purpose.rawValue) ^ a) ^ b)
+    }
+}
+
+/// The order in which an epoch visits `count` samples: a permutation that depends on nothing but the arguments (Fisher-Yates).
+package func epochOrder(count: Int, seed: UInt64, epoch: Int, shuffle: Bool) -> [Int] {
+    var order = Array(0..<max(0, count))
+    guard shuffle, count > 1 else { return order }
+    let epoch = UInt64(bitPattern: Int64(epoch))
+    for last in stride(from: count - 1, to: 0, by: -1) {
+        let bits = StatelessRandom.bits(seed, .order, epoch, UInt64(last))
+        order.swapAt(last, Int(bits.multipliedFullWidth(by: UInt64(last + 1)).high))
+    }
+    return order
+}
+
+/// `wanted` of `count` indices, ascending: those with the smallest random numbers, so that a larger choice holds a smaller one.
+package func randomSubset(of count: Int, wanted: Int, seed: UInt64, purpose: StatelessRandom.Purpose) -> [Int] {
+    guard wanted < count else { return Array(0..<max(0, count)) }
+    let keyed = (0..<count).map { (key: StatelessRandom.bits(seed, purpose, UInt64($0)), index: $0) }
+    return keyed.sorted { ($0.key, $0.index) < ($1.key, $1.index) }.prefix(max(0, wanted)).map(\.index).sorted()
+}

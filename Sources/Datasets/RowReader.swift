@@ -1,0 +1,157 @@
+import LorikeetDevices
+import LorikeetGround
+import LorikeetJSON
+
+/// One side of a dataset as it was read, before it is counted.
+struct LoadedSide {
+    var samples: [TokenSample] = []
+    var heldOut: [HeldOutRow] = []
+    var bad: [BadRecord] = []
+    var badCount = 0
+    var withoutEnd = 0
+    var emptyAnswers = 0
+    var rows = 0
+    var source = ""
+    var layout = RecordLayout.text
+    var rowsInFile = 0
+    var ignoredKeys: [String] = []
+
+    /// Counts the side; `seen` gathers the samples' fingerprints.
+    func side(seen: inout Set<Fingerprint>, bos: Int32?) -> DataReport.Side {
+        var side = DataReport.Side(source: source, layout: layout)
+        side.rowsInFile = rowsInFile
+        side.rows = rows
+        side.samples = samples.count
+        side.unusable = badCount
+        side.firstUnusable = bad
+        side.withoutEnd = withoutEnd
+        side.emptyAnswers = emptyAnswers
+        side.ignoredKeys = ignoredKeys
+        for sample in samples {
+            if sample.truncated { side.truncated += 1 }
+            if !seen.insert(Fingerprint(sample)).inserted { side.duplicates += 1 }
+            if let bos, sample.ids.count > 1, sample.ids[0] == bos, sample.ids[1] == bos { side.doubleBOS += 1 }
+            side.trainedTokens += sample.trainedCount
+        }
+        side.lengths = TokenLengths(samples.map(\.ids.count))
+        return side
+    }
+}
+
+/// Reads rows of one file into samples.
+struct RowReader {
+    private enum Outcome: Sendable {
+        case notTaken
+        case made(SampleMaker.Made)
+        case unusable(Unusable)
+        case broken(LorikeetError)
+    }
+
+    /// Unusable records that are named.
+    private static let named = 5
+
+    private let file: JSONLines
+    private let settings: DatasetSettings
+    private let maker: SampleMaker
+    private let layout: RecordLayout
+    private let ignoredKeys: [String]
+
+    /// Finds the layout from the first record.
+    ///
+    /// - Throws: exit 2 when that record is not JSON, its keys are unknown, or its layout needs a template and there is none.
+    init(file: JSONLines, settings: DatasetSettings, maker: SampleMaker, hasTemplate: Bool) throws {
+        self.file = file
+        self.settings = settings
+        self.maker = maker
+        let first = try Self.parse(file, row: 0)
+        layout = try RecordLayout.find(in: first, at: file.place(of: 0))
+        ignoredKeys = layout.ignoredKeys(in: first)
+        let needsTemplate = layout == .messages || layout == .conversations || layout == .instruction
+        if needsTemplate, !hasTemplate {
+            throw LorikeetError.input(
+                "the model's tokenizer has no chat template, which records with the keys (\(layout.keys)) need", at: file.path,
+                mend: "give a model with a chat template, or records with prompt and completion")
+        }
+    }
+
+    /// The samples of the chosen rows (ascending). Every line of the file is parsed, chosen or not, so that a broken file is
+    /// found at once.
+    func read(_ chosen: [Int], heldOut: Bool, cpu: CPU) throws -> LoadedSide {
+        var isChosen = [Bool](repeating: false, count: file.rows.count)
+        for row in chosen { isChosen[row] = true }
+        let outcomes = outcomes(isChosen, heldOut: heldOut, cpu: cpu)
+        var side = LoadedSide()
+        side.source = file.path
+        side.layout = layout
+        side.rowsInFile = file.rows.count
+        side.rows = chosen.count
+        side.ignoredKeys = ignoredKeys
+        side.samples.reserveCapacity(chosen.count)
+        for (row, outcome) in outcomes.enumerated() {
+            switch outcome {
+            case .notTaken: break
+            case .broken(let error): throw error
+            case .made(let made):
+                side.samples.append(made.sample)
+                if let question = made.heldOut { side.heldOut.append(question) }
+                if !made.endIsTrained { side.withoutEnd += 1 }
+                side.emptyAnswers += made.emptyAnswers
+            case .unusable(let unusable):
+                side.badCount += 1
+                if side.bad.count < Self.named {
+                    side.bad.append(BadRecord(place: file.place(of: row), reason: unusable.reason, mend: unusable.mend))
+                }
+            }
+        }
+        try check(side)
+        return side
+    }
+
+    private func outcomes(_ isChosen: [Bool], heldOut: Bool, cpu: CPU) -> [Outcome] {
+        var outcomes = [Outcome](repeating: .notTaken, count: file.rows.count)
+        outcomes.withUnsafeMutableBufferPointer { buffer in
+            let slots = buffer
+            cpu.parallelRanges(over: slots.count) { rows, _ in
+                for row in rows { slots[row] = outcome(of: row, isChosen: isChosen[row], heldOut: heldOut) }
+            }
+        }
+        return outcomes
+    }
+
+    private func outcome(of row: Int, isChosen: Bool, heldOut: Bool) -> Outcome {
+        let json: JSON
+        do {
+            json = try Self.parse(file, row: row)
+        } catch let error as LorikeetError {
+            return .broken(error)
+        } catch {
+            return .broken(.input("\(error)", at: file.place(of: row)))
+        }
+        guard isChosen else { return .notTaken }
+        do throws(Unusable) {
+            let record = try layout.record(from: json, instructionRole: settings.instructionRole)
+            return .made(try maker.make(record, row: row, heldOut: heldOut))
+        } catch {
+            return .unusable(error)
+        }
+    }
+
+    private static func parse(_ file: JSONLines, row: Int) throws -> JSON {
+        try file.withBytes(of: row) { try JSON.parse($0, source: file.path, firstLine: file.rows[row].line) }
+    }
+
+    /// The rule of `max_bad_records`.
+    private func check(_ side: LoadedSide) throws {
+        let allowed = Int(settings.maxBadRecords * Double(side.rows))
+        guard side.badCount > allowed || side.samples.isEmpty else { return }
+        guard let first = side.bad.first else {
+            throw LorikeetError.input("no records are left", at: file.path, mend: "raise max_train_samples or max_validation_samples")
+        }
+        let others = side.bad.dropFirst().map { "; \($0.description)" }.joined()
+        let more = side.badCount > side.bad.count ? "; and \(side.badCount - side.bad.count) more" : ""
+        let count = side.badCount == 1 ? "1 of \(side.rows) records cannot be used" : "\(side.badCount) of \(side.rows) records cannot be used"
+        throw LorikeetError.input(
+            "\(first.reason) (\(count), max_bad_records allows \(allowed)\(others)\(more))", at: first.place,
+            mend: first.mend ?? "mend or remove these records, or raise max_bad_records")
+    }
+}

@@ -1,0 +1,172 @@
+import LorikeetGround
+import LorikeetTokenizers
+
+/// Turns records into token samples: the chat template's text, cut where the model begins and ends to speak, each piece
+/// encoded alone, as it will be when the model is asked.
+struct SampleMaker: Sendable {
+    /// A sample and what the checks want to know about it.
+    struct Made: Sendable {
+        let sample: TokenSample
+        let heldOut: HeldOutRow?
+        /// The last answer ends with a token that ends an answer, before truncation.
+        let endIsTrained: Bool
+        /// Assistant's turns without text: shown, not trained.
+        let emptyAnswers: Int
+    }
+
+    private struct Piece {
+        let text: String
+        let trained: Bool
+    }
+
+    private let tokenizer: Tokenizer
+    private let template: ChatTemplate?
+    private let maxLength: Int
+    private let endTexts: [[UInt8]]
+
+    init(tokenizer: Tokenizer, template: ChatTemplate?, maxLength: Int) {
+        self.tokenizer = tokenizer
+        self.template = template
+        self.maxLength = maxLength
+        endTexts = tokenizer.endTokens.map { Array(tokenizer.decode([$0]).utf8) }.filter { !$0.isEmpty }
+    }
+
+    /// - Parameter heldOut: also make the question for the model.
+    func make(_ record: Record, row: Int, heldOut: Bool) throws(Unusable) -> Made {
+        switch record {
+        case .chat(let messages):
+            let (pieces, hasEnd) = try pieces(of: messages)
+            let answer = messages.last { $0.role == "assistant" && !isBlank($0.content) }?.content ?? ""
+            let empty = messages.count { $0.role == "assistant" && isBlank($0.content) }
+            return try made(pieces, row: row, endsWithEOS: false, endIsTrained: hasEnd, emptyAnswers: empty, answer: heldOut ? answer : nil)
+        case .completion(let prompt, let completion):
+            return try made(
+                [Piece(text: prompt, trained: false), Piece(text: completion, trained: true)], row: row, endsWithEOS: true,
+                endIsTrained: tokenizer.eos != nil, emptyAnswers: 0, answer: heldOut ? completion : nil)
+        case .text(let text):
+            return try made(
+                [Piece(text: text, trained: true)], row: row, endsWithEOS: true, endIsTrained: tokenizer.eos != nil, emptyAnswers: 0,
+                answer: nil)
+        }
+    }
+
+    // MARK: - Text to tokens
+
+    private func made(
+        _ pieces: [Piece], row: Int, endsWithEOS: Bool, endIsTrained: Bool, emptyAnswers: Int, answer: String?
+    ) throws(Unusable) -> Made {
+        var ids: [Int32] = []
+        var trained: [Bool] = []
+        // Raw text gets the BOS that the tokenizer's file asks for; templates write their own.
+        if endsWithEOS, tokenizer.addsBOS, let bos = tokenizer.bos {
+            ids.append(bos)
+            trained.append(false)
+        }
+        var promptCount = 0
+        for (index, piece) in pieces.enumerated() {
+            if index == pieces.count - 1 { promptCount = ids.count }
+            let tokens = tokenizer.encode(piece.text)
+            // A text that writes the BOS itself must not begin with two.
+            let doubled = endsWithEOS && index == 0 && ids.count == 1 && tokens.first == tokenizer.bos
+            ids += doubled ? tokens.dropFirst() : tokens[...]
+            trained += repeatElement(piece.trained, count: ids.count - trained.count)
+        }
+        if endsWithEOS, let eos = tokenizer.eos, ids.last != eos {
+            ids.append(eos)
+            trained.append(true)
+        }
+        if !trained.isEmpty { trained[0] = false }
+        let promptIDs = Array(ids.prefix(promptCount))
+        let whole = ids.count
+        if whole > maxLength {
+            ids.removeLast(whole - maxLength)
+            trained.removeLast(whole - maxLength)
+        }
+        // Nothing behind the last trained token matters to the loss.
+        let used = (trained.lastIndex(of: true) ?? -1) + 1
+        guard used > 0 else {
+            guard whole > maxLength else { throw Unusable("nothing to train") }
+            throw Unusable(
+                "the prompt alone is longer than max_length (\(promptCount) tokens, \(maxLength) allowed)", mend: "raise max_length")
+        }
+        ids.removeLast(ids.count - used)
+        trained.removeLast(trained.count - used)
+        var question: HeldOutRow?
+        if let answer, whole <= maxLength, promptCount > 0 {
+            let text = pieces.dropLast().map(\.text).joined()
+            question = HeldOutRow(record: row, promptIDs: promptIDs, promptText: text, answer: answer)
+        }
+        return Made(
+            sample: TokenSample(record: row, ids: ids, trained: trained, truncated: whole > maxLength), heldOut: question,
+            endIsTrained: endIsTrained, emptyAnswers: emptyAnswers)
+    }
+
+    // MARK: - Where the assistant speaks
+
+    /// The conversation up to its last answer, cut into what is read and what is answered.
+    ///
+    /// An answer begins where the template's generation prompt for the messages before it ends, so that text must be a
+    /// prefix of the whole; it ends with its end token. What the template writes behind that (a newline) is read.
+    private func pieces(of messages: [ChatMessage]) throws(Unusable) -> (pieces: [Piece], hasEnd: Bool) {
+        guard let last = messages.lastIndex(where: { $0.role == "assistant" && !isBlank($0.content) }) else {
+            throw Unusable("the answer is empty")
+        }
+        guard last > 0 else { throw Unusable("nothing stands before the answer") }
+        let whole = try render(messages[...last], prompting: false)
+        var pieces: [Piece] = []
+        var at = 0
+        var hasEnd = false
+        for turn in 1...last where messages[turn].role == "assistant" && !isBlank(messages[turn].content) {
+            let prompt = try render(messages[..<turn], prompting: true)
+            guard prompt.count >= at, whole.starts(with: prompt) else {
+                throw Unusable(
+                    "the chat template writes message \(turn + 1) otherwise than it asks for it",
+                    mend: "give a model whose template writes an answer right behind its generation prompt, or prompt/completion records")
+            }
+            let start = prompt.count
+            var bound = whole.count
+            if turn < last {
+                let upToTurn = try render(messages[...turn], prompting: false)
+                bound = whole.starts(with: upToTurn) ? upToTurn.count : self.end(in: whole, after: start, of: messages[turn].content)
+            }
+            let end = endOfLastEndText(in: whole[start..<bound])
+            hasEnd = end != nil
+            pieces.append(Piece(text: String(decoding: whole[at..<start], as: UTF8.self), trained: false))
+            pieces.append(Piece(text: String(decoding: whole[start..<(end ?? bound)], as: UTF8.self), trained: true))
+            at = end ?? bound
+        }
+        return (pieces, hasEnd)
+    }
+
+    private func render(_ messages: ArraySlice<ChatMessage>, prompting: Bool) throws(Unusable) -> [UInt8] {
+        guard let template else { throw Unusable("there is no chat template") }
+        do {
+            return Array(try template.render(Array(messages), addGenerationPrompt: prompting).utf8)
+        } catch let error as LorikeetError {
+            throw Unusable("the chat template refuses the conversation: \(error.what)", mend: error.mend)
+        } catch {
+            throw Unusable("the chat template refuses the conversation: \(error)")
+        }
+    }
+
+    /// One past the last end token's text; nil where there is none.
+    private func endOfLastEndText(in turn: ArraySlice<UInt8>) -> Int? {
+        endTexts.compactMap { text -> Int? in
+            guard turn.count >= text.count else { return nil }
+            return stride(from: turn.endIndex - text.count, through: turn.startIndex, by: -1)
+                .first { turn[$0..<$0 + text.count].elementsEqual(text) }.map { $0 + text.count }
+        }.max()
+    }
+
+    /// For templates that write earlier turns otherwise (without their thoughts): one past the first end token's text
+    /// behind the content.
+    private func end(in whole: [UInt8], after start: Int, of content: String) -> Int {
+        let content = Array(content.utf8)
+        let behind = whole[start...].starts(with: content) ? start + content.count : start
+        let ends = endTexts.compactMap { text -> Int? in
+            guard whole.count - behind >= text.count else { return nil }
+            return (behind...whole.count - text.count).first { whole[$0..<$0 + text.count].elementsEqual(text) }.map { $0 + text.count }
+        }
+        return ends.min() ?? whole.count
+    }
+}
