@@ -37,6 +37,7 @@ let package = Package(
         // C and C++ behind C headers.
         .target(name: "CJSON", path: "Sources/CJSON", cxxSettings: [.define("RAPIDJSON_HAS_STDSTRING", to: "0")]),
         .target(name: "CThreads", path: "Sources/CThreads"),
+        .target(name: "CVector", path: "Sources/CVector"),
         .target(
             name: "COpenBLAS", path: "Sources/COpenBLAS",
             linkerSettings: [.linkedLibrary(":libopenblas.a"), .linkedLibrary("m")]),
@@ -50,7 +51,7 @@ let package = Package(
         room("Reporting", ["Ground", "JSON"]),
         room("Recipe", ["Ground", "JSON"], outside: [.product(name: "Yams", package: "Yams")]),
         room("Datasets", ["Ground", "JSON", "Devices", "Tokenizers", "Recipe"]),
-        room("Engine", ["Ground", "JSON", "Devices", "ModelFiles"], swift: vectorised),
+        room("Engine", ["Ground", "JSON", "Devices", "ModelFiles"], outside: ["CVector"], swift: vectorised),
         room("Planning", below("Planning")),
         room("Training", below("Training")),
         room("Delivery", below("Delivery")),

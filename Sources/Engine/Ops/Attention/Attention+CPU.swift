@@ -60,8 +60,8 @@ enum AttentionKernels {
         let (s, n) = (s + low, high - low)
         if let cap { soften(s, n, cap) }
         var highest8 = SIMD8<Float>(repeating: -.infinity)
-        eachEight(n) { highest8 = pointwiseMax(highest8, load8(s + $0)) } rest: { i, lanes in
-            highest8 = pointwiseMax(highest8, loadPartly(s + i, lanes, fill: -.infinity))
+        eachEight(n) { highest8 = larger(highest8, load8(s + $0)) } rest: { i, lanes in
+            highest8 = larger(highest8, loadPartly(s + i, lanes, fill: -.infinity))
         }
         let highest = highest8.max()
         var sums = SIMD8<Float>(repeating: 0)

@@ -1,3 +1,4 @@
+import CVector
 import LorikeetDevices
 
 /// Dropout by a stateless generator: the mask of an element is a function of (token key, module, column).
@@ -53,7 +54,7 @@ enum DropoutKernels {
                                 let at = column + 8 * half
                                 guard at < columns else { break }
                                 let numbers = half == 0 ? bits & 0xFFFF : bits &>> 16
-                                let mask = SIMD8<Float>(repeating: scale).replacing(with: 0, where: numbers .< SIMD8(repeating: threshold))
+                                let mask = lorikeet_keep8(unsafeBitCast(numbers, to: SIMD8<Int32>.self), Int32(threshold), scale)
                                 if at + 8 <= columns { whole(row * columns + at, mask) } else { rest(row * columns + at, columns - at, mask) }
                             }
                             column += 16

@@ -67,8 +67,8 @@ enum CrossEntropyKernels {
 
     private static func maximum(_ z: UnsafePointer<Float>, _ count: Int) -> Float {
         var highest = SIMD8<Float>(repeating: -.infinity)
-        eachEight(count) { highest = pointwiseMax(highest, load8(z + $0)) } rest: { i, n in
-            highest = pointwiseMax(highest, loadPartly(z + i, n, fill: -.infinity))
+        eachEight(count) { highest = larger(highest, load8(z + $0)) } rest: { i, n in
+            highest = larger(highest, loadPartly(z + i, n, fill: -.infinity))
         }
         return highest.max()
     }

@@ -1,0 +1,41 @@
+// Eight-lane arithmetic that Swift's SIMD types compile to scalar loops (comparisons, minima, selects): inlined into the engine.
+#pragma once
+
+typedef float lorikeet_float8 __attribute__((ext_vector_type(8)));
+typedef int lorikeet_int8 __attribute__((ext_vector_type(8)));
+
+#define LORIKEET_INLINE static inline __attribute__((always_inline))
+
+LORIKEET_INLINE lorikeet_float8 lorikeet_max8(lorikeet_float8 a, lorikeet_float8 b) { return __builtin_elementwise_max(a, b); }
+LORIKEET_INLINE lorikeet_float8 lorikeet_min8(lorikeet_float8 a, lorikeet_float8 b) { return __builtin_elementwise_min(a, b); }
+
+/// value where bits >= threshold (unsigned 16-bit numbers in 32-bit lanes), else 0.
+LORIKEET_INLINE lorikeet_float8 lorikeet_keep8(lorikeet_int8 bits, int threshold, float value) {
+    const lorikeet_int8 kept = bits >= (lorikeet_int8)(threshold);
+    const lorikeet_float8 all = value;
+    return __builtin_bit_cast(lorikeet_float8, kept & __builtin_bit_cast(lorikeet_int8, all));
+}
+
+/// e^x within 2 units in the last place; 0 below -87.3 (and at -infinity), e^88.3 above 88.3.
+///
+/// Cephes' expf: x = n ln 2 + r with |r| <= ln 2 / 2, a polynomial of degree 5 for e^r, and 2^n put into the exponent.
+LORIKEET_INLINE lorikeet_float8 lorikeet_exp8(lorikeet_float8 value) {
+    const lorikeet_float8 x = lorikeet_min8(lorikeet_max8(value, (lorikeet_float8)(-87.3f)), (lorikeet_float8)(88.3f));
+    // Adding 1.5 * 2^23 rounds to the nearest integer and leaves it in the low bits.
+    const lorikeet_float8 magic = 12582912.0f;
+    const lorikeet_float8 shifted = __builtin_elementwise_fma(x, (lorikeet_float8)(1.44269504f), magic);
+    const lorikeet_float8 n = shifted - magic;
+    lorikeet_float8 r = __builtin_elementwise_fma(n, (lorikeet_float8)(-0.693359375f), x);
+    r = __builtin_elementwise_fma(n, (lorikeet_float8)(2.12194440e-4f), r);
+    lorikeet_float8 p = 1.9875691500e-4f;
+    p = __builtin_elementwise_fma(p, r, (lorikeet_float8)(1.3981999507e-3f));
+    p = __builtin_elementwise_fma(p, r, (lorikeet_float8)(8.3334519073e-3f));
+    p = __builtin_elementwise_fma(p, r, (lorikeet_float8)(4.1665795894e-2f));
+    p = __builtin_elementwise_fma(p, r, (lorikeet_float8)(1.6666665459e-1f));
+    p = __builtin_elementwise_fma(p, r, (lorikeet_float8)(5.0000001201e-1f));
+    const lorikeet_float8 y = __builtin_elementwise_fma(p, r * r, r + 1.0f);
+    const lorikeet_int8 power = __builtin_bit_cast(lorikeet_int8, shifted) << 23;
+    const lorikeet_int8 bits = __builtin_bit_cast(lorikeet_int8, y) + power;
+    const lorikeet_int8 inside = value >= (lorikeet_float8)(-87.3f);
+    return __builtin_bit_cast(lorikeet_float8, bits & inside);
+}
