@@ -55,6 +55,21 @@ package struct PackedBatch: Sendable, Equatable {
     }
 }
 
+/// Which samples share a micro-batch, from their lengths alone: the placement that `pack` uses and that a plan foresees.
+package func packedGroups(lengths: [Int], tokensPerBatch: Int, packing: Bool = true) -> [[Int]] {
+    var groups: [(rows: Int, members: [Int])] = []
+    for (index, length) in lengths.enumerated() where length > 0 {
+        let room = packing ? groups.firstIndex { $0.rows + length <= tokensPerBatch } : nil
+        if let room {
+            groups[room].rows += length
+            groups[room].members.append(index)
+        } else {
+            groups.append((length, [index]))
+        }
+    }
+    return groups.map(\.members)
+}
+
 /// Packs samples into micro-batches: each goes into the first one with room (first fit, in the given order), so the result
 /// follows from the arguments alone.
 ///
@@ -68,11 +83,10 @@ package func pack(
 ) -> [PackedBatch] {
     let step = max(1, granularity)
     var batches: [PackedBatch] = []
-    for (index, sample) in samples.enumerated() where !sample.ids.isEmpty {
-        let room = packing ? batches.firstIndex { $0.rows + sample.ids.count <= tokensPerBatch } : nil
-        let place = room ?? batches.count
-        if room == nil { batches.append(PackedBatch()) }
-        batches[place].append(sample, index: index, seed: seed, epoch: epoch)
+    for group in packedGroups(lengths: samples.map(\.ids.count), tokensPerBatch: tokensPerBatch, packing: packing) {
+        var batch = PackedBatch()
+        for index in group { batch.append(samples[index], index: index, seed: seed, epoch: epoch) }
+        batches.append(batch)
     }
     for index in batches.indices {
         let rows = batches[index].rows

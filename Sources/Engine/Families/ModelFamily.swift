@@ -43,9 +43,10 @@ extension ModelFamily {
     }
 
     package func program(
-        _ purpose: ProgramPurpose, tokens: Int, adapters: AdapterLayout, workers: Int, recompute: RecomputePolicy = .norms
+        _ purpose: ProgramPurpose, tokens: Int, adapters: AdapterLayout, workers: Int, headChunk: Int = HeadBlock.chunk,
+        recompute: RecomputePolicy = .norms
     ) -> Program {
-        var builder = ProgramBuilder(purpose: purpose, tokens: tokens, adapters: adapters, workers: workers)
+        var builder = ProgramBuilder(purpose: purpose, tokens: tokens, adapters: adapters, workers: workers, headChunk: headChunk)
         forward(&builder)
         return builder.build(recompute: recompute)
     }

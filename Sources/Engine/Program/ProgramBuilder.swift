@@ -16,6 +16,8 @@ package struct ProgramBuilder {
     package let adapters: AdapterLayout
     /// Threads that will run the program: each has scratch of its own.
     package let workers: Int
+    /// Trained tokens whose logits exist at a time.
+    package let headChunk: Int
     package private(set) var values = ValueTable()
     package private(set) var ops: [any Op] = []
     package private(set) var inputs: ProgramInputs
@@ -25,11 +27,12 @@ package struct ProgramBuilder {
     private var ropeTables: [(rope: RoPETable, cos: ValueID, sin: ValueID)] = []
     private var layer = 0
 
-    package init(purpose: ProgramPurpose, tokens: Int, adapters: AdapterLayout, workers: Int) {
+    package init(purpose: ProgramPurpose, tokens: Int, adapters: AdapterLayout, workers: Int, headChunk: Int = HeadBlock.chunk) {
         self.purpose = purpose
         self.tokens = tokens
         self.adapters = adapters
         self.workers = workers
+        self.headChunk = headChunk
         let perRow = [tokens]
         inputs = ProgramInputs(
             ids: values.add("ids", perRow, .i32, .input), positions: values.add("positions", perRow, .i32, .input))
@@ -161,7 +164,7 @@ package struct ProgramBuilder {
             append(Logits(x: x, rows: rows, gathered: gathered, logits: logits, scratch: scratch, weight: weight, vocabulary: vocabulary, softCap: softCap))
             outputs.logits = logits
         } else if let targets = inputs.targets, let weights = inputs.weights {
-            let chunk = min(tokens, HeadBlock.chunk)
+            let chunk = min(tokens, headChunk)
             let result = values.add("log_probabilities", [tokens], .f32, .output)
             let gradient = purpose == .training ? transient("d.\(values[x].name)", [tokens, columns]) : nil
             append(HeadLoss(

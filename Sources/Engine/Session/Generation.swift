@@ -53,7 +53,7 @@ extension Session {
                 for (position, id) in prompt.enumerated() {
                     if position == prompt.count - 1 { ends.append((slot, rows.ids.count)) }
                     rows.append(id, position: position, slot: slot)
-                    guard rows.ids.count == session.maximumTokens else { continue }
+                    guard rows.ids.count == Session.roundedUp(session.sizes.evaluation) else { continue }
                     try flush(&rows, &ends, into: &next)
                 }
             }

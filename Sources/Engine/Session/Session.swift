@@ -1,13 +1,27 @@
 import LorikeetDevices
 import LorikeetGround
 
+/// Rows of the largest batches a session will meet; they decide its arena.
+package struct SessionSizes: Sendable, Equatable {
+    /// 0 for sessions that never train.
+    package var training: Int
+    package var evaluation: Int
+    /// Trained tokens whose logits exist at a time.
+    package var headChunk: Int
+
+    package init(training: Int, evaluation: Int, headChunk: Int = HeadBlock.chunk) {
+        self.training = training
+        self.evaluation = evaluation
+        self.headChunk = headChunk
+    }
+}
+
 /// Runs a model's programs: training, evaluation and decoding share one arena.
 ///
 /// Programs are made for token counts in steps of `granularity` and kept; the arena is sized once for the largest.
 package final class Session {
     package let model: Model
-    /// The most rows a training or evaluation batch may have.
-    package let maximumTokens: Int
+    package let sizes: SessionSizes
     package let recompute: RecomputePolicy
     /// Token counts of programs are multiples of this.
     package static let granularity = 32
@@ -16,19 +30,34 @@ package final class Session {
     private var arena: Buffer
     private var states: [ProgramPurpose: [Int: Buffer]] = [:]
 
+    var profiling = false
+    var profileTimes: [String: Double] = [:]
+    package func profile(_ batch: TokenBatch, _ times: inout [String: Double]) throws {
+        profiling = true
+        _ = try accumulate(batch, zeroFirst: true)
+        times = profileTimes
+        profiling = false
+    }
+
     private struct ProgramKey: Hashable {
         let purpose: ProgramPurpose
         let tokens: Int
     }
 
-    /// - Parameter training: false for sessions that only evaluate and decode, which need a smaller arena.
-    package init(model: Model, maximumTokens: Int, training: Bool = true, recompute: RecomputePolicy = .norms) throws {
+    /// - Throws: exit 4 when memory for the arena cannot be had.
+    package init(model: Model, sizes: SessionSizes, recompute: RecomputePolicy = .norms) throws {
         self.model = model
-        self.maximumTokens = Self.roundedUp(maximumTokens)
+        self.sizes = sizes
         self.recompute = recompute
         arena = try Buffer(bytes: Schedule.alignment)
-        let largest = program(training ? .training : .evaluation, tokens: self.maximumTokens)
-        arena = try Buffer(bytes: max(Schedule.alignment, largest.arenaBytes))
+        var bytes = Schedule.alignment
+        if sizes.training > 0 { bytes = max(bytes, program(.training, tokens: Self.roundedUp(sizes.training)).arenaBytes) }
+        bytes = max(bytes, program(.evaluation, tokens: Self.roundedUp(sizes.evaluation)).arenaBytes)
+        arena = try Buffer(bytes: bytes)
+    }
+
+    package convenience init(model: Model, maximumTokens: Int, recompute: RecomputePolicy = .norms) throws {
+        try self.init(model: model, sizes: SessionSizes(training: maximumTokens, evaluation: maximumTokens), recompute: recompute)
     }
 
     package static func roundedUp(_ tokens: Int) -> Int {
@@ -39,7 +68,8 @@ package final class Session {
     package func program(_ purpose: ProgramPurpose, tokens: Int) -> Program {
         let key = ProgramKey(purpose: purpose, tokens: tokens)
         if let known = programs[key] { return known }
-        let program = model.family.program(purpose, tokens: tokens, adapters: model.adapters.layout, workers: model.cpu.threads, recompute: recompute)
+        let program = model.family.program(purpose, tokens: tokens, adapters: model.adapters.layout, workers: model.cpu.threads,
+            headChunk: sizes.headChunk, recompute: recompute)
         programs[key] = program
         return program
     }
@@ -170,6 +200,8 @@ package final class Session {
             parameters: trained ? model.adapters.values.pointer(as: Float.self) : nil,
             gradients: trained ? model.adapters.gradients.pointer(as: Float.self) : nil,
             states: states.mapValues { $0.pointer(as: Float.self) })
-        for op in program.ops { op.run(context) }
+        for op in program.ops {
+            if profiling { let t = SystemClock().uptime; op.run(context); profileTimes[op.kind, default: 0] += SystemClock().uptime - t } else { op.run(context) }
+        }
     }
 }

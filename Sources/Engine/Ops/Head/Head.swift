@@ -4,7 +4,7 @@ import LorikeetDevices
 package enum HeadBlock {
     /// Rows of the head's matrix expanded at a time.
     package static let rows = 2048
-    /// Trained tokens whose logits exist at a time.
+    /// Trained tokens whose logits exist at a time, at most; a plan takes fewer where its batches have fewer.
     package static let chunk = 512
 }
 

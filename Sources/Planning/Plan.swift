@@ -1,0 +1,136 @@
+import LorikeetEngine
+import LorikeetGround
+import LorikeetJSON
+
+/// What a run will take, computed before it starts, and the choices that decide its bits.
+package struct Plan: Sendable, Equatable {
+    /// A named amount of bytes.
+    package struct Part: Sendable, Equatable {
+        package let name: String
+        package let bytes: Int64
+
+        package init(_ name: String, _ bytes: Int64) {
+            self.name = name
+            self.bytes = bytes
+        }
+    }
+
+    /// A phase and the seconds it is expected to take.
+    package struct Phase: Sendable, Equatable {
+        package let name: String
+        package let seconds: Double
+
+        package init(_ name: String, _ seconds: Double) {
+            self.name = name
+            self.seconds = seconds
+        }
+    }
+
+    /// Everything that changes the bits of a result and is not in the recipe: replayed on resume.
+    package struct Choices: Sendable, Equatable {
+        package var storage: BaseStorage
+        package var threads: Int
+        /// Rows a micro-batch may have.
+        package var tokensPerBatch: Int
+        /// Rows of the largest training micro-batch, and of the largest evaluation batch.
+        package var sizes: SessionSizes
+        package var recompute: RecomputePolicy
+    }
+
+    package var choices: Choices
+    /// What training has in memory at once.
+    package var trainingMemory: [Part]
+    /// What testing has in memory at once.
+    package var testMemory: [Part]
+    package var disk: [Part]
+    package var phases: [Phase]
+    package var steps: Int
+    package var trainTokens: Int
+    package var trainableParameters: Int
+    package var warnings: [String]
+
+    /// The most resident memory, over both phases.
+    package var predictedRSSBytes: Int64 { max(Self.sum(trainingMemory), Self.sum(testMemory)) }
+    package var predictedDiskBytes: Int64 { Self.sum(disk) }
+    package var predictedSeconds: Double { phases.reduce(0) { $0 + $1.seconds } }
+
+    static func sum(_ parts: [Part]) -> Int64 { parts.reduce(0) { $0 + $1.bytes } }
+
+    /// - Throws: exit 3 when memory or disk do not suffice, with the numbers and what would help.
+    package func requireFit(availableMemory: Int64, freeDisk: Int64, output: String) throws {
+        if predictedRSSBytes > availableMemory {
+            throw LorikeetError(
+                .doesNotFit,
+                "the run needs \(Units.formatBytes(predictedRSSBytes)) of memory and \(Units.formatBytes(availableMemory)) can be had",
+                mend: "lower max_length or per_device_train_batch_size, or use base_storage nf4")
+        }
+        if predictedDiskBytes > freeDisk {
+            throw LorikeetError(
+                .doesNotFit, "the run needs \(Units.formatBytes(predictedDiskBytes)) on the disk and \(Units.formatBytes(freeDisk)) are free",
+                at: output, mend: "free some space, lower save_total_limit, or name another output directory")
+        }
+    }
+
+    /// - Throws: exit 3 when the session ends before the run would, with both ways out.
+    package func requireTime(sessionSeconds: Double) throws {
+        guard predictedSeconds > sessionSeconds else { return }
+        throw LorikeetError(
+            .doesNotFit,
+            "the run needs about \(Units.formatSeconds(predictedSeconds)) and the session has \(Units.formatSeconds(sessionSeconds)) left",
+            mend: "train fewer records (max_train_samples) or epochs, or give it several sessions: the same command goes on")
+    }
+
+    package var json: JSON {
+        func parts(_ list: [Part]) -> JSON { .object(JSONObject(list.map { ($0.name, .integer($0.bytes)) })) }
+        return [
+            "choices": [
+                "base_storage": .string(choices.storage.rawValue), "threads": JSON(choices.threads),
+                "tokens_per_batch": JSON(choices.tokensPerBatch), "training_rows": JSON(choices.sizes.training),
+                "evaluation_rows": JSON(choices.sizes.evaluation), "head_chunk": JSON(choices.sizes.headChunk),
+                "recompute": .string(choices.recompute.rawValue),
+            ],
+            "predicted_rss_bytes": .integer(predictedRSSBytes), "predicted_gpu_bytes": 0, "predicted_disk_bytes": .integer(predictedDiskBytes),
+            "predicted_seconds": .number(predictedSeconds), "training_memory": parts(trainingMemory), "test_memory": parts(testMemory),
+            "disk": parts(disk), "phases": .object(JSONObject(phases.map { ($0.name, .number($0.seconds)) })), "steps": JSON(steps),
+            "train_tokens": JSON(trainTokens), "trainable_parameters": JSON(trainableParameters), "warnings": JSON(warnings),
+        ]
+    }
+
+    /// The choices of a kept `plan.json`; nil when it does not hold them.
+    package static func choices(from json: JSON) -> Choices? {
+        guard let kept = json["choices"], let storage = kept["base_storage"]?.string.flatMap({ BaseStorage(rawValue: $0) }),
+            let threads = kept["threads"]?.int, let tokens = kept["tokens_per_batch"]?.int, let training = kept["training_rows"]?.int,
+            let evaluation = kept["evaluation_rows"]?.int, let chunk = kept["head_chunk"]?.int,
+            let recompute = kept["recompute"]?.string.flatMap({ RecomputePolicy(rawValue: $0) }), threads > 0, threads <= 4096, tokens > 0
+        else { return nil }
+        return Choices(
+            storage: storage, threads: threads, tokensPerBatch: tokens,
+            sizes: SessionSizes(training: training, evaluation: evaluation, headChunk: chunk), recompute: recompute)
+    }
+
+    /// The plan for people.
+    package func table() -> String {
+        func rows(_ title: String, _ parts: [Part]) -> [String] {
+            ["\(title): \(Units.formatBytes(Self.sum(parts)))"] + parts.map { "    \(Self.padded($0.name))\(Units.formatBytes($0.bytes))" }
+        }
+        var lines = rows("memory in training", trainingMemory) + rows("memory in testing", testMemory) + rows("disk", disk)
+        lines.append("time: about \(Units.formatSeconds(predictedSeconds))")
+        lines += phases.map { "    \(Self.padded($0.name))\(Units.formatSeconds($0.seconds))" }
+        lines.append("\(steps) steps, \(trainTokens) tokens, \(trainableParameters) trained parameters, micro-batches of at most \(choices.sizes.training) tokens")
+        return (lines + warnings.map { "note: \($0)" }).joined(separator: "\n") + "\n"
+    }
+
+    static func padded(_ text: String, _ width: Int = 34) -> String { text + String(repeating: " ", count: max(1, width - text.count)) }
+
+    /// Two plans side by side.
+    package static func comparison(_ a: (name: String, plan: Plan), _ b: (name: String, plan: Plan)) -> String {
+        let rows: [(String, (Plan) -> String)] = [
+            ("steps", { "\($0.steps)" }), ("tokens", { "\($0.trainTokens)" }), ("trained parameters", { "\($0.trainableParameters)" }),
+            ("memory in training", { Units.formatBytes(sum($0.trainingMemory)) }), ("memory in testing", { Units.formatBytes(sum($0.testMemory)) }),
+            ("disk", { Units.formatBytes($0.predictedDiskBytes) }), ("time", { Units.formatSeconds($0.predictedSeconds) }),
+        ]
+        var lines = [padded("", 24) + padded(a.name, 20) + b.name]
+        lines += rows.map { padded($0.0, 24) + padded($0.1(a.plan), 20) + $0.1(b.plan) }
+        return lines.joined(separator: "\n") + "\n"
+    }
+}

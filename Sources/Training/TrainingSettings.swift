@@ -1,0 +1,50 @@
+import LorikeetEngine
+
+/// What the recipe says about training. Names are those of Hugging Face's `TrainingArguments`.
+package struct TrainingSettings: Sendable, Equatable {
+    package var perDeviceTrainBatchSize = 2
+    package var gradientAccumulationSteps = 8
+    package var numTrainEpochs = 1.0
+    /// Stops after so many steps when positive, whatever the epochs say.
+    package var maxSteps = -1
+    package var learningRate = 5e-5
+    package var schedule = ScheduleKind.linear
+    package var warmupSteps = 0
+    /// Share of all steps that warm up, when `warmupSteps` is 0.
+    package var warmupRatio = 0.0
+    package var adamW = AdamWSettings()
+    package var seed: UInt64 = 42
+    package var shuffle = true
+    package var packing = true
+    package var loggingSteps = 10
+    /// 0: only at the end.
+    package var evalSteps = 0
+    /// Validation rows used during training; all are used at the end.
+    package var evalSamples = 512
+    /// 0: only at the end.
+    package var saveSteps = 500
+    /// A checkpoint also after so many minutes; 0: never.
+    package var saveMinutes = 0.0
+    /// Checkpoints kept; 0 keeps all.
+    package var saveTotalLimit = 0
+    /// Rows of a micro-batch, decided by the plan.
+    package var tokensPerBatch = 1024
+
+    package init() {}
+
+    /// One optimiser step takes exactly so many samples; an epoch's last step takes what is left.
+    package var samplesPerStep: Int { perDeviceTrainBatchSize * gradientAccumulationSteps }
+
+    package func stepsPerEpoch(samples: Int) -> Int { (samples + samplesPerStep - 1) / samplesPerStep }
+
+    /// Optimiser steps of the whole training, as transformers counts them: ceil(epochs * steps of an epoch).
+    package func totalSteps(samples: Int) -> Int {
+        if maxSteps > 0 { return maxSteps }
+        return Int((numTrainEpochs * Double(stepsPerEpoch(samples: samples))).rounded(.up))
+    }
+
+    package func learningRate(atStep step: Int, of total: Int) -> Double {
+        let warmup = warmupSteps > 0 ? warmupSteps : Int((warmupRatio * Double(total)).rounded(.up))
+        return learningRate * schedule.factor(step: step, warmup: warmup, total: total)
+    }
+}
