@@ -1,0 +1,178 @@
+import LorikeetGround
+import Testing
+
+@testable import LorikeetDatasets
+
+struct ReadingTests {
+    @Test(arguments: [
+        #"{"instruction": "hi", "input": "", "output": "yo"}"#,
+        #"{"instruction": "hi", "output": "yo"}"#,
+        #"{"instruction": "", "input": "hi", "output": "yo", "text": "as in Alpaca's own file"}"#,
+        #"{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}]}"#,
+        #"{"prompt": "not read", "messages": [{"role": "user", "content": [{"type": "text", "text": "hi"}]}, {"role": "assistant", "content": "yo"}]}"#,
+        #"{"id": 3, "conversations": [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "yo"}]}"#,
+        #"{"conversations": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}]}"#,
+    ])
+    func `a question and an answer are the same sample in every layout`(line: String) throws {
+        let sample = try #require(try Small.load([line]).train.first)
+        #expect(try Small.text(sample.ids) == "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\nyo<|im_end|>")
+        #expect(try Small.trainedTexts(sample) == ["yo<|im_end|>"])
+    }
+
+    @Test func `a BOM, CRLF, blank lines and a missing last newline are fine`() throws {
+        let lines = Small.alpaca(3)
+        let text = "\u{FEFF}" + lines[0] + "\r\n\r\n   \n" + lines[1] + "\r\n" + lines[2]
+        let data = try Small.load(files: ["data.jsonl": text])
+        #expect(data.train == (try Small.load(lines)).train)
+        #expect(data.train.map(\.record) == [0, 1, 2])
+    }
+
+    @Test func `broken JSON is an error at its line, blank lines counted`() throws {
+        let lines = Small.alpaca(4)
+        let error = failure { try Small.load(files: ["data.jsonl": "\(lines[0])\n\n{\"instruction\": \n\(lines[1])\n"]) }
+        #expect(error?.exit == .unusableInput)
+        #expect(error?.place == "data.jsonl:3")
+    }
+
+    @Test func `one broken line is not tolerated, chosen or not, whatever max_bad_records says`() throws {
+        var lines = Small.alpaca(300)
+        lines[200] = #"{"instruction": "q", "output": "x""#
+        let error = failure {
+            try Small.load(lines) {
+                $0.maxBadRecords = 0.5
+                $0.maxTrainSamples = 5
+                $0.sample = .first
+            }
+        }
+        #expect(error?.place == "data.jsonl:201")
+    }
+
+    @Test func `a line that is not UTF-8 is an error at its line`() throws {
+        var files = MemoryFiles(["data.jsonl": Small.alpaca(2).joined(separator: "\n")])
+        files.contents["data.jsonl"]?.append(contentsOf: [0x0A] + Array(#"{"instruction": "q", "output": ""#.utf8) + [0xFF, 0x22, 0x7D])
+        let error = failure { try JSONLines(path: "data.jsonl", files: files) }
+        #expect(error == nil)
+        let tokenizer = try Small.tokenizer()
+        let found = failure {
+            try Dataset.load(
+                DatasetSettings(data: "data.jsonl"), tokenizer: tokenizer,
+                template: .init(Small.chatML, name: "t", specialTokens: [:]), files: files, cpu: .init(threads: 1))
+        }
+        #expect(found?.place == "data.jsonl:3")
+    }
+
+    @Test func `unknown keys are an error that names them and the layouts`() throws {
+        let error = failure { try Small.load([#"{"question": "q", "answer": "a"}"#]) }
+        #expect(error?.exit == .unusableInput)
+        #expect(error?.place == "data.jsonl:1")
+        #expect(error?.what == "unknown keys: question, answer")
+        #expect(error?.mend?.contains("(instruction, [input], output)") == true)
+        #expect(error?.mend?.contains("(prompt, completion)") == true)
+    }
+
+    @Test(arguments: [
+        ("", "no records"), ("\n  \n\r\n", "no records"), ("\u{FEFF}", "no records"), ("[{\"text\": \"a\"}]", "JSON array"),
+        ("\"text\"", "not a JSON object"), ("{}", "unknown keys: none"),
+    ])
+    func `a file without records says so`(content: String, words: String) throws {
+        let error = failure { try Small.load(files: ["data.jsonl": content]) }
+        #expect(error?.exit == .unusableInput)
+        #expect(error?.what.contains(words) == true, "\(error?.description ?? "no error")")
+    }
+
+    @Test func `UTF-16 is named`() throws {
+        var files = MemoryFiles([:])
+        files.contents["data.jsonl"] = [0xFF, 0xFE, 0x7B, 0x00]
+        #expect(failure { try JSONLines(path: "data.jsonl", files: files) }?.what == "the file is UTF-16")
+    }
+
+    @Test func `a missing file and a directory without train.jsonl say what is wrong`() throws {
+        let missing = failure { try Small.load(files: [:]) }
+        #expect(missing?.exit == .unusableInput)
+        #expect(missing?.place == "data.jsonl")
+        let directory = failure { try Small.load(files: ["set/other.jsonl": "{}"], data: "set") }
+        #expect(directory?.what.contains("no train.jsonl (it has other.jsonl)") == true)
+        let validation = failure { try Small.load(Small.alpaca(2)) { $0.validation = "gone.jsonl" } }
+        #expect(validation?.place == "gone.jsonl")
+    }
+
+    @Test func `a directory gives training and validation`() throws {
+        let files = [
+            "set/train.jsonl": Small.alpaca(3).joined(separator: "\n"),
+            "set/validation.jsonl": #"{"messages": [{"role": "user", "content": "u"}, {"role": "assistant", "content": "v"}]}"#,
+        ]
+        for data in ["set", "set/"] {
+            let set = try Small.load(files: files, data: data)
+            #expect(set.train.count == 3)
+            #expect(set.validation.count == 1)
+            #expect(set.report.validation?.layout == .messages)
+        }
+    }
+
+    @Test func `messages without a template are an error, prompt and completion are not`() throws {
+        #expect(failure { try Small.load(Small.alpaca(2), template: nil) }?.what.contains("no chat template") == true)
+        #expect(try Small.load([#"{"prompt": "p", "completion": "c"}"#], template: nil).train.count == 1)
+    }
+}
+
+struct BadRecordTests {
+    @Test(arguments: [
+        (#"{"instruction": "q"}"#, "no 'output'"),
+        (#"{"instruction": "q", "output": null}"#, "no 'output'"),
+        (#"{"instruction": "q", "output": " \n"}"#, "the answer ('output') is empty"),
+        (#"{"instruction": "q", "output": 5}"#, "'output' is not text"),
+        (#"{"instruction": "", "input": " ", "output": "a"}"#, "instruction and input are empty"),
+        (#"[1]"#, "not a JSON object"),
+        (#"{"instruction": "\#(String(repeating: "x", count: 600))", "output": "a"}"#, "the prompt alone is longer than max_length"),
+    ])
+    func `one unusable record in a hundred is passed over and named`(line: String, reason: String) throws {
+        var lines = Small.alpaca(100)
+        lines[41] = line
+        let data = try Small.load(lines)
+        #expect(data.train.count == 99)
+        #expect(!data.train.contains { $0.record == 41 })
+        #expect(data.report.train.unusable == 1)
+        let named = try #require(data.report.train.firstUnusable.first)
+        #expect(named.place == "data.jsonl:42")
+        #expect(named.reason.hasPrefix(reason), "\(named.reason)")
+        #expect(data.report.warnings.contains { $0.contains("data.jsonl:42") })
+    }
+
+    @Test(arguments: [
+        (#"[]"#, "no answer"), (#"[{"role": "user", "content": "q"}]"#, "no answer"),
+        (#"[{"role": "assistant", "content": "a"}]"#, "nothing stands before"),
+        (#"[{"role": "user", "content": "q"}, {"role": "assistant", "content": " "}]"#, "the answer is empty"),
+        (#"[{"role": "alien", "content": "q"}]"#, "message 1 has the unknown role 'alien'"),
+        (#"[{"role": "user", "content": null}]"#, "message 1 has no text"),
+        (#"[{"content": "q"}]"#, "message 1 has no role"), (#"["q"]"#, "message 1 is not an object"), (#""q""#, "'messages' is not a list"),
+    ])
+    func `an unusable conversation says why`(messages: String, reason: String) throws {
+        let error = failure { try Small.load([#"{"messages": \#(messages)}"#]) }
+        #expect(error?.exit == .unusableInput)
+        #expect(error?.place == "data.jsonl:1")
+        #expect(error?.what.hasPrefix(reason) == true, "\(error?.description ?? "no error")")
+    }
+
+    @Test func `more than max_bad_records is an error that counts them and names five`() throws {
+        let lines = Small.alpaca(200) { $0 % 20 == 7 ? "" : "a" }
+        let error = failure { try Small.load(lines) }
+        #expect(error?.exit == .unusableInput)
+        #expect(error?.place == "data.jsonl:8")
+        #expect(error?.what.contains("10 of 200 records cannot be used, max_bad_records allows 2") == true)
+        for line in [28, 48, 68, 88] { #expect(error?.what.contains("data.jsonl:\(line):") == true) }
+        #expect(error?.what.contains("and 5 more") == true)
+        #expect(try Small.load(lines) { $0.maxBadRecords = 0.05 }.train.count == 190)
+    }
+
+    @Test func `prompts longer than max_length fall under the same rule, with their own mend`() throws {
+        let long = String(repeating: "x", count: 100)
+        let lines = Small.alpaca(4) + [#"{"instruction": "\#(long)", "output": "a"}"#]
+        let error = failure { try Small.load(lines) { $0.maxLength = 64 } }
+        #expect(error?.place == "data.jsonl:5")
+        #expect(error?.mend == "raise max_length")
+    }
+
+    @Test func `a run with nothing left is an error even when every bad record is allowed`() throws {
+        #expect(failure { try Small.load([#"{"text": ""}"#]) { $0.maxBadRecords = 1 } }?.exit == .unusableInput)
+    }
+}
