@@ -1,1 +1,94 @@
-// placeholder
+import LorikeetGround
+
+/// What the user asked for, every key resolved: option before file before preset before default.
+package struct Recipe: Sendable, Equatable {
+    package private(set) var values: [String: KeyValue]
+
+    package init(values: [String: KeyValue] = [:]) { self.values = values }
+
+    package mutating func set(_ key: String, _ value: KeyValue) { values[key] = value }
+
+    package func text(_ key: String) -> String? { if case .text(let text) = values[key] { text } else { nil } }
+    private func flag(_ key: String) -> Bool { if case .flag(let flag) = values[key] { flag } else { false } }
+    private func integer(_ key: String) -> Int? { if case .integer(let number) = values[key] { number } else { nil } }
+    private func number(_ key: String) -> Double {
+        switch values[key] {
+        case .number(let number): number
+        case .integer(let number): Double(number)
+        default: 0
+        }
+    }
+    private func list(_ key: String) -> [String] { if case .list(let names) = values[key] { names } else { [] } }
+
+    package var model: String? { text("model") }
+    package var data: String? { text("data") }
+    package var validation: String? { text("validation") }
+    package var output: String { text("output") ?? "out" }
+    package var preset: String { text("preset") ?? "kaggle-free" }
+    package var maxTrainSamples: Int? { integer("max_train_samples") }
+    package var maxValidationSamples: Int? { integer("max_validation_samples") }
+    package var validationShare: Double { number("validation_share") }
+    package var sample: String { text("sample") ?? "random" }
+    package var shuffle: Bool { flag("shuffle") }
+    package var instructionRole: String { text("instruction_role") ?? "user" }
+    package var maxLength: Int { integer("max_length") ?? 512 }
+    package var maxBadRecords: Double { number("max_bad_records") }
+    package var packing: Bool { flag("packing") }
+    package var lora: LoRARecipe {
+        LoRARecipe(
+            r: integer("lora.r") ?? 8, loraAlpha: number("lora.lora_alpha"), loraDropout: number("lora.lora_dropout"),
+            targetModules: list("lora.target_modules"), useRslora: flag("lora.use_rslora"))
+    }
+    package var initAdapter: String? { text("init_adapter") }
+    package var numTrainEpochs: Double { number("num_train_epochs") }
+    package var maxSteps: Int { integer("max_steps") ?? -1 }
+    package var perDeviceTrainBatchSize: Int { integer("per_device_train_batch_size") ?? 1 }
+    package var gradientAccumulationSteps: Int { integer("gradient_accumulation_steps") ?? 1 }
+    package var learningRate: Double { number("learning_rate") }
+    package var lrSchedulerType: String { text("lr_scheduler_type") ?? "linear" }
+    package var warmupSteps: Int { integer("warmup_steps") ?? 0 }
+    package var warmupRatio: Double { number("warmup_ratio") }
+    package var weightDecay: Double { number("weight_decay") }
+    package var adamBeta1: Double { number("adam_beta1") }
+    package var adamBeta2: Double { number("adam_beta2") }
+    package var adamEpsilon: Double { number("adam_epsilon") }
+    package var maxGradNorm: Double { number("max_grad_norm") }
+    package var seed: Int { integer("seed") ?? 42 }
+    package var loggingSteps: Int { integer("logging_steps") ?? 10 }
+    package var evalSteps: Int { integer("eval_steps") ?? 0 }
+    package var evalSamples: Int { integer("eval_samples") ?? 512 }
+    package var saveSteps: Int { integer("save_steps") ?? 0 }
+    package var saveMinutes: Double { number("save_minutes") }
+    package var saveTotalLimit: Int { integer("save_total_limit") ?? 0 }
+    package var mergeDtype: String { text("merge_dtype") ?? "float16" }
+    package var mergeInto: String { text("merge_into") ?? "original" }
+    package var mergeTolerance: Double { number("merge_tolerance") }
+    package var testSamples: Int { integer("test_samples") ?? 0 }
+    package var baseStorage: String { text("base_storage") ?? "auto" }
+    package var device: String { text("device") ?? "auto" }
+    package var threads: Int { integer("threads") ?? 0 }
+    package var scratch: String? { text("scratch") }
+    /// Seconds of `session`; nil when it is not given.
+    package var sessionSeconds: Double? { text("session").flatMap { try? Units.parseSeconds($0) } }
+
+    /// What makes an output directory belong to this recipe, in the table's order.
+    package func identity() -> [(key: String, value: String)] {
+        KeyTable.keys.filter { $0.role == .identity }.map { ($0.name, values[$0.name]?.yaml ?? "null") }
+    }
+
+    /// Keys of that role in which two recipes differ, as `key: theirs -> ours`.
+    package func differences(from other: Recipe, role: KeyRole) -> [String] {
+        KeyTable.keys.filter { $0.role == role && values[$0.name] != other.values[$0.name] }.map {
+            "\($0.name): \(other.values[$0.name]?.yaml ?? "null") -> \(values[$0.name]?.yaml ?? "null")"
+        }
+    }
+}
+
+/// The `lora:` part.
+package struct LoRARecipe: Sendable, Equatable {
+    package var r: Int
+    package var loraAlpha: Double
+    package var loraDropout: Double
+    package var targetModules: [String]
+    package var useRslora: Bool
+}

@@ -1,0 +1,136 @@
+/// The one table of keys: parsing, defaults, presets, options, help and documentation all come from it.
+package enum KeyTable {
+    package static let presets = ["kaggle-free", "full"]
+    private static let positive = KeyType.integer(1...1_000_000_000)
+    private static let count = KeyType.integer(0...1_000_000_000)
+    private static let share = KeyType.number(0...1)
+
+    package static let keys: [Key] = inputs + data + lora + training + rhythm + delivery + machine
+
+    private static let inputs = [
+        Key("model", .path, .none, help: "The base model: a Hugging Face directory (safetensors) or a .gguf file."),
+        Key("data", .path, .none, help: "Training records: a JSONL file, or a folder with train.jsonl and validation.jsonl."),
+        Key("validation", .path, .none, help: "Validation records; without it the folder's validation.jsonl or a split."),
+        Key("output", .path, .text("out"), .circumstance, help: "The directory of the run; the same command resumes from it."),
+        Key("preset", .choice(presets), .text("kaggle-free"), .circumstance, help: "Values for all keys that neither file nor options set."),
+    ]
+    private static let data = [
+        Key("max_train_samples", positive, .none, .identity, ["kaggle-free": .integer(100_000)], help: "At most so many training records."),
+        Key("max_validation_samples", positive, .none, .identity, ["kaggle-free": .integer(10_000)], help: "At most so many validation records."),
+        Key("validation_share", .number(0...0.9), .number(0), help: "Share of the training file split off when there is no validation file."),
+        Key("sample", .choice(["random", "first"]), .text("random"), help: "How records are chosen when there are more: at random (seeded) or the first."),
+        Key("shuffle", .flag, .flag(true), help: "Visit the records in a new order each epoch."),
+        Key("instruction_role", .choice(["user", "system"]), .text("user"), help: "Where an instruction goes: before the input in the user's message, or as the system message."),
+        Key("max_length", .integer(8...1_048_576), .integer(512), .identity, ["full": .integer(1024)], help: "Tokens of a sample; longer ones lose their end."),
+        Key("max_bad_records", share, .number(0.01), .circumstance, help: "Share of unusable records that is tolerated; lines that are no JSON never are."),
+        Key("packing", .flag, .flag(true), help: "Several samples in a micro-batch, each seeing only itself."),
+    ]
+    private static let lora = [
+        Key("lora.r", .integer(1...1024), .integer(8), .identity, ["full": .integer(16)], help: "Rank of the adapters."),
+        Key("lora.lora_alpha", .number(0.001...100_000), .number(16), .identity, ["full": .number(32)], help: "The adapters' scale is alpha / r."),
+        Key("lora.lora_dropout", .number(0...0.9), .number(0.05), help: "Share of the adapters' input that is dropped in training."),
+        Key("lora.target_modules", .list, .list(["q_proj", "v_proj"]), .identity, ["full": .list(["q_proj", "k_proj", "v_proj", "o_proj"])], help: "Linears that get an adapter, by the end of their names; all-linear takes every one."),
+        Key("lora.use_rslora", .flag, .flag(false), help: "Scale alpha / sqrt(r)."),
+        Key("init_adapter", .path, .none, help: "A PEFT folder to start from."),
+    ]
+    private static let training = [
+        Key("num_train_epochs", .number(0.001...10_000), .number(3), .identity, ["kaggle-free": .number(2)], help: "Passes over the training records."),
+        Key("max_steps", .integer(-1...1_000_000_000), .integer(-1), help: "Optimiser steps, when positive; overrides the epochs."),
+        Key("per_device_train_batch_size", positive, .integer(2), help: "Samples of a micro-batch, as other tools count: a step is this times gradient_accumulation_steps samples."),
+        Key("gradient_accumulation_steps", positive, .integer(4), .identity, ["kaggle-free": .integer(8)], help: "See per_device_train_batch_size."),
+        Key("learning_rate", .number(0...10), .number(2e-5), .identity, ["kaggle-free": .number(3e-5)], help: "The highest learning rate."),
+        Key("lr_scheduler_type", .choice(["linear", "cosine", "constant", "constant_with_warmup"]), .text("linear"), help: "How the learning rate goes over the steps."),
+        Key("warmup_steps", count, .integer(100), .identity, ["kaggle-free": .integer(50)], help: "Steps in which the rate rises from 0."),
+        Key("warmup_ratio", share, .number(0), help: "Share of the steps that warm up, when warmup_steps is 0."),
+        Key("weight_decay", .number(0...10), .number(0), help: "AdamW's decoupled weight decay."),
+        Key("adam_beta1", .number(0...0.999999), .number(0.9), help: "AdamW's first-moment decay."),
+        Key("adam_beta2", .number(0...0.999999999), .number(0.999), help: "AdamW's second-moment decay."),
+        Key("adam_epsilon", .number(0...1), .number(1e-8), help: "AdamW's epsilon."),
+        Key("max_grad_norm", .number(0...1_000_000), .number(1), help: "Gradients are scaled down to this norm; 0 never."),
+        Key("seed", .integer(0...Int(Int32.max)), .integer(42), help: "Decides order, choice of records, dropout and the adapters' start."),
+    ]
+    private static let rhythm = [
+        Key("logging_steps", positive, .integer(50), .circumstance, ["kaggle-free": .integer(25)], help: "A log line every so many steps."),
+        Key("eval_steps", count, .integer(500), .circumstance, ["kaggle-free": .integer(200)], help: "Validation loss every so many steps; 0 only at the end."),
+        Key("eval_samples", positive, .integer(512), .circumstance, help: "Validation records used during training (a fixed random choice); all at the end."),
+        Key("save_steps", count, .integer(1000), .circumstance, ["kaggle-free": .integer(500)], help: "A checkpoint every so many steps; 0 only at the end."),
+        Key("save_minutes", .number(0...100_000), .number(15), .circumstance, help: "A checkpoint also after so many minutes; 0 never."),
+        Key("save_total_limit", count, .integer(3), .circumstance, help: "Checkpoints kept; 0 keeps all."),
+    ]
+    private static let delivery = [
+        Key("merge_dtype", .choice(["float16", "bfloat16", "float32"]), .text("float32"), .circumstance, ["kaggle-free": .text("float16")], help: "Element type of the merged model."),
+        Key("merge_into", .choice(["original", "trained"]), .text("original"), .circumstance, help: "Merge into the base as its file has it, or into the weights it was trained on."),
+        Key("merge_tolerance", .number(0...10), .number(0.05), .circumstance, help: "By how much the merged model's loss may exceed the trained form's."),
+        Key("test_samples", count, .integer(120), .circumstance, help: "Held-out records that are answered in the test."),
+    ]
+    private static let machine = [
+        Key("base_storage", .choice(["auto", "nf4", "f16", "bf16", "f32"]), .text("auto"), help: "How frozen weights are held: auto keeps a GGUF's own codes and makes others nf4."),
+        Key("compute_type", .choice(["auto", "float32", "float16", "bfloat16"]), .text("auto"), .machine, help: "Arithmetic; the CPU computes in float32."),
+        Key("device", .choice(["auto", "cpu"]), .text("auto"), .machine, help: "Where to compute."),
+        Key("threads", .integer(0...1024), .integer(0), .machine, help: "Processor threads; 0 takes what the machine lends."),
+        Key("session", .duration, .none, .circumstance, help: "How long this session lasts (9h): the run ends before it, or says beforehand that it cannot."),
+        Key("scratch", .path, .none, .circumstance, help: "A directory for large temporary files."),
+    ]
+
+    /// Keys of Hugging Face's arguments that have no meaning here: accepted with a note.
+    static let ignored: [String: String] = [
+        "fp16": "the compute type is chosen by the device", "bf16": "the compute type is chosen by the device",
+        "gradient_checkpointing": "the schedule decides what is computed again", "dataloader_pin_memory": "there is no data loader",
+        "dataloader_num_workers": "records are read once, in parallel", "remove_unused_columns": "unused keys of records are named by check",
+        "report_to": "events.jsonl is always written", "optim": "the optimiser is AdamW", "save_strategy": "save_steps says when",
+        "eval_strategy": "eval_steps says when", "evaluation_strategy": "eval_steps says when", "logging_strategy": "logging_steps says when",
+        "per_device_eval_batch_size": "evaluation packs its micro-batches", "group_by_length": "packing needs no sorting",
+        "load_in_4bit": "base_storage says how weights are held", "bnb_4bit_quant_type": "base_storage nf4 is that",
+        "bnb_4bit_use_double_quant": "nf4 is always doubly quantised", "bnb_4bit_compute_dtype": "compute_type says it",
+        "overwrite_output_dir": "a directory belongs to its recipe", "lora.task_type": "it is always CAUSAL_LM", "lora.fan_in_fan_out": "no supported family needs it",
+        "lora.inference_mode": "adapters are trained here", "lora.init_lora_weights": "A random, B zero",
+    ]
+
+    /// Keys that ask for what is not there: refused by name unless they say no.
+    static let refused: Set<String> = [
+        "load_in_8bit", "lora.use_dora", "lora.modules_to_save", "deepspeed", "fsdp", "neftune_noise_alpha", "label_smoothing_factor",
+        "lora.rank_pattern", "lora.alpha_pattern", "lora.layers_to_transform", "lora.trainable_token_indices", "export",
+    ]
+
+    package static func key(named name: String) -> Key? { keys.first { $0.name == name } }
+    package static func key(option: String) -> Key? { keys.first { $0.option == option } }
+
+    /// The known name with the fewest edits.
+    package static func nearest(to name: String, among names: [String]) -> String? {
+        names.min { (editDistance($0, name), $0) < (editDistance($1, name), $1) }
+    }
+
+    /// docs/keys.md.
+    package static func markdown() -> String {
+        var lines = [
+            "# Keys", "",
+            "Every key of `run.yaml` is an option too. An option beats the file, the file the preset, the preset the default.",
+            "Written from the table in `Sources/Recipe/KeyTable.swift` by its test.", "",
+            "| key | option | values | default | kaggle-free | full | what it does |", "| --- | --- | --- | --- | --- | --- | --- |",
+        ]
+        for key in keys {
+            let cells = ["kaggle-free", "full"].map { name in key.presets[name].map { "`\($0.yaml)`" } ?? "" }
+            let standard = key.standard == .none ? "" : "`\(key.standard.yaml)`"
+            lines.append("| `\(key.name)` | `--\(key.option)` | \(key.type.name) | \(standard) | \(cells[0]) | \(cells[1]) | \(key.help) |")
+        }
+        lines += ["", "Accepted without effect: " + ignored.keys.sorted().map { "`\($0)`" }.joined(separator: ", ") + "."]
+        lines.append("Refused, because they ask for what is not there: " + refused.sorted().map { "`\($0)`" }.joined(separator: ", ") + ".")
+        return lines.joined(separator: "\n") + "\n"
+    }
+}
+
+/// Levenshtein's edit distance.
+func editDistance(_ a: String, _ b: String) -> Int {
+    let (a, b) = (Array(a), Array(b))
+    var row = Array(0...b.count)
+    for i in a.indices {
+        var diagonal = row[0]
+        row[0] = i + 1
+        for j in b.indices {
+            let next = min(diagonal + (a[i] == b[j] ? 0 : 1), row[j] + 1, row[j + 1] + 1)
+            diagonal = row[j + 1]
+            row[j + 1] = next
+        }
+    }
+    return row[b.count]
+}

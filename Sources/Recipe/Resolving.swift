@@ -1,0 +1,160 @@
+import LorikeetGround
+import Yams
+
+extension Recipe {
+    /// Resolves a recipe.
+    ///
+    /// - Parameters:
+    ///   - file: a run.yaml, or nil.
+    ///   - options: option names without dashes, and what was said.
+    /// - Returns: the recipe, and notes on keys that were accepted without effect.
+    /// - Throws: exit 2 with file:line or the option's name.
+    package static func resolve(
+        file: String?, options: [(key: String, value: String)], files: any Files = RealFiles()
+    ) throws -> (recipe: Recipe, notes: [String]) {
+        var notes: [String] = []
+        let written = try file.map { try read($0, files: files, notes: &notes) } ?? [:]
+        var said: [String: KeyValue] = [:]
+        for option in options {
+            let place = "--\(option.key)"
+            guard let key = KeyTable.key(option: option.key) else {
+                let near = KeyTable.nearest(to: option.key, among: KeyTable.keys.map(\.option))
+                throw LorikeetError.input("unknown option", at: place, mend: near.map { "did you mean --\($0)?" })
+            }
+            said[key.name] = try parse(option.value, key, at: place)
+        }
+        let preset: String = if case .text(let name) = said["preset"] ?? written["preset"] { name } else { "kaggle-free" }
+        var values: [String: KeyValue] = [:]
+        for key in KeyTable.keys {
+            values[key.name] = said[key.name] ?? written[key.name] ?? key.presets[preset] ?? key.standard
+        }
+        return (Recipe(values: values), notes)
+    }
+
+    private static func read(_ path: String, files: any Files, notes: inout [String]) throws -> [String: KeyValue] {
+        let text = try files.readText(path)
+        let node: Node?
+        do { node = try Yams.compose(yaml: text) } catch {
+            let line = (error as? YamlError).flatMap(line(of:))
+            throw LorikeetError.input("not readable as YAML", at: line.map { "\(path):\($0)" } ?? path, mend: "mend the line; keys are written as 'key: value'")
+        }
+        guard let node else { return [:] }
+        guard case .mapping(let mapping) = node else {
+            throw LorikeetError.input("not a list of keys", at: path, mend: "write 'key: value' lines")
+        }
+        var values: [String: KeyValue] = [:]
+        for (key, value) in mapping {
+            let name = key.string ?? ""
+            if name == "lora", case .mapping(let inner) = value {
+                for (key, value) in inner { try take("lora." + (key.string ?? ""), value, key, path, &values, &notes) }
+            } else {
+                try take(name, value, key, path, &values, &notes)
+            }
+        }
+        return values
+    }
+
+    private static func line(of error: YamlError) -> Int? {
+        switch error {
+        case .scanner(_, _, let mark, _), .parser(_, _, let mark, _), .composer(_, _, let mark, _): mark.line
+        default: nil
+        }
+    }
+
+    private static func take(
+        _ name: String, _ value: Node, _ keyNode: Node, _ path: String, _ values: inout [String: KeyValue], _ notes: inout [String]
+    ) throws {
+        let place = path + (keyNode.mark.map { ":\($0.line)" } ?? "")
+        guard let key = KeyTable.key(named: name) else {
+            if let why = KeyTable.ignored[name] {
+                notes.append("\(place): '\(name)' has no effect here: \(why)")
+                return
+            }
+            if KeyTable.refused.contains(name) {
+                let no = ["false", "null", "none", "", "0", "~"]
+                if case .scalar(let scalar) = value, no.contains(scalar.string.lowercased()) { return }
+                if value.sequence?.isEmpty == true || value.mapping?.isEmpty == true { return }
+                throw LorikeetError.input("'\(name)' is not supported", at: place, mend: "remove the key")
+            }
+            let near = KeyTable.nearest(to: name, among: KeyTable.keys.map(\.name))
+            throw LorikeetError.input("unknown key '\(name)'", at: place, mend: near.map { "did you mean '\($0)'?" })
+        }
+        switch value {
+        case .scalar(let scalar):
+            let plain = scalar.style == .plain || scalar.style == .any
+            values[name] = plain && ["null", "~", ""].contains(scalar.string.lowercased()) ? KeyValue.none : try parse(scalar.string, key, at: place)
+        case .sequence(let sequence) where key.type == .list:
+            values[name] = try list(sequence.compactMap(\.string), key, at: place)
+        default: throw LorikeetError.input("'\(name)' has to be \(key.type.name)", at: place, mend: "write '\(name): VALUE'")
+        }
+    }
+
+    /// Text to value, with its range checked.
+    private static func parse(_ text: String, _ key: Key, at place: String) throws -> KeyValue {
+        func wrong(_ expected: String) -> LorikeetError { .input("'\(key.name)' has to be \(expected), not '\(text)'", at: place, mend: "give \(expected)") }
+        switch key.type {
+        case .string, .path:
+            guard !text.isEmpty else { throw wrong("a text") }
+            return .text(text)
+        case .flag:
+            switch text.lowercased() {
+            case "true", "yes", "on", "1": return .flag(true)
+            case "false", "no", "off", "0": return .flag(false)
+            default: throw wrong("true or false")
+            }
+        case .integer(let range):
+            guard let value = Int(text) ?? Double(text).flatMap({ Int(exactly: $0) }) else { throw wrong("a whole number") }
+            guard range.contains(value) else { throw wrong("between \(range.lowerBound) and \(range.upperBound)") }
+            return .integer(value)
+        case .number(let range):
+            guard let value = Double(text), value.isFinite else { throw wrong("a number") }
+            guard range.contains(value) else { throw wrong("between \(range.lowerBound) and \(range.upperBound)") }
+            return .number(value)
+        case .choice(let names):
+            guard names.contains(text) else { throw wrong("one of \(names.joined(separator: ", "))") }
+            return .text(text)
+        case .list: return try list(text.split(separator: ",").map { $0.filter { $0 != " " } }, key, at: place)
+        case .bytes:
+            _ = try Units.parseBytes(text)
+            return .text(text)
+        case .duration:
+            _ = try Units.parseSeconds(text)
+            return .text(text)
+        }
+    }
+
+    private static func list(_ names: [String], _ key: Key, at place: String) throws -> KeyValue {
+        guard !names.isEmpty, !names.contains("") else { throw LorikeetError.input("'\(key.name)' needs at least one name", at: place, mend: "write [a, b]") }
+        return .list(names)
+    }
+
+    /// run.yaml with every key: this file alone repeats the run.
+    package func yaml() -> String { Self.write { values[$0.name] ?? $0.standard } comment: { _ in nil } }
+
+    /// A run.yaml to start from: every key with its value under a preset, explained.
+    package static func commentedTemplate(preset: String) -> String {
+        "# A Lorikeet recipe. Set model and data; every other line may go: it says what the preset says.\n"
+            + write { key in
+                switch key.name {
+                case "model": .text("path/to/model-directory-or.gguf")
+                case "data": .text("train.jsonl")
+                case "preset": .text(preset)
+                default: key.presets[preset] ?? key.standard
+                }
+            } comment: { $0.help }
+    }
+
+    private static func write(_ value: (Key) -> KeyValue, comment: (Key) -> String?) -> String {
+        var lines: [String] = []
+        var inLora = false
+        for key in KeyTable.keys {
+            let nested = key.name.hasPrefix("lora.")
+            if nested && !inLora { lines.append("lora:") }
+            inLora = nested
+            let indent = nested ? "  " : ""
+            if let text = comment(key) { lines.append("\(indent)# \(text)") }
+            lines.append("\(indent)\(nested ? String(key.name.dropFirst(5)) : key.name): \(value(key).yaml)")
+        }
+        return lines.joined(separator: "\n") + "\n"
+    }
+}

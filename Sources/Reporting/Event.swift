@@ -1,0 +1,68 @@
+import LorikeetGround
+import LorikeetJSON
+
+/// Something that happened in a run, for whoever listens.
+package struct Event: Sendable, Equatable {
+    package enum Kind: String, Sendable {
+        case phase, phaseEnd = "phase_end", step, log, evaluation, checkpoint, warning, note, result
+    }
+
+    package let kind: Kind
+    /// Seconds since 1970.
+    package let time: Double
+    package let fields: JSONObject
+
+    package init(kind: Kind, time: Double, fields: JSONObject) {
+        self.kind = kind
+        self.time = time
+        self.fields = fields
+    }
+
+    /// One line of `events.jsonl`.
+    package var json: JSON {
+        var object: JSONObject = ["event": .string(kind.rawValue), "time": .number((time * 1000).rounded() / 1000)]
+        for entry in fields.entries { object[entry.key] = entry.value }
+        return .object(object)
+    }
+}
+
+/// Listens to events.
+package protocol EventSink: AnyObject {
+    func receive(_ event: Event) throws
+}
+
+/// Stamps events with time and, for logged ones, the machine's state, and hands them to all sinks.
+package final class Reporter {
+    private let sinks: [any EventSink]
+    private let clock: any Clock
+    private let machineState: () -> JSONObject
+
+    /// - Parameter machineState: fields such as CPU %, RAM used and total; merged into every log and evaluation.
+    package init(sinks: [any EventSink], clock: any Clock, machineState: @escaping () -> JSONObject = { [:] }) {
+        self.sinks = sinks
+        self.clock = clock
+        self.machineState = machineState
+    }
+
+    package func report(_ kind: Event.Kind, _ fields: JSONObject) throws {
+        var all = fields
+        if kind == .log || kind == .evaluation || kind == .phase {
+            for entry in machineState().entries { all[entry.key] = entry.value }
+        }
+        let event = Event(kind: kind, time: clock.now, fields: all)
+        for sink in sinks { try sink.receive(event) }
+    }
+
+    package func note(_ text: String) throws { try report(.note, ["text": .string(text)]) }
+    package func warning(_ text: String) throws { try report(.warning, ["text": .string(text)]) }
+
+    /// Runs one of the numbered steps of a pipeline and times it.
+    package func phase<Result>(_ number: Int, of count: Int, _ name: String, _ body: () throws -> Result) throws -> (result: Result, seconds: Double) {
+        try report(.phase, ["number": JSON(number), "of": JSON(count), "name": .string(name)])
+        let start = clock.uptime
+        let result = try body()
+        let seconds = clock.uptime - start
+        try report(.phaseEnd, ["number": JSON(number), "of": JSON(count), "name": .string(name), "seconds": .number((seconds * 1000).rounded() / 1000)])
+        return (result, seconds)
+    }
+}
