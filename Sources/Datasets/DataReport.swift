@@ -116,14 +116,16 @@ package struct DataReport: Sendable, Equatable {
 
     private mutating func judge(_ side: Side, _ name: String, _ maxLength: Int) {
         if side.doubleBOS > 0 {
-            mistakes.append(Mistake(
-                what: "\(side.doubleBOS) of \(side.samples) \(name) samples begin with two BOS tokens",
-                mend: "leave the BOS out of the text: the template or the tokenizer writes it"))
+            mistakes.append(
+                Mistake(
+                    what: "\(side.doubleBOS) of \(side.samples) \(name) samples begin with two BOS tokens",
+                    mend: "leave the BOS out of the text: the template or the tokenizer writes it"))
         }
         if side.withoutEnd > 0 {
-            mistakes.append(Mistake(
-                what: "\(side.withoutEnd) of \(side.samples) \(name) samples have no end token behind the answer: the model would not learn to stop",
-                mend: "give a model whose chat template ends the assistant's turn with one of its end tokens"))
+            mistakes.append(
+                Mistake(
+                    what: "\(side.withoutEnd) of \(side.samples) \(name) samples have no end token behind the answer: the model would not learn to stop",
+                    mend: "give a model whose chat template ends the assistant's turn with one of its end tokens"))
         }
         if side.truncated > 0 {
             let words = "\(side.truncated) of \(side.samples) \(name) samples are longer than max_length \(maxLength) and lose the end of their answer"

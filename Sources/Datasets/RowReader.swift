@@ -103,7 +103,7 @@ struct RowReader {
                 }
             }
         }
-        try check(side)
+        try check(side, mayBeEmpty: heldOut && chosen.isEmpty)
         return side
     }
 
@@ -141,11 +141,11 @@ struct RowReader {
     }
 
     /// The rule of `max_bad_records`.
-    private func check(_ side: LoadedSide) throws {
+    private func check(_ side: LoadedSide, mayBeEmpty: Bool) throws {
         let allowed = Int(settings.maxBadRecords * Double(side.rows))
-        guard side.badCount > allowed || side.samples.isEmpty else { return }
+        guard side.badCount > allowed || side.samples.isEmpty && !mayBeEmpty else { return }
         guard let first = side.bad.first else {
-            throw LorikeetError.input("no records are left", at: file.path, mend: "raise max_train_samples or max_validation_samples")
+            throw LorikeetError.input("no records are left", at: file.path, mend: "raise max_train_samples")
         }
         let others = side.bad.dropFirst().map { "; \($0.description)" }.joined()
         let more = side.badCount > side.bad.count ? "; and \(side.badCount - side.bad.count) more" : ""

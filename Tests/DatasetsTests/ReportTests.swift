@@ -98,7 +98,11 @@ struct ChoiceTests {
         #expect(rows == rows.sorted())
         #expect(rows != Array(0..<7))
         #expect(rows == (try Small.load(lines) { $0.maxTrainSamples = 7 }).train.map(\.record))
-        #expect(rows != (try Small.load(lines) { $0.maxTrainSamples = 7; $0.seed = 43 }).train.map(\.record))
+        let otherSeed = try Small.load(lines) {
+            $0.maxTrainSamples = 7
+            $0.seed = 43
+        }
+        #expect(rows != otherSeed.train.map(\.record))
     }
 
     @Test func `a larger choice holds a smaller one`() {
@@ -128,6 +132,14 @@ struct ChoiceTests {
         #expect(capped.validation.count == 4)
         #expect(validation.isSuperset(of: capped.validation.map(\.record)))
         #expect(train.isSuperset(of: capped.train.map(\.record)))
+    }
+
+    @Test func `no validation samples may be wanted, but no training samples is an error`() throws {
+        let files = ["set/train.jsonl": Small.alpaca(2).joined(separator: "\n"), "set/validation.jsonl": Small.alpaca(1)[0]]
+        let data = try Small.load(files: files, data: "set") { $0.maxValidationSamples = 0 }
+        #expect(data.train.count == 2)
+        #expect(data.validation.isEmpty)
+        #expect(failure { try Small.load(Small.alpaca(2)) { $0.maxTrainSamples = 0 } }?.mend == "raise max_train_samples")
     }
 
     @Test func `a share that leaves nothing is an error`() throws {

@@ -47,7 +47,10 @@ struct SmolLM2Tests {
     }
 
     @Test func `a conversation of two answers trains both through the model's own template`() throws {
-        let line = #"{"messages": [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "4"}, {"role": "user", "content": "3+3?"}, {"role": "assistant", "content": "6"}]}"#
+        let line = #"""
+            {"messages": [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "4"}, \#
+            {"role": "user", "content": "3+3?"}, {"role": "assistant", "content": "6"}]}
+            """#
         let data = try load([line])
         let sample = try #require(data.train.first)
         let trained = zip(sample.ids, sample.trained).filter(\.1).map(\.0)
