@@ -1,7 +1,6 @@
 import LorikeetDevices
 import LorikeetGround
 import LorikeetJSON
-import LorikeetRecipe
 import LorikeetTokenizers
 
 /// The training and validation samples of a run.

@@ -1,4 +1,5 @@
 import LorikeetGround
+import LorikeetRecipe
 import Testing
 
 @testable import LorikeetDatasets
@@ -174,5 +175,31 @@ struct BadRecordTests {
 
     @Test func `a run with nothing left is an error even when every bad record is allowed`() throws {
         #expect(failure { try Small.load([#"{"text": ""}"#]) { $0.maxBadRecords = 1 } }?.exit == .unusableInput)
+    }
+}
+
+struct RecipeTests {
+    @Test func `every data key of a recipe reaches the settings`() throws {
+        var recipe = Recipe()
+        for (key, value) in [
+            ("data", KeyValue.text("d.jsonl")), ("validation", .text("v.jsonl")), ("validation_share", .number(0.1)),
+            ("max_train_samples", .integer(5)), ("max_validation_samples", .integer(6)), ("sample", .text("first")),
+            ("instruction_role", .text("system")), ("max_length", .integer(77)), ("max_bad_records", .number(0.2)), ("seed", .integer(-1)),
+        ] { recipe.set(key, value) }
+        var expected = DatasetSettings(data: "d.jsonl")
+        expected.validation = "v.jsonl"
+        expected.validationShare = 0.1
+        expected.maxTrainSamples = 5
+        expected.maxValidationSamples = 6
+        expected.sample = .first
+        expected.instructionRole = .system
+        expected.maxLength = 77
+        expected.maxBadRecords = 0.2
+        expected.seed = .max
+        #expect(DatasetSettings(recipe) == expected)
+        // The names are those of the recipe's own table.
+        for key in ["data", "validation", "validation_share", "sample", "instruction_role", "max_bad_records", "max_length", "seed"] {
+            #expect(KeyTable.keys.contains { $0.name == key }, "\(key)")
+        }
     }
 }
