@@ -33,7 +33,7 @@ case $name in
         python3 Scripts/make_kinds.py "$scratch/wordnet" "$output.partial"
         ;;
     shell)
-        python3 -m pip download --quiet --disable-pip-version-check --no-deps --no-binary :all: --dest "$scratch" cheat==2.5.1 eg==1.2.3 ||
+        python3 -m pip download --quiet --disable-pip-version-check --no-deps --no-binary cheat,eg --dest "$scratch" cheat==2.5.1 eg==1.2.3 ||
             give_up "the download of cheat and eg failed; check the network (or PIP_INDEX_URL)"
         python3 Scripts/make_shell.py "$scratch" "$output.partial"
         ;;

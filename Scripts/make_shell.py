@@ -3,7 +3,7 @@
 
     python3 Scripts/make_shell.py SDISTS OUTPUT
 
-SDISTS holds cheat-2.5.1.tar.gz and eg-1.2.3.tar.gz (pip download --no-deps --no-binary :all: cheat==2.5.1 eg==1.2.3).
+SDISTS holds cheat-2.5.1.tar.gz and eg-1.2.3.tar.gz (pip download --no-deps --no-binary cheat,eg cheat==2.5.1 eg==1.2.3).
 OUTPUT gets train.jsonl (1,260 records), validation.jsonl (140) and both licences. Deterministic; standard library only.
 """
 import hashlib
