@@ -126,10 +126,11 @@ struct SampleMaker: Sendable {
             let start = prompt.count
             var bound = whole.count
             if turn < last {
+                // Templates that write earlier turns otherwise (without their thoughts) have no such prefix.
                 let upToTurn = try render(messages[...turn], prompting: false)
-                bound = whole.starts(with: upToTurn) ? upToTurn.count : self.end(in: whole, after: start, of: messages[turn].content)
+                if whole.starts(with: upToTurn) { bound = upToTurn.count }
             }
-            let end = endOfLastEndText(in: whole[start..<bound])
+            let end = endOfAnswer(in: whole[start..<bound], content: messages[turn].content)
             hasEnd = end != nil
             pieces.append(Piece(text: String(decoding: whole[at..<start], as: UTF8.self), trained: false))
             pieces.append(Piece(text: String(decoding: whole[start..<(end ?? bound)], as: UTF8.self), trained: true))
@@ -149,24 +150,25 @@ struct SampleMaker: Sendable {
         }
     }
 
-    /// One past the last end token's text; nil where there is none.
-    private func endOfLastEndText(in turn: ArraySlice<UInt8>) -> Int? {
-        endTexts.compactMap { text -> Int? in
-            guard turn.count >= text.count else { return nil }
-            return stride(from: turn.endIndex - text.count, through: turn.startIndex, by: -1)
-                .first { turn[$0..<$0 + text.count].elementsEqual(text) }.map { $0 + text.count }
-        }.max()
+    /// One past the first end token's text behind the content (which may hold such a text itself); nil where there is none.
+    private func endOfAnswer(in turn: ArraySlice<UInt8>, content: String) -> Int? {
+        // Templates may trim the content or write something before it.
+        let content = Array(String(trimmed(content)).utf8)
+        let behind = find(content, in: turn).map { $0 + content.count } ?? turn.startIndex
+        return endTexts.compactMap { text in find(text, in: turn[behind...]).map { $0 + text.count } }.min()
     }
 
-    /// For templates that write earlier turns otherwise (without their thoughts): one past the first end token's text
-    /// behind the content.
-    private func end(in whole: [UInt8], after start: Int, of content: String) -> Int {
-        let content = Array(content.utf8)
-        let behind = whole[start...].starts(with: content) ? start + content.count : start
-        let ends = endTexts.compactMap { text -> Int? in
-            guard whole.count - behind >= text.count else { return nil }
-            return (behind...whole.count - text.count).first { whole[$0..<$0 + text.count].elementsEqual(text) }.map { $0 + text.count }
+    private func find(_ needle: [UInt8], in bytes: ArraySlice<UInt8>) -> Int? {
+        guard let first = needle.first, bytes.count >= needle.count else { return nil }
+        return (bytes.startIndex...bytes.endIndex - needle.count).first {
+            bytes[$0] == first && bytes[$0..<$0 + needle.count].elementsEqual(needle)
         }
-        return ends.min() ?? whole.count
+    }
+
+    private func trimmed(_ text: String) -> Substring.UnicodeScalarView {
+        var view = text.unicodeScalars[...]
+        while view.first?.properties.isWhitespace == true { view.removeFirst() }
+        while view.last?.properties.isWhitespace == true { view.removeLast() }
+        return view
     }
 }

@@ -32,11 +32,14 @@ struct MemoryFiles: Files {
 
 enum Small {
     /// One token a character (printable ASCII, space, newline), and the special ones.
-    static func tokenizer(addsBOS: Bool = false, eos: Bool = true) throws -> Tokenizer {
-        let special = ["<s>", "<|im_start|>", "<|im_end|>"]
+    ///
+    /// - Parameter special: BOS, the end of a turn, and further ones.
+    static func tokenizer(
+        special: [String] = ["<s>", "<|im_end|>", "<|im_start|>"], addsBOS: Bool = false, eos: Bool = true
+    ) throws -> Tokenizer {
         // GPT-2's alphabet writes a newline as Ċ and a space as Ġ.
         let characters = ["Ċ", "Ġ"] + (33...126).map { String(UnicodeScalar(UInt8($0))) }
-        var names = TokenNames(bos: 0, eos: eos ? 2 : nil)
+        var names = TokenNames(bos: 0, eos: eos ? 1 : nil)
         names.addsBOS = addsBOS
         return try Tokenizer(
             vocabulary: special + characters, merges: [], rules: TokenizerRules(.byteLevel(.gpt2)),
@@ -70,8 +73,8 @@ enum Small {
     }
 
     /// The trained stretches of a sample as text.
-    static func trainedTexts(_ sample: TokenSample) throws -> [String] {
-        let tokenizer = try tokenizer()
+    static func trainedTexts(_ sample: TokenSample, tokenizer: Tokenizer? = nil) throws -> [String] {
+        let tokenizer = try tokenizer ?? Small.tokenizer()
         var stretches: [[Int32]] = []
         var open = false
         for (id, trained) in zip(sample.ids, sample.trained) {

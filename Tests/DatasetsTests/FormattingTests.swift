@@ -35,7 +35,7 @@ struct FormattingTests {
         #expect(data.report.train.emptyAnswers == 1)
     }
 
-    @Test func `an answer that contains the end token's text is trained up to its last`() throws {
+    @Test func `an answer that contains the end token's text is trained up to its own end`() throws {
         let line = #"{"instruction": "q", "output": "x<|im_end|>y"}"#
         #expect(try Small.trainedTexts(Small.load([line]).train[0]) == ["x<|im_end|>y<|im_end|>"])
     }
@@ -122,7 +122,7 @@ struct TruncationTests {
         #expect(data.train.count { $0.truncated } == 1)
         #expect(data.report.train.truncated == 1)
         #expect(try Small.trainedTexts(sample).joined().hasPrefix("0"))
-        #expect(!sample.ids.suffix(4).contains(2), "the end token is gone")
+        #expect(!sample.ids.suffix(4).contains(1), "the end token is gone")
         #expect(data.report.mistakes.isEmpty)
         #expect(data.report.warnings.contains { $0.contains("1 of 40 training samples are longer than max_length 24") })
     }
