@@ -1,4 +1,69 @@
+import ArgumentParser
+import Glibc
+import LorikeetDevices
+import LorikeetGround
+
+/// `lorikeet VERB`: one file a verb; parse, call, print.
 @main
-struct Lorikeet {
-    static func main() {}
+struct Main {
+    static func main() {
+        // The engine is compiled for AVX2: say so before any of its code runs.
+        guard Machine.cpuSupportsAVX2() else {
+            Screen.error("this processor has no AVX2 and FMA, which Lorikeet's arithmetic needs; use a machine from 2013 or later")
+            exit(LorikeetError.ExitClass.unusableInput.rawValue)
+        }
+        exit(run(Array(CommandLine.arguments.dropFirst())))
+    }
+
+    /// The exit code of the contract: argument-parser's usage error 64 becomes 2.
+    private static func run(_ arguments: [String]) -> Int32 {
+        do {
+            var command = try Command.parseAsRoot(arguments)
+            try command.run()
+            return 0
+        } catch let error as LorikeetError {
+            Screen.error(error.description)
+            return error.exit.rawValue
+        } catch {
+            let code = Command.exitCode(for: error)
+            let message = Command.fullMessage(for: error)
+            if code == .success {
+                Screen.out(message.hasSuffix("\n") ? message : message + "\n")
+                return 0
+            }
+            // The first line says what is wrong; usage follows it.
+            Screen.error(message.hasPrefix("Error: ") ? String(message.dropFirst("Error: ".count)) : message)
+            return LorikeetError.ExitClass.unusableInput.rawValue
+        }
+    }
+}
+
+struct Command: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "lorikeet", abstract: "Fine-tunes language models with QLoRA: plan, train, merge, prove.",
+        discussion: "Example: lorikeet run --model model.gguf --data train.jsonl --output out",
+        version: "0.1.0", subcommands: verbs)
+
+    /// One line a verb.
+    static let verbs: [any ParsableCommand.Type] = [
+        RunVerb.self, TrainVerb.self, CheckVerb.self, PlanVerb.self, MergeVerb.self, TestVerb.self, GenerateVerb.self, ChatVerb.self,
+        DoctorVerb.self, BenchVerb.self, InitVerb.self,
+    ]
+}
+
+/// Standard output and error.
+enum Screen {
+    static func out(_ text: String) { write(text, to: STDOUT_FILENO) }
+    static func error(_ text: String) { write("lorikeet: \(text)\n", to: STDERR_FILENO) }
+    static var isTerminal: Bool { isatty(STDOUT_FILENO) == 1 }
+
+    private static func write(_ text: String, to descriptor: Int32) {
+        var bytes = Array(text.utf8)[...]
+        while !bytes.isEmpty {
+            let put = bytes.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
+            if put < 0 && errno == EINTR { continue }
+            if put <= 0 { return }
+            bytes = bytes.dropFirst(put)
+        }
+    }
 }

@@ -87,3 +87,10 @@ package enum Machine {
         return String(decoding: bytes, as: UTF8.self)
     }
 }
+
+/// SIGINT and SIGTERM as a question that long work asks between its steps.
+package enum StopSignal {
+    /// From now on the first such signal only sets a mark; a second one ends the process.
+    package static func startCatching() { lorikeet_catch_signals() }
+    package static var isCaught: Bool { lorikeet_caught_signal() != 0 }
+}

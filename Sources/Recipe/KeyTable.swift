@@ -58,8 +58,8 @@ package enum KeyTable {
         Key("save_total_limit", count, .integer(3), .circumstance, help: "Checkpoints kept; 0 keeps all."),
     ]
     private static let delivery = [
-        Key("merge_dtype", .choice(["float16", "bfloat16", "float32"]), .text("float32"), .circumstance, ["kaggle-free": .text("float16")], help: "Element type of the merged model."),
-        Key("merge_into", .choice(["original", "trained"]), .text("original"), .circumstance, help: "Merge into the base as its file has it, or into the weights it was trained on."),
+        Key("merge_dtype", .choice(["float16", "bfloat16", "float32"]), .text("float32"), .identity, ["kaggle-free": .text("float16")], help: "Element type of the merged model."),
+        Key("merge_into", .choice(["original", "trained"]), .text("original"), help: "Merge into the base as its file has it, or into the weights it was trained on."),
         Key("merge_tolerance", .number(0...10), .number(0.05), .circumstance, help: "By how much the merged model's loss may exceed the trained form's."),
         Key("test_samples", count, .integer(120), .circumstance, help: "Held-out records that are answered in the test."),
     ]

@@ -55,6 +55,7 @@ package struct Trainer {
     package func run(train: [TokenSample], validation: [TokenSample]) throws -> TrainingResult {
         let adapters = session.model.adapters
         let total = settings.totalSteps(samples: train.count)
+        let sampler = StepSampler(settings: settings, count: train.count)
         var warnings: [String] = []
         var state = try checkpoints.loadNewest(into: adapters) { warnings.append($0) } ?? TrainerState()
         for warning in warnings { try report(.warning(warning)) }
@@ -66,7 +67,7 @@ package struct Trainer {
                 try save(state)
                 return TrainingResult(state: state, totalSteps: total)
             }
-            let outcome = try step(state.step, of: total, samples: train)
+            let outcome = try step(state.step, of: total, samples: train, sampler)
             state.step += 1
             state.lossSum += outcome.loss
             state.tokens += outcome.tokens
@@ -128,18 +129,9 @@ package struct Trainer {
         var seconds = 0.0
     }
 
-    /// Samples of step `step`: the next `samplesPerStep` of its epoch's order, fewer in an epoch's last step.
-    package func samples(ofStep step: Int, from count: Int) -> (epoch: Int, indices: [Int]) {
-        let perEpoch = max(1, settings.stepsPerEpoch(samples: count))
-        let (epoch, inside) = (step / perEpoch, step % perEpoch)
-        let order = epochOrder(count: count, seed: settings.seed, epoch: epoch, shuffle: settings.shuffle)
-        let first = inside * settings.samplesPerStep
-        return (epoch, Array(order[first..<min(count, first + settings.samplesPerStep)]))
-    }
-
-    private func step(_ number: Int, of total: Int, samples: [TokenSample]) throws -> Outcome {
+    private func step(_ number: Int, of total: Int, samples: [TokenSample], _ sampler: StepSampler) throws -> Outcome {
         let start = clock.uptime
-        let chosen = self.samples(ofStep: number, from: samples.count)
+        let chosen = sampler.samples(ofStep: number)
         let batches = pack(
             samples: chosen.indices.map { samples[$0] }, tokensPerBatch: settings.tokensPerBatch, seed: settings.seed, epoch: chosen.epoch,
             packing: settings.packing)

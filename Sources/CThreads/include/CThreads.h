@@ -15,3 +15,8 @@ void lorikeet_pool_destroy(lorikeet_pool *pool);
 int lorikeet_cpu_has_avx2(void);
 /// Processors the calling thread may run on; 0 when the system does not say.
 int lorikeet_processor_count(void);
+
+/// From now on SIGINT and SIGTERM only set a mark; a second one ends the process as usual.
+void lorikeet_catch_signals(void);
+/// The number of the signal that was caught, 0 when none was.
+int lorikeet_caught_signal(void);

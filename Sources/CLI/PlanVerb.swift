@@ -1,0 +1,46 @@
+import ArgumentParser
+import Lorikeet
+import LorikeetDevices
+import LorikeetEngine
+import LorikeetGround
+import LorikeetModelFiles
+import LorikeetPlanning
+import LorikeetRecipe
+
+struct PlanVerb: ParsableCommand {
+    static let configuration = CommandConfiguration(commandName: "plan", abstract: "Memory, disk and minutes of a run, without loading weights.")
+    @Argument(parsing: .captureForPassthrough) var rest: [String] = []
+
+    func run() throws {
+        guard let parsed = try RecipeArguments.parse(
+            rest, verb: "plan", abstract: Self.configuration.abstract, example: "lorikeet plan --config run.yaml --compare full",
+            flags: [("json", "Print the plan as JSON."), ("explain", "List the training program: every op with shapes, cost, lifetime, offset.")],
+            valued: [("compare", "A second preset to put beside this one.")])
+        else { return }
+        let (recipe, _) = try parsed.recipe()
+        let (plan, preparation) = try plan(recipe)
+        if parsed.flags.contains("explain") {
+            var request = ProgramRequest(
+                storage: plan.choices.storage, lora: recipe.loraSettings, sizes: plan.choices.sizes, workers: plan.choices.threads)
+            request.recompute = plan.choices.recompute
+            Screen.out(try Session.plan(preparation.source.configuration, request) { preparation.source.tensor($0)?.type }.program.listing())
+        } else if let other = parsed.extra["compare"] {
+            let second = try Recipe.resolve(file: parsed.config, options: parsed.options + [("preset", other)]).recipe
+            Screen.out(Plan.comparison((recipe.preset, plan), (other, try self.plan(second).plan)))
+        } else {
+            Screen.out(parsed.flags.contains("json") ? plan.json.serialized(pretty: true) + "\n" : plan.table())
+        }
+        let files = RealFiles()
+        try plan.requireFit(
+            availableMemory: Machine.availableMemoryBytes() + Machine.residentBytes(), freeDisk: files.freeBytes(at: recipe.output), output: recipe.output)
+        if let seconds = recipe.sessionSeconds { try plan.requireTime(sessionSeconds: seconds) }
+    }
+
+    private func plan(_ recipe: Recipe) throws -> (plan: Plan, preparation: Preparation) {
+        let files = RealFiles()
+        let cpu = CPU(threads: recipe.threads > 0 ? recipe.threads : nil)
+        var preparation = try Preparation(recipe: recipe, files: files)
+        let dataset = try preparation.loadData(files: files, cpu: cpu)
+        return (try preparation.plan(dataset, merges: true, cpu: cpu, clock: SystemClock()), preparation)
+    }
+}

@@ -1,0 +1,73 @@
+import LorikeetGround
+import LorikeetRecipe
+
+/// The arguments of verbs that take a recipe: every key of the table is an option, so they are read by the table.
+struct RecipeArguments {
+    var config: String?
+    var options: [(key: String, value: String)] = []
+    /// Flags of the verb itself that were given.
+    var flags: Set<String> = []
+    /// Valued options of the verb itself.
+    var extra: [String: String] = [:]
+
+    /// - Parameters:
+    ///   - verb: for `--help`.
+    ///   - flags: own flags and what they do.
+    ///   - valued: own options with a value and what they do.
+    /// - Returns: nil when help was asked for and printed.
+    static func parse(
+        _ arguments: [String], verb: String, abstract: String, example: String, flags: [(String, String)] = [], valued: [(String, String)] = []
+    ) throws -> RecipeArguments? {
+        var result = RecipeArguments()
+        var rest = arguments[...]
+        while let argument = rest.popFirst() {
+            if argument == "--help" || argument == "-h" {
+                Screen.out(help(verb, abstract, example, flags, valued))
+                return nil
+            }
+            guard argument.hasPrefix("--"), argument.count > 2 else {
+                throw LorikeetError.input("unexpected argument '\(argument)'", mend: "options are written --name value; see lorikeet \(verb) --help")
+            }
+            let parts = argument.dropFirst(2).split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+            let name = parts[0]
+            if flags.contains(where: { $0.0 == name }) {
+                result.flags.insert(name)
+                continue
+            }
+            let key = KeyTable.key(option: name)
+            let isOwn = name == "config" || valued.contains { $0.0 == name }
+            guard key != nil || isOwn else {
+                let known = KeyTable.keys.map(\.option) + ["config", "help"] + flags.map(\.0) + valued.map(\.0)
+                throw LorikeetError.input("unknown option --\(name)", mend: KeyTable.nearest(to: name, among: known).map { "did you mean --\($0)?" })
+            }
+            // A flag may stand alone: --shuffle is --shuffle true.
+            if key?.type == .flag, parts.count == 1, rest.first.map({ $0.hasPrefix("--") }) ?? true {
+                result.options.append((name, "true"))
+                continue
+            }
+            guard let value = parts.count == 2 ? parts[1] : rest.popFirst() else {
+                throw LorikeetError.input("the option --\(name) needs a value", mend: "write --\(name) VALUE")
+            }
+            if name == "config" { result.config = value } else if isOwn { result.extra[name] = value } else { result.options.append((name, value)) }
+        }
+        return result
+    }
+
+    func recipe(files: any Files = RealFiles()) throws -> (recipe: Recipe, notes: [String]) {
+        try Recipe.resolve(file: config, options: options, files: files)
+    }
+
+    private static func help(_ verb: String, _ abstract: String, _ example: String, _ flags: [(String, String)], _ valued: [(String, String)]) -> String {
+        func row(_ left: String, _ right: String) -> String { "  " + left + String(repeating: " ", count: max(2, 36 - left.count)) + right }
+        var lines = ["OVERVIEW: \(abstract)", "", "USAGE: lorikeet \(verb) [options]", "", "Example: \(example)", "", "OPTIONS:"]
+        lines.append(row("--config <run.yaml>", "Keys from a file; options beat it."))
+        lines += flags.map { row("--\($0.0)", $0.1) } + valued.map { row("--\($0.0) <value>", $0.1) }
+        lines.append(row("-h, --help", "Show this."))
+        lines += ["", "KEYS (each also in run.yaml):"]
+        for key in KeyTable.keys {
+            let standard = key.presets["kaggle-free"] ?? key.standard
+            lines.append(row("--\(key.option)", key.help + (standard == .none ? "" : " [\(standard.yaml)]")))
+        }
+        return lines.joined(separator: "\n") + "\n"
+    }
+}

@@ -1,0 +1,50 @@
+import ArgumentParser
+import Glibc
+import Lorikeet
+import LorikeetDevices
+import LorikeetGround
+import LorikeetReporting
+
+struct RunVerb: ParsableCommand {
+    static let configuration = CommandConfiguration(commandName: "run", abstract: "The whole pipeline: check, plan, train, merge, test. The same command resumes.")
+    @Argument(parsing: .captureForPassthrough) var rest: [String] = []
+
+    func run() throws {
+        try PipelineVerb.run(
+            rest, verb: "run", abstract: Self.configuration.abstract, example: "lorikeet run --model model.gguf --data train.jsonl --output out",
+            goal: .testedModel)
+    }
+}
+
+struct TrainVerb: ParsableCommand {
+    static let configuration = CommandConfiguration(commandName: "train", abstract: "The pipeline up to the adapter. The same command resumes.")
+    @Argument(parsing: .captureForPassthrough) var rest: [String] = []
+
+    func run() throws {
+        try PipelineVerb.run(
+            rest, verb: "train", abstract: Self.configuration.abstract, example: "lorikeet train --config run.yaml --output out", goal: .adapter)
+    }
+}
+
+/// What `run` and `train` share.
+enum PipelineVerb {
+    static func run(_ arguments: [String], verb: String, abstract: String, example: String, goal: Pipeline.Goal) throws {
+        guard let parsed = try RecipeArguments.parse(
+            arguments, verb: verb, abstract: abstract, example: example, flags: [("json", "Print the summary as JSON, and nothing else.")])
+        else { return }
+        let (recipe, notes) = try parsed.recipe()
+        let json = parsed.flags.contains("json")
+        StopSignal.startCatching()
+        let terminal = Terminal(isTerminal: Screen.isTerminal, write: Screen.out)
+        let environment = PipelineEnvironment(
+            sinks: json ? [] : [terminal], shouldStop: { StopSignal.isCaught }, notebook: notebook(), started: nil)
+        let summary = try Pipeline(recipe: recipe, notes: notes, goal: goal, environment: environment).run()
+        if json { Screen.out(summary.serialized(pretty: true) + "\n") }
+    }
+
+    /// The notebook service this runs in, by the variables it sets.
+    private static func notebook() -> String? {
+        if getenv("KAGGLE_KERNEL_RUN_TYPE") != nil { return "Kaggle" }
+        return getenv("COLAB_RELEASE_TAG") != nil ? "Colab" : nil
+    }
+}

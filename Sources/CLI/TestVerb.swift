@@ -1,0 +1,6 @@
+import ArgumentParser
+
+struct TestVerb: ParsableCommand {
+    static let configuration = CommandConfiguration(commandName: "test", abstract: "")
+    func run() throws {}
+}

@@ -1,0 +1,20 @@
+#define _GNU_SOURCE
+#include "CThreads.h"
+
+#include <signal.h>
+#include <string.h>
+
+static volatile sig_atomic_t caught = 0;
+
+static void mark(int number) { caught = number; }
+
+void lorikeet_catch_signals(void) {
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = mark;
+    action.sa_flags = SA_RESTART | SA_RESETHAND;
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+int lorikeet_caught_signal(void) { return caught; }

@@ -1,0 +1,63 @@
+import LorikeetDatasets
+import LorikeetDelivery
+import LorikeetDevices
+import LorikeetEngine
+import LorikeetGround
+import LorikeetModelFiles
+import LorikeetPlanning
+import LorikeetRecipe
+import LorikeetTokenizers
+import LorikeetTraining
+
+/// What is read before anything is planned: the model's files, its tokenizer and template, the records as tokens.
+package struct Preparation {
+    package let recipe: Recipe
+    package let source: ModelSource
+    package let tokenizer: Tokenizer
+    package let template: ChatTemplate?
+    package var dataset: Dataset?
+
+    /// Opens the model's files; reads no weights.
+    package init(recipe: Recipe, files: any Files) throws {
+        guard let model = recipe.model else {
+            throw LorikeetError.input("no model named", at: "model", mend: "give --model DIRECTORY-OR-GGUF or 'model:' in the recipe")
+        }
+        self.recipe = recipe
+        source = try ModelSource.open(model, files: files)
+        // Families and target modules are refused before anything is read that takes time.
+        _ = try AdapterLayout(recipe.loraSettings, linears: Families.family(for: source.configuration).linears())
+        let tokenizer = try Tokenizer.load(from: source)
+        self.tokenizer = tokenizer
+        template = try tokenizer.chatTemplateSource.map {
+            try ChatTemplate($0, name: "chat template of \(model)", specialTokens: tokenizer.namedTokens)
+        }
+    }
+
+    /// Reads and formats the records.
+    package mutating func loadData(files: any Files, cpu: CPU) throws -> Dataset {
+        let loaded = try Dataset.load(recipe.datasetSettings(), tokenizer: tokenizer, template: template, files: files, cpu: cpu)
+        dataset = loaded
+        return loaded
+    }
+
+    /// Rows that are answered in the test.
+    package func answerTest(_ dataset: Dataset) -> AnswerTest {
+        AnswerTest(rows: Array(dataset.heldOut.prefix(recipe.testSamples)), tokenizer: tokenizer, slots: Planner.slots)
+    }
+
+    /// The plan of a run on `dataset`.
+    package func plan(_ dataset: Dataset, merges: Bool, cpu: CPU, clock: any Clock) throws -> Plan {
+        let settings = recipe.trainingSettings(tokensPerBatch: Planner.tokensPerBatch)
+        let test = answerTest(dataset)
+        let sampler = StepSampler(settings: settings, count: dataset.train.count)
+        return try Planner(
+            source: source, storage: recipe.storage(for: source), lora: recipe.loraSettings, train: dataset.train.map(Planner.Length.init),
+            validation: dataset.validation.map(Planner.Length.init), samplesOfStep: { sampler.samples(ofStep: $0).indices },
+            steps: settings.totalSteps(samples: dataset.train.count), packing: recipe.packing, evalSteps: recipe.evalSteps,
+            evalSamples: recipe.evalSamples, saveTotalLimit: recipe.saveTotalLimit, saveSteps: recipe.saveSteps, testRows: test.rows.count,
+            longestPrompt: test.rows.map(\.promptIDs.count).max() ?? 0, maxNewTokens: test.maxNewTokens,
+            mergedElementBytes: merges ? recipe.mergeType.blockBytes : 0, threads: cpu.threads, residentBytes: Machine.residentBytes(),
+            rates: DeviceRates.measured(cpu, columns: source.configuration.hiddenSize, clock: clock)
+        ).plan()
+    }
+}

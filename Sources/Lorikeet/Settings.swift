@@ -1,0 +1,73 @@
+import LorikeetDatasets
+import LorikeetEngine
+import LorikeetGround
+import LorikeetModelFiles
+import LorikeetRecipe
+import LorikeetTraining
+
+/// The recipe in the words of the rooms that carry it out.
+extension Recipe {
+    package func datasetSettings() throws -> DatasetSettings {
+        guard let data else { throw LorikeetError.input("no training data named", at: "data", mend: "give --data FILE or 'data:' in the recipe") }
+        var settings = DatasetSettings(data: data)
+        settings.validation = validation
+        settings.validationShare = validationShare
+        settings.maxTrainSamples = maxTrainSamples
+        settings.maxValidationSamples = maxValidationSamples
+        settings.sample = .init(rawValue: sample) ?? .random
+        settings.instructionRole = .init(rawValue: instructionRole) ?? .user
+        settings.maxLength = maxLength
+        settings.maxBadRecords = maxBadRecords
+        settings.seed = UInt64(seed)
+        return settings
+    }
+
+    package func trainingSettings(tokensPerBatch: Int) -> TrainingSettings {
+        var settings = TrainingSettings()
+        settings.perDeviceTrainBatchSize = perDeviceTrainBatchSize
+        settings.gradientAccumulationSteps = gradientAccumulationSteps
+        settings.numTrainEpochs = numTrainEpochs
+        settings.maxSteps = maxSteps
+        settings.learningRate = learningRate
+        settings.schedule = .init(rawValue: lrSchedulerType) ?? .linear
+        settings.warmupSteps = warmupSteps
+        settings.warmupRatio = warmupRatio
+        settings.adamW = AdamWSettings(
+            beta1: adamBeta1, beta2: adamBeta2, epsilon: adamEpsilon, weightDecay: weightDecay, maxGradNorm: maxGradNorm > 0 ? maxGradNorm : nil)
+        settings.seed = UInt64(seed)
+        settings.shuffle = shuffle
+        settings.packing = packing
+        settings.loggingSteps = loggingSteps
+        settings.evalSteps = evalSteps
+        settings.evalSamples = evalSamples
+        settings.saveSteps = saveSteps
+        settings.saveMinutes = saveMinutes
+        settings.saveTotalLimit = saveTotalLimit
+        settings.tokensPerBatch = tokensPerBatch
+        return settings
+    }
+
+    package var loraSettings: LoRASettings {
+        LoRASettings(
+            r: lora.r, alpha: lora.loraAlpha, dropout: lora.loraDropout, targetModules: lora.targetModules, useRSLoRA: lora.useRslora)
+    }
+
+    package var adapterConfiguration: AdapterConfiguration {
+        AdapterConfiguration(
+            r: lora.r, alpha: lora.loraAlpha, dropout: lora.loraDropout, targetModules: lora.targetModules, useRSLoRA: lora.useRslora,
+            baseModel: model)
+    }
+
+    /// `auto`: a GGUF's own codes (rounding them again costs quality), else NF4.
+    package func storage(for source: ModelSource) -> BaseStorage {
+        baseStorage == "auto" ? (source.isGGUF ? .stored : .nf4) : BaseStorage(rawValue: baseStorage) ?? .nf4
+    }
+
+    package var mergeType: ElementType {
+        switch mergeDtype {
+        case "bfloat16": .bf16
+        case "float32": .f32
+        default: .f16
+        }
+    }
+}
