@@ -1,6 +1,66 @@
 import ArgumentParser
+import Lorikeet
+import LorikeetDevices
+import LorikeetEngine
+import LorikeetGround
+import LorikeetJSON
+import LorikeetModelFiles
 
 struct BenchVerb: ParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "bench", abstract: "")
-    func run() throws {}
+    static let configuration = CommandConfiguration(
+        commandName: "bench", abstract: "A training step, measured against the best matrix product of its sizes in the same run.",
+        discussion: "Example: lorikeet bench --device cpu --shape smollm2-135m --seq 512 --json")
+    @Option(help: "smollm2-135m, llama-3.2-1b or llama-7b, with random weights.") var shape: String?
+    @Option(help: "A model instead of a shape.") var model: String?
+    @Option(help: "Where to compute.") var device = "cpu"
+    @Option(help: "Tokens of a micro-batch [the sequence].") var tokens: Int?
+    @Option(help: "Tokens of a segment.") var seq = 512
+    @Option(help: "Rank of the adapters.") var loraR = 8
+    @Option(help: "Dropout of the adapters.") var loraDropout = 0.0
+    @Option(help: "Linears with an adapter, with commas.") var targetModules = "q_proj,v_proj"
+    @Option(help: "auto, nf4, f16, bf16 or f32.") var baseStorage = "auto"
+    @Option(help: "Measured steps.") var rounds = 7
+    @Option(help: "Processor threads; 0 takes what the machine lends.") var threads = 0
+    @Flag(help: "Also time each kind of op.") var profile = false
+    @Flag(help: "Print JSON.") var json = false
+
+    func validate() throws {
+        guard ["cpu", "auto"].contains(device) else { throw ValidationError("--device has to be cpu: this build computes on the processor") }
+        guard (1...1_000_000).contains(seq) else { throw ValidationError("--seq has to be between 1 and 1000000") }
+        guard (1...1_000_000).contains(tokens ?? seq) else { throw ValidationError("--tokens has to be between 1 and 1000000") }
+        guard (1...1024).contains(loraR) else { throw ValidationError("--lora-r has to be between 1 and 1024") }
+        guard (0..<0.95).contains(loraDropout) else { throw ValidationError("--lora-dropout has to be at least 0 and below 0.95") }
+        guard (1...1000).contains(rounds) else { throw ValidationError("--rounds has to be between 1 and 1000") }
+        guard (0...1024).contains(threads) else { throw ValidationError("--threads has to be between 0 and 1024") }
+        guard baseStorage == "auto" || BaseStorage(rawValue: baseStorage) != nil else { throw ValidationError("--base-storage has to be auto, nf4, f16, bf16 or f32") }
+        guard (shape == nil) != (model == nil) else { throw ValidationError("give --shape or --model") }
+    }
+
+    func run() throws {
+        let source = try model.map { try ModelSource.open($0) }
+        let configuration = try source?.configuration ?? Bench.configuration(shape: shape ?? "")
+        let storage = BaseStorage(rawValue: baseStorage) ?? (source?.isGGUF == true ? .stored : .nf4)
+        let lora = LoRASettings(r: loraR, alpha: 16, dropout: loraDropout, targetModules: targetModules.split(separator: ",").map(String.init))
+        let bench = Bench(
+            configuration: configuration, source: source, storage: storage, lora: lora, tokens: tokens ?? seq, sequence: seq, rounds: rounds,
+            cpu: CPU(threads: threads > 0 ? threads : nil))
+        let result = try bench.run(profiled: profile)
+        if json {
+            var object = result.json.object ?? [:]
+            if profile {
+                object["profile"] = .array(result.profile.map {
+                    ["op": .string($0.kind), "count": JSON($0.count), "seconds": .number($0.seconds), "gflop": .number($0.cost.matrixFlops / 1e9)]
+                })
+            }
+            Screen.out(JSON.object(object).serialized(pretty: true) + "\n")
+            return
+        }
+        for entry in result.json.object?.entries ?? [] {
+            Screen.out(entry.key + String(repeating: " ", count: max(2, 28 - entry.key.count)) + entry.value.serialized() + "\n")
+        }
+        for op in result.profile {
+            let rate = op.cost.matrixFlops > 0 ? "  \(Int(op.cost.matrixFlops / op.seconds / 1e9)) GFLOP/s" : ""
+            Screen.out(op.kind + String(repeating: " ", count: max(2, 28 - op.kind.count)) + "\(Float(op.seconds)) s, \(op.count) times\(rate)\n")
+        }
+    }
 }

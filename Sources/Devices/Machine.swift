@@ -70,7 +70,7 @@ package enum Machine {
 
     private static func number(_ path: String) -> Int64? { Int64(line(of: path)) }
 
-    private static func line(of path: String) -> String { text(of: path).split(separator: "\n").first.map(String.init) ?? "" }
+    fileprivate static func line(of path: String) -> String { text(of: path).split(separator: "\n").first.map(String.init) ?? "" }
 
     /// Files of /proc and /sys say they are empty: read until the end.
     private static func text(of path: String) -> String {
@@ -93,4 +93,15 @@ package enum StopSignal {
     /// From now on the first such signal only sets a mark; a second one ends the process.
     package static func startCatching() { lorikeet_catch_signals() }
     package static var isCaught: Bool { lorikeet_caught_signal() != 0 }
+}
+
+extension Machine {
+    /// Seconds since this process was started, by the kernel's own count.
+    package static func processAge() -> Double {
+        // Field 22 of /proc/self/stat, counted behind the command's closing parenthesis: start in clock ticks after boot.
+        let fields = line(of: "/proc/self/stat").split(separator: ")").last?.split(separator: " ") ?? []
+        guard fields.count > 19, let ticks = Double(fields[19]), let uptime = line(of: "/proc/uptime").split(separator: " ").first.flatMap({ Double($0) })
+        else { return 0 }
+        return max(0, uptime - ticks / Double(sysconf(Int32(_SC_CLK_TCK))))
+    }
 }

@@ -28,16 +28,10 @@ package final class Session {
 
     private var programs: [ProgramKey: Program] = [:]
     private var arena: Buffer
+    private let clock: any Clock
+    /// Told every op's seconds while a profile is taken.
+    private var observer: ((any Op, Double) -> Void)?
     private var states: [ProgramPurpose: [Int: Buffer]] = [:]
-
-    var profiling = false
-    var profileTimes: [String: Double] = [:]
-    package func profile(_ batch: TokenBatch, _ times: inout [String: Double]) throws {
-        profiling = true
-        _ = try accumulate(batch, zeroFirst: true)
-        times = profileTimes
-        profiling = false
-    }
 
     private struct ProgramKey: Hashable {
         let purpose: ProgramPurpose
@@ -45,8 +39,9 @@ package final class Session {
     }
 
     /// - Throws: exit 4 when memory for the arena cannot be had.
-    package init(model: Model, sizes: SessionSizes, recompute: RecomputePolicy = .norms) throws {
+    package init(model: Model, sizes: SessionSizes, recompute: RecomputePolicy = .norms, clock: any Clock = SystemClock()) throws {
         self.model = model
+        self.clock = clock
         self.sizes = sizes
         self.recompute = recompute
         arena = try Buffer(bytes: Schedule.alignment)
@@ -92,6 +87,30 @@ package final class Session {
         var sum = 0.0
         for (row, target) in batch.targets.enumerated() where target >= 0 { sum -= Double(batch.weights[row]) * Double(results[row]) }
         return StepResult(lossSum: sum, logProbabilities: trained(results, batch))
+    }
+
+    /// Where the time of one training micro-batch goes.
+    package struct OpTime: Sendable {
+        package let kind: String
+        package var count = 0
+        package var seconds = 0.0
+        package var cost = Cost()
+    }
+
+    /// Runs one micro-batch (its gradient stays in the gradients) and returns the seconds of each kind of op, most first.
+    package func profile(_ batch: TokenBatch) throws -> [OpTime] {
+        let values = program(.training, tokens: Self.roundedUp(batch.rows)).values
+        var times: [String: OpTime] = [:]
+        observer = { op, seconds in
+            var time = times[op.kind] ?? OpTime(kind: op.kind)
+            time.count += 1
+            time.seconds += seconds
+            time.cost = time.cost + op.cost(values)
+            times[op.kind] = time
+        }
+        defer { observer = nil }
+        _ = try accumulate(batch, zeroFirst: true)
+        return times.values.sorted { ($0.seconds, $1.kind) > ($1.seconds, $0.kind) }
     }
 
     /// log p of each trained row, in row order; no dropout.
@@ -200,8 +219,14 @@ package final class Session {
             parameters: trained ? model.adapters.values.pointer(as: Float.self) : nil,
             gradients: trained ? model.adapters.gradients.pointer(as: Float.self) : nil,
             states: states.mapValues { $0.pointer(as: Float.self) })
+        guard let observer else {
+            for op in program.ops { op.run(context) }
+            return
+        }
         for op in program.ops {
-            if profiling { let t = SystemClock().uptime; op.run(context); profileTimes[op.kind, default: 0] += SystemClock().uptime - t } else { op.run(context) }
+            let start = clock.uptime
+            op.run(context)
+            observer(op, clock.uptime - start)
         }
     }
 }

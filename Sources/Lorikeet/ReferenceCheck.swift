@@ -1,0 +1,232 @@
+import LorikeetDevices
+import LorikeetEngine
+import LorikeetGround
+import LorikeetJSON
+import LorikeetModelFiles
+
+/// One number beside its limit.
+package struct Deviation: Sendable, Equatable {
+    package let name: String
+    package let measured: Double
+    /// 0: has to be equal.
+    package let tolerance: Double
+
+    package var passes: Bool { measured <= tolerance }
+
+    package var line: String {
+        let mark = passes ? "pass" : "FAIL"
+        return "\(mark)  \(name): \(Float(measured)) (limit \(tolerance == 0 ? "equal" : "\(Float(tolerance))"))"
+    }
+}
+
+/// A model folder with numbers dumped by the Hugging Face stack against this engine's.
+///
+/// The folder holds `config.json`, `model.safetensors`, `adapter_init/`, `expected.safetensors`, `expected.json` and, for the
+/// storage alone, `nf4.safetensors`; Tests/EngineTests/Fixtures/reference/make_reference.py writes such folders.
+package struct ReferenceCheck {
+    let directory: String
+    let files: any Files
+    let cpu: CPU
+
+    package init(directory: String, files: any Files = RealFiles(), cpu: CPU) {
+        self.directory = directory
+        self.files = files
+        self.cpu = cpu
+    }
+
+    /// Limits in float32: what another order of summation may change.
+    package enum Tolerance {
+        package static let logits = 2e-5
+        package static let loss = 5e-6
+        package static let gradient = 5e-5
+        package static let adamW = 1e-6
+        package static let lossAfterSteps = 1e-4
+    }
+
+    /// - Parameter skipping: told what was left out and why.
+    package func run(skipping: (String) -> Void = { _ in }) throws -> [Deviation] {
+        var results: [Deviation] = []
+        if files.exists(directory + "/nf4.safetensors") { results += try nf4() }
+        let source = try ModelSource.open(directory, files: files)
+        do {
+            _ = try Families.family(for: source.configuration)
+        } catch let error as LorikeetError {
+            skipping(error.description)
+            return results
+        }
+        let expected = try SafetensorsFile(path: directory + "/expected.safetensors")
+        let scalars = try JSON.parse(files.read(directory + "/expected.json"), source: directory + "/expected.json")
+        results += try forward(source, expected, scalars, storage: .f32, prefix: "")
+        results += try forward(source, expected, scalars, storage: .nf4, prefix: "nf4_")
+        results += try steps(source, expected, scalars)
+        return results
+    }
+
+    // MARK: forward and backward
+
+    private func model(_ source: ModelSource, _ storage: BaseStorage) throws -> Model {
+        let adapter = try AdapterFile.read(directory: directory + "/adapter_init", files: files)
+        let c = adapter.configuration
+        let lora = LoRASettings(r: c.r, alpha: c.alpha, dropout: 0, targetModules: c.targetModules, useRSLoRA: c.useRSLoRA)
+        let model = try Model(source: source, storage: storage, lora: lora, cpu: cpu)
+        try model.loadAdapter(adapter)
+        return model
+    }
+
+    /// The reference's batch [B, T] as packed segments, and the (b, t) of each row.
+    private func batch(_ expected: SafetensorsFile) throws -> (batch: TokenBatch, places: [(Int, Int)]) {
+        let ids = try integers("input_ids", expected)
+        let labels = try integers("labels", expected).values
+        let mask = try integers("attention_mask", expected).values
+        let (count, width) = (ids.shape[0], ids.shape[1])
+        var batch = TokenBatch(ids: [], positions: [], segmentStart: [], targets: [], weights: [], dropoutKeys: [])
+        var places: [(Int, Int)] = []
+        for b in 0..<count {
+            let start = Int32(batch.rows)
+            let length = (0..<width).count { mask[b * width + $0] != 0 }
+            for t in 0..<length {
+                batch.ids.append(Int32(truncatingIfNeeded: ids.values[b * width + t]))
+                batch.positions.append(Int32(t))
+                batch.segmentStart.append(start)
+                let label = t + 1 < length ? labels[b * width + t + 1] : -100
+                batch.targets.append(label >= 0 ? Int32(truncatingIfNeeded: label) : -1)
+                batch.dropoutKeys.append(0)
+                places.append((b, t))
+            }
+        }
+        let trained = batch.targets.count { $0 >= 0 }
+        batch.weights = Array(repeating: 1 / Float(max(1, trained)), count: batch.rows)
+        return (batch, places)
+    }
+
+    private func forward(
+        _ source: ModelSource, _ expected: SafetensorsFile, _ scalars: JSON, storage: BaseStorage, prefix: String
+    ) throws -> [Deviation] {
+        let model = try model(source, storage)
+        let (batch, places) = try batch(expected)
+        let session = try Session(model: model, maximumTokens: batch.rows)
+        var results: [Deviation] = []
+        let theirs = try floats(prefix + "logits", expected)
+        let ours = try session.logits(batch, rows: Array(0..<batch.rows))
+        let (width, vocabulary) = (theirs.shape[1], theirs.shape[2])
+        var (worst, largest) = (0.0, 0.0)
+        for (row, (b, t)) in places.enumerated() {
+            for v in 0..<vocabulary {
+                let value = theirs.values[(b * width + t) * vocabulary + v]
+                worst = max(worst, Double(abs(ours[row * vocabulary + v] - value)))
+                largest = max(largest, Double(abs(value)))
+            }
+        }
+        results.append(Deviation(name: prefix + "logits, of the largest", measured: worst / largest, tolerance: Tolerance.logits))
+        let loss = try session.accumulate(batch, zeroFirst: true).lossSum
+        let reference = scalars[prefix + "loss"]?.double ?? .nan
+        results.append(Deviation(name: prefix + "loss, relative", measured: abs(loss - reference) / reference, tolerance: Tolerance.loss))
+        let gradients = model.adapters.floats(\.gradients)
+        for entry in model.adapters.entries {
+            let wanted = try floats(prefix + "grad." + entry.name, expected).values
+            let got = Array(gradients[entry.offset..<entry.offset + entry.elementCount])
+            results.append(Deviation(name: prefix + "grad." + short(entry.name), measured: distance(got, wanted), tolerance: Tolerance.gradient))
+        }
+        return results
+    }
+
+    // MARK: optimiser
+
+    private func steps(_ source: ModelSource, _ expected: SafetensorsFile, _ scalars: JSON) throws -> [Deviation] {
+        var results: [Deviation] = []
+        let rate = scalars["lr"]?.double ?? 0
+        let count = scalars["steps"]?.int ?? 0
+        let settings = AdamWSettings(epsilon: scalars["eps"]?.double ?? 1e-8, weightDecay: scalars["weight_decay"]?.double ?? 0, maxGradNorm: nil)
+        // AdamW alone, on the gradients and parameters that were dumped.
+        let alone = try model(source, .f32)
+        for step in 0..<count {
+            for entry in alone.adapters.entries {
+                let gradient = try floats("step\(step)_grad.\(entry.name)", expected).values
+                for (i, value) in gradient.enumerated() { alone.adapters.floats(\.gradients)[entry.offset + i] = value }
+            }
+            _ = adamWStep(alone.adapters, learningRate: rate, settings: settings, step: step + 1, cpu: cpu)
+            var worst = 0.0
+            for entry in alone.adapters.entries {
+                let wanted = try floats("step\(step)_after.\(entry.name)", expected).values
+                worst = max(worst, distance(Array(alone.adapters.floats(\.values)[entry.offset..<entry.offset + entry.elementCount]), wanted))
+                for (i, value) in wanted.enumerated() { alone.adapters.floats(\.values)[entry.offset + i] = value }
+            }
+            results.append(Deviation(name: "AdamW on dumped gradients, step \(step)", measured: worst, tolerance: Tolerance.adamW))
+        }
+        // The whole loop.
+        let model = try model(source, .f32)
+        let (batch, _) = try batch(expected)
+        let session = try Session(model: model, maximumTokens: batch.rows)
+        for step in 0..<count {
+            _ = try session.accumulate(batch, zeroFirst: true)
+            _ = adamWStep(model.adapters, learningRate: rate, settings: settings, step: step + 1, cpu: cpu)
+        }
+        let loss = try session.accumulate(batch, zeroFirst: true).lossSum
+        let reference = scalars["loss_after"]?.double ?? .nan
+        results.append(Deviation(name: "loss after \(count) steps, relative", measured: abs(loss - reference) / reference, tolerance: Tolerance.lossAfterSteps))
+        return results
+    }
+
+    // MARK: storage
+
+    private func nf4() throws -> [Deviation] {
+        let file = try SafetensorsFile(path: directory + "/nf4.safetensors")
+        var results: [Deviation] = []
+        for name in file.names where name.hasSuffix(".codes") {
+            let stem = String(name.dropLast(6))
+            let weight = try floats(stem + ".weight", file)
+            guard weight.shape.count == 2 else { throw LorikeetError.input("'\(stem).weight' is no matrix", at: file.path) }
+            let store = try FloatStore(rows: weight.shape[0], columns: weight.shape[1], copying: weight.values)
+            let offset = try floats(stem + ".offset", file).values.first ?? 0
+            var maxima: [Float] = []
+            let own = try NF4Store.quantise(store, name: stem, cpu: cpu) { maxima = $0 }
+            let fed = try NF4Store.quantise(store, name: stem, offset: offset, cpu: cpu)
+            func different<T: Equatable>(_ a: [T], _ b: [T]) -> Double { a.count == b.count ? Double(zip(a, b).count { $0 != $1 }) : .infinity }
+            results += [
+                Deviation(name: "nf4 \(short(stem)): codes that differ", measured: different(own.codes, try bytes(stem + ".codes", file)), tolerance: 0),
+                Deviation(name: "nf4 \(short(stem)): block maxima", measured: different(maxima, try floats(stem + ".block_absmax", file).values), tolerance: 0),
+                Deviation(name: "nf4 \(short(stem)): nested codes, fed the offset", measured: different(fed.maxima, try bytes(stem + ".absmax", file)), tolerance: 0),
+                Deviation(
+                    name: "nf4 \(short(stem)): nested maxima, fed the offset",
+                    measured: different(fed.nestedMaxima, try floats(stem + ".nested_absmax", file).values), tolerance: 0),
+            ]
+        }
+        return results
+    }
+
+    // MARK: reading
+
+    private func view(_ name: String, _ file: SafetensorsFile) throws -> TensorView {
+        guard let view = file.tensors[name] else { throw LorikeetError.input("no tensor '\(name)'", at: file.path, mend: "make the folder again") }
+        return view
+    }
+
+    private func floats(_ name: String, _ file: SafetensorsFile) throws -> (shape: [Int], values: [Float]) {
+        let view = try view(name, file)
+        guard view.type == .f32 else { throw LorikeetError.input("'\(name)' is not float32", at: file.path) }
+        return (view.shape, (0..<view.elementCount).map { view.bytes.loadUnaligned(fromByteOffset: 4 * $0, as: Float.self) })
+    }
+
+    private func integers(_ name: String, _ file: SafetensorsFile) throws -> (shape: [Int], values: [Int64]) {
+        let view = try view(name, file)
+        guard view.type == .i64, view.shape.count == 2 else { throw LorikeetError.input("'\(name)' is not int64 [B, T]", at: file.path) }
+        return (view.shape, (0..<view.elementCount).map { view.bytes.loadUnaligned(fromByteOffset: 8 * $0, as: Int64.self) })
+    }
+
+    private func bytes(_ name: String, _ file: SafetensorsFile) throws -> [UInt8] { Array(try view(name, file).bytes) }
+
+    private func short(_ name: String) -> String {
+        name.hasPrefix("base_model.model.model.") ? String(name.dropFirst("base_model.model.model.".count)) : name
+    }
+
+    /// Relative L2.
+    private func distance(_ a: [Float], _ b: [Float]) -> Double {
+        guard a.count == b.count else { return .infinity }
+        var (difference, norm) = (0.0, 0.0)
+        for (x, y) in zip(a, b) {
+            difference += (Double(x) - Double(y)) * (Double(x) - Double(y))
+            norm += Double(y) * Double(y)
+        }
+        return norm > 0 ? (difference / norm).squareRoot() : difference.squareRoot()
+    }
+}
