@@ -39,3 +39,25 @@ LORIKEET_INLINE lorikeet_float8 lorikeet_exp8(lorikeet_float8 value) {
     const lorikeet_int8 inside = value >= (lorikeet_float8)(-87.3f);
     return __builtin_bit_cast(lorikeet_float8, bits & inside);
 }
+
+/// Eight NF4 codes (four bytes, first value in the high half) to eight values * scale.
+///
+/// `low` and `high` are the sixteen values of the code book. Every lane shifts its own half byte down; a permutation reads the
+/// three low bits of a lane, and bit 3, moved to the sign, chooses between the two halves of the book.
+LORIKEET_INLINE lorikeet_float8 lorikeet_nf4_8(const unsigned char *codes, lorikeet_float8 low, lorikeet_float8 high, float scale) {
+    int word;
+    __builtin_memcpy(&word, codes, 4);
+    typedef unsigned lorikeet_uint8 __attribute__((ext_vector_type(8)));
+    const lorikeet_uint8 shifts = {4, 0, 12, 8, 20, 16, 28, 24};
+    const lorikeet_uint8 index = (lorikeet_uint8)((unsigned)word) >> shifts;
+#if defined(__AVX2__)
+    const lorikeet_float8 a = (lorikeet_float8)__builtin_ia32_permvarsf256(low, (lorikeet_int8)index);
+    const lorikeet_float8 b = (lorikeet_float8)__builtin_ia32_permvarsf256(high, (lorikeet_int8)index);
+#else
+    lorikeet_float8 a, b;
+    for (int i = 0; i < 8; i++) { a[i] = low[index[i] & 7]; b[i] = high[index[i] & 7]; }
+#endif
+    const lorikeet_int8 second = (lorikeet_int8)(index << 28) >> 31;
+    const lorikeet_int8 bits = (__builtin_bit_cast(lorikeet_int8, a) & ~second) | (__builtin_bit_cast(lorikeet_int8, b) & second);
+    return __builtin_bit_cast(lorikeet_float8, bits) * scale;
+}

@@ -137,7 +137,7 @@ package struct ProgramBuilder {
                 scratch: transient("scores", [workers, positions]), shape: shape))
         } else if let start = inputs.segmentStart {
             let logSumExp = transient("log_sum_exp", [shape.heads, tokens])
-            let scratch = transient("scores", [workers, AttentionKernels.scratchFloats(rows: tokens)])
+            let scratch = transient("scores", [workers, AttentionKernels.scratchFloats(rows: tokens, shape: shape)])
             append(Attention(
                 joint: joint, out: out, logSumExp: logSumExp, segmentStart: start, scratch: scratch, shape: shape))
         }

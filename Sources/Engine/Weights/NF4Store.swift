@@ -1,3 +1,4 @@
+import CVector
 import LorikeetGround
 
 /// A matrix held as 4-bit NormalFloat codes with doubly quantised block maxima: 4.127 bits a weight.
@@ -88,8 +89,10 @@ package struct NF4Store: WeightStore {
     private func expand(weights range: Range<Int>, into destination: UnsafeMutablePointer<Float>) {
         let codes = bytes.pointer(as: UInt8.self)
         NF4.nestedValues.withUnsafeBufferPointer { nested in
-            NF4.pairs.withUnsafeBufferPointer { pairTable in
-                guard let nestedValues = nested.baseAddress, let pairs = pairTable.baseAddress else { return }
+            NF4.values.withUnsafeBufferPointer { values in
+                guard let nestedValues = nested.baseAddress, let book = values.baseAddress else { return }
+                let low = load8(book)
+                let high = load8(book + 8)
                 var at = range.lowerBound
                 var out = destination
                 while at < range.upperBound {
@@ -97,12 +100,12 @@ package struct NF4Store: WeightStore {
                     let blockEnd = (block + 1) * NF4.blockLength
                     let scale = scale(ofBlock: block, nestedValues)
                     if at + NF4.blockLength == blockEnd, blockEnd <= range.upperBound {
-                        Self.expandBlock(codes + at / 2, scale, pairs, out)
+                        Self.expandBlock(codes + at / 2, scale, low, high, out)
                         at = blockEnd
                         out += NF4.blockLength
                     } else {
                         for i in at..<min(blockEnd, range.upperBound) {
-                            out[0] = pairs[Int(codes[i / 2])][i & 1] * scale
+                            out[0] = book[Int(i & 1 == 0 ? codes[i / 2] >> 4 : codes[i / 2] & 15)] * scale
                             out += 1
                         }
                         at = min(blockEnd, range.upperBound)
@@ -112,17 +115,11 @@ package struct NF4Store: WeightStore {
         }
     }
 
-    /// 64 weights from 32 bytes. One load from a table of 2 KB gives two values.
+    /// 64 weights from 32 bytes.
     @inline(__always)
     private static func expandBlock(
-        _ codes: UnsafePointer<UInt8>, _ scale: Float, _ pairs: UnsafePointer<SIMD2<Float>>,
-        _ out: UnsafeMutablePointer<Float>
+        _ codes: UnsafePointer<UInt8>, _ scale: Float, _ low: SIMD8<Float>, _ high: SIMD8<Float>, _ out: UnsafeMutablePointer<Float>
     ) {
-        for i in 0..<8 {
-            let p = codes + 4 * i
-            let low = SIMD4(lowHalf: pairs[Int(p[0])], highHalf: pairs[Int(p[1])])
-            let high = SIMD4(lowHalf: pairs[Int(p[2])], highHalf: pairs[Int(p[3])])
-            store8(SIMD8(lowHalf: low, highHalf: high) * scale, out + 8 * i)
-        }
+        for i in 0..<8 { store8(lorikeet_nf4_8(codes + 4 * i, low, high, scale), out + 8 * i) }
     }
 }

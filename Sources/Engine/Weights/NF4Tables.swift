@@ -12,9 +12,6 @@ package enum NF4 {
         0.24611230194568634, 0.33791524171829224, 0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0,
     ]
 
-    /// Both values of a byte of codes; the first weight stands in the high half.
-    static let pairs: [SIMD2<Float>] = (0..<256).map { SIMD2(values[$0 >> 4], values[$0 & 15]) }
-
     /// Midpoints between neighbouring values, as ordered integers: a scaled weight's code is the number of midpoints
     /// below it.
     static let orderedMidpoints: [Int32] = (0..<15).map { ordered(((values[$0] + values[$0 + 1]) / 2).bitPattern) }

@@ -1,22 +1,71 @@
 import LorikeetDevices
 
-/// Packed causal attention in tiles of query rows: scores of a tile exist only in a worker's scratch.
+/// Packed causal attention in tiles: scores of a tile exist only in a worker's scratch.
 ///
-/// A tile of `tileRows` rows sees the keys from its first row's first visible key to its last row; segments, the causal
-/// triangle and the window inside that range are masked by zero probabilities. Products are small GEMMs on the joint buffer.
+/// The query heads that share a key head are stacked: a tile holds `tileRows` rows of each, so that one product serves the whole
+/// group and dk, dv come out summed over it. A tile sees the keys from its first row's first visible key to its last row;
+/// segments, the causal triangle and the window inside that range are masked by zero probabilities.
 enum AttentionKernels {
-    /// Query rows of a tile: 64 rows of scores against 512 keys stay in a second-level cache.
-    static let tileRows = 64
+    /// Rows of each head in a tile: stacked over the group about 128, whose scores against 512 keys stay in a second-level cache.
+    static func tileRows(_ shape: AttentionShape) -> Int {
+        let group = shape.heads / shape.keyValueHeads
+        return group == 1 ? 64 : max(16, 128 / group / 8 * 8)
+    }
 
-    /// Floats of scratch a worker needs: scores, and in the backward pass their gradients.
-    static func scratchFloats(rows: Int) -> Int { 2 * tileRows * rows }
+    /// Tiles of a key head are dealt to so many accumulators of dk and dv, whatever the number of threads: the sums' order stays.
+    static let shares = 2
 
-    /// First key that row `row` sees.
-    @inline(__always)
-    private static func firstKey(_ row: Int, _ segmentStart: UnsafePointer<Int32>, _ window: Int?) -> Int {
-        let start = Int(segmentStart[row])
-        guard let window else { return start }
-        return max(start, row - window + 1)
+    /// Floats of scratch a worker needs: a tile's scores and their gradients, and its stacked q, dout and dq (or out).
+    static func scratchFloats(rows: Int, shape: AttentionShape) -> Int {
+        let stacked = tileRows(shape) * (shape.heads / shape.keyValueHeads)
+        return 2 * stacked * rows + 3 * stacked * shape.headDimension
+    }
+
+    /// What all tiles of a call share.
+    private struct Call {
+        let joint: UnsafePointer<Float>
+        let segmentStart: UnsafePointer<Int32>
+        let rows: Int
+        let shape: AttentionShape
+
+        var d: Int { shape.headDimension }
+        var ld: Int { shape.jointColumns }
+        var group: Int { shape.heads / shape.keyValueHeads }
+        var outColumns: Int { shape.heads * shape.headDimension }
+
+        /// First key that row `row` sees.
+        @inline(__always)
+        func firstKey(_ row: Int) -> Int {
+            let start = Int(segmentStart[row])
+            guard let window = shape.window else { return start }
+            return max(start, row - window + 1)
+        }
+    }
+
+    /// A tile's place: `count` rows from `first`, `keys` keys from `key0`, the heads of `keyHead`'s group.
+    private struct Tile {
+        let first, count, key0, keys, keyHead: Int
+
+        init(_ call: Call, first: Int, keyHead: Int) {
+            self.first = first
+            self.keyHead = keyHead
+            count = min(AttentionKernels.tileRows(call.shape), call.rows - first)
+            key0 = call.firstKey(first)
+            keys = first + count - key0
+        }
+
+        /// The group's columns of `source` (row stride `ld`, from column `column`) as [group * count, d], heads one behind the other.
+        func stack(_ source: UnsafePointer<Float>, ld: Int, column: Int, group: Int, d: Int, into out: UnsafeMutablePointer<Float>) {
+            for head in 0..<group {
+                for i in 0..<count { (out + (head * count + i) * d).update(from: source + (first + i) * ld + column + head * d, count: d) }
+            }
+        }
+
+        func unstack(_ stacked: UnsafePointer<Float>, group: Int, d: Int, into out: UnsafeMutablePointer<Float>, ld: Int, column: Int) {
+            for head in 0..<group {
+                for i in 0..<count { (out + (first + i) * ld + column + head * d).update(from: stacked + (head * count + i) * d, count: d) }
+            }
+        }
     }
 
     /// Overwrites out [T, H·D] and logSumExp [H, T].
@@ -24,39 +73,38 @@ enum AttentionKernels {
         joint: UnsafePointer<Float>, segmentStart: UnsafePointer<Int32>, out: UnsafeMutablePointer<Float>,
         logSumExp: UnsafeMutablePointer<Float>, scratch: UnsafeMutablePointer<Float>, rows: Int, shape: AttentionShape, cpu: CPU
     ) {
-        let (d, ld) = (shape.headDimension, shape.jointColumns)
-        let tiles = (rows + tileRows - 1) / tileRows
-        let perWorker = scratchFloats(rows: rows)
-        cpu.parallelRanges(over: shape.heads * tiles) { range, worker in
-            let scores = scratch + worker * perWorker
+        let call = Call(joint: joint, segmentStart: segmentStart, rows: rows, shape: shape)
+        let height = tileRows(shape)
+        let tiles = (rows + height - 1) / height
+        let perWorker = scratchFloats(rows: rows, shape: shape)
+        let (d, ld, group) = (call.d, call.ld, call.group)
+        cpu.parallelRanges(over: shape.keyValueHeads * tiles) { range, worker in
+            let q = scratch + worker * perWorker
+            let result = q + group * height * d
+            let scores = result + group * height * d
             for unit in range {
-                let (head, tile) = (unit / tiles, unit % tiles)
-                let first = tile * tileRows
-                let count = min(tileRows, rows - first)
-                let keyHead = head / (shape.heads / shape.keyValueHeads)
-                let key0 = firstKey(first, segmentStart, shape.window)
-                let keys = first + count - key0
-                let q = joint + first * ld + head * d
-                let k = joint + key0 * ld + (shape.heads + keyHead) * d
-                let v = joint + key0 * ld + (shape.heads + shape.keyValueHeads + keyHead) * d
+                let tile = Tile(call, first: unit % tiles * height, keyHead: unit / tiles)
+                let column = tile.keyHead * group * d
+                let stacked = group * tile.count
+                tile.stack(joint, ld: ld, column: column, group: group, d: d, into: q)
+                let k = joint + tile.key0 * ld + (shape.heads + tile.keyHead) * d
+                let v = k + shape.keyValueHeads * d
                 CPU.serialGemm(
-                    transposeB: true, m: count, n: keys, k: d, alpha: shape.scale, a: q, lda: ld, b: k, ldb: ld, c: scores, ldc: keys)
-                for i in 0..<count {
-                    let row = first + i
-                    let low = firstKey(row, segmentStart, shape.window) - key0
-                    logSumExp[head * rows + row] = softmax(scores + i * keys, low: low, high: row - key0 + 1, count: keys, cap: shape.softCap)
+                    transposeB: true, m: stacked, n: tile.keys, k: d, alpha: shape.scale, a: q, lda: d, b: k, ldb: ld, c: scores, ldc: tile.keys)
+                for row in 0..<stacked {
+                    let (head, t) = (tile.keyHead * group + row / tile.count, tile.first + row % tile.count)
+                    logSumExp[head * rows + t] = softmax(
+                        scores + row * tile.keys, low: call.firstKey(t) - tile.key0, high: t - tile.key0 + 1, count: tile.keys, cap: shape.softCap)
                 }
-                CPU.serialGemm(
-                    m: count, n: d, k: keys, a: scores, lda: keys, b: v, ldb: ld, c: out + first * shape.heads * d + head * d,
-                    ldc: shape.heads * d)
+                CPU.serialGemm(m: stacked, n: d, k: tile.keys, a: scores, lda: tile.keys, b: v, ldb: ld, c: result, ldc: d)
+                tile.unstack(result, group: group, d: d, into: out, ld: call.outColumns, column: column)
             }
         }
     }
 
     /// Scores in low..<high become probabilities, the others 0. Returns log sum exp.
     private static func softmax(_ s: UnsafeMutablePointer<Float>, low: Int, high: Int, count: Int, cap: Float?) -> Float {
-        for i in 0..<low { s[i] = 0 }
-        for i in high..<count { s[i] = 0 }
+        clear(s, low, high, count)
         let (s, n) = (s + low, high - low)
         if let cap { soften(s, n, cap) }
         var highest8 = SIMD8<Float>(repeating: -.infinity)
@@ -82,6 +130,12 @@ enum AttentionKernels {
         return highest + logarithm(sum)
     }
 
+    @inline(__always)
+    private static func clear(_ s: UnsafeMutablePointer<Float>, _ low: Int, _ high: Int, _ count: Int) {
+        if low > 0 { s.update(repeating: 0, count: low) }
+        if high < count { (s + high).update(repeating: 0, count: count - high) }
+    }
+
     /// s = cap * tanh(s / cap).
     private static func soften(_ s: UnsafeMutablePointer<Float>, _ n: Int, _ cap: Float) {
         eachEight(n) { store8(cap * hyperbolicTangent(load8(s + $0) / cap), s + $0) } rest: { i, lanes in
@@ -91,42 +145,37 @@ enum AttentionKernels {
 
     /// Overwrites dJoint [T, (H+2K)·D].
     ///
-    /// Every query head has a dk and a dv of its own in `perHead` [H, T, 2·D]; they are summed over a group at the end, so that
-    /// the result does not depend on which worker took which head.
+    /// - Parameter sums: [K, shares, T, 2·D], dk and dv of each key head by share; added up at the end in that order.
     static func backward(
         dOut: UnsafePointer<Float>, joint: UnsafePointer<Float>, out: UnsafePointer<Float>, logSumExp: UnsafePointer<Float>,
         segmentStart: UnsafePointer<Int32>, dJoint: UnsafeMutablePointer<Float>, scratch: UnsafeMutablePointer<Float>,
-        perHead: UnsafeMutablePointer<Float>, rows: Int, shape: AttentionShape, cpu: CPU
+        sums: UnsafeMutablePointer<Float>, rows: Int, shape: AttentionShape, cpu: CPU
     ) {
-        let (d, ld) = (shape.headDimension, shape.jointColumns)
-        let perWorker = scratchFloats(rows: rows)
-        cpu.parallelRanges(over: shape.heads) { range, worker in
-            for head in range {
-                let own = perHead + head * rows * 2 * d
-                own.update(repeating: 0, count: rows * 2 * d)
-                for first in stride(from: 0, to: rows, by: tileRows) {
+        let call = Call(joint: joint, segmentStart: segmentStart, rows: rows, shape: shape)
+        let height = tileRows(shape)
+        let perWorker = scratchFloats(rows: rows, shape: shape)
+        let size = rows * 2 * call.d
+        cpu.parallelRanges(over: shape.keyValueHeads * shares) { range, worker in
+            for unit in range {
+                let own = sums + unit * size
+                own.update(repeating: 0, count: size)
+                for first in stride(from: unit % shares * height, to: rows, by: shares * height) {
                     backwardTile(
-                        head: head, first: first, count: min(tileRows, rows - first), dOut: dOut, joint: joint, out: out,
-                        logSumExp: logSumExp, segmentStart: segmentStart, dJoint: dJoint, scratch: scratch + worker * perWorker, own: own,
-                        rows: rows, shape: shape)
+                        call, Tile(call, first: first, keyHead: unit / shares), dOut: dOut, out: out, logSumExp: logSumExp, dJoint: dJoint,
+                        scratch: scratch + worker * perWorker, sums: own)
                 }
             }
         }
-        let group = shape.heads / shape.keyValueHeads
+        let d = call.d
         cpu.parallelRanges(over: rows) { range, _ in
             for row in range {
                 for keyHead in 0..<shape.keyValueHeads {
-                    let dk = dJoint + row * ld + (shape.heads + keyHead) * d
+                    let a = sums + keyHead * shares * size + row * 2 * d
+                    let dk = dJoint + row * call.ld + (shape.heads + keyHead) * d
                     let dv = dk + shape.keyValueHeads * d
                     for i in 0..<d {
-                        var (sumK, sumV): (Float, Float) = (0, 0)
-                        for member in 0..<group {
-                            let own = perHead + ((keyHead * group + member) * rows + row) * 2 * d
-                            sumK += own[i]
-                            sumV += own[d + i]
-                        }
-                        dk[i] = sumK
-                        dv[i] = sumV
+                        dk[i] = a[i] + a[size + i]
+                        dv[i] = a[d + i] + a[size + d + i]
                     }
                 }
             }
@@ -134,35 +183,36 @@ enum AttentionKernels {
     }
 
     private static func backwardTile(
-        head: Int, first: Int, count: Int, dOut: UnsafePointer<Float>, joint: UnsafePointer<Float>, out: UnsafePointer<Float>,
-        logSumExp: UnsafePointer<Float>, segmentStart: UnsafePointer<Int32>, dJoint: UnsafeMutablePointer<Float>,
-        scratch: UnsafeMutablePointer<Float>, own: UnsafeMutablePointer<Float>, rows: Int, shape: AttentionShape
+        _ call: Call, _ tile: Tile, dOut: UnsafePointer<Float>, out: UnsafePointer<Float>, logSumExp: UnsafePointer<Float>,
+        dJoint: UnsafeMutablePointer<Float>, scratch: UnsafeMutablePointer<Float>, sums: UnsafeMutablePointer<Float>
     ) {
-        let (d, ld, ldo) = (shape.headDimension, shape.jointColumns, shape.heads * shape.headDimension)
-        let keyHead = head / (shape.heads / shape.keyValueHeads)
-        let key0 = firstKey(first, segmentStart, shape.window)
-        let keys = first + count - key0
-        let q = joint + first * ld + head * d
-        let k = joint + key0 * ld + (shape.heads + keyHead) * d
-        let v = joint + key0 * ld + (shape.heads + shape.keyValueHeads + keyHead) * d
-        let dO = dOut + first * ldo + head * d
-        let (p, dp) = (scratch, scratch + count * keys)
-        CPU.serialGemm(transposeB: true, m: count, n: keys, k: d, alpha: shape.scale, a: q, lda: ld, b: k, ldb: ld, c: p, ldc: keys)
-        CPU.serialGemm(transposeB: true, m: count, n: keys, k: d, a: dO, lda: ldo, b: v, ldb: ld, c: dp, ldc: keys)
-        for i in 0..<count {
-            let row = first + i
-            let low = firstKey(row, segmentStart, shape.window) - key0
-            let delta = sumOfProducts(dO + i * ldo, out + row * ldo + head * d, d)
+        let (d, ld, group, shape) = (call.d, call.ld, call.group, call.shape)
+        let stacked = group * tile.count
+        let column = tile.keyHead * group * d
+        let q = scratch
+        let dO = q + stacked * d
+        let dq = dO + stacked * d
+        let p = dq + stacked * d
+        let dp = p + stacked * tile.keys
+        tile.stack(call.joint, ld: ld, column: column, group: group, d: d, into: q)
+        tile.stack(dOut, ld: call.outColumns, column: column, group: group, d: d, into: dO)
+        let k = call.joint + tile.key0 * ld + (shape.heads + tile.keyHead) * d
+        let v = k + shape.keyValueHeads * d
+        CPU.serialGemm(transposeB: true, m: stacked, n: tile.keys, k: d, alpha: shape.scale, a: q, lda: d, b: k, ldb: ld, c: p, ldc: tile.keys)
+        CPU.serialGemm(transposeB: true, m: stacked, n: tile.keys, k: d, a: dO, lda: d, b: v, ldb: ld, c: dp, ldc: tile.keys)
+        for row in 0..<stacked {
+            let (member, t) = (row / tile.count, tile.first + row % tile.count)
+            let delta = sumOfProducts(dO + row * d, out + t * call.outColumns + column + member * d, d)
             scoreGradients(
-                p + i * keys, dp + i * keys, low: low, high: row - key0 + 1, count: keys, logSumExp: logSumExp[head * rows + row],
-                delta: delta, shape: shape)
+                p + row * tile.keys, dp + row * tile.keys, low: call.firstKey(t) - tile.key0, high: t - tile.key0 + 1, count: tile.keys,
+                logSumExp: logSumExp[(tile.keyHead * group + member) * call.rows + t], delta: delta, shape: shape)
         }
         // dq = ds k;  dk += dsᵀ q;  dv += pᵀ dO  (the scale is in ds)
-        CPU.serialGemm(m: count, n: d, k: keys, a: dp, lda: keys, b: k, ldb: ld, c: dJoint + first * ld + head * d, ldc: ld)
-        CPU.serialGemm(
-            transposeA: true, m: keys, n: d, k: count, a: dp, lda: keys, b: q, ldb: ld, beta: 1, c: own + key0 * 2 * d, ldc: 2 * d)
-        CPU.serialGemm(
-            transposeA: true, m: keys, n: d, k: count, a: p, lda: keys, b: dO, ldb: ldo, beta: 1, c: own + key0 * 2 * d + d, ldc: 2 * d)
+        CPU.serialGemm(m: stacked, n: d, k: tile.keys, a: dp, lda: tile.keys, b: k, ldb: ld, c: dq, ldc: d)
+        tile.unstack(dq, group: group, d: d, into: dJoint, ld: ld, column: column)
+        let to = sums + tile.key0 * 2 * d
+        CPU.serialGemm(transposeA: true, m: tile.keys, n: d, k: stacked, a: dp, lda: tile.keys, b: q, ldb: d, beta: 1, c: to, ldc: 2 * d)
+        CPU.serialGemm(transposeA: true, m: tile.keys, n: d, k: stacked, a: p, lda: tile.keys, b: dO, ldb: d, beta: 1, c: to + d, ldc: 2 * d)
     }
 
     /// Scores become probabilities p, and dp becomes scale * p * (dp - delta) (times the soft cap's slope); 0 outside low..<high.
@@ -170,26 +220,22 @@ enum AttentionKernels {
         _ s: UnsafeMutablePointer<Float>, _ dp: UnsafeMutablePointer<Float>, low: Int, high: Int, count: Int, logSumExp: Float,
         delta: Float, shape: AttentionShape
     ) {
-        for i in 0..<low { (s[i], dp[i]) = (0, 0) }
-        for i in high..<count { (s[i], dp[i]) = (0, 0) }
+        clear(s, low, high, count)
+        clear(dp, low, high, count)
         let (s, dp, n) = (s + low, dp + low, high - low)
         let scale = shape.scale
         if let cap = shape.softCap {
             soften(s, n, cap)
-            for i in 0..<n { dp[i] = (dp[i] - delta) * (1 - (s[i] / cap) * (s[i] / cap)) }
-        } else {
-            eachEight(n) { store8(load8(dp + $0) - delta, dp + $0) } rest: { i, lanes in
-                storePartly(loadPartly(dp + i, lanes) - delta, dp + i, lanes)
-            }
+            for i in 0..<n { dp[i] = delta + (dp[i] - delta) * (1 - (s[i] / cap) * (s[i] / cap)) }
         }
         eachEight(n) { i in
             let p = exponential(load8(s + i) - logSumExp)
             store8(p, s + i)
-            store8(p * load8(dp + i) * scale, dp + i)
+            store8(p * (load8(dp + i) - delta) * scale, dp + i)
         } rest: { i, lanes in
             let p = exponential(loadPartly(s + i, lanes) - logSumExp)
             storePartly(p, s + i, lanes)
-            storePartly(p * loadPartly(dp + i, lanes) * scale, dp + i, lanes)
+            storePartly(p * (loadPartly(dp + i, lanes) - delta) * scale, dp + i, lanes)
         }
     }
 }

@@ -37,7 +37,7 @@ struct Attention: Op {
     let out: ValueID
     let logSumExp: ValueID
     let segmentStart: ValueID
-    /// [workers, 2 * tile * T] for a tile's scores.
+    /// [workers, …] for a tile's scores and stacked heads.
     let scratch: ValueID
     let shape: AttentionShape
 
@@ -61,7 +61,7 @@ struct Attention: Op {
         backward.append(AttentionBackward(
             dOut: dOut, joint: joint, out: out, logSumExp: logSumExp, segmentStart: segmentStart, dJoint: dJoint,
             scratch: backward.transient("scores", backward.values[scratch].shape),
-            perHead: backward.transient("dk|dv of each head", [shape.heads, rows, 2 * shape.headDimension]), shape: shape))
+            sums: backward.transient("dk|dv by share", [shape.keyValueHeads * AttentionKernels.shares, rows, 2 * shape.headDimension]), shape: shape))
         backward.setGradient(of: joint, to: dJoint)
     }
 
@@ -82,13 +82,13 @@ struct AttentionBackward: Op {
     let segmentStart: ValueID
     let dJoint: ValueID
     let scratch: ValueID
-    /// dk and dv of each query head before they are summed over a group: [H, T, 2·D].
-    let perHead: ValueID
+    /// dk and dv of each key head by share: [K * shares, T, 2·D].
+    let sums: ValueID
     let shape: AttentionShape
 
     var kind: String { "attention.backward" }
     var reads: [ValueID] { [dOut, joint, out, logSumExp, segmentStart] }
-    var writes: [ValueID] { [dJoint, scratch, perHead] }
+    var writes: [ValueID] { [dJoint, scratch, sums] }
 
     func cost(_ values: ValueTable) -> Cost {
         let tokens = Double(values[joint].shape[0])
@@ -101,6 +101,6 @@ struct AttentionBackward: Op {
         AttentionKernels.backward(
             dOut: context.floats(dOut), joint: context.floats(joint), out: context.floats(out), logSumExp: context.floats(logSumExp),
             segmentStart: context.integers(segmentStart), dJoint: context.floats(dJoint), scratch: context.floats(scratch),
-            perHead: context.floats(perHead), rows: context.values[joint].shape[0], shape: shape, cpu: context.cpu)
+            sums: context.floats(sums), rows: context.values[joint].shape[0], shape: shape, cpu: context.cpu)
     }
 }
