@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The long evidence: demos, kills at random instants, speed. Prints a line a claim and exits 1 if one fails.
 #   make prove                  all of it (about half an hour on two cores)
-#   Scripts/prove.sh kills      one part: demos | kills | speed | inputs | disk
+#   Scripts/prove.sh kills      one part: demos | curve | kills | speed | disk
 set -u
 cd "$(dirname "$0")/.."
 lorikeet=.build/release/lorikeet
@@ -62,6 +62,18 @@ speed() {
     holds "$dropped >= 0.97 * $plain"; claim "with dropout 0.05 $dropped (at most 3 % less)" $?
 }
 
+# The Hugging Face stack's run, step by step from the same adapter.
+curve() {
+    rm -rf "$work/curve"
+    python3 Scripts/curve_adapter.py .work/curve-adapter
+    "$lorikeet" run --config Examples/curve/run.yaml --output "$work/curve" > "$work/curve.log" 2>&1
+    claim "the reference run ends well" $?
+    python3 Scripts/compare_curve.py "$work/curve" Tests/Reference/smollm2/demo_curve.json
+    claim "its losses are the reference's" $?
+    "$lorikeet" doctor --reference Tests/Reference/smollm2 --model .work/SmolLM2-135M-Instruct.Q4_1.gguf | tail -n 1
+    claim "SmolLM2's token ids, prompts, losses and greedy answers are the reference's" "${PIPESTATUS[0]}"
+}
+
 # A full disk in the middle: exit 4, the last checkpoint usable, and the same command ends well with room again.
 disk() {
     [ "$(id -u)" = 0 ] || { echo "skip  the full disk needs root to mount a small file system"; return; }
@@ -79,5 +91,5 @@ disk() {
     umount "$work/small"
 }
 
-for part in ${1:-demos kills speed disk}; do $part; done
+for part in ${1:-demos curve kills speed disk}; do $part; done
 exit $failed

@@ -1,6 +1,43 @@
 import ArgumentParser
+import Lorikeet
+import LorikeetDelivery
+import LorikeetDevices
+import LorikeetEngine
+import LorikeetGround
+import LorikeetJSON
+import LorikeetModelFiles
 
 struct MergeVerb: ParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "merge", abstract: "")
-    func run() throws {}
+    static let configuration = CommandConfiguration(
+        commandName: "merge", abstract: "Merges an adapter into its base, streamed: a Hugging Face directory.",
+        discussion: "Example: lorikeet merge --model model.gguf --adapter out/adapter --output merged --dtype float16")
+    @Option(help: "The base: a Hugging Face directory or a .gguf file.") var model: String
+    @Option(help: "A PEFT adapter folder.") var adapter: String
+    @Option(help: "The directory to write; it must not be there yet.") var output: String
+    @Option(help: "float16, bfloat16 or float32.") var dtype = "float16"
+    @Option(help: "What to merge into: stored (the base as its file has it), nf4, f16, bf16 or f32.") var into = "stored"
+    @Flag(help: "Print JSON.") var json = false
+
+    private static let types: [String: ElementType] = ["float16": .f16, "bfloat16": .bf16, "float32": .f32]
+
+    func validate() throws {
+        guard Self.types[dtype] != nil else { throw ValidationError("--dtype has to be float16, bfloat16 or float32, not '\(dtype)'") }
+        guard BaseStorage(rawValue: into) != nil else { throw ValidationError("--into has to be stored, nf4, f16, bf16 or f32, not '\(into)'") }
+    }
+
+    func run() throws {
+        let files = RealFiles()
+        guard !files.exists(output) else { throw LorikeetError.input("something is there already", at: output, mend: "name another --output") }
+        let settings = MergeSettings(type: Self.types[dtype] ?? .f16, into: BaseStorage(rawValue: into) ?? .stored)
+        let source = try ModelSource.open(model)
+        let adapter = try AdapterFile.read(directory: adapter)
+        let start = SystemClock().uptime
+        try Merger(base: source, adapter: adapter, settings: settings, files: files, cpu: CPU()).write(to: output)
+        let seconds = SystemClock().uptime - start
+        if json {
+            Screen.out((["output": .string(output), "dtype": .string(dtype), "seconds": .number(seconds)] as JSON).serialized(pretty: true) + "\n")
+        } else {
+            Screen.out("merged into \(output) as \(dtype) in \(Units.formatSeconds(seconds))\n")
+        }
+    }
 }

@@ -1,6 +1,24 @@
 import ArgumentParser
+import Lorikeet
+import LorikeetDevices
+import LorikeetGround
 
 struct TestVerb: ParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "test", abstract: "")
-    func run() throws {}
+    static let configuration = CommandConfiguration(commandName: "test", abstract: "Base, base + adapter and merged model on held-out rows: losses, right answers, both proofs.")
+    @Argument(parsing: .captureForPassthrough) var rest: [String] = []
+
+    func run() throws {
+        guard let parsed = try RecipeArguments.parse(
+            rest, verb: "test", abstract: Self.configuration.abstract,
+            example: "lorikeet test --model model.gguf --data data --adapter out/adapter --merged out/merged",
+            flags: [("json", "Print the result as JSON.")],
+            valued: [("adapter", "A PEFT adapter folder [OUTPUT/adapter]."), ("merged", "The merged model [OUTPUT/merged].")])
+        else { return }
+        let (recipe, _) = try parsed.recipe()
+        let result = try StandaloneTest(
+            recipe: recipe, adapter: parsed.extra["adapter"] ?? recipe.output + "/adapter", merged: parsed.extra["merged"] ?? recipe.output + "/merged"
+        ).run()
+        Screen.out(parsed.flags.contains("json") ? result.json.serialized(pretty: true) + "\n" : result.text + "\n")
+        guard result.passes else { throw LorikeetError(.checkFailed, "the merged model is not what was trained", at: recipe.output + "/merged") }
+    }
 }

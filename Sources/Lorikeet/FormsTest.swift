@@ -5,17 +5,22 @@ import LorikeetGround
 import LorikeetJSON
 import LorikeetModelFiles
 import LorikeetPlanning
+import LorikeetRecipe
 import LorikeetReporting
 import LorikeetTraining
 
 /// The test of a run: base, base + adapter and merged model on held-out rows, and the two proofs.
 struct FormsTest {
-    let pipeline: Pipeline
     let preparation: Preparation
     let dataset: Dataset
-    let plan: Plan
+    let choices: Plan.Choices
+    /// The base as it was trained on, with the adapter.
     let trained: Model
-    let base: ModelSource
+    let merged: ModelSource
+    let adapter: String
+    let files: any Files
+
+    private var recipe: Recipe { preparation.recipe }
 
     struct Result {
         var before: FormResult
@@ -34,23 +39,23 @@ struct FormsTest {
 
     func run() throws -> Result {
         // Training's arena is gone by now; these sessions only evaluate and decode.
-        let sizes = SessionSizes(training: 0, evaluation: plan.choices.sizes.evaluation, headChunk: plan.choices.sizes.headChunk)
+        let sizes = SessionSizes(training: 0, evaluation: choices.sizes.evaluation, headChunk: choices.sizes.headChunk)
         let trainedSession = try Session(model: trained, sizes: sizes)
         let questions = preparation.answerTest(dataset)
         trained.adapterEnabled = false
         let before = try form(trainedSession, questions)
         trained.adapterEnabled = true
         let after = try form(trainedSession, questions)
-        let mergedModel = try Model(source: base, storage: .stored, lora: nil, cpu: pipeline.cpu)
+        let mergedModel = try Model(source: self.merged, storage: .stored, lora: nil, cpu: trained.cpu)
         let mergedSession = try Session(model: mergedModel, sizes: sizes)
         let merged = try form(mergedSession, questions)
         let compared = Array(dataset.validation.prefix(Self.comparedRows)) + (dataset.validation.isEmpty ? Array(dataset.train.prefix(Self.comparedRows)) : [])
         let identity = try compareLogits(referenceSession(trainedSession, sizes), mergedSession, samples: compared)
-        let precision = MergePrecision(rawValue: pipeline.recipe.mergeDtype) ?? .float16
+        let precision = MergePrecision(rawValue: recipe.mergeDtype) ?? .float16
         let identityPasses = identity.maximum <= mergeLogitTolerance(precision) * max(identity.largestLogit, 1)
         var transferPasses = true
         if let trainedLoss = after.loss, let mergedLoss = merged.loss {
-            transferPasses = mergedLoss <= trainedLoss + pipeline.recipe.mergeTolerance
+            transferPasses = mergedLoss <= trainedLoss + recipe.mergeTolerance
         }
         return Result(
             before: before, after: after, merged: merged, identity: identity, identityPasses: identityPasses, transferPasses: transferPasses,
@@ -60,15 +65,15 @@ struct FormsTest {
 
     /// What the merged model has to equal: the base in the precision it was merged in, with the adapter beside it.
     private func referenceSession(_ trainedSession: Session, _ sizes: SessionSizes) throws -> Session {
-        if pipeline.recipe.mergeInto == "trained" || trained.storage == .stored { return trainedSession }
+        if recipe.mergeInto == "trained" || trained.storage == .stored { return trainedSession }
         let original = try Model(
-            source: preparation.source, storage: .stored, lora: pipeline.recipe.loraSettings, cpu: pipeline.cpu)
-        try original.loadAdapter(AdapterFile.read(directory: pipeline.output.adapter, files: pipeline.environment.files))
+            source: preparation.source, storage: .stored, lora: recipe.loraSettings, cpu: trained.cpu)
+        try original.loadAdapter(AdapterFile.read(directory: adapter, files: files))
         return try Session(model: original, sizes: sizes)
     }
 
     private func form(_ session: Session, _ test: AnswerTest) throws -> FormResult {
-        let loss = try session.loss(of: dataset.validation, tokensPerBatch: plan.choices.tokensPerBatch)
+        let loss = try session.loss(of: dataset.validation, tokensPerBatch: choices.tokensPerBatch)
         let answers = test.rows.isEmpty ? [] : try test.answers(of: session)
         return FormResult(loss: loss, answersRight: test.shareRight(answers), answers: answers)
     }
@@ -96,29 +101,23 @@ struct FormsTest {
     }
 }
 
-extension Pipeline {
-    /// The end of a run in a dozen lines.
-    func report(_ summary: JSON, _ test: FormsTest.Result) -> String {
+extension FormsTest.Result {
+    /// Losses, right answers and proofs, and three answers before and after.
+    func text() -> String {
         func percent(_ share: Double?) -> String { share.map { "\(Int(($0 * 100).rounded())) %" } ?? "-" }
         func figure(_ loss: Double?) -> String { loss.map(Terminal.figure) ?? "-" }
         var lines = [
-            "validation loss   \(figure(test.before.loss)) -> \(figure(test.after.loss)) (merged \(figure(test.merged.loss)))",
-            "right answers     \(percent(test.before.answersRight)) -> \(percent(test.merged.answersRight)) of \(test.rows.count) held-out rows",
-            "merged = adapter  \(test.identityPasses ? "pass" : "FAIL") (largest difference of a logit \(Terminal.figure(test.identity.maximum)) of \(Terminal.figure(test.identity.largestLogit)); same choice on \(percent(test.identity.sameChoice)))",
-            "transfer          \(test.transferPasses ? "pass" : "FAIL")", "",
+            "validation loss   \(figure(before.loss)) -> \(figure(after.loss)) (merged \(figure(merged.loss)))",
+            "right answers     \(percent(before.answersRight)) -> \(percent(merged.answersRight)) of \(rows.count) held-out rows",
+            "merged = adapter  \(identityPasses ? "pass" : "FAIL") (largest difference of a logit \(Terminal.figure(identity.maximum)) of \(Terminal.figure(identity.largestLogit)); same choice on \(percent(identity.sameChoice)))",
+            "transfer          \(transferPasses ? "pass" : "FAIL")", "",
         ]
-        for index in test.rows.indices.prefix(3) {
-            lines.append("question  \(shortened(test.questions[index]))")
-            lines.append("  before  \(shortened(test.before.answers[index]))")
-            lines.append("  after   \(shortened(test.merged.answers[index]))")
-            lines.append("  right   \(shortened(test.rows[index].answer))")
+        for index in rows.indices.prefix(3) {
+            lines.append("question  \(shortened(questions[index]))")
+            lines.append("  before  \(shortened(before.answers[index]))")
+            lines.append("  after   \(shortened(merged.answers[index]))")
+            lines.append("  right   \(shortened(rows[index].answer))")
         }
-        let (peak, predicted) = (summary["peak_rss_bytes"]?.int ?? 0, summary["predicted_rss_bytes"]?.int ?? 0)
-        lines += [
-            "", "memory            \(Units.formatBytes(Int64(peak))) (predicted \(Units.formatBytes(Int64(predicted))))",
-            "time              \(Units.formatSeconds(summary["seconds"]?.double ?? 0)) (predicted \(Units.formatSeconds(summary["predicted_seconds"]?.double ?? 0)))",
-            "adapter           \(output.adapter)", "merged model      \(output.merged)",
-        ]
         return lines.joined(separator: "\n")
     }
 

@@ -91,13 +91,16 @@ package final class Pipeline {
         try CheckpointStore.writeAdapter(
             trainable.adapters, configuration: recipe.adapterConfiguration, to: output.adapter, files: environment.files)
         guard goal == .testedModel else { return try writeSummary(plan, result, test: nil, stopped: false) }
-        let base = try step(8, "merging") { try merge(preparation) }
+        let merged = try step(8, "merging") { try merge(preparation) }
         let test = try step(9, "testing") {
-            try FormsTest(pipeline: self, preparation: preparation, dataset: dataset, plan: plan, trained: trainable, base: base).run()
+            try FormsTest(
+                preparation: preparation, dataset: dataset, choices: plan.choices, trained: trainable, merged: merged, adapter: output.adapter,
+                files: environment.files
+            ).run()
         }
         let summary = try step(10, "report") { () throws -> JSON in
             let summary = try writeSummary(plan, result, test: test, stopped: false)
-            try reporter.report(.result, ["text": .string(report(summary, test)), "summary": summary])
+            try reporter.report(.result, ["text": .string(test.text() + ending(summary)), "summary": summary])
             return summary
         }
         if !test.identityPasses {
@@ -209,6 +212,15 @@ package final class Pipeline {
             ).write(to: output.merged)
         }
         return try ModelSource.open(output.merged, files: environment.files)
+    }
+
+    private func ending(_ summary: JSON) -> String {
+        let (peak, predicted) = (summary["peak_rss_bytes"]?.int ?? 0, summary["predicted_rss_bytes"]?.int ?? 0)
+        return [
+            "", "", "memory            \(Units.formatBytes(Int64(peak))) (predicted \(Units.formatBytes(Int64(predicted))))",
+            "time              \(Units.formatSeconds(summary["seconds"]?.double ?? 0)) (predicted \(Units.formatSeconds(summary["predicted_seconds"]?.double ?? 0)))",
+            "adapter           \(output.adapter)", "merged model      \(output.merged)",
+        ].joined(separator: "\n")
     }
 
     private func writeSummary(_ plan: Plan, _ result: TrainingResult, test: FormsTest.Result?, stopped: Bool) throws -> JSON {

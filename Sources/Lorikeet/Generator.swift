@@ -1,0 +1,89 @@
+import LorikeetDevices
+import LorikeetEngine
+import LorikeetGround
+import LorikeetJSON
+import LorikeetModelFiles
+import LorikeetTokenizers
+
+/// A model, perhaps with an adapter on top, that answers.
+///
+///     let generator = try Generator(model: "out/merged")
+///     let text = try generator.answer(.messages([("user", "What is an otter?")]), maxNewTokens: 64)
+public final class Generator {
+    private let tokenizer: Tokenizer
+    private let template: ChatTemplate?
+    private let model: Model
+    private let name: String
+
+    /// What a generator is asked.
+    public enum Question {
+        /// Continued as it stands.
+        case text(String)
+        /// Roles and contents, through the model's chat template.
+        case messages([(role: String, content: String)])
+    }
+
+    /// Names that `baseStorage` takes.
+    public static let storages = ["auto", "nf4", "f16", "bf16", "f32"]
+
+    /// Loads a model.
+    ///
+    /// - Parameters:
+    ///   - model: a Hugging Face directory or a `.gguf` file.
+    ///   - adapter: a PEFT folder to put on top.
+    ///   - baseStorage: one of `storages`; auto keeps the file's own form.
+    /// - Throws: an error whose description says what is wrong, where, and the mend.
+    public init(model path: String, adapter: String? = nil, baseStorage: String = "auto") throws {
+        let source = try ModelSource.open(path)
+        tokenizer = try Tokenizer.load(from: source)
+        let names = tokenizer.namedTokens
+        template = try tokenizer.chatTemplateSource.map { try ChatTemplate($0, name: "chat template of \(path)", specialTokens: names) }
+        let file = try adapter.map { try AdapterFile.read(directory: $0) }
+        let lora = file.map {
+            LoRASettings(
+                r: $0.configuration.r, alpha: $0.configuration.alpha, targetModules: $0.configuration.targetModules,
+                useRSLoRA: $0.configuration.useRSLoRA)
+        }
+        model = try Model(source: source, storage: BaseStorage(rawValue: baseStorage) ?? .stored, lora: lora, cpu: CPU())
+        if let file { try model.loadAdapter(file) }
+        name = path
+    }
+
+    /// The greedy answer, up to an end token or `maxNewTokens`.
+    ///
+    /// - Parameter onText: hears the answer piece by piece; returning false stops it.
+    public func answer(_ question: Question, maxNewTokens: Int, onText: ((String) -> Bool)? = nil) throws -> String {
+        let prompt = try promptIDs(question)
+        guard !prompt.isEmpty else { throw LorikeetError.input("the prompt is empty", mend: "say something") }
+        let session = try Session(model: model, sizes: SessionSizes(training: 0, evaluation: min(512, prompt.count), headChunk: 32))
+        let ends = Set(tokenizer.endTokens)
+        var decoder = Tokenizer.StreamDecoder(tokenizer, skipSpecial: true)
+        var text = ""
+        _ = try session.generate(prompts: [prompt], maxNewTokens: maxNewTokens, endTokens: ends, slots: 1) { _, token in
+            if ends.contains(token) { return false }
+            let piece = decoder.append(token)
+            text += piece
+            return piece.isEmpty ? true : onText?(piece) ?? true
+        }
+        let rest = decoder.finish()
+        if !rest.isEmpty { _ = onText?(rest) }
+        return text + rest
+    }
+
+    private func promptIDs(_ question: Question) throws -> [Int32] {
+        switch question {
+        case .text(let text): return (tokenizer.addsBOS ? tokenizer.bos.map { [$0] } ?? [] : []) + tokenizer.encode(text)
+        case .messages(let messages):
+            guard let template else {
+                throw LorikeetError.input("the model has no chat template", at: name, mend: "use --raw, or a model with a template")
+            }
+            let text = try template.render(messages.map { ChatMessage(role: $0.role, content: $0.content) }, addGenerationPrompt: true)
+            return tokenizer.encode(text)
+        }
+    }
+
+    /// One answer for machines.
+    package static func json(prompt: String, answer: String) -> String {
+        (["prompt": .string(prompt), "answer": .string(answer)] as JSON).serialized(pretty: true)
+    }
+}
