@@ -57,7 +57,7 @@ let package = Package(
         room("Delivery", below("Delivery")),
         .target(
             name: "Lorikeet",
-            dependencies: (below("") ).map { .target(name: "Lorikeet\($0)") }, path: "Sources/Lorikeet"),
+            dependencies: (below("")).map { .target(name: "Lorikeet\($0)") }, path: "Sources/Lorikeet"),
         .executableTarget(
             name: "CLI",
             dependencies: ["Lorikeet", .product(name: "ArgumentParser", package: "swift-argument-parser")]

@@ -32,7 +32,9 @@ struct BenchVerb: ParsableCommand {
         guard (0..<0.95).contains(loraDropout) else { throw ValidationError("--lora-dropout has to be at least 0 and below 0.95") }
         guard (1...1000).contains(rounds) else { throw ValidationError("--rounds has to be between 1 and 1000") }
         guard (0...1024).contains(threads) else { throw ValidationError("--threads has to be between 0 and 1024") }
-        guard baseStorage == "auto" || BaseStorage(rawValue: baseStorage) != nil else { throw ValidationError("--base-storage has to be auto, nf4, f16, bf16 or f32") }
+        guard baseStorage == "auto" || BaseStorage(rawValue: baseStorage) != nil else {
+            throw ValidationError("--base-storage has to be auto, nf4, f16, bf16 or f32")
+        }
         guard (shape == nil) != (model == nil) else { throw ValidationError("give --shape or --model") }
     }
 
@@ -48,9 +50,10 @@ struct BenchVerb: ParsableCommand {
         if json {
             var object = result.json.object ?? [:]
             if profile {
-                object["profile"] = .array(result.profile.map {
-                    ["op": .string($0.kind), "count": JSON($0.count), "seconds": .number($0.seconds), "gflop": .number($0.cost.matrixFlops / 1e9)]
-                })
+                object["profile"] = .array(
+                    result.profile.map {
+                        ["op": .string($0.kind), "count": JSON($0.count), "seconds": .number($0.seconds), "gflop": .number($0.cost.matrixFlops / 1e9)]
+                    })
             }
             Screen.out(JSON.object(object).serialized(pretty: true) + "\n")
             return

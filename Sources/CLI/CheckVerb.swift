@@ -5,13 +5,15 @@ import LorikeetGround
 import LorikeetJSON
 
 struct CheckVerb: ParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "check", abstract: "Reads data and template only: counts, lengths, and the first rows as tokens with the learnt ones marked.")
+    static let configuration = CommandConfiguration(
+        commandName: "check", abstract: "Reads data and template only: counts, lengths, and the first rows as tokens with the learnt ones marked.")
     @Argument(parsing: .captureForPassthrough) var rest: [String] = []
 
     func run() throws {
-        guard let parsed = try RecipeArguments.parse(
-            rest, verb: "check", abstract: Self.configuration.abstract, example: "lorikeet check --model model.gguf --data train.jsonl",
-            flags: [("json", "Print the report as JSON.")], valued: [("rows", "Rows to show [2].")])
+        guard
+            let parsed = try RecipeArguments.parse(
+                rest, verb: "check", abstract: Self.configuration.abstract, example: "lorikeet check --model model.gguf --data train.jsonl",
+                flags: [("json", "Print the report as JSON.")], valued: [("rows", "Rows to show [2].")])
         else { return }
         let (recipe, notes) = try parsed.recipe()
         guard let rows = Int(parsed.extra["rows"] ?? "2"), rows >= 0 else { throw LorikeetError.input("--rows has to be a whole number") }

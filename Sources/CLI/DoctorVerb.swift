@@ -32,7 +32,9 @@ struct DoctorVerb: ParsableCommand {
         for result in results where !json { Screen.out(result.line + "\n") }
         let failed = results.count { !$0.passes }
         if json {
-            let list = results.map { ["name": .string($0.name), "measured": .number($0.measured), "tolerance": .number($0.tolerance), "pass": .bool($0.passes)] as JSON }
+            let list = results.map {
+                ["name": .string($0.name), "measured": .number($0.measured), "tolerance": .number($0.tolerance), "pass": .bool($0.passes)] as JSON
+            }
             Screen.out(JSON.array(list).serialized(pretty: true) + "\n")
         } else {
             Screen.out("\(results.count - failed) passed, \(failed) failed\n")

@@ -13,7 +13,9 @@ struct GenerationOptions: ParsableArguments {
 
     func validate() throws {
         guard (1...1_000_000).contains(maxNewTokens) else { throw ValidationError("--max-new-tokens has to be between 1 and 1000000") }
-        guard Generator.storages.contains(baseStorage) else { throw ValidationError("--base-storage has to be one of \(Generator.storages.joined(separator: ", "))") }
+        guard Generator.storages.contains(baseStorage) else {
+            throw ValidationError("--base-storage has to be one of \(Generator.storages.joined(separator: ", "))")
+        }
     }
 
     func generator() throws -> Generator { try Generator(model: model, adapter: adapter, baseStorage: baseStorage) }

@@ -12,10 +12,11 @@ struct PlanVerb: ParsableCommand {
     @Argument(parsing: .captureForPassthrough) var rest: [String] = []
 
     func run() throws {
-        guard let parsed = try RecipeArguments.parse(
-            rest, verb: "plan", abstract: Self.configuration.abstract, example: "lorikeet plan --config run.yaml --compare full",
-            flags: [("json", "Print the plan as JSON."), ("explain", "List the training program: every op with shapes, cost, lifetime, offset.")],
-            valued: [("compare", "A second preset to put beside this one.")])
+        guard
+            let parsed = try RecipeArguments.parse(
+                rest, verb: "plan", abstract: Self.configuration.abstract, example: "lorikeet plan --config run.yaml --compare full",
+                flags: [("json", "Print the plan as JSON."), ("explain", "List the training program: every op with shapes, cost, lifetime, offset.")],
+                valued: [("compare", "A second preset to put beside this one.")])
         else { return }
         let (recipe, _) = try parsed.recipe()
         let (plan, preparation) = try plan(recipe)

@@ -6,7 +6,8 @@ import LorikeetGround
 import LorikeetReporting
 
 struct RunVerb: ParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "run", abstract: "The whole pipeline: check, plan, train, merge, test. The same command resumes.")
+    static let configuration = CommandConfiguration(
+        commandName: "run", abstract: "The whole pipeline: check, plan, train, merge, test. The same command resumes.")
     @Argument(parsing: .captureForPassthrough) var rest: [String] = []
 
     func run() throws {
@@ -29,8 +30,9 @@ struct TrainVerb: ParsableCommand {
 /// What `run` and `train` share.
 enum PipelineVerb {
     static func run(_ arguments: [String], verb: String, abstract: String, example: String, goal: Pipeline.Goal) throws {
-        guard let parsed = try RecipeArguments.parse(
-            arguments, verb: verb, abstract: abstract, example: example, flags: [("json", "Print the summary as JSON, and nothing else.")])
+        guard
+            let parsed = try RecipeArguments.parse(
+                arguments, verb: verb, abstract: abstract, example: example, flags: [("json", "Print the summary as JSON, and nothing else.")])
         else { return }
         let (recipe, notes) = try parsed.recipe()
         let json = parsed.flags.contains("json")

@@ -4,15 +4,17 @@ import LorikeetDevices
 import LorikeetGround
 
 struct TestVerb: ParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "test", abstract: "Base, base + adapter and merged model on held-out rows: losses, right answers, both proofs.")
+    static let configuration = CommandConfiguration(
+        commandName: "test", abstract: "Base, base + adapter and merged model on held-out rows: losses, right answers, both proofs.")
     @Argument(parsing: .captureForPassthrough) var rest: [String] = []
 
     func run() throws {
-        guard let parsed = try RecipeArguments.parse(
-            rest, verb: "test", abstract: Self.configuration.abstract,
-            example: "lorikeet test --model model.gguf --data data --adapter out/adapter --merged out/merged",
-            flags: [("json", "Print the result as JSON.")],
-            valued: [("adapter", "A PEFT adapter folder [OUTPUT/adapter]."), ("merged", "The merged model [OUTPUT/merged].")])
+        guard
+            let parsed = try RecipeArguments.parse(
+                rest, verb: "test", abstract: Self.configuration.abstract,
+                example: "lorikeet test --model model.gguf --data data --adapter out/adapter --merged out/merged",
+                flags: [("json", "Print the result as JSON.")],
+                valued: [("adapter", "A PEFT adapter folder [OUTPUT/adapter]."), ("merged", "The merged model [OUTPUT/merged].")])
         else { return }
         let (recipe, _) = try parsed.recipe()
         let result = try StandaloneTest(

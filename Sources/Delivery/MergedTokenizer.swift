@@ -68,7 +68,8 @@ struct MergedTokenizer {
         ]
         try files.writeDurably(tokenizer.serialized(), to: directory + "/tokenizer.json")
         var configuration: JSONObject = ["tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": false]
-        for (key, name) in [("bos_token", "bos_token_id"), ("eos_token", "eos_token_id"), ("unk_token", "unknown_token_id"), ("pad_token", "padding_token_id")] {
+        for (key, name) in [("bos_token", "bos_token_id"), ("eos_token", "eos_token_id"), ("unk_token", "unknown_token_id"), ("pad_token", "padding_token_id")]
+        {
             if let id = gguf.metadata["tokenizer.ggml.\(name)"]?.int, tokens.indices.contains(id) { configuration[key] = .string(tokens[id]) }
         }
         if let template = gguf.metadata["tokenizer.chat_template"]?.string { configuration["chat_template"] = .string(template) }

@@ -62,7 +62,8 @@ package struct Bench {
     /// - Parameter profiled: also times every op of one more step.
     package func run(profiled: Bool) throws -> Result {
         let loadStart = clock.uptime
-        let model = try source.map { try Model(source: $0, storage: storage, lora: lora, cpu: cpu) }
+        let model =
+            try source.map { try Model(source: $0, storage: storage, lora: lora, cpu: cpu) }
             ?? Model(randomly: configuration, storage: storage, lora: lora, cpu: cpu)
         let session = try Session(model: model, sizes: SessionSizes(training: tokens, evaluation: 32))
         let loadSeconds = clock.uptime - loadStart

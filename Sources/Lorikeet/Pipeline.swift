@@ -86,7 +86,8 @@ package final class Pipeline {
         let (result, trainable) = try train(preparation, dataset, plan)
         guard result.finished else {
             _ = try writeSummary(plan, result, test: nil, stopped: true)
-            throw LorikeetError(.stoppedEarly, "stopped at step \(result.state.step) of \(result.totalSteps) with everything saved", mend: "run the same command again")
+            throw LorikeetError(
+                .stoppedEarly, "stopped at step \(result.state.step) of \(result.totalSteps) with everything saved", mend: "run the same command again")
         }
         try CheckpointStore.writeAdapter(
             trainable.adapters, configuration: recipe.adapterConfiguration, to: output.adapter, files: environment.files)
@@ -104,10 +105,14 @@ package final class Pipeline {
             return summary
         }
         if !test.identityPasses {
-            throw LorikeetError(.checkFailed, "the merged model's logits differ from base + adapter by \(test.identity.maximum)", at: output.merged, mend: "merge to float32, or report this")
+            throw LorikeetError(
+                .checkFailed, "the merged model's logits differ from base + adapter by \(test.identity.maximum)", at: output.merged,
+                mend: "merge to float32, or report this")
         }
         if !test.transferPasses {
-            throw LorikeetError(.checkFailed, "the merged model's loss exceeds the trained form's by more than merge_tolerance", at: output.merged, mend: "set merge_into: trained, or train on base_storage f16")
+            throw LorikeetError(
+                .checkFailed, "the merged model's loss exceeds the trained form's by more than merge_tolerance", at: output.merged,
+                mend: "set merge_into: trained, or train on base_storage f16")
         }
         return summary
     }
@@ -125,7 +130,9 @@ package final class Pipeline {
         }
         for note in notes { try reporter.note(note) }
         for warning in warnings { try reporter.warning(warning) }
-        if !CPU.blasIsThreadSafe { try reporter.warning("OpenBLAS was built without locks: one thread is used; install libopenblas-pthread-dev and build again") }
+        if !CPU.blasIsThreadSafe {
+            try reporter.warning("OpenBLAS was built without locks: one thread is used; install libopenblas-pthread-dev and build again")
+        }
         try reporter.note("\(Machine.cpuModel()), \(cpu.threads) threads, \(CPU.blasKernels) kernels")
     }
 
@@ -133,7 +140,8 @@ package final class Pipeline {
         for warning in dataset.report.warnings { try reporter.warning(warning) }
         if let error = dataset.report.error(.unusableInput) { throw error }
         let sides = ["train: \(dataset.train.count) samples", "validation: \(dataset.validation.count) samples"]
-        try reporter.note(sides.joined(separator: ", ") + ", \(dataset.report.train.truncated) truncated, \(dataset.report.train.trainedTokens) tokens with a loss")
+        try reporter.note(
+            sides.joined(separator: ", ") + ", \(dataset.report.train.truncated) truncated, \(dataset.report.train.trainedTokens) tokens with a loss")
         if let preview = dataset.preview(rows: 1, tokenizer: preparation.tokenizer).first {
             try reporter.note("the first sample; what is learnt stands in [brackets]:\n" + preview.text)
         }
@@ -185,16 +193,20 @@ package final class Pipeline {
     private func tell(_ event: TrainingEvent) throws {
         switch event {
         case .step(let number, let of, let loss, let rate, let norm, let tokens, let seconds):
-            try reporter.report(.step, [
-                "step": JSON(number), "of": JSON(of), "loss": .number(loss), "learning_rate": .number(rate), "grad_norm": .number(norm),
-                "tokens": JSON(tokens), "tokens_per_second": .number(Double(tokens) / max(1e-9, seconds)),
-                "seconds_left": .number(seconds * Double(of - number)),
-            ])
+            try reporter.report(
+                .step,
+                [
+                    "step": JSON(number), "of": JSON(of), "loss": .number(loss), "learning_rate": .number(rate), "grad_norm": .number(norm),
+                    "tokens": JSON(tokens), "tokens_per_second": .number(Double(tokens) / max(1e-9, seconds)),
+                    "seconds_left": .number(seconds * Double(of - number)),
+                ])
         case .log(let step, let of, let epoch, let loss, let rate, let norm, let speed, let left):
-            try reporter.report(.log, [
-                "step": JSON(step), "of": JSON(of), "epoch": .number(epoch), "loss": .number(loss), "learning_rate": .number(rate),
-                "grad_norm": .number(norm), "tokens_per_second": .number(speed), "seconds_left": .number(left),
-            ])
+            try reporter.report(
+                .log,
+                [
+                    "step": JSON(step), "of": JSON(of), "epoch": .number(epoch), "loss": .number(loss), "learning_rate": .number(rate),
+                    "grad_norm": .number(norm), "tokens_per_second": .number(speed), "seconds_left": .number(left),
+                ])
         case .evaluation(let step, let loss, let rows):
             try reporter.report(.evaluation, ["step": JSON(step), "eval_loss": .number(loss), "rows": JSON(rows)])
         case .checkpoint(let step): try reporter.report(.checkpoint, ["step": JSON(step)])

@@ -185,7 +185,8 @@ package struct ReferenceCheck {
             results += [
                 Deviation(name: "nf4 \(short(stem)): codes that differ", measured: different(own.codes, try bytes(stem + ".codes", file)), tolerance: 0),
                 Deviation(name: "nf4 \(short(stem)): block maxima", measured: different(maxima, try floats(stem + ".block_absmax", file).values), tolerance: 0),
-                Deviation(name: "nf4 \(short(stem)): nested codes, fed the offset", measured: different(fed.maxima, try bytes(stem + ".absmax", file)), tolerance: 0),
+                Deviation(
+                    name: "nf4 \(short(stem)): nested codes, fed the offset", measured: different(fed.maxima, try bytes(stem + ".absmax", file)), tolerance: 0),
                 Deviation(
                     name: "nf4 \(short(stem)): nested maxima, fed the offset",
                     measured: different(fed.nestedMaxima, try floats(stem + ".nested_absmax", file).values), tolerance: 0),

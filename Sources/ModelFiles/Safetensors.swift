@@ -106,9 +106,13 @@ package final class SafetensorsWriter {
             guard let code = SafetensorsFile.name(of: tensor.type), let bytes = tensor.type.byteCount(shape: tensor.shape) else {
                 throw LorikeetError.input("'\(tensor.name)' of type \(tensor.type) cannot be written as safetensors", at: path)
             }
-            entries.append((tensor.name, [
-                "dtype": .string(code), "shape": .array(tensor.shape.map { JSON($0) }), "data_offsets": [JSON(offset), JSON(offset + bytes)],
-            ]))
+            entries.append(
+                (
+                    tensor.name,
+                    [
+                        "dtype": .string(code), "shape": .array(tensor.shape.map { JSON($0) }), "data_offsets": [JSON(offset), JSON(offset + bytes)],
+                    ]
+                ))
             offset += bytes
         }
         header = JSONObject(entries)

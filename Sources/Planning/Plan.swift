@@ -116,7 +116,8 @@ package struct Plan: Sendable, Equatable {
         var lines = rows("memory in training", trainingMemory) + rows("memory in testing", testMemory) + rows("disk", disk)
         lines.append("time: about \(Units.formatSeconds(predictedSeconds))")
         lines += phases.map { "    \(Self.padded($0.name))\(Units.formatSeconds($0.seconds))" }
-        lines.append("\(steps) steps, \(trainTokens) tokens, \(trainableParameters) trained parameters, micro-batches of at most \(choices.sizes.training) tokens")
+        lines.append(
+            "\(steps) steps, \(trainTokens) tokens, \(trainableParameters) trained parameters, micro-batches of at most \(choices.sizes.training) tokens")
         return (lines + warnings.map { "note: \($0)" }).joined(separator: "\n") + "\n"
     }
 

@@ -152,7 +152,8 @@ package struct Planner {
         // Losses of base, trained and merged form, and answers of all three.
         let passes = mergedElementBytes > 0 ? 3.0 : 2.0
         let losses = passes * Double(validationTokens) * perEvaluation
-        let decoding = Double((testRows + Self.slots - 1) / Self.slots * maxNewTokens)
+        let decoding =
+            Double((testRows + Self.slots - 1) / Self.slots * maxNewTokens)
             * (2 * Double(program.matrixParameters) * Double(Self.slots) / rates.matrixFlops + Double(4 * program.matrixParameters) / rates.bytes)
         let answers = passes * (Double(testRows * longestPrompt) * perEvaluation + decoding)
         return [

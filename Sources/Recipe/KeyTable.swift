@@ -20,7 +20,9 @@ package enum KeyTable {
         Key("validation_share", .number(0...0.9), .number(0), help: "Share of the training file split off when there is no validation file."),
         Key("sample", .choice(["random", "first"]), .text("random"), help: "How records are chosen when there are more: at random (seeded) or the first."),
         Key("shuffle", .flag, .flag(true), help: "Visit the records in a new order each epoch."),
-        Key("instruction_role", .choice(["user", "system"]), .text("user"), help: "Where an instruction goes: before the input in the user's message, or as the system message."),
+        Key(
+            "instruction_role", .choice(["user", "system"]), .text("user"),
+            help: "Where an instruction goes: before the input in the user's message, or as the system message."),
         Key("max_length", .integer(8...1_048_576), .integer(512), .identity, ["full": .integer(1024)], help: "Tokens of a sample; longer ones lose their end."),
         Key("max_bad_records", share, .number(0.01), .circumstance, help: "Share of unusable records that is tolerated; lines that are no JSON never are."),
         Key("packing", .flag, .flag(true), help: "Several samples in a micro-batch, each seeing only itself."),
@@ -29,17 +31,23 @@ package enum KeyTable {
         Key("lora.r", .integer(1...1024), .integer(8), .identity, ["full": .integer(16)], help: "Rank of the adapters."),
         Key("lora.lora_alpha", .number(0.001...100_000), .number(16), .identity, ["full": .number(32)], help: "The adapters' scale is alpha / r."),
         Key("lora.lora_dropout", .number(0...0.9), .number(0.05), help: "Share of the adapters' input that is dropped in training."),
-        Key("lora.target_modules", .list, .list(["q_proj", "v_proj"]), .identity, ["full": .list(["q_proj", "k_proj", "v_proj", "o_proj"])], help: "Linears that get an adapter, by the end of their names; all-linear takes every one."),
+        Key(
+            "lora.target_modules", .list, .list(["q_proj", "v_proj"]), .identity, ["full": .list(["q_proj", "k_proj", "v_proj", "o_proj"])],
+            help: "Linears that get an adapter, by the end of their names; all-linear takes every one."),
         Key("lora.use_rslora", .flag, .flag(false), help: "Scale alpha / sqrt(r)."),
         Key("init_adapter", .path, .none, help: "A PEFT folder to start from."),
     ]
     private static let training = [
         Key("num_train_epochs", .number(0.001...10_000), .number(3), .identity, ["kaggle-free": .number(2)], help: "Passes over the training records."),
         Key("max_steps", .integer(-1...1_000_000_000), .integer(-1), help: "Optimiser steps, when positive; overrides the epochs."),
-        Key("per_device_train_batch_size", positive, .integer(2), help: "Samples of a micro-batch, as other tools count: a step is this times gradient_accumulation_steps samples."),
+        Key(
+            "per_device_train_batch_size", positive, .integer(2),
+            help: "Samples of a micro-batch, as other tools count: a step is this times gradient_accumulation_steps samples."),
         Key("gradient_accumulation_steps", positive, .integer(4), .identity, ["kaggle-free": .integer(8)], help: "See per_device_train_batch_size."),
         Key("learning_rate", .number(0...10), .number(2e-5), .identity, ["kaggle-free": .number(3e-5)], help: "The highest learning rate."),
-        Key("lr_scheduler_type", .choice(["linear", "cosine", "constant", "constant_with_warmup"]), .text("linear"), help: "How the learning rate goes over the steps."),
+        Key(
+            "lr_scheduler_type", .choice(["linear", "cosine", "constant", "constant_with_warmup"]), .text("linear"),
+            help: "How the learning rate goes over the steps."),
         Key("warmup_steps", count, .integer(100), .identity, ["kaggle-free": .integer(50)], help: "Steps in which the rate rises from 0."),
         Key("warmup_ratio", share, .number(0), help: "Share of the steps that warm up, when warmup_steps is 0."),
         Key("weight_decay", .number(0...10), .number(0), help: "AdamW's decoupled weight decay."),
@@ -58,13 +66,19 @@ package enum KeyTable {
         Key("save_total_limit", count, .integer(3), .circumstance, help: "Checkpoints kept; 0 keeps all."),
     ]
     private static let delivery = [
-        Key("merge_dtype", .choice(["float16", "bfloat16", "float32"]), .text("float32"), .identity, ["kaggle-free": .text("float16")], help: "Element type of the merged model."),
-        Key("merge_into", .choice(["original", "trained"]), .text("original"), help: "Merge into the base as its file has it, or into the weights it was trained on."),
+        Key(
+            "merge_dtype", .choice(["float16", "bfloat16", "float32"]), .text("float32"), .identity, ["kaggle-free": .text("float16")],
+            help: "Element type of the merged model."),
+        Key(
+            "merge_into", .choice(["original", "trained"]), .text("original"),
+            help: "Merge into the base as its file has it, or into the weights it was trained on."),
         Key("merge_tolerance", .number(0...10), .number(0.05), .circumstance, help: "By how much the merged model's loss may exceed the trained form's."),
         Key("test_samples", count, .integer(120), .circumstance, help: "Held-out records that are answered in the test."),
     ]
     private static let machine = [
-        Key("base_storage", .choice(["auto", "nf4", "f16", "bf16", "f32"]), .text("auto"), help: "How frozen weights are held: auto keeps a GGUF's own codes and makes others nf4."),
+        Key(
+            "base_storage", .choice(["auto", "nf4", "f16", "bf16", "f32"]), .text("auto"),
+            help: "How frozen weights are held: auto keeps a GGUF's own codes and makes others nf4."),
         Key("compute_type", .choice(["auto", "float32", "float16", "bfloat16"]), .text("auto"), .machine, help: "Arithmetic; the CPU computes in float32."),
         Key("device", .choice(["auto", "cpu"]), .text("auto"), .machine, help: "Where to compute."),
         Key("threads", .integer(0...1024), .integer(0), .machine, help: "Processor threads; 0 takes what the machine lends."),
@@ -82,7 +96,8 @@ package enum KeyTable {
         "per_device_eval_batch_size": "evaluation packs its micro-batches", "group_by_length": "packing needs no sorting",
         "load_in_4bit": "base_storage says how weights are held", "bnb_4bit_quant_type": "base_storage nf4 is that",
         "bnb_4bit_use_double_quant": "nf4 is always doubly quantised", "bnb_4bit_compute_dtype": "compute_type says it",
-        "overwrite_output_dir": "a directory belongs to its recipe", "lora.task_type": "it is always CAUSAL_LM", "lora.fan_in_fan_out": "no supported family needs it",
+        "overwrite_output_dir": "a directory belongs to its recipe", "lora.task_type": "it is always CAUSAL_LM",
+        "lora.fan_in_fan_out": "no supported family needs it",
         "lora.inference_mode": "adapters are trained here", "lora.init_lora_weights": "A random, B zero",
     ]
 

@@ -129,7 +129,13 @@ extension Recipe {
     }
 
     /// run.yaml with every key: this file alone repeats the run.
-    package func yaml() -> String { Self.write { values[$0.name] ?? $0.standard } comment: { _ in nil } }
+    package func yaml() -> String {
+        Self.write {
+            values[$0.name] ?? $0.standard
+        } comment: { _ in
+            nil
+        }
+    }
 
     /// A run.yaml to start from: every key with its value under a preset, explained.
     package static func commentedTemplate(preset: String) -> String {
@@ -141,7 +147,9 @@ extension Recipe {
                 case "preset": .text(preset)
                 default: key.presets[preset] ?? key.standard
                 }
-            } comment: { $0.help }
+            } comment: {
+                $0.help
+            }
     }
 
     private static func write(_ value: (Key) -> KeyValue, comment: (Key) -> String?) -> String {

@@ -51,9 +51,10 @@ package struct ChatTemplate: Sendable {
         _ messages: [ChatMessage], addGenerationPrompt: Bool, variables: [String: TemplateValue] = [:]
     ) throws -> String {
         try render(
-            messages: .list(messages.map { message in
-                .mapping(TemplateMapping([("role", .string(message.role)), ("content", .string(message.content))]))
-            }),
+            messages: .list(
+                messages.map { message in
+                    .mapping(TemplateMapping([("role", .string(message.role)), ("content", .string(message.content))]))
+                }),
             addGenerationPrompt: addGenerationPrompt, variables: variables)
     }
 

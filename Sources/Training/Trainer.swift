@@ -73,9 +73,10 @@ package struct Trainer {
             state.tokens += outcome.tokens
             state.trainedTokens += outcome.trainedTokens
             state.seconds += outcome.seconds
-            try report(.step(
-                number: state.step, of: total, loss: outcome.loss, learningRate: outcome.learningRate, gradientNorm: outcome.gradientNorm,
-                tokens: outcome.tokens, seconds: outcome.seconds))
+            try report(
+                .step(
+                    number: state.step, of: total, loss: outcome.loss, learningRate: outcome.learningRate, gradientNorm: outcome.gradientNorm,
+                    tokens: outcome.tokens, seconds: outcome.seconds))
             if settings.loggingSteps > 0 && state.step % settings.loggingSteps == 0 || state.step == total {
                 try log(state, outcome, since, total, samples: train.count)
                 since = Window(state: state)
@@ -114,10 +115,11 @@ package struct Trainer {
     private func log(_ state: TrainerState, _ outcome: Outcome, _ since: Window, _ total: Int, samples: Int) throws {
         let steps = max(1, state.step - since.step)
         let seconds = max(1e-9, state.seconds - since.seconds)
-        try report(.log(
-            step: state.step, of: total, epoch: Double(state.step) / Double(max(1, settings.stepsPerEpoch(samples: samples))),
-            loss: (state.lossSum - since.lossSum) / Double(steps), learningRate: outcome.learningRate, gradientNorm: outcome.gradientNorm,
-            tokensPerSecond: Double(state.tokens - since.tokens) / seconds, secondsLeft: seconds / Double(steps) * Double(total - state.step)))
+        try report(
+            .log(
+                step: state.step, of: total, epoch: Double(state.step) / Double(max(1, settings.stepsPerEpoch(samples: samples))),
+                loss: (state.lossSum - since.lossSum) / Double(steps), learningRate: outcome.learningRate, gradientNorm: outcome.gradientNorm,
+                tokensPerSecond: Double(state.tokens - since.tokens) / seconds, secondsLeft: seconds / Double(steps) * Double(total - state.step)))
     }
 
     private struct Outcome {

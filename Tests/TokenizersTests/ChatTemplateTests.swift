@@ -41,13 +41,14 @@ private func failure(_ source: String, _ variables: [String: TemplateValue] = [:
     @Test func `SmolLM2's own template writes its system message unless one is given`() throws {
         let template = try ChatTemplate(Fixture.text("templates/smollm2.jinja"), name: "smollm2", specialTokens: [:])
         let prompt = try template.render([ChatMessage(role: "user", content: "Hi")], addGenerationPrompt: true)
-        #expect(prompt == """
-            <|im_start|>system
-            You are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>
-            <|im_start|>user
-            Hi<|im_end|>
-            <|im_start|>assistant\n
-            """)
+        #expect(
+            prompt == """
+                <|im_start|>system
+                You are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>
+                <|im_start|>user
+                Hi<|im_end|>
+                <|im_start|>assistant\n
+                """)
     }
 
     @Test func `a template's refusal is an error with its line and message`() throws {
@@ -71,7 +72,8 @@ private func failure(_ source: String, _ variables: [String: TemplateValue] = [:
     @Test func `templates that nest or recurse without end are stopped`() {
         let deep = 100_000
         for source in [
-            "{{ " + String(repeating: "(", count: deep) + "1" + String(repeating: ")", count: deep) + " }}", "{{ " + String(repeating: "not ", count: deep) + "1 }}",
+            "{{ " + String(repeating: "(", count: deep) + "1" + String(repeating: ")", count: deep) + " }}",
+            "{{ " + String(repeating: "not ", count: deep) + "1 }}",
             "{{ 1" + String(repeating: " + 1", count: deep) + " }}", "{{ x" + String(repeating: ".y", count: deep) + " }}",
             "{{ 1" + String(repeating: "|string", count: deep) + " }}", String(repeating: "{% if 1 %}", count: deep),
             "{{ 1" + String(repeating: " if 1 else 1", count: deep) + " }}", "{{ " + String(repeating: "-", count: deep) + "1 }}",

@@ -111,31 +111,39 @@ private func parts(_ kind: String) throws -> (tokens: [String], merges: [String]
         }
         #expect(failure { _ in }.contains("tokenizer.ggml.model"))
         #expect(failure { $0.set("tokenizer.ggml.model", "gpt2") }.contains("tokenizer.ggml.tokens"))
-        #expect(failure { $0.set("tokenizer.ggml.model", "bert"); $0.set("tokenizer.ggml.tokens", ["a"]) }.contains("“bert”"))
-        #expect(failure {
-            $0.set("tokenizer.ggml.model", "gpt2")
-            $0.set("tokenizer.ggml.tokens", ["a"])
-            $0.set("tokenizer.ggml.pre", "martian")
-        }.contains("“martian”"))
-        #expect(failure {
-            $0.set("tokenizer.ggml.model", "gpt2")
-            $0.set("tokenizer.ggml.tokens", ["a"])
-        }.contains("tokenizer.ggml.merges"))
-        #expect(failure {
-            $0.set("tokenizer.ggml.model", "gpt2")
-            $0.set("tokenizer.ggml.tokens", ["a", "b"])
-            $0.set("tokenizer.ggml.merges", ["a b"])
-        }.contains("merge 0"))
-        #expect(failure {
-            $0.set("tokenizer.ggml.model", "gpt2")
-            $0.set("tokenizer.ggml.tokens", ["a", "b"])
-            $0.set("tokenizer.ggml.merges", ["a"])
-        }.contains("merge 0"))
-        #expect(failure {
-            $0.set("tokenizer.ggml.model", "llama")
-            $0.set("tokenizer.ggml.tokens", ["a", "b"])
-            $0.set("tokenizer.ggml.scores", [1] as [Float])
-        }.contains("tokenizer.ggml.scores"))
+        #expect(
+            failure {
+                $0.set("tokenizer.ggml.model", "bert"); $0.set("tokenizer.ggml.tokens", ["a"])
+            }.contains("“bert”"))
+        #expect(
+            failure {
+                $0.set("tokenizer.ggml.model", "gpt2")
+                $0.set("tokenizer.ggml.tokens", ["a"])
+                $0.set("tokenizer.ggml.pre", "martian")
+            }.contains("“martian”"))
+        #expect(
+            failure {
+                $0.set("tokenizer.ggml.model", "gpt2")
+                $0.set("tokenizer.ggml.tokens", ["a"])
+            }.contains("tokenizer.ggml.merges"))
+        #expect(
+            failure {
+                $0.set("tokenizer.ggml.model", "gpt2")
+                $0.set("tokenizer.ggml.tokens", ["a", "b"])
+                $0.set("tokenizer.ggml.merges", ["a b"])
+            }.contains("merge 0"))
+        #expect(
+            failure {
+                $0.set("tokenizer.ggml.model", "gpt2")
+                $0.set("tokenizer.ggml.tokens", ["a", "b"])
+                $0.set("tokenizer.ggml.merges", ["a"])
+            }.contains("merge 0"))
+        #expect(
+            failure {
+                $0.set("tokenizer.ggml.model", "llama")
+                $0.set("tokenizer.ggml.tokens", ["a", "b"])
+                $0.set("tokenizer.ggml.scores", [1] as [Float])
+            }.contains("tokenizer.ggml.scores"))
     }
 
     @Test(arguments: [

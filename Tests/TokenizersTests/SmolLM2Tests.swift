@@ -38,9 +38,10 @@ struct SmolLM2Tests {
         let chats = expected["chats"]?.items ?? []
         #expect(chats.count == 2)
         for chat in chats {
-            let messages = chat["messages"]?.items.compactMap { message in
-                message["role"].flatMap { role in message["content"].map { ChatMessage(role: role.text, content: $0.text) } }
-            } ?? []
+            let messages =
+                chat["messages"]?.items.compactMap { message in
+                    message["role"].flatMap { role in message["content"].map { ChatMessage(role: role.text, content: $0.text) } }
+                } ?? []
             let prompt = try template.render(messages, addGenerationPrompt: true)
             #expect(prompt == chat["prompt"]?.text)
             #expect(tokenizer.encode(prompt) == chat["prompt_ids"]?.ids)

@@ -28,11 +28,15 @@ struct SpeedTests {
         let byLine = clock.measure { for line in lines { lineIDs += tokenizer.encode(line).count } }
         let template = try ChatTemplate(#require(tokenizer.chatTemplateSource), name: "t", specialTokens: [:])
         let rendering = try clock.measure {
-            for line in lines.prefix(5000) { _ = try template.render([ChatMessage(role: "user", content: line), ChatMessage(role: "assistant", content: "x")], addGenerationPrompt: false) }
+            for line in lines.prefix(5000) {
+                _ = try template.render([ChatMessage(role: "user", content: line), ChatMessage(role: "assistant", content: "x")], addGenerationPrompt: false)
+            }
         }
         func rate(_ amount: Int, _ duration: Duration) -> String { String(format: "%.2f M/s", Double(amount) / 1e6 / (duration / .seconds(1))) }
         print("load \(loading); \(text.utf8.count) bytes, \(ids.count) tokens")
-        print("encode \(rate(text.utf8.count, best)) bytes, \(rate(ids.count, best)) tokens; by line \(rate(text.utf8.count, byLine)) bytes; decode \(rate(text.utf8.count, decoding)) bytes")
+        print(
+            "encode \(rate(text.utf8.count, best)) bytes, \(rate(ids.count, best)) tokens; by line \(rate(text.utf8.count, byLine)) bytes; decode \(rate(text.utf8.count, decoding)) bytes"
+        )
         print("template: \(rendering / Double(min(lines.count, 5000))) a conversation")
     }
 }

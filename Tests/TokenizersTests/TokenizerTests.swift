@@ -127,7 +127,10 @@ private struct RandomTexts {
         (#"{"model": {"type": "BPE", "vocab": {"a": 99999999999}, "merges": []}, "pre_tokenizer": {"type": "ByteLevel"}}"#, "usable id"),
         (#"{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": ["a b"]}, "pre_tokenizer": {"type": "ByteLevel"}}"#, "merge 0"),
         (#"{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": ["ab"]}, "pre_tokenizer": {"type": "ByteLevel"}}"#, "merge 0"),
-        (#"{"model": {"vocab": {}, "merges": []}, "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Split", "pattern": {"Regex": "[a-z]+x"}, "behavior": "Isolated", "invert": false}, {"type": "ByteLevel", "use_regex": false}]}}"#, "[a-z]+x"),
+        (
+            #"{"model": {"vocab": {}, "merges": []}, "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Split", "pattern": {"Regex": "[a-z]+x"}, "behavior": "Isolated", "invert": false}, {"type": "ByteLevel", "use_regex": false}]}}"#,
+            "[a-z]+x"
+        ),
         (#"{"model": {"vocab": {}, "merges": []}, "pre_tokenizer": {"type": "BertPreTokenizer"}}"#, "BertPreTokenizer"),
         (#"{"model": {"vocab": {}, "merges": []}, "normalizer": {"type": "Lowercase"}, "pre_tokenizer": {"type": "ByteLevel"}}"#, "Lowercase"),
         (#"{"model": {"vocab": {}, "merges": []}, "pre_tokenizer": {"type": "ByteLevel"}, "added_tokens": [{"content": "x", "id": 4194304}]}"#, "outside"),
@@ -149,7 +152,10 @@ private struct RandomTexts {
         func write(_ name: String, _ text: String) throws { try Data(text.utf8).write(to: directory.appending(path: name)) }
         #expect(throws: LorikeetError.self) { try Tokenizer(directory: directory.path) }
         try write("tokenizer.json", Fixture.text("tokenizers/llama2.json"))
-        try write("tokenizer_config.json", #"{"bos_token": {"content": "<s>"}, "eos_token": "</s>", "chat_template": [{"name": "tools", "template": "T"}, {"name": "default", "template": "D"}]}"#)
+        try write(
+            "tokenizer_config.json",
+            #"{"bos_token": {"content": "<s>"}, "eos_token": "</s>", "chat_template": [{"name": "tools", "template": "T"}, {"name": "default", "template": "D"}]}"#
+        )
         try write("generation_config.json", #"{"eos_token_id": [2, 5]}"#)
         let tokenizer = try Tokenizer(directory: directory.path)
         #expect(tokenizer.bos == 1 && tokenizer.eos == 2 && tokenizer.pad == nil && tokenizer.unknown == 0)

@@ -20,7 +20,8 @@ package final class Buffer: @unchecked Sendable {
             throw LorikeetError.machine("\(Units.formatBytes(Int64(bytes))) of memory cannot be had", mend: "free memory or use a smaller max_length or batch")
         }
         // Large pages cut the cost of first touches and of address translation.
-        if mappedBytes >= 1 << 21 { madvise(mapped, mappedBytes, 14 /* MADV_HUGEPAGE */) }
+        let hugePages: Int32 = 14  // MADV_HUGEPAGE
+        if mappedBytes >= 1 << 21 { madvise(mapped, mappedBytes, hugePages) }
         base = mapped
         byteCount = bytes
     }

@@ -45,10 +45,12 @@ package final class CPU: Sendable {
                 if first < end { body(first..<end, worker) }
             }
             withUnsafeMutablePointer(to: &job) { pointer in
-                lorikeet_pool_run(pool, { context, worker in
-                    guard let context else { return }
-                    context.assumingMemoryBound(to: ((Int) -> Void).self).pointee(worker)
-                }, pointer)
+                lorikeet_pool_run(
+                    pool,
+                    { context, worker in
+                        guard let context else { return }
+                        context.assumingMemoryBound(to: ((Int) -> Void).self).pointee(worker)
+                    }, pointer)
             }
         }
     }

@@ -74,9 +74,10 @@ package struct ProgramBuilder {
         let inverse = transient("inverse_rms", [shape[0]])
         var sum: ValueID?
         if stream.delta != nil { sum = transient("hidden", shape) }
-        append(RMSNorm(
-            hidden: stream.hidden, delta: stream.delta, sum: sum, output: y, inverseRMS: inverse, weight: weight,
-            epsilon: epsilon, weightOffset: weightOffset))
+        append(
+            RMSNorm(
+                hidden: stream.hidden, delta: stream.delta, sum: sum, output: y, inverseRMS: inverse, weight: weight,
+                epsilon: epsilon, weightOffset: weightOffset))
         stream = ResidualStream(hidden: sum ?? stream.hidden, delta: nil)
         return y
     }
@@ -103,10 +104,12 @@ package struct ProgramBuilder {
         }
         // Room for one joint expansion; what is stored as float32 in one piece is read in place instead.
         let scratch = transient("expanded", [LinearPart.scratchElements(parts: parts, columns: columns)])
-        let dropped = parts.contains { $0.adapter != nil } && adapters.dropout > 0 && purpose == .training
+        let dropped =
+            parts.contains { $0.adapter != nil } && adapters.dropout > 0 && purpose == .training
             ? transient("dropped", [tokens, columns]) : nil
-        append(Linear(
-            x: x, y: y, parts: parts, columns: columns, scratch: scratch, dropped: dropped, dropoutKeys: purpose == .training ? inputs.dropoutKeys : nil))
+        append(
+            Linear(
+                x: x, y: y, parts: parts, columns: columns, scratch: scratch, dropped: dropped, dropoutKeys: purpose == .training ? inputs.dropoutKeys : nil))
         return y
     }
 
@@ -132,14 +135,16 @@ package struct ProgramBuilder {
         if case .decoding(let slots, let positions, _) = purpose, let slot = inputs.slots {
             let cache = values.add(
                 "cache.\(layer)", [slots, positions, 2 * shape.keyValueHeads * shape.headDimension], .f32, .state)
-            append(CachedAttention(
-                joint: joint, out: out, cache: cache, slots: slot, positions: inputs.positions, maximumPositions: positions,
-                scratch: transient("scores", [workers, positions]), shape: shape))
+            append(
+                CachedAttention(
+                    joint: joint, out: out, cache: cache, slots: slot, positions: inputs.positions, maximumPositions: positions,
+                    scratch: transient("scores", [workers, positions]), shape: shape))
         } else if let start = inputs.segmentStart {
             let logSumExp = transient("log_sum_exp", [shape.heads, tokens])
             let scratch = transient("scores", [workers, AttentionKernels.scratchFloats(rows: tokens, shape: shape)])
-            append(Attention(
-                joint: joint, out: out, logSumExp: logSumExp, segmentStart: start, scratch: scratch, shape: shape))
+            append(
+                Attention(
+                    joint: joint, out: out, logSumExp: logSumExp, segmentStart: start, scratch: scratch, shape: shape))
         }
         return out
     }
@@ -167,10 +172,11 @@ package struct ProgramBuilder {
             let chunk = min(tokens, headChunk)
             let result = values.add("log_probabilities", [tokens], .f32, .output)
             let gradient = purpose == .training ? transient("d.\(values[x].name)", [tokens, columns]) : nil
-            append(HeadLoss(
-                x: x, targets: targets, weights: weights, logProbabilities: result, gradient: gradient,
-                gathered: transient("gathered", [chunk, columns]), logits: transient("logits", [chunk, vocabulary]),
-                scratch: transient("expanded", [block, columns]), weight: weight, vocabulary: vocabulary, softCap: softCap))
+            append(
+                HeadLoss(
+                    x: x, targets: targets, weights: weights, logProbabilities: result, gradient: gradient,
+                    gathered: transient("gathered", [chunk, columns]), logits: transient("logits", [chunk, vocabulary]),
+                    scratch: transient("expanded", [block, columns]), weight: weight, vocabulary: vocabulary, softCap: softCap))
             outputs.logProbabilities = result
         }
     }

@@ -63,7 +63,8 @@ package final class Session {
     package func program(_ purpose: ProgramPurpose, tokens: Int) -> Program {
         let key = ProgramKey(purpose: purpose, tokens: tokens)
         if let known = programs[key] { return known }
-        let program = model.family.program(purpose, tokens: tokens, adapters: model.adapters.layout, workers: model.cpu.threads,
+        let program = model.family.program(
+            purpose, tokens: tokens, adapters: model.adapters.layout, workers: model.cpu.threads,
             headChunk: sizes.headChunk, recompute: recompute)
         programs[key] = program
         return program

@@ -86,8 +86,9 @@ enum BFloat {
         let raw = UnsafeRawPointer(bits)
         var i = 0
         while i + 8 <= count {
-            let wide = SIMD8<UInt32>(
-                truncatingIfNeeded: raw.loadUnaligned(fromByteOffset: 2 * i, as: SIMD8<UInt16>.self)) &<< 16
+            let wide =
+                SIMD8<UInt32>(
+                    truncatingIfNeeded: raw.loadUnaligned(fromByteOffset: 2 * i, as: SIMD8<UInt16>.self)) &<< 16
             store8(unsafeBitCast(wide, to: SIMD8<Float>.self), out + i)
             i += 8
         }

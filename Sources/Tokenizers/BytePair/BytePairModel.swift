@@ -130,7 +130,8 @@ final class BytePairModel: Sendable {
             left.removeAll(keepingCapacity: true)
             right.removeAll(keepingCapacity: true)
             if case .byteLevel = rules.alphabet {
-                let known = ByteAlphabet.append(bytesOf: pair.0[...].unicodeScalars, to: &left)
+                let known =
+                    ByteAlphabet.append(bytesOf: pair.0[...].unicodeScalars, to: &left)
                     && ByteAlphabet.append(bytesOf: pair.1[...].unicodeScalars, to: &right)
                 guard known else {
                     throw LorikeetError.input(

@@ -49,7 +49,8 @@ enum PythonText {
     }
 
     static func count(_ text: String, _ needle: String) -> Int {
-        needle.isEmpty ? text.unicodeScalars.count + 1
+        needle.isEmpty
+            ? text.unicodeScalars.count + 1
             : occurrences(of: Array(needle.utf8), in: Array(text.utf8), limit: .max).count
     }
 

@@ -194,8 +194,9 @@ extension TemplateRun {
             try check(elements: a.count + b.count)
             return .list(a + b)
         case (.multiply, .string(let text), .integer(let count)), (.multiply, .integer(let count), .string(let text)):
-            try check(bytes: text.utf8.count.multipliedReportingOverflow(by: max(count, 0)).overflow
-                ? .max : text.utf8.count * max(count, 0))
+            try check(
+                bytes: text.utf8.count.multipliedReportingOverflow(by: max(count, 0)).overflow
+                    ? .max : text.utf8.count * max(count, 0))
             return .string(String(repeating: text, count: max(count, 0)))
         case (.remainder, .string(let format), _): return try formatted(format, right)
         default: break
@@ -303,8 +304,9 @@ extension TemplateRun {
         switch function {
         case .macro(let index): return try call(macro: index, arguments)
         case .function(let name): return try call(function: name, arguments)
-        case .undefined: throw failure(
-            name == "strftime_now" ? "the template asks for today's date, and none was given" : "“\(name)” is undefined, so it cannot be called")
+        case .undefined:
+            throw failure(
+                name == "strftime_now" ? "the template asks for today's date, and none was given" : "“\(name)” is undefined, so it cannot be called")
         default: throw failure("“\(name)” is \(function.kind), so it cannot be called")
         }
     }

@@ -150,7 +150,9 @@ extension TemplateRun {
                 if value.isUndefined, name == "items" { return .list([]) }
                 throw failure("“\(name)” needs a mapping, not \(value.kind)")
             }
-            let entries = name == "items" ? mapping.entries
+            let entries =
+                name == "items"
+                ? mapping.entries
                 : mapping.entries.sorted { PythonText.precedes($0.key.lowercased(), $1.key.lowercased()) }
             return .list(entries.map { .list([.string($0.key), $0.value]) })
         case "sum":
@@ -178,11 +180,12 @@ extension TemplateRun {
         }
         if name == "unique" {
             var seen: [TemplateValue] = []
-            return .list(keyed.filter { entry in
-                if seen.contains(where: { $0.equals(entry.key) }) { return false }
-                seen.append(entry.key)
-                return true
-            }.map(\.element))
+            return .list(
+                keyed.filter { entry in
+                    if seen.contains(where: { $0.equals(entry.key) }) { return false }
+                    seen.append(entry.key)
+                    return true
+                }.map(\.element))
         }
         let sorted = try keyed.enumerated().sorted { a, b in
             if try precedes(a.element.key, b.element.key) { return true }
@@ -197,9 +200,10 @@ extension TemplateRun {
 
     private func batches(_ values: [TemplateValue], _ arguments: EvaluatedArguments) throws -> TemplateValue {
         guard let size = arguments.value(0, "linecount")?.asInteger, size > 0 else { throw failure("“batch” needs a size") }
-        return .list(stride(from: 0, to: values.count, by: size).map { start in
-            .list(Array(values[start..<min(start + size, values.count)]))
-        })
+        return .list(
+            stride(from: 0, to: values.count, by: size).map { start in
+                .list(Array(values[start..<min(start + size, values.count)]))
+            })
     }
 
     /// `map`, `select`, `reject`, `selectattr`, `rejectattr`.
@@ -210,10 +214,11 @@ extension TemplateRun {
         case "map":
             let values = try elements(of: value)
             if let path = arguments.named("attribute") {
-                return .list(try values.map { element in
-                    let found = try part(path, of: element)
-                    return found.isUndefined ? arguments.named("default") ?? found : found
-                })
+                return .list(
+                    try values.map { element in
+                        let found = try part(path, of: element)
+                        return found.isUndefined ? arguments.named("default") ?? found : found
+                    })
             }
             guard case .string(let filter)? = arguments.positional.first else { throw failure("“map” needs a filter or an attribute") }
             let rest = arguments.dropFirst()
@@ -224,10 +229,11 @@ extension TemplateRun {
                 throw failure("“\(name)” needs an attribute")
             }
             let rest = byAttribute ? arguments.dropFirst() : arguments
-            return .list(try elements(of: value).filter { element in
-                let tested = byAttribute ? try part(path, of: element) : element
-                return try passes(tested, rest) == name.hasPrefix("select")
-            })
+            return .list(
+                try elements(of: value).filter { element in
+                    let tested = byAttribute ? try part(path, of: element) : element
+                    return try passes(tested, rest) == name.hasPrefix("select")
+                })
         default: return nil
         }
     }

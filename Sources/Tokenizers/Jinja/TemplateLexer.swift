@@ -61,8 +61,10 @@ struct TemplateLexer {
     private mutating func run() throws {
         while at < bytes.count {
             var tag = at
-            while tag < bytes.count, !(bytes[tag] == UInt8(ascii: "{") && tag + 1 < bytes.count
-                && "%{#".utf8.contains(bytes[tag + 1])) { tag += 1 }
+            while tag < bytes.count,
+                !(bytes[tag] == UInt8(ascii: "{") && tag + 1 < bytes.count
+                    && "%{#".utf8.contains(bytes[tag + 1]))
+            { tag += 1 }
             guard tag < bytes.count else {
                 addText(at..<bytes.count)
                 break
@@ -204,8 +206,10 @@ struct TemplateLexer {
 
     private mutating func readName() {
         var end = at
-        while end < bytes.count, bytes[end] == UInt8(ascii: "_") || (bytes[end] >= 0x30 && bytes[end] <= 0x39)
-            || (bytes[end] | 0x20 >= 0x61 && bytes[end] | 0x20 <= 0x7A) { end += 1 }
+        while end < bytes.count,
+            bytes[end] == UInt8(ascii: "_") || (bytes[end] >= 0x30 && bytes[end] <= 0x39)
+                || (bytes[end] | 0x20 >= 0x61 && bytes[end] | 0x20 <= 0x7A)
+        { end += 1 }
         tokens.append(TemplateToken(kind: .name(String(decoding: bytes[at..<end], as: UTF8.self)), line: line))
         at = end
     }

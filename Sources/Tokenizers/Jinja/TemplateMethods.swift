@@ -65,9 +65,11 @@ extension TemplateRun {
             return .bool(!text.isEmpty && text.unicodeScalars.allSatisfy { $0.properties.numericType != nil })
         case "isalpha": return .bool(!text.isEmpty && text.unicodeScalars.allSatisfy { CharacterClass.isLetter(CharacterClass.of($0)) })
         case "isalnum":
-            return .bool(!text.isEmpty && text.unicodeScalars.allSatisfy {
-                CharacterClass.isLetter(CharacterClass.of($0)) || CharacterClass.isNumber(CharacterClass.of($0))
-            })
+            return .bool(
+                !text.isEmpty
+                    && text.unicodeScalars.allSatisfy {
+                        CharacterClass.isLetter(CharacterClass.of($0)) || CharacterClass.isNumber(CharacterClass.of($0))
+                    })
         case "isspace": return .bool(!text.isEmpty && text.unicodeScalars.allSatisfy(PythonText.isSpace))
         case "isupper", "islower":
             let isUpper = method == "isupper"
@@ -92,7 +94,8 @@ extension TemplateRun {
             return .list(PythonText.splitAtSpace(text, limit: most).map { .string($0) })
         }
         guard !separator.isEmpty else { throw failure("“\(method)” needs a separator that is not empty") }
-        let parts = method == "split"
+        let parts =
+            method == "split"
             ? PythonText.split(text, separator: separator, limit: most)
             : PythonText.splitFromRight(text, separator: separator, limit: most)
         try check(elements: parts.count)
@@ -100,7 +103,8 @@ extension TemplateRun {
     }
 
     private func partition(_ method: String, _ text: String, _ separator: String) -> [TemplateValue] {
-        let parts = method == "partition"
+        let parts =
+            method == "partition"
             ? PythonText.split(text, separator: separator, limit: 1)
             : PythonText.splitFromRight(text, separator: separator, limit: 1)
         if parts.count == 2 { return [.string(parts[0]), .string(separator), .string(parts[1])] }

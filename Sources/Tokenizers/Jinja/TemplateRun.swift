@@ -200,10 +200,13 @@ final class TemplateRun {
         for index in values.indices {
             let flow = try inScope {
                 try assign(loop.target, values[index])
-                define("loop", .loop(LoopState(
-                    index0: index, length: values.count, depth0: loopDepth - 1,
-                    previous: index > 0 ? values[index - 1] : nil,
-                    next: index + 1 < values.count ? values[index + 1] : nil)))
+                define(
+                    "loop",
+                    .loop(
+                        LoopState(
+                            index0: index, length: values.count, depth0: loopDepth - 1,
+                            previous: index > 0 ? values[index - 1] : nil,
+                            next: index + 1 < values.count ? values[index + 1] : nil)))
                 return try run(loop.body)
             }
             if flow == .leave { break }

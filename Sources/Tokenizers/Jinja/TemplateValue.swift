@@ -181,7 +181,8 @@ extension TemplateValue {
         case .string(let value): return PythonText.represented(value)
         case .list(let values): return "[" + values.map(\.represented).joined(separator: ", ") + "]"
         case .mapping(let mapping):
-            return "{" + mapping.entries.map { PythonText.represented($0.key) + ": " + $0.value.represented }
+            return "{"
+                + mapping.entries.map { PythonText.represented($0.key) + ": " + $0.value.represented }
                 .joined(separator: ", ") + "}"
         case .namespace: return "<Namespace>"
         case .macro: return "<Macro>"
@@ -217,7 +218,8 @@ struct TemplateJSON {
                 append(values[index], level: level + 1, to: &result)
             }
         case .mapping(let mapping):
-            let entries = sortsKeys
+            let entries =
+                sortsKeys
                 ? mapping.entries.sorted { $0.key.unicodeScalars.lexicographicallyPrecedes($1.key.unicodeScalars) }
                 : mapping.entries
             return appendContainer("{", "}", count: entries.count, level: level, to: &result) { index, result in

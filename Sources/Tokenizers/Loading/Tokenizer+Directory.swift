@@ -59,7 +59,8 @@ extension Tokenizer {
         if names.eos == nil { names.eos = endIDs.first }
         let model = try BytePairModel(
             vocabulary: texts, merges: .pairs(file.merges()), rules: rules, added: added, unknown: unknown, source: source)
-        names.addsBOS = settings?["add_bos_token"]?.bool
+        names.addsBOS =
+            settings?["add_bos_token"]?.bool
             ?? names.bos.map { file.addsToken(model.texts[Int($0)]) } ?? false
         self.init(
             model: model, names: names, chatTemplateSource: chatTemplateSource ?? Self.template(settings?["chat_template"]))

@@ -101,7 +101,8 @@ private struct GGUFTokenizerMetadata {
         return types.indices.compactMap { id in
             guard (2...4).contains(types[id]), let number = Int32(exactly: id) else { return nil }
             // A user's `▁▁` means two spaces of the text.
-            let text = isSentencePiece && types[id] == 4
+            let text =
+                isSentencePiece && types[id] == 4
                 ? PythonText.replace(tokens[id], "\u{2581}", " ") : tokens[id]
             return AddedToken(id: number, text: text, isSpecial: types[id] != 4)
         }

@@ -108,7 +108,9 @@ enum AttentionKernels {
         let (s, n) = (s + low, high - low)
         if let cap { soften(s, n, cap) }
         var highest8 = SIMD8<Float>(repeating: -.infinity)
-        eachEight(n) { highest8 = larger(highest8, load8(s + $0)) } rest: { i, lanes in
+        eachEight(n) {
+            highest8 = larger(highest8, load8(s + $0))
+        } rest: { i, lanes in
             highest8 = larger(highest8, loadPartly(s + i, lanes, fill: -.infinity))
         }
         let highest = highest8.max()
@@ -124,7 +126,9 @@ enum AttentionKernels {
         }
         let sum = sums.sum()
         let inverse = 1 / sum
-        eachEight(n) { store8(load8(s + $0) * inverse, s + $0) } rest: { i, lanes in
+        eachEight(n) {
+            store8(load8(s + $0) * inverse, s + $0)
+        } rest: { i, lanes in
             storePartly(loadPartly(s + i, lanes) * inverse, s + i, lanes)
         }
         return highest + logarithm(sum)
@@ -138,7 +142,9 @@ enum AttentionKernels {
 
     /// s = cap * tanh(s / cap).
     private static func soften(_ s: UnsafeMutablePointer<Float>, _ n: Int, _ cap: Float) {
-        eachEight(n) { store8(cap * hyperbolicTangent(load8(s + $0) / cap), s + $0) } rest: { i, lanes in
+        eachEight(n) {
+            store8(cap * hyperbolicTangent(load8(s + $0) / cap), s + $0)
+        } rest: { i, lanes in
             storePartly(cap * hyperbolicTangent(loadPartly(s + i, lanes) / cap), s + i, lanes)
         }
     }

@@ -58,10 +58,11 @@ struct Attention: Op {
         guard backward.needsGradient(joint), let dOut = backward.gradient(of: out) else { return }
         let dJoint = backward.newGradient(of: joint)
         let rows = backward.values[joint].shape[0]
-        backward.append(AttentionBackward(
-            dOut: dOut, joint: joint, out: out, logSumExp: logSumExp, segmentStart: segmentStart, dJoint: dJoint,
-            scratch: backward.transient("scores", backward.values[scratch].shape),
-            sums: backward.transient("dk|dv by share", [shape.keyValueHeads * AttentionKernels.shares, rows, 2 * shape.headDimension]), shape: shape))
+        backward.append(
+            AttentionBackward(
+                dOut: dOut, joint: joint, out: out, logSumExp: logSumExp, segmentStart: segmentStart, dJoint: dJoint,
+                scratch: backward.transient("scores", backward.values[scratch].shape),
+                sums: backward.transient("dk|dv by share", [shape.keyValueHeads * AttentionKernels.shares, rows, 2 * shape.headDimension]), shape: shape))
         backward.setGradient(of: joint, to: dJoint)
     }
 

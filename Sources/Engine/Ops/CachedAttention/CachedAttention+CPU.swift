@@ -52,7 +52,9 @@ enum CachedAttentionKernels {
         for position in first...last {
             let p = scores[position] / sum
             let v = values + position * stride
-            eachEight(d) { store8(load8(out + $0).addingProduct(load8(v + $0), SIMD8(repeating: p)), out + $0) } rest: { i, n in
+            eachEight(d) {
+                store8(load8(out + $0).addingProduct(load8(v + $0), SIMD8(repeating: p)), out + $0)
+            } rest: { i, n in
                 storePartly(loadPartly(out + i, n).addingProduct(loadPartly(v + i, n), SIMD8(repeating: p)), out + i, n)
             }
         }

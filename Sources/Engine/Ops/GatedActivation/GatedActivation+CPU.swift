@@ -11,7 +11,9 @@ enum GatedActivationKernels {
                 let gate = gateUp + row * 2 * columns
                 let up = gate + columns
                 let out = out + row * columns
-                eachEight(columns) { store8(value(load8(gate + $0), activation).f * load8(up + $0), out + $0) } rest: { i, n in
+                eachEight(columns) {
+                    store8(value(load8(gate + $0), activation).f * load8(up + $0), out + $0)
+                } rest: { i, n in
                     storePartly(value(loadPartly(gate + i, n), activation).f * loadPartly(up + i, n), out + i, n)
                 }
             }

@@ -28,7 +28,9 @@ enum CrossEntropyKernels {
         _ z: UnsafeMutablePointer<Float>, _ count: Int, target: Int, weight: Float, gradient: Bool, softCap: Float?
     ) -> Float {
         if let softCap {
-            eachEight(count) { store8(softCap * hyperbolicTangent(load8(z + $0) / softCap), z + $0) } rest: { i, n in
+            eachEight(count) {
+                store8(softCap * hyperbolicTangent(load8(z + $0) / softCap), z + $0)
+            } rest: { i, n in
                 storePartly(softCap * hyperbolicTangent(loadPartly(z + i, n) / softCap), z + i, n)
             }
         }
@@ -40,7 +42,9 @@ enum CrossEntropyKernels {
         while start < count {
             let end = min(count, start + 4096)
             var sums = SIMD8<Float>(repeating: 0)
-            eachEight(end - start) { sums += exponential(load8(z + start + $0) - highest) } rest: { i, n in
+            eachEight(end - start) {
+                sums += exponential(load8(z + start + $0) - highest)
+            } rest: { i, n in
                 sums += exponential(loadPartly(z + start + i, n, fill: -.infinity) - highest)
             }
             sum += Double(sums.sum())
@@ -67,7 +71,9 @@ enum CrossEntropyKernels {
 
     private static func maximum(_ z: UnsafePointer<Float>, _ count: Int) -> Float {
         var highest = SIMD8<Float>(repeating: -.infinity)
-        eachEight(count) { highest = larger(highest, load8(z + $0)) } rest: { i, n in
+        eachEight(count) {
+            highest = larger(highest, load8(z + $0))
+        } rest: { i, n in
             highest = larger(highest, loadPartly(z + i, n, fill: -.infinity))
         }
         return highest.max()

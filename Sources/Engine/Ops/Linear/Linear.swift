@@ -72,16 +72,18 @@ struct Linear: Op {
         var gradients: [AdapterGradients] = []
         for part in parts {
             guard let adapter = part.adapter else { continue }
-            gradients.append(AdapterGradients(
-                part: part, adapter: adapter, dA: backward.gradientOfParameter(adapter.a), dB: backward.gradientOfParameter(adapter.b),
-                dProduct: backward.transient("d.\(part.weight.shortName).xA", [backward.values[x].shape[0], adapter.slot.rank])))
+            gradients.append(
+                AdapterGradients(
+                    part: part, adapter: adapter, dA: backward.gradientOfParameter(adapter.a), dB: backward.gradientOfParameter(adapter.b),
+                    dProduct: backward.transient("d.\(part.weight.shortName).xA", [backward.values[x].shape[0], adapter.slot.rank])))
         }
         let passing = backward.gradient(of: x)
         let dx = wantsX ? backward.newGradient(of: x) : nil
-        backward.append(LinearBackward(
-            dy: dy, x: gradients.isEmpty ? nil : backward.primal(x), dx: dx, passing: passing, parts: parts, gradients: gradients,
-            columns: columns, scratch: dx.map { _ in backward.transient("expanded", backward.values[scratch].shape) },
-            masked: dropped.map { _ in backward.transient("masked", backward.values[x].shape) }, dropoutKeys: dropoutKeys))
+        backward.append(
+            LinearBackward(
+                dy: dy, x: gradients.isEmpty ? nil : backward.primal(x), dx: dx, passing: passing, parts: parts, gradients: gradients,
+                columns: columns, scratch: dx.map { _ in backward.transient("expanded", backward.values[scratch].shape) },
+                masked: dropped.map { _ in backward.transient("masked", backward.values[x].shape) }, dropoutKeys: dropoutKeys))
         if let dx { backward.setGradient(of: x, to: dx) }
     }
 }

@@ -66,7 +66,9 @@ enum RMSNormKernels {
 
     @inline(__always)
     private static func add(_ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, into c: UnsafeMutablePointer<Float>, _ count: Int) {
-        eachEight(count) { store8(load8(a + $0) + load8(b + $0), c + $0) } rest: { i, n in
+        eachEight(count) {
+            store8(load8(a + $0) + load8(b + $0), c + $0)
+        } rest: { i, n in
             storePartly(loadPartly(a + i, n) + loadPartly(b + i, n), c + i, n)
         }
     }
@@ -75,7 +77,9 @@ enum RMSNormKernels {
     private static func scale(
         _ h: UnsafePointer<Float>, _ weight: UnsafePointer<Float>, _ offset: Float, _ r: Float, into y: UnsafeMutablePointer<Float>, _ count: Int
     ) {
-        eachEight(count) { store8(load8(h + $0) * r * (load8(weight + $0) + offset), y + $0) } rest: { i, n in
+        eachEight(count) {
+            store8(load8(h + $0) * r * (load8(weight + $0) + offset), y + $0)
+        } rest: { i, n in
             storePartly(loadPartly(h + i, n) * r * (loadPartly(weight + i, n) + offset), y + i, n)
         }
     }
@@ -85,7 +89,9 @@ enum RMSNormKernels {
 @inline(__always)
 func sumOfProducts(_ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, _ count: Int) -> Float {
     var sums = SIMD8<Float>(repeating: 0)
-    eachEight(count) { sums.addProduct(load8(a + $0), load8(b + $0)) } rest: { i, n in
+    eachEight(count) {
+        sums.addProduct(load8(a + $0), load8(b + $0))
+    } rest: { i, n in
         sums.addProduct(loadPartly(a + i, n), loadPartly(b + i, n))
     }
     return sums.sum()

@@ -43,8 +43,9 @@ struct RMSNorm: Op {
             return
         }
         let dx = backward.newGradient(of: normalised)
-        backward.append(RMSNormBackward(
-            dy: dy, hidden: normalised, inverseRMS: inverseRMS, passing: passing, dx: dx, weight: weight, weightOffset: weightOffset))
+        backward.append(
+            RMSNormBackward(
+                dy: dy, hidden: normalised, inverseRMS: inverseRMS, passing: passing, dx: dx, weight: weight, weightOffset: weightOffset))
         backward.setGradient(of: normalised, to: dx)
         if let delta { share(dx, delta, &backward) }
     }
