@@ -74,6 +74,8 @@ let package = Package(
         tests("Datasets", ["Ground", "JSON", "Devices", "ModelFiles", "Tokenizers", "Recipe", "Datasets"]),
         tests("Engine", ["Ground", "JSON", "Devices", "ModelFiles", "Engine"], resources: [.copy("Fixtures")]),
         tests("Training", below("")),
+        .testTarget(
+            name: "CLITests", dependencies: ["CLI", .target(name: "LorikeetGround"), .target(name: "LorikeetJSON")], path: "Tests/CLITests"),
         tests("Layout", ["Ground"]),
     ],
     swiftLanguageModes: [.v6]

@@ -41,7 +41,7 @@ kills() {
     for i in 1 2 3 4 5 6 7 8 9 10; do
         "$lorikeet" run $small --output "$work/killed" >> "$work/killed.log" 2>&1 &
         pid=$!
-        wait_for=$(python3 -c "import random,sys; print(random.uniform(0.02, float(sys.argv[1]) * 0.35))" "$seconds")
+        wait_for=$(python3 -c "import random,sys; print(random.uniform(0.02, float(sys.argv[1]) * 0.15))" "$seconds")
         sleep "$wait_for"
         kill -9 $pid 2>/dev/null && echo "      kill $i after $wait_for s"
         wait $pid 2>/dev/null

@@ -1,0 +1,54 @@
+import LorikeetJSON
+import Testing
+
+/// Every verb answers bad usage with one sentence and exit 2, and help with an example and exit 0.
+struct UsageTests {
+    static let verbs = ["run", "train", "check", "plan", "merge", "test", "generate", "chat", "doctor", "bench", "init"]
+    /// A value that each verb must refuse.
+    static let badValues: [String: [String]] = [
+        "run": ["--seed", "many"], "train": ["--max-length", "0"], "check": ["--rows", "some", "--model", "x"], "plan": ["--learning-rate", "fast"],
+        "merge": ["--model", "x", "--adapter", "y", "--output", "z", "--dtype", "int3"], "test": ["--merge-dtype", "float7"],
+        "generate": ["--model", "x", "--prompt", "y", "--max-new-tokens", "0"], "chat": ["--model", "x", "--max-new-tokens", "none"],
+        "doctor": ["--threads", "-3"], "bench": ["--shape", "llama-9b"], "init": ["--preset", "rich"],
+    ]
+
+    @Test(arguments: verbs) func `a bad flag is exit 2 with a sentence`(verb: String) throws {
+        let outcome = try Binary.run(verb, "--no-such-flag", "1")
+        #expect(outcome.status == 2, "\(outcome.error)")
+        #expect(outcome.error.hasPrefix("lorikeet: ") && outcome.out.isEmpty, "\(outcome.error)")
+    }
+
+    @Test(arguments: verbs) func `a bad value is exit 2 with a sentence`(verb: String) throws {
+        let outcome = try Binary.run([verb] + (Self.badValues[verb] ?? []))
+        #expect(outcome.status == 2, "\(outcome.error)")
+        #expect(outcome.error.hasPrefix("lorikeet: ") && outcome.out.isEmpty, "\(outcome.error)")
+    }
+
+    @Test(arguments: verbs) func `help has an example and exits 0`(verb: String) throws {
+        let outcome = try Binary.run(verb, "--help")
+        #expect(outcome.status == 0)
+        #expect(outcome.out.contains("Example: lorikeet \(verb)"), "\(outcome.out.prefix(300))")
+    }
+
+    @Test func `an unknown verb is exit 2`() throws {
+        let outcome = try Binary.run("fly")
+        #expect(outcome.status == 2 && outcome.error.hasPrefix("lorikeet: "))
+    }
+
+    @Test func `a misspelt option names the nearest`() throws {
+        let outcome = try Binary.run("run", "--learning-rat", "1")
+        #expect(outcome.error == "lorikeet: unknown option --learning-rat; did you mean --learning-rate?\n")
+    }
+
+    @Test func `doctor describes the machine for people and for machines`() throws {
+        #expect(try Binary.run("doctor").out.contains("ram_total_bytes"))
+        let json = try JSON.parse(Binary.run("doctor", "--json").out, source: "doctor")
+        #expect((json["threads"]?.int ?? 0) >= 1 && (json["ram_total_bytes"]?.int ?? 0) > 1 << 28)
+    }
+
+    @Test func `init writes a recipe that plan reads`() throws {
+        let file = try Binary.file(Binary.run("init", "--preset", "full").out, "run.yaml")
+        let outcome = try Binary.run("plan", "--config", file)
+        #expect(outcome.status == 2 && outcome.error.contains("path/to/model-directory-or.gguf: no such model"), "\(outcome.error)")
+    }
+}
