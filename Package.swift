@@ -14,7 +14,7 @@ func room(_ name: String, _ rooms: [String] = [], outside: [Target.Dependency] =
 
 func tests(_ name: String, _ rooms: [String], resources: [Resource] = []) -> Target {
     .testTarget(
-        name: "\(name)Tests", dependencies: rooms.map { .target(name: "Lorikeet\($0)") },
+        name: "\(name)Tests", dependencies: rooms.map { .target(name: "Lorikeet\($0)") } + ["FailingFiles"],
         path: "Tests/\(name)Tests", resources: resources)
 }
 
@@ -74,6 +74,11 @@ let package = Package(
         tests("Datasets", ["Ground", "JSON", "Devices", "ModelFiles", "Tokenizers", "Recipe", "Datasets"]),
         tests("Engine", ["Ground", "JSON", "Devices", "ModelFiles", "Engine"], resources: [.copy("Fixtures")]),
         tests("Training", below("")),
+        tests("Delivery", below("")),
+        // A disk that fails on demand, for the tests of every room that writes.
+        .target(name: "FailingFiles", dependencies: [.target(name: "LorikeetGround")], path: "Tests/FailingFiles"),
+        .testTarget(
+            name: "LorikeetTests", dependencies: ["Lorikeet", .target(name: "LorikeetDevices")], path: "Tests/LorikeetTests"),
         .testTarget(
             name: "CLITests", dependencies: ["CLI", .target(name: "LorikeetGround"), .target(name: "LorikeetJSON")], path: "Tests/CLITests"),
         tests("Layout", ["Ground"]),

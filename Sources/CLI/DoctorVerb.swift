@@ -7,7 +7,7 @@ import LorikeetJSON
 struct DoctorVerb: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "doctor", abstract: "The machine; or a folder of reference numbers against this engine's, each deviation beside its tolerance.",
-        discussion: "Example: lorikeet doctor --reference Tests/LorikeetTests/Fixtures/reference/llama")
+        discussion: "Example: lorikeet doctor --reference Tests/Reference/llama")
     @Option(help: "A model folder with dumped numbers, or a folder of texts for a --model.") var reference: String?
     @Option(help: "The model that a folder of texts speaks of.") var model: String?
     @Option(help: "Where to compute.") var device = "cpu"

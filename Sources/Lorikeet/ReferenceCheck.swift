@@ -22,7 +22,7 @@ package struct Deviation: Sendable, Equatable {
 /// A model folder with numbers dumped by the Hugging Face stack against this engine's.
 ///
 /// The folder holds `config.json`, `model.safetensors`, `adapter_init/`, `expected.safetensors`, `expected.json` and, for the
-/// storage alone, `nf4.safetensors`; Tests/EngineTests/Fixtures/reference/make_reference.py writes such folders.
+/// storage alone, `nf4.safetensors`; Tests/Reference/make_reference.py writes such folders.
 package struct ReferenceCheck {
     let directory: String
     let files: any Files

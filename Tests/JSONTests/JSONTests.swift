@@ -1,1 +1,51 @@
+import LorikeetGround
 import Testing
+
+@testable import LorikeetJSON
+
+struct JSONTests {
+    @Test(arguments: [
+        #"{"a":[1,-2,3.5,1e300,true,false,null,"x"],"b":{}}"#, "[]", "\"\\u00e9\\n\\\"\\\\\"", "9223372036854775807", "-0.5", "0.1",
+        "[[[]],{\"k\":[{}]}]",
+    ])
+    func `what is written reads back the same`(text: String) throws {
+        let value = try JSON.parse(text, source: "t")
+        #expect(try JSON.parse(value.serialized(), source: "t") == value)
+        #expect(try JSON.parse(value.serialized(pretty: true), source: "t") == value)
+    }
+
+    @Test func `numbers keep their kind and their last digit`() throws {
+        let value = try JSON.parse("[1, 1.0, 18446744073709551615, 0.1, 2e-300]", source: "t").array
+        #expect(value == [.integer(1), .number(1), .number(18_446_744_073_709_551_616), .number(0.1), .number(2e-300)])
+        #expect(value?[1].int == 1 && value?[3].int == nil)
+    }
+
+    @Test func `keys keep their order and the last of equal ones stays`() throws {
+        let object = try JSON.parse(#"{"b":1,"a":2,"b":3}"#, source: "t").object
+        #expect(object?.keys == ["b", "a"])
+        #expect(object?["b"] == .integer(3))
+    }
+
+    @Test(arguments: ["", "{", "[1,]", "{\"a\" 1}", "nul", "\"abc", "[1] 2", "{\"a\":\"\u{1}\"}"])
+    func `broken text is an error with its line`(text: String) {
+        let error = #expect(throws: LorikeetError.self) { try JSON.parse("\n\n" + text, source: "file.json") }
+        #expect(error?.exit == .unusableInput)
+        #expect(error?.place?.hasPrefix("file.json:") == true && error?.place != "file.json:1", "\(error?.place ?? "")")
+    }
+
+    @Test func `bytes that are no UTF-8 are an error`() {
+        #expect(throws: LorikeetError.self) { try JSON.parse([0x22, 0xFF, 0x22], source: "t") }
+    }
+
+    @Test func `a thousand nested lists are refused, not a crash`() {
+        let text = String(repeating: "[", count: 100_000) + String(repeating: "]", count: 100_000)
+        let error = #expect(throws: LorikeetError.self) { try JSON.parse(text, source: "t") }
+        #expect(error?.what.contains("nested too deeply") == true)
+    }
+
+    @Test func `an object of many keys keeps each`() throws {
+        let text = "{" + (0..<5000).map { "\"k\($0)\":\($0)" }.joined(separator: ",") + "}"
+        let object = try JSON.parse(text, source: "t").object
+        #expect(object?.entries.count == 5000 && object?["k4999"] == .integer(4999))
+    }
+}

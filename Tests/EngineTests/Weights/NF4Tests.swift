@@ -4,7 +4,7 @@ import Testing
 
 @testable import LorikeetEngine
 
-/// NF4 against what bitsandbytes stores (Fixtures/reference/make_reference.py says how it was dumped).
+/// NF4 against what bitsandbytes stores (Tests/Reference/make_reference.py says how it was dumped).
 struct NF4Tests {
     static let families = ["llama", "qwen2", "qwen3", "mistral", "phi3", "gemma2"]
     let cpu = CPU(threads: 2)

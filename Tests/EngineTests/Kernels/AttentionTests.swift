@@ -1,0 +1,124 @@
+import Glibc
+import LorikeetDevices
+import Testing
+
+@testable import LorikeetEngine
+
+/// Attention against a plain double-precision version, and that one against finite differences.
+struct AttentionTests {
+    struct Case: CustomTestStringConvertible {
+        let segments: [Int]
+        let heads, keyValueHeads, d: Int
+        var window: Int?
+        var cap: Float?
+        var rows: Int { segments.reduce(0, +) }
+        var starts: [Int32] { segments.reduce(into: []) { list, n in list += Array(repeating: Int32(list.count), count: n) } }
+        var shape: AttentionShape {
+            AttentionShape(heads: heads, keyValueHeads: keyValueHeads, headDimension: d, scale: 1 / Float(d).squareRoot(), window: window, softCap: cap)
+        }
+        var testDescription: String { "\(segments) H\(heads) K\(keyValueHeads) D\(d) window \(window ?? 0) cap \(cap ?? 0)" }
+    }
+
+    static let cases = [
+        Case(segments: [1], heads: 1, keyValueHeads: 1, d: 16), Case(segments: [7], heads: 3, keyValueHeads: 1, d: 16),
+        Case(segments: [3, 1, 9], heads: 4, keyValueHeads: 2, d: 8), Case(segments: [33], heads: 2, keyValueHeads: 2, d: 80),
+        Case(segments: [130, 5], heads: 3, keyValueHeads: 1, d: 64), Case(segments: [40, 45, 70, 20], heads: 6, keyValueHeads: 3, d: 16),
+        Case(segments: [33, 20], heads: 4, keyValueHeads: 1, d: 16, window: 8), Case(segments: [17], heads: 2, keyValueHeads: 1, d: 16, cap: 1.5),
+        Case(segments: [150], heads: 8, keyValueHeads: 1, d: 16, window: 20, cap: 2),
+    ]
+
+    /// out, and for d(sum out * dOut) the gradient of the joint buffer.
+    static func plain(_ c: Case, _ joint: [Double], dOut: [Double]?) -> (out: [Double], gradient: [Double]) {
+        let (h, k, d, rows) = (c.heads, c.keyValueHeads, c.d, c.rows)
+        let ld = (h + 2 * k) * d
+        let scale = Double(c.shape.scale)
+        var out = [Double](repeating: 0, count: rows * h * d)
+        var gradient = [Double](repeating: 0, count: joint.count)
+        for head in 0..<h {
+            let keyHead = head / (h / k)
+            for t in 0..<rows {
+                let low = max(Int(c.starts[t]), c.window.map { t - $0 + 1 } ?? 0)
+                let q = t * ld + head * d
+                func key(_ s: Int) -> Int { s * ld + (h + keyHead) * d }
+                func value(_ s: Int) -> Int { s * ld + (h + k + keyHead) * d }
+                var scores = (low...t).map { s in (0..<d).reduce(0) { $0 + joint[q + $1] * joint[key(s) + $1] } * scale }
+                let raw = scores
+                if let cap = c.cap { scores = scores.map { Double(cap) * tanh($0 / Double(cap)) } }
+                let highest = scores.max() ?? 0
+                let sum = scores.reduce(0) { $0 + exp($1 - highest) }
+                let p = scores.map { exp($0 - highest) / sum }
+                for (index, s) in (low...t).enumerated() { for i in 0..<d { out[(t * h + head) * d + i] += p[index] * joint[value(s) + i] } }
+                guard let dOut else { continue }
+                let dp = (low...t).map { s in (0..<d).reduce(0) { $0 + dOut[(t * h + head) * d + $1] * joint[value(s) + $1] } }
+                let mean = zip(p, dp).reduce(0) { $0 + $1.0 * $1.1 }
+                for (index, s) in (low...t).enumerated() {
+                    var ds = p[index] * (dp[index] - mean) * scale
+                    if let cap = c.cap { ds *= 1 - pow(tanh(raw[index] / Double(cap)), 2) }
+                    for i in 0..<d {
+                        gradient[q + i] += ds * joint[key(s) + i]
+                        gradient[key(s) + i] += ds * joint[q + i]
+                        gradient[value(s) + i] += p[index] * dOut[(t * h + head) * d + i]
+                    }
+                }
+            }
+        }
+        return (out, gradient)
+    }
+
+    private func run(_ c: Case, _ joint: [Float], _ dOut: [Float], threads: Int) -> (out: [Float], gradient: [Float]) {
+        let cpu = CPU(threads: threads)
+        var out = [Float](repeating: 9, count: c.rows * c.heads * c.d)
+        var logSumExp = [Float](repeating: 9, count: c.rows * c.heads)
+        var scratch = [Float](repeating: 9, count: threads * AttentionKernels.scratchFloats(rows: c.rows, shape: c.shape))
+        var sums = [Float](repeating: 9, count: c.keyValueHeads * AttentionKernels.shares * c.rows * 2 * c.d)
+        var gradient = [Float](repeating: 9, count: joint.count)
+        AttentionKernels.forward(
+            joint: joint, segmentStart: c.starts, out: &out, logSumExp: &logSumExp, scratch: &scratch, rows: c.rows, shape: c.shape, cpu: cpu)
+        AttentionKernels.backward(
+            dOut: dOut, joint: joint, out: out, logSumExp: logSumExp, segmentStart: c.starts, dJoint: &gradient, scratch: &scratch, sums: &sums,
+            rows: c.rows, shape: c.shape, cpu: cpu)
+        return (out, gradient)
+    }
+
+    @Test(arguments: cases) func `attention and its gradient are those of doubles, for any number of threads`(c: Case) {
+        let joint = Numbers.rounded(Numbers.noise(c.rows * c.shape.jointColumns, seed: 21))
+        let dOut = Numbers.rounded(Numbers.noise(c.rows * c.heads * c.d, seed: 22))
+        let expected = Self.plain(c, joint, dOut: dOut)
+        if c.rows <= 13 {
+            let error = Numbers.slopeError(expected.gradient, at: joint) { zip(Self.plain(c, $0, dOut: nil).out, dOut).reduce(0) { $0 + $1.0 * $1.1 } }
+            #expect(error < Numbers.slopeTolerance)
+        }
+        let one = run(c, Numbers.floats(joint), Numbers.floats(dOut), threads: 1)
+        #expect(Numbers.difference(one.out, expected.out) < Numbers.tolerance)
+        #expect(Numbers.difference(one.gradient, expected.gradient) < Numbers.tolerance)
+        for threads in [2, 3] {
+            let other = run(c, Numbers.floats(joint), Numbers.floats(dOut), threads: threads)
+            #expect(other.out == one.out && other.gradient == one.gradient)
+        }
+    }
+
+    @Test(arguments: cases.filter { $0.segments.count == 1 }) func `against a cache, token by token, it is the same attention`(c: Case) {
+        let joint = Numbers.rounded(Numbers.noise(c.rows * c.shape.jointColumns, seed: 23))
+        let expected = Self.plain(c, joint, dOut: nil).out
+        let values = Numbers.floats(joint)
+        var cache = [Float](repeating: 0, count: 2 * c.rows * 2 * c.keyValueHeads * c.d)
+        var scratch = [Float](repeating: 0, count: 2 * c.rows)
+        var out = [Float](repeating: 0, count: c.rows * c.heads * c.d)
+        // A prompt of half the rows at once, then one row at a time, in slot 1.
+        var row = 0
+        let cpu = CPU(threads: 2)
+        while row < c.rows {
+            let count = row == 0 ? max(1, c.rows / 2) : 1
+            values.withUnsafeBufferPointer { v in
+                out.withUnsafeMutableBufferPointer { o in
+                    guard let joint = v.baseAddress, let to = o.baseAddress else { return }
+                    CachedAttentionKernels.run(
+                        joint: joint + row * c.shape.jointColumns, slots: [Int32](repeating: 1, count: count), positions: (row..<row + count).map(Int32.init),
+                        cache: &cache, maximumPositions: c.rows, out: to + row * c.heads * c.d, scratch: &scratch, rows: count, shape: c.shape, cpu: cpu)
+                }
+            }
+            row += count
+        }
+        #expect(Numbers.difference(out, expected) < Numbers.tolerance)
+    }
+}

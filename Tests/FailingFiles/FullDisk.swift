@@ -1,0 +1,42 @@
+import LorikeetGround
+import Synchronization
+
+/// The real disk with room for so many bytes: the write that needs more fails as a full disk does.
+package final class FullDisk: Files {
+    private let real = RealFiles()
+    private let left: Mutex<Int>
+
+    package init(bytes: Int) { left = Mutex(bytes) }
+
+    package func read(_ path: String) throws -> [UInt8] { try real.read(path) }
+    package func exists(_ path: String) -> Bool { real.exists(path) }
+    package func isDirectory(_ path: String) -> Bool { real.isDirectory(path) }
+    package func list(_ directory: String) throws -> [String] { try real.list(directory) }
+    package func createDirectory(_ path: String) throws { try real.createDirectory(path) }
+    package func remove(_ path: String) throws { try real.remove(path) }
+    package func rename(_ from: String, to: String) throws { try real.rename(from, to: to) }
+    package func create(_ path: String) throws -> any FileWriter { Writer(disk: self, real: try real.create(path)) }
+    package func openAppending(_ path: String) throws -> any FileWriter { Writer(disk: self, real: try real.openAppending(path)) }
+    package func freeBytes(at path: String) throws -> Int64 { left.withLock { Int64($0) } }
+
+    private func take(_ bytes: Int) throws {
+        try left.withLock { left in
+            guard bytes <= left else { throw LorikeetError.machine("the disk is full", mend: "free some space and run the same command again") }
+            left -= bytes
+        }
+    }
+
+    private final class Writer: FileWriter {
+        let disk: FullDisk
+        let real: any FileWriter
+
+        init(disk: FullDisk, real: any FileWriter) { (self.disk, self.real) = (disk, real) }
+
+        func write(_ bytes: UnsafeRawBufferPointer) throws {
+            try disk.take(bytes.count)
+            try real.write(bytes)
+        }
+        func sync() throws { try real.sync() }
+        func close() throws { try real.close() }
+    }
+}

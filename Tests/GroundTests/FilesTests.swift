@@ -1,0 +1,66 @@
+import FailingFiles
+import Foundation
+import Testing
+
+@testable import LorikeetGround
+
+struct FilesTests {
+    private func folder() throws -> String {
+        let url = FileManager.default.temporaryDirectory.appending(path: "ground-" + UUID().uuidString)
+        try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
+        return url.path
+    }
+
+    @Test func `a durable write replaces the file and leaves nothing beside it`() throws {
+        let path = try folder()
+        let files = RealFiles()
+        try files.writeDurably("old", to: path + "/a")
+        try files.writeDurably("new", to: path + "/a")
+        #expect(try files.readText(path + "/a") == "new")
+        #expect(try files.list(path) == ["a"])
+    }
+
+    @Test func `a full disk leaves the old file as it was`() throws {
+        let path = try folder()
+        try RealFiles().writeDurably("old", to: path + "/a")
+        let error = #expect(throws: LorikeetError.self) { try FullDisk(bytes: 2).writeDurably("longer than two", to: path + "/a") }
+        #expect(error?.exit == .machineFailed)
+        #expect(try RealFiles().readText(path + "/a") == "old")
+        #expect(try RealFiles().list(path) == ["a"])
+    }
+
+    @Test func `a missing file is unusable input with its path`() {
+        let error = #expect(throws: LorikeetError.self) { try RealFiles().read("/no/such/file") }
+        #expect(error?.exit == .unusableInput && error?.place == "/no/such/file")
+    }
+
+    @Test func `directories are made with parents and removed with all they hold`() throws {
+        let path = try folder()
+        let files = RealFiles()
+        try files.createDirectory(path + "/a/b/c")
+        try files.writeDurably("x", to: path + "/a/b/c/d")
+        try files.createDirectory(path + "/a/b/c")
+        try files.remove(path + "/a")
+        #expect(try files.list(path).isEmpty)
+        #expect(try files.freeBytes(at: path + "/not/there/yet") > 0)
+    }
+
+    @Test(arguments: [("15GiB", 16_106_127_360), ("8.2GiB", 8_804_682_956), ("500MB", 500_000_000), ("1024", 1024), ("1 k", 1024)])
+    func `sizes read as people write them`(text: String, bytes: Int) throws { #expect(try Units.parseBytes(text) == Int64(bytes)) }
+
+    @Test(arguments: [("9h", 32400.0), ("90m", 5400), ("1h30m", 5400), ("45s", 45), ("20", 20), ("1d", 86400)])
+    func `durations read as people write them`(text: String, seconds: Double) throws { #expect(try Units.parseSeconds(text) == seconds) }
+
+    @Test(arguments: ["", "h", "9x", "1h30", "-5m", "GiB", "many"])
+    func `what is no unit is refused`(text: String) {
+        #expect(throws: LorikeetError.self) { try Units.parseSeconds(text) }
+        #expect(throws: LorikeetError.self) { try Units.parseBytes(text) }
+    }
+
+    @Test func `units print three figures`() {
+        #expect(Units.formatBytes(1_567_000_000) == "1.46 GiB")
+        #expect(Units.formatBytes(300) == "300 B")
+        #expect(Units.formatSeconds(3840) == "1 h 04 min")
+        #expect(Units.formatSeconds(200) == "3 min 20 s")
+    }
+}

@@ -1,0 +1,28 @@
+import Foundation
+import LorikeetDevices
+import Testing
+
+@testable import Lorikeet
+
+/// The engine against the numbers of the Hugging Face stack.
+struct ReferenceTests {
+    static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+
+    @Test(arguments: [1, 2]) func `the tiny llama passes every tolerance`(threads: Int) throws {
+        let results = try ReferenceCheck(directory: Self.root.appending(path: "Reference/llama").path, cpu: CPU(threads: threads)).run()
+        #expect(results.count > 100)
+        for result in results { #expect(result.passes, "\(result.line)") }
+    }
+
+    @Test func `SmolLM2's ids, prompts, losses and greedy answers are the reference's`() throws {
+        let places =
+            [ProcessInfo.processInfo.environment["LORIKEET_SMOLLM2"], Self.root.appending(path: "../.work/SmolLM2-135M-Instruct.Q4_1.gguf").path] as [String?]
+        guard let model = places.compactMap({ $0 }).first(where: { FileManager.default.fileExists(atPath: $0) }) else {
+            print("skipped: no SmolLM2 model; `make model` fetches it")
+            return
+        }
+        let results = try TextReferenceCheck(directory: Self.root.appending(path: "Reference/smollm2").path, model: model, cpu: CPU(threads: 2)).run()
+        #expect(results.count == 32)
+        for result in results { #expect(result.passes, "\(result.line)") }
+    }
+}

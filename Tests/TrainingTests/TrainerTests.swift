@@ -1,0 +1,136 @@
+import FailingFiles
+import Foundation
+import LorikeetDatasets
+import LorikeetDevices
+import LorikeetEngine
+import LorikeetGround
+import LorikeetModelFiles
+import Synchronization
+import Testing
+
+@testable import LorikeetTraining
+
+/// The loop on the tiny reference model.
+struct TrainerTests {
+    static let llama = LearningRateTests.reference.appending(path: "llama").path
+    static let lora = LoRASettings(r: 4, alpha: 8, dropout: 0.2, targetModules: ["q_proj", "down_proj"])
+
+    private func folder() -> String { FileManager.default.temporaryDirectory.appending(path: UUID().uuidString).path }
+
+    private static let samples = (0..<20).map { number in
+        let length = 4 + number % 9
+        return TokenSample(
+            record: number, ids: (0..<length).map { Int32((number * 31 + $0 * 17) % 157 + 3) }, trained: (0..<length).map { $0 > 1 })
+    }
+
+    private func settings() -> TrainingSettings {
+        var settings = TrainingSettings()
+        settings.perDeviceTrainBatchSize = 2
+        settings.gradientAccumulationSteps = 3
+        settings.numTrainEpochs = 2
+        settings.learningRate = 1e-2
+        settings.warmupSteps = 1
+        settings.saveSteps = 2
+        settings.saveTotalLimit = 2
+        settings.loggingSteps = 2
+        settings.evalSteps = 3
+        settings.evalSamples = 3
+        settings.tokensPerBatch = 32
+        return settings
+    }
+
+    private struct Outcome {
+        let result: TrainingResult
+        let adapter: [Float]
+        let events: [TrainingEvent]
+    }
+
+    private func train(
+        in directory: String, files: any Files = RealFiles(), stopAfter: Int? = nil, settings: TrainingSettings? = nil
+    ) throws -> Outcome {
+        let model = try Model(source: ModelSource.open(Self.llama), storage: .nf4, lora: Self.lora, seed: 5, cpu: CPU(threads: 2))
+        let store = CheckpointStore(
+            directory: directory, files: files, adapterConfiguration: AdapterConfiguration(r: 4, alpha: 8, dropout: 0.2, targetModules: Self.lora.targetModules)
+        )
+        var events: [TrainingEvent] = []
+        let steps = Counter()
+        let trainer = Trainer(
+            session: try Session(model: model, maximumTokens: 64), settings: settings ?? self.settings(), checkpoints: store, clock: SystemClock(),
+            shouldStop: { stopAfter.map { steps.value >= $0 } ?? false },
+            report: { event in
+                events.append(event)
+                if case .step(let number, _, _, _, _, _, _) = event { steps.set(number) }
+            })
+        let result = try trainer.run(train: Array(Self.samples.prefix(16)), validation: Array(Self.samples.suffix(4)))
+        return Outcome(result: result, adapter: Array(model.adapters.floats(\.values)), events: events)
+    }
+
+    @Test func `training lowers the loss and tells what it does`() throws {
+        var long = settings()
+        long.numTrainEpochs = 16
+        let outcome = try train(in: folder(), settings: long)
+        #expect(outcome.result.finished && outcome.result.state.step == 48)
+        let losses = outcome.events.compactMap { if case .step(_, _, let loss, _, _, _, _) = $0 { loss } else { nil } }
+        // An epoch has three steps; random tokens can only be learnt by heart.
+        let (first, last) = (losses.prefix(3).reduce(0, +), losses.suffix(3).reduce(0, +))
+        #expect(last < 0.8 * first, "\(losses)")
+        #expect(outcome.events.contains { if case .evaluation(3, _, 3) = $0 { true } else { false } })
+        #expect(outcome.events.count { if case .log = $0 { true } else { false } } == 24)
+    }
+
+    @Test(arguments: [1, 2, 3, 5]) func `stopped after any step, the same run goes on to the same bits`(stop: Int) throws {
+        let calm = try train(in: folder())
+        let directory = folder()
+        let first = try train(in: directory, stopAfter: stop)
+        #expect(!first.result.finished && first.result.state.step == stop)
+        let second = try train(in: directory)
+        #expect(second.result.finished && second.adapter == calm.adapter)
+        #expect(second.result.state.lossSum == calm.result.state.lossSum && second.result.state.trainedTokens == calm.result.state.trainedTokens)
+    }
+
+    @Test func `a damaged checkpoint is skipped with a warning and the one before is used`() throws {
+        let calm = try train(in: folder())
+        let directory = folder()
+        _ = try train(in: directory, stopAfter: 4)
+        let path = directory + "/step-000004/optimizer.safetensors"
+        var bytes = try Data(contentsOf: URL(fileURLWithPath: path))
+        bytes[bytes.count - 5] ^= 1
+        try bytes.write(to: URL(fileURLWithPath: path))
+        let second = try train(in: directory)
+        #expect(second.adapter == calm.adapter)
+        #expect(second.events.contains { if case .warning(let text) = $0 { text.contains("step-000004") && text.contains("skipped") } else { false } })
+    }
+
+    @Test func `leftovers of a crash are removed and old checkpoints go`() throws {
+        let directory = folder()
+        try FileManager.default.createDirectory(atPath: directory + "/step-000099.partial", withIntermediateDirectories: true)
+        _ = try train(in: directory)
+        #expect(try RealFiles().list(directory) == ["step-000004", "step-000006"])
+    }
+
+    @Test func `a full disk keeps the last checkpoint, and with room the run ends as if nothing had been`() throws {
+        let calm = try train(in: folder())
+        let directory = folder()
+        let first = try train(in: directory, stopAfter: 2)
+        #expect(first.result.state.step == 2)
+        let error = #expect(throws: LorikeetError.self) { try train(in: directory, files: FullDisk(bytes: 5000)) }
+        #expect(error?.exit == .machineFailed)
+        #expect(try RealFiles().list(directory) == ["step-000002"])
+        #expect(try train(in: directory).adapter == calm.adapter)
+    }
+
+    @Test func `the way a step is split changes the gradient by rounding only`() throws {
+        var alone = settings()
+        alone.packing = false
+        let (packed, single) = (try train(in: folder()), try train(in: folder(), settings: alone))
+        let losses = [packed, single].map { $0.events.compactMap { if case .step(_, _, let loss, _, let norm, _, _) = $0 { [loss, norm] } else { nil } } }
+        #expect(abs(losses[0][0][0] - losses[1][0][0]) < 1e-5 && abs(losses[0][0][1] - losses[1][0][1]) < 1e-4 * losses[0][0][1])
+    }
+}
+
+/// A number that two closures share.
+private final class Counter: Sendable {
+    private let held = Mutex(0)
+    var value: Int { held.withLock { $0 } }
+    func set(_ value: Int) { held.withLock { $0 = value } }
+}
