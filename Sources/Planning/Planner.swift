@@ -155,7 +155,8 @@ package struct Planner {
         let decoding =
             Double((testRows + Self.slots - 1) / Self.slots * maxNewTokens)
             * (2 * Double(program.matrixParameters) * Double(Self.slots) / rates.matrixFlops + Double(4 * program.matrixParameters) / rates.bytes)
-        let answers = passes * (Double(testRows * longestPrompt) * perEvaluation + decoding)
+        // An untrained model seldom ends its answers, a trained one does: about half the tokens.
+        let answers = passes * Double(testRows * longestPrompt) * perEvaluation + (1 + (passes - 1) / 2) * decoding
         return [
             .init("training", training), .init("evaluation", evaluating),
             .init("merging", Double(program.matrixParameters * 8) / rates.bytes), .init("testing", losses + answers),
@@ -189,7 +190,7 @@ package struct DeviceRates: Sendable {
         let b = try Buffer(bytes: n * k * 4)
         let c = try Buffer(bytes: m * n * 4)
         var best = Double.infinity
-        for _ in 0..<5 {
+        for _ in 0..<12 {
             let start = clock.uptime
             cpu.gemm(
                 transposeB: true, m: m, n: n, k: k, a: a.pointer(as: Float.self), lda: k, b: b.pointer(as: Float.self), ldb: k,

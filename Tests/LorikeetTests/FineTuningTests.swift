@@ -1,0 +1,60 @@
+import Foundation
+import Testing
+
+import Lorikeet
+
+/// The library as a user sees it: nothing but what is public.
+struct FineTuningTests {
+    private var model: String? {
+        let places: [String?] = [
+            ProcessInfo.processInfo.environment["LORIKEET_SMOLLM2"],
+            URL(fileURLWithPath: #filePath).deletingLastPathComponent().appending(path: "../../.work/SmolLM2-135M-Instruct.Q4_1.gguf").path,
+        ]
+        let found = places.compactMap { $0 }.first { FileManager.default.fileExists(atPath: $0) }
+        if found == nil { print("skipped: no SmolLM2 model; `make model` fetches it") }
+        return found
+    }
+
+    private func options(_ model: String) throws -> [String: String] {
+        let folder = FileManager.default.temporaryDirectory.appending(path: UUID().uuidString)
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        let record = #"{"prompt": "one two three", "completion": " four five"}"# + "\n"
+        try String(repeating: record, count: 200).write(to: folder.appending(path: "train.jsonl"), atomically: true, encoding: .utf8)
+        return [
+            "model": model, "data": folder.appending(path: "train.jsonl").path, "output": folder.appending(path: "out").path, "max-length": "32",
+            "num-train-epochs": "1", "gradient-accumulation-steps": "1", "save-steps": "1", "validation-share": "0.02", "test-samples": "1",
+            "warmup-steps": "0", "learning-rate": "1e-3",
+        ]
+    }
+
+    @Test func `a run is a stream of events, and stopping to listen saves it`() async throws {
+        guard let model else { return }
+        let tuning = try FineTuning(options: options(model))
+        #expect(try tuning.plan().contains("memory in training"))
+        // Stop after the second step; the same recipe goes on.
+        for try await event in tuning.run() where event.name == "step" && event.json.contains("\"step\":2") { break }
+        var names: [String] = []
+        // The stopped run lets go of its directory a moment after the loop has ended.
+        for attempt in 0..<100 {
+            do {
+                for try await event in tuning.run() { names.append(event.name) }
+                break
+            } catch  where String(describing: error).contains("another process works") && attempt < 99 {
+                try await Task.sleep(for: .milliseconds(100))
+            }
+        }
+        #expect(names.last == "phase_end" && names.contains("result") && names.contains("checkpoint"), "\(names)")
+        #expect(names.count { $0 == "step" } < 97)
+    }
+
+    @Test func `errors say what, where and the mend`() {
+        let error = #expect(throws: (any Error).self) { try FineTuning(options: ["lora-rr": "8"]) }
+        #expect(String(describing: error).contains("did you mean --lora-r?"))
+    }
+
+    @Test func `a generator answers`() throws {
+        guard let model else { return }
+        let answer = try Generator(model: model).answer(.messages([(role: "user", content: "Say hello.")]), maxNewTokens: 8)
+        #expect(!answer.isEmpty)
+    }
+}
