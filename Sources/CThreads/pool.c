@@ -16,6 +16,7 @@ struct lorikeet_pool {
     atomic_ulong generation;
     atomic_size_t pending;
     atomic_int stopping;
+    atomic_flag busy;
     lorikeet_task task;
     void *context;
     struct seat { lorikeet_pool *pool; size_t worker; } *seats;
@@ -55,6 +56,7 @@ lorikeet_pool *lorikeet_pool_create(size_t workers) {
     if (!pool->threads || !pool->seats) { free(pool->threads); free(pool->seats); free(pool); return NULL; }
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->wake, NULL);
+    atomic_flag_clear(&pool->busy);
     pool->workers = 1;
     for (size_t w = 1; w < workers; w++) {
         pool->seats[w] = (struct seat){pool, w};
@@ -73,6 +75,11 @@ static void announce(lorikeet_pool *pool) {
 
 void lorikeet_pool_run(lorikeet_pool *pool, lorikeet_task task, void *context) {
     if (pool->workers == 1) { task(context, 0); return; }
+    // The threads are taken: by another thread's call, or by the one whose task called this. The caller then does all shares itself.
+    if (atomic_flag_test_and_set_explicit(&pool->busy, memory_order_acquire)) {
+        for (size_t w = 0; w < pool->workers; w++) task(context, w);
+        return;
+    }
     pool->task = task;
     pool->context = context;
     atomic_store(&pool->pending, pool->workers - 1);
@@ -81,6 +88,7 @@ void lorikeet_pool_run(lorikeet_pool *pool, lorikeet_task task, void *context) {
     for (unsigned long i = 0; atomic_load_explicit(&pool->pending, memory_order_acquire) != 0; i++) {
         if (i < SPINS) pause_cpu(); else sched_yield();
     }
+    atomic_flag_clear_explicit(&pool->busy, memory_order_release);
 }
 
 void lorikeet_pool_destroy(lorikeet_pool *pool) {

@@ -11,23 +11,18 @@ package enum Machine {
     package static func coreCount() -> Int {
         // Counts the affinity mask.
         var count = max(1, Int(lorikeet_processor_count()))
-        // cgroup v2: "quota period" in microseconds, or "max".
-        let quota = line(of: "/sys/fs/cgroup/cpu.max").split(separator: " ").compactMap { Double($0) }
-        if quota.count == 2, quota[1] > 0 { count = min(count, max(1, Int((quota[0] / quota[1]).rounded(.up)))) }
-        return max(1, count)
+        if let lent = group.processors(), lent < Double(count) { count = max(1, Int(lent.rounded(.up))) }
+        return count
     }
 
     /// Bytes of memory that this process could ever have.
     package static func totalMemoryBytes() -> Int64 {
-        min(memoryInformation("MemTotal"), cgroupLimit() ?? .max)
+        min(memoryInformation("MemTotal"), group.memoryLimitBytes() ?? .max)
     }
 
     /// Bytes of memory that can be had now without pushing others out.
     package static func availableMemoryBytes() -> Int64 {
-        let free = memoryInformation("MemAvailable")
-        guard let limit = cgroupLimit(), let used = number("/sys/fs/cgroup/memory.current") ?? number("/sys/fs/cgroup/memory/memory.usage_in_bytes")
-        else { return free }
-        return min(free, max(0, limit - used))
+        min(memoryInformation("MemAvailable"), group.availableMemoryBytes() ?? .max)
     }
 
     /// Bytes of this process in memory now, and at most so far.
@@ -51,11 +46,7 @@ package enum Machine {
         return (total - idle, total)
     }
 
-    private static func cgroupLimit() -> Int64? {
-        let limit = number("/sys/fs/cgroup/memory.max") ?? number("/sys/fs/cgroup/memory/memory.limit_in_bytes")
-        // Version 1 says "no limit" with a number close to 2^63.
-        return limit.flatMap { $0 < Int64(1) << 60 ? $0 : nil }
-    }
+    private static var group: ControlGroup { ControlGroup(read: { text(of: $0) }) }
 
     private static func memoryInformation(_ key: String) -> Int64 { kilobytes(key, in: "/proc/meminfo") }
     private static func status(_ key: String) -> Int64 { kilobytes(key, in: "/proc/self/status") }
@@ -67,8 +58,6 @@ package enum Machine {
         }
         return 0
     }
-
-    private static func number(_ path: String) -> Int64? { Int64(line(of: path)) }
 
     fileprivate static func line(of path: String) -> String { text(of: path).split(separator: "\n").first.map(String.init) ?? "" }
 

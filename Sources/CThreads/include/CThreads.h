@@ -7,7 +7,8 @@ typedef void (*lorikeet_task)(void *context, size_t worker);
 
 /// Starts `workers - 1` threads; the caller is worker 0. NULL when threads or memory cannot be had.
 lorikeet_pool *lorikeet_pool_create(size_t workers);
-/// Runs task(context, w) once for each worker w and returns when all have ended. Not reentrant.
+/// Runs task(context, w) once for each worker w and returns when all have ended. While the pool is busy (a task calls this, or
+/// another thread does) all of them run on the calling thread, one after the other.
 void lorikeet_pool_run(lorikeet_pool *pool, lorikeet_task task, void *context);
 void lorikeet_pool_destroy(lorikeet_pool *pool);
 

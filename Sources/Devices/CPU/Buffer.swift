@@ -13,8 +13,9 @@ package final class Buffer: @unchecked Sendable {
     /// - Throws: exit 4 when the system refuses the memory.
     package init(bytes: Int) throws {
         let page = Int(sysconf(Int32(_SC_PAGESIZE)))
-        mappedBytes = max(1, (bytes + page - 1) / page) * page
-        guard bytes >= 0,
+        // Whole pages; sizes come from files, so that rounding up must not overflow.
+        mappedBytes = bytes > 0 && bytes <= Int.max - page ? (bytes + page - 1) / page * page : page
+        guard bytes >= 0, bytes <= mappedBytes,
             let mapped = mmap(nil, mappedBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), mapped != MAP_FAILED
         else {
             throw LorikeetError.machine("\(Units.formatBytes(Int64(bytes))) of memory cannot be had", mend: "free memory or use a smaller max_length or batch")

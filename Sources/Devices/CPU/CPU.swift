@@ -29,7 +29,8 @@ package final class CPU: Sendable {
 
     /// Splits 0..<count into at most `threads` contiguous ranges, cut at multiples of `grain`, and runs `body` once on each.
     ///
-    /// Not reentrant: `body` must not start parallel work of its own.
+    /// Parallel work started inside `body`, or by a second thread meanwhile, runs the same ranges one after the other on its own
+    /// thread. Scratch memory by `worker` must then belong to that call alone.
     package func parallelRanges(over count: Int, grain: Int = 1, _ body: (_ range: Range<Int>, _ worker: Int) -> Void) {
         guard count > 0 else { return }
         let grains = (count + grain - 1) / grain
