@@ -16,11 +16,15 @@ LORIKEET_INLINE lorikeet_float8 lorikeet_keep8(lorikeet_int8 bits, int threshold
     return __builtin_bit_cast(lorikeet_float8, kept & __builtin_bit_cast(lorikeet_int8, all));
 }
 
-/// e^x within 2 units in the last place; 0 below -87.3 (and at -infinity), e^88.3 above 88.3.
+/// e^x within 2 units in the last place; 0 below -87.3 (and at -infinity), e^88.3 above 88.3, NaN for NaN.
 ///
 /// Cephes' expf: x = n ln 2 + r with |r| <= ln 2 / 2, a polynomial of degree 5 for e^r, and 2^n put into the exponent.
 LORIKEET_INLINE lorikeet_float8 lorikeet_exp8(lorikeet_float8 value) {
-    const lorikeet_float8 x = lorikeet_min8(lorikeet_max8(value, (lorikeet_float8)(-87.3f)), (lorikeet_float8)(88.3f));
+    // Comparisons in this order are one instruction each and let NaN through; `__builtin_elementwise_max` would drop it, and a
+    // broken run would look sound.
+    const lorikeet_float8 lowest = -87.3f, highest = 88.3f;
+    lorikeet_float8 x = lowest > value ? lowest : value;
+    x = highest < x ? highest : x;
     // Adding 1.5 * 2^23 rounds to the nearest integer and leaves it in the low bits.
     const lorikeet_float8 magic = 12582912.0f;
     const lorikeet_float8 shifted = __builtin_elementwise_fma(x, (lorikeet_float8)(1.44269504f), magic);
@@ -36,8 +40,8 @@ LORIKEET_INLINE lorikeet_float8 lorikeet_exp8(lorikeet_float8 value) {
     const lorikeet_float8 y = __builtin_elementwise_fma(p, r * r, r + 1.0f);
     const lorikeet_int8 power = __builtin_bit_cast(lorikeet_int8, shifted) << 23;
     const lorikeet_int8 bits = __builtin_bit_cast(lorikeet_int8, y) + power;
-    const lorikeet_int8 inside = value >= (lorikeet_float8)(-87.3f);
-    return __builtin_bit_cast(lorikeet_float8, bits & inside);
+    const lorikeet_int8 below = value < lowest;
+    return __builtin_bit_cast(lorikeet_float8, bits & ~below);
 }
 
 /// Eight NF4 codes (four bytes, first value in the high half) to eight values * scale.

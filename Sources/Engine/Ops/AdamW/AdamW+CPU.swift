@@ -15,17 +15,27 @@ enum AdamWKernels {
         let (new1, new2) = (Float(1 - beta1), Float(1 - beta2))
         let (rate, root, eps, scale) = (Float(learningRate / correction1), Float(1 / correction2), Float(epsilon), Float(gradientScale))
         cpu.parallelRanges(over: count, grain: 8) { range, _ in
-            var i = range.lowerBound
-            while i < range.upperBound {
-                let n = min(8, range.upperBound - i)
-                let g = loadPartly(gradients + i, n) * scale
-                let m = loadPartly(firstMoment + i, n) * b1 + g * new1
-                let v = loadPartly(secondMoment + i, n) * b2 + g * g * new2
-                let p = loadPartly(values + i, n) * keep - rate * m / (v.squareRoot() * root + eps)
-                storePartly(m, firstMoment + i, n)
-                storePartly(v, secondMoment + i, n)
+            let (values, gradients) = (values + range.lowerBound, gradients + range.lowerBound)
+            let (first, second) = (firstMoment + range.lowerBound, secondMoment + range.lowerBound)
+            @inline(__always)
+            func update(_ p: inout SIMD8<Float>, _ gradient: SIMD8<Float>, _ m: inout SIMD8<Float>, _ v: inout SIMD8<Float>) {
+                let g = gradient * scale
+                m = m * b1 + g * new1
+                v = v * b2 + g * g * new2
+                p = p * keep - rate * m / (v.squareRoot() * root + eps)
+            }
+            eachEight(range.count) { i in
+                var (p, m, v) = (load8(values + i), load8(first + i), load8(second + i))
+                update(&p, load8(gradients + i), &m, &v)
+                store8(m, first + i)
+                store8(v, second + i)
+                store8(p, values + i)
+            } rest: { i, n in
+                var (p, m, v) = (loadPartly(values + i, n), loadPartly(first + i, n), loadPartly(second + i, n))
+                update(&p, loadPartly(gradients + i, n), &m, &v)
+                storePartly(m, first + i, n)
+                storePartly(v, second + i, n)
                 storePartly(p, values + i, n)
-                i += 8
             }
         }
     }

@@ -68,6 +68,9 @@ enum AttentionKernels {
         }
     }
 
+    /// First, last, second, last but one, …: in a long segment later tiles see more keys, and workers get ranges of places.
+    private static func balanced(_ place: Int, of tiles: Int) -> Int { place % 2 == 0 ? place / 2 : tiles - 1 - place / 2 }
+
     /// Overwrites out [T, H·D] and logSumExp [H, T].
     static func forward(
         joint: UnsafePointer<Float>, segmentStart: UnsafePointer<Int32>, out: UnsafeMutablePointer<Float>,
@@ -83,7 +86,7 @@ enum AttentionKernels {
             let result = q + group * height * d
             let scores = result + group * height * d
             for unit in range {
-                let tile = Tile(call, first: unit % tiles * height, keyHead: unit / tiles)
+                let tile = Tile(call, first: balanced(unit % tiles, of: tiles) * height, keyHead: unit / tiles)
                 let column = tile.keyHead * group * d
                 let stacked = group * tile.count
                 tile.stack(joint, ld: ld, column: column, group: group, d: d, into: q)
@@ -103,7 +106,7 @@ enum AttentionKernels {
     }
 
     /// Scores in low..<high become probabilities, the others 0. Returns log sum exp.
-    private static func softmax(_ s: UnsafeMutablePointer<Float>, low: Int, high: Int, count: Int, cap: Float?) -> Float {
+    static func softmax(_ s: UnsafeMutablePointer<Float>, low: Int, high: Int, count: Int, cap: Float?) -> Float {
         clear(s, low, high, count)
         let (s, n) = (s + low, high - low)
         if let cap { soften(s, n, cap) }

@@ -34,29 +34,74 @@ enum CachedAttentionKernels {
         _ q: UnsafePointer<Float>, keys: UnsafePointer<Float>, values: UnsafePointer<Float>, first: Int, last: Int, stride: Int,
         scores: UnsafeMutablePointer<Float>, out: UnsafeMutablePointer<Float>, shape: AttentionShape
     ) {
-        let d = shape.headDimension
-        var highest = -Float.infinity
-        for position in first...last {
-            var s = sumOfProducts(q, keys + position * stride, d) * shape.scale
-            if let cap = shape.softCap { s = cap * hyperbolicTangent(SIMD8(repeating: s / cap))[0] }
-            scores[position] = s
-            highest = max(highest, s)
-        }
-        var sum: Float = 0
-        for position in first...last {
-            let e = exponential(SIMD8(repeating: scores[position] - highest))[0]
-            scores[position] = e
-            sum += e
-        }
-        out.update(repeating: 0, count: d)
-        for position in first...last {
-            let p = scores[position] / sum
-            let v = values + position * stride
+        let count = last - first + 1
+        let (keys, values) = (keys + first * stride, values + first * stride)
+        score(q, keys, count: count, stride: stride, d: shape.headDimension, scale: shape.scale, into: scores)
+        _ = AttentionKernels.softmax(scores, low: 0, high: count, count: count, cap: shape.softCap)
+        mix(scores, values, count: count, stride: stride, d: shape.headDimension, into: out)
+    }
+
+    /// scores[i] = scale * q·keys[i], four keys at a time: one alone waits for its own additions.
+    private static func score(
+        _ q: UnsafePointer<Float>, _ keys: UnsafePointer<Float>, count: Int, stride: Int, d: Int, scale: Float,
+        into scores: UnsafeMutablePointer<Float>
+    ) {
+        var i = 0
+        while i + 4 <= count {
+            let (k0, k1, k2, k3) = (keys + i * stride, keys + (i + 1) * stride, keys + (i + 2) * stride, keys + (i + 3) * stride)
+            var (s0, s1, s2, s3) = (SIMD8<Float>(), SIMD8<Float>(), SIMD8<Float>(), SIMD8<Float>())
             eachEight(d) {
-                store8(load8(out + $0).addingProduct(load8(v + $0), SIMD8(repeating: p)), out + $0)
-            } rest: { i, n in
-                storePartly(loadPartly(out + i, n).addingProduct(loadPartly(v + i, n), SIMD8(repeating: p)), out + i, n)
+                let x = load8(q + $0)
+                s0.addProduct(x, load8(k0 + $0))
+                s1.addProduct(x, load8(k1 + $0))
+                s2.addProduct(x, load8(k2 + $0))
+                s3.addProduct(x, load8(k3 + $0))
+            } rest: { c, n in
+                let x = loadPartly(q + c, n)
+                s0.addProduct(x, loadPartly(k0 + c, n))
+                s1.addProduct(x, loadPartly(k1 + c, n))
+                s2.addProduct(x, loadPartly(k2 + c, n))
+                s3.addProduct(x, loadPartly(k3 + c, n))
             }
+            scores[i] = s0.sum() * scale
+            scores[i + 1] = s1.sum() * scale
+            scores[i + 2] = s2.sum() * scale
+            scores[i + 3] = s3.sum() * scale
+            i += 4
+        }
+        while i < count {
+            scores[i] = sumOfProducts(q, keys + i * stride, d) * scale
+            i += 1
+        }
+    }
+
+    /// out = sum of p[i] * values[i], in blocks of columns whose sums stay in registers.
+    private static func mix(
+        _ p: UnsafePointer<Float>, _ values: UnsafePointer<Float>, count: Int, stride: Int, d: Int, into out: UnsafeMutablePointer<Float>
+    ) {
+        var column = 0
+        while column + 32 <= d {
+            var (s0, s1, s2, s3) = (SIMD8<Float>(), SIMD8<Float>(), SIMD8<Float>(), SIMD8<Float>())
+            for i in 0..<count {
+                let v = values + i * stride + column
+                let weight = SIMD8<Float>(repeating: p[i])
+                s0.addProduct(load8(v), weight)
+                s1.addProduct(load8(v + 8), weight)
+                s2.addProduct(load8(v + 16), weight)
+                s3.addProduct(load8(v + 24), weight)
+            }
+            store8(s0, out + column)
+            store8(s1, out + column + 8)
+            store8(s2, out + column + 16)
+            store8(s3, out + column + 24)
+            column += 32
+        }
+        while column < d {
+            let lanes = min(8, d - column)
+            var sums = SIMD8<Float>()
+            for i in 0..<count { sums.addProduct(loadPartly(values + i * stride + column, lanes), SIMD8(repeating: p[i])) }
+            storePartly(sums, out + column, lanes)
+            column += lanes
         }
     }
 }

@@ -47,22 +47,28 @@ enum DropoutKernels {
                     for row in range {
                         let seed = hash(UInt32(bitPattern: keys[row]) &+ UInt32(truncatingIfNeeded: module) &* 0x85EB_CA6B)
                         var column = 0
-                        while column < columns {
-                            let first = seed &+ UInt32(truncatingIfNeeded: column / 2) &* 0x9E37_79B9
-                            let bits = hash(lanes &+ first)
-                            for half in 0..<2 {
-                                let at = column + 8 * half
-                                guard at < columns else { break }
-                                let numbers = half == 0 ? bits & 0xFFFF : bits &>> 16
-                                let mask = lorikeet_keep8(unsafeBitCast(numbers, to: SIMD8<Int32>.self), Int32(threshold), scale)
-                                if at + 8 <= columns { whole(row * columns + at, mask) } else { rest(row * columns + at, columns - at, mask) }
-                            }
+                        // Full sixteens without a branch, then what is left.
+                        while column + 16 <= columns {
+                            let bits = hash(lanes &+ (seed &+ UInt32(truncatingIfNeeded: column / 2) &* 0x9E37_79B9))
+                            whole(row * columns + column, keep(bits & 0xFFFF, threshold, scale))
+                            whole(row * columns + column + 8, keep(bits &>> 16, threshold, scale))
                             column += 16
                         }
+                        guard column < columns else { continue }
+                        let bits = hash(lanes &+ (seed &+ UInt32(truncatingIfNeeded: column / 2) &* 0x9E37_79B9))
+                        let left = columns - column
+                        rest(row * columns + column, min(8, left), keep(bits & 0xFFFF, threshold, scale))
+                        if left > 8 { rest(row * columns + column + 8, left - 8, keep(bits &>> 16, threshold, scale)) }
                     }
                 }
             }
         }
+    }
+
+    /// scale where a number reaches the threshold, else 0.
+    @inline(__always)
+    private static func keep(_ numbers: SIMD8<UInt32>, _ threshold: UInt32, _ scale: Float) -> SIMD8<Float> {
+        lorikeet_keep8(unsafeBitCast(numbers, to: SIMD8<Int32>.self), Int32(threshold), scale)
     }
 
     @inline(__always)

@@ -36,37 +36,60 @@ enum CrossEntropyKernels {
         }
         let highest = maximum(z, count)
         let atTarget = z[target]
-        // Partial sums of a few thousand floats each go into a double: 50,000 terms would cost float32 its last digits.
+        // Without a soft cap the gradient needs the logits no more: their exponentials take their place and are computed once.
+        let sum = gradient && softCap == nil ? exponentials(z, count, highest, storing: true) : exponentials(z, count, highest, storing: false)
+        let logSum = highest + Float(log(sum))
+        guard gradient else { return atTarget - logSum }
+        var slope: Float = 1
+        if let softCap {
+            slope = 1 - (atTarget / softCap) * (atTarget / softCap)
+            softened(z, count, weight: weight, logSum: logSum, softCap: softCap)
+        } else {
+            let factor = Float(Double(weight) / sum)
+            eachEight(count) {
+                store8(load8(z + $0) * factor, z + $0)
+            } rest: { i, n in
+                storePartly(loadPartly(z + i, n) * factor, z + i, n)
+            }
+        }
+        z[target] -= weight * slope
+        return atTarget - logSum
+    }
+
+    /// The sum of e^(z - highest); `storing` puts them in z's place.
+    ///
+    /// Partial sums of a few thousand floats each go into a double: 50,000 terms would cost float32 its last digits.
+    @inline(__always)
+    private static func exponentials(_ z: UnsafeMutablePointer<Float>, _ count: Int, _ highest: Float, storing: Bool) -> Double {
         var sum = 0.0
         var start = 0
         while start < count {
             let end = min(count, start + 4096)
             var sums = SIMD8<Float>(repeating: 0)
             eachEight(end - start) {
-                sums += exponential(load8(z + start + $0) - highest)
+                let e = exponential(load8(z + start + $0) - highest)
+                sums += e
+                if storing { store8(e, z + start + $0) }
             } rest: { i, n in
-                sums += exponential(loadPartly(z + start + i, n, fill: -.infinity) - highest)
+                let e = exponential(loadPartly(z + start + i, n, fill: -.infinity) - highest)
+                sums += e
+                if storing { storePartly(e, z + start + i, n) }
             }
             sum += Double(sums.sum())
             start = end
         }
-        let logSum = highest + Float(log(sum))
-        guard gradient else { return atTarget - logSum }
+        return sum
+    }
+
+    /// Soft-capped logits become weight * softmax * (the cap's slope).
+    private static func softened(_ z: UnsafeMutablePointer<Float>, _ count: Int, weight: Float, logSum: Float, softCap: Float) {
         eachEight(count) { i in
             let v = load8(z + i)
-            var g = weight * exponential(v - logSum)
-            if let softCap { g *= 1 - (v / softCap) * (v / softCap) }
-            store8(g, z + i)
+            store8(weight * exponential(v - logSum) * (1 - (v / softCap) * (v / softCap)), z + i)
         } rest: { i, n in
             let v = loadPartly(z + i, n)
-            var g = weight * exponential(v - logSum)
-            if let softCap { g *= 1 - (v / softCap) * (v / softCap) }
-            storePartly(g, z + i, n)
+            storePartly(weight * exponential(v - logSum) * (1 - (v / softCap) * (v / softCap)), z + i, n)
         }
-        var slope: Float = 1
-        if let softCap { slope = 1 - (atTarget / softCap) * (atTarget / softCap) }
-        z[target] -= weight * slope
-        return atTarget - logSum
     }
 
     private static func maximum(_ z: UnsafePointer<Float>, _ count: Int) -> Float {
