@@ -44,12 +44,13 @@ package struct JSONObject: Sendable, Equatable, ExpressibleByDictionaryLiteral {
             return
         }
         // Large objects: a linear search for each key would be quadratic.
-        var place: [String: Int] = [:]
+        var place: [ExactText: Int] = [:]
         for entry in entries {
-            if let index = place[entry.key] {
+            let key = ExactText(text: entry.key)
+            if let index = place[key] {
                 self.entries[index].value = entry.value
             } else {
-                place[entry.key] = self.entries.count
+                place[key] = self.entries.count
                 self.entries.append(entry)
             }
         }
@@ -60,9 +61,9 @@ package struct JSONObject: Sendable, Equatable, ExpressibleByDictionaryLiteral {
 
     /// Setting nil removes the key.
     package subscript(key: String) -> JSON? {
-        get { entries.first { $0.key == key }?.value }
+        get { entries.first { ExactText.same($0.key, key) }?.value }
         set {
-            let index = entries.firstIndex { $0.key == key }
+            let index = entries.firstIndex { ExactText.same($0.key, key) }
             switch (index, newValue) {
             case (let index?, let value?): entries[index].value = value
             case (let index?, nil): entries.remove(at: index)
@@ -75,6 +76,16 @@ package struct JSONObject: Sendable, Equatable, ExpressibleByDictionaryLiteral {
     package static func == (a: JSONObject, b: JSONObject) -> Bool {
         a.entries.count == b.entries.count && zip(a.entries, b.entries).allSatisfy { $0.key == $1.key && $0.value == $1.value }
     }
+}
+
+/// Text by its bytes: Swift's strings are equal when they are canonically equivalent, but a vocabulary may hold a composed and a
+/// decomposed "é" as two tokens.
+private struct ExactText: Hashable {
+    let text: String
+
+    static func same(_ a: String, _ b: String) -> Bool { a.utf8.elementsEqual(b.utf8) }
+    static func == (a: ExactText, b: ExactText) -> Bool { same(a.text, b.text) }
+    func hash(into hasher: inout Hasher) { for byte in text.utf8 { hasher.combine(byte) } }
 }
 
 extension JSON: ExpressibleByNilLiteral, ExpressibleByBooleanLiteral, ExpressibleByIntegerLiteral, ExpressibleByFloatLiteral,

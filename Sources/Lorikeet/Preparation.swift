@@ -35,7 +35,10 @@ package struct Preparation {
 
     /// Reads and formats the records.
     package mutating func loadData(files: any Files, cpu: CPU) throws -> Dataset {
-        let loaded = try Dataset.load(recipe.datasetSettings(), tokenizer: tokenizer, template: template, files: files, cpu: cpu)
+        guard recipe.data != nil else {
+            throw LorikeetError.input("no training data named", at: "data", mend: "give --data FILE or 'data:' in the recipe")
+        }
+        let loaded = try Dataset.load(recipe: recipe, tokenizer: tokenizer, template: template, files: files, cpu: cpu)
         dataset = loaded
         return loaded
     }

@@ -1,27 +1,10 @@
-import LorikeetDatasets
 import LorikeetEngine
-import LorikeetGround
 import LorikeetModelFiles
 import LorikeetRecipe
 import LorikeetTraining
 
 /// The recipe in the words of the rooms that carry it out.
 extension Recipe {
-    package func datasetSettings() throws -> DatasetSettings {
-        guard let data else { throw LorikeetError.input("no training data named", at: "data", mend: "give --data FILE or 'data:' in the recipe") }
-        var settings = DatasetSettings(data: data)
-        settings.validation = validation
-        settings.validationShare = validationShare
-        settings.maxTrainSamples = maxTrainSamples
-        settings.maxValidationSamples = maxValidationSamples
-        settings.sample = .init(rawValue: sample) ?? .random
-        settings.instructionRole = .init(rawValue: instructionRole) ?? .user
-        settings.maxLength = maxLength
-        settings.maxBadRecords = maxBadRecords
-        settings.seed = UInt64(seed)
-        return settings
-    }
-
     package func trainingSettings(tokensPerBatch: Int) -> TrainingSettings {
         var settings = TrainingSettings()
         settings.perDeviceTrainBatchSize = perDeviceTrainBatchSize

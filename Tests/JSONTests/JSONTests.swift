@@ -43,6 +43,14 @@ struct JSONTests {
         #expect(error?.what.contains("nested too deeply") == true)
     }
 
+    @Test func `keys that differ in bytes alone are two keys`() throws {
+        let many = (0..<20).map { "\"k\($0)\":0," }.joined()
+        for text in ["{\"\u{E9}\":1,\"e\u{301}\":2}", "{\(many)\"\u{E9}\":1,\"e\u{301}\":2}"] {
+            let object = try JSON.parse(text, source: "t").object
+            #expect(object?["\u{E9}"] == .integer(1) && object?["e\u{301}"] == .integer(2))
+        }
+    }
+
     @Test func `an object of many keys keeps each`() throws {
         let text = "{" + (0..<5000).map { "\"k\($0)\":\($0)" }.joined(separator: ",") + "}"
         let object = try JSON.parse(text, source: "t").object

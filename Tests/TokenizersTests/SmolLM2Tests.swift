@@ -11,7 +11,7 @@ private let modelPath: String? = {
     return candidates.compactMap { $0 }.first { FileManager.default.fileExists(atPath: $0) }
 }()
 
-@Suite(.enabled(if: modelPath != nil, "SmolLM2's GGUF is not here: run `make setup` or set LORIKEET_SMOLLM2 to its path"))
+@Suite(.enabled(if: modelPath != nil, "SmolLM2's GGUF is not here: run `make model` or set LORIKEET_SMOLLM2 to its path"))
 struct SmolLM2Tests {
     let tokenizer: Tokenizer
     let expected: TemplateValue

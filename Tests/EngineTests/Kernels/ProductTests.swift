@@ -79,7 +79,7 @@ struct ProductTests {
         )
         LoRAKernels.backwardUp(dy: fdy, ldy: n, product: p, b: fb, scale: Float(s), dB: &gB, dProduct: &gP, rows: t, outputs: n, rank: r, cpu: cpu)
         LoRAKernels.backwardA(dProduct: gP, x: fx, dA: &gA, rows: t, columns: c, rank: r, cpu: cpu)
-        LoRAKernels.addDown(dProduct: gP, a: fa, dx: &gX, rows: t, columns: c, rank: r, cpu: cpu)
+        LoRAKernels.down(dProduct: gP, a: fa, dx: &gX, adding: true, rows: t, columns: c, rank: r, cpu: cpu)
         #expect(Numbers.difference(gB, dB.map { $0 + 1 }) < Numbers.tolerance && Numbers.difference(gA, dA.map { $0 + 1 }) < Numbers.tolerance)
         #expect(Numbers.difference(gX, dx.map { $0 + 1 }) < Numbers.tolerance)
     }

@@ -152,18 +152,16 @@ extension LinearBackward {
         LoRAKernels.backwardA(
             dProduct: dProduct, x: input, dA: context.floats(gradient.dA), rows: tokens, columns: columns, rank: rank, cpu: context.cpu)
         guard let dx else { return }
-        if let masked, let keys = dropoutKeys {
-            let through = context.floats(masked)
-            through.update(repeating: 0, count: tokens * columns)
-            LoRAKernels.addDown(
-                dProduct: dProduct, a: context.floats(adapter.a), dx: through, rows: tokens, columns: columns, rank: rank, cpu: context.cpu)
-            DropoutKernels.applyAdd(
-                x: through, keys: context.integers(keys), module: adapter.slot.module, probability: adapter.dropout,
-                out: context.floats(dx), rows: tokens, columns: columns, cpu: context.cpu)
-        } else {
-            LoRAKernels.addDown(
-                dProduct: dProduct, a: context.floats(adapter.a), dx: context.floats(dx), rows: tokens, columns: columns, rank: rank,
-                cpu: context.cpu)
+        let a = UnsafePointer(context.floats(adapter.a))
+        guard let masked, let keys = dropoutKeys else {
+            LoRAKernels.down(
+                dProduct: dProduct, a: a, dx: context.floats(dx), adding: true, rows: tokens, columns: columns, rank: rank, cpu: context.cpu)
+            return
         }
+        let through = context.floats(masked)
+        LoRAKernels.down(dProduct: dProduct, a: a, dx: through, adding: false, rows: tokens, columns: columns, rank: rank, cpu: context.cpu)
+        DropoutKernels.applyAdd(
+            x: through, keys: context.integers(keys), module: adapter.slot.module, probability: adapter.dropout, out: context.floats(dx),
+            rows: tokens, columns: columns, cpu: context.cpu)
     }
 }

@@ -35,10 +35,12 @@ enum LoRAKernels {
         cpu.gemm(transposeA: true, m: rank, n: columns, k: rows, a: dProduct, lda: rank, b: x, ldb: columns, beta: 1, c: dA, ldc: columns)
     }
 
-    /// dx += dProduct A.
-    static func addDown(
-        dProduct: UnsafePointer<Float>, a: UnsafePointer<Float>, dx: UnsafeMutablePointer<Float>, rows: Int, columns: Int, rank: Int, cpu: CPU
+    /// dx = dProduct A, or dx += dProduct A.
+    static func down(
+        dProduct: UnsafePointer<Float>, a: UnsafePointer<Float>, dx: UnsafeMutablePointer<Float>, adding: Bool, rows: Int, columns: Int,
+        rank: Int, cpu: CPU
     ) {
-        cpu.gemm(m: rows, n: columns, k: rank, a: dProduct, lda: rank, b: a, ldb: columns, beta: 1, c: dx, ldc: columns)
+        cpu.gemm(
+            m: rows, n: columns, k: rank, a: dProduct, lda: rank, b: a, ldb: columns, beta: adding ? 1 : 0, c: dx, ldc: columns)
     }
 }
