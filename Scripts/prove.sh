@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The long evidence: demos, kills at random instants, speed. Prints a line a claim and exits 1 if one fails.
 #   make prove                  all of it (about half an hour on two cores)
-#   Scripts/prove.sh kills      one part: demos | curve | kills | speed | disk
+#   Scripts/prove.sh kills      one part: demos | curve | kills | speed | disk | processor
 set -u
 cd "$(dirname "$0")/.."
 lorikeet=.build/release/lorikeet
@@ -91,5 +91,12 @@ disk() {
     umount "$work/small"
 }
 
-for part in ${1:-demos curve kills speed disk}; do $part; done
+# A processor without AVX2 gets a sentence, not an illegal instruction.
+processor() {
+    command -v qemu-x86_64 > /dev/null || { echo "skip  a processor without AVX2 needs qemu-user to be shown"; return; }
+    said=$(qemu-x86_64 -cpu Nehalem "$lorikeet" doctor 2>&1)
+    [ $? = 2 ]; claim "without AVX2: $said" $?
+}
+
+for part in ${1:-demos curve kills speed disk processor}; do $part; done
 exit $failed

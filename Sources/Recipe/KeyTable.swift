@@ -82,6 +82,7 @@ package enum KeyTable {
         Key("compute_type", .choice(["auto", "float32", "float16", "bfloat16"]), .text("auto"), .machine, help: "Arithmetic; the CPU computes in float32."),
         Key("device", .choice(["auto", "cpu"]), .text("auto"), .machine, help: "Where to compute."),
         Key("threads", .integer(0...1024), .integer(0), .machine, help: "Processor threads; 0 takes what the machine lends."),
+        Key("gpu_memory", .bytes, .none, .machine, help: "Cap on the card's memory (15GiB); without effect on the processor."),
         Key("session", .duration, .none, .circumstance, help: "How long this session lasts (9h): the run ends before it, or says beforehand that it cannot."),
         Key("scratch", .path, .none, .circumstance, help: "A directory for large temporary files."),
     ]
