@@ -77,16 +77,16 @@ package struct Bench {
             configuration, ProgramRequest(storage: storage, lora: lora, sizes: session.sizes, workers: cpu.threads)
         ) { source?.tensor($0)?.type }
         // Products and steps take turns, so that both see the same machine.
-        var (steps, products): ([Double], [Double]) = ([], [])
-        let gemm = try GemmProbe(configuration: configuration, tokens: tokens, cpu: cpu, clock: clock)
+        var steps: [Double] = []
+        var gemm = try GemmProbe(configuration: configuration, tokens: tokens, cpu: cpu, clock: clock)
         for round in 0..<rounds {
-            products.append(gemm.bestFlops())
+            gemm.measure()
             let start = clock.uptime
             try step(session, batch, number: 3 + round)
             steps.append(clock.uptime - start)
         }
         let speed = Double(tokens) / median(steps)
-        let best = median(products)
+        let best = gemm.bestFlops()
         let json: JSON = [
             "tokens_per_second": .number(speed), "gemm_flops_per_second": .number(best),
             "share_of_gemm_limit": .number(4 * Double(plan.matrixParameters) * speed / best), "matrix_parameters": JSON(plan.matrixParameters),
@@ -118,11 +118,11 @@ package struct Bench {
         }
         return batch
     }
+}
 
-    private func median(_ values: [Double]) -> Double {
-        let sorted = values.sorted()
-        return sorted.isEmpty ? .nan : sorted[sorted.count / 2]
-    }
+private func median(_ values: [Double]) -> Double {
+    let sorted = values.sorted()
+    return sorted.isEmpty ? .nan : sorted[sorted.count / 2]
 }
 
 /// The matrix products of a step, alone.
@@ -153,20 +153,25 @@ private struct GemmProbe {
         }
     }
 
-    /// FLOP a second of the fastest of the forward and backward products, each tried three times.
-    func bestFlops() -> Double {
-        var best = 0.0
-        for (n, k) in sizes {
+    /// FLOP a second of every product so far, forward and backward ones apart, by their place in `sizes`.
+    private var rates: [[Double]] = []
+
+    /// Runs each of the forward and backward products three times.
+    mutating func measure() {
+        if rates.isEmpty { rates = Array(repeating: [], count: 2 * sizes.count) }
+        for (i, (n, k)) in sizes.enumerated() {
             for backward in [false, true] {
                 for _ in 0..<3 {
                     let start = clock.uptime
                     cpu.gemm(
                         transposeB: !backward, m: tokens, n: backward ? k : n, k: backward ? n : k, a: a.pointer(as: Float.self),
                         lda: backward ? n : k, b: b.pointer(as: Float.self), ldb: k, c: c.pointer(as: Float.self), ldc: backward ? k : n)
-                    best = max(best, 2 * Double(tokens * n * k) / (clock.uptime - start))
+                    rates[2 * i + (backward ? 1 : 0)].append(2 * Double(tokens * n * k) / (clock.uptime - start))
                 }
             }
         }
-        return best
     }
+
+    /// The rate of the fastest size: the median of its runs, as the step's is the median of the steps, for both see the same noise.
+    func bestFlops() -> Double { rates.map(median).max() ?? .nan }
 }

@@ -7,26 +7,25 @@ extension LinearPart {
     }
 }
 
-/// Runs `body` for every piece of a matrix that falls into the joint rows `range`: the part's number, its rows, and those rows as floats.
-///
-/// Rows stored as float32 are read in place; others are expanded into `scratch` at their joint row.
-private func eachPiece(
-    _ parts: [LinearPart], _ range: Range<Int>, columns: Int, weights: WeightTable, scratch: UnsafeMutablePointer<Float>,
-    _ body: (_ jointRow: Int, _ rows: Int, _ matrix: UnsafePointer<Float>) -> Void
-) {
+/// The joint rows `range` of several matrices side by side, as float32: in place where one matrix stored as float32 holds all of
+/// them, else expanded (or copied) into `scratch` at their joint row.
+private func jointRows(
+    _ parts: [LinearPart], _ range: Range<Int>, columns: Int, weights: WeightTable, scratch: UnsafeMutablePointer<Float>
+) -> UnsafePointer<Float> {
     for part in parts {
         let first = max(range.lowerBound, part.firstRow)
         let end = min(range.upperBound, part.firstRow + part.weight.rows)
         guard first < end, let store = weights.matrix(part.weight.name + ".weight") else { continue }
         let local = (first - part.firstRow)..<(end - part.firstRow)
         if let direct = store.directFloats {
-            body(first, end - first, direct + local.lowerBound * columns)
+            let from = direct + local.lowerBound * columns
+            if local.count == range.count { return from }
+            (scratch + first * columns).update(from: from, count: local.count * columns)
         } else {
-            let to = scratch + first * columns
-            store.expand(rows: local, into: to)
-            body(first, end - first, UnsafePointer(to))
+            store.expand(rows: local, into: scratch + first * columns)
         }
     }
+    return UnsafePointer(scratch + range.lowerBound * columns)
 }
 
 extension Linear {
@@ -64,10 +63,11 @@ extension Linear {
         let joint = context.values[self.y].shape[1]
         let (weights, columns, parts) = (context.weights, columns, parts)
         context.cpu.parallelRanges(over: joint, grain: 16) { range, _ in
-            eachPiece(parts, range, columns: columns, weights: weights, scratch: scratch) { row, count, matrix in
-                CPU.serialGemm(
-                    transposeB: true, m: tokens, n: count, k: columns, a: x, lda: columns, b: matrix, ldb: columns, c: y + row, ldc: joint)
-            }
+            // One product over all of the worker's rows: x is packed once, whatever matrices they come from.
+            let matrix = jointRows(parts, range, columns: columns, weights: weights, scratch: scratch)
+            CPU.serialGemm(
+                transposeB: true, m: tokens, n: range.count, k: columns, a: x, lda: columns, b: matrix, ldb: columns,
+                c: y + range.lowerBound, ldc: joint)
         }
     }
 
@@ -123,10 +123,10 @@ extension LinearBackward {
             return
         }
         context.cpu.parallelRanges(over: joint, grain: 16) { range, _ in
-            eachPiece(parts, range, columns: columns, weights: weights, scratch: scratch) { row, count, matrix in
-                // Rows that are read in place have to stand in the joint matrix here: mixed storage in one product is rare.
-                if matrix != UnsafePointer(scratch + row * columns) { (scratch + row * columns).update(from: matrix, count: count * columns) }
-            }
+            let matrix = jointRows(parts, range, columns: columns, weights: weights, scratch: scratch)
+            // Rows that are read in place have to stand in the joint matrix here: mixed storage in one product is rare.
+            let place = scratch + range.lowerBound * columns
+            if matrix != UnsafePointer(place) { place.update(from: matrix, count: range.count * columns) }
         }
         context.cpu.gemm(
             m: tokens, n: columns, k: joint, a: dy, lda: joint, b: scratch, ldb: columns, beta: passing == nil ? 0 : 1, c: dx, ldc: columns)
