@@ -1,0 +1,264 @@
+// What every kernel uses of the device, with two bodies: inline PTX under NVRTC (no toolkit headers), and plain C++ where the
+// kernels are built for the CPU (LORIKEET_EMULATED, see Tests/KernelEmulator/emulator.h) so that they can be tested without a GPU.
+//
+// Compiled with -DTYPE=0 (float32), 1 (float16) or 2 (bfloat16): `element` is that type. -DARCH=75, 80 or 90.
+#pragma once
+
+typedef unsigned char u8;
+typedef unsigned short u16;
+typedef unsigned int u32;
+typedef unsigned long long u64;
+typedef long long i64;
+
+#define JOINED_(a, b) a##b
+#define JOINED(a, b) JOINED_(a, b)
+#if TYPE == 1
+#define TYPED(name) JOINED(name, _f16)
+#elif TYPE == 2
+#define TYPED(name) JOINED(name, _bf16)
+#else
+#define TYPED(name) JOINED(name, _f32)
+#endif
+
+// KERNEL(threads, name, Arguments) { ... } defines the entry point `name_<type>` of one parameter, `const Arguments p`: a struct of
+// pointers first, then 64-bit integers, then 32-bit numbers, which the host fills byte by byte. `threads` is the largest block.
+#ifdef LORIKEET_EMULATED
+#include "emulator.h"
+#define KERNEL(threads, name, Arguments)                                                                                      \
+    static void TYPED(name)(const Arguments p);                                                                               \
+    static const int TYPED(registered_##name) = emulated_register(                                                            \
+        #name, TYPE, sizeof(Arguments), [](const void *bytes) { TYPED(name)(*(const Arguments *)bytes); });                   \
+    static void TYPED(name)(const Arguments p)
+#else
+#define KERNEL(threads, name, Arguments) extern "C" __global__ void __launch_bounds__(threads) TYPED(name)(const __grid_constant__ Arguments p)
+#define DEVICE static __device__ __forceinline__
+/// Explicit specialisations take no `static`.
+#define SPECIAL __device__ __forceinline__
+#define SHARED __shared__
+#define DYNAMIC_SHARED(name) extern __shared__ __align__(128) u8 name[]
+#define ALIGN(n) __align__(n)
+#endif
+
+struct f16 { u16 bits; };
+struct bf16 { u16 bits; };
+
+#if TYPE == 1
+typedef f16 element;
+#elif TYPE == 2
+typedef bf16 element;
+#else
+typedef float element;
+#endif
+
+/// The residual stream and its gradient: float32 beside float16 (SmolLM2's stream reaches 24,926 of 65,504).
+#if TYPE == 2
+typedef bf16 residual;
+#else
+typedef float residual;
+#endif
+
+// ---- conversions, rounding to nearest even ----
+
+DEVICE float bits_to_float(u32 bits) {
+#ifdef LORIKEET_EMULATED
+    return __builtin_bit_cast(float, bits);
+#else
+    return __uint_as_float(bits);
+#endif
+}
+
+DEVICE u32 float_to_bits(float x) {
+#ifdef LORIKEET_EMULATED
+    return __builtin_bit_cast(u32, x);
+#else
+    return __float_as_uint(x);
+#endif
+}
+
+DEVICE float to_float(float x) { return x; }
+DEVICE float to_float(bf16 x) { return bits_to_float((u32)x.bits << 16); }
+DEVICE float to_float(f16 x) {
+#ifdef LORIKEET_EMULATED
+    return emulated_half_to_float(x.bits);
+#else
+    float y;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(x.bits));
+    return y;
+#endif
+}
+
+template <class T> struct Converted;
+template <> struct Converted<float> { DEVICE float from(float x) { return x; } };
+template <> struct Converted<f16> {
+    DEVICE f16 from(float x) {
+        f16 y;
+#ifdef LORIKEET_EMULATED
+        y.bits = emulated_float_to_half(x);
+#else
+        asm("cvt.rn.f16.f32 %0, %1;" : "=h"(y.bits) : "f"(x));
+#endif
+        return y;
+    }
+};
+template <> struct Converted<bf16> {
+    DEVICE bf16 from(float x) {
+        const u32 bits = float_to_bits(x);
+        bf16 y;
+        // NaN keeps a bit of its mantissa; everything else rounds to nearest even.
+        y.bits = (bits & 0x7fffffffu) > 0x7f800000u ? (u16)((bits >> 16) | 64) : (u16)((bits + 0x7fffu + ((bits >> 16) & 1)) >> 16);
+        return y;
+    }
+};
+/// x as a T.
+template <class T> DEVICE T from_float(float x) { return Converted<T>::from(x); }
+
+/// Two numbers of 16 bits in one register, `low` in the low half.
+template <class T> DEVICE u32 pack2(float low, float high);
+template <> SPECIAL u32 pack2<f16>(float low, float high) {
+#ifdef LORIKEET_EMULATED
+    return (u32)emulated_float_to_half(low) | (u32)emulated_float_to_half(high) << 16;
+#else
+    u32 y;
+#if ARCH >= 80
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(y) : "f"(high), "f"(low));
+#else
+    y = (u32)from_float<f16>(low).bits | (u32)from_float<f16>(high).bits << 16;
+#endif
+    return y;
+#endif
+}
+template <> SPECIAL u32 pack2<bf16>(float low, float high) {
+#if !defined(LORIKEET_EMULATED) && ARCH >= 80
+    u32 y;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(y) : "f"(high), "f"(low));
+    return y;
+#else
+    return (u32)from_float<bf16>(low).bits | (u32)from_float<bf16>(high).bits << 16;
+#endif
+}
+template <class T> DEVICE float unpack_low(u32 x) { T y; y.bits = (u16)x; return to_float(y); }
+template <class T> DEVICE float unpack_high(u32 x) { T y; y.bits = (u16)(x >> 16); return to_float(y); }
+
+// ---- 16 bytes at a time ----
+
+/// As many elements of T as 16 bytes hold, in registers, as floats.
+template <class T> struct Pack { enum { count = 16 / sizeof(T) }; };
+
+/// Loads Pack<T>::count elements from a 16-byte aligned address.
+DEVICE void load_pack(const float *from, float *to) {
+    const float4 x = *(const float4 *)from;
+    to[0] = x.x; to[1] = x.y; to[2] = x.z; to[3] = x.w;
+}
+template <class T> DEVICE void load_pack(const T *from, float *to) {
+    const uint4 x = *(const uint4 *)from;
+    const u32 words[4] = {x.x, x.y, x.z, x.w};
+#pragma unroll
+    for (int i = 0; i < 4; i++) { to[2 * i] = unpack_low<T>(words[i]); to[2 * i + 1] = unpack_high<T>(words[i]); }
+}
+DEVICE void store_pack(const float *from, float *to) { *(float4 *)to = make_float4(from[0], from[1], from[2], from[3]); }
+template <class T> DEVICE void store_pack(const float *from, T *to) {
+    *(uint4 *)to = make_uint4(pack2<T>(from[0], from[1]), pack2<T>(from[2], from[3]), pack2<T>(from[4], from[5]), pack2<T>(from[6], from[7]));
+}
+
+// ---- warps ----
+
+#ifndef LORIKEET_EMULATED
+DEVICE float shuffle_xor(float x, int mask) { return __shfl_xor_sync(0xffffffffu, x, mask); }
+DEVICE float shuffle(float x, int lane) { return __shfl_sync(0xffffffffu, x, lane); }
+DEVICE void warp_barrier() { __syncwarp(); }
+DEVICE void block_barrier() { __syncthreads(); }
+/// 2^x; exact where the result is.
+DEVICE float exp2_fast(float x) { float y; asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x)); return y; }
+#endif
+
+DEVICE float warp_sum(float x) {
+#pragma unroll
+    for (int mask = 16; mask > 0; mask >>= 1) x += shuffle_xor(x, mask);
+    return x;
+}
+DEVICE float warp_max(float x) {
+#pragma unroll
+    for (int mask = 16; mask > 0; mask >>= 1) { const float y = shuffle_xor(x, mask); x = x > y ? x : y; }
+    return x;
+}
+/// Sum over a block of at most 1,024 threads (a multiple of 32); the same bits in every thread. `scratch` [33] is shared.
+DEVICE float block_sum(float x, float *scratch) {
+    x = warp_sum(x);
+    const int warps = blockDim.x / 32;
+    block_barrier();
+    if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = x;
+    block_barrier();
+    float sum = 0;
+    for (int i = 0; i < warps; i++) sum += scratch[i];
+    return sum;
+}
+DEVICE float block_max(float x, float *scratch) {
+    x = warp_max(x);
+    const int warps = blockDim.x / 32;
+    block_barrier();
+    if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = x;
+    block_barrier();
+    float most = scratch[0];
+    for (int i = 1; i < warps; i++) most = most > scratch[i] ? most : scratch[i];
+    return most;
+}
+
+// ---- tensor cores (T: f16 from 7.5 on, bf16 from 8.0 on) ----
+// Fragments of m16n8k16, with g = lane / 4 and t = lane % 4 (PTX ISA, "Matrix Fragments for mma.m16n8k16"):
+//   a[0] = A[g][2t,2t+1]  a[1] = A[g+8][2t,2t+1]  a[2] = A[g][2t+8,2t+9]  a[3] = A[g+8][2t+8,2t+9]
+//   b[0] = B[2t,2t+1][g]  b[1] = B[2t+8,2t+9][g]
+//   c[0] = C[g][2t]  c[1] = C[g][2t+1]  c[2] = C[g+8][2t]  c[3] = C[g+8][2t+1]
+
+#ifndef LORIKEET_EMULATED
+template <class T> DEVICE void mma_16816(float *c, const u32 *a, const u32 *b);
+template <> SPECIAL void mma_16816<f16>(float *c, const u32 *a, const u32 *b) {
+#if ARCH >= 80
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#else
+    // Turing has half the depth: the two halves one after the other.
+    asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]) : "r"(a[0]), "r"(a[1]), "r"(b[0]));
+    asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]) : "r"(a[2]), "r"(a[3]), "r"(b[1]));
+#endif
+}
+#if ARCH >= 80
+template <> SPECIAL void mma_16816<bf16>(float *c, const u32 *a, const u32 *b) {
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+#endif
+
+DEVICE u32 shared_address(const void *p) { return (u32)__cvta_generic_to_shared(p); }
+/// Four 8x8 matrices of 16 bits; lane l gives the address of row l % 8 of matrix l / 8 (16 bytes, aligned).
+/// r[i] of lane l: matrix i, row l / 4, columns 2 (l % 4) and the next.
+DEVICE void load_matrices(u32 *r, const void *row) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(shared_address(row)));
+}
+/// The same, each matrix transposed: r[i] of lane l: matrix i, rows 2 (l % 4) and the next, column l / 4.
+DEVICE void load_matrices_transposed(u32 *r, const void *row) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(shared_address(row)));
+}
+/// Copies 16 bytes from global to shared memory, or writes zeros where `inside` is false. Asynchronous from 8.0 on.
+DEVICE void copy_async(void *to, const void *from, bool inside) {
+#if ARCH >= 80
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" :: "r"(shared_address(to)), "l"(from), "r"(inside ? 16 : 0) : "memory");
+#else
+    *(uint4 *)to = inside ? *(const uint4 *)from : make_uint4(0, 0, 0, 0);
+#endif
+}
+DEVICE void copies_commit() {
+#if ARCH >= 80
+    asm volatile("cp.async.commit_group;" ::: "memory");
+#endif
+}
+/// Waits until at most `left` groups of copies are under way.
+template <int left> DEVICE void copies_wait() {
+#if ARCH >= 80
+    asm volatile("cp.async.wait_group %0;" :: "n"(left) : "memory");
+#endif
+}
+#endif

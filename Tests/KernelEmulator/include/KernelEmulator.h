@@ -1,0 +1,12 @@
+// Runs a CUDA kernel of Sources/CUDAKernels on the CPU, slowly, on host memory.
+#pragma once
+#include <stddef.h>
+#ifdef __cplusplus
+extern "C" {
+#endif
+/// - type: 0 float32, 1 float16, 2 bfloat16.
+/// - Returns 0 when it ran, 1 where there is no such kernel, 2 where the arguments have another size.
+int emulator_run(const char *name, int type, const unsigned grid[3], unsigned threads, const void *arguments, size_t argument_bytes);
+#ifdef __cplusplus
+}
+#endif
