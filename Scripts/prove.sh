@@ -77,10 +77,10 @@ curve() {
 # A full disk in the middle: exit 4, the last checkpoint usable, and the same command ends well with room again.
 disk() {
     [ "$(id -u)" = 0 ] || { echo "skip  the full disk needs root to mount a small file system"; return; }
-    mkdir -p "$work/small" && mount -t tmpfs -o size=14m tmpfs "$work/small" || { echo "skip  no tmpfs can be mounted here"; return; }
+    mkdir -p "$work/small" && mount -t tmpfs -o size=40m tmpfs "$work/small" || { echo "skip  no tmpfs can be mounted here"; return; }
     small="--config Examples/kinds/run.yaml --max-train-samples 80 --test-samples 8 --max-validation-samples 16 --save-steps 2 --lora-r 16"
     # The plan refuses a disk that is too small, so it fills up behind the plan's back.
-    ( sleep 6; dd if=/dev/zero of="$work/small/filler" bs=1M count=14 2>/dev/null ) &
+    ( sleep 6; dd if=/dev/zero of="$work/small/filler" bs=1M count=60 2>/dev/null ) &
     "$lorikeet" train $small --output "$work/small/out" > "$work/disk.log" 2>&1
     status=$?
     wait

@@ -33,7 +33,12 @@ struct MergedTokenizer {
         }
         switch kind {
         case "gpt-2", "default": return byteLevel(true)
-        case "smollm": return ["type": "Sequence", "pretokenizers": [["type": "Digits", "individual_digits": true], byteLevel(true)]]
+        // What the model was trained with here: digits alone ("Digits" would also split ½ and Ⅻ).
+        case "smollm":
+            return [
+                "type": "Sequence",
+                "pretokenizers": [["type": "Split", "pattern": ["Regex": "\\d"], "behavior": "Isolated", "invert": false], byteLevel(true)],
+            ]
         case "llama-bpe":
             return split(#"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"#)
         case "qwen2":

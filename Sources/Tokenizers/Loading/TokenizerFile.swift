@@ -95,7 +95,7 @@ struct TokenizerFile {
 
     private func byteLevelRules(_ steps: [JSON]) throws -> TokenizerRules {
         var pattern: SplitPattern?
-        var splitsDigits = false
+        var (splitsDigits, decimalOnly) = (false, false)
         var prefix = false
         for step in steps {
             switch step["type"]?.string ?? "" {
@@ -107,7 +107,12 @@ struct TokenizerFile {
                 guard pattern == nil, step["behavior"]?.string == "Isolated", step["invert"]?.bool != true else {
                     throw unsupported("a “Split” of this kind (“\(text)”)")
                 }
-                if text == #"\p{N}"# || text == #"\d"# && splitsDigits { splitsDigits = true; continue }
+                if text == #"\p{N}"# || text == #"\d"# {
+                    // "Digits" and \p{N} take every kind of number, \d decimal digits alone.
+                    decimalOnly = !splitsDigits && text == #"\d"#
+                    splitsDigits = true
+                    continue
+                }
                 guard let known = SplitPattern.regex(text) else { throw unsupported("the split pattern “\(text)”") }
                 pattern = known
             case "ByteLevel":
@@ -122,7 +127,7 @@ struct TokenizerFile {
         guard var pattern else { throw unsupported("“ByteLevel” without a pattern") }
         if splitsDigits {
             guard pattern == .gpt2 else { throw unsupported("“Digits” with a “Split”") }
-            pattern = .digitsThenGPT2(decimalOnly: false)
+            pattern = .digitsThenGPT2(decimalOnly: decimalOnly)
         }
         var rules = TokenizerRules(.byteLevel(pattern))
         if prefix { rules.prefix = .everywhere }
