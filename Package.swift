@@ -38,6 +38,8 @@ let package = Package(
         .target(name: "CJSON", path: "Sources/CJSON", cxxSettings: [.define("RAPIDJSON_HAS_STDSTRING", to: "0")]),
         .target(name: "CThreads", path: "Sources/CThreads"),
         .target(name: "CVector", path: "Sources/CVector"),
+        // The GPU's kernels as text (#embed), one source an op; compiled at run time by NVRTC.
+        .target(name: "CUDAKernels", path: "Sources/CUDAKernels", exclude: ["device.cuh"], publicHeadersPath: "include"),
         .target(
             name: "COpenBLAS", path: "Sources/COpenBLAS",
             linkerSettings: [.linkedLibrary(":libopenblas.a"), .linkedLibrary("m")]),
@@ -45,7 +47,7 @@ let package = Package(
         // The rooms, in the order in which data passes through them.
         room("Ground"),
         room("JSON", ["Ground"], outside: ["CJSON"]),
-        room("Devices", ["Ground"], outside: ["CThreads", "COpenBLAS"]),
+        room("Devices", ["Ground"], outside: ["CThreads", "COpenBLAS", "CUDAKernels"]),
         room("ModelFiles", ["Ground", "JSON"]),
         room("Tokenizers", ["Ground", "JSON", "ModelFiles"]),
         room("Reporting", ["Ground", "JSON"]),
@@ -83,5 +85,6 @@ let package = Package(
             name: "CLITests", dependencies: ["CLI", .target(name: "LorikeetGround"), .target(name: "LorikeetJSON")], path: "Tests/CLITests"),
         tests("Layout", ["Ground"]),
     ],
-    swiftLanguageModes: [.v6]
+    swiftLanguageModes: [.v6],
+    cLanguageStandard: .c2x
 )

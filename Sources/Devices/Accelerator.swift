@@ -1,0 +1,128 @@
+/// An address in a device's memory.
+package struct DeviceAddress: Hashable, Sendable {
+    package let raw: UInt64
+    package init(raw: UInt64) { self.raw = raw }
+    package static func + (address: DeviceAddress, bytes: Int) -> DeviceAddress { DeviceAddress(raw: address.raw &+ UInt64(bitPattern: Int64(bytes))) }
+}
+
+/// The element type that kernels are built for (TYPE in the sources).
+package enum DeviceElement: Int32, Sendable, CaseIterable {
+    case f32 = 0, f16, bf16
+
+    package var bytes: Int { self == .f32 ? 4 : 2 }
+    /// The suffix of its kernels' entry points.
+    package var suffix: String { ["f32", "f16", "bf16"][Int(rawValue)] }
+}
+
+/// What a kernel is given: its one struct parameter, laid out as C does.
+package struct KernelArguments: Sendable {
+    package private(set) var bytes: [UInt8] = []
+
+    package init() {}
+
+    /// A pointer field; nil is a null pointer.
+    package mutating func add(_ address: DeviceAddress?) { append(address?.raw ?? 0) }
+    package mutating func add(_ value: Int) { append(Int64(value)) }
+    package mutating func add(_ value: Int32) { append(value) }
+    package mutating func add(_ value: UInt32) { append(value) }
+    package mutating func add(_ value: Float) { append(value) }
+
+    private mutating func append<Field>(_ field: Field) {
+        let size = MemoryLayout<Field>.size
+        bytes += Array(repeating: 0, count: (size - bytes.count % size) % size)
+        withUnsafeBytes(of: field) { bytes += $0 }
+    }
+}
+
+/// One launch of a kernel.
+package struct KernelLaunch: Sendable {
+    /// The source that holds it, e.g. `rmsnorm` for `rmsnorm.cu`.
+    package var source: String
+    /// The entry point without its type, e.g. `rmsnorm_forward`.
+    package var kernel: String
+    package var element: DeviceElement
+    package var grid: (x: Int, y: Int, z: Int)
+    package var threads: Int
+    /// Dynamic shared memory.
+    package var sharedBytes = 0
+    package var arguments: KernelArguments
+
+    package init(
+        _ source: String, _ kernel: String, _ element: DeviceElement, grid: (x: Int, y: Int, z: Int), threads: Int, sharedBytes: Int = 0,
+        arguments: KernelArguments
+    ) {
+        self.source = source
+        self.kernel = kernel
+        self.element = element
+        self.grid = grid
+        self.threads = threads
+        self.sharedBytes = sharedBytes
+        self.arguments = arguments
+    }
+}
+
+/// C [m, n] = alpha * op(A) op(B) + beta * C, row-major; op(A) is [m, k], op(B) is [k, n]. Sums are float32.
+package struct MatrixProduct: Hashable, Sendable {
+    package var m, n, k: Int
+    package var transposeA = false
+    package var transposeB = false
+    /// Type of A and B.
+    package var inputs: DeviceElement
+    /// Type of C.
+    package var output: DeviceElement
+    package var lda, ldb, ldc: Int
+    package var alpha: Float = 1
+    package var beta: Float = 0
+
+    package init(
+        m: Int, n: Int, k: Int, transposeA: Bool = false, transposeB: Bool = false, inputs: DeviceElement, output: DeviceElement, lda: Int,
+        ldb: Int, ldc: Int, alpha: Float = 1, beta: Float = 0
+    ) {
+        (self.m, self.n, self.k) = (m, n, k)
+        (self.transposeA, self.transposeB) = (transposeA, transposeB)
+        (self.inputs, self.output) = (inputs, output)
+        (self.lda, self.ldb, self.ldc) = (lda, ldb, ldc)
+        (self.alpha, self.beta) = (alpha, beta)
+    }
+}
+
+/// What a device is.
+package struct AcceleratorProperties: Sendable {
+    package var name: String
+    /// Compute capability times ten that kernels are compiled for: 75, 80, 90.
+    package var architecture: Int
+    package var multiprocessors: Int
+    package var totalBytes: Int
+    package var driver: String
+}
+
+/// Work recorded once, to be run again with one call.
+package protocol RecordedWork: AnyObject {
+    func run() throws
+}
+
+/// A device with its own memory that runs kernels and matrix products in order.
+///
+/// Calls are asynchronous; `download` and `synchronize` wait. Everything throws exit 4 when the device fails.
+package protocol Accelerator: AnyObject {
+    var properties: AcceleratorProperties { get }
+
+    func allocate(bytes: Int) throws -> DeviceAddress
+    func free(_ address: DeviceAddress)
+    /// `bytes` may be changed or freed after the call.
+    func upload(_ bytes: UnsafeRawBufferPointer, to: DeviceAddress) throws
+    /// Waits for everything before it.
+    func download(_ from: DeviceAddress, into: UnsafeMutableRawBufferPointer) throws
+    func copy(_ from: DeviceAddress, to: DeviceAddress, bytes: Int) throws
+    func zero(_ address: DeviceAddress, bytes: Int) throws
+    func launch(_ launch: KernelLaunch) throws
+    func multiply(_ product: MatrixProduct, a: DeviceAddress, b: DeviceAddress, c: DeviceAddress) throws
+    func synchronize() throws
+    /// Records what `body` asks for without running it; nil where the device cannot.
+    func record(_ body: () throws -> Void) throws -> (any RecordedWork)?
+    /// Seconds between the starts of consecutive marks since the last call.
+    func mark() throws
+    func marks() throws -> [Double]
+    /// Bytes of the device in use by anyone, from the driver.
+    func usedBytes() throws -> Int
+}

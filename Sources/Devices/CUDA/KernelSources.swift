@@ -1,0 +1,16 @@
+import CUDAKernels
+
+/// The kernels' sources, as they were embedded when the program was built.
+package enum KernelSources {
+    /// File names, `device.cuh` included.
+    package static var names: [String] { (0..<lorikeet_kernel_source_count()).compactMap { lorikeet_kernel_source_name($0).map { String(cString: $0) } } }
+
+    package static func text(_ name: String) -> String? {
+        for i in 0..<lorikeet_kernel_source_count() where lorikeet_kernel_source_name(i).map({ String(cString: $0) }) == name {
+            var length = 0
+            guard let bytes = lorikeet_kernel_source_text(i, &length) else { return nil }
+            return String(decoding: UnsafeBufferPointer(start: bytes, count: length), as: UTF8.self)
+        }
+        return nil
+    }
+}

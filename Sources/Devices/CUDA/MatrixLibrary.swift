@@ -1,0 +1,96 @@
+import LorikeetGround
+
+/// cuBLASLt: matrix products on tensor cores, one plan a shape.
+final class MatrixLibrary {
+    private typealias Handle = OpaquePointer
+    private typealias Setter = @convention(c) (Handle?, Int32, UnsafeRawPointer, Int) -> Int32
+    private let layoutCreate: @convention(c) (UnsafeMutablePointer<Handle?>, Int32, UInt64, UInt64, Int64) -> Int32
+    private let descriptionCreate: @convention(c) (UnsafeMutablePointer<Handle?>, Int32, Int32) -> Int32
+    private let descriptionSet: Setter
+    private let preferenceCreate: @convention(c) (UnsafeMutablePointer<Handle?>) -> Int32
+    private let preferenceSet: Setter
+    private let heuristic:
+        @convention(c) (
+            Handle?, Handle?, Handle?, Handle?, Handle?, Handle?, Handle?, Int32, UnsafeMutableRawPointer, UnsafeMutablePointer<Int32>
+        ) -> Int32
+    private let run:
+        @convention(c) (
+            Handle?, Handle?, UnsafeRawPointer, UInt64, Handle?, UInt64, Handle?, UnsafeRawPointer, UInt64, Handle?, UInt64, Handle?,
+            UnsafeRawPointer, UInt64, Int, Handle?
+        ) -> Int32
+    private var handle: Handle?
+    private var plans: [MatrixProduct: Plan] = [:]
+    private let workspace: UInt64
+    private let workspaceBytes: Int
+    let path: String
+
+    private struct Plan {
+        let description: Handle?
+        let a, b, c: Handle?
+        /// cublasLtMatmulAlgo_t: eight 64-bit words.
+        let algorithm: [UInt64]
+    }
+
+    /// - Parameter workspace: device memory for split sums.
+    init(major: Int, folders: [String], workspace: UInt64, workspaceBytes: Int) throws {
+        guard let library = DynamicLibrary(["libcublasLt.so.\(major)", "libcublasLt.so"], folders: folders) else {
+            throw LorikeetError.machine("libcublasLt.so.\(major) is not found", mend: "pip install nvidia-cublas\(major == 12 ? "-cu12" : "")")
+        }
+        path = library.path
+        self.workspace = workspace
+        self.workspaceBytes = workspaceBytes
+        layoutCreate = try library.function("cublasLtMatrixLayoutCreate")
+        descriptionCreate = try library.function("cublasLtMatmulDescCreate")
+        descriptionSet = try library.function("cublasLtMatmulDescSetAttribute")
+        preferenceCreate = try library.function("cublasLtMatmulPreferenceCreate")
+        preferenceSet = try library.function("cublasLtMatmulPreferenceSetAttribute")
+        heuristic = try library.function("cublasLtMatmulAlgoGetHeuristic")
+        run = try library.function("cublasLtMatmul")
+        let create: @convention(c) (UnsafeMutablePointer<Handle?>) -> Int32 = try library.function("cublasLtCreate")
+        try check(create(&handle), "cublasLtCreate")
+    }
+
+    private func check(_ status: Int32, _ call: String) throws {
+        guard status != 0 else { return }
+        throw LorikeetError.machine("the card failed: \(call) returned status \(status)", mend: "run the same command again: the last checkpoint is kept")
+    }
+
+    /// Row-major products through a column-major library: C' = op(B)' op(A)'.
+    private func plan(_ p: MatrixProduct) throws -> Plan {
+        if let known = plans[p] { return known }
+        // cudaDataType and cublasComputeType_t: CUDA_R_32F 0, CUDA_R_16F 2, CUDA_R_16BF 14; CUBLAS_COMPUTE_32F 68 (no TF32).
+        func type(_ element: DeviceElement) -> Int32 { [0, 2, 14][Int(element.rawValue)] }
+        var (description, a, b, c, preference): (Handle?, Handle?, Handle?, Handle?, Handle?)
+        try check(descriptionCreate(&description, 68, 0), "cublasLtMatmulDescCreate")
+        // CUBLASLT_MATMUL_DESC_TRANSA 3, _TRANSB 4; CUBLAS_OP_N 0, CUBLAS_OP_T 1.
+        var (first, second): (Int32, Int32) = (p.transposeB ? 1 : 0, p.transposeA ? 1 : 0)
+        try check(descriptionSet(description, 3, &first, 4), "cublasLtMatmulDescSetAttribute")
+        try check(descriptionSet(description, 4, &second, 4), "cublasLtMatmulDescSetAttribute")
+        let (m, n, k) = (UInt64(p.m), UInt64(p.n), UInt64(p.k))
+        try check(layoutCreate(&b, type(p.inputs), p.transposeB ? k : n, p.transposeB ? n : k, Int64(p.ldb)), "cublasLtMatrixLayoutCreate")
+        try check(layoutCreate(&a, type(p.inputs), p.transposeA ? m : k, p.transposeA ? k : m, Int64(p.lda)), "cublasLtMatrixLayoutCreate")
+        try check(layoutCreate(&c, type(p.output), n, m, Int64(p.ldc)), "cublasLtMatrixLayoutCreate")
+        try check(preferenceCreate(&preference), "cublasLtMatmulPreferenceCreate")
+        var bytes = UInt64(workspaceBytes)
+        try check(preferenceSet(preference, 1, &bytes, 8), "cublasLtMatmulPreferenceSetAttribute")
+        // cublasLtMatmulHeuristicResult_t: algorithm (64 bytes), workspace size, status, waves, four reserved words.
+        var result = [UInt64](repeating: 0, count: 12)
+        var count: Int32 = 0
+        try check(heuristic(handle, description, b, a, c, c, preference, 1, &result, &count), "cublasLtMatmulAlgoGetHeuristic (\(p))")
+        guard count > 0 else { throw LorikeetError.machine("cuBLASLt has no way to multiply \(p)") }
+        let plan = Plan(description: description, a: a, b: b, c: c, algorithm: Array(result[0..<8]))
+        plans[p] = plan
+        return plan
+    }
+
+    func multiply(_ p: MatrixProduct, a: UInt64, b: UInt64, c: UInt64, stream: OpaquePointer?) throws {
+        let plan = try plan(p)
+        var (alpha, beta) = (p.alpha, p.beta)
+        let status = plan.algorithm.withUnsafeBytes { algorithm -> Int32 in
+            guard let base = algorithm.baseAddress else { return -1 }
+            return run(
+                handle, plan.description, &alpha, b, plan.b, a, plan.a, &beta, c, plan.c, c, plan.c, base, workspace, workspaceBytes, stream)
+        }
+        try check(status, "cublasLtMatmul (\(p))")
+    }
+}
