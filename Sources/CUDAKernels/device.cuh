@@ -160,6 +160,48 @@ template <class T> DEVICE void store_pack(const float *from, T *to) {
     *(uint4 *)to = make_uint4(pack2<T>(from[0], from[1]), pack2<T>(from[2], from[3]), pack2<T>(from[4], from[5]), pack2<T>(from[6], from[7]));
 }
 
+/// `count` elements (4 or a multiple of 8) in as few accesses as they allow: 8 bytes for four of 16 bits, else 16 each.
+/// The address is aligned to the access.
+template <int count> DEVICE void load_some(const float *from, float *to) {
+#pragma unroll
+    for (int i = 0; i < count; i += 4) load_pack(from + i, to + i);
+}
+template <int count, class T> DEVICE void load_some(const T *from, float *to) {
+    if constexpr (count == 4) {
+        const uint2 x = *(const uint2 *)from;
+        to[0] = unpack_low<T>(x.x); to[1] = unpack_high<T>(x.x); to[2] = unpack_low<T>(x.y); to[3] = unpack_high<T>(x.y);
+    } else {
+#pragma unroll
+        for (int i = 0; i < count; i += 8) load_pack(from + i, to + i);
+    }
+}
+template <int count> DEVICE void store_some(const float *from, float *to) {
+#pragma unroll
+    for (int i = 0; i < count; i += 4) store_pack(from + i, to + i);
+}
+template <int count, class T> DEVICE void store_some(const float *from, T *to) {
+    if constexpr (count == 4) {
+        *(uint2 *)to = make_uint2(pack2<T>(from[0], from[1]), pack2<T>(from[2], from[3]));
+    } else {
+#pragma unroll
+        for (int i = 0; i < count; i += 8) store_pack(from + i, to + i);
+    }
+}
+/// Whether an address (null counts) bears accesses of 16 bytes.
+DEVICE bool aligned(const void *p) { return ((u64)p & 15) == 0; }
+
+// ---- one rounding each: never fused into one multiply-add, for results that must have the CPU's bits ----
+
+#ifdef LORIKEET_EMULATED
+DEVICE float mul_rn(float a, float b) { return a * b; }
+DEVICE float add_rn(float a, float b) { return a + b; }
+DEVICE float div_rn(float a, float b) { return a / b; }
+#else
+DEVICE float mul_rn(float a, float b) { return __fmul_rn(a, b); }
+DEVICE float add_rn(float a, float b) { return __fadd_rn(a, b); }
+DEVICE float div_rn(float a, float b) { return __fdiv_rn(a, b); }
+#endif
+
 // ---- warps ----
 
 #ifndef LORIKEET_EMULATED
