@@ -1,0 +1,118 @@
+// f(gate) * up over the halves of joint rows. gate_up [rows, 2 columns], out [rows, columns].
+//
+//     out = f(gate) * up,   dgate = dout * up * f'(gate),   dup = dout * f(gate)
+//
+// Every thread reads its 16 bytes of each half and writes them: the backward pass may write over gate_up.
+//
+// Launch: grid.x = columns / (16 bytes' worth of elements) / threads, rounded up; grid.y = min(rows, 65535); threads 256 at most
+// (128 or 256 are good). Any grid is right: the kernels step over what it does not cover.
+#include "device.cuh"
+
+enum Kind { silu = 0, gelu_tanh = 1, gelu_erf = 2 };
+
+/// f(x), and its slope where asked for.
+template <int kind> DEVICE float activated(float x, float *slope) {
+    if constexpr (kind == silu) {
+        const float s = 1 / (1 + expf(-x));
+        if (slope) *slope = s * (1 + x * (1 - s));
+        return x * s;
+    } else if constexpr (kind == gelu_tanh) {
+        // 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x³)))
+        const float k = 0.79788456f;
+        const float t = tanhf(k * (x + 0.044715f * (x * x * x)));
+        const float half = 0.5f * (1 + t);
+        if (slope) *slope = half + 0.5f * x * (1 - t * t) * (k + 3 * 0.044715f * k * (x * x));
+        return x * half;
+    } else {
+        // 0.5 x (1 + erf(x / sqrt 2))
+        const float half = 0.5f * (1 + erff(x * 0.70710677f));
+        if (slope) *slope = half + x * 0.39894228f * expf(-0.5f * x * x);
+        return x * half;
+    }
+}
+
+template <int width> DEVICE void load_piece(const element *from, float *to) {
+    if constexpr (width == 1) to[0] = to_float(from[0]); else load_some<width>(from, to);
+}
+template <int width> DEVICE void store_piece(const float *from, element *to) {
+    if constexpr (width == 1) to[0] = from_float<element>(from[0]); else store_some<width>(from, to);
+}
+
+/// Calls body(row, column) for this thread's pieces of `width` columns.
+template <int width, class Body> DEVICE void each_piece(int rows, int columns, Body body) {
+    const int first = (int)(blockIdx.x * blockDim.x + threadIdx.x) * width, step = (int)(gridDim.x * blockDim.x) * width;
+    for (int row = blockIdx.y; row < rows; row += gridDim.y)
+        for (int c = first; c < columns; c += step) body(row, c);
+}
+
+struct GatedActivationForward {
+    const element *gate_up;
+    element *out;
+    int rows, columns, kind;
+};
+
+template <int kind, int width> DEVICE void forward(const GatedActivationForward &p) {
+    each_piece<width>(p.rows, p.columns, [&](int row, int c) {
+        const element *gate = p.gate_up + (i64)row * 2 * p.columns + c;
+        float g[width], u[width];
+        load_piece<width>(gate, g);
+        load_piece<width>(gate + p.columns, u);
+#pragma unroll
+        for (int i = 0; i < width; i++) u[i] *= activated<kind>(g[i], nullptr);
+        store_piece<width>(u, p.out + (i64)row * p.columns + c);
+    });
+}
+template <int width> DEVICE void forward_of_kind(const GatedActivationForward &p) {
+    switch (p.kind) {
+    case silu: return forward<silu, width>(p);
+    case gelu_tanh: return forward<gelu_tanh, width>(p);
+    default: return forward<gelu_erf, width>(p);
+    }
+}
+
+KERNEL(256, gated_activation_forward, GatedActivationForward) {
+    if (p.columns % Pack<element>::count == 0 && aligned(p.gate_up) && aligned(p.out))
+        forward_of_kind<Pack<element>::count>(p);
+    else
+        forward_of_kind<1>(p);
+}
+
+struct GatedActivationBackward {
+    const element *d_out;
+    const element *gate_up;
+    element *d_gate_up;
+    int rows, columns, kind;
+};
+
+template <int kind, int width> DEVICE void backward(const GatedActivationBackward &p) {
+    each_piece<width>(p.rows, p.columns, [&](int row, int c) {
+        const i64 at = (i64)row * 2 * p.columns + c;
+        float g[width], u[width], d[width];
+        load_piece<width>(p.gate_up + at, g);
+        load_piece<width>(p.gate_up + at + p.columns, u);
+        load_piece<width>(p.d_out + (i64)row * p.columns + c, d);
+#pragma unroll
+        for (int i = 0; i < width; i++) {
+            float slope;
+            const float f = activated<kind>(g[i], &slope);
+            g[i] = d[i] * u[i] * slope;
+            u[i] = d[i] * f;
+        }
+        store_piece<width>(g, p.d_gate_up + at);
+        store_piece<width>(u, p.d_gate_up + at + p.columns);
+    });
+}
+template <int width> DEVICE void backward_of_kind(const GatedActivationBackward &p) {
+    switch (p.kind) {
+    case silu: return backward<silu, width>(p);
+    case gelu_tanh: return backward<gelu_tanh, width>(p);
+    default: return backward<gelu_erf, width>(p);
+    }
+}
+
+KERNEL(256, gated_activation_backward, GatedActivationBackward) {
+    if (p.columns % Pack<element>::count == 0 && aligned(p.d_out) && aligned(p.gate_up) && aligned(p.d_gate_up))
+        backward_of_kind<Pack<element>::count>(p);
+    else
+        backward_of_kind<1>(p);
+}
