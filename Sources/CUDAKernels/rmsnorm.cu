@@ -10,7 +10,7 @@
 // another (dx the same as passing, say), so the compiler may not move a load up past a store by itself.
 //
 // Launch: grid = rows, threads a multiple of 32 from 32 to 512. Memory is read once where 16 * threads >= columns; good is
-// columns / 8 rounded up to 32.
+// the least such number, columns / 16 rounded up to 32: several blocks to a multiprocessor, several loads to a thread.
 #include "device.cuh"
 
 /// Elements of a row that a thread keeps.
