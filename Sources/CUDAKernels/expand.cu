@@ -130,7 +130,8 @@ template <int format> DEVICE void expand_eight(const u8 *block, int first, float
     if constexpr (format == q4_0 || format == q4_1 || format == q5_0 || format == q5_1) {
         // d | m (Q4_1, Q5_1) | 32 fifth bits (Q5) | 16 bytes: weight j in the low half of byte j, weight j + 16 in the high half
         constexpr bool has_minimum = format == q4_1 || format == q5_1, has_fifth = format == q5_0 || format == q5_1;
-        constexpr int fifth_at = has_minimum ? 4 : 2, codes_at = fifth_at + (has_fifth ? 4 : 0), zero = has_minimum ? 0 : has_fifth ? 16 : 8;
+        constexpr int fifth_at = has_minimum ? 4 : 2, codes_at = fifth_at + (has_fifth ? 4 : 0);
+        constexpr int zero = has_minimum ? 0 : has_fifth ? 16 : 8;
         const float d = half_at(block), m = has_minimum ? half_at(block + 2) : 0;
         const Eight bytes = Eight::at(block + codes_at + first % 16);
         const int fifths = has_fifth ? block[fifth_at + first / 8] : 0, shift = first / 16 * 4;

@@ -98,7 +98,8 @@ KERNEL(256, quantise_maxima, QuantiseMaxima) {
     SHARED float scratch[33];
     SHARED float midpoints[256];
     const i64 b = (i64)blockIdx.x * 256 + threadIdx.x;
-    if (threadIdx.x < 255) midpoints[threadIdx.x] = mul_rn(0.5f, add_rn(p.nested_values[threadIdx.x], p.nested_values[threadIdx.x + 1]));
+    if (threadIdx.x < 255)
+        midpoints[threadIdx.x] = mul_rn(0.5f, add_rn(p.nested_values[threadIdx.x], p.nested_values[threadIdx.x + 1]));
     const float less = b < p.count ? add_rn(p.maxima[b], -*p.offset) : 0;
     const float largest = block_max(fabsf(less), scratch);
     if (threadIdx.x == 0) {

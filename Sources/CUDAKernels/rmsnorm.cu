@@ -165,7 +165,8 @@ struct RMSNormBackward {
 };
 
 /// g (dy * weight, already) and h become dx.
-template <int width> DEVICE void backward_piece(const RMSNormBackward &p, const float *g, const float *h, float inverse, float factor, i64 at) {
+template <int width>
+DEVICE void backward_piece(const RMSNormBackward &p, const float *g, const float *h, float inverse, float factor, i64 at) {
     float out[width];
 #pragma unroll
     for (int i = 0; i < width; i++) out[i] = g[i] * inverse - h[i] * factor;
