@@ -39,7 +39,7 @@ let package = Package(
         .target(name: "CThreads", path: "Sources/CThreads"),
         .target(name: "CVector", path: "Sources/CVector"),
         // The GPU's kernels as text (#embed), one source an op; compiled at run time by NVRTC.
-        .target(name: "CUDAKernels", path: "Sources/CUDAKernels", exclude: ["device.cuh"], publicHeadersPath: "include"),
+        .target(name: "CUDAKernels", path: "Sources/CUDAKernels", exclude: ["activation.cu", "attention_any.cu", "cross_entropy.cu", "device.cuh", "dropout.cu", "embedding.cu", "expand.cu", "optimiser.cu", "quantise.cu", "rmsnorm.cu", "rope.cu"], publicHeadersPath: "include"),
         .target(
             name: "COpenBLAS", path: "Sources/COpenBLAS",
             linkerSettings: [.linkedLibrary(":libopenblas.a"), .linkedLibrary("m")]),
@@ -77,14 +77,21 @@ let package = Package(
         tests("Engine", ["Ground", "JSON", "Devices", "ModelFiles", "Engine"], resources: [.copy("Fixtures")]),
         tests("Training", below("")),
         tests("Delivery", below("")),
+        // The GPU's kernels built for the CPU, and a card made of them.
+        .target(name: "KernelEmulator", path: "Tests/KernelEmulator", cxxSettings: [.headerSearchPath(".")]),
+        .target(
+            name: "EmulatedDevice", dependencies: ["KernelEmulator", .target(name: "LorikeetDevices"), .target(name: "LorikeetGround")],
+            path: "Tests/EmulatedDevice"),
         // A disk that fails on demand, for the tests of every room that writes.
         .target(name: "FailingFiles", dependencies: [.target(name: "LorikeetGround")], path: "Tests/FailingFiles"),
         .testTarget(
-            name: "LorikeetTests", dependencies: ["Lorikeet", .target(name: "LorikeetDevices")], path: "Tests/LorikeetTests"),
+            name: "LorikeetTests",
+            dependencies: ["Lorikeet", .target(name: "LorikeetDevices"), .target(name: "LorikeetEngine"), "EmulatedDevice"], path: "Tests/LorikeetTests"),
         .testTarget(
             name: "CLITests", dependencies: ["CLI", .target(name: "LorikeetGround"), .target(name: "LorikeetJSON")], path: "Tests/CLITests"),
         tests("Layout", ["Ground"]),
     ],
     swiftLanguageModes: [.v6],
-    cLanguageStandard: .c2x
+    cLanguageStandard: .c2x,
+    cxxLanguageStandard: .cxx17
 )

@@ -12,7 +12,7 @@ struct BenchVerb: ParsableCommand {
         discussion: "Example: lorikeet bench --device cpu --shape smollm2-135m --seq 512 --json")
     @Option(help: "smollm2-135m, llama-3.2-1b or llama-7b, with random weights.") var shape: String?
     @Option(help: "A model instead of a shape.") var model: String?
-    @Option(help: "Where to compute.") var device = "cpu"
+    @OptionGroup var place: DeviceOptions
     @Option(help: "Tokens of a micro-batch [the sequence].") var tokens: Int?
     @Option(help: "Tokens of a segment.") var seq = 512
     @Option(help: "Rank of the adapters.") var loraR = 8
@@ -20,18 +20,15 @@ struct BenchVerb: ParsableCommand {
     @Option(help: "Linears with an adapter, with commas.") var targetModules = "q_proj,v_proj"
     @Option(help: "auto, nf4, f16, bf16 or f32.") var baseStorage = "auto"
     @Option(help: "Measured steps; the fastest counts.") var rounds = 15
-    @Option(help: "Processor threads; 0 takes what the machine lends.") var threads = 0
     @Flag(help: "Also time each kind of op.") var profile = false
     @Flag(help: "Print JSON.") var json = false
 
     func validate() throws {
-        guard ["cpu", "auto"].contains(device) else { throw ValidationError("--device has to be cpu: this build computes on the processor") }
         guard (1...1_000_000).contains(seq) else { throw ValidationError("--seq has to be between 1 and 1000000") }
         guard (1...1_000_000).contains(tokens ?? seq) else { throw ValidationError("--tokens has to be between 1 and 1000000") }
         guard (1...1024).contains(loraR) else { throw ValidationError("--lora-r has to be between 1 and 1024") }
         guard (0..<0.95).contains(loraDropout) else { throw ValidationError("--lora-dropout has to be at least 0 and below 0.95") }
         guard (1...1000).contains(rounds) else { throw ValidationError("--rounds has to be between 1 and 1000") }
-        guard (0...1024).contains(threads) else { throw ValidationError("--threads has to be between 0 and 1024") }
         guard baseStorage == "auto" || BaseStorage(rawValue: baseStorage) != nil else {
             throw ValidationError("--base-storage has to be auto, nf4, f16, bf16 or f32")
         }
@@ -45,7 +42,7 @@ struct BenchVerb: ParsableCommand {
         let lora = LoRASettings(r: loraR, alpha: 16, dropout: loraDropout, targetModules: targetModules.split(separator: ",").map(String.init))
         let bench = Bench(
             configuration: configuration, source: source, storage: storage, lora: lora, tokens: tokens ?? seq, sequence: seq, rounds: rounds,
-            cpu: CPU(threads: threads > 0 ? threads : nil))
+            compute: try place.compute())
         let result = try bench.run(profiled: profile)
         if json {
             var object = result.json.object ?? [:]

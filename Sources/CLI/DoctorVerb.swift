@@ -1,6 +1,7 @@
 import ArgumentParser
 import Lorikeet
 import LorikeetDevices
+import LorikeetEngine
 import LorikeetGround
 import LorikeetJSON
 
@@ -10,24 +11,18 @@ struct DoctorVerb: ParsableCommand {
         discussion: "Example: lorikeet doctor --reference Tests/Reference/llama")
     @Option(help: "A model folder with dumped numbers, or a folder of texts for a --model.") var reference: String?
     @Option(help: "The model that a folder of texts speaks of.") var model: String?
-    @Option(help: "Where to compute.") var device = "cpu"
-    @Option(help: "Processor threads; 0 takes what the machine lends.") var threads = 0
+    @OptionGroup var place: DeviceOptions
     @Flag(help: "Print JSON.") var json = false
 
-    func validate() throws {
-        guard ["cpu", "auto"].contains(device) else { throw ValidationError("--device has to be cpu: this build computes on the processor") }
-        guard (0...1024).contains(threads) else { throw ValidationError("--threads has to be between 0 and 1024") }
-    }
-
     func run() throws {
-        let cpu = CPU(threads: threads > 0 ? threads : nil)
-        guard let reference else { return try describeMachine(cpu) }
+        let compute = try place.compute()
+        guard let reference else { return try describeMachine(compute) }
         let results: [Deviation]
         if TextReferenceCheck.fits(reference) {
             guard let model else { throw LorikeetError.input("a folder of texts needs a model", at: "--model", mend: "give --model MODEL") }
-            results = try TextReferenceCheck(directory: reference, model: model, cpu: cpu).run()
+            results = try TextReferenceCheck(directory: reference, model: model, compute: compute).run()
         } else {
-            results = try ReferenceCheck(directory: reference, cpu: cpu).run { Screen.out("skip  \($0)\n") }
+            results = try ReferenceCheck(directory: reference, compute: compute).run { Screen.out("skip  \($0)\n") }
         }
         for result in results where !json { Screen.out(result.line + "\n") }
         let failed = results.count { !$0.passes }
@@ -42,7 +37,8 @@ struct DoctorVerb: ParsableCommand {
         if failed > 0 { throw LorikeetError(.checkFailed, "\(failed) of \(results.count) numbers are outside their tolerance", at: reference) }
     }
 
-    private func describeMachine(_ cpu: CPU) throws {
+    private func describeMachine(_ compute: Compute) throws {
+        let cpu = compute.cpu
         let memory = Machine.totalMemoryBytes()
         let free = Machine.availableMemoryBytes()
         let disk = try RealFiles().freeBytes(at: ".")
@@ -51,7 +47,7 @@ struct DoctorVerb: ParsableCommand {
             ("blas_kernels", .string(CPU.blasKernels), CPU.blasKernels),
             ("blas_thread_safe", .bool(CPU.blasIsThreadSafe), CPU.blasIsThreadSafe ? "yes" : "no: one thread is used; install libopenblas-pthread-dev"),
             ("ram_total_bytes", .integer(memory), Units.formatBytes(memory)), ("ram_available_bytes", .integer(free), Units.formatBytes(free)),
-            ("disk_free_bytes", .integer(disk), Units.formatBytes(disk)), ("gpu", .null, "none: this build computes on the processor"),
+            ("disk_free_bytes", .integer(disk), Units.formatBytes(disk)), ("gpu", compute.device.map { .string($0.properties.name) } ?? .null, compute.device.map { "\($0.properties.name), \($0.properties.driver)" } ?? "none asked for (--device cuda:0)"),
         ]
         if json {
             Screen.out(JSON.object(JSONObject(fields.map { ($0.0, $0.1) })).serialized(pretty: true) + "\n")

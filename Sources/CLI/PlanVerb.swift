@@ -22,7 +22,7 @@ struct PlanVerb: ParsableCommand {
         let (plan, preparation) = try plan(recipe)
         if parsed.flags.contains("explain") {
             var request = ProgramRequest(
-                storage: plan.choices.storage, lora: recipe.loraSettings, sizes: plan.choices.sizes, workers: plan.choices.threads)
+                storage: plan.choices.storage, lora: recipe.loraSettings, sizes: plan.choices.sizes, target: .cpu(threads: plan.choices.threads))
             request.recompute = plan.choices.recompute
             Screen.out(try Session.plan(preparation.source.configuration, request) { preparation.source.tensor($0)?.type }.program.listing())
         } else if let other = parsed.extra["compare"] {

@@ -138,3 +138,13 @@ KERNEL(512, cross_entropy, CrossEntropy) {
     }
     if (p.soft_cap != 0) one_row<true>(p, row, t, target, scratch); else one_row<false>(p, row, t, target, scratch);
 }
+
+struct SoftCap {
+    float *x;
+    i64 count;
+    float cap;
+};
+/// x = cap * tanh(x / cap), in place, float32: the logits of decoding. Any grid.
+KERNEL(256, soft_cap, SoftCap) {
+    for (i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x; i < p.count; i += (i64)gridDim.x * blockDim.x) p.x[i] = p.cap * tanhf(p.x[i] / p.cap);
+}

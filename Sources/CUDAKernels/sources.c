@@ -1,11 +1,56 @@
+// Written by Scripts/kernel_table.py; a test compares folder and table.
 #include "CUDAKernels.h"
 
 static const unsigned char device[] = {
 #embed "device.cuh"
 };
+static const unsigned char activation[] = {
+#embed "activation.cu"
+};
+static const unsigned char attention_any[] = {
+#embed "attention_any.cu"
+};
+static const unsigned char cross_entropy[] = {
+#embed "cross_entropy.cu"
+};
+static const unsigned char dropout[] = {
+#embed "dropout.cu"
+};
+static const unsigned char embedding[] = {
+#embed "embedding.cu"
+};
+static const unsigned char expand[] = {
+#embed "expand.cu"
+};
+static const unsigned char optimiser[] = {
+#embed "optimiser.cu"
+};
+static const unsigned char quantise[] = {
+#embed "quantise.cu"
+};
+static const unsigned char rmsnorm[] = {
+#embed "rmsnorm.cu"
+};
+static const unsigned char rope[] = {
+#embed "rope.cu"
+};
 
-static const struct { const char *name; const unsigned char *text; size_t length; } table[] = {
+static const struct {
+    const char *name;
+    const unsigned char *text;
+    size_t length;
+} table[] = {
     {"device.cuh", device, sizeof device},
+    {"activation.cu", activation, sizeof activation},
+    {"attention_any.cu", attention_any, sizeof attention_any},
+    {"cross_entropy.cu", cross_entropy, sizeof cross_entropy},
+    {"dropout.cu", dropout, sizeof dropout},
+    {"embedding.cu", embedding, sizeof embedding},
+    {"expand.cu", expand, sizeof expand},
+    {"optimiser.cu", optimiser, sizeof optimiser},
+    {"quantise.cu", quantise, sizeof quantise},
+    {"rmsnorm.cu", rmsnorm, sizeof rmsnorm},
+    {"rope.cu", rope, sizeof rope},
 };
 
 size_t lorikeet_kernel_source_count(void) { return sizeof table / sizeof *table; }

@@ -94,6 +94,14 @@ package struct AcceleratorProperties: Sendable {
     package var multiprocessors: Int
     package var totalBytes: Int
     package var driver: String
+
+    package init(name: String, architecture: Int, multiprocessors: Int, totalBytes: Int, driver: String) {
+        self.name = name
+        self.architecture = architecture
+        self.multiprocessors = multiprocessors
+        self.totalBytes = totalBytes
+        self.driver = driver
+    }
 }
 
 /// Work recorded once, to be run again with one call.

@@ -15,7 +15,9 @@ package struct Bench {
     package var tokens: Int
     package var sequence: Int
     package var rounds: Int
-    package var cpu: CPU
+    package var compute: Compute
+    /// Tokens whose logits exist at a time.
+    package var headChunk: Int
     package var clock: any Clock
 
     /// Shapes that `--shape` names.
@@ -41,7 +43,7 @@ package struct Bench {
 
     package init(
         configuration: ModelConfiguration, source: ModelSource?, storage: BaseStorage, lora: LoRASettings, tokens: Int, sequence: Int, rounds: Int,
-        cpu: CPU, clock: any Clock = SystemClock()
+        compute: Compute, headChunk: Int? = nil, clock: any Clock = SystemClock()
     ) {
         self.configuration = configuration
         self.source = source
@@ -50,7 +52,8 @@ package struct Bench {
         self.tokens = tokens
         self.sequence = sequence
         self.rounds = rounds
-        self.cpu = cpu
+        self.compute = compute
+        self.headChunk = headChunk ?? (compute.device == nil ? HeadBlock.chunk : min(tokens, 4096))
         self.clock = clock
     }
 
@@ -61,49 +64,65 @@ package struct Bench {
 
     /// - Parameter profiled: also times every op of one more step.
     package func run(profiled: Bool) throws -> Result {
+        let before = try compute.device?.usedBytes() ?? 0
         let loadStart = clock.uptime
-        let model =
-            try source.map { try Model(source: $0, storage: storage, lora: lora, cpu: cpu) }
-            ?? Model(randomly: configuration, storage: storage, lora: lora, cpu: cpu)
-        let session = try Session(model: model, sizes: SessionSizes(training: tokens, evaluation: 32))
+        let model = try loaded()
+        let sizes = SessionSizes(training: tokens, evaluation: 32, headChunk: headChunk)
+        let session = try Session(model: model, sizes: sizes)
         let loadSeconds = clock.uptime - loadStart
         let batch = batch()
         let first = clock.uptime
         try step(session, batch, number: 1)
         let firstStep = Machine.processAge()
         let firstSeconds = clock.uptime - first
-        try step(session, batch, number: 2)
+        for number in 2...3 { try step(session, batch, number: number) }
         let plan = try Session.plan(
-            configuration, ProgramRequest(storage: storage, lora: lora, sizes: session.sizes, workers: cpu.threads)
+            configuration, ProgramRequest(storage: storage, lora: lora, sizes: session.sizes, target: compute.target)
         ) { source?.tensor($0)?.type }
         // Products and steps take turns, so that both see the same machine.
         var steps: [Double] = []
-        var gemm = try GemmProbe(configuration: configuration, tokens: tokens, cpu: cpu, clock: clock)
+        var probe: any ProductProbe
+        if let device = compute.device {
+            probe = try DeviceGemmProbe(configuration: configuration, tokens: tokens, device: device, element: compute.element)
+        } else {
+            probe = try GemmProbe(configuration: configuration, tokens: tokens, cpu: compute.cpu, clock: clock)
+        }
         for round in 0..<rounds {
-            gemm.measure()
+            if compute.device == nil || round == 0 { try probe.measure() }
             let start = clock.uptime
-            try step(session, batch, number: 3 + round)
+            try step(session, batch, number: 4 + round)
             steps.append(clock.uptime - start)
         }
-        // Both at their fastest: what else runs on the machine only ever slows, and it slows the step (memory) more than the product.
-        let speed = Double(tokens) / (steps.min() ?? .nan)
-        let best = gemm.best
+        let used = try compute.device?.usedBytes() ?? 0
+        let chosen = (compute.device == nil ? steps.min() : steps.sorted()[steps.count / 2]) ?? .nan
+        // On the processor both at their fastest: what else runs there only ever slows, and it slows the step (memory) more than the
+        // product. A card is ours alone: the median.
+        let speed = Double(tokens) / chosen
         let json: JSON = [
-            "tokens_per_second": .number(speed), "gemm_flops_per_second": .number(best),
-            "share_of_gemm_limit": .number(4 * Double(plan.matrixParameters) * speed / best), "matrix_parameters": JSON(plan.matrixParameters),
-            "step_seconds": .number(Double(tokens) / speed), "median_step_seconds": .number(steps.sorted()[steps.count / 2]), "tokens": JSON(tokens),
-            "sequence": JSON(sequence), "threads": JSON(cpu.threads),
-            "blas_kernels": .string(CPU.blasKernels), "base_storage": .string(storage.rawValue), "arena_bytes": JSON(plan.arenaBytes),
-            "peak_device_bytes": 0, "predicted_device_bytes": 0, "peak_rss_bytes": .integer(Machine.peakResidentBytes()),
-            "load_seconds": .number(loadSeconds), "first_step_seconds": .number(firstStep),
-            "before_first_step_seconds": .number(firstStep - firstSeconds),
+            "tokens_per_second": .number(speed), "gemm_flops_per_second": .number(probe.best),
+            "share_of_gemm_limit": .number(4 * Double(plan.matrixParameters) * speed / probe.best), "matrix_parameters": JSON(plan.matrixParameters),
+            "step_seconds": .number(chosen), "median_step_seconds": .number(steps.sorted()[steps.count / 2]), "tokens": JSON(tokens),
+            "sequence": JSON(sequence), "threads": JSON(compute.cpu.threads), "blas_kernels": .string(CPU.blasKernels),
+            "device": .string(compute.device?.properties.name ?? "cpu"), "compute_type": .string(compute.element.suffix),
+            "gpu_arch": JSON(compute.device?.properties.architecture ?? 0), "base_storage": .string(storage.rawValue),
+            "arena_bytes": JSON(plan.arenaBytes), "peak_device_bytes": JSON(used), "device_bytes_before": JSON(before),
+            "predicted_device_bytes": JSON(0), "peak_rss_bytes": .integer(Machine.peakResidentBytes()), "load_seconds": .number(loadSeconds),
+            "first_step_seconds": .number(firstStep), "before_first_step_seconds": .number(firstStep - firstSeconds),
         ]
         return Result(json: json, profile: profiled ? try session.profile(batch) : [])
     }
 
+    private func loaded() throws -> Model {
+        if let source { return try compute.model(source, storage: storage, lora: lora) }
+        if let device = compute.device {
+            return try Model(randomly: configuration, storage: storage, lora: lora, cpu: compute.cpu, device: device, element: compute.element)
+        }
+        return try Model(randomly: configuration, storage: storage, lora: lora, cpu: compute.cpu)
+    }
+
     private func step(_ session: Session, _ batch: TokenBatch, number: Int) throws {
         _ = try session.accumulate(batch, zeroFirst: true)
-        _ = adamWStep(session.model.adapters, learningRate: 1e-4, settings: AdamWSettings(), step: number, cpu: cpu)
+        _ = try session.optimiserStep(learningRate: 1e-4, settings: AdamWSettings(), step: number)
     }
 
     /// Random tokens, every one trained.
@@ -119,52 +138,5 @@ package struct Bench {
             batch.dropoutKeys.append(UInt32(row))
         }
         return batch
-    }
-}
-
-/// The matrix products of a step, alone.
-private struct GemmProbe {
-    let sizes: [(n: Int, k: Int)]
-    let tokens: Int
-    let cpu: CPU
-    let clock: any Clock
-    let a, b, c: Buffer
-
-    init(configuration: ModelConfiguration, tokens: Int, cpu: CPU, clock: any Clock) throws {
-        let hidden = configuration.hiddenSize
-        let joint = (configuration.headCount + 2 * configuration.keyValueHeadCount) * configuration.headDimension
-        // A slice of the head serves for all of it: 8,192 outputs reach the same speed.
-        sizes = [
-            (joint, hidden), (hidden, configuration.headCount * configuration.headDimension), (2 * configuration.intermediateSize, hidden),
-            (hidden, configuration.intermediateSize), (min(8192, configuration.vocabularySize), hidden),
-        ]
-        self.tokens = tokens
-        self.cpu = cpu
-        self.clock = clock
-        a = try Buffer(bytes: 4 * tokens * (sizes.map { max($0.k, $0.n) }.max() ?? 1))
-        b = try Buffer(bytes: 4 * (sizes.map { $0.n * $0.k }.max() ?? 1))
-        c = try Buffer(bytes: 4 * tokens * (sizes.map { max($0.k, $0.n) }.max() ?? 1))
-        for buffer in [a, b] {
-            let values = buffer.pointer(as: Float.self)
-            for i in 0..<buffer.byteCount / 4 { values[i] = Float(i % 17) * 0.1 - 0.8 }
-        }
-    }
-
-    /// FLOP a second of the fastest product so far.
-    private(set) var best = 0.0
-
-    /// Runs each of the forward and backward products three times.
-    mutating func measure() {
-        for (n, k) in sizes {
-            for backward in [false, true] {
-                for _ in 0..<3 {
-                    let start = clock.uptime
-                    cpu.gemm(
-                        transposeB: !backward, m: tokens, n: backward ? k : n, k: backward ? n : k, a: a.pointer(as: Float.self),
-                        lda: backward ? n : k, b: b.pointer(as: Float.self), ldb: k, c: c.pointer(as: Float.self), ldc: backward ? k : n)
-                    best = max(best, 2 * Double(tokens * n * k) / (clock.uptime - start))
-                }
-            }
-        }
     }
 }

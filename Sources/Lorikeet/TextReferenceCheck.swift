@@ -12,13 +12,13 @@ package struct TextReferenceCheck {
     let directory: String
     let model: String
     let files: any Files
-    let cpu: CPU
+    let compute: Compute
 
-    package init(directory: String, model: String, files: any Files = RealFiles(), cpu: CPU) {
+    package init(directory: String, model: String, files: any Files = RealFiles(), compute: Compute) {
         self.directory = directory
         self.model = model
         self.files = files
-        self.cpu = cpu
+        self.compute = compute
     }
 
     /// Does the folder hold texts rather than a model?
@@ -54,7 +54,7 @@ package struct TextReferenceCheck {
 
     private func losses(_ texts: [JSON], _ source: ModelSource, _ storage: BaseStorage, key: String, tolerance: Double) throws -> [Deviation] {
         let session = try Session(
-            model: Model(source: source, storage: storage, lora: nil, cpu: cpu), sizes: SessionSizes(training: 0, evaluation: 128, headChunk: 128))
+            model: compute.model(source, storage: storage, lora: nil), sizes: SessionSizes(training: 0, evaluation: 128, headChunk: 128))
         return try texts.enumerated().compactMap { number, entry in
             guard let reference = entry[key]?.double else { return nil }
             let logs = try session.evaluate(TokenBatch(sequence: ints(entry["ids"]).map(Int32.init)))
@@ -67,7 +67,7 @@ package struct TextReferenceCheck {
         guard let text = tokenizer.chatTemplateSource else { throw LorikeetError.input("the model has no chat template", at: model) }
         let template = try ChatTemplate(text, name: "chat template of \(model)", specialTokens: tokenizer.namedTokens)
         let session = try Session(
-            model: Model(source: source, storage: .stored, lora: nil, cpu: cpu), sizes: SessionSizes(training: 0, evaluation: 128, headChunk: 32))
+            model: compute.model(source, storage: .stored, lora: nil), sizes: SessionSizes(training: 0, evaluation: 128, headChunk: 32))
         var results: [Deviation] = []
         for (number, chat) in chats.enumerated() {
             let messages = (chat["messages"]?.array ?? []).map { ChatMessage(role: $0["role"]?.string ?? "", content: $0["content"]?.string ?? "") }

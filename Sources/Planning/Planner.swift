@@ -82,7 +82,7 @@ package struct Planner {
         let evaluation = largest(over: CollectionOfOne(validation), packing: true)
         let chunk = min(HeadBlock.chunk, Session.roundedUp(max(training.trained, evaluation.trained)))
         let sizes = SessionSizes(training: max(1, training.rows), evaluation: max(1, evaluation.rows), headChunk: chunk)
-        var request = ProgramRequest(storage: storage, lora: lora, sizes: sizes, workers: threads)
+        var request = ProgramRequest(storage: storage, lora: lora, sizes: sizes, target: .cpu(threads: threads))
         if testRows > 0 { (request.slots, request.positions) = (min(Self.slots, testRows), longestPrompt + maxNewTokens) }
         let program = try Session.plan(source.configuration, request) { source.tensor($0)?.type }
         let tokens = training.tokens

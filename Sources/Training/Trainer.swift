@@ -58,6 +58,7 @@ package struct Trainer {
         let sampler = StepSampler(settings: settings, count: train.count)
         var warnings: [String] = []
         var state = try checkpoints.loadNewest(into: adapters) { warnings.append($0) } ?? TrainerState()
+        try session.pushAdapters()
         for warning in warnings { try report(.warning(warning)) }
         let watched = randomSubset(of: validation.count, wanted: settings.evalSamples, seed: settings.seed, purpose: .evaluationSubset).map { validation[$0] }
         var since = Window(state: state)
@@ -98,6 +99,7 @@ package struct Trainer {
     }
 
     private func save(_ state: TrainerState) throws {
+        try session.pullAdapters()
         try checkpoints.save(session.model.adapters, state, limit: settings.saveTotalLimit)
         try report(.checkpoint(step: state.step))
     }
@@ -149,8 +151,7 @@ package struct Trainer {
             throw LorikeetError.machine("the loss of step \(number + 1) is not a number", mend: "lower the learning rate; the last checkpoint is kept")
         }
         outcome.learningRate = settings.learningRate(atStep: number, of: total)
-        outcome.gradientNorm = adamWStep(
-            session.model.adapters, learningRate: outcome.learningRate, settings: settings.adamW, step: number + 1, cpu: session.model.cpu)
+        outcome.gradientNorm = try session.optimiserStep(learningRate: outcome.learningRate, settings: settings.adamW, step: number + 1).gradientNorm
         outcome.seconds = clock.uptime - start
         return outcome
     }

@@ -1,6 +1,7 @@
 #include "emulator.h"
 #include <cstdlib>
 #include <map>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -150,6 +151,9 @@ int emulator_run(const char *name, int type, const unsigned grid[3], unsigned th
     const auto found = kernels().find(key(name, type));
     if (found == kernels().end()) return 1;
     const Kernel kernel = found->second;
+    // One launch at a time: the running block is global, as a kernel's built-in variables are.
+    static std::mutex one;
+    const std::lock_guard<std::mutex> held(one);
     if ((kernel.argument_bytes + 7) / 8 != (argument_bytes + 7) / 8) return 2;
     emulate({grid[0], grid[1], grid[2]}, threads, [&] { kernel.call(arguments); });
     return 0;

@@ -1,5 +1,6 @@
 import Foundation
 import LorikeetDevices
+import LorikeetEngine
 import Testing
 
 @testable import Lorikeet
@@ -9,7 +10,7 @@ struct ReferenceTests {
     static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
 
     @Test(arguments: [1, 2]) func `the tiny llama passes every tolerance`(threads: Int) throws {
-        let results = try ReferenceCheck(directory: Self.root.appending(path: "Reference/llama").path, cpu: CPU(threads: threads)).run()
+        let results = try ReferenceCheck(directory: Self.root.appending(path: "Reference/llama").path, compute: Compute(cpu: CPU(threads: threads))).run()
         #expect(results.count > 100)
         for result in results { #expect(result.passes, "\(result.line)") }
     }
@@ -21,7 +22,7 @@ struct ReferenceTests {
             print("skipped: no SmolLM2 model; `make model` fetches it")
             return
         }
-        let results = try TextReferenceCheck(directory: Self.root.appending(path: "Reference/smollm2").path, model: model, cpu: CPU(threads: 2)).run()
+        let results = try TextReferenceCheck(directory: Self.root.appending(path: "Reference/smollm2").path, model: model, compute: Compute(cpu: CPU(threads: 2))).run()
         #expect(results.count == 32)
         for result in results { #expect(result.passes, "\(result.line)") }
     }

@@ -53,9 +53,9 @@ struct Llama: ModelFamily {
         let normed = b.norm(&x, name + "input_layernorm.weight", epsilon: epsilon)
         let joint = b.linear(normed, [q, k, v])
         b.rope(joint, rope, heads: attention.heads + attention.keyValueHeads, headDimension: d)
-        x.add(b.linear(b.attention(joint, attention), [o]))
+        x.add(b.linear(b.attention(joint, attention), [o], residual: true))
 
         let normed2 = b.norm(&x, name + "post_attention_layernorm.weight", epsilon: epsilon)
-        x.add(b.linear(b.gatedActivation(b.linear(normed2, [gate, up]), activation), [down]))
+        x.add(b.linear(b.gatedActivation(b.linear(normed2, [gate, up]), activation), [down], residual: true))
     }
 }

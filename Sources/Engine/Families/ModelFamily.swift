@@ -32,7 +32,7 @@ package enum Families {
 extension ModelFamily {
     /// The frozen tensors the forward pass names, once each, in order.
     package func weights() -> [WeightDeclaration] {
-        var builder = ProgramBuilder(purpose: .evaluation, tokens: 1, adapters: .none, workers: 1)
+        var builder = ProgramBuilder(purpose: .evaluation, tokens: 1, adapters: .none, target: .cpu(threads: 1))
         forward(&builder)
         return builder.weights
     }
@@ -43,10 +43,10 @@ extension ModelFamily {
     }
 
     package func program(
-        _ purpose: ProgramPurpose, tokens: Int, adapters: AdapterLayout, workers: Int, headChunk: Int = HeadBlock.chunk,
+        _ purpose: ProgramPurpose, tokens: Int, adapters: AdapterLayout, target: ProgramTarget, headChunk: Int = HeadBlock.chunk,
         recompute: RecomputePolicy = .norms
     ) -> Program {
-        var builder = ProgramBuilder(purpose: purpose, tokens: tokens, adapters: adapters, workers: workers, headChunk: headChunk)
+        var builder = ProgramBuilder(purpose: purpose, tokens: tokens, adapters: adapters, target: target, headChunk: headChunk)
         forward(&builder)
         return builder.build(recompute: recompute)
     }

@@ -14,12 +14,14 @@ package struct Differentiation {
     package private(set) var ops: [any Op] = []
     private let forward: [any Op]
     private let policy: RecomputePolicy
+    package let target: ProgramTarget
     private let needing: Set<ValueID>
     private let producer: [ValueID: Int]
     private var gradients: [ValueID: ValueID] = [:]
     private var copies: [ValueID: ValueID] = [:]
 
-    init(values: ValueTable, forward: [any Op], policy: RecomputePolicy) {
+    init(values: ValueTable, forward: [any Op], policy: RecomputePolicy, target: ProgramTarget) {
+        self.target = target
         self.values = values
         self.forward = forward
         self.policy = policy
@@ -53,13 +55,13 @@ package struct Differentiation {
         gradients[value] = gradient
     }
 
-    /// A transient shaped like `value`, named after it, for its gradient.
+    /// A transient shaped and typed like `value`, named after it, for its gradient.
     package mutating func newGradient(of value: ValueID) -> ValueID {
-        values.add("d.\(values[value].name)", values[value].shape, .f32, .transient)
+        values.add("d.\(values[value].name)", values[value].shape, values[value].type, .transient)
     }
 
-    package mutating func transient(_ name: String, _ shape: [Int]) -> ValueID {
-        values.add(name, shape, .f32, .transient)
+    package mutating func transient(_ name: String, _ shape: [Int], _ type: ValueType = .f32) -> ValueID {
+        values.add(name, shape, type, .transient)
     }
 
     /// The flat gradient range of a parameter; backward ops add to it.
@@ -76,7 +78,7 @@ package struct Differentiation {
         guard policy == .norms, values[value].kind == .transient else { return value }
         if let copy = copies[value] { return copy }
         guard let index = producer[value] else { return value }
-        let copy = values.add(values[value].name + "'", values[value].shape, .f32, .transient)
+        let copy = values.add(values[value].name + "'", values[value].shape, values[value].type, .transient)
         guard let again = forward[index].recomputation(of: value, into: copy) else { return value }
         ops.append(again)
         copies[value] = copy

@@ -19,6 +19,8 @@ package protocol Op: Sendable {
     func recomputation(of output: ValueID, into copy: ValueID) -> (any Op)?
     /// Runs on the CPU.
     func run(_ context: borrowing CPURun)
+    /// Runs on a card: asks for kernels and products, which run later in the same order.
+    func run(_ context: borrowing DeviceRun) throws
 }
 
 extension Op {

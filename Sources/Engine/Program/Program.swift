@@ -1,3 +1,5 @@
+import LorikeetDevices
+
 /// What a program is for: the same family code describes all three.
 package enum ProgramPurpose: Sendable, Hashable {
     /// Forward, loss, backward into the adapters' gradients.
@@ -6,6 +8,24 @@ package enum ProgramPurpose: Sendable, Hashable {
     case evaluation
     /// Forward with a KV cache of `slots` sequences of `positions` tokens; logits of `outputRows` rows.
     case decoding(slots: Int, positions: Int, outputRows: Int)
+}
+
+/// What a program is made for: it decides element types and scratch.
+package enum ProgramTarget: Sendable, Hashable {
+    /// float32 on this machine's processor with so many threads.
+    case cpu(threads: Int)
+    /// A card; activations are of this type, sums float32.
+    case device(DeviceElement)
+
+    /// The type of activations.
+    package var element: ValueType {
+        if case .device(let element) = self { ValueType(element) } else { .f32 }
+    }
+    /// The type of the residual stream and its gradient: float32 beside float16, whose range it can leave.
+    package var residual: ValueType { element == .f16 ? .f32 : element }
+    /// Threads of the processor; nil on a card.
+    package var threads: Int? { if case .cpu(let threads) = self { threads } else { nil } }
+    package var isDevice: Bool { if case .device = self { true } else { false } }
 }
 
 /// A step program: ops in order on values with fixed offsets in one arena. Bytes, time, execution and the listing all come from it.
@@ -41,6 +61,8 @@ package struct ProgramInputs: Sendable {
     package var slots: ValueID?
     /// Rows whose logits are wanted (decoding).
     package var outputRows: ValueID?
+    /// The rows with a target, in order, then -1 (training and evaluation on a card).
+    package var trainedRows: ValueID?
 }
 
 package struct ProgramOutputs: Sendable {

@@ -14,8 +14,7 @@ package struct ProgramBuilder {
     package let purpose: ProgramPurpose
     package let tokens: Int
     package let adapters: AdapterLayout
-    /// Threads that will run the program: each has scratch of its own.
-    package let workers: Int
+    package let target: ProgramTarget
     /// Trained tokens whose logits exist at a time.
     package let headChunk: Int
     package private(set) var values = ValueTable()
@@ -27,11 +26,11 @@ package struct ProgramBuilder {
     private var ropeTables: [(rope: RoPETable, cos: ValueID, sin: ValueID)] = []
     private var layer = 0
 
-    package init(purpose: ProgramPurpose, tokens: Int, adapters: AdapterLayout, workers: Int, headChunk: Int = HeadBlock.chunk) {
+    package init(purpose: ProgramPurpose, tokens: Int, adapters: AdapterLayout, target: ProgramTarget, headChunk: Int = HeadBlock.chunk) {
         self.purpose = purpose
         self.tokens = tokens
         self.adapters = adapters
-        self.workers = workers
+        self.target = target
         self.headChunk = headChunk
         let perRow = [tokens]
         inputs = ProgramInputs(
@@ -42,6 +41,7 @@ package struct ProgramBuilder {
             inputs.targets = values.add("targets", perRow, .i32, .input)
             inputs.weights = values.add("weights", perRow, .f32, .input)
             inputs.dropoutKeys = values.add("dropout_keys", perRow, .i32, .input)
+            if target.isDevice { inputs.trainedRows = values.add("trained_rows", perRow, .i32, .input) }
         case .decoding(_, _, let outputRows):
             inputs.slots = values.add("slots", perRow, .i32, .input)
             inputs.outputRows = values.add("output_rows", [outputRows], .i32, .input)
@@ -52,6 +52,9 @@ package struct ProgramBuilder {
         values.add(name, shape, type, .transient)
     }
 
+    /// A transient of the activations' type.
+    private mutating func activationValue(_ name: String, _ shape: [Int]) -> ValueID { transient(name, shape, target.element) }
+
     package mutating func append(_ op: any Op) { ops.append(op) }
 
     private mutating func declare(_ tensor: String, _ shape: [Int], _ role: WeightDeclaration.Role) {
@@ -61,7 +64,7 @@ package struct ProgramBuilder {
     /// hidden [T, C] = scale * table[ids].
     package mutating func embedding(_ weight: String, vocabulary: Int, columns: Int, scale: Float = 1) -> ResidualStream {
         declare(weight, [vocabulary, columns], .table)
-        let hidden = transient("embedding", [tokens, columns])
+        let hidden = transient("embedding", [tokens, columns], target.residual)
         append(Embedding(ids: inputs.ids, output: hidden, weight: weight, scale: scale))
         return ResidualStream(hidden: hidden, delta: nil)
     }
@@ -70,10 +73,10 @@ package struct ProgramBuilder {
     package mutating func norm(_ stream: inout ResidualStream, _ weight: String, epsilon: Float, weightOffset: Float = 0) -> ValueID {
         let shape = values[stream.hidden].shape
         declare(weight, [shape[1]], .vector)
-        let y = transient(String(weight.dropLast(".weight".count)), shape)
+        let y = activationValue(String(weight.dropLast(".weight".count)), shape)
         let inverse = transient("inverse_rms", [shape[0]])
         var sum: ValueID?
-        if stream.delta != nil { sum = transient("hidden", shape) }
+        if stream.delta != nil { sum = transient("hidden", shape, target.residual) }
         append(
             RMSNorm(
                 hidden: stream.hidden, delta: stream.delta, sum: sum, output: y, inverseRMS: inverse, weight: weight,
@@ -83,10 +86,12 @@ package struct ProgramBuilder {
     }
 
     /// y [T, sum of rows] = x Wᵀ (+ bias) (+ adapter), the named matrices side by side in one product.
-    package mutating func linear(_ x: ValueID, _ matrices: [LinearWeight]) -> ValueID {
+    ///
+    /// - Parameter residual: y is added to the residual stream and has its type.
+    package mutating func linear(_ x: ValueID, _ matrices: [LinearWeight], residual: Bool = false) -> ValueID {
         let columns = values[x].shape[1]
         let rows = matrices.reduce(0) { $0 + $1.rows }
-        let y = transient(matrices.map(\.shortName).joined(separator: "|"), [tokens, rows])
+        let y = transient(matrices.map(\.shortName).joined(separator: "|"), [tokens, rows], residual ? target.residual : target.element)
         var parts: [LinearPart] = []
         var first = 0
         for matrix in matrices {
@@ -96,17 +101,17 @@ package struct ProgramBuilder {
             if let slot = adapters.slots[matrix.name] {
                 let a = values.add("\(matrix.shortName).lora_A", [slot.rank, columns], .f32, .parameter, flatOffset: slot.offsetA)
                 let b = values.add("\(matrix.shortName).lora_B", [matrix.rows, slot.rank], .f32, .parameter, flatOffset: slot.offsetB)
-                let product = transient("\(matrix.shortName).xA", [tokens, slot.rank])
+                let product = activationValue("\(matrix.shortName).xA", [tokens, slot.rank])
                 adapter = LinearAdapter(slot: slot, a: a, b: b, product: product, dropout: adapters.dropout)
             }
             parts.append(LinearPart(weight: matrix, firstRow: first, adapter: adapter))
             first += matrix.rows
         }
         // Room for one joint expansion; what is stored as float32 in one piece is read in place instead.
-        let scratch = transient("expanded", [LinearPart.scratchElements(parts: parts, columns: columns)])
+        let scratch = activationValue("expanded", [LinearPart.scratchElements(parts: parts, columns: columns)])
         let dropped =
             parts.contains { $0.adapter != nil } && adapters.dropout > 0 && purpose == .training
-            ? transient("dropped", [tokens, columns]) : nil
+            ? activationValue("dropped", [tokens, columns]) : nil
         append(
             Linear(
                 x: x, y: y, parts: parts, columns: columns, scratch: scratch, dropped: dropped, dropoutKeys: purpose == .training ? inputs.dropoutKeys : nil))
@@ -130,18 +135,18 @@ package struct ProgramBuilder {
 
     /// out [T, H*D]: causal attention inside each segment, or against the cache when decoding.
     package mutating func attention(_ joint: ValueID, _ shape: AttentionShape) -> ValueID {
-        let out = transient("attention", [tokens, shape.heads * shape.headDimension])
+        let out = activationValue("attention", [tokens, shape.heads * shape.headDimension])
         defer { layer += 1 }
         if case .decoding(let slots, let positions, _) = purpose, let slot = inputs.slots {
             let cache = values.add(
-                "cache.\(layer)", [slots, positions, 2 * shape.keyValueHeads * shape.headDimension], .f32, .state)
+                "cache.\(layer)", [slots, positions, 2 * shape.keyValueHeads * shape.headDimension], target.element, .state)
             append(
                 CachedAttention(
                     joint: joint, out: out, cache: cache, slots: slot, positions: inputs.positions, maximumPositions: positions,
-                    scratch: transient("scores", [workers, positions]), shape: shape))
+                    scratch: target.threads.map { transient("scores", [$0, positions]) }, shape: shape))
         } else if let start = inputs.segmentStart {
             let logSumExp = transient("log_sum_exp", [shape.heads, tokens])
-            let scratch = transient("scores", [workers, AttentionKernels.scratchFloats(rows: tokens, shape: shape)])
+            let scratch = target.threads.map { transient("scores", [$0, AttentionKernels.scratchFloats(rows: tokens, shape: shape)]) }
             append(
                 Attention(
                     joint: joint, out: out, logSumExp: logSumExp, segmentStart: start, scratch: scratch, shape: shape))
@@ -152,7 +157,7 @@ package struct ProgramBuilder {
     /// a [T, F] = activation(gate) * up, from the joint [T, 2F] buffer, gate first.
     package mutating func gatedActivation(_ gateUp: ValueID, _ activation: Activation) -> ValueID {
         let shape = values[gateUp].shape
-        let out = transient("activated", [shape[0], shape[1] / 2])
+        let out = activationValue("activated", [shape[0], shape[1] / 2])
         append(GatedActivation(gateUp: gateUp, out: out, activation: activation))
         return out
     }
@@ -164,19 +169,20 @@ package struct ProgramBuilder {
         let block = min(vocabulary, HeadBlock.rows)
         if case .decoding(_, _, let wanted) = purpose, let rows = inputs.outputRows {
             let logits = values.add("logits", [wanted, vocabulary], .f32, .output)
-            let gathered = transient("gathered", [wanted, columns])
-            let scratch = transient("expanded", [block, columns])
+            let gathered = activationValue("gathered", [wanted, columns])
+            let scratch = target.isDevice ? nil : transient("expanded", [block, columns])
             append(Logits(x: x, rows: rows, gathered: gathered, logits: logits, scratch: scratch, weight: weight, vocabulary: vocabulary, softCap: softCap))
             outputs.logits = logits
         } else if let targets = inputs.targets, let weights = inputs.weights {
             let chunk = min(tokens, headChunk)
             let result = values.add("log_probabilities", [tokens], .f32, .output)
-            let gradient = purpose == .training ? transient("d.\(values[x].name)", [tokens, columns]) : nil
+            let gradient = purpose == .training ? activationValue("d.\(values[x].name)", [tokens, columns]) : nil
             append(
                 HeadLoss(
                     x: x, targets: targets, weights: weights, logProbabilities: result, gradient: gradient,
-                    gathered: transient("gathered", [chunk, columns]), logits: transient("logits", [chunk, vocabulary]),
-                    scratch: transient("expanded", [block, columns]), weight: weight, vocabulary: vocabulary, softCap: softCap))
+                    trainedRows: inputs.trainedRows, gathered: activationValue("gathered", [chunk, columns]),
+                    logits: activationValue("logits", [chunk, vocabulary]),
+                    scratch: target.isDevice ? nil : transient("expanded", [block, columns]), weight: weight, vocabulary: vocabulary, softCap: softCap))
             outputs.logProbabilities = result
         }
     }
@@ -185,13 +191,13 @@ package struct ProgramBuilder {
     package consuming func build(recompute: RecomputePolicy = .norms) -> Program {
         let forward = ops.count
         if purpose == .training {
-            var backward = Differentiation(values: values, forward: ops, policy: recompute)
+            var backward = Differentiation(values: values, forward: ops, policy: recompute, target: target)
             backward.run()
             values = backward.values
             ops += backward.ops
         }
         return Program(
             purpose: purpose, tokens: tokens, values: values, ops: ops, firstBackwardOp: forward, inputs: inputs,
-            outputs: outputs, schedule: Schedule(values: values, ops: ops))
+            outputs: outputs, schedule: Schedule(values: values, ops: ops, alignment: target.isDevice ? 256 : Schedule.alignment))
     }
 }

@@ -13,7 +13,7 @@ package struct Schedule: Sendable {
     /// Bytes: a cache line, and enough for any vector load.
     package static let alignment = 64
 
-    init(values: ValueTable, ops: [any Op]) {
+    init(values: ValueTable, ops: [any Op], alignment: Int = Schedule.alignment) {
         lifetimes = Array(repeating: nil, count: values.values.count)
         offsets = Array(repeating: nil, count: values.values.count)
         let last = max(0, ops.count - 1)
@@ -30,10 +30,10 @@ package struct Schedule: Sendable {
             default: break
             }
         }
-        place(values)
+        place(values, alignment)
     }
 
-    private mutating func place(_ values: ValueTable) {
+    private mutating func place(_ values: ValueTable, _ alignment: Int) {
         let order = values.ids.filter { lifetimes[$0.index] != nil }.sorted {
             let (a, b) = (values[$0].byteCount, values[$1].byteCount)
             return a == b ? $0.index < $1.index : a > b
@@ -41,7 +41,7 @@ package struct Schedule: Sendable {
         var placed: [(start: Int, end: Int, life: ClosedRange<Int>)] = []  // sorted by start
         for id in order {
             guard let life = lifetimes[id.index] else { continue }
-            let size = (values[id].byteCount + Self.alignment - 1) / Self.alignment * Self.alignment
+            let size = (values[id].byteCount + alignment - 1) / alignment * alignment
             var offset = 0
             for other in placed where other.life.overlaps(life) {
                 if offset + size <= other.start { break }

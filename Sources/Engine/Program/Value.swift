@@ -1,3 +1,5 @@
+import LorikeetDevices
+
 /// The number of a value in its program's table.
 package struct ValueID: Hashable, Sendable {
     package let index: Int
@@ -23,9 +25,11 @@ package enum ValueKind: Sendable, Hashable {
 
 /// Element types of values in a program; frozen weights keep their own storage format.
 package enum ValueType: String, Sendable {
-    case f32, i32
+    case f32, i32, f16, bf16
 
-    package var byteCount: Int { 4 }
+    package var byteCount: Int { self == .f16 || self == .bf16 ? 2 : 4 }
+
+    init(_ element: DeviceElement) { self = [.f32, .f16, .bf16][Int(element.rawValue)] }
 }
 
 /// One value of a step program: a name, a shape (row-major, last index fastest), a type and a kind.

@@ -10,6 +10,8 @@ package final class Model {
     package let weights: WeightTable
     package let adapters: AdapterSet
     package let cpu: CPU
+    /// The card that holds the frozen weights; nil computes on the processor.
+    package private(set) var placed: ModelDevice?
     /// Off gives the base model by the same programs.
     package var adapterEnabled = true
 
@@ -39,6 +41,41 @@ package final class Model {
         weights = try WeightTable.random(family.weights(), storage: storage, seed: seed, cpu: cpu)
         adapters = try AdapterSet(layout: layout)
         adapters.initialise(seed: seed)
+    }
+
+    /// A model of `configuration`'s shape with random weights made on a card, for benchmarks.
+    package init(
+        randomly configuration: ModelConfiguration, storage: BaseStorage, lora: LoRASettings?, seed: UInt64 = 0, cpu: CPU, device: any Accelerator,
+        element: DeviceElement
+    ) throws {
+        self.configuration = configuration
+        let family = try Families.family(for: configuration)
+        let layout = try lora.map { try AdapterLayout($0, linears: family.linears()) } ?? .none
+        self.family = family
+        self.storage = storage
+        self.cpu = cpu
+        weights = WeightTable()
+        adapters = try AdapterSet(layout: layout)
+        adapters.initialise(seed: seed)
+        placed = ModelDevice(
+            device: device, element: element,
+            weights: try DeviceWeights.random(family.weights(), storage: storage, element: element, device: device))
+    }
+
+    /// Copies the frozen weights to a card; sessions made from here on run there.
+    ///
+    /// - Parameter stored: a tensor's type in the file.
+    package func place(on device: any Accelerator, element: DeviceElement, stored: (String) -> ElementType?) throws {
+        placed = ModelDevice(
+            device: device, element: element,
+            weights: try DeviceWeights.load(
+                family.weights(), from: weights, storage: storage, element: element, device: device, stored: stored))
+    }
+
+    /// Rows of a program's head chunk.
+    func headChunk(_ program: Program) -> Int {
+        for op in program.ops { if let head = op as? HeadLoss { return program.values[head.logits].shape[0] } }
+        return max(1, program.tokens)
     }
 
     /// Starts the adapters from a PEFT folder's values.

@@ -28,18 +28,17 @@ package struct ProgramRequest: Sendable {
     package var storage: BaseStorage
     package var lora: LoRASettings?
     package var sizes: SessionSizes
-    /// Threads that will run it.
-    package var workers: Int
+    package var target: ProgramTarget
     /// Sequences at a time and tokens of each in `generate`; 0 where nothing is generated.
     package var slots = 0
     package var positions = 0
     package var recompute = RecomputePolicy.norms
 
-    package init(storage: BaseStorage, lora: LoRASettings?, sizes: SessionSizes, workers: Int) {
+    package init(storage: BaseStorage, lora: LoRASettings?, sizes: SessionSizes, target: ProgramTarget) {
         self.storage = storage
         self.lora = lora
         self.sizes = sizes
-        self.workers = workers
+        self.target = target
     }
 }
 
@@ -52,7 +51,7 @@ extension Session {
         let layout = try request.lora.map { try AdapterLayout($0, linears: family.linears()) } ?? .none
         func program(_ purpose: ProgramPurpose, _ tokens: Int) -> Program {
             family.program(
-                purpose, tokens: roundedUp(tokens), adapters: layout, workers: request.workers, headChunk: request.sizes.headChunk,
+                purpose, tokens: roundedUp(tokens), adapters: layout, target: request.target, headChunk: request.sizes.headChunk,
                 recompute: request.recompute)
         }
         let training = program(.training, max(1, request.sizes.training))

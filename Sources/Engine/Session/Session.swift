@@ -27,11 +27,9 @@ package final class Session {
     package static let granularity = 32
 
     private var programs: [ProgramKey: Program] = [:]
-    private var arena: Buffer
-    private let clock: any Clock
+    private let backend: any SessionBackend
     /// Told every op's seconds while a profile is taken.
     private var observer: ((any Op, Double) -> Void)?
-    private var states: [ProgramPurpose: [Int: Buffer]] = [:]
 
     private struct ProgramKey: Hashable {
         let purpose: ProgramPurpose
@@ -41,14 +39,13 @@ package final class Session {
     /// - Throws: exit 4 when memory for the arena cannot be had.
     package init(model: Model, sizes: SessionSizes, recompute: RecomputePolicy = .norms, clock: any Clock = SystemClock()) throws {
         self.model = model
-        self.clock = clock
         self.sizes = sizes
         self.recompute = recompute
-        arena = try Buffer(bytes: Schedule.alignment)
+        backend = try model.placed.map { try DeviceBackend(model: model, on: $0) } ?? CPUBackend(model: model, clock: clock)
         var bytes = Schedule.alignment
         if sizes.training > 0 { bytes = max(bytes, program(.training, tokens: Self.roundedUp(sizes.training)).arenaBytes) }
         bytes = max(bytes, program(.evaluation, tokens: Self.roundedUp(sizes.evaluation)).arenaBytes)
-        arena = try Buffer(bytes: bytes)
+        try backend.reserve(bytes)
     }
 
     package convenience init(model: Model, maximumTokens: Int, recompute: RecomputePolicy = .norms) throws {
@@ -64,7 +61,7 @@ package final class Session {
         let key = ProgramKey(purpose: purpose, tokens: tokens)
         if let known = programs[key] { return known }
         let program = model.family.program(
-            purpose, tokens: tokens, adapters: model.adapters.layout, workers: model.cpu.threads,
+            purpose, tokens: tokens, adapters: model.adapters.layout, target: backend.target,
             headChunk: sizes.headChunk, recompute: recompute)
         programs[key] = program
         return program
@@ -83,7 +80,7 @@ package final class Session {
     /// - Parameter zeroFirst: clears the gradients before (a step's first micro-batch).
     /// - Throws: exit 4 when memory for the arena cannot be had.
     package func accumulate(_ batch: TokenBatch, zeroFirst: Bool) throws -> StepResult {
-        if zeroFirst { model.adapters.floats(\.gradients).update(repeating: 0) }
+        if zeroFirst { try backend.clearGradients() }
         let results = try run(batch, .training)
         var sum = 0.0
         for (row, target) in batch.targets.enumerated() where target >= 0 { sum -= Double(batch.weights[row]) * Double(results[row]) }
@@ -126,16 +123,20 @@ package final class Session {
     private func run(_ batch: TokenBatch, _ purpose: ProgramPurpose) throws -> [Float] {
         let padded = batch.padded(to: Self.roundedUp(batch.rows))
         let program = program(purpose, tokens: padded.rows)
-        try reserve(program)
-        write(padded.ids, to: program.inputs.ids, program)
-        write(padded.positions, to: program.inputs.positions, program)
-        if let id = program.inputs.segmentStart { write(padded.segmentStart, to: id, program) }
-        if let id = program.inputs.targets { write(padded.targets, to: id, program) }
-        if let id = program.inputs.weights { write(padded.weights, to: id, program) }
-        if let id = program.inputs.dropoutKeys { write(padded.dropoutKeys, to: id, program) }
-        execute(program, states: [:])
+        try backend.reserve(program.arenaBytes)
+        try write(padded.ids, to: program.inputs.ids, program)
+        try write(padded.positions, to: program.inputs.positions, program)
+        if let id = program.inputs.segmentStart { try write(padded.segmentStart, to: id, program) }
+        if let id = program.inputs.targets { try write(padded.targets, to: id, program) }
+        if let id = program.inputs.weights { try write(padded.weights, to: id, program) }
+        if let id = program.inputs.dropoutKeys { try write(padded.dropoutKeys, to: id, program) }
+        let trained = padded.targets.indices.filter { padded.targets[$0] >= 0 && Int(padded.targets[$0]) < model.family.vocabularySize }
+        if let id = program.inputs.trainedRows {
+            try write(trained.map(Int32.init) + Array(repeating: -1, count: padded.rows - trained.count), to: id, program)
+        }
+        try backend.execute(program, trainedRows: trained.count, states: nil, observe: observer)
         guard let output = program.outputs.logProbabilities, let offset = program.schedule.offsets[output.index] else { return [] }
-        return Array(UnsafeBufferPointer(start: arena.pointer(as: Float.self, at: offset), count: batch.rows))
+        return try backend.read(at: offset, count: batch.rows)
     }
 
     /// Logits [rows.count, V] of the wanted rows of one packed batch.
@@ -170,64 +171,39 @@ package final class Session {
         // Padding writes to a slot of its own that nobody reads.
         while padded.ids.count < count { padded.append(0, position: 0, slot: slots) }
         let program = program(purpose, tokens: count)
-        try reserve(program)
-        let states = try caches(program, key: .decoding(slots: slots + 1, positions: positions, outputRows: 0))
-        write(padded.ids, to: program.inputs.ids, program)
-        write(padded.positions, to: program.inputs.positions, program)
-        if let id = program.inputs.slots { write(padded.slots, to: id, program) }
-        if let id = program.inputs.outputRows { write(outputRows.isEmpty ? [0] : outputRows.map(Int32.init), to: id, program) }
-        execute(program, states: states)
+        try backend.reserve(program.arenaBytes)
+        try write(padded.ids, to: program.inputs.ids, program)
+        try write(padded.positions, to: program.inputs.positions, program)
+        if let id = program.inputs.slots { try write(padded.slots, to: id, program) }
+        if let id = program.inputs.outputRows { try write(outputRows.isEmpty ? [0] : outputRows.map(Int32.init), to: id, program) }
+        try backend.execute(
+            program, trainedRows: 0, states: .decoding(slots: slots + 1, positions: positions, outputRows: 0), observe: nil)
         guard let output = program.outputs.logits, let offset = program.schedule.offsets[output.index] else { return [] }
         let count2 = outputRows.count * model.family.vocabularySize
-        return Array(UnsafeBufferPointer(start: arena.pointer(as: Float.self, at: offset), count: count2))
+        return try backend.read(at: offset, count: count2)
     }
 
     /// Frees the KV caches.
     package func releaseCaches() {
-        states = [:]
+        backend.releaseStates()
         programs = programs.filter { if case .decoding = $0.key.purpose { false } else { true } }
     }
 
-    /// One buffer a layer, shared by all decoding programs of the same slots and positions.
-    private func caches(_ program: Program, key: ProgramPurpose) throws -> [Int: Buffer] {
-        let wanted = program.values.ids.filter { program.values[$0].kind == .state }
-        var held = states[key] ?? [:]
-        if held.isEmpty {
-            states = [:]
-            for (layer, id) in wanted.enumerated() { held[layer] = try Buffer(bytes: program.values[id].byteCount) }
-            states[key] = held
-        }
-        var byValue: [Int: Buffer] = [:]
-        for (layer, id) in wanted.enumerated() { byValue[id.index] = held[layer] }
-        return byValue
-    }
-
-    /// Decoding over long prompts may need more than training's arena; it grows once, before the run.
-    private func reserve(_ program: Program) throws {
-        if program.arenaBytes > arena.byteCount { arena = try Buffer(bytes: program.arenaBytes) }
-    }
-
-    private func write<Element>(_ elements: [Element], to id: ValueID, _ program: Program) {
+    private func write<Element>(_ elements: [Element], to id: ValueID, _ program: Program) throws {
         guard let offset = program.schedule.offsets[id.index] else { return }
-        elements.withUnsafeBytes { UnsafeMutableRawBufferPointer(start: arena.base + offset, count: $0.count).copyMemory(from: $0) }
+        try elements.withUnsafeBytes { try backend.write($0, at: offset) }
     }
 
-    private func execute(_ program: Program, states: [Int: Buffer]) {
-        let trained = model.adapters.elementCount > 0
-        let context = CPURun(
-            cpu: model.cpu, values: program.values, weights: model.weights, adapterOn: model.adapterEnabled && trained,
-            offsets: program.schedule.offsets, arena: arena.base,
-            parameters: trained ? model.adapters.values.pointer(as: Float.self) : nil,
-            gradients: trained ? model.adapters.gradients.pointer(as: Float.self) : nil,
-            states: states.mapValues { $0.pointer(as: Float.self) })
-        guard let observer else {
-            for op in program.ops { op.run(context) }
-            return
-        }
-        for op in program.ops {
-            let start = clock.uptime
-            op.run(context)
-            observer(op, clock.uptime - start)
-        }
+    // MARK: the adapters' state
+
+    /// One AdamW step over the adapters (see `adamWStep`), where they are.
+    package func optimiserStep(learningRate: Double, settings: AdamWSettings, step: Int) throws -> OptimiserResult {
+        try backend.optimiserStep(learningRate: learningRate, settings: settings, step: step)
     }
+
+    /// Makes `model.adapters` what was trained: before it is read.
+    package func pullAdapters() throws { try backend.pullAdapters() }
+
+    /// Makes what is trained `model.adapters`: after it was written.
+    package func pushAdapters() throws { try backend.pushAdapters() }
 }

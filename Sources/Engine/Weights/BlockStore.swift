@@ -39,7 +39,7 @@ package struct BlockStore: WeightStore {
     package let rows: Int
     package let columns: Int
     package let format: BlockFormat
-    private let bytes: StoredBytes
+    let bytes: StoredBytes
     private let rowBytes: Int
 
     /// - Parameters:

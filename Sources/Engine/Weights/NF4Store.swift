@@ -15,7 +15,7 @@ package struct NF4Store: WeightStore {
     /// Added to every expanded block maximum: the mean of the block maxima before the second quantisation.
     package let offset: Float
     let layout: NF4.Layout
-    private let bytes: StoredBytes
+    let bytes: StoredBytes
 
     /// - Parameter bytes: the three parts in the order above, `NF4.Layout(count: rows * columns).bytes - 4` bytes.
     init(rows: Int, columns: Int, offset: Float, bytes: StoredBytes) {

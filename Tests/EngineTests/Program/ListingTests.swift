@@ -14,7 +14,7 @@ struct ListingTests {
             ], source: "test")
         let family = try Families.family(for: configuration)
         let layout = try AdapterLayout(LoRASettings(r: 8, targetModules: ["q_proj", "v_proj"]), linears: family.linears())
-        let listing = family.program(.training, tokens: 512, adapters: layout, workers: 2).listing()
+        let listing = family.program(.training, tokens: 512, adapters: layout, target: .cpu(threads: 2)).listing()
         let path = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().appending(
             path: "Fixtures/smollm2-training-listing.txt")
         if ProcessInfo.processInfo.environment["LORIKEET_REGENERATE"] != nil { try listing.write(to: path, atomically: true, encoding: .utf8) }

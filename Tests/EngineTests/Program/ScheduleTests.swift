@@ -6,7 +6,7 @@ struct ScheduleTests {
     private func program(_ targets: [String], layers: Int = 3) throws -> Program {
         let family = try Families.family(for: TinyModel.configuration(layers: layers))
         let layout = try AdapterLayout(LoRASettings(r: 3, targetModules: targets), linears: family.linears())
-        return family.program(.training, tokens: 32, adapters: layout, workers: 2)
+        return family.program(.training, tokens: 32, adapters: layout, target: .cpu(threads: 2))
     }
 
     @Test func `no two values that live at once share a byte`() throws {
@@ -37,7 +37,7 @@ struct ScheduleTests {
         let family = try Families.family(for: TinyModel.configuration(layers: 3))
         let linears = family.linears()
         let top = try AdapterLayout(LoRASettings(r: 3, targetModules: ["model.layers.2.self_attn.o_proj"]), linears: linears)
-        let program = family.program(.training, tokens: 32, adapters: top, workers: 2)
+        let program = family.program(.training, tokens: 32, adapters: top, target: .cpu(threads: 2))
         let backward = program.ops[program.firstBackwardOp...]
         #expect(backward.contains { $0 is LinearBackward })
         // Neither attention nor anything of the layers below is differentiated.
@@ -55,8 +55,8 @@ struct ScheduleTests {
     @Test func `recomputing norms needs a smaller arena`() throws {
         let family = try Families.family(for: TinyModel.configuration(layers: 6))
         let layout = try AdapterLayout(LoRASettings(r: 3, targetModules: ["q_proj", "v_proj"]), linears: family.linears())
-        let kept = family.program(.training, tokens: 64, adapters: layout, workers: 2, recompute: .nothing)
-        let again = family.program(.training, tokens: 64, adapters: layout, workers: 2, recompute: .norms)
+        let kept = family.program(.training, tokens: 64, adapters: layout, target: .cpu(threads: 2), recompute: .nothing)
+        let again = family.program(.training, tokens: 64, adapters: layout, target: .cpu(threads: 2), recompute: .norms)
         #expect(again.arenaBytes < kept.arenaBytes)
     }
 }

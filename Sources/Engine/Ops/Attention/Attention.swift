@@ -38,12 +38,12 @@ struct Attention: Op {
     let logSumExp: ValueID
     let segmentStart: ValueID
     /// [workers, …] for a tile's scores and stacked heads.
-    let scratch: ValueID
+    let scratch: ValueID?
     let shape: AttentionShape
 
     var kind: String { "attention" }
     var reads: [ValueID] { [joint, segmentStart] }
-    var writes: [ValueID] { [out, logSumExp, scratch] }
+    var writes: [ValueID] { [out, logSumExp] + (scratch.map { [$0] } ?? []) }
 
     /// Two products over the causal half, for one segment of T tokens (packs of short segments cost less).
     func cost(_ values: ValueTable) -> Cost {
@@ -61,12 +61,16 @@ struct Attention: Op {
         backward.append(
             AttentionBackward(
                 dOut: dOut, joint: joint, out: out, logSumExp: logSumExp, segmentStart: segmentStart, dJoint: dJoint,
-                scratch: backward.transient("scores", backward.values[scratch].shape),
-                sums: backward.transient("dk|dv by share", [shape.keyValueHeads * AttentionKernels.shares, rows, 2 * shape.headDimension]), shape: shape))
+                scratch: scratch.map { backward.transient("scores", backward.values[$0].shape) },
+                sums: backward.target.isDevice
+                    ? backward.transient("dout·out", [shape.heads, rows])
+                    : backward.transient("dk|dv by share", [shape.keyValueHeads * AttentionKernels.shares, rows, 2 * shape.headDimension]),
+                shape: shape))
         backward.setGradient(of: joint, to: dJoint)
     }
 
     func run(_ context: borrowing CPURun) {
+        guard let scratch else { return }
         AttentionKernels.forward(
             joint: context.floats(joint), segmentStart: context.integers(segmentStart), out: context.floats(out),
             logSumExp: context.floats(logSumExp), scratch: context.floats(scratch), rows: context.values[joint].shape[0], shape: shape,
@@ -82,14 +86,14 @@ struct AttentionBackward: Op {
     let logSumExp: ValueID
     let segmentStart: ValueID
     let dJoint: ValueID
-    let scratch: ValueID
-    /// dk and dv of each key head by share: [K * shares, T, 2·D].
+    let scratch: ValueID?
+    /// dk and dv of each key head by share: [K * shares, T, 2·D]; on a card D_t of each head [H, T].
     let sums: ValueID
     let shape: AttentionShape
 
     var kind: String { "attention.backward" }
     var reads: [ValueID] { [dOut, joint, out, logSumExp, segmentStart] }
-    var writes: [ValueID] { [dJoint, scratch, sums] }
+    var writes: [ValueID] { [dJoint, sums] + (scratch.map { [$0] } ?? []) }
 
     func cost(_ values: ValueTable) -> Cost {
         let tokens = Double(values[joint].shape[0])
@@ -99,6 +103,7 @@ struct AttentionBackward: Op {
     }
 
     func run(_ context: borrowing CPURun) {
+        guard let scratch else { return }
         AttentionKernels.backward(
             dOut: context.floats(dOut), joint: context.floats(joint), out: context.floats(out), logSumExp: context.floats(logSumExp),
             segmentStart: context.integers(segmentStart), dJoint: context.floats(dJoint), scratch: context.floats(scratch),

@@ -14,18 +14,19 @@ struct CachedAttention: Op {
     let positions: ValueID
     let maximumPositions: Int
     /// [workers, P] for one head's scores.
-    let scratch: ValueID
+    let scratch: ValueID?
     let shape: AttentionShape
 
     var kind: String { "attention.cached" }
     var reads: [ValueID] { [joint, slots, positions, cache] }
-    var writes: [ValueID] { [cache, out, scratch] }
+    var writes: [ValueID] { [cache, out] + (scratch.map { [$0] } ?? []) }
 
     func cost(_ values: ValueTable) -> Cost {
         Cost(bytes: Double(values[joint].shape[0]) * Double(values[cache].byteCount) / Double(max(1, values[cache].shape[0])))
     }
 
     func run(_ context: borrowing CPURun) {
+        guard let scratch else { return }
         CachedAttentionKernels.run(
             joint: context.floats(joint), slots: context.integers(slots), positions: context.integers(positions),
             cache: context.floats(cache), maximumPositions: maximumPositions, out: context.floats(out),

@@ -56,13 +56,13 @@ private func projectBack(
 extension HeadLoss {
     func run(_ context: borrowing CPURun) {
         let (tokens, columns) = (context.values[x].shape[0], context.values[x].shape[1])
-        guard let store = context.weights.matrix(weight) else { return }
+        guard let store = context.weights.matrix(weight), let scratchID = scratch else { return }
         let (x, logProbabilities, gathered) = (context.floats(x), context.floats(logProbabilities), context.floats(gathered))
-        let (logits, scratch) = (context.floats(logits), context.floats(scratch))
+        let (logits, scratch) = (context.floats(logits), context.floats(scratchID))
         let (targets, weights) = (context.integers(targets), context.floats(weights))
         let gradient = gradient.map { context.floats($0) }
         let chunk = context.values[self.logits].shape[0]
-        let scratchRows = context.values[self.scratch].shape[0]
+        let scratchRows = context.values[scratchID].shape[0]
         logProbabilities.update(repeating: 0, count: tokens)
         gradient?.update(repeating: 0, count: tokens * columns)
         let trained = (0..<tokens).filter { targets[$0] >= 0 && Int(targets[$0]) < vocabulary }
@@ -89,7 +89,7 @@ extension Logits {
     func run(_ context: borrowing CPURun) {
         let columns = context.values[x].shape[1]
         let count = context.values[gathered].shape[0]
-        guard let store = context.weights.matrix(weight) else { return }
+        guard let store = context.weights.matrix(weight), let scratchID = scratch else { return }
         let (x, gathered, logits) = (context.floats(x), context.floats(gathered), context.floats(logits))
         let rows = context.integers(rows)
         let tokens = context.values[self.x].shape[0]
@@ -98,8 +98,8 @@ extension Logits {
             (gathered + i * columns).update(from: x + row * columns, count: columns)
         }
         project(
-            gathered, count: count, columns: columns, store: store, vocabulary: vocabulary, scratch: context.floats(scratch),
-            scratchRows: context.values[scratch].shape[0], logits: logits, cpu: context.cpu)
+            gathered, count: count, columns: columns, store: store, vocabulary: vocabulary, scratch: context.floats(scratchID),
+            scratchRows: context.values[scratchID].shape[0], logits: logits, cpu: context.cpu)
         guard let softCap else { return }
         for i in 0..<count * vocabulary { logits[i] = softCap * tanh(logits[i] / softCap) }
     }

@@ -23,16 +23,19 @@ struct HeadLoss: Op {
     let weights: ValueID
     let logProbabilities: ValueID
     let gradient: ValueID?
+    /// On a card: the rows with a target, then -1.
+    let trainedRows: ValueID?
     let gathered: ValueID
     let logits: ValueID
-    let scratch: ValueID
+    /// Room for expanded rows of the matrix; a card holds it expanded.
+    let scratch: ValueID?
     let weight: String
     let vocabulary: Int
     let softCap: Float?
 
     var kind: String { "head_loss" }
-    var reads: [ValueID] { [x, targets, weights] }
-    var writes: [ValueID] { [logProbabilities, gathered, logits, scratch] + (gradient.map { [$0] } ?? []) }
+    var reads: [ValueID] { [x, targets, weights] + (trainedRows.map { [$0] } ?? []) }
+    var writes: [ValueID] { [logProbabilities, gathered, logits] + [scratch, gradient].compactMap { $0 } }
     var detail: String { weight }
 
     /// As if every token were trained.
@@ -54,14 +57,14 @@ struct Logits: Op {
     let rows: ValueID
     let gathered: ValueID
     let logits: ValueID
-    let scratch: ValueID
+    let scratch: ValueID?
     let weight: String
     let vocabulary: Int
     let softCap: Float?
 
     var kind: String { "logits" }
     var reads: [ValueID] { [x, rows] }
-    var writes: [ValueID] { [gathered, logits, scratch] }
+    var writes: [ValueID] { [gathered, logits] + (scratch.map { [$0] } ?? []) }
     var detail: String { weight }
 
     func cost(_ values: ValueTable) -> Cost {

@@ -75,15 +75,15 @@ struct Linear: Op {
             gradients.append(
                 AdapterGradients(
                     part: part, adapter: adapter, dA: backward.gradientOfParameter(adapter.a), dB: backward.gradientOfParameter(adapter.b),
-                    dProduct: backward.transient("d.\(part.weight.shortName).xA", [backward.values[x].shape[0], adapter.slot.rank])))
+                    dProduct: backward.transient("d.\(part.weight.shortName).xA", [backward.values[x].shape[0], adapter.slot.rank], backward.target.element)))
         }
         let passing = backward.gradient(of: x)
         let dx = wantsX ? backward.newGradient(of: x) : nil
         backward.append(
             LinearBackward(
                 dy: dy, x: gradients.isEmpty ? nil : backward.primal(x), dx: dx, passing: passing, parts: parts, gradients: gradients,
-                columns: columns, scratch: dx.map { _ in backward.transient("expanded", backward.values[scratch].shape) },
-                masked: dropped.map { _ in backward.transient("masked", backward.values[x].shape) }, dropoutKeys: dropoutKeys))
+                columns: columns, scratch: dx.map { _ in backward.transient("expanded", backward.values[scratch].shape, backward.target.element) },
+                masked: dropped.map { _ in backward.transient("masked", backward.values[x].shape, backward.target.element) }, dropoutKeys: dropoutKeys))
         if let dx { backward.setGradient(of: x, to: dx) }
     }
 }

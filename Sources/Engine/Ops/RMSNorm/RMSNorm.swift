@@ -39,20 +39,25 @@ struct RMSNorm: Op {
         let passing = backward.gradient(of: normalised)
         guard let dy = backward.gradient(of: output) else {
             // Nothing came through the norm itself: the residual's gradient goes on unchanged.
-            if let passing, let delta { share(passing, delta, &backward) }
+            if let passing, let delta { share(passing, delta, nil, &backward) }
             return
         }
         let dx = backward.newGradient(of: normalised)
+        // Products take 16-bit operands: where the stream is float32 beside them, what goes to the delta is written twice.
+        var narrow: ValueID?
+        if delta != nil, backward.target.element != backward.target.residual {
+            narrow = backward.transient("d.\(backward.values[normalised].name).narrow", backward.values[normalised].shape, backward.target.element)
+        }
         backward.append(
             RMSNormBackward(
-                dy: dy, hidden: normalised, inverseRMS: inverseRMS, passing: passing, dx: dx, weight: weight, weightOffset: weightOffset))
+                dy: dy, hidden: normalised, inverseRMS: inverseRMS, passing: passing, dx: dx, narrow: narrow, weight: weight, weightOffset: weightOffset))
         backward.setGradient(of: normalised, to: dx)
-        if let delta { share(dx, delta, &backward) }
+        if let delta { share(dx, delta, narrow, &backward) }
     }
 
-    private func share(_ gradient: ValueID, _ delta: ValueID, _ backward: inout Differentiation) {
+    private func share(_ gradient: ValueID, _ delta: ValueID, _ narrow: ValueID?, _ backward: inout Differentiation) {
         backward.setGradient(of: hidden, to: gradient)
-        backward.setGradient(of: delta, to: gradient)
+        backward.setGradient(of: delta, to: narrow ?? gradient)
     }
 
     func run(_ context: borrowing CPURun) {
@@ -95,12 +100,14 @@ struct RMSNormBackward: Op {
     let inverseRMS: ValueID
     let passing: ValueID?
     let dx: ValueID
+    /// dx again in the activations' type; nil where dx has it.
+    let narrow: ValueID?
     let weight: String
     let weightOffset: Float
 
     var kind: String { "rmsnorm.backward" }
     var reads: [ValueID] { [dy, hidden, inverseRMS] + (passing.map { [$0] } ?? []) }
-    var writes: [ValueID] { [dx] }
+    var writes: [ValueID] { [dx] + (narrow.map { [$0] } ?? []) }
 
     func cost(_ values: ValueTable) -> Cost { Cost(bytes: Double(values[dx].byteCount) * (passing == nil ? 3 : 4)) }
 

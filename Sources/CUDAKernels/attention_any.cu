@@ -1,0 +1,182 @@
+// Causal attention inside the segments of a packed micro-batch, for any head size up to 256 and every type, and its backward pass.
+//
+//   joint [T, (H+2K) D] = q | k | v, rotated     segment_start [T]     out, d_out [T, H D]     lse, delta [H, T] float32
+//   s(t,u) = scale * q_t.k_u, then cap * tanh(s / cap) with a soft cap;  u in max(segment_start[t], t - window + 1) ... t
+//   p(t,u) = exp(s(t,u) - lse[t]);  out_t = sum_u p(t,u) v_u
+//   delta[t] = d_out_t.out_t;  ds = p * (d_out_t.v_u - delta[t]) * (1 - (s / cap)^2)
+//   dq_t = scale * sum_u ds k_u;  dk_u = scale * sum_t ds q_t;  dv_u = sum_t p d_out_t
+//
+// One warp works on one row of one head, lane l on dimensions l, l + 32, ...: plain float32 arithmetic in a fixed order. This is the
+// reference for the tensor-core kernels and what runs in float32 and for unusual head sizes; those of 64 and 128 have their own.
+//
+// Launch: 128 threads. attention_forward_any, attention_delta, attention_backward_q_any: grid (rows / 4 rounded up, heads).
+//         attention_backward_kv_any: grid (rows / 4 rounded up, key_value_heads).
+#include "device.cuh"
+
+enum { parts = 8 };  // 256 / 32
+
+struct AttentionArguments {
+    const element *joint;
+    const int *segment_start;
+    element *out;
+    float *lse;
+    const element *d_out;
+    float *delta;
+    element *d_joint;
+    int rows, heads, key_value_heads, head_dimension, window;
+    float scale, soft_cap;
+};
+
+DEVICE i64 joint_columns(const AttentionArguments &p) { return (i64)(p.heads + 2 * p.key_value_heads) * p.head_dimension; }
+
+/// This lane's dimensions of a head.
+DEVICE void load_head(const element *from, int dimension, float *to) {
+#pragma unroll
+    for (int i = 0; i < parts; i++) {
+        const int d = threadIdx.x % 32 + 32 * i;
+        to[i] = d < dimension ? to_float(from[d]) : 0;
+    }
+}
+DEVICE void store_head(const float *from, int dimension, element *to) {
+#pragma unroll
+    for (int i = 0; i < parts; i++) {
+        const int d = threadIdx.x % 32 + 32 * i;
+        if (d < dimension) to[d] = from_float<element>(from[i]);
+    }
+}
+DEVICE float dot(const float *a, const float *b) {
+    float sum = 0;
+#pragma unroll
+    for (int i = 0; i < parts; i++) sum += a[i] * b[i];
+    return warp_sum(sum);
+}
+DEVICE float capped(const AttentionArguments &p, float s) { return p.soft_cap > 0 ? p.soft_cap * tanhf(s / p.soft_cap) : s; }
+/// Derivative of the cap at the capped score.
+DEVICE float cap_slope(const AttentionArguments &p, float s) { return p.soft_cap > 0 ? 1 - (s / p.soft_cap) * (s / p.soft_cap) : 1; }
+DEVICE int first_seen(const AttentionArguments &p, int row) {
+    const int start = p.segment_start[row];
+    return p.window > 0 && row - p.window + 1 > start ? row - p.window + 1 : start;
+}
+
+KERNEL(128, attention_forward_any, AttentionArguments) {
+    const int row = blockIdx.x * 4 + threadIdx.x / 32, head = blockIdx.y, D = p.head_dimension;
+    if (row >= p.rows) return;
+    const i64 ld = joint_columns(p);
+    const int key_head = head / (p.heads / p.key_value_heads);
+    const element *keys = p.joint + (i64)(p.heads + key_head) * D, *values = keys + (i64)p.key_value_heads * D;
+    float q[parts], x[parts], sum[parts];
+    load_head(p.joint + row * ld + (i64)head * D, D, q);
+    for (int i = 0; i < parts; i++) sum[i] = 0;
+    float most = -1e30f, total = 0;
+    for (int u = first_seen(p, row); u <= row; u++) {
+        load_head(keys + u * ld, D, x);
+        const float s = capped(p, p.scale * dot(q, x));
+        const float higher = s > most ? s : most, keep = expf(most - higher), weight = expf(s - higher);
+        most = higher;
+        total = total * keep + weight;
+        load_head(values + u * ld, D, x);
+        for (int i = 0; i < parts; i++) sum[i] = sum[i] * keep + weight * x[i];
+    }
+    for (int i = 0; i < parts; i++) sum[i] /= total;
+    store_head(sum, D, p.out + ((i64)row * p.heads + head) * D);
+    if (threadIdx.x % 32 == 0) p.lse[(i64)head * p.rows + row] = most + logf(total);
+}
+
+KERNEL(128, attention_delta, AttentionArguments) {
+    const int row = blockIdx.x * 4 + threadIdx.x / 32, head = blockIdx.y, D = p.head_dimension;
+    if (row >= p.rows) return;
+    float a[parts], b[parts];
+    load_head(p.out + ((i64)row * p.heads + head) * D, D, a);
+    load_head(p.d_out + ((i64)row * p.heads + head) * D, D, b);
+    const float sum = dot(a, b);
+    if (threadIdx.x % 32 == 0) p.delta[(i64)head * p.rows + row] = sum;
+}
+
+KERNEL(128, attention_backward_q_any, AttentionArguments) {
+    const int row = blockIdx.x * 4 + threadIdx.x / 32, head = blockIdx.y, D = p.head_dimension;
+    if (row >= p.rows) return;
+    const i64 ld = joint_columns(p);
+    const int key_head = head / (p.heads / p.key_value_heads);
+    const element *keys = p.joint + (i64)(p.heads + key_head) * D, *values = keys + (i64)p.key_value_heads * D;
+    float q[parts], g[parts], x[parts], dq[parts];
+    load_head(p.joint + row * ld + (i64)head * D, D, q);
+    load_head(p.d_out + ((i64)row * p.heads + head) * D, D, g);
+    for (int i = 0; i < parts; i++) dq[i] = 0;
+    const float lse = p.lse[(i64)head * p.rows + row], delta = p.delta[(i64)head * p.rows + row];
+    for (int u = first_seen(p, row); u <= row; u++) {
+        load_head(values + u * ld, D, x);
+        const float dp = dot(g, x);
+        load_head(keys + u * ld, D, x);
+        const float s = capped(p, p.scale * dot(q, x));
+        const float ds = expf(s - lse) * (dp - delta) * cap_slope(p, s) * p.scale;
+        for (int i = 0; i < parts; i++) dq[i] += ds * x[i];
+    }
+    store_head(dq, D, p.d_joint + row * ld + (i64)head * D);
+}
+
+KERNEL(128, attention_backward_kv_any, AttentionArguments) {
+    const int u = blockIdx.x * 4 + threadIdx.x / 32, key_head = blockIdx.y, D = p.head_dimension;
+    if (u >= p.rows) return;
+    const i64 ld = joint_columns(p);
+    const int group = p.heads / p.key_value_heads;
+    const i64 key = (i64)(p.heads + key_head) * D, value = key + (i64)p.key_value_heads * D;
+    float k[parts], v[parts], q[parts], g[parts], dk[parts], dv[parts];
+    load_head(p.joint + u * ld + key, D, k);
+    load_head(p.joint + u * ld + value, D, v);
+    for (int i = 0; i < parts; i++) dk[i] = dv[i] = 0;
+    for (int t = u; t < p.rows && p.segment_start[t] <= u && (p.window <= 0 || t - u < p.window); t++)
+        for (int head = key_head * group; head < (key_head + 1) * group; head++) {
+            load_head(p.joint + t * ld + (i64)head * D, D, q);
+            load_head(p.d_out + ((i64)t * p.heads + head) * D, D, g);
+            const float s = capped(p, p.scale * dot(q, k)), weight = expf(s - p.lse[(i64)head * p.rows + t]);
+            const float ds = weight * (dot(g, v) - p.delta[(i64)head * p.rows + t]) * cap_slope(p, s) * p.scale;
+            for (int i = 0; i < parts; i++) {
+                dk[i] += ds * q[i];
+                dv[i] += weight * g[i];
+            }
+        }
+    store_head(dk, D, p.d_joint + u * ld + key);
+    store_head(dv, D, p.d_joint + u * ld + value);
+}
+
+// Attention of new rows against a KV cache [slots, P, 2 K D] (k then v), for decoding.
+// Launch: cached_store: grid (rows), cached_attention: grid (rows / 4 rounded up, heads); 128 threads.
+struct CachedAttentionArguments {
+    const element *joint;
+    const int *slots;
+    const int *positions;
+    element *cache;
+    element *out;
+    int rows, heads, key_value_heads, head_dimension, window, maximum_positions;
+    float scale, soft_cap;
+};
+
+KERNEL(128, cached_store, CachedAttentionArguments) {
+    const int row = blockIdx.x, wide = 2 * p.key_value_heads * p.head_dimension;
+    const element *from = p.joint + (i64)row * (p.heads + 2 * p.key_value_heads) * p.head_dimension + (i64)p.heads * p.head_dimension;
+    element *to = p.cache + ((i64)p.slots[row] * p.maximum_positions + p.positions[row]) * wide;
+    for (int i = threadIdx.x; i < wide; i += blockDim.x) to[i] = from[i];
+}
+
+KERNEL(128, cached_attention, CachedAttentionArguments) {
+    const int row = blockIdx.x * 4 + threadIdx.x / 32, head = blockIdx.y, D = p.head_dimension;
+    if (row >= p.rows) return;
+    const int key_head = head / (p.heads / p.key_value_heads), wide = 2 * p.key_value_heads * D, last = p.positions[row];
+    const element *cache = p.cache + (i64)p.slots[row] * p.maximum_positions * wide;
+    float q[parts], x[parts], sum[parts];
+    load_head(p.joint + (i64)row * (p.heads + 2 * p.key_value_heads) * D + (i64)head * D, D, q);
+    for (int i = 0; i < parts; i++) sum[i] = 0;
+    float most = -1e30f, total = 0;
+    for (int u = p.window > 0 && last - p.window + 1 > 0 ? last - p.window + 1 : 0; u <= last; u++) {
+        load_head(cache + (i64)u * wide + (i64)key_head * D, D, x);
+        float s = p.scale * dot(q, x);
+        if (p.soft_cap > 0) s = p.soft_cap * tanhf(s / p.soft_cap);
+        const float higher = s > most ? s : most, keep = expf(most - higher), weight = expf(s - higher);
+        most = higher;
+        total = total * keep + weight;
+        load_head(cache + (i64)u * wide + (i64)(p.key_value_heads + key_head) * D, D, x);
+        for (int i = 0; i < parts; i++) sum[i] = sum[i] * keep + weight * x[i];
+    }
+    for (int i = 0; i < parts; i++) sum[i] /= total;
+    store_head(sum, D, p.out + ((i64)row * p.heads + head) * D);
+}

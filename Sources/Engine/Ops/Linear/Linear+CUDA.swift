@@ -1,0 +1,137 @@
+import LorikeetDevices
+
+extension DeviceRun {
+    /// The joint matrix [sum of rows, columns] of parts side by side: expanded into `scratch`, or in place where one part alone is held so.
+    fileprivate func joint(_ parts: [LinearPart], columns: Int, scratch: DeviceAddress) throws -> DeviceAddress {
+        if parts.count == 1 { return try expanded(weights.matrix(parts[0].weight.name + ".weight"), into: scratch) }
+        for part in parts {
+            let matrix = try weights.matrix(part.weight.name + ".weight")
+            let to = scratch + part.firstRow * columns * element.bytes
+            let at = try expanded(matrix, into: to)
+            if at != to { try device.copy(at, to: to, bytes: matrix.rows * columns * element.bytes) }
+        }
+        return scratch
+    }
+
+    /// dropout(x) of an adapter into `out`, or x itself without dropout.
+    fileprivate func dropped(_ x: DeviceAddress, into out: ValueID?, keys: ValueID?, _ adapter: LinearAdapter, rows: Int, columns: Int) throws
+        -> DeviceAddress
+    {
+        guard let out, let keys else { return x }
+        try dropout("dropout_apply", x: x, out: address(out), keys: keys, adapter, rows: rows, columns: columns)
+        return try address(out)
+    }
+
+    fileprivate func dropout(
+        _ kernel: String, x: DeviceAddress, out: DeviceAddress, keys: ValueID, _ adapter: LinearAdapter, rows: Int, columns: Int
+    ) throws {
+        let threshold = DropoutKernels.threshold(adapter.dropout)
+        // A thread decides sixteen columns, or eight in float32.
+        let pieces = (columns + 15) / 16 * (element == .f32 ? 2 : 1)
+        try launch("dropout", kernel, blocks: ((pieces + 127) / 128, min(rows, 65535), 1), threads: 128) {
+            $0.add(x)
+            $0.add(try address(keys))
+            $0.add(out)
+            $0.add(Int32(rows))
+            $0.add(Int32(columns))
+            $0.add(Int32(adapter.slot.module))
+            $0.add(threshold)
+            $0.add(65536 / Float(65536 - threshold))
+        }
+    }
+}
+
+extension Linear {
+    func run(_ context: borrowing DeviceRun) throws {
+        let (device, element) = (context.device, context.element)
+        let (tokens, joint) = (context.values[x].shape[0], context.values[y].shape[1])
+        let output = context.type(y)
+        let (x, y) = (try context.address(x), try context.address(y))
+        let matrix = try context.joint(parts, columns: columns, scratch: context.address(scratch))
+        try device.multiply(
+            MatrixProduct(
+                m: tokens, n: joint, k: columns, transposeB: true, inputs: element, output: output, lda: columns, ldb: columns, ldc: joint),
+            a: x, b: matrix, c: y)
+        for part in parts {
+            if part.weight.hasBias {
+                let bias = try context.weights.vector(part.weight.name + ".bias")
+                try context.launch(
+                    "embedding", "bias_add", blocks: packBlocks(rows: tokens, columns: part.weight.rows, context.element), threads: 128
+                ) {
+                    $0.add(y + part.firstRow * output.bytes)
+                    $0.add(bias)
+                    $0.add(Int32(tokens))
+                    $0.add(Int32(part.weight.rows))
+                    $0.add(Int32(joint))
+                }
+            }
+            guard let adapter = part.adapter, context.adapterOn else { continue }
+            let input = try context.dropped(x, into: dropped, keys: dropoutKeys, adapter, rows: tokens, columns: columns)
+            let (rank, product) = (adapter.slot.rank, try context.address(adapter.product))
+            try device.multiply(
+                MatrixProduct(
+                    m: tokens, n: rank, k: columns, transposeB: true, inputs: element, output: element, lda: columns, ldb: columns, ldc: rank),
+                a: input, b: context.address(adapter.a), c: product)
+            try device.multiply(
+                MatrixProduct(
+                    m: tokens, n: part.weight.rows, k: rank, transposeB: true, inputs: element, output: output, lda: rank, ldb: rank, ldc: joint,
+                    alpha: adapter.slot.scale, beta: 1),
+                a: product, b: context.address(adapter.b), c: y + part.firstRow * output.bytes)
+        }
+    }
+}
+
+extension LinearBackward {
+    func run(_ context: borrowing DeviceRun) throws {
+        let (tokens, joint) = (context.values[dy].shape[0], context.values[dy].shape[1])
+        let element = context.element
+        if let dx, let scratch {
+            let to = try context.address(dx)
+            if let passing {
+                let from = try context.address(passing)
+                if from != to { try context.device.copy(from, to: to, bytes: tokens * columns * element.bytes) }
+            }
+            let matrix = try context.joint(parts, columns: columns, scratch: context.address(scratch))
+            try context.device.multiply(
+                MatrixProduct(
+                    m: tokens, n: columns, k: joint, inputs: element, output: element, lda: joint, ldb: columns, ldc: columns,
+                    beta: passing == nil ? 0 : 1),
+                a: context.address(dy), b: matrix, c: to)
+        }
+        guard context.adapterOn else { return }
+        for gradient in gradients { try adapter(gradient, context, tokens, joint) }
+    }
+
+    /// dProduct = scale * dy B;  dB += scale * dyᵀ product;  dA += dProductᵀ dropout(x);  dx += mask * (dProduct A).
+    private func adapter(_ gradient: AdapterGradients, _ context: borrowing DeviceRun, _ tokens: Int, _ joint: Int) throws {
+        guard let x else { return }
+        let (device, element) = (context.device, context.element)
+        let (adapter, rows) = (gradient.adapter, gradient.part.weight.rows)
+        let rank = adapter.slot.rank
+        let dyPart = try context.address(dy) + gradient.part.firstRow * element.bytes
+        let dProduct = try context.address(gradient.dProduct)
+        try device.multiply(
+            MatrixProduct(m: tokens, n: rank, k: rows, inputs: element, output: element, lda: joint, ldb: rank, ldc: rank, alpha: adapter.slot.scale),
+            a: dyPart, b: context.address(adapter.b), c: dProduct)
+        try device.multiply(
+            MatrixProduct(
+                m: rows, n: rank, k: tokens, transposeA: true, inputs: element, output: .f32, lda: joint, ldb: rank, ldc: rank,
+                alpha: adapter.slot.scale, beta: 1),
+            a: dyPart, b: context.address(adapter.product), c: context.address(gradient.dB))
+        let input = try context.dropped(context.address(x), into: masked, keys: dropoutKeys, adapter, rows: tokens, columns: columns)
+        try device.multiply(
+            MatrixProduct(
+                m: rank, n: columns, k: tokens, transposeA: true, inputs: element, output: .f32, lda: rank, ldb: columns, ldc: columns, beta: 1),
+            a: dProduct, b: input, c: context.address(gradient.dA))
+        guard let dx else { return }
+        var down = MatrixProduct(m: tokens, n: columns, k: rank, inputs: element, output: element, lda: rank, ldb: columns, ldc: columns)
+        guard let masked, let keys = dropoutKeys else {
+            down.beta = 1
+            try device.multiply(down, a: dProduct, b: context.address(adapter.a), c: context.address(dx))
+            return
+        }
+        try device.multiply(down, a: dProduct, b: context.address(adapter.a), c: context.address(masked))
+        try context.dropout(
+            "dropout_add", x: context.address(masked), out: context.address(dx), keys: keys, adapter, rows: tokens, columns: columns)
+    }
+}

@@ -1,0 +1,73 @@
+import LorikeetDevices
+import LorikeetGround
+
+/// Where a running program's values are on a card, and what ops may use: the counterpart of `CPURun`.
+package struct DeviceRun: ~Copyable {
+    package let device: any Accelerator
+    /// The type of activations.
+    package let element: DeviceElement
+    package let values: ValueTable
+    package let weights: DeviceWeights
+    /// alpha / r for every adapter while the adapter is on; 0 gives the base model by the same program.
+    package let adapterOn: Bool
+    let offsets: [Int?]
+    let arena: DeviceAddress
+    /// The adapters in the activations' type, and their float32 gradients, both flat.
+    let parameters: DeviceAddress?
+    let gradients: DeviceAddress?
+    /// Persistent states by value index.
+    let states: [Int: DeviceAddress]
+    /// One float32: what the loss is multiplied by before the backward pass.
+    let lossScale: DeviceAddress
+    /// Rows with a target in this micro-batch.
+    let trainedRows: Int
+
+    package func address(_ id: ValueID) throws -> DeviceAddress {
+        switch values[id].kind {
+        case .parameter:
+            if let parameters { return parameters + values[id].flatOffset * element.bytes }
+        case .parameterGradient:
+            if let gradients { return gradients + values[id].flatOffset * 4 }
+        case .state:
+            if let state = states[id.index] { return state }
+        default:
+            if let offset = offsets[id.index] { return arena + offset }
+        }
+        throw LorikeetError.machine("value \(values[id].name) has no place on the card", mend: "report this with lorikeet plan --explain's output")
+    }
+
+    func address(_ id: ValueID?) throws -> DeviceAddress? { try id.map { try address($0) } }
+
+    /// The element type of a value.
+    func type(_ id: ValueID) -> DeviceElement {
+        switch values[id].type {
+        case .f16: .f16
+        case .bf16: .bf16
+        default: .f32
+        }
+    }
+
+    /// Launches a kernel; `fill` lays out its struct in the order of the source.
+    func launch(
+        _ source: String, _ kernel: String, blocks: (x: Int, y: Int, z: Int), threads: Int, sharedBytes: Int = 0,
+        _ fill: (inout KernelArguments) throws -> Void
+    ) throws {
+        var arguments = KernelArguments()
+        try fill(&arguments)
+        try device.launch(KernelLaunch(source, kernel, element, grid: blocks, threads: threads, sharedBytes: sharedBytes, arguments: arguments))
+    }
+
+    /// A launch of one thread for each of `count` pieces of work.
+    func launch(_ source: String, _ kernel: String, count: Int, threads: Int = 256, _ fill: (inout KernelArguments) throws -> Void) throws {
+        try launch(source, kernel, blocks: (max(1, (count + threads - 1) / threads), 1, 1), threads: threads, fill)
+    }
+}
+
+/// Threads of a block that holds a row of `columns` elements in registers, sixteen a thread.
+func rowThreads(_ columns: Int) -> Int { min(512, max(32, (columns / 16 + 31) / 32 * 32)) }
+
+/// Blocks of `threads` over [rows, columns], 16 bytes a thread: kernels step over what 65,535 rows do not cover.
+func packBlocks(rows: Int, columns: Int, _ element: DeviceElement, threads: Int = 128) -> (x: Int, y: Int, z: Int) {
+    let packs = (columns * element.bytes + 15) / 16
+    return (max(1, (packs + threads - 1) / threads), max(1, min(rows, 65535)), 1)
+}

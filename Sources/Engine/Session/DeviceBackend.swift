@@ -1,0 +1,246 @@
+import Glibc
+import LorikeetDevices
+import LorikeetGround
+
+/// A card with a model's frozen weights on it.
+package final class ModelDevice {
+    package let device: any Accelerator
+    package let element: DeviceElement
+    package let weights: DeviceWeights
+
+    package init(device: any Accelerator, element: DeviceElement, weights: DeviceWeights) {
+        (self.device, self.element, self.weights) = (device, element, weights)
+    }
+}
+
+/// Runs programs on a card. A program's first run launches its ops one by one; from the second on it is replayed as a graph.
+final class DeviceBackend: SessionBackend {
+    private let model: Model
+    private let device: any Accelerator
+    private let element: DeviceElement
+    private let weights: DeviceWeights
+    private var arena: DeviceAddress
+    private var arenaBytes = Schedule.alignment
+    private var states: [ProgramPurpose: [Int: DeviceAddress]] = [:]
+    private var graphs: [GraphKey: any RecordedWork] = [:]
+    private var runs: [GraphKey: Int] = [:]
+
+    /// Adapters on the card: float32 values, gradients and moments, and the values in the activations' type.
+    private let adapters: Adapters?
+    /// [0] the loss scale; [1...5] AdamW's numbers; then its report; then partial sums as doubles.
+    private let scalars: DeviceAddress
+    private var lossScale: Float = 1
+    private var goodSteps = 0
+
+    private struct GraphKey: Hashable {
+        let purpose: ProgramPurpose
+        let tokens: Int
+        let chunks: Int
+        let adapterOn: Bool
+    }
+
+    private struct Adapters {
+        let values, gradients, first, second, narrow: DeviceAddress
+        let count: Int
+    }
+
+    init(model: Model, on placed: ModelDevice) throws {
+        self.model = model
+        device = placed.device
+        element = placed.element
+        weights = placed.weights
+        arena = try device.allocate(bytes: arenaBytes)
+        let count = model.adapters.elementCount
+        scalars = try device.allocate(bytes: 256 + 8 * ((count + 4095) / 4096 + 1))
+        if count > 0 {
+            let block = try device.allocate(bytes: count * (16 + element.bytes) + 5 * 256)
+            let step = (count * 4 + 255) / 256 * 256
+            adapters = Adapters(values: block, gradients: block + step, first: block + 2 * step, second: block + 3 * step, narrow: block + 4 * step, count: count)
+        } else {
+            adapters = nil
+        }
+        // float16 starts where torch's GradScaler does; the others need no scale.
+        lossScale = element == .f16 ? 65536 : 1
+        try writeLossScale()
+        try pushAdapters()
+    }
+
+    deinit {
+        device.free(arena)
+        device.free(scalars)
+        if let adapters { device.free(adapters.values) }
+        releaseStates()
+    }
+
+    var target: ProgramTarget { .device(element) }
+
+    func reserve(_ bytes: Int) throws {
+        guard bytes > arenaBytes else { return }
+        try device.synchronize()
+        device.free(arena)
+        arena = try device.allocate(bytes: bytes)
+        arenaBytes = bytes
+        graphs = [:]
+    }
+
+    func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws { try device.upload(bytes, to: arena + offset) }
+
+    func read(at offset: Int, count: Int) throws -> [Float] { try floats(arena + offset, count) }
+
+    private func floats(_ address: DeviceAddress, _ count: Int) throws -> [Float] {
+        var values = [Float](repeating: 0, count: count)
+        try values.withUnsafeMutableBytes { try device.download(address, into: $0) }
+        return values
+    }
+
+    func execute(_ program: Program, trainedRows: Int, states key: ProgramPurpose?, observe: ((any Op, Double) -> Void)?) throws {
+        let states = try key.map { try caches(program, key: $0) } ?? [:]
+        let adapterOn = model.adapterEnabled && adapters != nil
+        func runAll() throws {
+            let context = DeviceRun(
+                device: device, element: element, values: program.values, weights: weights, adapterOn: adapterOn,
+                offsets: program.schedule.offsets, arena: arena, parameters: adapters?.narrow, gradients: adapters?.gradients, states: states,
+                lossScale: scalars, trainedRows: trainedRows)
+            for op in program.ops {
+                if observe != nil { try device.mark() }
+                try op.run(context)
+            }
+        }
+        if let observe {
+            try runAll()
+            try device.mark()
+            for (op, seconds) in zip(program.ops, try device.marks()) { observe(op, seconds) }
+            return
+        }
+        let chunk = model.headChunk(program)
+        let graphKey = GraphKey(purpose: program.purpose, tokens: program.tokens, chunks: (trainedRows + chunk - 1) / chunk, adapterOn: adapterOn)
+        if let graph = graphs[graphKey] { return try graph.run() }
+        let seen = runs[graphKey, default: 0]
+        runs[graphKey] = seen + 1
+        // Kernels are compiled and products planned while the first run launches them; recording finds everything in place.
+        if seen > 0, states.isEmpty, let graph = try device.record({ try runAll() }) {
+            graphs[graphKey] = graph
+            return try graph.run()
+        }
+        try runAll()
+    }
+
+    private func caches(_ program: Program, key: ProgramPurpose) throws -> [Int: DeviceAddress] {
+        let wanted = program.values.ids.filter { program.values[$0].kind == .state }
+        var held = states[key] ?? [:]
+        if held.isEmpty {
+            releaseStates()
+            for (layer, id) in wanted.enumerated() { held[layer] = try device.allocate(bytes: program.values[id].byteCount) }
+            states[key] = held
+        }
+        var byValue: [Int: DeviceAddress] = [:]
+        for (layer, id) in wanted.enumerated() { byValue[id.index] = held[layer] }
+        return byValue
+    }
+
+    func releaseStates() {
+        for held in states.values { held.values.forEach { device.free($0) } }
+        states = [:]
+    }
+
+    // MARK: the adapters' state
+
+    private func writeLossScale() throws { try [lossScale].withUnsafeBytes { try device.upload($0, to: scalars) } }
+
+    func clearGradients() throws {
+        if let adapters { try device.zero(adapters.gradients, bytes: adapters.count * 4) }
+    }
+
+    func pushAdapters() throws {
+        guard let adapters else { return }
+        for (buffer, to) in [
+            (model.adapters.values, adapters.values), (model.adapters.gradients, adapters.gradients), (model.adapters.firstMoment, adapters.first),
+            (model.adapters.secondMoment, adapters.second),
+        ] {
+            try device.upload(UnsafeRawBufferPointer(start: buffer.base, count: adapters.count * 4), to: to)
+        }
+        // On the card gradients are those of the scaled loss.
+        if lossScale != 1 {
+            let gradients = model.adapters.floats(\.gradients)
+            let scaled = (0..<adapters.count).map { gradients[$0] * lossScale }
+            try scaled.withUnsafeBytes { try device.upload($0, to: adapters.gradients) }
+        }
+        try narrowValues()
+    }
+
+    func pullAdapters() throws {
+        guard let adapters else { return }
+        for (buffer, from) in [
+            (model.adapters.values, adapters.values), (model.adapters.gradients, adapters.gradients), (model.adapters.firstMoment, adapters.first),
+            (model.adapters.secondMoment, adapters.second),
+        ] {
+            try device.download(from, into: UnsafeMutableRawBufferPointer(start: buffer.base, count: adapters.count * 4))
+        }
+        let gradients = model.adapters.floats(\.gradients)
+        if lossScale != 1 { for i in 0..<adapters.count { gradients[i] /= lossScale } }
+    }
+
+    /// The adapters in the activations' type, which products read.
+    private func narrowValues() throws {
+        guard let adapters else { return }
+        if element == .f32 { return try device.copy(adapters.values, to: adapters.narrow, bytes: adapters.count * 4) }
+        try launch("embedding", "to_element", blocks: (adapters.count + 2047) / 2048, threads: 256) {
+            $0.add(adapters.values)
+            $0.add(adapters.narrow)
+            $0.add(adapters.count)
+        }
+    }
+
+    private func launch(_ source: String, _ kernel: String, blocks: Int, threads: Int, _ fill: (inout KernelArguments) -> Void) throws {
+        var arguments = KernelArguments()
+        fill(&arguments)
+        try device.launch(KernelLaunch(source, kernel, element, grid: (max(1, blocks), 1, 1), threads: threads, arguments: arguments))
+    }
+
+    func optimiserStep(learningRate: Double, settings: AdamWSettings, step: Int) throws -> OptimiserResult {
+        guard let adapters else { return OptimiserResult(gradientNorm: 0) }
+        let numbers = [
+            Float(learningRate / (1 - pow(settings.beta1, Double(step)))), Float(1 / (1 - pow(settings.beta2, Double(step))).squareRoot()),
+            Float(1 - learningRate * settings.weightDecay), Float(settings.maxGradNorm ?? 0), 1 / lossScale,
+        ]
+        try numbers.withUnsafeBytes { try device.upload($0, to: scalars + 4) }
+        let (report, sum, partial) = (scalars + 64, scalars + 128, scalars + 256)
+        let blocks = (adapters.count + 4095) / 4096
+        try launch("optimiser", "sum_of_squares", blocks: blocks, threads: 256) {
+            $0.add(adapters.gradients)
+            $0.add(partial)
+            $0.add(adapters.count)
+        }
+        try launch("optimiser", "sum_partials", blocks: 1, threads: 256) {
+            $0.add(partial)
+            $0.add(sum)
+            $0.add(Int32(blocks))
+        }
+        try launch("optimiser", "adamw", blocks: min((adapters.count + 1023) / 1024, 8 * device.properties.multiprocessors), threads: 256) {
+            $0.add(adapters.values)
+            $0.add(adapters.gradients)
+            $0.add(adapters.first)
+            $0.add(adapters.second)
+            $0.add(sum)
+            $0.add(report)
+            $0.add(scalars + 4)
+            $0.add(adapters.count)
+            $0.add(Float(settings.beta1))
+            $0.add(Float(settings.beta2))
+            $0.add(Float(settings.epsilon))
+        }
+        try narrowValues()
+        let reported = try floats(report, 2)
+        let skipped = reported[1] != 0
+        if element == .f16 { try adaptLossScale(skipped: skipped) }
+        return OptimiserResult(gradientNorm: Double(reported[0]), skipped: skipped)
+    }
+
+    /// torch's GradScaler: half after a step that overflowed, double after 2,000 good ones.
+    private func adaptLossScale(skipped: Bool) throws {
+        goodSteps = skipped ? 0 : goodSteps + 1
+        let before = lossScale
+        if skipped { lossScale = max(1, lossScale / 2) } else if goodSteps % 2000 == 0 { lossScale = min(16_777_216, lossScale * 2) }
+        if lossScale != before { try writeLossScale() }
+    }
+}

@@ -1,0 +1,108 @@
+import LorikeetDevices
+import LorikeetGround
+
+/// Where a session's programs run: an arena, the adapters' state, and what executes a program's ops.
+protocol SessionBackend: AnyObject {
+    /// What programs are made for.
+    var target: ProgramTarget { get }
+
+    /// Makes the arena at least this large; its contents may be lost.
+    func reserve(_ bytes: Int) throws
+    func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws
+    /// float32 values from the arena.
+    func read(at offset: Int, count: Int) throws -> [Float]
+    /// - Parameters:
+    ///   - trainedRows: rows with a target.
+    ///   - states: identifies persistent states; nil where the program has none.
+    ///   - observe: told every op's seconds, where given.
+    func execute(_ program: Program, trainedRows: Int, states: ProgramPurpose?, observe: ((any Op, Double) -> Void)?) throws
+    func releaseStates()
+
+    func clearGradients() throws
+    /// One AdamW step; see `adamWStep`.
+    func optimiserStep(learningRate: Double, settings: AdamWSettings, step: Int) throws -> OptimiserResult
+    /// Makes the host's copy of the adapters' state what the backend has.
+    func pullAdapters() throws
+    /// Makes the backend's state what the host's copy holds.
+    func pushAdapters() throws
+}
+
+package struct OptimiserResult: Sendable {
+    /// L2 norm of the gradients before clipping.
+    package let gradientNorm: Double
+    /// The gradients were not finite and nothing was changed (float16's loss scale was too large).
+    package var skipped = false
+}
+
+/// Runs programs on this machine's processor.
+final class CPUBackend: SessionBackend {
+    private let model: Model
+    private let clock: any Clock
+    private var arena: Buffer
+    private var states: [ProgramPurpose: [Int: Buffer]] = [:]
+
+    init(model: Model, clock: any Clock) throws {
+        self.model = model
+        self.clock = clock
+        arena = try Buffer(bytes: Schedule.alignment)
+    }
+
+    var target: ProgramTarget { .cpu(threads: model.cpu.threads) }
+
+    func reserve(_ bytes: Int) throws {
+        if bytes > arena.byteCount { arena = try Buffer(bytes: bytes) }
+    }
+
+    func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) {
+        UnsafeMutableRawBufferPointer(start: arena.base + offset, count: bytes.count).copyMemory(from: bytes)
+    }
+
+    func read(at offset: Int, count: Int) -> [Float] {
+        Array(UnsafeBufferPointer(start: arena.pointer(as: Float.self, at: offset), count: count))
+    }
+
+    func execute(_ program: Program, trainedRows: Int, states key: ProgramPurpose?, observe: ((any Op, Double) -> Void)?) throws {
+        let states = try key.map { try caches(program, key: $0) } ?? [:]
+        let trained = model.adapters.elementCount > 0
+        let context = CPURun(
+            cpu: model.cpu, values: program.values, weights: model.weights, adapterOn: model.adapterEnabled && trained,
+            offsets: program.schedule.offsets, arena: arena.base,
+            parameters: trained ? model.adapters.values.pointer(as: Float.self) : nil,
+            gradients: trained ? model.adapters.gradients.pointer(as: Float.self) : nil,
+            states: states.mapValues { $0.pointer(as: Float.self) })
+        guard let observe else {
+            for op in program.ops { op.run(context) }
+            return
+        }
+        for op in program.ops {
+            let start = clock.uptime
+            op.run(context)
+            observe(op, clock.uptime - start)
+        }
+    }
+
+    /// One buffer a layer, shared by all decoding programs of the same slots and positions.
+    private func caches(_ program: Program, key: ProgramPurpose) throws -> [Int: Buffer] {
+        let wanted = program.values.ids.filter { program.values[$0].kind == .state }
+        var held = states[key] ?? [:]
+        if held.isEmpty {
+            states = [:]
+            for (layer, id) in wanted.enumerated() { held[layer] = try Buffer(bytes: program.values[id].byteCount) }
+            states[key] = held
+        }
+        var byValue: [Int: Buffer] = [:]
+        for (layer, id) in wanted.enumerated() { byValue[id.index] = held[layer] }
+        return byValue
+    }
+
+    func releaseStates() { states = [:] }
+
+    func clearGradients() { model.adapters.floats(\.gradients).update(repeating: 0) }
+
+    func optimiserStep(learningRate: Double, settings: AdamWSettings, step: Int) -> OptimiserResult {
+        OptimiserResult(gradientNorm: adamWStep(model.adapters, learningRate: learningRate, settings: settings, step: step, cpu: model.cpu))
+    }
+
+    func pullAdapters() {}
+    func pushAdapters() {}
+}

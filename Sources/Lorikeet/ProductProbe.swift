@@ -1,0 +1,108 @@
+import LorikeetDevices
+import LorikeetEngine
+import LorikeetGround
+import LorikeetModelFiles
+
+/// Measures the best matrix product of a step's sizes.
+protocol ProductProbe {
+    /// FLOP a second of the fastest product so far.
+    var best: Double { get }
+    /// Runs each of the forward and backward products a few times.
+    mutating func measure() throws
+}
+
+/// Outputs and inputs of a step's products. A slice of the head serves for all of it: 8,192 outputs reach the same speed.
+private func productSizes(_ configuration: ModelConfiguration) -> [(n: Int, k: Int)] {
+    let hidden = configuration.hiddenSize
+    let joint = (configuration.headCount + 2 * configuration.keyValueHeadCount) * configuration.headDimension
+    return [
+        (joint, hidden), (hidden, configuration.headCount * configuration.headDimension), (2 * configuration.intermediateSize, hidden),
+        (hidden, configuration.intermediateSize), (min(8192, configuration.vocabularySize), hidden),
+    ]
+}
+
+/// The matrix products of a step on the processor, alone.
+struct GemmProbe: ProductProbe {
+    let sizes: [(n: Int, k: Int)]
+    let tokens: Int
+    let cpu: CPU
+    let clock: any Clock
+    let a, b, c: Buffer
+
+    init(configuration: ModelConfiguration, tokens: Int, cpu: CPU, clock: any Clock) throws {
+        sizes = productSizes(configuration)
+        self.tokens = tokens
+        self.cpu = cpu
+        self.clock = clock
+        a = try Buffer(bytes: 4 * tokens * (sizes.map { max($0.k, $0.n) }.max() ?? 1))
+        b = try Buffer(bytes: 4 * (sizes.map { $0.n * $0.k }.max() ?? 1))
+        c = try Buffer(bytes: 4 * tokens * (sizes.map { max($0.k, $0.n) }.max() ?? 1))
+        for buffer in [a, b] {
+            let values = buffer.pointer(as: Float.self)
+            for i in 0..<buffer.byteCount / 4 { values[i] = Float(i % 17) * 0.1 - 0.8 }
+        }
+    }
+
+    /// FLOP a second of the fastest product so far.
+    private(set) var best = 0.0
+
+    /// Runs each of the forward and backward products three times.
+    mutating func measure() {
+        for (n, k) in sizes {
+            for backward in [false, true] {
+                for _ in 0..<3 {
+                    let start = clock.uptime
+                    cpu.gemm(
+                        transposeB: !backward, m: tokens, n: backward ? k : n, k: backward ? n : k, a: a.pointer(as: Float.self),
+                        lda: backward ? n : k, b: b.pointer(as: Float.self), ldb: k, c: c.pointer(as: Float.self), ldc: backward ? k : n)
+                    best = max(best, 2 * Double(tokens * n * k) / (clock.uptime - start))
+                }
+            }
+        }
+    }
+}
+
+/// The same on a card: each product in a row of ten, timed by the card's own events.
+struct DeviceGemmProbe: ProductProbe {
+    private(set) var best = 0.0
+    private let sizes: [(n: Int, k: Int)]
+    private let tokens: Int
+    private let device: any Accelerator
+    private let element: DeviceElement
+
+    init(configuration: ModelConfiguration, tokens: Int, device: any Accelerator, element: DeviceElement) throws {
+        sizes = productSizes(configuration)
+        self.tokens = tokens
+        self.device = device
+        self.element = element
+    }
+
+    mutating func measure() throws {
+        let widest = sizes.map { max($0.n, $0.k) }.max() ?? 1
+        let (a, b) = (try device.allocate(bytes: tokens * widest * element.bytes), try device.allocate(bytes: (sizes.map { $0.n * $0.k }.max() ?? 1) * element.bytes))
+        let c = try device.allocate(bytes: tokens * widest * element.bytes)
+        defer { for address in [a, b, c] { device.free(address) } }
+        // Random bits below 2: zeros would draw less power and run faster.
+        let noise = (0..<(1 << 20)).map { UInt16(truncatingIfNeeded: mix64(UInt64($0))) & 0xBFFF }
+        for (address, bytes) in [(a, tokens * widest * element.bytes), (b, (sizes.map { $0.n * $0.k }.max() ?? 1) * element.bytes)] {
+            try noise.withUnsafeBytes { noise in
+                for offset in stride(from: 0, to: bytes, by: noise.count) {
+                    try device.upload(UnsafeRawBufferPointer(rebasing: noise[..<min(noise.count, bytes - offset)]), to: address + offset)
+                }
+            }
+        }
+        for (n, k) in sizes {
+            for backward in [false, true] {
+                let product = MatrixProduct(
+                    m: tokens, n: backward ? k : n, k: backward ? n : k, transposeB: !backward, inputs: element, output: element,
+                    lda: backward ? n : k, ldb: k, ldc: backward ? k : n)
+                for _ in 0..<3 { try device.multiply(product, a: a, b: b, c: c) }
+                try device.mark()
+                for _ in 0..<10 { try device.multiply(product, a: a, b: b, c: c) }
+                try device.mark()
+                let seconds = try device.marks().reduce(0, +) / 10
+                best = max(best, 2 * Double(tokens) * Double(n * k) / seconds)
+            }
+        }
+    }
+}

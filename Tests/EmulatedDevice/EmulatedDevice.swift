@@ -1,0 +1,115 @@
+import Glibc
+import KernelEmulator
+import LorikeetDevices
+import LorikeetGround
+
+/// A card made of host memory: kernels run from their own sources on the CPU, products in float32. Slow, and right on small sizes.
+package final class EmulatedDevice: Accelerator {
+    package let properties: AcceleratorProperties
+    private let cpu = CPU(threads: 1)
+    /// Kernels launched so far, by name: a test can see that the one it means ran.
+    package private(set) var launched: [String: Int] = [:]
+    package private(set) var allocatedBytes = 0
+    private var sizes: [DeviceAddress: Int] = [:]
+
+    package init(architecture: Int = 80) {
+        properties = AcceleratorProperties(name: "emulated", architecture: architecture, multiprocessors: 1, totalBytes: 1 << 34, driver: "none")
+    }
+
+    private func pointer(_ address: DeviceAddress) throws -> UnsafeMutableRawPointer {
+        guard let pointer = UnsafeMutableRawPointer(bitPattern: UInt(address.raw)) else { throw LorikeetError.machine("a null address") }
+        return pointer
+    }
+
+    package func allocate(bytes: Int) throws -> DeviceAddress {
+        var memory: UnsafeMutableRawPointer?
+        guard posix_memalign(&memory, 256, max(256, bytes)) == 0, let memory else { throw LorikeetError.machine("no memory") }
+        // Rubbish (NaN in every type): what nothing wrote must not look like zero.
+        memset(memory, 0xff, max(256, bytes))
+        let address = DeviceAddress(raw: UInt64(UInt(bitPattern: memory)))
+        sizes[address] = bytes
+        allocatedBytes += bytes
+        return address
+    }
+
+    package func free(_ address: DeviceAddress) {
+        allocatedBytes -= sizes.removeValue(forKey: address) ?? 0
+        Glibc.free(UnsafeMutableRawPointer(bitPattern: UInt(address.raw)))
+    }
+
+    package func upload(_ bytes: UnsafeRawBufferPointer, to: DeviceAddress) throws {
+        guard let base = bytes.baseAddress else { return }
+        try pointer(to).copyMemory(from: base, byteCount: bytes.count)
+    }
+
+    package func download(_ from: DeviceAddress, into: UnsafeMutableRawBufferPointer) throws {
+        into.copyMemory(from: UnsafeRawBufferPointer(start: try pointer(from), count: into.count))
+    }
+
+    package func copy(_ from: DeviceAddress, to: DeviceAddress, bytes: Int) throws { try pointer(to).copyMemory(from: pointer(from), byteCount: bytes) }
+    package func zero(_ address: DeviceAddress, bytes: Int) throws { memset(try pointer(address), 0, bytes) }
+
+    package func launch(_ launch: KernelLaunch) throws {
+        launched[launch.kernel + "_" + launch.element.suffix, default: 0] += 1
+        let grid = [UInt32(launch.grid.x), UInt32(launch.grid.y), UInt32(launch.grid.z)]
+        let status = launch.arguments.bytes.withUnsafeBytes {
+            // Structs are padded to their alignment: the copy has room to spare.
+            var padded = [UInt8]($0)
+            padded += Array(repeating: 0, count: 16)
+            return emulator_run(launch.kernel, launch.element.rawValue, grid, UInt32(launch.threads), padded, launch.arguments.bytes.count)
+        }
+        guard status == 0 else {
+            throw LorikeetError.machine(
+                status == 1 ? "no kernel \(launch.kernel) of \(launch.element)" : "\(launch.kernel) takes other arguments than \(launch.arguments.bytes.count) bytes")
+        }
+    }
+
+    package func multiply(_ p: MatrixProduct, a: DeviceAddress, b: DeviceAddress, c: DeviceAddress) throws {
+        let (rowsA, columnsA) = p.transposeA ? (p.k, p.m) : (p.m, p.k)
+        let (rowsB, columnsB) = p.transposeB ? (p.n, p.k) : (p.k, p.n)
+        let left = floats(try pointer(a), rowsA, columnsA, p.lda, p.inputs)
+        let right = floats(try pointer(b), rowsB, columnsB, p.ldb, p.inputs)
+        // beta 0 ignores what is there, NaN too.
+        var out = p.beta == 0 ? [Float](repeating: 0, count: p.m * p.n) : floats(try pointer(c), p.m, p.n, p.ldc, p.output)
+        CPU.serialGemm(
+            transposeA: p.transposeA, transposeB: p.transposeB, m: p.m, n: p.n, k: p.k, alpha: p.alpha, a: left, lda: columnsA, b: right,
+            ldb: columnsB, beta: p.beta, c: &out, ldc: p.n)
+        let to = try pointer(c)
+        for row in 0..<p.m {
+            for column in 0..<p.n { store(out[row * p.n + column], to, row * p.ldc + column, p.output) }
+        }
+    }
+
+    private func floats(_ from: UnsafeMutableRawPointer, _ rows: Int, _ columns: Int, _ ld: Int, _ type: DeviceElement) -> [Float] {
+        var values = [Float](repeating: 0, count: rows * columns)
+        for row in 0..<rows {
+            for column in 0..<columns {
+                let index = row * ld + column
+                values[row * columns + column] =
+                    switch type {
+                    case .f32: from.load(fromByteOffset: 4 * index, as: Float.self)
+                    case .f16: Float(from.load(fromByteOffset: 2 * index, as: Float16.self))
+                    case .bf16: Float(bitPattern: UInt32(from.load(fromByteOffset: 2 * index, as: UInt16.self)) << 16)
+                    }
+            }
+        }
+        return values
+    }
+
+    private func store(_ value: Float, _ to: UnsafeMutableRawPointer, _ index: Int, _ type: DeviceElement) {
+        switch type {
+        case .f32: to.storeBytes(of: value, toByteOffset: 4 * index, as: Float.self)
+        case .f16: to.storeBytes(of: Float16(value), toByteOffset: 2 * index, as: Float16.self)
+        case .bf16:
+            let bits = value.bitPattern
+            let rounded = value.isNaN ? (bits >> 16) | 64 : (bits &+ 0x7fff &+ ((bits >> 16) & 1)) >> 16
+            to.storeBytes(of: UInt16(truncatingIfNeeded: rounded), toByteOffset: 2 * index, as: UInt16.self)
+        }
+    }
+
+    package func synchronize() {}
+    package func record(_ body: () throws -> Void) -> (any RecordedWork)? { nil }
+    package func mark() {}
+    package func marks() -> [Double] { [] }
+    package func usedBytes() -> Int { allocatedBytes }
+}

@@ -1,0 +1,35 @@
+// The kernels' sources, each in a namespace of its own, as each is compiled alone on a card; a test compares this list with the folder.
+#include "../../Sources/CUDAKernels/device.cuh"
+
+namespace {
+namespace activation_cu {
+#include "../../Sources/CUDAKernels/activation.cu"
+}
+namespace attention_any_cu {
+#include "../../Sources/CUDAKernels/attention_any.cu"
+}
+namespace cross_entropy_cu {
+#include "../../Sources/CUDAKernels/cross_entropy.cu"
+}
+namespace dropout_cu {
+#include "../../Sources/CUDAKernels/dropout.cu"
+}
+namespace embedding_cu {
+#include "../../Sources/CUDAKernels/embedding.cu"
+}
+namespace expand_cu {
+#include "../../Sources/CUDAKernels/expand.cu"
+}
+namespace optimiser_cu {
+#include "../../Sources/CUDAKernels/optimiser.cu"
+}
+namespace quantise_cu {
+#include "../../Sources/CUDAKernels/quantise.cu"
+}
+namespace rmsnorm_cu {
+#include "../../Sources/CUDAKernels/rmsnorm.cu"
+}
+namespace rope_cu {
+#include "../../Sources/CUDAKernels/rope.cu"
+}
+}

@@ -1,0 +1,5 @@
+// Every kernel for the CPU, in one element type.
+#define LORIKEET_EMULATED
+#define TYPE 2
+#define ARCH 80
+#include "all.h"
