@@ -39,7 +39,12 @@ let package = Package(
         .target(name: "CThreads", path: "Sources/CThreads"),
         .target(name: "CVector", path: "Sources/CVector"),
         // The GPU's kernels as text (#embed), one source an op; compiled at run time by NVRTC.
-        .target(name: "CUDAKernels", path: "Sources/CUDAKernels", exclude: ["activation.cu", "attention_any.cu", "cross_entropy.cu", "device.cuh", "dropout.cu", "embedding.cu", "expand.cu", "optimiser.cu", "quantise.cu", "rmsnorm.cu", "rope.cu"], publicHeadersPath: "include"),
+        .target(
+            name: "CUDAKernels", path: "Sources/CUDAKernels",
+            exclude: [
+                "activation.cu", "attention.cu", "attention_any.cu", "cross_entropy.cu", "device.cuh", "dropout.cu", "embedding.cu", "expand.cu",
+                "optimiser.cu", "quantise.cu", "rmsnorm.cu", "rope.cu",
+            ], publicHeadersPath: "include"),
         .target(
             name: "COpenBLAS", path: "Sources/COpenBLAS",
             linkerSettings: [.linkedLibrary(":libopenblas.a"), .linkedLibrary("m")]),

@@ -7,6 +7,9 @@ static const unsigned char device[] = {
 static const unsigned char activation[] = {
 #embed "activation.cu"
 };
+static const unsigned char attention[] = {
+#embed "attention.cu"
+};
 static const unsigned char attention_any[] = {
 #embed "attention_any.cu"
 };
@@ -42,6 +45,7 @@ static const struct {
 } table[] = {
     {"device.cuh", device, sizeof device},
     {"activation.cu", activation, sizeof activation},
+    {"attention.cu", attention, sizeof attention},
     {"attention_any.cu", attention_any, sizeof attention_any},
     {"cross_entropy.cu", cross_entropy, sizeof cross_entropy},
     {"dropout.cu", dropout, sizeof dropout},

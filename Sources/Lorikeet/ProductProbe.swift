@@ -79,7 +79,9 @@ struct DeviceGemmProbe: ProductProbe {
 
     mutating func measure() throws {
         let widest = sizes.map { max($0.n, $0.k) }.max() ?? 1
-        let (a, b) = (try device.allocate(bytes: tokens * widest * element.bytes), try device.allocate(bytes: (sizes.map { $0.n * $0.k }.max() ?? 1) * element.bytes))
+        let (a, b) = (
+            try device.allocate(bytes: tokens * widest * element.bytes), try device.allocate(bytes: (sizes.map { $0.n * $0.k }.max() ?? 1) * element.bytes)
+        )
         let c = try device.allocate(bytes: tokens * widest * element.bytes)
         defer { for address in [a, b, c] { device.free(address) } }
         // Random bits below 2: zeros would draw less power and run faster.

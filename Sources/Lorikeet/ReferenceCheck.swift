@@ -177,7 +177,8 @@ package struct ReferenceCheck {
         }
         let loss = try session.accumulate(batch, zeroFirst: true).lossSum
         let reference = scalars["loss_after"]?.double ?? .nan
-        results.append(Deviation(
+        results.append(
+            Deviation(
                 name: "loss after \(count) steps, relative", measured: abs(loss - reference) / reference,
                 tolerance: compute.element == .f32 ? Tolerance.lossAfterSteps : Tolerance.narrow(compute.element).loss))
         return results

@@ -60,7 +60,8 @@ package final class EmulatedDevice: Accelerator {
         }
         guard status == 0 else {
             throw LorikeetError.machine(
-                status == 1 ? "no kernel \(launch.kernel) of \(launch.element)" : "\(launch.kernel) takes other arguments than \(launch.arguments.bytes.count) bytes")
+                status == 1
+                    ? "no kernel \(launch.kernel) of \(launch.element)" : "\(launch.kernel) takes other arguments than \(launch.arguments.bytes.count) bytes")
         }
     }
 

@@ -5,6 +5,9 @@ namespace {
 namespace activation_cu {
 #include "../../Sources/CUDAKernels/activation.cu"
 }
+namespace attention_cu {
+#include "../../Sources/CUDAKernels/attention.cu"
+}
 namespace attention_any_cu {
 #include "../../Sources/CUDAKernels/attention_any.cu"
 }

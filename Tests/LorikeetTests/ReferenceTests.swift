@@ -22,7 +22,9 @@ struct ReferenceTests {
             print("skipped: no SmolLM2 model; `make model` fetches it")
             return
         }
-        let results = try TextReferenceCheck(directory: Self.root.appending(path: "Reference/smollm2").path, model: model, compute: Compute(cpu: CPU(threads: 2))).run()
+        let results = try TextReferenceCheck(
+            directory: Self.root.appending(path: "Reference/smollm2").path, model: model, compute: Compute(cpu: CPU(threads: 2))
+        ).run()
         #expect(results.count == 32)
         for result in results { #expect(result.passes, "\(result.line)") }
     }

@@ -41,7 +41,8 @@ package final class CUDADevice: Accelerator {
         try driver.check(driver.driverVersion(&version), "cuDriverGetVersion")
         let major = Int(version) / 1000
         guard major >= 12 else {
-            throw LorikeetError.machine("the NVIDIA driver is too old: it supports CUDA \(major).\(version % 1000 / 10)", mend: "install driver 525 or newer (CUDA 12)")
+            throw LorikeetError.machine(
+                "the NVIDIA driver is too old: it supports CUDA \(major).\(version % 1000 / 10)", mend: "install driver 525 or newer (CUDA 12)")
         }
         var count: Int32 = 0
         try driver.check(driver.deviceCount(&count), "cuDeviceGetCount")
@@ -67,7 +68,8 @@ package final class CUDADevice: Accelerator {
         }
         let architecture = options.architecture ?? capability
         guard [75, 80, 86, 87, 89, 90, 100, 103, 120].contains(architecture) || architecture == capability, architecture <= capability else {
-            throw LorikeetError.input("\(title) cannot run code for compute capability \(architecture)", at: "--gpu-arch", mend: "take 75, 80 or 90, \(capability) at most")
+            throw LorikeetError.input(
+                "\(title) cannot run code for compute capability \(architecture)", at: "--gpu-arch", mend: "take 75, 80 or 90, \(capability) at most")
         }
         var total = 0
         try driver.check(driver.deviceTotalMemory(&total, device), "cuDeviceTotalMem")

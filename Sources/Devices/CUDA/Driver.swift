@@ -48,7 +48,8 @@ struct Driver {
     init(libraries names: [String] = ["libcuda.so.1", "libcuda.so"]) throws {
         guard let library = DynamicLibrary(names, folders: ["/usr/local/nvidia/lib64", "/usr/lib/wsl/lib"]) else {
             throw LorikeetError.machine(
-                "this machine has no NVIDIA driver (libcuda.so.1 cannot be opened)", mend: "install the driver, start the container with its GPU, or say --device cpu")
+                "this machine has no NVIDIA driver (libcuda.so.1 cannot be opened)",
+                mend: "install the driver, start the container with its GPU, or say --device cpu")
         }
         initialise = try library.function("cuInit")
         driverVersion = try library.function("cuDriverGetVersion")

@@ -62,7 +62,8 @@ struct KernelCompiler {
             var log = [CChar](repeating: 0, count: size + 1)
             _ = logText(program, &log)
             let text = String(decoding: log.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-            throw LorikeetError.machine("NVRTC \(versionText) could not compile \(name): \(text.prefix(2000))", mend: "report this with lorikeet doctor's output")
+            throw LorikeetError.machine(
+                "NVRTC \(versionText) could not compile \(name): \(text.prefix(2000))", mend: "report this with lorikeet doctor's output")
         }
         var size = 0
         _ = native ? cubinSize(program, &size) : codeSize(program, &size)

@@ -55,7 +55,8 @@ final class DeviceBackend: SessionBackend {
         if count > 0 {
             let block = try device.allocate(bytes: count * (16 + element.bytes) + 5 * 256)
             let step = (count * 4 + 255) / 256 * 256
-            adapters = Adapters(values: block, gradients: block + step, first: block + 2 * step, second: block + 3 * step, narrow: block + 4 * step, count: count)
+            adapters = Adapters(
+                values: block, gradients: block + step, first: block + 2 * step, second: block + 3 * step, narrow: block + 4 * step, count: count)
         } else {
             adapters = nil
         }

@@ -66,7 +66,9 @@ package final class DeviceWeights {
     func take(_ bytes: Int) throws -> DeviceAddress {
         let address = block + used
         used += (bytes + Self.alignment - 1) / Self.alignment * Self.alignment
-        guard used <= capacity else { throw LorikeetError.machine("the weights are larger on the card than planned", mend: "report this with lorikeet plan's output") }
+        guard used <= capacity else {
+            throw LorikeetError.machine("the weights are larger on the card than planned", mend: "report this with lorikeet plan's output")
+        }
         return address
     }
 

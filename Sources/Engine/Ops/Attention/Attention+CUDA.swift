@@ -32,23 +32,52 @@ extension DeviceRun {
     }
 }
 
+/// How the kernels of a head size are launched; attention.cu names the numbers.
+private struct AttentionLaunches {
+    typealias Launch = (source: String, kernel: String, blocks: (x: Int, y: Int, z: Int), sharedBytes: Int)
+    let forward: Launch
+    let backward: [Launch]
+
+    init(_ shape: AttentionShape, rows: Int, _ device: AcceleratorProperties, _ element: DeviceElement) {
+        let (queryHeads, keyHeads, variant) = (shape.heads, shape.keyValueHeads, shape.variant(element))
+        let delta = ("attention_any", "attention_delta", warpRows(rows, queryHeads), 0)
+        if variant == "any" {
+            forward = ("attention_any", "attention_forward_any", warpRows(rows, queryHeads), 0)
+            backward = [
+                delta, ("attention_any", "attention_backward_q_any", warpRows(rows, queryHeads), 0),
+                ("attention_any", "attention_backward_kv_any", warpRows(rows, keyHeads), 0),
+            ]
+        } else {
+            let (size, tiles) = (shape.headDimension, (rows + 63) / 64)
+            let streamed = size == 64 ? 64 : 32
+            let stages = device.architecture >= 80 ? 2 : 1
+            let shared = 256 * size + stages * (4 * streamed * size + 12 * streamed)
+            forward = ("attention", "attention_forward_\(variant)", (tiles, queryHeads, 1), 384 * size)
+            backward = [
+                delta, ("attention", "attention_backward_q_\(variant)", (tiles, queryHeads, 1), shared),
+                ("attention", "attention_backward_kv_\(variant)", (tiles, keyHeads, 1), shared),
+            ]
+        }
+    }
+}
+
 extension Attention {
     func run(_ context: borrowing DeviceRun) throws {
+        let rows = context.values[joint].shape[0]
+        let launch = AttentionLaunches(shape, rows: rows, context.device.properties, context.element).forward
         try context.attention(
-            "attention_any", "attention_forward_any", blocks: warpRows(context.values[joint].shape[0], shape.heads), threads: 128, sharedBytes: 0,
-            joint: joint, segmentStart: segmentStart, out: out, logSumExp: logSumExp, dOut: nil, delta: nil, dJoint: nil, shape: shape)
+            launch.source, launch.kernel, blocks: launch.blocks, threads: 128, sharedBytes: launch.sharedBytes, joint: joint,
+            segmentStart: segmentStart, out: out, logSumExp: logSumExp, dOut: nil, delta: nil, dJoint: nil, shape: shape)
     }
 }
 
 extension AttentionBackward {
     func run(_ context: borrowing DeviceRun) throws {
         let rows = context.values[joint].shape[0]
-        for (kernel, heads) in [
-            ("attention_delta", shape.heads), ("attention_backward_q_any", shape.heads), ("attention_backward_kv_any", shape.keyValueHeads),
-        ] {
+        for launch in AttentionLaunches(shape, rows: rows, context.device.properties, context.element).backward {
             try context.attention(
-                "attention_any", kernel, blocks: warpRows(rows, heads), threads: 128, sharedBytes: 0, joint: joint, segmentStart: segmentStart,
-                out: out, logSumExp: logSumExp, dOut: dOut, delta: sums, dJoint: dJoint, shape: shape)
+                launch.source, launch.kernel, blocks: launch.blocks, threads: 128, sharedBytes: launch.sharedBytes, joint: joint,
+                segmentStart: segmentStart, out: out, logSumExp: logSumExp, dOut: dOut, delta: sums, dJoint: dJoint, shape: shape)
         }
     }
 }

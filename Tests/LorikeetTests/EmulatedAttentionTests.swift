@@ -1,0 +1,104 @@
+import EmulatedDevice
+import LorikeetDevices
+import Testing
+
+/// The tensor-core attention against the plain one, both from their own sources: odd lengths, groups, segments, windows, soft caps.
+struct EmulatedAttentionTests {
+    struct Case: Sendable, CustomStringConvertible {
+        var size, heads, keyHeads, rows: Int
+        var starts: [Int]
+        var window = 0
+        var cap: Float = 0
+        var description: String { "\(size) of \(heads)/\(keyHeads), \(rows) rows from \(starts), window \(window), cap \(cap)" }
+    }
+
+    static let cases = [
+        Case(size: 64, heads: 2, keyHeads: 1, rows: 1, starts: [0]),
+        Case(size: 64, heads: 4, keyHeads: 2, rows: 131, starts: [0]),
+        Case(size: 64, heads: 3, keyHeads: 1, rows: 200, starts: [0, 5, 69, 70, 128, 190]),
+        Case(size: 64, heads: 2, keyHeads: 2, rows: 150, starts: [0, 100], window: 40),
+        Case(size: 64, heads: 2, keyHeads: 1, rows: 97, starts: [0, 33], cap: 3),
+        Case(size: 128, heads: 2, keyHeads: 1, rows: 131, starts: [0, 77]),
+        Case(size: 128, heads: 2, keyHeads: 2, rows: 70, starts: [0], window: 9, cap: 2),
+    ]
+
+    @Test(arguments: [DeviceElement.f16, .bf16], cases) func `equals the plain kernels`(element: DeviceElement, shape: Case) throws {
+        let device = EmulatedDevice()
+        let D = shape.size
+        let joint = shape.rows * (shape.heads + 2 * shape.keyHeads) * D
+        let wide = shape.rows * shape.heads * D
+        var state: UInt64 = 88_172_645_463_325_252
+        func uniform() -> Float {
+            state ^= state << 13
+            state ^= state >> 7
+            state ^= state << 17
+            return Float(Int64(bitPattern: state >> 40) - (1 << 23)) / Float(1 << 23)
+        }
+        func buffer(_ count: Int) throws -> DeviceAddress {
+            let address = try device.allocate(bytes: 2 * count)
+            let bits = (0..<count).map { _ in element == .f16 ? Float16(2 * uniform()).bitPattern : UInt16(truncatingIfNeeded: (2 * uniform()).bitPattern >> 16)
+            }
+            try bits.withUnsafeBytes { try device.upload($0, to: address) }
+            return address
+        }
+        func floats(_ address: DeviceAddress, _ count: Int, _ bytes: Int) throws -> [Float] {
+            var raw = [UInt8](repeating: 0, count: count * bytes)
+            try raw.withUnsafeMutableBytes { try device.download(address, into: $0) }
+            return raw.withUnsafeBytes { raw in
+                (0..<count).map {
+                    bytes == 4
+                        ? raw.loadUnaligned(fromByteOffset: 4 * $0, as: Float.self)
+                        : element == .f16
+                            ? Float(raw.loadUnaligned(fromByteOffset: 2 * $0, as: Float16.self))
+                            : Float(bitPattern: UInt32(raw.loadUnaligned(fromByteOffset: 2 * $0, as: UInt16.self)) << 16)
+                }
+            }
+        }
+        let (q, dOut) = (try buffer(joint), try buffer(wide))
+        let starts = (0..<shape.rows).map { row in Int32(shape.starts.last { $0 <= row } ?? 0) }
+        let segments = try device.allocate(bytes: 4 * shape.rows)
+        try starts.withUnsafeBytes { try device.upload($0, to: segments) }
+
+        func run(tuned: Bool) throws -> (out: [Float], lse: [Float], dJoint: [Float]) {
+            let (out, dJoint) = (try device.allocate(bytes: 2 * wide), try device.allocate(bytes: 2 * joint))
+            let lse = try device.allocate(bytes: 4 * shape.heads * shape.rows)
+            let delta = try device.allocate(bytes: 4 * shape.heads * shape.rows)
+            var arguments = KernelArguments()
+            for address in [q, segments, out, lse, dOut, delta, dJoint] { arguments.add(address) }
+            for number in [shape.rows, shape.heads, shape.keyHeads, D, shape.window] { arguments.add(Int32(number)) }
+            arguments.add(1 / Float(D).squareRoot())
+            arguments.add(shape.cap)
+            let (tiles, quads) = ((shape.rows + 63) / 64, (shape.rows + 3) / 4)
+            let kernels =
+                tuned
+                ? [
+                    ("attention", "attention_forward_\(D)", tiles, shape.heads), ("attention_any", "attention_delta", quads, shape.heads),
+                    ("attention", "attention_backward_q_\(D)", tiles, shape.heads), ("attention", "attention_backward_kv_\(D)", tiles, shape.keyHeads),
+                ]
+                : [
+                    ("attention_any", "attention_forward_any", quads, shape.heads), ("attention_any", "attention_delta", quads, shape.heads),
+                    ("attention_any", "attention_backward_q_any", quads, shape.heads),
+                    ("attention_any", "attention_backward_kv_any", quads, shape.keyHeads),
+                ]
+            for (source, kernel, x, y) in kernels {
+                try device.launch(KernelLaunch(source, kernel, element, grid: (x, y, 1), threads: 128, arguments: arguments))
+            }
+            return (try floats(out, wide, 2), try floats(lse, shape.heads * shape.rows, 4), try floats(dJoint, joint, 2))
+        }
+        let (plain, tuned) = (try run(tuned: false), try run(tuned: true))
+        /// Relative L2 distance.
+        func distance(_ a: [Float], _ b: [Float]) -> Double {
+            var (difference, norm) = (0.0, 0.0)
+            for (x, y) in zip(a, b) {
+                difference += Double(x - y) * Double(x - y)
+                norm += Double(y) * Double(y)
+            }
+            return (difference / norm).squareRoot()
+        }
+        // Probabilities are rounded to the element type before the second product, as every flash attention does.
+        let tolerance = element == .f16 ? 1e-3 : 8e-3
+        #expect(distance(tuned.out, plain.out) < tolerance)
+        #expect(zip(tuned.lse, plain.lse).allSatisfy { abs($0 - $1) < 1e-4 })
+        #expect(distance(tuned.dJoint, plain.dJoint) < 2 * tolerance)
+    }
+}
