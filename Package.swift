@@ -28,6 +28,8 @@ let package = Package(
     products: [
         .library(name: "Lorikeet", targets: ["Lorikeet"]),
         .executable(name: "lorikeet", targets: ["CLI"]),
+        // For the tests, which open copies of it as NVIDIA's libraries.
+        .library(name: "StubDriver", type: .dynamic, targets: ["StubDriver"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -73,7 +75,9 @@ let package = Package(
 
         tests("Ground", ["Ground"]),
         tests("JSON", ["Ground", "JSON"]),
-        tests("Devices", ["Ground", "Devices"]),
+        .testTarget(
+            name: "DevicesTests", dependencies: ["StubCard", .target(name: "LorikeetGround"), .target(name: "LorikeetDevices")],
+            path: "Tests/DevicesTests"),
         tests("ModelFiles", ["Ground", "JSON", "ModelFiles"]),
         tests("Tokenizers", ["Ground", "JSON", "ModelFiles", "Tokenizers"], resources: [.copy("Fixtures")]),
         tests("Reporting", ["Ground", "JSON", "Reporting"]),
@@ -87,13 +91,16 @@ let package = Package(
         .target(
             name: "EmulatedDevice", dependencies: ["KernelEmulator", .target(name: "LorikeetDevices"), .target(name: "LorikeetGround")],
             path: "Tests/EmulatedDevice"),
+        // NVIDIA's libraries as far as the card's host code calls them: they record calls and fail on demand. And a folder of them.
+        .target(name: "StubDriver", path: "Tests/StubDriver"),
+        .target(name: "StubCard", dependencies: [.target(name: "LorikeetDevices")], path: "Tests/StubCard"),
         // A disk that fails on demand, for the tests of every room that writes.
         .target(name: "FailingFiles", dependencies: [.target(name: "LorikeetGround")], path: "Tests/FailingFiles"),
         .testTarget(
             name: "LorikeetTests",
             dependencies: ["Lorikeet", .target(name: "LorikeetDevices"), .target(name: "LorikeetEngine"), "EmulatedDevice"], path: "Tests/LorikeetTests"),
         .testTarget(
-            name: "CLITests", dependencies: ["CLI", .target(name: "LorikeetGround"), .target(name: "LorikeetJSON")], path: "Tests/CLITests"),
+            name: "CLITests", dependencies: ["CLI", "StubCard", .target(name: "LorikeetGround"), .target(name: "LorikeetJSON")], path: "Tests/CLITests"),
         tests("Layout", ["Ground"]),
     ],
     swiftLanguageModes: [.v6],

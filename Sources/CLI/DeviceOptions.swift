@@ -6,14 +6,14 @@ import LorikeetGround
 
 /// `--device` and what belongs to it, the same for every verb that computes.
 struct DeviceOptions: ParsableArguments {
-    @Option(help: "Where to compute: cpu, or a card (cuda:0).") var device = "cpu"
+    @Option(help: "Where to compute: cpu, a card (cuda:0), or auto: the first card where there is one.") var device = "cpu"
     @Option(help: "auto, float32, float16 or bfloat16: the type of activations on a card.") var computeType = "auto"
     @Option(help: "Compute capability to build kernels for (75 is a T4's) [the card's own].") var gpuArch: Int?
     @Option(help: "Processor threads; 0 takes what the machine lends.") var threads = 0
 
     func validate() throws {
-        guard device == "cpu" || device == "cuda" || device.wholeMatch(of: /cuda:\d{1,2}/) != nil else {
-            throw ValidationError("--device has to be cpu or cuda:N")
+        guard ["cpu", "cuda", "auto"].contains(device) || device.wholeMatch(of: /cuda:\d{1,2}/) != nil else {
+            throw ValidationError("--device has to be cpu, cuda:N or auto")
         }
         guard ["auto", "float32", "float16", "bfloat16"].contains(computeType) else {
             throw ValidationError("--compute-type has to be auto, float32, float16 or bfloat16")
@@ -30,6 +30,7 @@ struct DeviceOptions: ParsableArguments {
         options.architecture = gpuArch
         options.cacheFolder = Self.cacheFolder
         options.libraryFolders = Self.variable("LORIKEET_CUDA_LIBRARIES").map { $0.split(separator: ":").map(String.init) } ?? []
+        if device == "auto", !CUDADevice.isPresent(options) { return Compute(cpu: cpu) }
         let card = try CUDADevice(options)
         let element: DeviceElement =
             switch computeType {

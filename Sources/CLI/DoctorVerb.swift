@@ -42,17 +42,18 @@ struct DoctorVerb: ParsableCommand {
         let memory = Machine.totalMemoryBytes()
         let free = Machine.availableMemoryBytes()
         let disk = try RealFiles().freeBytes(at: ".")
-        let fields: [(String, JSON, String)] = [
-            ("cpu", .string(Machine.cpuModel()), Machine.cpuModel()), ("threads", JSON(cpu.threads), "\(cpu.threads)"),
-            ("blas_kernels", .string(CPU.blasKernels), CPU.blasKernels),
-            ("blas_thread_safe", .bool(CPU.blasIsThreadSafe), CPU.blasIsThreadSafe ? "yes" : "no: one thread is used; install libopenblas-pthread-dev"),
-            ("ram_total_bytes", .integer(memory), Units.formatBytes(memory)), ("ram_available_bytes", .integer(free), Units.formatBytes(free)),
-            ("disk_free_bytes", .integer(disk), Units.formatBytes(disk)),
-            (
-                "gpu", compute.device.map { .string($0.properties.name) } ?? .null,
-                compute.device.map { "\($0.properties.name), \($0.properties.driver)" } ?? "none asked for (--device cuda:0)"
-            ),
-        ]
+        let fields: [(String, JSON, String)] =
+            [
+                ("cpu", .string(Machine.cpuModel()), Machine.cpuModel()), ("threads", JSON(cpu.threads), "\(cpu.threads)"),
+                ("blas_kernels", .string(CPU.blasKernels), CPU.blasKernels),
+                ("blas_thread_safe", .bool(CPU.blasIsThreadSafe), CPU.blasIsThreadSafe ? "yes" : "no: one thread is used; install libopenblas-pthread-dev"),
+                ("ram_total_bytes", .integer(memory), Units.formatBytes(memory)), ("ram_available_bytes", .integer(free), Units.formatBytes(free)),
+                ("disk_free_bytes", .integer(disk), Units.formatBytes(disk)),
+                (
+                    "gpu", compute.device.map { .string($0.properties.name) } ?? .null,
+                    compute.device.map { "\($0.properties.name), \($0.properties.driver)" } ?? "none asked for (--device cuda:0)"
+                ),
+            ] + ((compute.device as? CUDADevice).map(CardFields.fields) ?? [])
         if json {
             Screen.out(JSON.object(JSONObject(fields.map { ($0.0, $0.1) })).serialized(pretty: true) + "\n")
         } else {

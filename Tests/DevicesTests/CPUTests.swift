@@ -77,7 +77,9 @@ struct CPUTests {
     @Test func `the machine's limits are plausible`() {
         #expect(Machine.coreCount() >= 1 && Machine.totalMemoryBytes() > 1 << 28)
         #expect(Machine.availableMemoryBytes() <= Machine.totalMemoryBytes())
-        #expect(Machine.residentBytes() > 1 << 20 && Machine.peakResidentBytes() >= Machine.residentBytes())
+        // Read before the peak: other tests take memory meanwhile.
+        let resident = Machine.residentBytes()
+        #expect(resident > 1 << 20 && Machine.peakResidentBytes() >= resident)
         #expect(Machine.processAge() >= 0 && !Machine.cpuModel().isEmpty)
     }
 }

@@ -10,9 +10,20 @@ package final class CUDADevice: Accelerator {
         package var architecture: Int?
         /// Folders to look for NVIDIA's libraries in first.
         package var libraryFolders: [String] = []
+        /// false looks for them nowhere else.
+        package var searchesSystem = true
         /// Where compiled kernels are kept.
         package var cacheFolder: String?
         package init() {}
+
+        fileprivate var folders: LibraryFolders { LibraryFolders(extra: libraryFolders, system: searchesSystem) }
+    }
+
+    /// Whether there is a driver that shows a card: what `--device auto` asks. A card that is there but cannot be used is an error of `init`.
+    package static func isPresent(_ options: Options = Options()) -> Bool {
+        guard options.folders.driver() != nil else { return false }
+        guard let driver = try? Driver(options.folders), let count = try? Card.count(driver) else { return true }
+        return count > 0
     }
 
     package let properties: AcceleratorProperties
@@ -22,6 +33,7 @@ package final class CUDADevice: Accelerator {
     private let stream: OpaquePointer?
     private let compiler: KernelCompiler
     private let matrices: MatrixLibrary
+    private let memory: CardMemory
     private let cache: KernelCache
     private let native: Bool
     private var modules: [String: OpaquePointer] = [:]
@@ -35,63 +47,40 @@ package final class CUDADevice: Accelerator {
     private var half = 0
 
     package init(_ options: Options) throws {
-        driver = try Driver()
-        try driver.check(driver.initialise(0), "cuInit")
-        var version: Int32 = 0
-        try driver.check(driver.driverVersion(&version), "cuDriverGetVersion")
-        let major = Int(version) / 1000
-        guard major >= 12 else {
-            throw LorikeetError.machine(
-                "the NVIDIA driver is too old: it supports CUDA \(major).\(version % 1000 / 10)", mend: "install driver 525 or newer (CUDA 12)")
-        }
-        var count: Int32 = 0
-        try driver.check(driver.deviceCount(&count), "cuDeviceGetCount")
-        guard options.ordinal < count else {
-            throw LorikeetError.input("there is no card \(options.ordinal): this machine has \(count)", at: "--device", mend: "say cuda:0")
-        }
-        var device: Int32 = 0
-        try driver.check(driver.deviceGet(&device, Int32(options.ordinal)), "cuDeviceGet")
-        var name = [CChar](repeating: 0, count: 256)
-        try driver.check(driver.deviceName(&name, 256, device), "cuDeviceGetName")
-        func attribute(_ number: Int32, _ driver: Driver) throws -> Int {
-            var value: Int32 = 0
-            try driver.check(driver.deviceAttribute(&value, number, device), "cuDeviceGetAttribute")
-            return Int(value)
-        }
-        // CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR 75, _MINOR 76, MULTIPROCESSOR_COUNT 16.
-        let capability = try attribute(75, driver) * 10 + attribute(76, driver)
-        let title = String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        guard capability >= 75 else {
-            throw LorikeetError.input(
-                "\(title) has compute capability \(capability / 10).\(capability % 10); 7.5 is needed", at: "--device",
-                mend: "choose a T4 (on Kaggle: GPU T4 x2), or say --device cpu")
-        }
+        let folders = options.folders
+        driver = try Driver(folders)
+        let card = try Card(driver, ordinal: options.ordinal)
+        let (title, capability) = (card.name, card.capability)
         let architecture = options.architecture ?? capability
         guard [75, 80, 86, 87, 89, 90, 100, 103, 120].contains(architecture) || architecture == capability, architecture <= capability else {
             throw LorikeetError.input(
                 "\(title) cannot run code for compute capability \(architecture)", at: "--gpu-arch", mend: "take 75, 80 or 90, \(capability) at most")
         }
-        var total = 0
-        try driver.check(driver.deviceTotalMemory(&total, device), "cuDeviceTotalMem")
         properties = AcceleratorProperties(
-            name: title, architecture: architecture, multiprocessors: try attribute(16, driver), totalBytes: total,
-            driver: "CUDA \(major).\(version % 1000 / 10)")
+            name: title, architecture: architecture, multiprocessors: card.multiprocessors, totalBytes: card.totalBytes,
+            driver: "CUDA \(driver.versionText)")
         native = architecture == capability
+        // Before anything is made on the card: what is missing is said at once.
+        let major = driver.version / 1000
+        compiler = try KernelCompiler(major: major, folders: folders)
+        let management = ManagementLibrary(folders: folders, bus: card.bus)
         var context: OpaquePointer?
-        try driver.check(driver.retainContext(&context, device), "cuDevicePrimaryCtxRetain")
+        let retained = driver.retainContext(&context, card.handle)
+        if retained == CardMemory.outOfMemory { throw CardMemory.shortage(card, wanted: "a context", free: nil, held: 0, management) }
+        try driver.check(retained, "cuDevicePrimaryCtxRetain")
         try driver.check(driver.setContext(context), "cuCtxSetCurrent")
+        memory = try CardMemory(driver, card, management)
         var stream: OpaquePointer?
         try driver.check(driver.streamCreate(&stream, 1), "cuStreamCreate")
         self.stream = stream
         var pinned: UnsafeMutableRawPointer?
-        try driver.check(driver.allocateHost(&pinned, Self.stagingBytes, 0), "cuMemHostAlloc")
-        guard let pinned else { throw LorikeetError.machine("no pinned memory can be had") }
+        guard driver.allocateHost(&pinned, Self.stagingBytes, 0) == 0, let pinned else {
+            throw LorikeetError.machine(
+                "this machine gives no \(Units.formatBytes(Int64(Self.stagingBytes))) of pinned memory (cuMemHostAlloc)", mend: "free some RAM")
+        }
         staging = pinned
-        let folders = LibraryFolders.all(major: major, extra: options.libraryFolders)
-        compiler = try KernelCompiler(major: major, folders: folders)
-        var workspace: UInt64 = 0
         let workspaceBytes = 32 << 20
-        try driver.check(driver.allocate(&workspace, workspaceBytes), "cuMemAlloc")
+        let workspace = try memory.allocate(bytes: workspaceBytes)
         matrices = try MatrixLibrary(major: major, folders: folders, workspace: workspace, workspaceBytes: workspaceBytes)
         cache = KernelCache(folder: options.cacheFolder)
         libraries = [("nvrtc \(compiler.versionText)", compiler.path), ("cublasLt", matrices.path)]
@@ -101,9 +90,7 @@ package final class CUDADevice: Accelerator {
     // MARK: memory
 
     package func allocate(bytes: Int) throws -> DeviceAddress {
-        var address: UInt64 = 0
-        try driver.check(driver.allocate(&address, max(256, bytes)), "cuMemAlloc of \(Units.formatBytes(Int64(bytes)))")
-        return DeviceAddress(raw: address)
+        DeviceAddress(raw: try memory.allocate(bytes: max(256, bytes)))
     }
 
     package func free(_ address: DeviceAddress) { _ = driver.free(address.raw) }
@@ -139,32 +126,44 @@ package final class CUDADevice: Accelerator {
     }
 
     package func usedBytes() throws -> Int {
-        var (free, total) = (0, 0)
-        try driver.check(driver.memoryInfo(&free, &total), "cuMemGetInfo")
-        return total - free
+        try CardMemory.used(driver)
     }
 
+    /// What NVML says of the card now; nil without NVML.
+    package func readings() -> CardReadings? { memory.management?.readings() }
+
     // MARK: work
+
+    /// The compiled source `name.cu`: from the cache, else compiled now.
+    private func module(_ name: String, _ element: DeviceElement) throws -> OpaquePointer? {
+        let key = name + "/" + element.suffix
+        if let known = modules[key] { return known }
+        guard let source = KernelSources.text(name + ".cu"), let header = KernelSources.text("device.cuh") else {
+            throw LorikeetError.machine("there is no kernel source \(name).cu")
+        }
+        let architecture = properties.architecture
+        let made = [compiler.versionText, "\(architecture) \(native) \(element.rawValue)", header, source].joined(separator: "\u{0}")
+        var module: OpaquePointer?
+        func load(_ binary: [UInt8]) -> Int32 { binary.withUnsafeBytes { driver.moduleLoad(&module, $0.baseAddress) } }
+        // What another driver kept, this one may refuse: then it is compiled anew.
+        if let kept = cache.read(made), load(kept) == 0 {
+            modules[key] = module
+            return module
+        }
+        let binary = try compiler.binary(
+            name: name + ".cu", source: source, header: header, element: element, architecture: architecture, native: native)
+        cache.write(made, binary)
+        try driver.check(load(binary), "cuModuleLoadData (\(key))")
+        modules[key] = module
+        return module
+    }
 
     private func function(_ launch: KernelLaunch) throws -> OpaquePointer {
         let entry = launch.kernel + "_" + launch.element.suffix
         if let known = functions[entry] { return known }
-        let key = launch.source + "/" + launch.element.suffix
-        if modules[key] == nil {
-            guard let source = KernelSources.text(launch.source + ".cu"), let header = KernelSources.text("device.cuh") else {
-                throw LorikeetError.machine("there is no kernel source \(launch.source).cu")
-            }
-            let (element, architecture) = (launch.element, properties.architecture)
-            let made = [compiler.versionText, "\(architecture) \(native) \(element.rawValue)", header, source].joined(separator: "\u{0}")
-            let binary = try cache.binary(key: made) {
-                try compiler.binary(name: launch.source + ".cu", source: source, header: header, element: element, architecture: architecture, native: native)
-            }
-            var module: OpaquePointer?
-            try driver.check(binary.withUnsafeBytes { driver.moduleLoad(&module, $0.baseAddress) }, "cuModuleLoadData (\(key))")
-            modules[key] = module
-        }
+        let module = try module(launch.source, launch.element)
         var found: OpaquePointer?
-        try driver.check(driver.moduleFunction(&found, modules[key], entry), "cuModuleGetFunction (\(entry))")
+        try driver.check(driver.moduleFunction(&found, module, entry), "cuModuleGetFunction (\(entry))")
         guard let found else { throw LorikeetError.machine("\(launch.source).cu has no kernel \(entry)") }
         functions[entry] = found
         return found
@@ -209,9 +208,9 @@ package final class CUDADevice: Accelerator {
         let outcome = Result { try body() }
         var graph: OpaquePointer?
         let ended = driver.captureEnd(stream, &graph)
+        defer { if graph != nil { _ = driver.graphDestroy(graph) } }
         try outcome.get()
         try driver.check(ended, "cuStreamEndCapture")
-        defer { _ = driver.graphDestroy(graph) }
         var executable: OpaquePointer?
         try driver.check(driver.graphInstantiate(&executable, graph, 0), "cuGraphInstantiate")
         return Graph(driver, executable, stream)

@@ -5,12 +5,15 @@ struct Driver {
     typealias Pointer = UnsafeMutableRawPointer
     typealias Handle = OpaquePointer
 
+    /// CUDA's version that the driver supports, as 12040 for 12.4.
+    let version: Int
+    var versionText: String { Self.text(version) }
     let initialise: @convention(c) (UInt32) -> Int32
-    let driverVersion: @convention(c) (UnsafeMutablePointer<Int32>) -> Int32
     let deviceCount: @convention(c) (UnsafeMutablePointer<Int32>) -> Int32
     let deviceGet: @convention(c) (UnsafeMutablePointer<Int32>, Int32) -> Int32
     let deviceName: @convention(c) (UnsafeMutablePointer<CChar>, Int32, Int32) -> Int32
     let deviceAttribute: @convention(c) (UnsafeMutablePointer<Int32>, Int32, Int32) -> Int32
+    let deviceBus: @convention(c) (UnsafeMutablePointer<CChar>, Int32, Int32) -> Int32
     let deviceTotalMemory: @convention(c) (UnsafeMutablePointer<Int>, Int32) -> Int32
     let retainContext: @convention(c) (UnsafeMutablePointer<Handle?>, Int32) -> Int32
     let setContext: @convention(c) (Handle?) -> Int32
@@ -44,19 +47,28 @@ struct Driver {
     let graphExecDestroy: @convention(c) (Handle?) -> Int32
     private let errorName: @convention(c) (Int32, UnsafeMutablePointer<UnsafePointer<CChar>?>) -> Int32
 
-    /// - Throws: exit 4 where there is no driver.
-    init(libraries names: [String] = ["libcuda.so.1", "libcuda.so"]) throws {
-        guard let library = DynamicLibrary(names, folders: ["/usr/local/nvidia/lib64", "/usr/lib/wsl/lib"]) else {
+    /// - Throws: exit 4 where there is no driver, or one older than CUDA 12.
+    init(_ folders: LibraryFolders) throws {
+        guard let library = folders.driver() else {
             throw LorikeetError.machine(
                 "this machine has no NVIDIA driver (libcuda.so.1 cannot be opened)",
                 mend: "install the driver, start the container with its GPU, or say --device cpu")
         }
+        // First of all: an old driver may lack functions, and its age is what has to be said.
+        let ask: @convention(c) (UnsafeMutablePointer<Int32>) -> Int32 = try library.function("cuDriverGetVersion")
+        var number: Int32 = 0
+        guard ask(&number) == 0, number >= 12000 else {
+            throw LorikeetError.machine(
+                "the NVIDIA driver is too old: it supports CUDA \(Self.text(Int(number)))",
+                mend: "install driver 525 or newer (CUDA 12), or say --device cpu")
+        }
+        version = Int(number)
         initialise = try library.function("cuInit")
-        driverVersion = try library.function("cuDriverGetVersion")
         deviceCount = try library.function("cuDeviceGetCount")
         deviceGet = try library.function("cuDeviceGet")
         deviceName = try library.function("cuDeviceGetName")
         deviceAttribute = try library.function("cuDeviceGetAttribute")
+        deviceBus = try library.function("cuDeviceGetPCIBusId")
         deviceTotalMemory = try library.function("cuDeviceTotalMem_v2")
         retainContext = try library.function("cuDevicePrimaryCtxRetain")
         setContext = try library.function("cuCtxSetCurrent")
@@ -87,6 +99,8 @@ struct Driver {
         errorName = try library.function("cuGetErrorName")
     }
 
+    private static func text(_ version: Int) -> String { "\(version / 1000).\(version % 1000 / 10)" }
+
     /// Turns a status into an error that carries the call and the code's name.
     func check(_ status: Int32, _ call: String) throws {
         guard status != 0 else { return }
@@ -96,8 +110,11 @@ struct Driver {
         let mend =
             switch status {
             case 2: "free memory of the card, lower --gpu-memory, or use a smaller max_length"
-            case 35, 803: "update the NVIDIA driver"
-            case 100: "check that the container was given a GPU"
+            case 35, 803, 804: "update the NVIDIA driver, or reboot if it was updated just now"
+            case 46: "another process holds the card for itself: end it or choose another card"
+            case 100: "check that the container was given a GPU, or say --device cpu"
+            case 222: "the driver supports CUDA \(versionText): install an NVRTC that is not newer, or update the driver"
+            case 214, 220: "the card's memory or link is damaged: choose another card, then run the same command again"
             case 700, 716, 719: "run the same command again; if it repeats, run lorikeet doctor --kernels"
             default: "run the same command again: the last checkpoint is kept"
             }

@@ -6,11 +6,11 @@ struct DynamicLibrary {
     let path: String
     private let handle: UInt
 
-    /// The first of `names` that opens, or nil. `folders` come before the system's own search.
-    init?(_ names: [String], folders: [String] = []) {
-        for name in folders.flatMap({ folder in names.map { folder + "/" + $0 } }) + names {
+    /// The first of `names` that opens, or nil: in `folders`, then where the system looks if `system`.
+    init?(_ names: [String], folders: [String], system: Bool) {
+        for name in folders.flatMap({ folder in names.map { folder + "/" + $0 } }) + (system ? names : []) {
             if name.contains("/"), access(name, R_OK) != 0 { continue }
-            guard let opened = dlopen(name, RTLD_NOW | RTLD_GLOBAL) else { continue }
+            guard let opened = dlopen(name, RTLD_NOW | RTLD_LOCAL) else { continue }
             (path, handle) = (name, UInt(bitPattern: opened))
             return
         }
@@ -28,10 +28,36 @@ struct DynamicLibrary {
     }
 }
 
-/// Where pip and the toolkit put NVIDIA's libraries.
-enum LibraryFolders {
-    /// `extra`, then folders that hold `nvidia/<part>/lib` of pip packages, then the usual toolkit places, for CUDA `major`.
-    static func all(major: Int, extra: [String]) -> [String] { extra + patterns(major).flatMap(expand) }
+/// Where NVIDIA's libraries are looked for: the folders that were named, pip's and the toolkit's, then the system's own search.
+struct LibraryFolders {
+    var extra: [String]
+    /// false looks in `extra` alone.
+    var system: Bool
+
+    /// `libcuda`, which comes with the driver.
+    func driver() -> DynamicLibrary? {
+        DynamicLibrary(
+            ["libcuda.so.1", "libcuda.so"], folders: extra + (system ? ["/usr/local/nvidia/lib64", "/usr/lib/wsl/lib"] : []), system: system)
+    }
+
+    /// NVML, which comes with the driver.
+    func management() -> DynamicLibrary? {
+        DynamicLibrary(["libnvidia-ml.so.1"], folders: extra + (system ? ["/usr/local/nvidia/lib64", "/usr/lib/wsl/lib"] : []), system: system)
+    }
+
+    /// A library of the toolkit by its name without ending, for a driver of CUDA `major`: its own version first, then older ones down to 12,
+    /// which newer drivers run too.
+    ///
+    /// - Throws: exit 4 naming the library and `package`, pip's name of it.
+    func toolkit(_ name: String, major: Int, package: String) throws -> DynamicLibrary {
+        for version in stride(from: max(12, major), through: 12, by: -1) {
+            let folders = extra + (system ? Self.patterns(version).flatMap(Self.expand) : [])
+            let names = ["\(name).so.\(version)"] + (version == 12 ? ["\(name).so"] : [])
+            if let library = DynamicLibrary(names, folders: folders, system: system) { return library }
+        }
+        throw LorikeetError.machine(
+            "\(name).so.\(major) is not found", mend: "pip install \(package)\(major == 12 ? "-cu12" : ""), or name its folder in LORIKEET_CUDA_LIBRARIES")
+    }
 
     private static func patterns(_ major: Int) -> [String] {
         let site = [

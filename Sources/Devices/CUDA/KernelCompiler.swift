@@ -10,6 +10,7 @@ struct KernelCompiler {
             UnsafePointer<UnsafePointer<CChar>?>?
         ) -> Int32
     private let compile: @convention(c) (Program?, Int32, UnsafePointer<UnsafePointer<CChar>?>?) -> Int32
+    private let destroy: @convention(c) (UnsafeMutablePointer<Program?>) -> Int32
     private let logSize, codeSize, cubinSize: @convention(c) (Program?, UnsafeMutablePointer<Int>) -> Int32
     private let logText, code, cubin: @convention(c) (Program?, UnsafeMutablePointer<CChar>) -> Int32
     private let version: @convention(c) (UnsafeMutablePointer<Int32>, UnsafeMutablePointer<Int32>) -> Int32
@@ -17,10 +18,8 @@ struct KernelCompiler {
     let path: String
 
     /// - Parameter major: CUDA's major version: the library's has to be the driver's or lower.
-    init(major: Int, folders: [String]) throws {
-        guard let library = DynamicLibrary(["libnvrtc.so.\(major)", "libnvrtc.so"], folders: folders) else {
-            throw LorikeetError.machine("libnvrtc.so.\(major) is not found", mend: "pip install nvidia-cuda-nvrtc\(major == 12 ? "-cu12" : "")")
-        }
+    init(major: Int, folders: LibraryFolders) throws {
+        let library = try folders.toolkit("libnvrtc", major: major, package: "nvidia-cuda-nvrtc")
         path = library.path
         create = try library.function("nvrtcCreateProgram")
         compile = try library.function("nvrtcCompileProgram")
@@ -30,6 +29,7 @@ struct KernelCompiler {
         code = try library.function("nvrtcGetPTX")
         cubinSize = try library.function("nvrtcGetCUBINSize")
         cubin = try library.function("nvrtcGetCUBIN")
+        destroy = try library.function("nvrtcDestroyProgram")
         version = try library.function("nvrtcVersion")
         var (a, b): (Int32, Int32) = (0, 0)
         _ = version(&a, &b)
@@ -53,6 +53,7 @@ struct KernelCompiler {
             }
         }
         guard status == 0 else { throw LorikeetError.machine("NVRTC refused \(name) with status \(status)") }
+        defer { _ = destroy(&program) }
         let texts = options.map { strdup($0) }
         defer { texts.forEach { free($0) } }
         var pointers = texts.map { $0.map { UnsafePointer($0) } }
@@ -62,6 +63,7 @@ struct KernelCompiler {
             var log = [CChar](repeating: 0, count: size + 1)
             _ = logText(program, &log)
             let text = String(decoding: log.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+                .split(separator: "\n").joined(separator: " | ")
             throw LorikeetError.machine(
                 "NVRTC \(versionText) could not compile \(name): \(text.prefix(2000))", mend: "report this with lorikeet doctor's output")
         }
@@ -70,47 +72,5 @@ struct KernelCompiler {
         var bytes = [CChar](repeating: 0, count: size)
         _ = native ? cubin(program, &bytes) : code(program, &bytes)
         return bytes.map { UInt8(bitPattern: $0) }
-    }
-}
-
-/// Compiled kernels on disk, by the hash of everything they were made from.
-struct KernelCache {
-    /// nil keeps nothing.
-    let folder: String?
-
-    func binary(key: String, make: () throws -> [UInt8]) throws -> [UInt8] {
-        guard let folder else { return try make() }
-        let path = folder + "/" + Self.hash(key) + ".bin"
-        if let known = Self.read(path) { return known }
-        let made = try make()
-        // A cache that cannot be written costs time, nothing else; the rename keeps readers from halves.
-        _ = mkdir(folder, 0o755)
-        let beside = path + ".\(getpid())"
-        if let file = fopen(beside, "wb") {
-            let written = fwrite(made, 1, made.count, file)
-            if fclose(file) == 0, written == made.count { rename(beside, path) } else { unlink(beside) }
-        }
-        return made
-    }
-
-    private static func read(_ path: String) -> [UInt8]? {
-        guard let file = fopen(path, "rb") else { return nil }
-        defer { fclose(file) }
-        fseek(file, 0, SEEK_END)
-        let size = ftell(file)
-        guard size > 0, size < 1 << 28 else { return nil }
-        rewind(file)
-        var bytes = [UInt8](repeating: 0, count: size)
-        return fread(&bytes, 1, size, file) == size ? bytes : nil
-    }
-
-    /// Two FNV-1a hashes of 64 bits.
-    private static func hash(_ text: String) -> String {
-        var (a, b): (UInt64, UInt64) = (0xcbf2_9ce4_8422_2325, 0x8422_2325_cbf2_9ce4)
-        for byte in text.utf8 {
-            a = (a ^ UInt64(byte)) &* 0x100_0000_01b3
-            b = (b ^ UInt64(byte &+ 113)) &* 0x100_0000_01b3
-        }
-        return String(a, radix: 16) + String(b, radix: 16)
     }
 }

@@ -32,10 +32,8 @@ final class MatrixLibrary {
     }
 
     /// - Parameter workspace: device memory for split sums.
-    init(major: Int, folders: [String], workspace: UInt64, workspaceBytes: Int) throws {
-        guard let library = DynamicLibrary(["libcublasLt.so.\(major)", "libcublasLt.so"], folders: folders) else {
-            throw LorikeetError.machine("libcublasLt.so.\(major) is not found", mend: "pip install nvidia-cublas\(major == 12 ? "-cu12" : "")")
-        }
+    init(major: Int, folders: LibraryFolders, workspace: UInt64, workspaceBytes: Int) throws {
+        let library = try folders.toolkit("libcublasLt", major: major, package: "nvidia-cublas")
         path = library.path
         self.workspace = workspace
         self.workspaceBytes = workspaceBytes
@@ -52,7 +50,14 @@ final class MatrixLibrary {
 
     private func check(_ status: Int32, _ call: String) throws {
         guard status != 0 else { return }
-        throw LorikeetError.machine("the card failed: \(call) returned status \(status)", mend: "run the same command again: the last checkpoint is kept")
+        let names: [Int32: String] = [
+            1: "NOT_INITIALIZED", 3: "ALLOC_FAILED", 7: "INVALID_VALUE", 8: "ARCH_MISMATCH", 11: "MAPPING_ERROR", 13: "EXECUTION_FAILED",
+            14: "INTERNAL_ERROR", 15: "NOT_SUPPORTED",
+        ]
+        throw LorikeetError.machine(
+            "the card failed: \(call) returned \(names[status].map { "CUBLAS_STATUS_\($0)" } ?? "status \(status)")",
+            // The first two are what a card without free memory gives.
+            mend: status == 1 || status == 3 ? "free memory of the card" : "run the same command again: the last checkpoint is kept")
     }
 
     /// Row-major products through a column-major library: C' = op(B)' op(A)'.

@@ -1,0 +1,40 @@
+import Foundation
+import LorikeetJSON
+import StubCard
+import Testing
+
+/// `--device` as a person meets it, on stub libraries in place of NVIDIA's.
+struct CardTests {
+    private func run(_ stub: StubCard, _ arguments: String...) throws -> Binary.Outcome {
+        try Binary.run(arguments, environment: ["LORIKEET_CUDA_LIBRARIES": stub.folder, "XDG_CACHE_HOME": stub.folder + "/home"])
+    }
+
+    @Test func `doctor says what the card is and what is on it`() throws {
+        let stub = try StubCard(["free 5368709120", "process 4194999 10737418240"])
+        let outcome = try run(stub, "doctor", "--device", "cuda:0")
+        #expect(outcome.status == 0, "\(outcome.error)")
+        for word in [
+            "Tesla T4, CUDA 12.4", "compute capability 7.5", stub.folder + "/libnvrtc.so.12", stub.folder + "/libcublasLt.so.12", "550.54.15", "15.0 GiB",
+            "process 4194999 10.0 GiB", "27.5 of 70.0", "585 of 1590", "93",
+        ] { #expect(outcome.out.contains(word), "\(word): \(outcome.out)") }
+        let json = try JSON.parse(try run(stub, "doctor", "--device", "cuda:0", "--json").out, source: "doctor")
+        #expect(json["gpu_memory_used_bytes"]?.int == 10_737_418_240 && json["gpu_celsius"]?.int == 41)
+        #expect(json["gpu_processes"]?.array?.first?["pid"]?.int == 4_194_999)
+    }
+
+    @Test func `auto takes the card that is there, and the CPU where the driver shows none`() throws {
+        #expect(try run(try StubCard(), "doctor", "--device", "auto").out.contains("Tesla T4"))
+        let none = try run(try StubCard(["devices 0"]), "doctor", "--device", "auto")
+        #expect(none.status == 0 && none.out.contains("none asked for"), "\(none.error)")
+    }
+
+    @Test(arguments: [
+        (["capability 60", "name Tesla P100-PCIE-16GB"], Int32(2), "choose a T4"), (["driver_version 11040"], 4, "CUDA 11.4"),
+        (["devices 0"], 4, "--device cpu"), (["free 20971520", "process 4194999 16000000000"], 3, "process 4194999 holds 14.9 GiB"),
+    ])
+    func `a card that cannot be used: one sentence and its exit code`(configuration: [String], status: Int32, word: String) throws {
+        let outcome = try run(try StubCard(configuration), "bench", "--shape", "smollm2-135m", "--device", "cuda:0")
+        #expect(outcome.status == status && outcome.error.contains(word), "\(outcome.error)")
+        #expect(outcome.error.hasPrefix("lorikeet: ") && outcome.error.split(separator: "\n").count == 1, "\(outcome.error)")
+    }
+}

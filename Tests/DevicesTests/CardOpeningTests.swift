@@ -1,0 +1,130 @@
+import Foundation
+import LorikeetDevices
+import LorikeetGround
+import StubCard
+import Testing
+
+/// Opening a card: everything that is not as it should be gets its sentence and exit code.
+struct CardOpeningTests {
+    /// Opens the card and expects an error with `words`.
+    private func refuses(
+        _ stub: StubCard, _ exit: LorikeetError.ExitClass, _ words: [String], ordinal: Int = 0, sourceLocation: SourceLocation = #_sourceLocation
+    ) {
+        var options = stub.options
+        options.ordinal = ordinal
+        do {
+            _ = try CUDADevice(options)
+            Issue.record("the card opened", sourceLocation: sourceLocation)
+        } catch let error as LorikeetError {
+            #expect(error.exit == exit, "\(error)", sourceLocation: sourceLocation)
+            for word in words { #expect(error.description.contains(word), "\(error)", sourceLocation: sourceLocation) }
+            #expect(!error.description.contains("\n"), "\(error)", sourceLocation: sourceLocation)
+        } catch {
+            Issue.record("\(error)", sourceLocation: sourceLocation)
+        }
+    }
+
+    @Test func `a card opens and says what it is`() throws {
+        let stub = try StubCard(["name NVIDIA H100 80GB HBM3", "capability 90", "total 85899345920"])
+        let card = try CUDADevice(stub.options)
+        #expect(card.properties.name == "NVIDIA H100 80GB HBM3" && card.properties.architecture == 90)
+        #expect(card.properties.totalBytes == 85_899_345_920 && card.properties.driver == "CUDA 12.4")
+        #expect(CUDADevice.isPresent(stub.options))
+    }
+
+    @Test func `no driver: says so, and --device cpu as the way out; auto takes the CPU`() throws {
+        let stub = try StubCard(missing: ["libcuda.so.1"])
+        refuses(stub, .machineFailed, ["no NVIDIA driver", "libcuda.so.1", "--device cpu"])
+        #expect(!CUDADevice.isPresent(stub.options))
+    }
+
+    @Test func `a driver without a card; auto takes the CPU`() throws {
+        let stub = try StubCard(["devices 0"])
+        refuses(stub, .machineFailed, ["shows no card", "CUDA_ERROR_NO_DEVICE", "CUDA_VISIBLE_DEVICES", "--device cpu"])
+        #expect(!CUDADevice.isPresent(stub.options))
+    }
+
+    @Test func `an old driver: the version it has and the one it takes; auto does not pass over the card`() throws {
+        let stub = try StubCard(["driver_version 11040"])
+        refuses(stub, .machineFailed, ["driver is too old", "CUDA 11.4", "driver 525 or newer"])
+        #expect(CUDADevice.isPresent(stub.options))
+    }
+
+    @Test func `a driver whose halves differ: update`() throws {
+        refuses(try StubCard(["fail cuInit 803"]), .machineFailed, ["cuInit", "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH", "update the NVIDIA driver"])
+    }
+
+    @Test func `a P100 is too old: choose the T4`() throws {
+        refuses(try StubCard(["name Tesla P100-PCIE-16GB", "capability 60"]), .unusableInput, ["Tesla P100-PCIE-16GB", "6.0", "7.5", "T4"])
+    }
+
+    @Test func `a card that is not there`() throws {
+        refuses(try StubCard(), .unusableInput, ["no card 3", "has 1", "say cuda:0"], ordinal: 3)
+        refuses(try StubCard(["devices 2"]), .unusableInput, ["no card 2", "has 2", "cuda:0 to cuda:1"], ordinal: 2)
+    }
+
+    @Test func `code for a newer card than this one is refused`() throws {
+        var options = try StubCard().options
+        options.architecture = 90
+        #expect(throws: LorikeetError.self) { try CUDADevice(options) }
+    }
+
+    @Test(arguments: [("libnvrtc.so.12", "pip install nvidia-cuda-nvrtc-cu12"), ("libcublasLt.so.12", "pip install nvidia-cublas-cu12")])
+    func `a missing library: its name and pip's`(library: String, mend: String) throws {
+        refuses(try StubCard(missing: [library]), .machineFailed, [library, mend, "LORIKEET_CUDA_LIBRARIES"])
+    }
+
+    @Test func `a driver of CUDA 13 takes libraries of 13, and of 12 where there are none`() throws {
+        let stub = try StubCard(["driver_version 13000"])
+        #expect(try CUDADevice(stub.options).libraries.map(\.path) == [stub.folder + "/libnvrtc.so.12", stub.folder + "/libcublasLt.so.12"])
+        try FileManager.default.copyItem(atPath: stub.folder + "/libnvrtc.so.12", toPath: stub.folder + "/libnvrtc.so.13")
+        #expect(try CUDADevice(stub.options).libraries.map(\.path) == [stub.folder + "/libnvrtc.so.13", stub.folder + "/libcublasLt.so.12"])
+        let bare = try StubCard(["driver_version 13000"], missing: ["libnvrtc.so.12"])
+        refuses(bare, .machineFailed, ["libnvrtc.so.13", "pip install nvidia-cuda-nvrtc,"])
+    }
+
+    @Test func `a card that another process fills: how much is free and who holds the rest`() throws {
+        let me = ProcessInfo.processInfo.processIdentifier
+        let parent = getppid()
+        let name = try String(contentsOfFile: "/proc/\(parent)/comm", encoding: .utf8).trimmingCharacters(in: .whitespacesAndNewlines)
+        let stub = try StubCard(["free 20971520", "process \(parent) 12884901888", "process 4194999 3221225472", "process \(me) 1"])
+        refuses(
+            stub, .doesNotFit,
+            [
+                "Tesla T4 has no room for 32.0 MiB: 20.0 MiB of 15.0 GiB are free", "\(name) (pid \(parent)) holds 12.0 GiB",
+                "process 4194999 holds 3.0 GiB", "another card",
+            ])
+        // Nobody is named in many containers.
+        refuses(try StubCard(["free 20971520"]), .doesNotFit, ["20.0 MiB of 15.0 GiB are free", "about 15.0 GiB", "does not name"])
+        refuses(try StubCard(["free 20971520"], missing: ["libnvidia-ml.so.1"]), .doesNotFit, ["20.0 MiB of 15.0 GiB are free", "does not name"])
+        refuses(
+            try StubCard(["fail cuDevicePrimaryCtxRetain 2", "process 4194999 16106127360"]), .doesNotFit, ["a context", "process 4194999 holds 15.0 GiB"])
+    }
+
+    @Test func `a card that is only too small for this run: no one else is blamed`() throws {
+        let stub = try StubCard()
+        let card = try CUDADevice(stub.options)
+        do {
+            _ = try card.allocate(bytes: 20 << 30)
+            Issue.record("20 GiB on a card of 15")
+        } catch let error as LorikeetError {
+            #expect(error.exit == .doesNotFit)
+            #expect(error.description == "--device: Tesla T4 has no room for 20.0 GiB: 15.0 GiB of 15.0 GiB are free; lower --gpu-memory or max_length")
+        }
+    }
+
+    @Test func `NVML's readings are the card's by its bus, and the card works without them`() throws {
+        let stub = try StubCard(["devices 2", "free 5368709120", "process 77 1073741824"])
+        var options = stub.options
+        options.ordinal = 1
+        let readings = try #require(try CUDADevice(options).readings())
+        #expect(stub.calls("nvmlDeviceGetHandleByPciBusId_v2") == ["nvmlDeviceGetHandleByPciBusId_v2 0000:05:00.0"])
+        #expect(readings.driver == "550.54.15" && readings.totalBytes == 16_106_127_360 && readings.usedBytes == 10_737_418_240)
+        #expect(readings.processes.map(\.pid) == [77] && readings.processes.map(\.bytes) == [1_073_741_824])
+        #expect(readings.celsius == 41 && readings.watts == 27.5 && readings.wattsLimit == 70)
+        #expect(readings.megahertz == 585 && readings.megahertzLimit == 1590 && readings.utilisation == 93)
+        #expect(try CUDADevice(try StubCard(missing: ["libnvidia-ml.so.1"]).options).readings() == nil)
+        // A value that the card does not have is not a zero.
+        #expect(try CUDADevice(try StubCard(["fail nvmlDeviceGetPowerUsage 3"]).options).readings()?.watts == nil)
+    }
+}

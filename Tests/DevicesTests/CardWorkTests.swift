@@ -1,0 +1,221 @@
+import Foundation
+import LorikeetDevices
+import LorikeetGround
+import StubCard
+import Testing
+
+/// An open card: kernels compiled and kept, copies whole, captures ended, failures named.
+struct CardWorkTests {
+    private static let launch = KernelLaunch("rmsnorm", "rmsnorm_forward", .f32, grid: (3, 2, 1), threads: 128, arguments: KernelArguments())
+
+    private func error(_ body: () throws -> Void, sourceLocation: SourceLocation = #_sourceLocation) throws -> LorikeetError {
+        do { try body() } catch { return try #require(error as? LorikeetError, sourceLocation: sourceLocation) }
+        return try #require(nil, "nothing was thrown", sourceLocation: sourceLocation)
+    }
+
+    // MARK: kernels
+
+    @Test func `a kernel is compiled once for its card and type, and launched as asked`() throws {
+        let stub = try StubCard(["capability 80"])
+        let card = try CUDADevice(stub.options)
+        for _ in 0..<3 { try card.launch(Self.launch) }
+        #expect(stub.calls("nvrtcCompileProgram") == ["nvrtcCompileProgram rmsnorm.cu -arch=sm_80 -DTYPE=0 -DARCH=80 -std=c++17"])
+        #expect(stub.calls("cuLaunchKernel") == Array(repeating: "cuLaunchKernel rmsnorm_forward_f32 3,2,1 128,1,1 0 run", count: 3))
+        var wide = Self.launch
+        (wide.element, wide.sharedBytes) = (.bf16, 60 << 10)
+        try card.launch(wide)
+        #expect(stub.calls("nvrtcCompileProgram").last == "nvrtcCompileProgram rmsnorm.cu -arch=sm_80 -DTYPE=2 -DARCH=80 -std=c++17")
+        #expect(stub.calls("cuFuncSetAttribute") == ["cuFuncSetAttribute rmsnorm_forward_bf16 8 61440"])
+        // Another architecture than the card's goes through the driver's compiler.
+        var options = stub.options
+        options.architecture = 75
+        try CUDADevice(options).launch(Self.launch)
+        #expect(stub.calls("nvrtcCompileProgram").last == "nvrtcCompileProgram rmsnorm.cu -arch=compute_75 -DTYPE=0 -DARCH=75 -std=c++17")
+        #expect(stub.calls("nvrtcGetPTX").count == 1)
+    }
+
+    @Test func `a kept kernel is not compiled again; a damaged, cut or refused one is, once`() throws {
+        let stub = try StubCard()
+        func compiled() throws -> Int {
+            let before = stub.calls("nvrtcCompileProgram").count
+            let card = try CUDADevice(stub.options)
+            for _ in 0..<2 { try card.launch(Self.launch) }
+            return stub.calls("nvrtcCompileProgram").count - before
+        }
+        #expect(try compiled() == 1)
+        #expect(try compiled() == 0)
+        let names = try FileManager.default.contentsOfDirectory(atPath: stub.folder + "/cache")
+        let kept = URL(fileURLWithPath: stub.folder + "/cache/" + (try #require(names.first)))
+        #expect(names.count == 1)
+        let whole = try Data(contentsOf: kept)
+        for damaged in [Data(), whole.prefix(5), whole.prefix(whole.count - 1), Data(whole.map { $0 ^ 1 }), whole + [0], Data(count: 100_000)] {
+            try damaged.write(to: kept)
+            #expect(try compiled() == 1, "\(damaged.count) bytes")
+            #expect(try Data(contentsOf: kept) == whole)
+        }
+        // Whole, but not for this driver.
+        let loads = stub.calls("cuModuleLoadData").count
+        try stub.configure(["fail cuModuleLoadData 200 \(loads + 1) 1"])
+        #expect(try compiled() == 1)
+        #expect(try compiled() == 0)
+        // What was compiled just now and is refused is an error.
+        let stubborn = try StubCard(["fail cuModuleLoadData 222"])
+        let card = try CUDADevice(stubborn.options)
+        let refused = try error { try card.launch(Self.launch) }
+        #expect(refused.exit == .machineFailed && refused.description.contains("CUDA_ERROR_UNSUPPORTED_PTX_VERSION"))
+        #expect(refused.description.contains("CUDA 12.4") && refused.description.contains("rmsnorm/f32"))
+    }
+
+    @Test func `a cache folder that cannot be written costs nothing but time`() throws {
+        let stub = try StubCard()
+        var options = stub.options
+        // Under a file there is no folder.
+        options.cacheFolder = stub.folder + "/stub.conf/cache"
+        for _ in 0..<2 { try CUDADevice(options).launch(Self.launch) }
+        options.cacheFolder = nil
+        try CUDADevice(options).launch(Self.launch)
+        #expect(stub.calls("nvrtcCompileProgram").count == 3)
+    }
+
+    @Test func `what NVRTC says of a kernel it cannot compile is in the error, on one line`() throws {
+        let stub = try StubCard(["fail nvrtcCompileProgram 6"])
+        let card = try CUDADevice(stub.options)
+        let failed = try error { try card.launch(Self.launch) }
+        #expect(failed.exit == .machineFailed)
+        for word in ["NVRTC 12.6", "rmsnorm.cu(12)", #"identifier "oops" is undefined"#, "doctor"] { #expect(failed.description.contains(word), "\(failed)") }
+        #expect(!failed.description.contains("\n"))
+        #expect(stub.calls("nvrtcDestroyProgram").count == 1)
+    }
+
+    @Test func `a kernel that no source holds`() throws {
+        let card = try CUDADevice(try StubCard().options)
+        var unknown = Self.launch
+        unknown.source = "nothing"
+        #expect(try error { try card.launch(unknown) }.description.contains("nothing.cu"))
+    }
+
+    // MARK: memory
+
+    @Test(arguments: [0, 1, 8 << 20, (8 << 20) + 1, 50_000_003])
+    func `an upload of any size arrives whole, although the bytes change after the call`(count: Int) throws {
+        let card = try CUDADevice(try StubCard().options)
+        let address = try card.allocate(bytes: count + 64)
+        try card.zero(address, bytes: count + 64)
+        var bytes = (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 2_654_435_761 >> 13) }
+        let sent = bytes
+        try bytes.withUnsafeBytes { try card.upload($0, to: address) }
+        for i in bytes.indices { bytes[i] = 0xee }
+        let copy = try card.allocate(bytes: count + 64)
+        try card.copy(address, to: copy, bytes: count + 64)
+        var back = [UInt8](repeating: 1, count: count + 64)
+        try back.withUnsafeMutableBytes { try card.download(copy, into: $0) }
+        #expect(back[..<count] == sent[...])
+        #expect(back[count...].allSatisfy { $0 == 0 })
+        card.free(address)
+        card.free(copy)
+    }
+
+    @Test func `freed memory is there again`() throws {
+        let stub = try StubCard(["free 1073741824"])
+        let card = try CUDADevice(stub.options)
+        let used = try card.usedBytes()
+        for _ in 0..<4 {
+            let address = try card.allocate(bytes: 900 << 20)
+            #expect(try card.usedBytes() == used + 900 << 20)
+            card.free(address)
+        }
+        #expect(try card.usedBytes() == used)
+    }
+
+    // MARK: products
+
+    @Test func `a product is planned once a shape`() throws {
+        let stub = try StubCard()
+        let card = try CUDADevice(stub.options)
+        let product = MatrixProduct(m: 3, n: 5, k: 7, inputs: .f16, output: .f32, lda: 7, ldb: 5, ldc: 5, alpha: 2, beta: 1)
+        let address = try card.allocate(bytes: 4096)
+        for _ in 0..<3 { try card.multiply(product, a: address, b: address, c: address) }
+        #expect(stub.calls("cublasLtMatmul") == Array(repeating: "cublasLtMatmul 2 1 33554432", count: 3))
+        #expect(stub.calls("cublasLtMatmulAlgoGetHeuristic").count == 1)
+    }
+
+    @Test func `a product that cuBLASLt cannot do, or fails at`() throws {
+        let product = MatrixProduct(m: 3, n: 5, k: 7, inputs: .f16, output: .f32, lda: 7, ldb: 5, ldc: 5)
+        for (line, words) in [
+            ("ways_to_multiply 0", ["no way to multiply", "m: 3"]), ("fail cublasLtMatmul 13", ["cublasLtMatmul", "CUBLAS_STATUS_EXECUTION_FAILED"]),
+        ] {
+            let card = try CUDADevice(try StubCard([line]).options)
+            let address = try card.allocate(bytes: 4096)
+            let failed = try error { try card.multiply(product, a: address, b: address, c: address) }
+            #expect(failed.exit == .machineFailed)
+            for word in words { #expect(failed.description.contains(word), "\(failed)") }
+        }
+    }
+
+    // MARK: recording
+
+    @Test func `recorded work is captured, then runs with one call, and its graph goes with it`() throws {
+        let stub = try StubCard()
+        let card = try CUDADevice(stub.options)
+        try card.launch(Self.launch)
+        do {
+            let work = try card.record { for _ in 0..<2 { try card.launch(Self.launch) } }
+            for _ in 0..<3 { try work?.run() }
+        }
+        #expect(stub.calls("cuLaunchKernel").map { $0.split(separator: " ").last } == ["run", "captured", "captured"])
+        #expect(stub.calls("cuGraphLaunch").count == 3)
+        #expect(stub.calls("cuGraphDestroy").count == 1 && stub.calls("cuGraphExecDestroy").count == 1)
+    }
+
+    @Test func `recording ends when its body throws: the error goes on, the card works`() throws {
+        struct Stop: Error {}
+        let stub = try StubCard()
+        let card = try CUDADevice(stub.options)
+        #expect(throws: Stop.self) {
+            try card.record {
+                try card.launch(Self.launch)
+                throw Stop()
+            }
+        }
+        #expect(stub.calls("cuStreamEndCapture").count == 1 && stub.calls("cuGraphDestroy").count == 1)
+        #expect(stub.calls("cuGraphInstantiateWithFlags").isEmpty)
+        try card.launch(Self.launch)
+        #expect(stub.calls("cuLaunchKernel").last?.hasSuffix("run") == true)
+        try card.synchronize()
+        #expect(try card.record { try card.launch(Self.launch) } != nil)
+    }
+
+    @Test func `waiting while recording is an error that says so`() throws {
+        let card = try CUDADevice(try StubCard().options)
+        let failed = try error { _ = try card.record { try card.synchronize() } }
+        #expect(failed.description.contains("CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED"))
+    }
+
+    // MARK: a card lost
+
+    @Test(arguments: [
+        ("cuLaunchKernel", 719, "CUDA_ERROR_LAUNCH_FAILED", "rmsnorm_forward"), ("cuStreamSynchronize", 700, "CUDA_ERROR_ILLEGAL_ADDRESS", "same command"),
+        ("cuGraphLaunch", 999, "CUDA_ERROR_UNKNOWN", "the last checkpoint is kept"), ("cuMemcpyHtoDAsync_v2", 46, "CUDA_ERROR_DEVICE_UNAVAILABLE", "card"),
+        ("cuMemcpyDtoHAsync_v2", 12345, "error 12345", "the last checkpoint is kept"),
+    ])
+    func `a card lost in the middle: the call, the code's name and the mend`(call: String, status: Int, name: String, word: String) throws {
+        let stub = try StubCard(["fail \(call) \(status) 3"])
+        let card = try CUDADevice(stub.options)
+        let address = try card.allocate(bytes: 64)
+        var rounds = 0
+        let failed = try error {
+            let work = try card.record { try card.zero(address, bytes: 64) }
+            for _ in 0..<10 {
+                rounds += 1
+                try card.launch(Self.launch)
+                try work?.run()
+                var bytes = [UInt8](repeating: 0, count: 64)
+                try bytes.withUnsafeBytes { try card.upload($0, to: address) }
+                try bytes.withUnsafeMutableBytes { try card.download(address, into: $0) }
+            }
+        }
+        #expect(rounds == 3)
+        #expect(failed.exit == .machineFailed)
+        for expected in [String(call.prefix { $0 != "_" }), name, word] { #expect(failed.description.contains(expected), "\(failed)") }
+    }
+}

@@ -1,0 +1,74 @@
+#define _GNU_SOURCE
+#include "stub.h"
+#include <dlfcn.h>
+#include <stdarg.h>
+
+static void beside(const char *name, char *into, size_t room) {
+    Dl_info info;
+    const char *path = dladdr((void *)(uintptr_t)&beside, &info) && info.dli_fname ? info.dli_fname : "./stub";
+    const char *slash = strrchr(path, '/');
+    snprintf(into, room, "%.*s/%s", slash ? (int)(slash - path) : 1, slash ? path : ".", name);
+}
+
+int stub_line(const char *key, int index, char *into, size_t room) {
+    char path[4096], line[1024];
+    beside("stub.conf", path, sizeof path);
+    FILE *file = fopen(path, "r");
+    if (!file) return 0;
+    size_t length = strlen(key);
+    int found = 0;
+    while (!found && fgets(line, sizeof line, file)) {
+        line[strcspn(line, "\n")] = 0;
+        if (strncmp(line, key, length) || line[length] != ' ' || index-- > 0) continue;
+        snprintf(into, room, "%s", line + length + 1);
+        found = 1;
+    }
+    fclose(file);
+    return found;
+}
+
+void stub_text(const char *key, const char *otherwise, char *into, size_t room) {
+    if (!stub_line(key, 0, into, room)) snprintf(into, room, "%s", otherwise);
+}
+
+long long stub_number(const char *key, long long otherwise) {
+    char text[64];
+    return stub_line(key, 0, text, sizeof text) ? atoll(text) : otherwise;
+}
+
+/// How often the function was called so far, this call included.
+static int count(const char *name) {
+    static struct {
+        char name[64];
+        int calls;
+    } seen[128];
+    for (int i = 0; i < 128; i++) {
+        if (!seen[i].name[0]) snprintf(seen[i].name, sizeof seen[i].name, "%s", name);
+        if (!strcmp(seen[i].name, name)) return ++seen[i].calls;
+    }
+    return 0;
+}
+
+int stub_enter(const char *name, const char *format, ...) {
+    char path[4096], line[1024], failing[64];
+    int used = snprintf(line, sizeof line, "%s ", name);
+    va_list arguments;
+    va_start(arguments, format);
+    used += vsnprintf(line + used, sizeof line - (size_t)used - 1, format, arguments);
+    va_end(arguments);
+    if (used > (int)sizeof line - 2) used = sizeof line - 2;
+    line[used++] = '\n';
+    beside("calls.txt", path, sizeof path);
+    FILE *calls = fopen(path, "a");
+    if (calls) {
+        fwrite(line, 1, (size_t)used, calls);
+        fclose(calls);
+    }
+    int calls_so_far = count(name);
+    for (int i = 0; stub_line("fail", i, line, sizeof line); i++) {
+        int status = 0, first = 1, times = 1 << 30;
+        if (sscanf(line, "%63s %d %d %d", failing, &status, &first, &times) < 2 || strcmp(failing, name)) continue;
+        if (calls_so_far >= first && calls_so_far - first < times) return status;
+    }
+    return 0;
+}
