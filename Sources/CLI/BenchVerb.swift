@@ -49,7 +49,13 @@ struct BenchVerb: ParsableCommand {
             if profile {
                 object["profile"] = .array(
                     result.profile.map {
-                        ["op": .string($0.kind), "count": JSON($0.count), "seconds": .number($0.seconds), "gflop": .number($0.cost.matrixFlops / 1e9)]
+                        [
+                            "op": .string($0.kind), "count": JSON($0.count), "seconds": .number($0.seconds), "gflop": .number($0.cost.matrixFlops / 1e9),
+                            "parts": .array(
+                                $0.parts.sorted { $0.value.seconds > $1.value.seconds }.map {
+                                    ["name": .string($0.key), "count": JSON($0.value.count), "seconds": .number($0.value.seconds)]
+                                }),
+                        ]
                     })
             }
             Screen.out(JSON.object(object).serialized(pretty: true) + "\n")

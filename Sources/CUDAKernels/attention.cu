@@ -1,16 +1,20 @@
-// Causal attention on tensor cores, head sizes 64 and 128, 16-bit types: formulas and arguments as in attention_any.cu.
+// Causal attention on tensor cores, head sizes 64 and 128, 16-bit types: formulas as in attention_any.cu.
 //
-// Trick (Dao 2023, arXiv:2307.08691): a block keeps 64 rows of its own in shared memory, 16 a warp, and streams tiles of the others
-// past them; scores and probabilities never leave registers, for the C fragment of one product is the A fragment of the next. Tiles
-// outside a row's segment or window are skipped, masks applied only where a tile is cut. Backward runs twice, once by keys (dk, dv
-// over all query heads of the group) and once by queries (dq): two products more than with atomics, and the same bits every time.
-// A tile's 16-byte pieces are stored at column ^ (row & 7), so that ldmatrix meets no bank twice.
+// Trick (Dao 2023, arXiv:2307.08691): a block keeps rows of its own in shared memory, 16 or 32 a warp, and streams tiles of the others
+// past them; scores and probabilities never leave registers, for the C fragment of one product is the A fragment of the next. With 32
+// rows a warp each fragment of a streamed tile is read once for two products: shared memory is the narrowest place. Tiles outside a
+// row's segment or window are skipped, N columns of a tile are worked on at a time (registers), masks applied only where a tile is cut. Backward runs twice, once by queries (dq, and delta on
+// the way) and once by keys (dk, dv over all query heads of the group): two products more than with atomics, and the same bits every
+// time. A tile's 16-byte pieces are stored at column ^ (row & 7), so that ldmatrix meets no bank twice.
 //
-// Launch: 128 threads; D the head size in the name.
-//   attention_forward_D:      grid (rows / 64 rounded up, heads), shared 384 D bytes
-//   attention_backward_kv_D:  grid (rows / 64 rounded up, key_value_heads), shared 256 D + stages (4 S D + 12 S) bytes
-//   attention_backward_q_D:   grid (rows / 64 rounded up, heads), shared the same
-// with S = 64 streamed rows for D = 64, 32 for D = 128; stages = 2 from ARCH 80 on, else 1. attention_delta comes before both.
+// dq and dk leave rotated back where cos and sin [rows, D / 2] are given (see rope.cu): both halves of a head stand in one thread.
+//
+// Launch: 128 threads; D the head size in the name; G = 16-row groups a warp, R = 64 G rows a block, S rows a streamed tile, stages = 2
+// from ARCH 80 on, else 1; N / R is rounded up.
+//   attention_forward_D:      grid (rows / R, heads), shared 2 D (R + 2 stages S); G = 2 (ARCH 75: 1), S = 64
+//   attention_backward_q_D:   grid (rows / R, heads), shared 4 D (R + stages S) + 4 R; G = 2 (ARCH 75: 1); S = 64 (D = 128: 32)
+//   attention_backward_kv_D:  grid (rows / R, key_value_heads), shared 4 D (R + stages S) + stages 12 S;
+//                             G = 2 for D = 64 from ARCH 80 on, else 1; S as in backward_q. Needs backward_q before it (delta).
 #include "device.cuh"
 
 #if TYPE != 0
@@ -23,20 +27,25 @@ struct AttentionArguments {
     const element *d_out;
     float *delta;
     element *d_joint;
+    const float *cos;  // null: not rotated back
+    const float *sin;
     int rows, heads, key_value_heads, head_dimension, window;
     float scale, soft_cap;
 };
 
 #if ARCH >= 80
-enum { stages = 2 };
+enum { stages = 2, wide_groups = 2 };
 #else
-enum { stages = 1 };
+enum { stages = 1, wide_groups = 1 };
 #endif
 
-DEVICE int first_seen(const AttentionArguments &p, int row) {
-    const int start = p.segment_start[row];
-    return p.window > 0 && row - p.window + 1 > start ? row - p.window + 1 : start;
-}
+#define LOG2E 1.4426950408889634f
+#define LN2 0.6931471805599453f
+
+DEVICE int later(int a, int b) { return a > b ? a : b; }
+/// The first row that a row whose segment begins at `start` sees.
+DEVICE int first_seen(const AttentionArguments &p, int row, int start) { return p.window > 0 ? later(start, row - p.window + 1) : start; }
+DEVICE int first_seen(const AttentionArguments &p, int row) { return first_seen(p, row, p.segment_start[row]); }
 
 /// Address of 16 bytes (8 columns) of a tile in shared memory.
 template <int D> DEVICE u8 *piece(u8 *tile, int row, int column) { return tile + row * (2 * D) + (((column / 8) ^ (row & 7)) * 16); }
@@ -68,47 +77,83 @@ template <int D> DEVICE void load_b_transposed(u32 *b, u8 *tile, int row, int co
     load_matrices_transposed(b, piece<D>(tile, row + lane % 16, column + lane / 16 * 8));
 }
 
-/// c [16, N] = own rows `row` ... times the tile's N rows, over D columns.
-template <int D, int N> DEVICE void scores(float (*c)[4], u8 *own, int row, u8 *tile) {
+/// c [16 G, N] = own rows from `row` on times N rows of the tile from `from` on, over D columns.
+template <int D, int G, int N> DEVICE void scores(float (*c)[N / 8][4], u8 *own, int row, u8 *tile, int from) {
 #pragma unroll
-    for (int j = 0; j < N / 8; j++) c[j][0] = c[j][1] = c[j][2] = c[j][3] = 0;
+    for (int g = 0; g < G; g++)
+#pragma unroll
+        for (int j = 0; j < N / 8; j++) c[g][j][0] = c[g][j][1] = c[g][j][2] = c[g][j][3] = 0;
 #pragma unroll
     for (int k = 0; k < D; k += 16) {
-        u32 a[4], b[4];
-        load_a<D>(a, own, row, k);
+        u32 a[G][4];
+#pragma unroll
+        for (int g = 0; g < G; g++) load_a<D>(a[g], own, row + 16 * g, k);
 #pragma unroll
         for (int j = 0; j < N / 16; j++) {
-            load_b<D>(b, tile, 16 * j, k);
-            mma_16816<element>(c[2 * j], a, b);
-            mma_16816<element>(c[2 * j + 1], a, b + 2);
+            u32 b[4];
+            load_b<D>(b, tile, from + 16 * j, k);
+#pragma unroll
+            for (int g = 0; g < G; g++) {
+                mma_16816<element>(c[g][2 * j], a[g], b);
+                mma_16816<element>(c[g][2 * j + 1], a[g], b + 2);
+            }
         }
     }
 }
 
-/// sum [16, D] += x [16, N] times the tile [N, D].
-template <int D, int N> DEVICE void accumulate(float (*sum)[4], float (*x)[4], u8 *tile) {
+/// sum [16 G, D] += x [16 G, N] times N rows of the tile [., D] from `from` on.
+template <int D, int G, int N> DEVICE void accumulate(float (*sum)[D / 8][4], float (*x)[N / 8][4], u8 *tile, int from) {
 #pragma unroll
     for (int k = 0; k < N / 16; k++) {
-        const u32 a[4] = {
-            pack2<element>(x[2 * k][0], x[2 * k][1]), pack2<element>(x[2 * k][2], x[2 * k][3]), pack2<element>(x[2 * k + 1][0], x[2 * k + 1][1]),
-            pack2<element>(x[2 * k + 1][2], x[2 * k + 1][3])};
+        u32 a[G][4];
+#pragma unroll
+        for (int g = 0; g < G; g++)
+#pragma unroll
+            for (int i = 0; i < 4; i++) a[g][i] = pack2<element>(x[g][2 * k + i / 2][i % 2 * 2], x[g][2 * k + i / 2][i % 2 * 2 + 1]);
 #pragma unroll
         for (int j = 0; j < D / 16; j++) {
             u32 b[4];
-            load_b_transposed<D>(b, tile, 16 * k, 16 * j);
-            mma_16816<element>(sum[2 * j], a, b);
-            mma_16816<element>(sum[2 * j + 1], a, b + 2);
+            load_b_transposed<D>(b, tile, from + 16 * k, 16 * j);
+#pragma unroll
+            for (int g = 0; g < G; g++) {
+                mma_16816<element>(sum[g][2 * j], a[g], b);
+                mma_16816<element>(sum[g][2 * j + 1], a[g], b + 2);
+            }
         }
     }
 }
 
-/// Writes 16 rows from `first` on (those before `end`): row r to to + r * ld, times a factor for rows g and one for g + 8.
+/// Writes 16 rows (those before `end`) from `first` on, row r to to + r * ld, times `low` for rows g and `high` for g + 8.
 template <int D> DEVICE void store_rows(float (*x)[4], float low, float high, element *to, i64 ld, int first, int end) {
-    const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+    const int t = threadIdx.x % 4;
 #pragma unroll
-    for (int j = 0; j < D / 8; j++) {
-        if (first + g < end) *(u32 *)(to + (i64)(first + g) * ld + 8 * j + 2 * t) = pack2<element>(x[j][0] * low, x[j][1] * low);
-        if (first + g + 8 < end) *(u32 *)(to + (i64)(first + g + 8) * ld + 8 * j + 2 * t) = pack2<element>(x[j][2] * high, x[j][3] * high);
+    for (int h = 0; h < 2; h++) {
+        const int row = first + threadIdx.x % 32 / 4 + 8 * h;
+        const float factor = h ? high : low;
+        if (row >= end) continue;
+#pragma unroll
+        for (int j = 0; j < D / 8; j++) *(u32 *)(to + (i64)row * ld + 8 * j + 2 * t) = pack2<element>(x[j][2 * h] * factor, x[j][2 * h + 1] * factor);
+    }
+}
+
+/// Rotates 16 rows from `first` on back, each by its row's angles.
+template <int D> DEVICE void rotate_back(const AttentionArguments &p, float (*x)[4], int first) {
+    if (!p.cos) return;
+    const int t = threadIdx.x % 4;
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        const int row = first + threadIdx.x % 32 / 4 + 8 * h;
+        if (row >= p.rows) continue;
+#pragma unroll
+        for (int j = 0; j < D / 16; j++) {
+            const float2 c = *(const float2 *)(p.cos + (i64)row * (D / 2) + 8 * j + 2 * t), s = *(const float2 *)(p.sin + (i64)row * (D / 2) + 8 * j + 2 * t);
+            float *a = x[j] + 2 * h, *b = x[j + D / 16] + 2 * h;
+            const float a0 = a[0], a1 = a[1];
+            a[0] = a0 * c.x + b[0] * s.x;
+            b[0] = b[0] * c.x - a0 * s.x;
+            a[1] = a1 * c.y + b[1] * s.y;
+            b[1] = b[1] * c.y - a1 * s.y;
+        }
     }
 }
 
@@ -120,219 +165,355 @@ DEVICE float quad_max(float x) {
     return x > y ? x : y;
 }
 
-#define LOG2E 1.4426950408889634f
-#define LN2 0.6931471805599453f
+// ---- forward ----
 
-template <int D> DEVICE void forward(const AttentionArguments &p) {
+/// Below every score: what a row does not see.
+#define UNSEEN -1e30f
+
+/// One tile's scores become weights; the rows' running maxima, totals and sums follow.
+template <int D, int N> DEVICE void soften(float (*s)[4], float (*sum)[4], float *most, float *total, float factor) {
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        float higher = most[h];
+#pragma unroll
+        for (int j = 0; j < N / 8; j++) {
+            higher = s[j][2 * h] > higher ? s[j][2 * h] : higher;
+            higher = s[j][2 * h + 1] > higher ? s[j][2 * h + 1] : higher;
+        }
+        higher = quad_max(higher);
+        // A row that saw nothing yet has no largest score: its weights are 2^(UNSEEN * factor), none.
+        const float base = higher > 0.1f * UNSEEN ? higher * factor : 0;
+        const float keep = exp2_fast(most[h] * factor - base);
+        most[h] = higher;
+        float part = 0;
+#pragma unroll
+        for (int j = 0; j < N / 8; j++) {
+            s[j][2 * h] = exp2_fast(fmaf(s[j][2 * h], factor, -base));
+            s[j][2 * h + 1] = exp2_fast(fmaf(s[j][2 * h + 1], factor, -base));
+            part += s[j][2 * h] + s[j][2 * h + 1];
+        }
+        total[h] = total[h] * keep + part;
+#pragma unroll
+        for (int j = 0; j < D / 8; j++) {
+            sum[j][2 * h] *= keep;
+            sum[j][2 * h + 1] *= keep;
+        }
+    }
+}
+
+template <int D, int G, int S, int N, bool capped> DEVICE void forward(const AttentionArguments &p) {
     DYNAMIC_SHARED(memory);
-    u8 *queries = memory, *keys = memory + 128 * D, *values = memory + 256 * D;
-    // Long rows of a segment's end first: they take longest.
-    const int first = ((int)gridDim.x - 1 - (int)blockIdx.x) * 64, head = blockIdx.y, warp = threadIdx.x / 32;
-    const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+    enum { R = 64 * G, tile = 2 * S * D };
+    u8 *queries = memory, *streamed = memory + 2 * R * D;
+    // The rows of a segment's end first: they take longest.
+    const int first = ((int)gridDim.x - 1 - (int)blockIdx.x) * R, head = blockIdx.y, own = threadIdx.x / 32 * 16 * G, mine = first + own;
+    const int g8 = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
     const i64 ld = (i64)(p.heads + 2 * p.key_value_heads) * D;
     const int key_head = head / (p.heads / p.key_value_heads);
     const element *key = p.joint + (i64)(p.heads + key_head) * D, *value = key + (i64)p.key_value_heads * D;
-    const int end = first + 64 < p.rows ? first + 64 : p.rows;
-    const int row[2] = {first + 16 * warp + g, first + 16 * warp + g + 8};
-    int seen[2];
-    for (int h = 0; h < 2; h++) seen[h] = row[h] < p.rows ? first_seen(p, row[h]) : 0;
+    const int end = first + R < p.rows ? first + R : p.rows;
     const int start = first_seen(p, first), last_start = first_seen(p, end - 1);
-    const float factor = p.soft_cap > 0 ? p.scale : p.scale * LOG2E;
-
-    load_tile<D, 64>(queries, p.joint + (i64)head * D, ld, first, end);
-    load_tile<D, 64>(keys, key, ld, start, end);
-    copies_commit();
-    float sum[D / 8][4] = {}, most[2] = {-1e30f, -1e30f}, total[2] = {0, 0};
-    for (int from = start; from < end; from += 64) {
-        load_tile<D, 64>(values, value, ld, from, end);
+    const float factor = capped ? p.soft_cap * LOG2E : p.scale * LOG2E;
+    auto load = [&](int from, int i) {
+        u8 *to = streamed + i % stages * (2 * tile);
+        load_tile<D, S>(to, key, ld, from, end);
+        load_tile<D, S>(to + tile, value, ld, from, end);
         copies_commit();
-        copies_wait<1>();
+    };
+    load_tile<D, R>(queries, p.joint + (i64)head * D, ld, first, end);
+    if (stages == 2) load(start, 0);
+    float sum[G][D / 8][4] = {}, most[G][2], total[G][2];
+#pragma unroll
+    for (int g = 0; g < G; g++) most[g][0] = most[g][1] = UNSEEN, total[g][0] = total[g][1] = 0;
+    for (int from = start, i = 0; from < end; from += S, i++) {
+        if (stages == 1) {
+            block_barrier();
+            load(from, i);
+        }
+        copies_wait<0>();
         block_barrier();
-        float s[8][4];
-        scores<D, 64>(s, queries, 16 * warp, keys);
-        block_barrier();
-        if (from + 64 < end) load_tile<D, 64>(keys, key, ld, from + 64, end);
-        copies_commit();
-        const bool cut = from + 63 > first + 16 * warp || last_start > from;
+        if (stages == 2 && from + S < end) load(from + S, i + 1);
+        u8 *keys = streamed + i % stages * (2 * tile);
+#pragma unroll
+        for (int part = 0; part < S; part += N) {
+            const int at = from + part;
+            if (at >= mine + 16 * G || at >= end) continue;
+            float s[G][N / 8][4];
+            scores<D, G, N>(s, queries, own, keys, part);
+            if (capped) {
+#pragma unroll
+                for (int g = 0; g < G; g++)
+#pragma unroll
+                    for (int j = 0; j < N / 8; j++)
+#pragma unroll
+                        for (int e = 0; e < 4; e++) s[g][j][e] = tanhf(s[g][j][e] * (p.scale / p.soft_cap));
+            }
+            if (at + N - 1 > mine || last_start > at) {
+#pragma unroll
+                for (int g = 0; g < G; g++)
+#pragma unroll
+                    for (int h = 0; h < 2; h++) {
+                        const int row = mine + 16 * g + 8 * h + g8, seen = row < p.rows ? first_seen(p, row) : 0;
+#pragma unroll
+                        for (int j = 0; j < N / 8; j++)
+#pragma unroll
+                            for (int e = 0; e < 2; e++) {
+                                const int u = at + 8 * j + 2 * t + e;
+                                if (u > row || u < seen) s[g][j][2 * h + e] = UNSEEN;
+                            }
+                    }
+            }
+#pragma unroll
+            for (int g = 0; g < G; g++) soften<D, N>(s[g], sum[g], most[g], total[g], factor);
+            accumulate<D, G, N>(sum, s, keys + tile, part);
+        }
+    }
+#pragma unroll
+    for (int g = 0; g < G; g++) {
 #pragma unroll
         for (int h = 0; h < 2; h++) {
-            float higher = most[h];
-#pragma unroll
-            for (int j = 0; j < 8; j++)
-#pragma unroll
-                for (int i = 0; i < 2; i++) {
-                    float &x = s[j][2 * h + i];
-                    x *= factor;
-                    if (p.soft_cap > 0) x = p.soft_cap * tanhf(x / p.soft_cap) * LOG2E;
-                    const int u = from + 8 * j + 2 * t + i;
-                    if (cut && (u > row[h] || u < seen[h])) x = -1e30f;
-                    higher = x > higher ? x : higher;
-                }
-            higher = quad_max(higher);
-            const float keep = exp2_fast(most[h] - higher);
-            most[h] = higher;
-            float part = 0;
-#pragma unroll
-            for (int j = 0; j < 8; j++)
-#pragma unroll
-                for (int i = 0; i < 2; i++) {
-                    float &x = s[j][2 * h + i];
-                    // A row that saw nothing yet has no largest score: its weights are none.
-                    x = x > -1e29f ? exp2_fast(x - higher) : 0;
-                    part += x;
-                }
-            total[h] = total[h] * keep + part;
-#pragma unroll
-            for (int j = 0; j < D / 8; j++) { sum[j][2 * h] *= keep; sum[j][2 * h + 1] *= keep; }
+            total[g][h] = quad_sum(total[g][h]);
+            const int row = mine + 16 * g + 8 * h + g8;
+            if (t == 0 && row < p.rows) p.lse[(i64)head * p.rows + row] = most[g][h] * factor * LN2 + logf(total[g][h]);
         }
-        copies_wait<1>();
-        block_barrier();
-        accumulate<D, 64>(sum, s, values);
-        block_barrier();
+        store_rows<D>(sum[g], 1 / total[g][0], 1 / total[g][1], p.out + (i64)head * D, (i64)p.heads * D, mine + 16 * g, p.rows);
     }
-    for (int h = 0; h < 2; h++) {
-        total[h] = quad_sum(total[h]);
-        if (t == 0 && row[h] < p.rows) p.lse[(i64)head * p.rows + row[h]] = most[h] * LN2 + logf(total[h]);
-    }
-    store_rows<D>(sum, 1 / total[0], 1 / total[1], p.out + (i64)head * D, (i64)p.heads * D, first + 16 * warp, p.rows);
 }
 
-/// What a row of queries brings to the backward pass.
-struct QueryRow { float lse, delta; int seen; };
+// ---- backward ----
 
-DEVICE QueryRow query_row(const AttentionArguments &p, int head, int row) {
-    if (row >= p.rows) return QueryRow{0, 0, 0x7fffffff};  // sees nothing
-    return QueryRow{p.lse[(i64)head * p.rows + row] * LOG2E, p.delta[(i64)head * p.rows + row], first_seen(p, row)};
-}
-
-/// From a score and its dp: the weight (in s) and ds without the scale (in dp).
-DEVICE void weigh(const AttentionArguments &p, float &s, float &dp, const QueryRow &q, bool seen) {
-    float slope = 1;
-    if (p.soft_cap > 0) {
-        const float bend = tanhf(s * p.scale / p.soft_cap);
-        slope = 1 - bend * bend;
-        s = p.soft_cap * bend * LOG2E;
+/// From scores and their dp: weights (in s) and ds without the scale (in dp), of a row with its lse (in powers of two) and delta.
+template <bool capped> DEVICE void weigh(const AttentionArguments &p, float &s, float &dp, float lse, float delta) {
+    if (capped) {
+        const float bend = tanhf(s * (p.scale / p.soft_cap));
+        s = exp2_fast(fmaf(bend, p.soft_cap * LOG2E, -lse));
+        dp = s * (dp - delta) * (1 - bend * bend);
     } else {
-        s *= p.scale * LOG2E;
+        s = exp2_fast(fmaf(s, p.scale * LOG2E, -lse));
+        dp = s * (dp - delta);
     }
-    s = seen ? exp2_fast(s - q.lse) : 0;
-    dp = s * (dp - q.delta) * slope;
 }
 
-template <int D, int S> DEVICE void backward_kv(const AttentionArguments &p) {
+/// delta = d_out . out of the block's R rows, to memory and to `delta` [R]; gradients: d_out's tile.
+template <int D, int G> DEVICE void form_delta(const AttentionArguments &p, u8 *gradients, float *delta, int first, int head) {
+    enum { lanes = D / 8, at_a_time = 32 / lanes };
+    const int lane = threadIdx.x % 32, own = threadIdx.x / 32 * 16 * G, column = lane % lanes * 8;
+#pragma unroll
+    for (int r = 0; r < 16 * G; r += at_a_time) {
+        const int local = own + r + lane / lanes, row = first + local;
+        float sum = 0;
+        if (row < p.rows) {
+            float a[8], b[8];
+            load_pack(p.out + ((i64)row * p.heads + head) * D + column, a);
+            load_pack((const element *)piece<D>(gradients, local, column), b);
+#pragma unroll
+            for (int i = 0; i < 8; i++) sum += a[i] * b[i];
+        }
+#pragma unroll
+        for (int mask = lanes / 2; mask > 0; mask >>= 1) sum += shuffle_xor(sum, mask);
+        if (lane % lanes == 0) {
+            delta[local] = sum;
+            if (row < p.rows) p.delta[(i64)head * p.rows + row] = sum;
+        }
+    }
+    warp_barrier();
+}
+
+template <int D, int G, int S, bool capped> DEVICE void backward_q(const AttentionArguments &p) {
     DYNAMIC_SHARED(memory);
-    enum { tile = 2 * S * D, stage = 2 * tile + 12 * S };
-    u8 *keys = memory, *values = memory + 128 * D, *streamed = memory + 256 * D;
-    const int first = blockIdx.x * 64, key_head = blockIdx.y, warp = threadIdx.x / 32;
-    const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+    enum { R = 64 * G, tile = 2 * S * D, N = 32 };
+    u8 *queries = memory, *gradients = memory + 2 * R * D, *streamed = memory + 4 * R * D;
+    float *deltas = (float *)(streamed + stages * 2 * tile);
+    const int first = ((int)gridDim.x - 1 - (int)blockIdx.x) * R, head = blockIdx.y, own = threadIdx.x / 32 * 16 * G, mine = first + own;
+    const int g8 = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+    const i64 ld = (i64)(p.heads + 2 * p.key_value_heads) * D, wide = (i64)p.heads * D;
+    const int key_head = head / (p.heads / p.key_value_heads);
+    const element *key = p.joint + (i64)(p.heads + key_head) * D, *value = key + (i64)p.key_value_heads * D;
+    const int end = first + R < p.rows ? first + R : p.rows, start = first_seen(p, first), last_start = first_seen(p, end - 1);
+    auto load = [&](int from, int i) {
+        u8 *to = streamed + i % stages * (2 * tile);
+        load_tile<D, S>(to, key, ld, from, end);
+        load_tile<D, S>(to + tile, value, ld, from, end);
+        copies_commit();
+    };
+    load_tile<D, R>(queries, p.joint + (i64)head * D, ld, first, end);
+    load_tile<D, R>(gradients, p.d_out + (i64)head * D, wide, first, end);
+    copies_commit();
+    if (stages == 2) {
+        load(start, 0);
+        copies_wait<1>();
+    } else {
+        copies_wait<0>();
+    }
+    block_barrier();
+    form_delta<D, G>(p, gradients, deltas, first, head);
+    float lse[G][2], delta[G][2];
+#pragma unroll
+    for (int g = 0; g < G; g++)
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            const int local = own + 16 * g + 8 * h + g8;
+            delta[g][h] = deltas[local];
+            lse[g][h] = first + local < p.rows ? p.lse[(i64)head * p.rows + first + local] * LOG2E : 0;
+        }
+    float dq[G][D / 8][4] = {};
+    for (int from = start, i = 0; from < end; from += S, i++) {
+        if (stages == 1) {
+            block_barrier();
+            load(from, i);
+        }
+        copies_wait<0>();
+        block_barrier();
+        if (stages == 2 && from + S < end) load(from + S, i + 1);
+        u8 *keys = streamed + i % stages * (2 * tile);
+#pragma unroll
+        for (int part = 0; part < S; part += N) {
+            const int at = from + part;
+            if (at >= mine + 16 * G || at >= end) continue;
+            float s[G][N / 8][4], dp[G][N / 8][4];
+            scores<D, G, N>(s, queries, own, keys, part);
+            scores<D, G, N>(dp, gradients, own, keys + tile, part);
+#pragma unroll
+            for (int g = 0; g < G; g++)
+#pragma unroll
+                for (int j = 0; j < N / 8; j++)
+#pragma unroll
+                    for (int e = 0; e < 4; e++) weigh<capped>(p, s[g][j][e], dp[g][j][e], lse[g][e / 2], delta[g][e / 2]);
+            if (at + N - 1 > mine || last_start > at) {
+#pragma unroll
+                for (int g = 0; g < G; g++)
+#pragma unroll
+                    for (int h = 0; h < 2; h++) {
+                        const int row = mine + 16 * g + 8 * h + g8, seen = row < p.rows ? first_seen(p, row) : 0;
+#pragma unroll
+                        for (int j = 0; j < N / 8; j++)
+#pragma unroll
+                            for (int e = 0; e < 2; e++) {
+                                const int u = at + 8 * j + 2 * t + e;
+                                if (u > row || u < seen) dp[g][j][2 * h + e] = 0;
+                            }
+                    }
+            }
+            accumulate<D, G, N>(dq, dp, keys, part);
+        }
+    }
+#pragma unroll
+    for (int g = 0; g < G; g++) {
+        rotate_back<D>(p, dq[g], mine + 16 * g);
+        store_rows<D>(dq[g], p.scale, p.scale, p.d_joint + (i64)head * D, ld, mine + 16 * g, p.rows);
+    }
+}
+
+/// How many tiles of S queries from `first` on begin with a row that sees row `last` or one before it. What a row sees first only rises.
+template <int S> DEVICE int seeing_tiles(const AttentionArguments &p, int first, int last) {
+    int low = 0, high = (p.rows - first + S - 1) / S;
+    while (low < high) {
+        // Thirty-two places at once: a search one by one would wait for memory every time.
+        const int step = (high - low + 31) / 32, at = low + (int)(threadIdx.x % 32) * step;
+        const float sees = at < high && first_seen(p, first + at * S) <= last ? 1.0f : 0.0f;
+        const int count = (int)warp_sum(sees);
+        if (count == 0) return low;
+        const int known = low + (count - 1) * step;  // the last place that sees
+        high = known + step < high ? known + step : high;
+        low = known + 1;
+    }
+    return low;
+}
+
+template <int D, int G, int S, bool capped> DEVICE void backward_kv(const AttentionArguments &p) {
+    DYNAMIC_SHARED(memory);
+    enum { R = 64 * G, tile = 2 * S * D, stage = 2 * tile + 12 * S, N = 32 };
+    u8 *keys = memory, *values = memory + 2 * R * D, *streamed = memory + 4 * R * D;
+    const int first = blockIdx.x * R, key_head = blockIdx.y, own = threadIdx.x / 32 * 16 * G, mine = first + own;
+    const int g8 = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
     const int group = p.heads / p.key_value_heads;
     const i64 ld = (i64)(p.heads + 2 * p.key_value_heads) * D, wide = (i64)p.heads * D;
     const i64 key = (i64)(p.heads + key_head) * D, value = key + (i64)p.key_value_heads * D;
-    const int last = (first + 64 < p.rows ? first + 64 : p.rows) - 1;
-    // Tiles of queries that see one of these keys: what a row sees first only rises.
-    int low = 0, high = (p.rows - first + S - 1) / S;
-    while (low < high) {
-        const int middle = (low + high) / 2;
-        if (first_seen(p, first + middle * S) > last) high = middle; else low = middle + 1;
-    }
-    const int tiles = low, count = tiles * group;
-    load_tile<D, 64>(keys, p.joint + key, ld, first, p.rows);
-    load_tile<D, 64>(values, p.joint + value, ld, first, p.rows);
-
+    const int last = (first + R < p.rows ? first + R : p.rows) - 1;
+    load_tile<D, R>(keys, p.joint + key, ld, first, p.rows);
+    load_tile<D, R>(values, p.joint + value, ld, first, p.rows);
+    const int tiles = seeing_tiles<S>(p, first, last), count = tiles * group;
     auto load = [&](int i) {
         u8 *to = streamed + i % stages * stage;
         const int head = key_head * group + i / tiles, from = first + i % tiles * S;
         load_tile<D, S>(to, p.joint + (i64)head * D, ld, from, p.rows);
         load_tile<D, S>(to + tile, p.d_out + (i64)head * D, wide, from, p.rows);
-        if (threadIdx.x < S) ((QueryRow *)(to + 2 * tile))[threadIdx.x] = query_row(p, head, from + threadIdx.x);
+        // Rows past the end become zeros: they weigh 1 and bring nothing.
+        if (threadIdx.x < S) {
+            const int row = from + threadIdx.x;
+            const bool inside = row < p.rows;
+            const i64 at = (i64)head * p.rows + (inside ? row : 0);
+            u8 *numbers = to + 2 * tile + 4 * threadIdx.x;
+            copy_async_word(numbers, p.lse + at, inside);
+            copy_async_word(numbers + 4 * S, p.delta + at, inside);
+            copy_async_word(numbers + 8 * S, p.segment_start + (inside ? row : 0), inside);
+        }
         copies_commit();
     };
-    float dk[D / 8][4] = {}, dv[D / 8][4] = {};
+    float dk[G][D / 8][4] = {}, dv[G][D / 8][4] = {};
     if (stages == 2) load(0);
     for (int i = 0; i < count; i++) {
-        if (stages == 2) {
-            if (i + 1 < count) load(i + 1); else copies_commit();
-            copies_wait<1>();
-        } else {
+        if (stages == 1) {
+            block_barrier();
             load(i);
-            copies_wait<0>();
         }
+        copies_wait<0>();
         block_barrier();
+        if (stages == 2 && i + 1 < count) load(i + 1);
         u8 *queries = streamed + i % stages * stage, *gradients = queries + tile;
-        const QueryRow *rows = (const QueryRow *)(queries + 2 * tile);
+        const float *lse = (const float *)(queries + 2 * tile), *delta = lse + S;
+        const int *starts = (const int *)(delta + S);
         const int from = first + i % tiles * S;
-        float s[S / 8][4], dp[S / 8][4];
-        scores<D, S>(s, keys, 16 * warp, queries);
-        scores<D, S>(dp, values, 16 * warp, gradients);
 #pragma unroll
-        for (int j = 0; j < S / 8; j++)
+        for (int part = 0; part < S; part += N) {
+            const int at = from + part;
+            if (at + N - 1 < mine || at >= p.rows) continue;
+            float s[G][N / 8][4], dp[G][N / 8][4];
+            scores<D, G, N>(s, keys, own, queries, part);
+            scores<D, G, N>(dp, values, own, gradients, part);
 #pragma unroll
-            for (int e = 0; e < 4; e++) {
-                const int column = 8 * j + 2 * t + e % 2, u = first + 16 * warp + g + e / 2 * 8, row = from + column;
-                weigh(p, s[j][e], dp[j][e], rows[column], u <= row && u >= rows[column].seen);
+            for (int j = 0; j < N / 8; j++) {
+                const float2 l = *(const float2 *)(lse + part + 8 * j + 2 * t), d = *(const float2 *)(delta + part + 8 * j + 2 * t);
+#pragma unroll
+                for (int g = 0; g < G; g++)
+#pragma unroll
+                    for (int e = 0; e < 4; e++) weigh<capped>(p, s[g][j][e], dp[g][j][e], (e % 2 ? l.y : l.x) * LOG2E, e % 2 ? d.y : d.x);
             }
-        accumulate<D, S>(dv, s, gradients);
-        accumulate<D, S>(dk, dp, queries);
-        block_barrier();
-    }
-    store_rows<D>(dk, p.scale, p.scale, p.d_joint + key, ld, first + 16 * warp, p.rows);
-    store_rows<D>(dv, 1, 1, p.d_joint + value, ld, first + 16 * warp, p.rows);
-}
-
-template <int D, int S> DEVICE void backward_q(const AttentionArguments &p) {
-    DYNAMIC_SHARED(memory);
-    enum { tile = 2 * S * D, stage = 2 * tile };
-    u8 *queries = memory, *gradients = memory + 128 * D, *streamed = memory + 256 * D;
-    const int first = ((int)gridDim.x - 1 - (int)blockIdx.x) * 64, head = blockIdx.y, warp = threadIdx.x / 32;
-    const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
-    const i64 ld = (i64)(p.heads + 2 * p.key_value_heads) * D, wide = (i64)p.heads * D;
-    const int key_head = head / (p.heads / p.key_value_heads);
-    const element *key = p.joint + (i64)(p.heads + key_head) * D, *value = key + (i64)p.key_value_heads * D;
-    const int end = first + 64 < p.rows ? first + 64 : p.rows, start = first_seen(p, first);
-    const int row[2] = {first + 16 * warp + g, first + 16 * warp + g + 8};
-    const QueryRow mine[2] = {query_row(p, head, row[0]), query_row(p, head, row[1])};
-    load_tile<D, 64>(queries, p.joint + (i64)head * D, ld, first, end);
-    load_tile<D, 64>(gradients, p.d_out + (i64)head * D, wide, first, end);
-
-    auto load = [&](int from, int i) {
-        u8 *to = streamed + i % stages * stage;
-        load_tile<D, S>(to, key, ld, from, end);
-        load_tile<D, S>(to + tile, value, ld, from, end);
-        copies_commit();
-    };
-    float dq[D / 8][4] = {};
-    if (stages == 2) load(start, 0);
-    for (int from = start, i = 0; from < end; from += S, i++) {
-        if (stages == 2) {
-            if (from + S < end) load(from + S, i + 1); else copies_commit();
-            copies_wait<1>();
-        } else {
-            load(from, i);
-            copies_wait<0>();
+            const int end = at + N < p.rows ? at + N : p.rows;
+            if (at < mine + 16 * G - 1 || first_seen(p, end - 1, starts[end - 1 - from]) > mine) {
+#pragma unroll
+                for (int j = 0; j < N / 8; j++)
+#pragma unroll
+                    for (int e = 0; e < 2; e++) {
+                        const int column = part + 8 * j + 2 * t + e, row = from + column, seen = first_seen(p, row, starts[column]);
+#pragma unroll
+                        for (int g = 0; g < G; g++)
+#pragma unroll
+                            for (int h = 0; h < 2; h++) {
+                                const int u = mine + 16 * g + 8 * h + g8;
+                                if (u > row || u < seen) s[g][j][2 * h + e] = dp[g][j][2 * h + e] = 0;
+                            }
+                    }
+            }
+            accumulate<D, G, N>(dv, s, gradients, part);
+            accumulate<D, G, N>(dk, dp, queries, part);
         }
-        block_barrier();
-        u8 *keys = streamed + i % stages * stage, *values = keys + tile;
-        float s[S / 8][4], dp[S / 8][4];
-        scores<D, S>(s, queries, 16 * warp, keys);
-        scores<D, S>(dp, gradients, 16 * warp, values);
-#pragma unroll
-        for (int j = 0; j < S / 8; j++)
-#pragma unroll
-            for (int e = 0; e < 4; e++) {
-                const int u = from + 8 * j + 2 * t + e % 2, h = e / 2;
-                weigh(p, s[j][e], dp[j][e], mine[h], u <= row[h] && u >= mine[h].seen);
-            }
-        accumulate<D, S>(dq, dp, keys);
-        block_barrier();
     }
-    store_rows<D>(dq, p.scale, p.scale, p.d_joint + (i64)head * D, ld, first + 16 * warp, p.rows);
+#pragma unroll
+    for (int g = 0; g < G; g++) {
+        rotate_back<D>(p, dk[g], mine + 16 * g);
+        store_rows<D>(dk[g], p.scale, p.scale, p.d_joint + key, ld, mine + 16 * g, p.rows);
+        store_rows<D>(dv[g], 1, 1, p.d_joint + value, ld, mine + 16 * g, p.rows);
+    }
 }
 
-KERNEL(128, attention_forward_64, AttentionArguments) { forward<64>(p); }
-KERNEL(128, attention_forward_128, AttentionArguments) { forward<128>(p); }
-KERNEL(128, attention_backward_kv_64, AttentionArguments) { backward_kv<64, 64>(p); }
-KERNEL(128, attention_backward_kv_128, AttentionArguments) { backward_kv<128, 32>(p); }
-KERNEL(128, attention_backward_q_64, AttentionArguments) { backward_q<64, 64>(p); }
-KERNEL(128, attention_backward_q_128, AttentionArguments) { backward_q<128, 32>(p); }
+#define BOTH(name, ...) if (p.soft_cap > 0) name<__VA_ARGS__, true>(p); else name<__VA_ARGS__, false>(p)
+KERNEL(128, attention_forward_64, AttentionArguments) { BOTH(forward, 64, wide_groups, 64, 64); }
+KERNEL(128, attention_forward_128, AttentionArguments) { BOTH(forward, 128, wide_groups, 64, 32); }
+KERNEL(128, attention_backward_q_64, AttentionArguments) { BOTH(backward_q, 64, wide_groups, 64); }
+KERNEL(128, attention_backward_q_128, AttentionArguments) { BOTH(backward_q, 128, wide_groups, 32); }
+KERNEL(128, attention_backward_kv_64, AttentionArguments) { BOTH(backward_kv, 64, wide_groups, 64); }
+KERNEL(128, attention_backward_kv_128, AttentionArguments) { BOTH(backward_kv, 128, 1, 32); }
+#undef BOTH
 
 #endif

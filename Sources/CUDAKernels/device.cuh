@@ -292,6 +292,14 @@ DEVICE void copy_async(void *to, const void *from, bool inside) {
     *(uint4 *)to = inside ? *(const uint4 *)from : make_uint4(0, 0, 0, 0);
 #endif
 }
+/// The same of 4 bytes.
+DEVICE void copy_async_word(void *to, const void *from, bool inside) {
+#if ARCH >= 80
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" :: "r"(shared_address(to)), "l"(from), "r"(inside ? 4 : 0) : "memory");
+#else
+    *(u32 *)to = inside ? *(const u32 *)from : 0;
+#endif
+}
 DEVICE void copies_commit() {
 #if ARCH >= 80
     asm volatile("cp.async.commit_group;" ::: "memory");

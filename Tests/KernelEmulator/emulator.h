@@ -114,6 +114,9 @@ static inline void load_matrices_transposed(unsigned *r, const void *row) { emul
 static inline void copy_async(void *to, const void *from, bool inside) {
     if (inside) memcpy(to, from, 16); else memset(to, 0, 16);
 }
+static inline void copy_async_word(void *to, const void *from, bool inside) {
+    if (inside) memcpy(to, from, 4); else memset(to, 0, 4);
+}
 static inline void copies_commit() {}
 template <int left> static inline void copies_wait() {}
 static inline float rsqrtf(float x) { return 1 / sqrtf(x); }

@@ -1,4 +1,5 @@
 import EmulatedDevice
+import Glibc
 import LorikeetDevices
 import Testing
 
@@ -59,21 +60,29 @@ struct EmulatedAttentionTests {
         let segments = try device.allocate(bytes: 4 * shape.rows)
         try starts.withUnsafeBytes { try device.upload($0, to: segments) }
 
+        // dq and dk leave the tuned kernels rotated back.
+        let (cos, sin) = (try device.allocate(bytes: 2 * D * shape.rows), try device.allocate(bytes: 2 * D * shape.rows))
+        let angles = (0..<shape.rows * D / 2).map { _ in 3 * uniform() }
+        for (table, values) in [(cos, angles.map(cosf)), (sin, angles.map(sinf))] { try values.withUnsafeBytes { try device.upload($0, to: table) } }
+
         func run(tuned: Bool) throws -> (out: [Float], lse: [Float], dJoint: [Float]) {
             let (out, dJoint) = (try device.allocate(bytes: 2 * wide), try device.allocate(bytes: 2 * joint))
             let lse = try device.allocate(bytes: 4 * shape.heads * shape.rows)
             let delta = try device.allocate(bytes: 4 * shape.heads * shape.rows)
             var arguments = KernelArguments()
             for address in [q, segments, out, lse, dOut, delta, dJoint] { arguments.add(address) }
+            if tuned { for address in [cos, sin] { arguments.add(address) } }
             for number in [shape.rows, shape.heads, shape.keyHeads, D, shape.window] { arguments.add(Int32(number)) }
             arguments.add(1 / Float(D).squareRoot())
             arguments.add(shape.cap)
-            let (tiles, quads) = ((shape.rows + 63) / 64, (shape.rows + 3) / 4)
+            let quads = (shape.rows + 3) / 4
+            func tiles(_ own: Int) -> Int { (shape.rows + own - 1) / own }
             let kernels =
                 tuned
                 ? [
-                    ("attention", "attention_forward_\(D)", tiles, shape.heads), ("attention_any", "attention_delta", quads, shape.heads),
-                    ("attention", "attention_backward_q_\(D)", tiles, shape.heads), ("attention", "attention_backward_kv_\(D)", tiles, shape.keyHeads),
+                    ("attention", "attention_forward_\(D)", tiles(128), shape.heads),
+                    ("attention", "attention_backward_q_\(D)", tiles(128), shape.heads),
+                    ("attention", "attention_backward_kv_\(D)", tiles(D == 64 ? 128 : 64), shape.keyHeads),
                 ]
                 : [
                     ("attention_any", "attention_forward_any", quads, shape.heads), ("attention_any", "attention_delta", quads, shape.heads),
@@ -82,6 +91,13 @@ struct EmulatedAttentionTests {
                 ]
             for (source, kernel, x, y) in kernels {
                 try device.launch(KernelLaunch(source, kernel, element, grid: (x, y, 1), threads: 128, arguments: arguments))
+            }
+            if !tuned {
+                var arguments = KernelArguments()
+                for address in [dJoint, cos, sin] { arguments.add(address) }
+                let heads = shape.heads + shape.keyHeads
+                for number in [shape.rows, heads * D + shape.keyHeads * D, heads, D, D / 2, 1] { arguments.add(Int32(number)) }
+                try device.launch(KernelLaunch("rope", "rope_apply", element, grid: (1, shape.rows, 1), threads: 128, arguments: arguments))
             }
             return (try floats(out, wide, 2), try floats(lse, shape.heads * shape.rows, 4), try floats(dJoint, joint, 2))
         }

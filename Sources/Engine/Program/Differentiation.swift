@@ -86,4 +86,12 @@ package struct Differentiation {
     }
 
     package mutating func append(_ op: any Op) { ops.append(op) }
+
+    /// The op emitted last, for one that can do its successor's work on the way.
+    package var lastOp: (any Op)? { ops.last }
+
+    package mutating func replaceLast(with op: any Op) {
+        ops.removeLast()
+        ops.append(op)
+    }
 }

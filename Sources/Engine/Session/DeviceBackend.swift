@@ -94,23 +94,24 @@ final class DeviceBackend: SessionBackend {
         return values
     }
 
-    func execute(_ program: Program, trainedRows: Int, states key: ProgramPurpose?, observe: ((any Op, Double) -> Void)?) throws {
+    func execute(_ program: Program, trainedRows: Int, states key: ProgramPurpose?, observe: OpObserver?) throws {
         let states = try key.map { try caches(program, key: $0) } ?? [:]
         let adapterOn = model.adapterEnabled && adapters != nil
-        func runAll() throws {
+        func runAll(on device: any Accelerator, after: (any Op) throws -> Void = { _ in }) throws {
             let context = DeviceRun(
                 device: device, element: element, values: program.values, weights: weights, adapterOn: adapterOn,
                 offsets: program.schedule.offsets, arena: arena, parameters: adapters?.narrow, gradients: adapters?.gradients, states: states,
                 lossScale: scalars, trainedRows: trainedRows)
             for op in program.ops {
-                if observe != nil { try device.mark() }
                 try op.run(context)
+                try after(op)
             }
         }
         if let observe {
-            try runAll()
-            try device.mark()
-            for (op, seconds) in zip(program.ops, try device.marks()) { observe(op, seconds) }
+            let timed = TimedAccelerator(device)
+            var owners: [any Op] = []
+            try runAll(on: timed) { op in owners += Array(repeating: op, count: timed.count - owners.count) }
+            for (op, (label, seconds)) in zip(owners, try timed.times()) { observe(op, label, seconds) }
             return
         }
         let chunk = model.headChunk(program)
@@ -119,11 +120,11 @@ final class DeviceBackend: SessionBackend {
         let seen = runs[graphKey, default: 0]
         runs[graphKey] = seen + 1
         // Kernels are compiled and products planned while the first run launches them; recording finds everything in place.
-        if seen > 0, states.isEmpty, let graph = try device.record({ try runAll() }) {
+        if seen > 0, states.isEmpty, let graph = try device.record({ try runAll(on: device) }) {
             graphs[graphKey] = graph
             return try graph.run()
         }
-        try runAll()
+        try runAll(on: device)
     }
 
     private func caches(_ program: Program, key: ProgramPurpose) throws -> [Int: DeviceAddress] {

@@ -29,7 +29,7 @@ package final class Session {
     private var programs: [ProgramKey: Program] = [:]
     private let backend: any SessionBackend
     /// Told every op's seconds while a profile is taken.
-    private var observer: ((any Op, Double) -> Void)?
+    private var observer: OpObserver?
 
     private struct ProgramKey: Hashable {
         let purpose: ProgramPurpose
@@ -93,17 +93,25 @@ package final class Session {
         package var count = 0
         package var seconds = 0.0
         package var cost = Cost()
+        /// What the op asked of a card: calls and seconds.
+        package var parts: [String: (count: Int, seconds: Double)] = [:]
     }
 
     /// Runs one micro-batch (its gradient stays in the gradients) and returns the seconds of each kind of op, most first.
     package func profile(_ batch: TokenBatch) throws -> [OpTime] {
         let values = program(.training, tokens: Self.roundedUp(batch.rows)).values
         var times: [String: OpTime] = [:]
-        observer = { op, seconds in
+        var last: (any Op)?
+        observer = { op, label, seconds in
             var time = times[op.kind] ?? OpTime(kind: op.kind)
-            time.count += 1
+            if op.writes != last?.writes {
+                time.count += 1
+                time.cost = time.cost + op.cost(values)
+            }
+            last = op
             time.seconds += seconds
-            time.cost = time.cost + op.cost(values)
+            let part = time.parts[label] ?? (0, 0)
+            time.parts[label] = (part.count + 1, part.seconds + seconds)
             times[op.kind] = time
         }
         defer { observer = nil }

@@ -1,6 +1,9 @@
 import LorikeetDevices
 import LorikeetGround
 
+/// Told an op, what it asked of the device ("" on the processor), and the seconds.
+typealias OpObserver = (any Op, String, Double) -> Void
+
 /// Where a session's programs run: an arena, the adapters' state, and what executes a program's ops.
 protocol SessionBackend: AnyObject {
     /// What programs are made for.
@@ -14,8 +17,8 @@ protocol SessionBackend: AnyObject {
     /// - Parameters:
     ///   - trainedRows: rows with a target.
     ///   - states: identifies persistent states; nil where the program has none.
-    ///   - observe: told every op's seconds, where given.
-    func execute(_ program: Program, trainedRows: Int, states: ProgramPurpose?, observe: ((any Op, Double) -> Void)?) throws
+    ///   - observe: told where every op's time goes, where given.
+    func execute(_ program: Program, trainedRows: Int, states: ProgramPurpose?, observe: OpObserver?) throws
     func releaseStates()
 
     func clearGradients() throws
@@ -61,7 +64,7 @@ final class CPUBackend: SessionBackend {
         Array(UnsafeBufferPointer(start: arena.pointer(as: Float.self, at: offset), count: count))
     }
 
-    func execute(_ program: Program, trainedRows: Int, states key: ProgramPurpose?, observe: ((any Op, Double) -> Void)?) throws {
+    func execute(_ program: Program, trainedRows: Int, states key: ProgramPurpose?, observe: OpObserver?) throws {
         let states = try key.map { try caches(program, key: $0) } ?? [:]
         let trained = model.adapters.elementCount > 0
         let context = CPURun(
@@ -77,7 +80,7 @@ final class CPUBackend: SessionBackend {
         for op in program.ops {
             let start = clock.uptime
             op.run(context)
-            observe(op, clock.uptime - start)
+            observe(op, "", clock.uptime - start)
         }
     }
 

@@ -7,20 +7,77 @@ extension AttentionShape {
     }
 }
 
+/// How the kernels of a head size are launched; attention.cu and attention_any.cu name the numbers.
+private struct AttentionLaunch {
+    let source: String
+    let kernel: String
+    let blocks: (x: Int, y: Int, z: Int)
+    let sharedBytes: Int
+
+    /// One warp a row.
+    init(any kernel: String, rows: Int, heads: Int) {
+        (source, self.kernel, blocks, sharedBytes) = ("attention_any", kernel, ((rows + 3) / 4, heads, 1), 0)
+    }
+
+    /// Tensor cores: `pairs` tiles of a block's own rows and of each stage's rows in shared memory.
+    private init(tuned kernel: String, _ size: Int, rows: Int, heads: Int, own: Int, sharedBytes: Int) {
+        (source, self.kernel, blocks, self.sharedBytes) = ("attention", "\(kernel)_\(size)", ((rows + own - 1) / own, heads, 1), sharedBytes)
+    }
+
+    static func forward(_ shape: AttentionShape, rows: Int, _ device: AcceleratorProperties, _ element: DeviceElement) -> AttentionLaunch {
+        guard shape.variant(element) != "any" else { return AttentionLaunch(any: "attention_forward_any", rows: rows, heads: shape.heads) }
+        let (size, wide) = (shape.headDimension, device.architecture >= 80)
+        let (own, stages) = (wide ? 128 : 64, wide ? 2 : 1)
+        return AttentionLaunch(
+            tuned: "attention_forward", size, rows: rows, heads: shape.heads, own: own, sharedBytes: 2 * size * (own + 2 * stages * 64))
+    }
+
+    static func backward(_ shape: AttentionShape, rows: Int, _ device: AcceleratorProperties, _ element: DeviceElement) -> [AttentionLaunch] {
+        guard shape.variant(element) != "any" else {
+            return [
+                AttentionLaunch(any: "attention_delta", rows: rows, heads: shape.heads),
+                AttentionLaunch(any: "attention_backward_q_any", rows: rows, heads: shape.heads),
+                AttentionLaunch(any: "attention_backward_kv_any", rows: rows, heads: shape.keyValueHeads),
+            ]
+        }
+        let (size, wide) = (shape.headDimension, device.architecture >= 80)
+        let (streamed, stages) = (size == 64 ? 64 : 32, wide ? 2 : 1)
+        let (queries, keys) = (wide ? 128 : 64, wide && size == 64 ? 128 : 64)
+        return [
+            AttentionLaunch(
+                tuned: "attention_backward_q", size, rows: rows, heads: shape.heads, own: queries,
+                sharedBytes: 4 * size * (queries + stages * streamed) + 4 * queries),
+            AttentionLaunch(
+                tuned: "attention_backward_kv", size, rows: rows, heads: shape.keyValueHeads, own: keys,
+                sharedBytes: 4 * size * (keys + stages * streamed) + stages * 12 * streamed),
+        ]
+    }
+}
+
 extension DeviceRun {
-    /// `AttentionArguments` of attention.cu.
+    /// What backward kernels read and write beside the forward ones.
+    fileprivate struct Gradients {
+        let dOut, delta, dJoint: ValueID
+        let angles: (cos: ValueID, sin: ValueID)?
+    }
+
+    /// `AttentionArguments` of the source.
     fileprivate func attention(
-        _ source: String, _ kernel: String, blocks: (x: Int, y: Int, z: Int), threads: Int, sharedBytes: Int, joint: ValueID, segmentStart: ValueID,
-        out: ValueID, logSumExp: ValueID, dOut: ValueID?, delta: ValueID?, dJoint: ValueID?, shape: AttentionShape
+        _ kernel: AttentionLaunch, joint: ValueID, segmentStart: ValueID, out: ValueID, logSumExp: ValueID, gradients: Gradients?,
+        shape: AttentionShape
     ) throws {
-        try launch(source, kernel, blocks: blocks, threads: threads, sharedBytes: sharedBytes) {
+        try launch(kernel.source, kernel.kernel, blocks: kernel.blocks, threads: 128, sharedBytes: kernel.sharedBytes) {
             $0.add(try address(joint))
             $0.add(try address(segmentStart))
             $0.add(try address(out))
             $0.add(try address(logSumExp))
-            $0.add(try address(dOut))
-            $0.add(try address(delta))
-            $0.add(try address(dJoint))
+            $0.add(try address(gradients?.dOut))
+            $0.add(try address(gradients?.delta))
+            $0.add(try address(gradients?.dJoint))
+            if kernel.source == "attention" {
+                $0.add(try address(gradients?.angles?.cos))
+                $0.add(try address(gradients?.angles?.sin))
+            }
             $0.add(Int32(values[joint].shape[0]))
             $0.add(Int32(shape.heads))
             $0.add(Int32(shape.keyValueHeads))
@@ -32,52 +89,28 @@ extension DeviceRun {
     }
 }
 
-/// How the kernels of a head size are launched; attention.cu names the numbers.
-private struct AttentionLaunches {
-    typealias Launch = (source: String, kernel: String, blocks: (x: Int, y: Int, z: Int), sharedBytes: Int)
-    let forward: Launch
-    let backward: [Launch]
-
-    init(_ shape: AttentionShape, rows: Int, _ device: AcceleratorProperties, _ element: DeviceElement) {
-        let (queryHeads, keyHeads, variant) = (shape.heads, shape.keyValueHeads, shape.variant(element))
-        let delta = ("attention_any", "attention_delta", warpRows(rows, queryHeads), 0)
-        if variant == "any" {
-            forward = ("attention_any", "attention_forward_any", warpRows(rows, queryHeads), 0)
-            backward = [
-                delta, ("attention_any", "attention_backward_q_any", warpRows(rows, queryHeads), 0),
-                ("attention_any", "attention_backward_kv_any", warpRows(rows, keyHeads), 0),
-            ]
-        } else {
-            let (size, tiles) = (shape.headDimension, (rows + 63) / 64)
-            let streamed = size == 64 ? 64 : 32
-            let stages = device.architecture >= 80 ? 2 : 1
-            let shared = 256 * size + stages * (4 * streamed * size + 12 * streamed)
-            forward = ("attention", "attention_forward_\(variant)", (tiles, queryHeads, 1), 384 * size)
-            backward = [
-                delta, ("attention", "attention_backward_q_\(variant)", (tiles, queryHeads, 1), shared),
-                ("attention", "attention_backward_kv_\(variant)", (tiles, keyHeads, 1), shared),
-            ]
-        }
-    }
-}
-
 extension Attention {
     func run(_ context: borrowing DeviceRun) throws {
         let rows = context.values[joint].shape[0]
-        let launch = AttentionLaunches(shape, rows: rows, context.device.properties, context.element).forward
         try context.attention(
-            launch.source, launch.kernel, blocks: launch.blocks, threads: 128, sharedBytes: launch.sharedBytes, joint: joint,
-            segmentStart: segmentStart, out: out, logSumExp: logSumExp, dOut: nil, delta: nil, dJoint: nil, shape: shape)
+            .forward(shape, rows: rows, context.device.properties, context.element), joint: joint, segmentStart: segmentStart, out: out,
+            logSumExp: logSumExp, gradients: nil, shape: shape)
     }
 }
 
 extension AttentionBackward {
+    /// Whether the kernels for this shape can rotate dq and dk back: all heads, by their whole size.
+    func rotatesBack(heads: Int, pairs: Int, _ target: ProgramTarget) -> Bool {
+        guard case .device(let element) = target else { return false }
+        return shape.variant(element) != "any" && heads == shape.heads + shape.keyValueHeads && 2 * pairs == shape.headDimension
+    }
+
     func run(_ context: borrowing DeviceRun) throws {
         let rows = context.values[joint].shape[0]
-        for launch in AttentionLaunches(shape, rows: rows, context.device.properties, context.element).backward {
+        for launch in AttentionLaunch.backward(shape, rows: rows, context.device.properties, context.element) {
             try context.attention(
-                launch.source, launch.kernel, blocks: launch.blocks, threads: 128, sharedBytes: launch.sharedBytes, joint: joint,
-                segmentStart: segmentStart, out: out, logSumExp: logSumExp, dOut: dOut, delta: sums, dJoint: dJoint, shape: shape)
+                launch, joint: joint, segmentStart: segmentStart, out: out, logSumExp: logSumExp,
+                gradients: .init(dOut: dOut, delta: sums, dJoint: dJoint, angles: unrotated), shape: shape)
         }
     }
 }

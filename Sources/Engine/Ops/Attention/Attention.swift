@@ -90,9 +90,11 @@ struct AttentionBackward: Op {
     /// dk and dv of each key head by share: [K * shares, T, 2·D]; on a card D_t of each head [H, T].
     let sums: ValueID
     let shape: AttentionShape
+    /// The angles by which q and k were rotated, where dq and dk leave rotated back (a card's tuned kernels; see `RoPE.differentiate`).
+    var unrotated: (cos: ValueID, sin: ValueID)?
 
     var kind: String { "attention.backward" }
-    var reads: [ValueID] { [dOut, joint, out, logSumExp, segmentStart] }
+    var reads: [ValueID] { [dOut, joint, out, logSumExp, segmentStart] + (unrotated.map { [$0.cos, $0.sin] } ?? []) }
     var writes: [ValueID] { [dJoint, sums] + (scratch.map { [$0] } ?? []) }
 
     func cost(_ values: ValueTable) -> Cost {

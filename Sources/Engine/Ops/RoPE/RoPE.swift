@@ -37,7 +37,8 @@ struct RoPEAngles: Op {
 ///
 ///     x1' = x1 cos - x2 sin,  x2' = x2 cos + x1 sin     with x1, x2 the two halves of a head's rotated dimensions
 ///
-/// The rotation is orthogonal, so its adjoint is the inverse rotation of the gradient, in place too.
+/// The rotation is orthogonal, so its adjoint is the inverse rotation of the gradient, in place too; where attention's backward
+/// kernels can rotate what they write, they do.
 struct RoPE: Op {
     let joint: ValueID
     let cos: ValueID
@@ -56,6 +57,12 @@ struct RoPE: Op {
 
     func differentiate(_ backward: inout Differentiation) {
         guard let gradient = backward.gradient(of: joint) else { return }
+        if backward.target.isDevice, var last = backward.lastOp as? AttentionBackward, last.dJoint == gradient,
+            last.rotatesBack(heads: heads, pairs: backward.values[cos].shape[1], backward.target)
+        {
+            last.unrotated = (cos, sin)
+            return backward.replaceLast(with: last)
+        }
         backward.append(RoPE(joint: gradient, cos: cos, sin: sin, heads: heads, headDimension: headDimension, inverse: true))
     }
 

@@ -1,0 +1,49 @@
+/// A device that notes when each launch, product and copy begins: what a profile is made of.
+package final class TimedAccelerator: Accelerator {
+    private let device: any Accelerator
+    /// What was asked for, one label a mark.
+    private var labels: [String] = []
+    /// How many notes there are.
+    package var count: Int { labels.count }
+
+    package init(_ device: any Accelerator) { self.device = device }
+
+    /// Seconds of everything asked for since the last call, in order.
+    package func times() throws -> [(label: String, seconds: Double)] {
+        try device.mark()
+        defer { labels = [] }
+        return zip(labels, try device.marks()).map { ($0, $1) }
+    }
+
+    private func note(_ label: String) throws {
+        labels.append(label)
+        try device.mark()
+    }
+
+    package var properties: AcceleratorProperties { device.properties }
+    package func allocate(bytes: Int) throws -> DeviceAddress { try device.allocate(bytes: bytes) }
+    package func free(_ address: DeviceAddress) { device.free(address) }
+    package func upload(_ bytes: UnsafeRawBufferPointer, to address: DeviceAddress) throws { try device.upload(bytes, to: address) }
+    package func download(_ from: DeviceAddress, into: UnsafeMutableRawBufferPointer) throws { try device.download(from, into: into) }
+    package func copy(_ from: DeviceAddress, to: DeviceAddress, bytes: Int) throws {
+        try note("copy")
+        try device.copy(from, to: to, bytes: bytes)
+    }
+    package func zero(_ address: DeviceAddress, bytes: Int) throws {
+        try note("zero")
+        try device.zero(address, bytes: bytes)
+    }
+    package func launch(_ launch: KernelLaunch) throws {
+        try note(launch.kernel)
+        try device.launch(launch)
+    }
+    package func multiply(_ product: MatrixProduct, a: DeviceAddress, b: DeviceAddress, c: DeviceAddress) throws {
+        try note("\(product.m)x\(product.n)x\(product.k)\(product.transposeA ? " At" : "")\(product.transposeB ? " Bt" : "")\(product.beta == 0 ? "" : " +=")")
+        try device.multiply(product, a: a, b: b, c: c)
+    }
+    package func synchronize() throws { try device.synchronize() }
+    package func record(_ body: () throws -> Void) throws -> (any RecordedWork)? { nil }
+    package func mark() throws { try device.mark() }
+    package func marks() throws -> [Double] { try device.marks() }
+    package func usedBytes() throws -> Int { try device.usedBytes() }
+}
