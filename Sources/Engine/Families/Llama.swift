@@ -35,7 +35,7 @@ struct Llama: ModelFamily {
 
     func forward(_ b: inout ProgramBuilder) {
         var x = b.embedding("model.embed_tokens.weight", vocabulary: vocabularySize, columns: hidden)
-        for layer in 0..<layers { block("model.layers.\(layer).", &x, &b) }
+        for layer in 0..<layers { b.block { block("model.layers.\(layer).", &x, &$0) } }
         let y = b.norm(&x, "model.norm.weight", epsilon: epsilon)
         b.head(y, tied ? "model.embed_tokens.weight" : "lm_head.weight", vocabulary: vocabularySize)
     }

@@ -17,6 +17,8 @@ package protocol Op: Sendable {
     func differentiate(_ backward: inout Differentiation)
     /// An op that writes `output` again into `copy` from values that are kept, or nil when that would cost too much.
     func recomputation(of output: ValueID, into copy: ValueID) -> (any Op)?
+    /// The same op on other values, so that a block can run again; nil for ops that never do.
+    func renamed(_ name: (ValueID) -> ValueID) -> (any Op)?
     /// Runs on the CPU.
     func run(_ context: borrowing CPURun)
     /// Runs on a card: asks for kernels and products, which run later in the same order.
@@ -27,6 +29,7 @@ extension Op {
     package var detail: String { "" }
     package func differentiate(_ backward: inout Differentiation) {}
     package func recomputation(of output: ValueID, into copy: ValueID) -> (any Op)? { nil }
+    package func renamed(_ name: (ValueID) -> ValueID) -> (any Op)? { nil }
 }
 
 /// The values of a program by number.

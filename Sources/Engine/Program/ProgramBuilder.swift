@@ -25,6 +25,8 @@ package struct ProgramBuilder {
     package private(set) var weights: [WeightDeclaration] = []
     private var ropeTables: [(rope: RoPETable, cos: ValueID, sin: ValueID)] = []
     private var layer = 0
+    /// The ops of each block of the model.
+    private var blocks: [Range<Int>] = []
 
     package init(purpose: ProgramPurpose, tokens: Int, adapters: AdapterLayout, target: ProgramTarget, headChunk: Int = HeadBlock.chunk) {
         self.purpose = purpose
@@ -56,6 +58,13 @@ package struct ProgramBuilder {
     private mutating func activationValue(_ name: String, _ shape: [Int]) -> ValueID { transient(name, shape, target.element) }
 
     package mutating func append(_ op: any Op) { ops.append(op) }
+
+    /// One block of the model: what `body` appends, a norm first, reading the stream alone.
+    package mutating func block(_ body: (inout ProgramBuilder) -> Void) {
+        let start = ops.count
+        body(&self)
+        blocks.append(start..<ops.count)
+    }
 
     private mutating func declare(_ tensor: String, _ shape: [Int], _ role: WeightDeclaration.Role) {
         if !weights.contains(where: { $0.tensor == tensor }) { weights.append(WeightDeclaration(tensor: tensor, shape: shape, role: role)) }
@@ -191,7 +200,7 @@ package struct ProgramBuilder {
     package consuming func build(recompute: RecomputePolicy = .norms) -> Program {
         let forward = ops.count
         if purpose == .training {
-            var backward = Differentiation(values: values, forward: ops, policy: recompute, target: target)
+            var backward = Differentiation(values: values, forward: ops, blocks: blocks, policy: recompute, target: target)
             backward.run()
             values = backward.values
             ops += backward.ops

@@ -52,6 +52,25 @@ struct ScheduleTests {
         #expect(String(describing: error).contains("did you mean 'q_proj'"))
     }
 
+    @Test func `every block that runs again makes the arena smaller, and adds no op that nobody reads`() throws {
+        let family = try Families.family(for: TinyModel.configuration(layers: 6))
+        let layout = try AdapterLayout(LoRASettings(r: 3, targetModules: ["q_proj", "v_proj"]), linears: family.linears())
+        let programs = (0...6).map {
+            family.program(.training, tokens: 64, adapters: layout, target: .cpu(threads: 2), recompute: RecomputePolicy(blocks: $0))
+        }
+        for (fewer, more) in zip(programs, programs.dropFirst()) {
+            #expect(more.arenaBytes < fewer.arenaBytes || more.arenaBytes == programs[6].arenaBytes)
+            #expect(more.cost.matrixFlops > fewer.cost.matrixFlops)
+        }
+        #expect(programs[6].arenaBytes < programs[0].arenaBytes * 3 / 5)
+        // The last product of a block is what the next block's stream already holds.
+        let again = programs[6].ops[programs[6].firstBackwardOp...]
+        #expect(!again.contains { $0.kind == "linear" && $0.detail.contains("down_proj") })
+        #expect(again.filter { $0.kind == "attention" }.count == 6)
+        #expect(RecomputePolicy(rawValue: "norms+12") == RecomputePolicy(blocks: 12))
+        #expect(RecomputePolicy(rawValue: "norms+x") == nil)
+    }
+
     @Test func `recomputing norms needs a smaller arena`() throws {
         let family = try Families.family(for: TinyModel.configuration(layers: 6))
         let layout = try AdapterLayout(LoRASettings(r: 3, targetModules: ["q_proj", "v_proj"]), linears: family.linears())

@@ -53,6 +53,11 @@ struct Attention: Op {
             bytes: Double(values[joint].byteCount + values[out].byteCount))
     }
 
+    func renamed(_ name: (ValueID) -> ValueID) -> (any Op)? {
+        Attention(
+            joint: name(joint), out: name(out), logSumExp: name(logSumExp), segmentStart: name(segmentStart), scratch: scratch.map(name), shape: shape)
+    }
+
     /// With D_t = dout_t·out_t and ds = p * (dp - D):  dq = scale * ds k,  dk = scale * dsᵀ q,  dv = pᵀ dout.
     func differentiate(_ backward: inout Differentiation) {
         guard backward.needsGradient(joint), let dOut = backward.gradient(of: out) else { return }

@@ -24,6 +24,10 @@ struct GatedActivation: Op {
         value == out ? GatedActivation(gateUp: gateUp, out: copy, activation: activation) : nil
     }
 
+    func renamed(_ name: (ValueID) -> ValueID) -> (any Op)? {
+        GatedActivation(gateUp: name(gateUp), out: name(out), activation: activation)
+    }
+
     /// dgate = dout * up * f'(gate),  dup = dout * f(gate).
     func differentiate(_ backward: inout Differentiation) {
         guard backward.needsGradient(gateUp), let dOut = backward.gradient(of: out) else { return }

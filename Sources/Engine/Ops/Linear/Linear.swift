@@ -64,6 +64,16 @@ struct Linear: Op {
         return Cost(matrixFlops: matrix + low, bytes: Double(values[scratch].byteCount))
     }
 
+    func renamed(_ name: (ValueID) -> ValueID) -> (any Op)? {
+        let parts = parts.map { part in
+            LinearPart(
+                weight: part.weight, firstRow: part.firstRow,
+                adapter: part.adapter.map { LinearAdapter(slot: $0.slot, a: $0.a, b: $0.b, product: name($0.product), dropout: $0.dropout) })
+        }
+        return Linear(
+            x: name(x), y: name(y), parts: parts, columns: columns, scratch: name(scratch), dropped: dropped.map(name), dropoutKeys: dropoutKeys)
+    }
+
     /// dx = dy W + mask * (scale * dy B) A;  dB += scale * dyᵀ (xA);  dA += (scale * dy B)ᵀ dropout(x).
     func differentiate(_ backward: inout Differentiation) {
         guard let dy = backward.gradient(of: y) else { return }

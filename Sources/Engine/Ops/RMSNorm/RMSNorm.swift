@@ -32,6 +32,12 @@ struct RMSNorm: Op {
         return RMSNormAgain(hidden: normalised, inverseRMS: inverseRMS, output: copy, weight: weight, weightOffset: weightOffset)
     }
 
+    func renamed(_ name: (ValueID) -> ValueID) -> (any Op)? {
+        RMSNorm(
+            hidden: name(hidden), delta: delta.map(name), sum: sum.map(name), output: name(output), inverseRMS: name(inverseRMS), weight: weight,
+            epsilon: epsilon, weightOffset: weightOffset)
+    }
+
     /// With g = dy * (weight + offset):  dh = r * (g - h * r² * mean_c(g * h)) + (gradient that came to h past this norm).
     /// The sum's gradient is that of both its terms.
     func differentiate(_ backward: inout Differentiation) {

@@ -55,6 +55,10 @@ struct RoPE: Op {
         Cost(bytes: 8 * Double(values[joint].shape[0] * heads * headDimension))
     }
 
+    func renamed(_ name: (ValueID) -> ValueID) -> (any Op)? {
+        RoPE(joint: name(joint), cos: name(cos), sin: name(sin), heads: heads, headDimension: headDimension, inverse: inverse)
+    }
+
     func differentiate(_ backward: inout Differentiation) {
         guard let gradient = backward.gradient(of: joint) else { return }
         if backward.target.isDevice, var last = backward.lastOp as? AttentionBackward, last.dJoint == gradient,
