@@ -13,7 +13,9 @@ struct BenchVerb: ParsableCommand {
     @Option(help: "smollm2-135m, llama-3.2-1b or llama-7b, with random weights.") var shape: String?
     @Option(help: "A model instead of a shape.") var model: String?
     @OptionGroup var place: DeviceOptions
-    @Option(help: "Tokens of a micro-batch [the sequence].") var tokens: Int?
+    @Option(help: "Tokens of a micro-batch [the sequence; on a card the fastest that fits].") var tokens: Int?
+    @Option(help: "Bytes of a card's memory to stay under, e.g. 16GiB [all].") var gpuMemory: String?
+    @Option(help: "A file of record lengths, one a line: steps of 16 records, packed; useful tokens count.") var lengths: String?
     @Option(help: "Tokens of a segment.") var seq = 512
     @Option(help: "Rank of the adapters.") var loraR = 8
     @Option(help: "Dropout of the adapters.") var loraDropout = 0.0
@@ -35,14 +37,25 @@ struct BenchVerb: ParsableCommand {
         guard (shape == nil) != (model == nil) else { throw ValidationError("give --shape or --model") }
     }
 
+    private static func lengths(_ path: String) throws -> [Int] {
+        let text = String(decoding: try RealFiles().read(path), as: UTF8.self)
+        return try text.split(whereSeparator: \.isNewline).enumerated().map { line, field in
+            guard let length = Int(field.filter { $0 != " " }), (1...1_000_000).contains(length) else {
+                throw LorikeetError.input("'\(field.prefix(20))' is no length", at: "\(path):\(line + 1)", mend: "write one whole number a line")
+            }
+            return length
+        }
+    }
+
     func run() throws {
         let source = try model.map { try ModelSource.open($0) }
         let configuration = try source?.configuration ?? Bench.configuration(shape: shape ?? "")
         let storage = BaseStorage(rawValue: baseStorage) ?? (source?.isGGUF == true ? .stored : .nf4)
         let lora = LoRASettings(r: loraR, alpha: 16, dropout: loraDropout, targetModules: targetModules.split(separator: ",").map(String.init))
         let bench = Bench(
-            configuration: configuration, source: source, storage: storage, lora: lora, tokens: tokens ?? seq, sequence: seq, rounds: rounds,
-            compute: try place.compute())
+            configuration: configuration, source: source, storage: storage, lora: lora, tokens: tokens ?? (place.device == "cpu" ? seq : nil),
+            sequence: seq, rounds: rounds, compute: try place.compute(), memoryCap: try gpuMemory.map { Int(try Units.parseBytes($0)) },
+            lengths: try lengths.map { try Self.lengths($0) })
         let result = try bench.run(profiled: profile)
         if json {
             var object = result.json.object ?? [:]

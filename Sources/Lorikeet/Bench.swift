@@ -11,13 +11,15 @@ package struct Bench {
     package var source: ModelSource?
     package var storage: BaseStorage
     package var lora: LoRASettings
-    /// Rows of a micro-batch, in segments of `sequence`.
-    package var tokens: Int
+    /// Rows of a micro-batch, in segments of `sequence`; nil on a card takes the fastest that fits.
+    package var tokens: Int?
     package var sequence: Int
     package var rounds: Int
     package var compute: Compute
-    /// Tokens whose logits exist at a time.
-    package var headChunk: Int
+    /// Bytes of the card's memory that may be used.
+    package var memoryCap: Int?
+    /// Lengths of the records of one step, packed whole; nil packs `tokens` rows full of segments of `sequence`.
+    package var lengths: [Int]?
     package var clock: any Clock
 
     /// Shapes that `--shape` names.
@@ -42,8 +44,8 @@ package struct Bench {
     }
 
     package init(
-        configuration: ModelConfiguration, source: ModelSource?, storage: BaseStorage, lora: LoRASettings, tokens: Int, sequence: Int, rounds: Int,
-        compute: Compute, headChunk: Int? = nil, clock: any Clock = SystemClock()
+        configuration: ModelConfiguration, source: ModelSource?, storage: BaseStorage, lora: LoRASettings, tokens: Int?, sequence: Int, rounds: Int,
+        compute: Compute, memoryCap: Int? = nil, lengths: [Int]? = nil, clock: any Clock = SystemClock()
     ) {
         self.configuration = configuration
         self.source = source
@@ -53,7 +55,8 @@ package struct Bench {
         self.sequence = sequence
         self.rounds = rounds
         self.compute = compute
-        self.headChunk = headChunk ?? (compute.device == nil ? HeadBlock.chunk : min(tokens, 4096))
+        self.memoryCap = memoryCap
+        self.lengths = lengths
         self.clock = clock
     }
 
@@ -62,54 +65,87 @@ package struct Bench {
         package let profile: [Session.OpTime]
     }
 
+    /// How the step runs: what was asked for, or on a card the fastest way under the cap.
+    private struct Choice {
+        var sizes: SessionSizes
+        var recompute = RecomputePolicy.norms
+        var keepsExpanded = false
+        var predictedBytes = 0
+    }
+
+    private func choice(_ batches: [TokenBatch], before: Int) throws -> Choice {
+        let longest = batches.map(\.rows).max() ?? 0
+        guard let device = compute.device else { return Choice(sizes: SessionSizes(training: longest, evaluation: 32)) }
+        let planner = try DevicePlanner(
+            configuration, storage: storage, lora: lora, card: device.properties, element: compute.element, segment: sequence,
+            contextBytes: before
+        ) { source?.tensor($0)?.type }
+        let candidates =
+            batches.isEmpty ? [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32].map { $0 * sequence }.filter { $0 <= max(sequence, 16384) } : [longest]
+        let plan = try planner.plan(
+            among: candidates, evaluation: 32, headChunk: 4096, cap: memoryCap ?? device.properties.totalBytes)
+        return Choice(sizes: plan.sizes, recompute: plan.recompute, keepsExpanded: plan.keepsExpanded, predictedBytes: plan.bytes.total)
+    }
+
     /// - Parameter profiled: also times every op of one more step.
     package func run(profiled: Bool) throws -> Result {
         let before = try compute.device?.usedBytes() ?? 0
+        var batches = try lengths.map { try packed($0) } ?? tokens.map { [full($0)] } ?? []
+        let choice = try choice(batches, before: before)
+        if batches.isEmpty { batches = [full(choice.sizes.training)] }
         let loadStart = clock.uptime
         let model = try loaded()
-        let sizes = SessionSizes(training: tokens, evaluation: 32, headChunk: headChunk)
-        let session = try Session(model: model, sizes: sizes)
+        if choice.keepsExpanded { try model.keepExpanded() }
         let loadSeconds = clock.uptime - loadStart
-        let batch = batch()
+        let session = try Session(model: model, sizes: choice.sizes, recompute: choice.recompute)
+        var number = 0
         let first = clock.uptime
-        try step(session, batch, number: 1)
+        try step(session, batches[0], &number)
         let firstStep = Machine.processAge()
         let firstSeconds = clock.uptime - first
-        for number in 2...3 { try step(session, batch, number: number) }
+        // Programs are recorded in their second run.
+        for batch in batches + batches { try step(session, batch, &number) }
+        let (steps, products) = try measure(session, batches, &number, choice.sizes.training)
+        let used = try compute.device?.usedBytes() ?? 0
+        // On the processor both at their fastest: what else runs there only ever slows, and it slows the step (memory) more than the
+        // product. A card is ours alone: the median.
+        let chosen = (compute.device == nil ? steps.min() : steps.sorted()[steps.count / 2]) ?? .nan
+        let useful = lengths?.prefix(batches.count * Self.records).reduce(0, +) ?? batches[0].rows
+        let speed = Double(useful) / chosen
         let plan = try Session.plan(
-            configuration, ProgramRequest(storage: storage, lora: lora, sizes: session.sizes, target: compute.target)
+            configuration, ProgramRequest(storage: storage, lora: lora, sizes: choice.sizes, target: compute.target)
         ) { source?.tensor($0)?.type }
-        // Products and steps take turns, so that both see the same machine.
-        var steps: [Double] = []
+        let json: JSON = [
+            "tokens_per_second": .number(speed), "gemm_flops_per_second": .number(products),
+            "share_of_gemm_limit": .number(4 * Double(plan.matrixParameters) * speed / products), "matrix_parameters": JSON(plan.matrixParameters),
+            "step_seconds": .number(chosen / Double(batches.count)), "tokens": JSON(choice.sizes.training), "steps": JSON(batches.count),
+            "sequence": JSON(sequence), "threads": JSON(compute.cpu.threads), "blas_kernels": .string(CPU.blasKernels),
+            "device": .string(compute.device?.properties.name ?? "cpu"), "compute_type": .string(compute.element.suffix),
+            "gpu_arch": JSON(compute.device?.properties.architecture ?? 0), "base_storage": .string(storage.rawValue),
+            "recompute": .string(choice.recompute.rawValue), "keeps_expanded": .bool(choice.keepsExpanded),
+            "peak_device_bytes": JSON(used), "device_bytes_before": JSON(before), "predicted_device_bytes": JSON(choice.predictedBytes),
+            "peak_rss_bytes": .integer(Machine.peakResidentBytes()), "load_seconds": .number(loadSeconds),
+            "first_step_seconds": .number(firstStep), "before_first_step_seconds": .number(firstStep - firstSeconds),
+        ]
+        return Result(json: json, profile: profiled ? try session.profile(batches[0]) : [])
+    }
+
+    /// Seconds of each round through the batches, and the best product's FLOP/s. They take turns, so that both see the same machine.
+    private func measure(_ session: Session, _ batches: [TokenBatch], _ number: inout Int, _ tokens: Int) throws -> ([Double], Double) {
         var probe: any ProductProbe
         if let device = compute.device {
             probe = try DeviceGemmProbe(configuration: configuration, tokens: tokens, device: device, element: compute.element)
         } else {
             probe = try GemmProbe(configuration: configuration, tokens: tokens, cpu: compute.cpu, clock: clock)
         }
+        var steps: [Double] = []
         for round in 0..<rounds {
             if compute.device == nil || round == 0 { try probe.measure() }
             let start = clock.uptime
-            try step(session, batch, number: 4 + round)
+            for batch in batches { try step(session, batch, &number) }
             steps.append(clock.uptime - start)
         }
-        let used = try compute.device?.usedBytes() ?? 0
-        let chosen = (compute.device == nil ? steps.min() : steps.sorted()[steps.count / 2]) ?? .nan
-        // On the processor both at their fastest: what else runs there only ever slows, and it slows the step (memory) more than the
-        // product. A card is ours alone: the median.
-        let speed = Double(tokens) / chosen
-        let json: JSON = [
-            "tokens_per_second": .number(speed), "gemm_flops_per_second": .number(probe.best),
-            "share_of_gemm_limit": .number(4 * Double(plan.matrixParameters) * speed / probe.best), "matrix_parameters": JSON(plan.matrixParameters),
-            "step_seconds": .number(chosen), "median_step_seconds": .number(steps.sorted()[steps.count / 2]), "tokens": JSON(tokens),
-            "sequence": JSON(sequence), "threads": JSON(compute.cpu.threads), "blas_kernels": .string(CPU.blasKernels),
-            "device": .string(compute.device?.properties.name ?? "cpu"), "compute_type": .string(compute.element.suffix),
-            "gpu_arch": JSON(compute.device?.properties.architecture ?? 0), "base_storage": .string(storage.rawValue),
-            "arena_bytes": JSON(plan.arenaBytes), "peak_device_bytes": JSON(used), "device_bytes_before": JSON(before),
-            "predicted_device_bytes": JSON(0), "peak_rss_bytes": .integer(Machine.peakResidentBytes()), "load_seconds": .number(loadSeconds),
-            "first_step_seconds": .number(firstStep), "before_first_step_seconds": .number(firstStep - firstSeconds),
-        ]
-        return Result(json: json, profile: profiled ? try session.profile(batch) : [])
+        return (steps, probe.best)
     }
 
     private func loaded() throws -> Model {
@@ -120,22 +156,46 @@ package struct Bench {
         return try Model(randomly: configuration, storage: storage, lora: lora, cpu: compute.cpu)
     }
 
-    private func step(_ session: Session, _ batch: TokenBatch, number: Int) throws {
+    /// Records of an optimiser step of `lengths`.
+    private static let records = 16
+
+    private func step(_ session: Session, _ batch: TokenBatch, _ number: inout Int) throws {
+        number += 1
         _ = try session.accumulate(batch, zeroFirst: true)
         _ = try session.optimiserStep(learningRate: 1e-4, settings: AdamWSettings(), step: number)
     }
 
-    /// Random tokens, every one trained.
-    private func batch() -> TokenBatch {
+    /// `tokens` random rows in segments of `sequence`.
+    private func full(_ tokens: Int) -> TokenBatch {
+        batch(stride(from: 0, to: tokens, by: sequence).map { min(sequence, tokens - $0) })
+    }
+
+    /// Steps of sixteen records each, 64 steps at most.
+    private func packed(_ lengths: [Int]) throws -> [TokenBatch] {
+        guard lengths.count >= Self.records else {
+            throw LorikeetError.input(
+                "\(lengths.count) lengths are less than one step's \(Self.records)", at: "--lengths", mend: "give at least \(Self.records)")
+        }
+        return stride(from: 0, to: min(lengths.count, 64 * Self.records) - Self.records + 1, by: Self.records).map {
+            batch(Array(lengths[$0..<($0 + Self.records)]))
+        }
+    }
+
+    /// Random tokens in segments of these lengths, every one trained.
+    private func batch(_ segments: [Int]) -> TokenBatch {
         var batch = TokenBatch(ids: [], positions: [], segmentStart: [], targets: [], weights: [], dropoutKeys: [])
-        for row in 0..<tokens {
-            let position = row % sequence
-            batch.ids.append(Int32(mix64(UInt64(row)) % UInt64(configuration.vocabularySize)))
-            batch.positions.append(Int32(position))
-            batch.segmentStart.append(Int32(row - position))
-            batch.targets.append(Int32(mix64(UInt64(row) + 1) % UInt64(configuration.vocabularySize)))
-            batch.weights.append(1 / Float(tokens))
-            batch.dropoutKeys.append(UInt32(row))
+        let tokens = segments.reduce(0, +)
+        for length in segments {
+            let start = batch.ids.count
+            for position in 0..<length {
+                let row = start + position
+                batch.ids.append(Int32(mix64(UInt64(row)) % UInt64(configuration.vocabularySize)))
+                batch.positions.append(Int32(position))
+                batch.segmentStart.append(Int32(start))
+                batch.targets.append(Int32(mix64(UInt64(row) + 1) % UInt64(configuration.vocabularySize)))
+                batch.weights.append(1 / Float(tokens))
+                batch.dropoutKeys.append(UInt32(row))
+            }
         }
         return batch
     }

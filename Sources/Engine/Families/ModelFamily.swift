@@ -37,6 +37,13 @@ extension ModelFamily {
         return builder.weights
     }
 
+    /// How many blocks can run again in the backward pass (see `RecomputePolicy`).
+    package var blockCount: Int {
+        var builder = ProgramBuilder(purpose: .evaluation, tokens: 1, adapters: .none, target: .cpu(threads: 1))
+        forward(&builder)
+        return builder.blockCount
+    }
+
     /// The matrices an adapter can wrap, in forward order.
     package func linears() -> [LinearWeight] {
         weights().compactMap { if case .linear(let linear) = $0.role { linear } else { nil } }

@@ -66,6 +66,8 @@ package struct ProgramBuilder {
         blocks.append(start..<ops.count)
     }
 
+    var blockCount: Int { blocks.count }
+
     private mutating func declare(_ tensor: String, _ shape: [Int], _ role: WeightDeclaration.Role) {
         if !weights.contains(where: { $0.tensor == tensor }) { weights.append(WeightDeclaration(tensor: tensor, shape: shape, role: role)) }
     }

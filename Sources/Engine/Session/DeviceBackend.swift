@@ -51,9 +51,9 @@ final class DeviceBackend: SessionBackend {
         weights = placed.weights
         arena = try device.allocate(bytes: arenaBytes)
         let count = model.adapters.elementCount
-        scalars = try device.allocate(bytes: 256 + 8 * ((count + 4095) / 4096 + 1))
+        scalars = try device.allocate(bytes: Self.scalarBytes(count))
         if count > 0 {
-            let block = try device.allocate(bytes: count * (16 + element.bytes) + 5 * 256)
+            let block = try device.allocate(bytes: Self.adapterBytes(count: count, element) - Self.scalarBytes(count))
             let step = (count * 4 + 255) / 256 * 256
             adapters = Adapters(
                 values: block, gradients: block + step, first: block + 2 * step, second: block + 3 * step, narrow: block + 4 * step, count: count)
@@ -65,6 +65,11 @@ final class DeviceBackend: SessionBackend {
         try writeLossScale()
         try pushAdapters()
     }
+
+    private static func scalarBytes(_ count: Int) -> Int { 256 + 8 * ((count + 4095) / 4096 + 1) }
+
+    /// What `count` trained parameters take on a card: values, gradients, two moments, values in the activations' type, partial sums.
+    static func adapterBytes(count: Int, _ element: DeviceElement) -> Int { count * (16 + element.bytes) + 5 * 256 + scalarBytes(count) }
 
     deinit {
         device.free(arena)

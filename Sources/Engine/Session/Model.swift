@@ -72,6 +72,9 @@ package final class Model {
                 family.weights(), from: weights, storage: storage, element: element, device: device, stored: stored))
     }
 
+    /// Expands the stored linears on the card once and for all (see `DevicePlan.keepsExpanded`).
+    package func keepExpanded() throws { try placed?.weights.keepExpanded(family.weights()) }
+
     /// Rows of a program's head chunk.
     func headChunk(_ program: Program) -> Int {
         for op in program.ops { if let head = op as? HeadLoss { return program.values[head.logits].shape[0] } }

@@ -51,7 +51,7 @@ extension Session {
         let layout = try request.lora.map { try AdapterLayout($0, linears: family.linears()) } ?? .none
         func program(_ purpose: ProgramPurpose, _ tokens: Int) -> Program {
             family.program(
-                purpose, tokens: roundedUp(tokens), adapters: layout, target: request.target, headChunk: request.sizes.headChunk,
+                purpose, tokens: batchRows(tokens, request.target), adapters: layout, target: request.target, headChunk: request.sizes.headChunk,
                 recompute: request.recompute)
         }
         let training = program(.training, max(1, request.sizes.training))

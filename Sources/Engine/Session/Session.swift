@@ -23,8 +23,13 @@ package final class Session {
     package let model: Model
     package let sizes: SessionSizes
     package let recompute: RecomputePolicy
-    /// Token counts of programs are multiples of this.
+    /// Token counts of programs are multiples of this; on a card of 128, a product's tile: what is less costs as much.
     package static let granularity = 32
+
+    /// Rows that a training or evaluation batch of `tokens` is padded to.
+    package static func batchRows(_ tokens: Int, _ target: ProgramTarget) -> Int {
+        target.isDevice && tokens > 128 ? (tokens + 127) / 128 * 128 : roundedUp(tokens)
+    }
 
     private var programs: [ProgramKey: Program] = [:]
     private let backend: any SessionBackend
@@ -43,8 +48,8 @@ package final class Session {
         self.recompute = recompute
         backend = try model.placed.map { try DeviceBackend(model: model, on: $0) } ?? CPUBackend(model: model, clock: clock)
         var bytes = Schedule.alignment
-        if sizes.training > 0 { bytes = max(bytes, program(.training, tokens: Self.roundedUp(sizes.training)).arenaBytes) }
-        bytes = max(bytes, program(.evaluation, tokens: Self.roundedUp(sizes.evaluation)).arenaBytes)
+        if sizes.training > 0 { bytes = max(bytes, program(.training, tokens: Self.batchRows(sizes.training, backend.target)).arenaBytes) }
+        bytes = max(bytes, program(.evaluation, tokens: Self.batchRows(sizes.evaluation, backend.target)).arenaBytes)
         try backend.reserve(bytes)
     }
 
@@ -99,7 +104,7 @@ package final class Session {
 
     /// Runs one micro-batch (its gradient stays in the gradients) and returns the seconds of each kind of op, most first.
     package func profile(_ batch: TokenBatch) throws -> [OpTime] {
-        let values = program(.training, tokens: Self.roundedUp(batch.rows)).values
+        let values = program(.training, tokens: Self.batchRows(batch.rows, backend.target)).values
         var times: [String: OpTime] = [:]
         var last: (any Op)?
         observer = { op, label, seconds in
@@ -129,7 +134,7 @@ package final class Session {
     }
 
     private func run(_ batch: TokenBatch, _ purpose: ProgramPurpose) throws -> [Float] {
-        let padded = batch.padded(to: Self.roundedUp(batch.rows))
+        let padded = batch.padded(to: Self.batchRows(batch.rows, backend.target))
         let program = program(purpose, tokens: padded.rows)
         try backend.reserve(program.arenaBytes)
         try write(padded.ids, to: program.inputs.ids, program)

@@ -32,6 +32,10 @@ package final class DeviceWeights {
     private var frequencies: [(table: RoPETable, address: DeviceAddress)] = []
 
     package static let alignment = 256
+    /// What the block holds beside the tensors: tables of expansion and rotation.
+    static let overheadBytes = 4096
+    /// The linears again in the activations' type; see `keepExpanded`.
+    private var expandedBlock: DeviceAddress?
 
     /// Bytes that a matrix takes on a card.
     package static func bytes(_ declaration: WeightDeclaration, storage: BaseStorage, stored: ElementType, element: DeviceElement) -> Int {
@@ -54,14 +58,35 @@ package final class DeviceWeights {
     private init(device: any Accelerator, element: DeviceElement, bytes: Int) throws {
         self.device = device
         self.element = element
-        capacity = bytes + 4096
+        capacity = bytes + Self.overheadBytes
         block = try device.allocate(bytes: capacity)
         nestedValues = block
         used = 1024
         try NF4.nestedValues.withUnsafeBytes { try device.upload($0, to: nestedValues) }
     }
 
-    deinit { device.free(block) }
+    deinit {
+        device.free(block)
+        if let expandedBlock { device.free(expandedBlock) }
+    }
+
+    /// Expands every stored linear once, side by side in order, and multiplies by that from here on: the same bits, no time in the step.
+    package func keepExpanded(_ declarations: [WeightDeclaration]) throws {
+        let stored = declarations.compactMap { declaration in
+            matrices[declaration.tensor].flatMap { matrix -> (String, DeviceMatrix)? in
+                if case .element = matrix.form { nil } else { (declaration.tensor, matrix) }
+            }
+        }
+        guard !stored.isEmpty else { return }
+        var address = try device.allocate(bytes: stored.reduce(0) { $0 + $1.1.rows * $1.1.columns } * element.bytes)
+        expandedBlock = address
+        for (name, matrix) in stored {
+            try expand(matrix, into: address, on: device, element)
+            matrices[name] = DeviceMatrix(rows: matrix.rows, columns: matrix.columns, form: .element(address))
+            address = address + matrix.rows * matrix.columns * element.bytes
+        }
+        try device.synchronize()
+    }
 
     func take(_ bytes: Int) throws -> DeviceAddress {
         let address = block + used

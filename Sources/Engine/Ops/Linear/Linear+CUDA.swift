@@ -4,6 +4,7 @@ extension DeviceRun {
     /// The joint matrix [sum of rows, columns] of parts side by side: expanded into `scratch`, or in place where one part alone is held so.
     fileprivate func joint(_ parts: [LinearPart], columns: Int, scratch: DeviceAddress) throws -> DeviceAddress {
         if parts.count == 1 { return try expanded(weights.matrix(parts[0].weight.name + ".weight"), into: scratch) }
+        if let held = try heldSideBySide(parts) { return held }
         for part in parts {
             let matrix = try weights.matrix(part.weight.name + ".weight")
             let to = scratch + part.firstRow * columns * element.bytes
@@ -11,6 +12,18 @@ extension DeviceRun {
             if at != to { try device.copy(at, to: to, bytes: matrix.rows * columns * element.bytes) }
         }
         return scratch
+    }
+
+    /// Where the parts stand in the activations' type one after the other, if they do.
+    private func heldSideBySide(_ parts: [LinearPart]) throws -> DeviceAddress? {
+        var (first, next): (DeviceAddress?, DeviceAddress?)
+        for part in parts {
+            let matrix = try weights.matrix(part.weight.name + ".weight")
+            guard case .element(let address) = matrix.form, next == nil || next == address else { return nil }
+            first = first ?? address
+            next = address + matrix.rows * matrix.columns * element.bytes
+        }
+        return first
     }
 
     /// dropout(x) of an adapter into `out`, or x itself without dropout.

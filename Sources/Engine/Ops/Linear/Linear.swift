@@ -57,11 +57,12 @@ struct Linear: Op {
     var writes: [ValueID] { [y] + parts.compactMap { $0.adapter?.product } + [scratch] + (dropped.map { [$0] } ?? []) }
     var detail: String { parts.map { $0.weight.name + ($0.adapter == nil ? "" : " + lora") }.joined(separator: ", ") }
 
+    /// Expansion reads about a quarter of what it writes.
     func cost(_ values: ValueTable) -> Cost {
         let tokens = Double(values[x].shape[0])
         let matrix = 2 * tokens * Double(values[y].shape[1] * columns)
         let low = parts.reduce(0.0) { $0 + ($1.adapter.map { 2 * tokens * Double($0.slot.rank) } ?? 0) * Double(columns + $1.weight.rows) }
-        return Cost(matrixFlops: matrix + low, bytes: Double(values[scratch].byteCount))
+        return Cost(matrixFlops: matrix + low, bytes: 1.25 * Double(values[scratch].byteCount))
     }
 
     func renamed(_ name: (ValueID) -> ValueID) -> (any Op)? {
@@ -133,6 +134,6 @@ struct LinearBackward: Op {
         let tokens = Double(values[dy].shape[0])
         let matrix = dx == nil ? 0 : 2 * tokens * Double(values[dy].shape[1] * columns)
         let low = gradients.reduce(0.0) { $0 + 4 * tokens * Double($1.adapter.slot.rank * (columns + $1.part.weight.rows)) }
-        return Cost(matrixFlops: matrix + low, bytes: scratch.map { Double(values[$0].byteCount) } ?? 0)
+        return Cost(matrixFlops: matrix + low, bytes: scratch.map { 1.25 * Double(values[$0].byteCount) } ?? 0)
     }
 }

@@ -1,0 +1,173 @@
+import LorikeetDevices
+import LorikeetGround
+import LorikeetModelFiles
+
+/// What a device reaches, for predictions and choices; from its model alone, so that the same card always chooses the same.
+package struct DeviceSpeed: Sendable {
+    /// In matrix products of the activations' type.
+    package let flopsPerSecond: Double
+    package let bytesPerSecond: Double
+
+    /// Measured on an H100; others in proportion to their data sheets (dense tensor-core rate and memory bandwidth).
+    package init(_ card: AcceleratorProperties, _ element: DeviceElement) {
+        let (flops, bytes): (Double, Double) =
+            switch card.architecture {
+            case ..<80: (0.65e12, 0.25e12)
+            case 80: (2.2e12, 1.5e12)
+            case ..<89: (1.1e12, 0.6e12)
+            case 89: (1.3e12, 0.7e12)
+            case ..<100: (5.6e12, 2.6e12)
+            default: (6e12, 3e12)
+            }
+        flopsPerSecond = flops * Double(max(1, card.multiprocessors)) / (element == .f32 ? 16 : 1)
+        bytesPerSecond = bytes
+    }
+
+    package func seconds(_ cost: Cost) -> Double { cost.matrixFlops / flopsPerSecond + cost.bytes / bytesPerSecond }
+}
+
+/// Where the bytes of a training session on a card go. Their sum is what the card is predicted to hold.
+package struct DeviceBytes: Sendable, Equatable {
+    /// What the driver takes for a process: context, pinned staging, kernels, workspace of products.
+    package var context: Int
+    /// The frozen weights as they are stored.
+    package var weights: Int
+    /// The linears again in the activations' type, where they are kept so.
+    package var expanded: Int
+    /// Adapters, gradients, moments.
+    package var adapters: Int
+    package var arena: Int
+
+    package var total: Int { context + weights + expanded + adapters + arena }
+}
+
+/// How a session on a card is to run.
+package struct DevicePlan: Sendable {
+    package let sizes: SessionSizes
+    package let recompute: RecomputePolicy
+    /// Stored linears are expanded once and kept in the activations' type: their bits are those of every expansion.
+    package let keepsExpanded: Bool
+    package let bytes: DeviceBytes
+    /// Predicted for one micro-batch of `sizes.training` tokens.
+    package let stepSeconds: Double
+}
+
+/// Chooses micro-batches, what is computed again and what stays expanded, for the least time a token under a cap.
+package struct DevicePlanner {
+    private let family: any ModelFamily
+    private let layout: AdapterLayout
+    private let storage: BaseStorage
+    private let element: DeviceElement
+    private let speed: DeviceSpeed
+    private let segment: Int
+    private let contextBytes: Int
+    private let weightBytes: Int
+    private let expandedBytes: Int
+    private let adapterBytes: Int
+    private let blockCount: Int
+
+    /// - Parameters:
+    ///   - segment: tokens of a usual record: attention's work grows with it.
+    ///   - contextBytes: what the opened card holds before anything is loaded.
+    ///   - stored: a tensor's type in the file; float32 where it says nil.
+    package init(
+        _ configuration: ModelConfiguration, storage: BaseStorage, lora: LoRASettings?, card: AcceleratorProperties, element: DeviceElement,
+        segment: Int, contextBytes: Int, stored: (String) -> ElementType?
+    ) throws {
+        family = try Families.family(for: configuration)
+        layout = try lora.map { [family] in try AdapterLayout($0, linears: family.linears()) } ?? .none
+        self.storage = storage
+        self.element = element
+        self.segment = segment
+        self.contextBytes = contextBytes
+        speed = DeviceSpeed(card, element)
+        blockCount = family.blockCount
+        var (weights, expanded) = (DeviceWeights.overheadBytes, 0)
+        for declaration in family.weights() {
+            let bytes = DeviceWeights.bytes(declaration, storage: storage, stored: stored(declaration.tensor) ?? .f32, element: element)
+            let plain = declaration.shape.reduce(1, *) * element.bytes
+            weights += bytes
+            if case .linear = declaration.role, bytes < plain { expanded += plain }
+        }
+        (weightBytes, expandedBytes) = (weights, expanded)
+        adapterBytes = DeviceBackend.adapterBytes(count: layout.elementCount, element)
+    }
+
+    /// The fastest way to train micro-batches of `tokens` within `cap` bytes; nil where none fits.
+    package func plan(tokens: Int, evaluation: Int, headChunk: Int, cap: Int) -> DevicePlan? {
+        let sizes = SessionSizes(
+            training: Session.batchRows(tokens, .device(element)), evaluation: evaluation,
+            headChunk: min(headChunk, Session.batchRows(tokens, .device(element))))
+        var known: [Int: (arena: Int, cost: Cost)] = [:]
+        let evaluationArena = program(.evaluation, Session.batchRows(evaluation, .device(element)), sizes, .norms).arenaBytes
+        func measured(_ blocks: Int) -> (arena: Int, cost: Cost) {
+            if let value = known[blocks] { return value }
+            let training = program(.training, sizes.training, sizes, RecomputePolicy(blocks: blocks))
+            let value = (max(training.arenaBytes, evaluationArena), cost(training))
+            known[blocks] = value
+            return value
+        }
+        var best: DevicePlan?
+        for keeps in expandedBytes > 0 ? [true, false] : [false] {
+            func bytes(_ blocks: Int) -> DeviceBytes {
+                DeviceBytes(
+                    context: contextBytes, weights: weightBytes, expanded: keeps ? expandedBytes : 0, adapters: adapterBytes,
+                    arena: measured(blocks).arena)
+            }
+            // The fewest blocks that run again: each makes the arena smaller and the step longer.
+            var (low, high) = (0, blockCount)
+            guard bytes(high).total <= cap else { continue }
+            while low < high {
+                let middle = (low + high) / 2
+                if bytes(middle).total <= cap { high = middle } else { low = middle + 1 }
+            }
+            // Expansion reads half a byte a weight and writes two; kept, it is not there at all.
+            let saved = keeps ? Double(expandedBytes) * 2.25 : 0
+            let cost = measured(low).cost
+            let seconds = speed.seconds(Cost(matrixFlops: cost.matrixFlops, bytes: max(0, cost.bytes - saved)))
+            if let best, best.stepSeconds <= seconds { continue }
+            best = DevicePlan(
+                sizes: sizes, recompute: RecomputePolicy(blocks: low), keepsExpanded: keeps, bytes: bytes(low), stepSeconds: seconds)
+        }
+        return best
+    }
+
+    /// The fastest of several micro-batch sizes a token.
+    ///
+    /// - Throws: exit 3 with the smallest cap that would do, where none fits.
+    package func plan(among tokens: [Int], evaluation: Int, headChunk: Int, cap: Int) throws -> DevicePlan {
+        var best: DevicePlan?
+        for count in tokens.sorted() {
+            guard let plan = plan(tokens: count, evaluation: min(evaluation, count), headChunk: headChunk, cap: cap) else { break }
+            if let best, best.stepSeconds / Double(best.sizes.training) <= plan.stepSeconds / Double(plan.sizes.training) { continue }
+            best = plan
+        }
+        if let best { return best }
+        let least = smallestBytes(tokens: tokens.min() ?? Session.granularity, evaluation: evaluation, headChunk: headChunk)
+        throw LorikeetError(
+            .doesNotFit, "micro-batches of \(tokens.min() ?? 0) tokens do not fit in \(Units.formatBytes(Int64(cap))) of the card's memory", at: "gpu_memory",
+            mend: "gpu_memory of \(Units.formatBytes(Int64(least))) would do, or a smaller max_length")
+    }
+
+    /// What the leanest way to train micro-batches of `tokens` takes.
+    package func smallestBytes(tokens: Int, evaluation: Int, headChunk: Int) -> Int {
+        let sizes = SessionSizes(training: Session.batchRows(tokens, .device(element)), evaluation: min(evaluation, tokens), headChunk: min(headChunk, 256))
+        let training = program(.training, sizes.training, sizes, RecomputePolicy(blocks: blockCount))
+        let evaluation = program(.evaluation, Session.batchRows(sizes.evaluation, .device(element)), sizes, .norms)
+        return contextBytes + weightBytes + adapterBytes + max(training.arenaBytes, evaluation.arenaBytes)
+    }
+
+    /// A program's cost with attention over segments instead of all its rows.
+    private func cost(_ program: Program) -> Cost {
+        program.ops.reduce(Cost()) { sum, op in
+            var cost = op.cost(program.values)
+            if op is Attention || op is AttentionBackward { cost.matrixFlops *= min(1, Double(segment) / Double(program.tokens)) }
+            return sum + cost
+        }
+    }
+
+    private func program(_ purpose: ProgramPurpose, _ tokens: Int, _ sizes: SessionSizes, _ recompute: RecomputePolicy) -> Program {
+        family.program(
+            purpose, tokens: tokens, adapters: layout, target: .device(element), headChunk: sizes.headChunk, recompute: recompute)
+    }
+}
