@@ -86,6 +86,11 @@ package struct MatrixProduct: Hashable, Sendable {
     }
 }
 
+extension MatrixProduct: CustomStringConvertible {
+    /// `512 x 1024 x 64, f16 to f32`.
+    package var description: String { "\(m) x \(n) x \(k), \(inputs.suffix) to \(output.suffix)" }
+}
+
 /// What a device is.
 package struct AcceleratorProperties: Sendable {
     package var name: String

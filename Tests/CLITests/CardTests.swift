@@ -37,4 +37,19 @@ struct CardTests {
         #expect(outcome.status == status && outcome.error.contains(word), "\(outcome.error)")
         #expect(outcome.error.hasPrefix("lorikeet: ") && outcome.error.split(separator: "\n").count == 1, "\(outcome.error)")
     }
+
+    @Test(arguments: [("cuLaunchKernel", 30, "CUDA_ERROR_LAUNCH_FAILED"), ("cuGraphLaunch", 2, "CUDA_ERROR_LAUNCH_FAILED"), ("cublasLtMatmul", 100, "719")])
+    func `a card lost in a step: exit 4, the call and its code; the same run works on a card that stays`(call: String, at: Int, name: String) throws {
+        let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().path
+        func bench(_ stub: StubCard) throws -> Binary.Outcome {
+            try run(stub, "bench", "--model", root + "/Reference/llama", "--device", "cuda:0", "--seq", "64", "--rounds", "3")
+        }
+        let stub = try StubCard(["capability 80"])
+        let whole = try bench(stub)
+        #expect(whole.status == 0 && stub.calls(call).count > at, "\(whole.error)")
+        let lost = try bench(try StubCard(["capability 80", "fail \(call) 719 \(at)"]))
+        #expect(lost.status == 4, "\(lost.error)")
+        for word in [call, name, "the same command"] { #expect(lost.error.contains(word), "\(lost.error)") }
+        #expect(lost.error.split(separator: "\n").count == 1, "\(lost.error)")
+    }
 }
