@@ -6,7 +6,7 @@ STRICT := --explicit-target-dependency-import-check error
 # Tests have a build folder of their own: -enable-testing and plain release would rebuild each other's files.
 TEST_BUILD := --scratch-path .build-test -c release -Xswiftc -enable-testing $(STRICT)
 
-.PHONY: help setup build model data data-kinds data-shell demo demo-shell test test-build prove format clean
+.PHONY: help setup build model data data-kinds data-shell demo demo-shell test test-build kernels gpu-bundle prove format clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +40,12 @@ test-build: setup
 test: test-build model ## unit, reference and small end-to-end tests
 	LORIKEET_SMOLLM2="$(CURDIR)/$(MODEL)" swift test $(TEST_BUILD) --skip-build
 
+kernels: setup ## compiles the GPU's kernels for 7.5, 8.0 and 9.0 without a card (NVRTC from PyPI, once)
+	@python3 Scripts/compile_kernels.py
+
+gpu-bundle: setup ## .work/gpu-bundle.tar.xz: a static binary and what a bare GPU machine needs
+	@Scripts/gpu_bundle.sh
+
 prove: build model data ## the long evidence: demos, kills, speed
 	@Scripts/prove.sh
 
@@ -47,4 +53,4 @@ format: ## the formatter's complaints
 	swift format lint --strict --recursive --parallel Sources Tests Package.swift
 
 clean: ## removes what was built (the model and data in .work stay)
-	rm -rf .build .build-test
+	rm -rf .build .build-test .build-static

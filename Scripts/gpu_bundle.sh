@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# .work/gpu-bundle.tar.xz: the binary with Swift and OpenBLAS inside, the reference numbers that `doctor` compares with, and a README.
+# What the machine has to bring: an NVIDIA driver of CUDA 12 or newer, libnvrtc and libcublasLt. Fails past 60 MB.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+limit=60000000
+for tool in xz strip; do
+    command -v "$tool" > /dev/null || { echo "gpu-bundle: $tool is missing; as root, run:  apt-get install -y xz-utils binutils" >&2; exit 2; }
+done
+
+swift build -c release --static-swift-stdlib --scratch-path .build-static --explicit-target-dependency-import-check error --product lorikeet
+mkdir -p .work
+scratch=$(mktemp -d .work/bundle.XXXXXX)
+trap 'rm -rf "$scratch"' EXIT
+bundle=$scratch/lorikeet-gpu
+mkdir -p "$bundle/Reference"
+strip -o "$bundle/lorikeet" .build-static/release/lorikeet
+cp -r Tests/Reference/llama Tests/Reference/smollm2 "$bundle/Reference/"
+cp LICENSE "$bundle/"
+cat > "$bundle/README.txt" <<'TEXT'
+Lorikeet for a machine with an NVIDIA card (compute capability 7.5 or newer, driver 525 or newer). Linux on x86-64 with AVX2, glibc 2.35.
+libnvrtc and libcublasLt come from the CUDA toolkit or from pip:  pip install nvidia-cuda-nvrtc-cu12 nvidia-cublas-cu12
+Where they lie elsewhere:  export LORIKEET_CUDA_LIBRARIES=/folder/of/nvrtc:/folder/of/cublas
+    ./lorikeet doctor --device cuda:0                              the card and the libraries found
+    ./lorikeet doctor --device cuda:0 --reference Reference/llama  its numbers against the reference's
+    ./lorikeet bench  --device cuda:0 --shape llama-3.2-1b         a training step, measured
+TEXT
+# Nothing of Swift's may be looked for on the other machine.
+if ldd "$bundle/lorikeet" | grep -E 'libswift|libFoundation|libopenblas|not found'; then
+    echo "gpu-bundle: the binary is not static" >&2
+    exit 1
+fi
+"$bundle/lorikeet" --version > /dev/null
+tar -C "$scratch" --sort=name --owner=0 --group=0 -cf - lorikeet-gpu | xz -T0 -6 > "$scratch/bundle.tar.xz"
+bytes=$(stat -c %s "$scratch/bundle.tar.xz")
+if [ "$bytes" -gt "$limit" ]; then
+    echo "gpu-bundle: $bytes bytes compressed, more than $limit" >&2
+    exit 1
+fi
+mv "$scratch/bundle.tar.xz" .work/gpu-bundle.tar.xz
+echo "gpu-bundle: .work/gpu-bundle.tar.xz, $((bytes / 1000000)) MB ($(stat -c %s "$bundle/lorikeet") bytes unpacked)"
