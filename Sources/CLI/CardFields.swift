@@ -11,7 +11,7 @@ enum CardFields {
             ("gpu_multiprocessors", JSON(properties.multiprocessors), "\(properties.multiprocessors)"),
             ("gpu_libraries", .array(card.libraries.map { .string($0.path) }), card.libraries.map { "\($0.name): \($0.path)" }.joined(separator: ", ")),
         ]
-        guard let now = card.readings() else { return fields + [("gpu_readings", .null, "none: libnvidia-ml.so.1 is not found")] }
+        guard let now = card.readings() else { return fields + [("gpu_readings", .null, "none (NVML is missing or does not know the card)")] }
         if let driver = now.driver { fields.append(("gpu_driver", .string(driver), driver)) }
         let (total, used) = (now.totalBytes ?? properties.totalBytes, now.usedBytes)
         fields.append(("gpu_memory_total_bytes", JSON(total), Units.formatBytes(Int64(total))))

@@ -30,6 +30,9 @@ struct DeviceOptions: ParsableArguments {
         options.architecture = gpuArch
         options.cacheFolder = Self.cacheFolder
         options.libraryFolders = Self.variable("LORIKEET_CUDA_LIBRARIES").map { $0.split(separator: ":").map(String.init) } ?? []
+        // Where `pip install` puts packages of this user.
+        options.pythons =
+            ["VIRTUAL_ENV", "CONDA_PREFIX"].compactMap(Self.variable) + (Self.variable("HOME").map { [$0 + "/.local", $0 + "/.pyenv/versions/*"] } ?? [])
         if device == "auto", !CUDADevice.isPresent(options) { return Compute(cpu: cpu) }
         let card = try CUDADevice(options)
         let element: DeviceElement =

@@ -74,6 +74,24 @@ struct CardOpeningTests {
         refuses(try StubCard(missing: [library]), .machineFailed, [library, mend, "LORIKEET_CUDA_LIBRARIES"])
     }
 
+    @Test func `pip's packages in a virtual environment are found`() throws {
+        let stub = try StubCard()
+        var options = stub.options
+        options.pythons = [stub.folder + "/nothing", stub.folder + "/venv"]
+        for (library, package) in [("libnvrtc.so.12", "cuda_nvrtc"), ("libcublasLt.so.12", "cublas")] {
+            let folder = stub.folder + "/venv/lib/python3.12/site-packages/nvidia/\(package)/lib"
+            try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+            try FileManager.default.moveItem(atPath: stub.folder + "/" + library, toPath: folder + "/" + library)
+        }
+        #expect(try CUDADevice(options).libraries.map(\.path).allSatisfy { $0.contains("/venv/lib/python3.12/site-packages/nvidia/cu") })
+    }
+
+    @Test func `a library that is there but is not one: the loader's words`() throws {
+        let stub = try StubCard(missing: ["libnvrtc.so.12"])
+        try Data("not a library".utf8).write(to: URL(fileURLWithPath: stub.folder + "/libnvrtc.so.12"))
+        refuses(stub, .machineFailed, ["libnvrtc.so.12 is not found (" + stub.folder + "/libnvrtc.so.12: ", "pip install"])
+    }
+
     @Test func `a driver of CUDA 13 takes libraries of 13, and of 12 where there are none`() throws {
         let stub = try StubCard(["driver_version 13000"])
         #expect(try CUDADevice(stub.options).libraries.map(\.path) == [stub.folder + "/libnvrtc.so.12", stub.folder + "/libcublasLt.so.12"])

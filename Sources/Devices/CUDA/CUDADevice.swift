@@ -10,18 +10,20 @@ package final class CUDADevice: Accelerator {
         package var architecture: Int?
         /// Folders to look for NVIDIA's libraries in first.
         package var libraryFolders: [String] = []
+        /// Where Pythons are installed (a virtual environment's folder): pip's NVIDIA packages below them come next.
+        package var pythons: [String] = []
         /// false looks for them nowhere else.
         package var searchesSystem = true
         /// Where compiled kernels are kept.
         package var cacheFolder: String?
         package init() {}
 
-        fileprivate var folders: LibraryFolders { LibraryFolders(extra: libraryFolders, system: searchesSystem) }
+        fileprivate var folders: LibraryFolders { LibraryFolders(extra: libraryFolders, pythons: pythons, system: searchesSystem) }
     }
 
     /// Whether there is a driver that shows a card: what `--device auto` asks. A card that is there but cannot be used is an error of `init`.
     package static func isPresent(_ options: Options = Options()) -> Bool {
-        guard options.folders.driver() != nil else { return false }
+        guard options.folders.ofDriver(Driver.names) != nil else { return false }
         guard let driver = try? Driver(options.folders), let count = try? Card.count(driver) else { return true }
         return count > 0
     }

@@ -5,6 +5,7 @@ struct Driver {
     typealias Pointer = UnsafeMutableRawPointer
     typealias Handle = OpaquePointer
 
+    static let names = ["libcuda.so.1", "libcuda.so"]
     /// CUDA's version that the driver supports, as 12040 for 12.4.
     let version: Int
     var versionText: String { Self.text(version) }
@@ -49,7 +50,7 @@ struct Driver {
 
     /// - Throws: exit 4 where there is no driver, or one older than CUDA 12.
     init(_ folders: LibraryFolders) throws {
-        guard let library = folders.driver() else {
+        guard let library = folders.ofDriver(Self.names) else {
             throw LorikeetError.machine(
                 "this machine has no NVIDIA driver (libcuda.so.1 cannot be opened)",
                 mend: "install the driver, start the container with its GPU, or say --device cpu")

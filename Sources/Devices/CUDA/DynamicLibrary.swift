@@ -7,10 +7,15 @@ struct DynamicLibrary {
     private let handle: UInt
 
     /// The first of `names` that opens, or nil: in `folders`, then where the system looks if `system`.
-    init?(_ names: [String], folders: [String], system: Bool) {
+    ///
+    /// - Parameter refused: gets what the loader says of a file that is there but does not open.
+    init?(_ names: [String], folders: [String], system: Bool, refused: inout String?) {
         for name in folders.flatMap({ folder in names.map { folder + "/" + $0 } }) + (system ? names : []) {
             if name.contains("/"), access(name, R_OK) != 0 { continue }
-            guard let opened = dlopen(name, RTLD_NOW | RTLD_LOCAL) else { continue }
+            guard let opened = dlopen(name, RTLD_NOW | RTLD_LOCAL) else {
+                if name.contains("/"), refused == nil { refused = dlerror().map { String(cString: $0) } ?? name }
+                continue
+            }
             (path, handle) = (name, UInt(bitPattern: opened))
             return
         }
@@ -31,18 +36,16 @@ struct DynamicLibrary {
 /// Where NVIDIA's libraries are looked for: the folders that were named, pip's and the toolkit's, then the system's own search.
 struct LibraryFolders {
     var extra: [String]
-    /// false looks in `extra` alone.
+    /// Where Pythons are installed (`/home/me/venv`): pip's packages stand below.
+    var pythons: [String]
+    /// false looks in `extra` and `pythons` alone.
     var system: Bool
 
-    /// `libcuda`, which comes with the driver.
-    func driver() -> DynamicLibrary? {
-        DynamicLibrary(
-            ["libcuda.so.1", "libcuda.so"], folders: extra + (system ? ["/usr/local/nvidia/lib64", "/usr/lib/wsl/lib"] : []), system: system)
-    }
-
-    /// NVML, which comes with the driver.
-    func management() -> DynamicLibrary? {
-        DynamicLibrary(["libnvidia-ml.so.1"], folders: extra + (system ? ["/usr/local/nvidia/lib64", "/usr/lib/wsl/lib"] : []), system: system)
+    /// `libcuda` or `libnvidia-ml`, which come with the driver, by their file names.
+    func ofDriver(_ names: [String]) -> DynamicLibrary? {
+        var refused: String?
+        return DynamicLibrary(
+            names, folders: extra + (system ? ["/usr/local/nvidia/lib64", "/usr/lib/wsl/lib"] : []), system: system, refused: &refused)
     }
 
     /// A library of the toolkit by its name without ending, for a driver of CUDA `major`: its own version first, then older ones down to 12,
@@ -50,24 +53,29 @@ struct LibraryFolders {
     ///
     /// - Throws: exit 4 naming the library and `package`, pip's name of it.
     func toolkit(_ name: String, major: Int, package: String) throws -> DynamicLibrary {
+        var refused: String?
         for version in stride(from: max(12, major), through: 12, by: -1) {
-            let folders = extra + (system ? Self.patterns(version).flatMap(Self.expand) : [])
-            let names = ["\(name).so.\(version)"] + (version == 12 ? ["\(name).so"] : [])
-            if let library = DynamicLibrary(names, folders: folders, system: system) { return library }
+            let folders = extra + patterns(version).flatMap(Self.expand)
+            // Never without its version: it may be too new for the driver.
+            if let library = DynamicLibrary(["\(name).so.\(version)"], folders: folders, system: system, refused: &refused) { return library }
         }
         throw LorikeetError.machine(
-            "\(name).so.\(major) is not found", mend: "pip install \(package)\(major == 12 ? "-cu12" : ""), or name its folder in LORIKEET_CUDA_LIBRARIES")
+            "\(name).so.\(major) is not found\(refused.map { " (\($0))" } ?? "")",
+            mend: "pip install \(package)\(major == 12 ? "-cu12" : ""), or name its folder in LORIKEET_CUDA_LIBRARIES")
     }
 
-    private static func patterns(_ major: Int) -> [String] {
+    private func patterns(_ major: Int) -> [String] {
+        let own = pythons.map { $0 + "/lib/python3*/site-packages" }
         let site = [
             "/usr/lib/python3*/site-packages", "/usr/lib/python3*/dist-packages", "/usr/local/lib/python3*/site-packages",
             "/usr/local/lib/python3*/dist-packages", "/opt/conda/lib/python3*/site-packages", "/opt/*/lib/python3*/site-packages",
             "/opt/*/.venv/lib/python3*/site-packages",
         ]
-        return site.flatMap { [$0 + "/nvidia/cu\(major)/lib", $0 + "/nvidia/cuda_nvrtc/lib", $0 + "/nvidia/cublas/lib"] } + [
+        let toolkit = [
             "/usr/local/cuda-\(major)*/lib64", "/usr/local/cuda-\(major)*/targets/x86_64-linux/lib", "/usr/local/cuda/lib64", "/usr/local/nvidia/lib64",
         ]
+        return (own + (system ? site : [])).flatMap { [$0 + "/nvidia/cu\(major)/lib", $0 + "/nvidia/cuda_nvrtc/lib", $0 + "/nvidia/cublas/lib"] }
+            + (system ? toolkit : [])
     }
 
     private static func expand(_ pattern: String) -> [String] {

@@ -36,7 +36,7 @@ struct ManagementLibrary {
 
     /// nil where NVML is not found or does not know the card.
     init?(folders: LibraryFolders, bus: String) {
-        guard let library = folders.management() else { return nil }
+        guard let library = folders.ofDriver(["libnvidia-ml.so.1"]) else { return nil }
         self.library = library
         guard let start: @convention(c) () -> Int32 = try? library.function("nvmlInit_v2"), start() == 0,
             let find: @convention(c) (UnsafePointer<CChar>, UnsafeMutablePointer<Device?>) -> Int32 = try? library.function(
