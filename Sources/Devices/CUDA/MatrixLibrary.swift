@@ -19,10 +19,22 @@ final class MatrixLibrary {
             UnsafeRawPointer, UInt64, Int, Handle?
         ) -> Int32
     private var handle: Handle?
-    private var plans: [MatrixProduct: Plan] = [:]
+    private var plans: [Key: Plan] = [:]
     private let workspace: UInt64
     private let workspaceBytes: Int
     let path: String
+
+    /// A product, and what its addresses are multiples of (2...256 bytes): kernels differ in what they can load at once.
+    private struct Key: Hashable {
+        let product: MatrixProduct
+        let a, b, c: UInt32
+
+        init(_ product: MatrixProduct, _ a: UInt64, _ b: UInt64, _ c: UInt64) {
+            func alignment(_ address: UInt64) -> UInt32 { UInt32(1) << min(8, address.trailingZeroBitCount) }
+            self.product = product
+            (self.a, self.b, self.c) = (alignment(a), alignment(b), alignment(c))
+        }
+    }
 
     private struct Plan {
         let description: Handle?
@@ -61,8 +73,9 @@ final class MatrixLibrary {
     }
 
     /// Row-major products through a column-major library: C' = op(B)' op(A)'.
-    private func plan(_ p: MatrixProduct) throws -> Plan {
-        if let known = plans[p] { return known }
+    private func plan(_ key: Key) throws -> Plan {
+        if let known = plans[key] { return known }
+        let p = key.product
         // cudaDataType and cublasComputeType_t: CUDA_R_32F 0, CUDA_R_16F 2, CUDA_R_16BF 14; CUBLAS_COMPUTE_32F 68 (no TF32).
         func type(_ element: DeviceElement) -> Int32 { [0, 2, 14][Int(element.rawValue)] }
         var (description, a, b, c, preference): (Handle?, Handle?, Handle?, Handle?, Handle?)
@@ -78,18 +91,23 @@ final class MatrixLibrary {
         try check(preferenceCreate(&preference), "cublasLtMatmulPreferenceCreate")
         var bytes = UInt64(workspaceBytes)
         try check(preferenceSet(preference, 1, &bytes, 8), "cublasLtMatmulPreferenceSetAttribute")
+        // CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES 5, B 6, C 7, D 8; the library's A is our B.
+        for (attribute, alignment) in [(5, key.b), (6, key.a), (7, key.c), (8, key.c)] as [(Int32, UInt32)] {
+            var bytes = alignment
+            try check(preferenceSet(preference, attribute, &bytes, 4), "cublasLtMatmulPreferenceSetAttribute")
+        }
         // cublasLtMatmulHeuristicResult_t: algorithm (64 bytes), workspace size, status, waves, four reserved words.
         var result = [UInt64](repeating: 0, count: 12)
         var count: Int32 = 0
         try check(heuristic(handle, description, b, a, c, c, preference, 1, &result, &count), "cublasLtMatmulAlgoGetHeuristic (\(p))")
         guard count > 0 else { throw LorikeetError.machine("cuBLASLt has no way to multiply \(p)") }
         let plan = Plan(description: description, a: a, b: b, c: c, algorithm: Array(result[0..<8]))
-        plans[p] = plan
+        plans[key] = plan
         return plan
     }
 
     func multiply(_ p: MatrixProduct, a: UInt64, b: UInt64, c: UInt64, stream: OpaquePointer?) throws {
-        let plan = try plan(p)
+        let plan = try plan(Key(p, a, b, c))
         var (alpha, beta) = (p.alpha, p.beta)
         let status = plan.algorithm.withUnsafeBytes { algorithm -> Int32 in
             guard let base = algorithm.baseAddress else { return -1 }

@@ -70,16 +70,19 @@ package struct AdapterLayout: Sendable {
                 "the model has no linear module '\(target)'", at: "lora.target_modules",
                 mend: (nearest.map { "did you mean '\($0)'? " } ?? "") + "it has \(known.joined(separator: ", "))")
         }
-        for linear in linears where settings.matches(linear.name) {
-            let a = Entry(name: "base_model.model.\(linear.name).lora_A.weight", shape: [settings.r, linear.columns], offset: elementCount)
-            let b = Entry(
-                name: "base_model.model.\(linear.name).lora_B.weight", shape: [linear.rows, settings.r],
-                offset: elementCount + a.elementCount)
+        let chosen = linears.filter { settings.matches($0.name) }
+        // All A before all B: those of linears side by side (q, k, v) are one matrix then.
+        var (offsetA, offsetB) = (0, chosen.reduce(0) { $0 + settings.r * $1.columns })
+        for linear in chosen {
+            let a = Entry(name: "base_model.model.\(linear.name).lora_A.weight", shape: [settings.r, linear.columns], offset: offsetA)
+            let b = Entry(name: "base_model.model.\(linear.name).lora_B.weight", shape: [linear.rows, settings.r], offset: offsetB)
             slots[linear.name] = AdapterSlot(
                 module: slots.count, rank: settings.r, scale: settings.scale, offsetA: a.offset, offsetB: b.offset)
             entries += [a, b]
-            elementCount = b.offset + b.elementCount
+            offsetA += a.elementCount
+            offsetB += b.elementCount
         }
+        elementCount = offsetB
     }
 }
 

@@ -104,7 +104,7 @@ package struct ProgramBuilder {
         let rows = matrices.reduce(0) { $0 + $1.rows }
         let y = transient(matrices.map(\.shortName).joined(separator: "|"), [tokens, rows], residual ? target.residual : target.element)
         var parts: [LinearPart] = []
-        var first = 0
+        var (first, ranks) = (0, 0)
         for matrix in matrices {
             declare(matrix.name + ".weight", [matrix.rows, matrix.columns], .linear(matrix))
             if matrix.hasBias { declare(matrix.name + ".bias", [matrix.rows], .vector) }
@@ -112,20 +112,22 @@ package struct ProgramBuilder {
             if let slot = adapters.slots[matrix.name] {
                 let a = values.add("\(matrix.shortName).lora_A", [slot.rank, columns], .f32, .parameter, flatOffset: slot.offsetA)
                 let b = values.add("\(matrix.shortName).lora_B", [matrix.rows, slot.rank], .f32, .parameter, flatOffset: slot.offsetB)
-                let product = activationValue("\(matrix.shortName).xA", [tokens, slot.rank])
-                adapter = LinearAdapter(slot: slot, a: a, b: b, product: product, dropout: adapters.dropout)
+                adapter = LinearAdapter(slot: slot, a: a, b: b, column: ranks, dropout: adapters.dropout)
+                ranks += slot.rank
             }
             parts.append(LinearPart(weight: matrix, firstRow: first, adapter: adapter))
             first += matrix.rows
         }
         // Room for one joint expansion; what is stored as float32 in one piece is read in place instead.
         let scratch = activationValue("expanded", [LinearPart.scratchElements(parts: parts, columns: columns)])
+        let product = ranks > 0 ? activationValue("xA", [tokens, ranks]) : nil
         let dropped =
             parts.contains { $0.adapter != nil } && adapters.dropout > 0 && purpose == .training
             ? activationValue("dropped", [tokens, columns]) : nil
         append(
             Linear(
-                x: x, y: y, parts: parts, columns: columns, scratch: scratch, dropped: dropped, dropoutKeys: purpose == .training ? inputs.dropoutKeys : nil))
+                x: x, y: y, parts: parts, columns: columns, scratch: scratch, product: product, dropped: dropped,
+                dropoutKeys: purpose == .training ? inputs.dropoutKeys : nil))
         return y
     }
 

@@ -141,10 +141,11 @@ struct EdgeTests {
         y.withUnsafeMutableBufferPointer { y in
             guard let base = y.baseAddress else { return }
             LoRAKernels.backwardUp(
-                dy: base + first, ldy: ld, product: Numbers.floats(product), b: Numbers.floats(b), scale: 0.5, dB: &gB, dProduct: &gP, rows: t,
+                dy: base + first, ldy: ld, product: Numbers.floats(product), ldp: rank, b: Numbers.floats(b), scale: 0.5, dB: &gB, dProduct: &gP, rows: t,
                 outputs: n, rank: rank, cpu: cpu)
             LoRAKernels.addUp(
-                product: Numbers.floats(product), b: Numbers.floats(b), scale: 0.5, y: base + first, ldy: ld, rows: t, outputs: n, rank: rank, cpu: cpu)
+                product: Numbers.floats(product), ldp: rank, b: Numbers.floats(b), scale: 0.5, y: base + first, ldy: ld, rows: t, outputs: n, rank: rank,
+                cpu: cpu)
         }
         #expect(Numbers.difference(y, expected) < Numbers.tolerance)
         #expect((0..<t * ld).allSatisfy { (first..<first + n).contains($0 % ld) || Double(y[$0]) == start[$0] })

@@ -71,15 +71,15 @@ struct ProductTests {
         }
         let (fx, fa, fb, fdy) = (Numbers.floats(x), Numbers.floats(a), Numbers.floats(b), Numbers.floats(dy))
         var (p, y) = ([Float](repeating: 9, count: t * r), [Float](repeating: 1, count: t * n))
-        LoRAKernels.project(x: fx, a: fa, product: &p, rows: t, columns: c, rank: r, cpu: cpu)
-        LoRAKernels.addUp(product: p, b: fb, scale: Float(s), y: &y, ldy: n, rows: t, outputs: n, rank: r, cpu: cpu)
+        LoRAKernels.project(x: fx, a: fa, product: &p, ldp: r, rows: t, columns: c, rank: r, cpu: cpu)
+        LoRAKernels.addUp(product: p, ldp: r, b: fb, scale: Float(s), y: &y, ldy: n, rows: t, outputs: n, rank: r, cpu: cpu)
         #expect(Numbers.difference(y, up(xa, b).map { $0 + 1 }) < Numbers.tolerance)
         var (gB, gP, gA, gX) = (
             [Float](repeating: 1, count: n * r), [Float](repeating: 9, count: t * r), [Float](repeating: 1, count: r * c), [Float](repeating: 1, count: t * c)
         )
-        LoRAKernels.backwardUp(dy: fdy, ldy: n, product: p, b: fb, scale: Float(s), dB: &gB, dProduct: &gP, rows: t, outputs: n, rank: r, cpu: cpu)
-        LoRAKernels.backwardA(dProduct: gP, x: fx, dA: &gA, rows: t, columns: c, rank: r, cpu: cpu)
-        LoRAKernels.down(dProduct: gP, a: fa, dx: &gX, adding: true, rows: t, columns: c, rank: r, cpu: cpu)
+        LoRAKernels.backwardUp(dy: fdy, ldy: n, product: p, ldp: r, b: fb, scale: Float(s), dB: &gB, dProduct: &gP, rows: t, outputs: n, rank: r, cpu: cpu)
+        LoRAKernels.backwardA(dProduct: gP, ldp: r, x: fx, dA: &gA, rows: t, columns: c, rank: r, cpu: cpu)
+        LoRAKernels.down(dProduct: gP, ldp: r, a: fa, dx: &gX, adding: true, rows: t, columns: c, rank: r, cpu: cpu)
         #expect(Numbers.difference(gB, dB.map { $0 + 1 }) < Numbers.tolerance && Numbers.difference(gA, dA.map { $0 + 1 }) < Numbers.tolerance)
         #expect(Numbers.difference(gX, dx.map { $0 + 1 }) < Numbers.tolerance)
     }

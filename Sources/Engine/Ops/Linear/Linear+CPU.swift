@@ -88,11 +88,12 @@ extension Linear {
                 out: context.floats(dropped), rows: tokens, columns: columns, cpu: context.cpu)
             input = UnsafePointer(context.floats(dropped))
         }
-        let product = context.floats(adapter.product)
+        guard let joined = self.product else { return }
+        let (product, ldp) = (context.floats(joined) + adapter.column, context.values[joined].shape[1])
         LoRAKernels.project(
-            x: input, a: context.floats(adapter.a), product: product, rows: tokens, columns: columns, rank: adapter.slot.rank, cpu: context.cpu)
+            x: input, a: context.floats(adapter.a), product: product, ldp: ldp, rows: tokens, columns: columns, rank: adapter.slot.rank, cpu: context.cpu)
         LoRAKernels.addUp(
-            product: product, b: context.floats(adapter.b), scale: adapter.slot.scale, y: context.floats(y) + part.firstRow,
+            product: product, ldp: ldp, b: context.floats(adapter.b), scale: adapter.slot.scale, y: context.floats(y) + part.firstRow,
             ldy: context.values[y].shape[1], rows: tokens, outputs: part.weight.rows, rank: adapter.slot.rank, cpu: context.cpu)
     }
 }
@@ -133,14 +134,14 @@ extension LinearBackward {
     }
 
     private func adapter(_ gradient: AdapterGradients, _ context: borrowing CPURun, _ tokens: Int) {
-        guard let x else { return }
+        guard let x, let product, let joined = self.dProduct else { return }
         let (adapter, part) = (gradient.adapter, gradient.part)
         let rank = adapter.slot.rank
         let dyPart = UnsafePointer(context.floats(dy)) + part.firstRow
         let joint = context.values[dy].shape[1]
-        let dProduct = context.floats(gradient.dProduct)
+        let (dProduct, ldp) = (context.floats(joined) + adapter.column, context.values[joined].shape[1])
         LoRAKernels.backwardUp(
-            dy: dyPart, ldy: joint, product: context.floats(adapter.product), b: context.floats(adapter.b), scale: adapter.slot.scale,
+            dy: dyPart, ldy: joint, product: context.floats(product) + adapter.column, ldp: ldp, b: context.floats(adapter.b), scale: adapter.slot.scale,
             dB: context.floats(gradient.dB), dProduct: dProduct, rows: tokens, outputs: part.weight.rows, rank: rank, cpu: context.cpu)
         var input = UnsafePointer(context.floats(x))
         if let masked, let keys = dropoutKeys {
@@ -150,16 +151,16 @@ extension LinearBackward {
             input = UnsafePointer(context.floats(masked))
         }
         LoRAKernels.backwardA(
-            dProduct: dProduct, x: input, dA: context.floats(gradient.dA), rows: tokens, columns: columns, rank: rank, cpu: context.cpu)
+            dProduct: dProduct, ldp: ldp, x: input, dA: context.floats(gradient.dA), rows: tokens, columns: columns, rank: rank, cpu: context.cpu)
         guard let dx else { return }
         let a = UnsafePointer(context.floats(adapter.a))
         guard let masked, let keys = dropoutKeys else {
             LoRAKernels.down(
-                dProduct: dProduct, a: a, dx: context.floats(dx), adding: true, rows: tokens, columns: columns, rank: rank, cpu: context.cpu)
+                dProduct: dProduct, ldp: ldp, a: a, dx: context.floats(dx), adding: true, rows: tokens, columns: columns, rank: rank, cpu: context.cpu)
             return
         }
         let through = context.floats(masked)
-        LoRAKernels.down(dProduct: dProduct, a: a, dx: through, adding: false, rows: tokens, columns: columns, rank: rank, cpu: context.cpu)
+        LoRAKernels.down(dProduct: dProduct, ldp: ldp, a: a, dx: through, adding: false, rows: tokens, columns: columns, rank: rank, cpu: context.cpu)
         DropoutKernels.applyAdd(
             x: through, keys: context.integers(keys), module: adapter.slot.module, probability: adapter.dropout, out: context.floats(dx),
             rows: tokens, columns: columns, cpu: context.cpu)

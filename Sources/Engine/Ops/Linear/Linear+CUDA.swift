@@ -78,18 +78,32 @@ extension Linear {
                     $0.add(Int32(joint))
                 }
             }
-            guard let adapter = part.adapter, context.adapterOn else { continue }
-            let input = try context.dropped(x, into: dropped, keys: dropoutKeys, adapter, rows: tokens, columns: columns)
-            let (rank, product) = (adapter.slot.rank, try context.address(adapter.product))
+        }
+        if context.adapterOn { try addAdapters(context, tokens: tokens, joint: joint) }
+    }
+
+    /// y += scale * (dropout(x) Aᵀ) Bᵀ: the first product once for all adapters where they see the same x.
+    private func addAdapters(_ context: borrowing DeviceRun, tokens: Int, joint: Int) throws {
+        guard let product else { return }
+        let (device, element, output) = (context.device, context.element, context.type(y))
+        let (at, ranks, adapters) = (try context.address(product), context.values[product].shape[1], parts.compactMap(\.adapter))
+        let together = dropped == nil && adapters.standTogether(context.values)
+        for adapter in together ? Array(adapters.prefix(1)) : adapters {
+            let input = try context.dropped(context.address(x), into: dropped, keys: dropoutKeys, adapter, rows: tokens, columns: columns)
             try device.multiply(
                 MatrixProduct(
-                    m: tokens, n: rank, k: columns, transposeB: true, inputs: element, output: element, lda: columns, ldb: columns, ldc: rank),
-                a: input, b: context.address(adapter.a), c: product)
+                    m: tokens, n: together ? ranks : adapter.slot.rank, k: columns, transposeB: true, inputs: element, output: element,
+                    lda: columns, ldb: columns, ldc: ranks),
+                a: input, b: context.address(adapter.a), c: at + adapter.column * element.bytes)
+        }
+        for part in parts {
+            guard let adapter = part.adapter else { continue }
+            let rank = adapter.slot.rank
             try device.multiply(
                 MatrixProduct(
-                    m: tokens, n: part.weight.rows, k: rank, transposeB: true, inputs: element, output: output, lda: rank, ldb: rank, ldc: joint,
+                    m: tokens, n: part.weight.rows, k: rank, transposeB: true, inputs: element, output: output, lda: ranks, ldb: rank, ldc: joint,
                     alpha: adapter.slot.scale, beta: 1),
-                a: product, b: context.address(adapter.b), c: y + part.firstRow * output.bytes)
+                a: at + adapter.column * element.bytes, b: context.address(adapter.b), c: context.address(y) + part.firstRow * output.bytes)
         }
     }
 }
@@ -111,40 +125,46 @@ extension LinearBackward {
                     beta: passing == nil ? 0 : 1),
                 a: context.address(dy), b: matrix, c: to)
         }
-        guard context.adapterOn else { return }
-        for gradient in gradients { try adapter(gradient, context, tokens, joint) }
+        if context.adapterOn { try adapters(context, tokens, joint) }
     }
 
     /// dProduct = scale * dy B;  dB += scale * dyᵀ product;  dA += dProductᵀ dropout(x);  dx += mask * (dProduct A).
-    private func adapter(_ gradient: AdapterGradients, _ context: borrowing DeviceRun, _ tokens: Int, _ joint: Int) throws {
-        guard let x else { return }
-        let (device, element) = (context.device, context.element)
-        let (adapter, rows) = (gradient.adapter, gradient.part.weight.rows)
-        let rank = adapter.slot.rank
-        let dyPart = try context.address(dy) + gradient.part.firstRow * element.bytes
-        let dProduct = try context.address(gradient.dProduct)
-        try device.multiply(
-            MatrixProduct(m: tokens, n: rank, k: rows, inputs: element, output: element, lda: joint, ldb: rank, ldc: rank, alpha: adapter.slot.scale),
-            a: dyPart, b: context.address(adapter.b), c: dProduct)
-        try device.multiply(
-            MatrixProduct(
-                m: rows, n: rank, k: tokens, transposeA: true, inputs: element, output: .f32, lda: joint, ldb: rank, ldc: rank,
-                alpha: adapter.slot.scale, beta: 1),
-            a: dyPart, b: context.address(adapter.product), c: context.address(gradient.dB))
-        let input = try context.dropped(context.address(x), into: masked, keys: dropoutKeys, adapter, rows: tokens, columns: columns)
-        try device.multiply(
-            MatrixProduct(
-                m: rank, n: columns, k: tokens, transposeA: true, inputs: element, output: .f32, lda: rank, ldb: columns, ldc: columns, beta: 1),
-            a: dProduct, b: input, c: context.address(gradient.dA))
-        guard let dx else { return }
-        var down = MatrixProduct(m: tokens, n: columns, k: rank, inputs: element, output: element, lda: rank, ldb: columns, ldc: columns)
-        guard let masked, let keys = dropoutKeys else {
-            down.beta = 1
-            try device.multiply(down, a: dProduct, b: context.address(adapter.a), c: context.address(dx))
-            return
+    private func adapters(_ context: borrowing DeviceRun, _ tokens: Int, _ joint: Int) throws {
+        guard let x, let product, let dProduct else { return }
+        let (device, element, ranks) = (context.device, context.element, context.values[product].shape[1])
+        let (products, dProducts) = (try context.address(product), try context.address(dProduct))
+        for gradient in gradients {
+            let (adapter, rows) = (gradient.adapter, gradient.part.weight.rows)
+            let (rank, dyPart) = (adapter.slot.rank, try context.address(dy) + gradient.part.firstRow * element.bytes)
+            try device.multiply(
+                MatrixProduct(
+                    m: tokens, n: rank, k: rows, inputs: element, output: element, lda: joint, ldb: rank, ldc: ranks, alpha: adapter.slot.scale),
+                a: dyPart, b: context.address(adapter.b), c: dProducts + adapter.column * element.bytes)
+            try device.multiply(
+                MatrixProduct(
+                    m: rows, n: rank, k: tokens, transposeA: true, inputs: element, output: .f32, lda: joint, ldb: ranks, ldc: rank,
+                    alpha: adapter.slot.scale, beta: 1),
+                a: dyPart, b: products + adapter.column * element.bytes, c: context.address(gradient.dB))
         }
-        try device.multiply(down, a: dProduct, b: context.address(adapter.a), c: context.address(masked))
-        try context.dropout(
-            "dropout_add", x: context.address(masked), out: context.address(dx), keys: keys, adapter, rows: tokens, columns: columns)
+        let together = masked == nil && gradients.map(\.adapter).standTogether(context.values)
+        for gradient in together ? Array(gradients.prefix(1)) : gradients {
+            let adapter = gradient.adapter
+            let (rank, dProduct) = (together ? ranks : adapter.slot.rank, dProducts + adapter.column * element.bytes)
+            let input = try context.dropped(context.address(x), into: masked, keys: dropoutKeys, adapter, rows: tokens, columns: columns)
+            try device.multiply(
+                MatrixProduct(
+                    m: rank, n: columns, k: tokens, transposeA: true, inputs: element, output: .f32, lda: ranks, ldb: columns, ldc: columns, beta: 1),
+                a: dProduct, b: input, c: context.address(gradient.dA))
+            guard let dx else { continue }
+            var down = MatrixProduct(m: tokens, n: columns, k: rank, inputs: element, output: element, lda: ranks, ldb: columns, ldc: columns)
+            guard let masked, let keys = dropoutKeys else {
+                down.beta = 1
+                try device.multiply(down, a: dProduct, b: context.address(adapter.a), c: context.address(dx))
+                continue
+            }
+            try device.multiply(down, a: dProduct, b: context.address(adapter.a), c: context.address(masked))
+            try context.dropout(
+                "dropout_add", x: context.address(masked), out: context.address(dx), keys: keys, adapter, rows: tokens, columns: columns)
+        }
     }
 }

@@ -25,9 +25,17 @@ struct LinearAdapter: Sendable {
     /// A [r, C], B [N, r].
     let a: ValueID
     let b: ValueID
-    /// dropout(x) Aᵀ [T, r], kept for the backward pass.
-    let product: ValueID
+    /// Its first column in the linear's `product`.
+    let column: Int
     let dropout: Float
+}
+
+/// A rows of several adapters that stand one after the other in the flat buffer, as those of a joint linear's parts do: one product
+/// for all of them.
+extension [LinearAdapter] {
+    func standTogether(_ values: ValueTable) -> Bool {
+        zip(self, dropFirst()).allSatisfy { values[$0.a].flatOffset + values[$0.a].elementCount == values[$1.a].flatOffset }
+    }
 }
 
 /// One matrix of a joint linear, at columns `firstRow ..< firstRow + rows` of y.
@@ -48,13 +56,15 @@ struct Linear: Op {
     let columns: Int
     /// [N, C] for the expanded matrices.
     let scratch: ValueID
+    /// dropout(x) Aᵀ of every adapter side by side [T, R], R the sum of ranks; kept for the backward pass. nil without adapters.
+    let product: ValueID?
     /// [T, C] for dropout(x) of one adapter at a time; nil without dropout.
     let dropped: ValueID?
     let dropoutKeys: ValueID?
 
     var kind: String { "linear" }
     var reads: [ValueID] { [x] + parts.flatMap { $0.adapter.map { [$0.a, $0.b] } ?? [] } + (dropped == nil ? [] : dropoutKeys.map { [$0] } ?? []) }
-    var writes: [ValueID] { [y] + parts.compactMap { $0.adapter?.product } + [scratch] + (dropped.map { [$0] } ?? []) }
+    var writes: [ValueID] { [y, scratch] + [product, dropped].compactMap { $0 } }
     var detail: String { parts.map { $0.weight.name + ($0.adapter == nil ? "" : " + lora") }.joined(separator: ", ") }
 
     /// Expansion reads about a quarter of what it writes.
@@ -66,13 +76,9 @@ struct Linear: Op {
     }
 
     func renamed(_ name: (ValueID) -> ValueID) -> (any Op)? {
-        let parts = parts.map { part in
-            LinearPart(
-                weight: part.weight, firstRow: part.firstRow,
-                adapter: part.adapter.map { LinearAdapter(slot: $0.slot, a: $0.a, b: $0.b, product: name($0.product), dropout: $0.dropout) })
-        }
-        return Linear(
-            x: name(x), y: name(y), parts: parts, columns: columns, scratch: name(scratch), dropped: dropped.map(name), dropoutKeys: dropoutKeys)
+        Linear(
+            x: name(x), y: name(y), parts: parts, columns: columns, scratch: name(scratch), product: product.map(name),
+            dropped: dropped.map(name), dropoutKeys: dropoutKeys)
     }
 
     /// dx = dy W + mask * (scale * dy B) A;  dB += scale * dyᵀ (xA);  dA += (scale * dy B)ᵀ dropout(x).
@@ -85,14 +91,14 @@ struct Linear: Op {
             guard let adapter = part.adapter else { continue }
             gradients.append(
                 AdapterGradients(
-                    part: part, adapter: adapter, dA: backward.gradientOfParameter(adapter.a), dB: backward.gradientOfParameter(adapter.b),
-                    dProduct: backward.transient("d.\(part.weight.shortName).xA", [backward.values[x].shape[0], adapter.slot.rank], backward.target.element)))
+                    part: part, adapter: adapter, dA: backward.gradientOfParameter(adapter.a), dB: backward.gradientOfParameter(adapter.b)))
         }
         let passing = backward.gradient(of: x)
         let dx = wantsX ? backward.newGradient(of: x) : nil
         backward.append(
             LinearBackward(
                 dy: dy, x: gradients.isEmpty ? nil : backward.primal(x), dx: dx, passing: passing, parts: parts, gradients: gradients,
+                product: product, dProduct: product.map { backward.transient("d.xA", backward.values[$0].shape, backward.target.element) },
                 columns: columns, scratch: dx.map { _ in backward.transient("expanded", backward.values[scratch].shape, backward.target.element) },
                 masked: dropped.map { _ in backward.transient("masked", backward.values[x].shape, backward.target.element) }, dropoutKeys: dropoutKeys))
         if let dx { backward.setGradient(of: x, to: dx) }
@@ -105,8 +111,6 @@ struct AdapterGradients: Sendable {
     let adapter: LinearAdapter
     let dA: ValueID
     let dB: ValueID
-    /// scale * dy B [T, r].
-    let dProduct: ValueID
 }
 
 /// See `Linear.differentiate`. Overwrites dx (adding what `passing` holds); adds to the adapters' gradients.
@@ -117,6 +121,9 @@ struct LinearBackward: Op {
     let passing: ValueID?
     let parts: [LinearPart]
     let gradients: [AdapterGradients]
+    /// dropout(x) Aᵀ [T, R] of the forward pass, and scale * dy B like it.
+    let product: ValueID?
+    let dProduct: ValueID?
     let columns: Int
     let scratch: ValueID?
     let masked: ValueID?
@@ -124,10 +131,10 @@ struct LinearBackward: Op {
 
     var kind: String { "linear.backward" }
     var reads: [ValueID] {
-        [dy] + [x, passing, masked == nil ? nil : dropoutKeys].compactMap { $0 }
-            + gradients.flatMap { [$0.adapter.a, $0.adapter.b, $0.adapter.product, $0.dA, $0.dB] }
+        [dy] + [x, passing, product, masked == nil ? nil : dropoutKeys].compactMap { $0 }
+            + gradients.flatMap { [$0.adapter.a, $0.adapter.b, $0.dA, $0.dB] }
     }
-    var writes: [ValueID] { [dx, scratch, masked].compactMap { $0 } + gradients.flatMap { [$0.dA, $0.dB, $0.dProduct] } }
+    var writes: [ValueID] { [dx, scratch, masked, dProduct].compactMap { $0 } + gradients.flatMap { [$0.dA, $0.dB] } }
     var detail: String { parts.map(\.weight.name).joined(separator: ", ") }
 
     func cost(_ values: ValueTable) -> Cost {
