@@ -507,13 +507,22 @@ template <int D, int G, int S, bool capped> DEVICE void backward_kv(const Attent
     }
 }
 
-#define BOTH(name, ...) if (p.soft_cap > 0) name<__VA_ARGS__, true>(p); else name<__VA_ARGS__, false>(p)
-KERNEL(128, attention_forward_64, AttentionArguments) { BOTH(forward, 64, wide_groups, 64, 64); }
-KERNEL(128, attention_forward_128, AttentionArguments) { BOTH(forward, 128, wide_groups, 64, 32); }
-KERNEL(128, attention_backward_q_64, AttentionArguments) { BOTH(backward_q, 64, wide_groups, 64); }
-KERNEL(128, attention_backward_q_128, AttentionArguments) { BOTH(backward_q, 128, wide_groups, 32); }
-KERNEL(128, attention_backward_kv_64, AttentionArguments) { BOTH(backward_kv, 64, wide_groups, 64); }
-KERNEL(128, attention_backward_kv_128, AttentionArguments) { BOTH(backward_kv, 128, 1, 32); }
-#undef BOTH
+// Compiled for one head size (-DHEAD=) and with or without a soft cap (-DCAPPED=), for it takes seconds; without them for all.
+#ifdef CAPPED
+#define EITHER(name, ...) name<__VA_ARGS__, CAPPED != 0>(p)
+#else
+#define EITHER(name, ...) if (p.soft_cap > 0) name<__VA_ARGS__, true>(p); else name<__VA_ARGS__, false>(p)
+#endif
+#if !defined(HEAD) || HEAD == 64
+KERNEL(128, attention_forward_64, AttentionArguments) { EITHER(forward, 64, wide_groups, 64, 64); }
+KERNEL(128, attention_backward_q_64, AttentionArguments) { EITHER(backward_q, 64, wide_groups, 64); }
+KERNEL(128, attention_backward_kv_64, AttentionArguments) { EITHER(backward_kv, 64, wide_groups, 64); }
+#endif
+#if !defined(HEAD) || HEAD == 128
+KERNEL(128, attention_forward_128, AttentionArguments) { EITHER(forward, 128, wide_groups, 64, 32); }
+KERNEL(128, attention_backward_q_128, AttentionArguments) { EITHER(backward_q, 128, wide_groups, 32); }
+KERNEL(128, attention_backward_kv_128, AttentionArguments) { EITHER(backward_kv, 128, 1, 32); }
+#endif
+#undef EITHER
 
 #endif

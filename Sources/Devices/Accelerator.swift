@@ -46,11 +46,14 @@ package struct KernelLaunch: Sendable {
     /// Dynamic shared memory.
     package var sharedBytes = 0
     package var arguments: KernelArguments
+    /// What the source is compiled with beside the type, e.g. `HEAD=64`: one module for each set.
+    package var defines: [String] = []
 
     package init(
         _ source: String, _ kernel: String, _ element: DeviceElement, grid: (x: Int, y: Int, z: Int), threads: Int, sharedBytes: Int = 0,
-        arguments: KernelArguments
+        arguments: KernelArguments, defines: [String] = []
     ) {
+        self.defines = defines
         self.source = source
         self.kernel = kernel
         self.element = element

@@ -137,14 +137,14 @@ package final class CUDADevice: Accelerator {
     // MARK: work
 
     /// The compiled source `name.cu`: from the cache, else compiled now.
-    private func module(_ name: String, _ element: DeviceElement) throws -> OpaquePointer? {
-        let key = name + "/" + element.suffix
+    private func module(_ name: String, _ element: DeviceElement, _ defines: [String]) throws -> OpaquePointer? {
+        let key = ([name, element.suffix] + defines).joined(separator: "/")
         if let known = modules[key] { return known }
         guard let source = KernelSources.text(name + ".cu"), let header = KernelSources.text("device.cuh") else {
             throw LorikeetError.machine("there is no kernel source \(name).cu")
         }
         let architecture = properties.architecture
-        let made = [compiler.versionText, "\(architecture) \(native) \(element.rawValue)", header, source].joined(separator: "\u{0}")
+        let made = [compiler.versionText, "\(architecture) \(native) \(element.rawValue) \(defines)", header, source].joined(separator: "\u{0}")
         var module: OpaquePointer?
         func load(_ binary: [UInt8]) -> Int32 { binary.withUnsafeBytes { driver.moduleLoad(&module, $0.baseAddress) } }
         // What another driver kept, this one may refuse: then it is compiled anew.
@@ -153,7 +153,8 @@ package final class CUDADevice: Accelerator {
             return module
         }
         let binary = try compiler.binary(
-            name: name + ".cu", source: source, header: header, element: element, architecture: architecture, native: native)
+            name: name + ".cu", source: source, header: header, element: element, defines: defines, architecture: architecture,
+            native: native)
         cache.write(made, binary)
         try driver.check(load(binary), "cuModuleLoadData (\(key))")
         modules[key] = module
@@ -162,12 +163,13 @@ package final class CUDADevice: Accelerator {
 
     private func function(_ launch: KernelLaunch) throws -> OpaquePointer {
         let entry = launch.kernel + "_" + launch.element.suffix
-        if let known = functions[entry] { return known }
-        let module = try module(launch.source, launch.element)
+        let key = ([entry] + launch.defines).joined(separator: "/")
+        if let known = functions[key] { return known }
+        let module = try module(launch.source, launch.element, launch.defines)
         var found: OpaquePointer?
         try driver.check(driver.moduleFunction(&found, module, entry), "cuModuleGetFunction (\(entry))")
         guard let found else { throw LorikeetError.machine("\(launch.source).cu has no kernel \(entry)") }
-        functions[entry] = found
+        functions[key] = found
         return found
     }
 

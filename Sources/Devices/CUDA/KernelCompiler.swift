@@ -37,10 +37,11 @@ struct KernelCompiler {
     }
 
     /// Machine code for `architecture` when that is the card's own, else PTX that the driver compiles.
-    func binary(name: String, source: String, header: String, element: DeviceElement, architecture: Int, native: Bool) throws -> [UInt8] {
-        let options = [
-            native ? "-arch=sm_\(architecture)" : "-arch=compute_\(architecture)", "-DTYPE=\(element.rawValue)", "-DARCH=\(architecture)", "-std=c++17",
-        ]
+    func binary(name: String, source: String, header: String, element: DeviceElement, defines: [String], architecture: Int, native: Bool) throws -> [UInt8] {
+        let options =
+            [
+                native ? "-arch=sm_\(architecture)" : "-arch=compute_\(architecture)", "-DTYPE=\(element.rawValue)", "-DARCH=\(architecture)", "-std=c++17",
+            ] + defines.map { "-D" + $0 }
         var program: Program?
         let status = name.withCString { name in
             source.withCString { source in

@@ -49,12 +49,13 @@ package struct DeviceRun: ~Copyable {
 
     /// Launches a kernel; `fill` lays out its struct in the order of the source.
     func launch(
-        _ source: String, _ kernel: String, blocks: (x: Int, y: Int, z: Int), threads: Int, sharedBytes: Int = 0,
+        _ source: String, _ kernel: String, blocks: (x: Int, y: Int, z: Int), threads: Int, sharedBytes: Int = 0, defines: [String] = [],
         _ fill: (inout KernelArguments) throws -> Void
     ) throws {
         var arguments = KernelArguments()
         try fill(&arguments)
-        try device.launch(KernelLaunch(source, kernel, element, grid: blocks, threads: threads, sharedBytes: sharedBytes, arguments: arguments))
+        try device.launch(
+            KernelLaunch(source, kernel, element, grid: blocks, threads: threads, sharedBytes: sharedBytes, arguments: arguments, defines: defines))
     }
 
     /// A launch of one thread for each of `count` pieces of work.

@@ -94,12 +94,24 @@ package struct DevicePlanner {
     }
 
     /// The fastest way to train micro-batches of `tokens` within `cap` bytes; nil where none fits.
+    ///
+    /// - Parameter headChunk: trained tokens whose logits exist at a time, at most; halved where that spares blocks from running again.
     package func plan(tokens: Int, evaluation: Int, headChunk: Int, cap: Int) -> DevicePlan? {
-        let sizes = SessionSizes(
-            training: Session.batchRows(tokens, .device(element)), evaluation: evaluation,
-            headChunk: min(headChunk, Session.batchRows(tokens, .device(element))))
+        let rows = Session.batchRows(tokens, .device(element))
+        var best: DevicePlan?
+        for chunk in [headChunk, headChunk / 2, headChunk / 4, headChunk / 16].map({ min(max(128, $0), rows) }) {
+            let sizes = SessionSizes(training: rows, evaluation: evaluation, headChunk: chunk)
+            if best?.sizes.headChunk == chunk { continue }
+            for plan in plans(sizes, cap) where plan.stepSeconds < best?.stepSeconds ?? .infinity { best = plan }
+            if let best, best.recompute.blocks == 0, best.keepsExpanded || expandedBytes == 0 { break }
+        }
+        return best
+    }
+
+    /// With and without kept expansions: the fewest blocks that run again, for each makes the arena smaller and the step longer.
+    private func plans(_ sizes: SessionSizes, _ cap: Int) -> [DevicePlan] {
         var known: [Int: (arena: Int, cost: Cost)] = [:]
-        let evaluationArena = program(.evaluation, Session.batchRows(evaluation, .device(element)), sizes, .norms).arenaBytes
+        let evaluationArena = program(.evaluation, Session.batchRows(sizes.evaluation, .device(element)), sizes, .norms).arenaBytes
         func measured(_ blocks: Int) -> (arena: Int, cost: Cost) {
             if let value = known[blocks] { return value }
             let training = program(.training, sizes.training, sizes, RecomputePolicy(blocks: blocks))
@@ -107,29 +119,25 @@ package struct DevicePlanner {
             known[blocks] = value
             return value
         }
-        var best: DevicePlan?
-        for keeps in expandedBytes > 0 ? [true, false] : [false] {
+        return (expandedBytes > 0 ? [true, false] : [false]).compactMap { keeps in
             func bytes(_ blocks: Int) -> DeviceBytes {
                 DeviceBytes(
                     context: contextBytes, weights: weightBytes, expanded: keeps ? expandedBytes : 0, adapters: adapterBytes,
                     arena: measured(blocks).arena)
             }
-            // The fewest blocks that run again: each makes the arena smaller and the step longer.
             var (low, high) = (0, blockCount)
-            guard bytes(high).total <= cap else { continue }
+            guard bytes(high).total <= cap else { return nil }
             while low < high {
                 let middle = (low + high) / 2
                 if bytes(middle).total <= cap { high = middle } else { low = middle + 1 }
             }
             // Expansion reads half a byte a weight and writes two; kept, it is not there at all.
-            let saved = keeps ? Double(expandedBytes) * 2.25 : 0
+            let saved = keeps ? Double(expandedBytes) * 2.5 : 0
             let cost = measured(low).cost
             let seconds = speed.seconds(Cost(matrixFlops: cost.matrixFlops, bytes: max(0, cost.bytes - saved)))
-            if let best, best.stepSeconds <= seconds { continue }
-            best = DevicePlan(
+            return DevicePlan(
                 sizes: sizes, recompute: RecomputePolicy(blocks: low), keepsExpanded: keeps, bytes: bytes(low), stepSeconds: seconds)
         }
-        return best
     }
 
     /// The fastest of several micro-batch sizes a token.

@@ -66,7 +66,9 @@ extension DeviceRun {
         _ kernel: AttentionLaunch, joint: ValueID, segmentStart: ValueID, out: ValueID, logSumExp: ValueID, gradients: Gradients?,
         shape: AttentionShape
     ) throws {
-        try launch(kernel.source, kernel.kernel, blocks: kernel.blocks, threads: 128, sharedBytes: kernel.sharedBytes) {
+        let tuned = kernel.source == "attention"
+        let defines = tuned ? ["HEAD=\(shape.headDimension)", "CAPPED=\(shape.softCap == nil ? 0 : 1)"] : []
+        try launch(kernel.source, kernel.kernel, blocks: kernel.blocks, threads: 128, sharedBytes: kernel.sharedBytes, defines: defines) {
             $0.add(try address(joint))
             $0.add(try address(segmentStart))
             $0.add(try address(out))
@@ -74,7 +76,7 @@ extension DeviceRun {
             $0.add(try address(gradients?.dOut))
             $0.add(try address(gradients?.delta))
             $0.add(try address(gradients?.dJoint))
-            if kernel.source == "attention" {
+            if tuned {
                 $0.add(try address(gradients?.angles?.cos))
                 $0.add(try address(gradients?.angles?.sin))
             }
