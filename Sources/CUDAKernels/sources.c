@@ -25,6 +25,9 @@ static const unsigned char embedding[] = {
 static const unsigned char expand[] = {
 #embed "expand.cu"
 };
+static const unsigned char lora[] = {
+#embed "lora.cu"
+};
 static const unsigned char optimiser[] = {
 #embed "optimiser.cu"
 };
@@ -51,6 +54,7 @@ static const struct {
     {"dropout.cu", dropout, sizeof dropout},
     {"embedding.cu", embedding, sizeof embedding},
     {"expand.cu", expand, sizeof expand},
+    {"lora.cu", lora, sizeof lora},
     {"optimiser.cu", optimiser, sizeof optimiser},
     {"quantise.cu", quantise, sizeof quantise},
     {"rmsnorm.cu", rmsnorm, sizeof rmsnorm},

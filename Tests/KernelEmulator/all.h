@@ -23,6 +23,9 @@ namespace embedding_cu {
 namespace expand_cu {
 #include "../../Sources/CUDAKernels/expand.cu"
 }
+namespace lora_cu {
+#include "../../Sources/CUDAKernels/lora.cu"
+}
 namespace optimiser_cu {
 #include "../../Sources/CUDAKernels/optimiser.cu"
 }

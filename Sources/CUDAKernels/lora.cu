@@ -1,0 +1,191 @@
+// The two products of adapters that only stream activations past a few ranks, in 16 bits, on tensor cores at the memory's speed.
+// Dropout is decided on the way (numbers as in dropout.cu): no masked copy of an activation exists.
+//
+//     down:  product[t, k] = scale * sum_c mask_p(t, c) x[t, c] a[k, c]                     k in 0..<ranks, p = k / rank its part
+//     add:   out[t, c] += scale * sum_p mask_p(t, c) sum_{k in part p} product[t, k] m(k, c),   m(k, c) = m[k, c] or m[c, k]
+//
+// mask_p is 0 or 1 (1 everywhere where `keys` is null; 1 / (1 - probability) stands in `scale`), of module `module` + p.
+// Dimensions: rank a multiple of 8; columns a multiple of 32; rows of x, out and m at multiples of 16 bytes.
+//
+// The order of columns inside a product is free as long as both operands have the same: a thread takes 16 bytes of a row, which
+// serve two products of depth 16 (down) or come out of four of width 8 (add).
+//
+// Launch: lora_down: grid (rows / 16 rounded up, ranks / 32 rounded up), threads 256.
+//         lora_add: grid (columns / 128 rounded up, rows / 128 rounded up), threads 128; parts * (rank / 16 rounded up) <= 4.
+#include "device.cuh"
+
+#if TYPE != 0
+
+/// lowbias32 (Wellons 2018).
+DEVICE u32 hash(u32 x) {
+    x ^= x >> 16;
+    x *= 0x21F0AAADu;
+    x ^= x >> 15;
+    x *= 0x735A2D97u;
+    return x ^ (x >> 15);
+}
+DEVICE u32 mask_seed(const u32 *keys, int row, int module) { return hash(keys[row] + (u32)module * 0x85EBCA6Bu); }
+
+/// Which of the eight columns from `column` on (a multiple of 8) stay: bits 0 to 7.
+DEVICE u32 staying(u32 seed, int column, u32 threshold) {
+    const int shift = column / 8 % 2 * 16;
+    u32 bits = 0;
+#pragma unroll
+    for (u32 i = 0; i < 8; i++) bits |= ((hash(seed + ((u32)column / 16 * 8 + i) * 0x9E3779B9u) >> shift & 0xffff) >= threshold ? 1u : 0u) << i;
+    return bits;
+}
+/// Elements 2 i and 2 i + 1 of a word, where their bits are set.
+DEVICE u32 kept(u32 word, u32 bits, int i) { return word & ((bits >> (2 * i) & 1 ? 0xffffu : 0) | (bits >> (2 * i + 1) & 1 ? 0xffff0000u : 0)); }
+
+struct LoRADown {
+    const element *x;     // [rows, columns]
+    const element *a;     // [ranks, columns]
+    const u32 *keys;      // [rows]; null: no dropout
+    element *product;     // [rows, ranks]
+    int rows, columns, ranks, rank, module;
+    u32 threshold;
+    float scale;
+};
+
+KERNEL(256, lora_down, LoRADown) {
+    enum { warps = 8, tiles = 4 };
+    SHARED float partial[warps][16][8 * tiles];
+    const int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+    const int row = blockIdx.x * 16 + g, first = blockIdx.y * 8 * tiles;
+    const int mine = p.ranks - first < 8 * tiles ? (p.ranks - first) / 8 : tiles;
+    float sum[tiles][4] = {};
+    for (int c = 32 * warp; c < p.columns; c += 32 * warps) {
+        const int at = c + 8 * t;
+        uint4 x[2];
+#pragma unroll
+        for (int h = 0; h < 2; h++) x[h] = row + 8 * h < p.rows ? *(const uint4 *)(p.x + (i64)(row + 8 * h) * p.columns + at) : make_uint4(0, 0, 0, 0);
+        u32 low[4] = {x[0].x, x[0].y, x[0].z, x[0].w}, high[4] = {x[1].x, x[1].y, x[1].z, x[1].w};
+        int part = -1;
+#pragma unroll
+        for (int j = 0; j < tiles; j++) {
+            if (j >= mine) break;
+            const uint4 b4 = *(const uint4 *)(p.a + (i64)(first + 8 * j + g) * p.columns + at);
+            const u32 b[4] = {b4.x, b4.y, b4.z, b4.w};
+            const int now = (first + 8 * j) / p.rank;
+            if (p.keys && now != part) {
+                part = now;
+#pragma unroll
+                for (int h = 0; h < 2; h++) {
+                    const u32 bits = row + 8 * h < p.rows ? staying(mask_seed(p.keys, row + 8 * h, p.module + part), at, p.threshold) : 0;
+                    const u32 words[4] = {x[h].x, x[h].y, x[h].z, x[h].w};
+#pragma unroll
+                    for (int i = 0; i < 4; i++) (h ? high : low)[i] = kept(words[i], bits, i);
+                }
+            }
+#pragma unroll
+            for (int s = 0; s < 2; s++) {
+                const u32 a[4] = {low[2 * s], high[2 * s], low[2 * s + 1], high[2 * s + 1]};
+                mma_16816<element>(sum[j], a, b + 2 * s);
+            }
+        }
+    }
+#pragma unroll
+    for (int j = 0; j < tiles; j++)
+#pragma unroll
+        for (int e = 0; e < 4; e++) partial[warp][g + e / 2 * 8][8 * j + 2 * t + e % 2] = sum[j][e];
+    block_barrier();
+    for (int i = threadIdx.x; i < 16 * 8 * mine; i += blockDim.x) {
+        const int r = i / (8 * mine), k = i % (8 * mine), at = blockIdx.x * 16 + r;
+        if (at >= p.rows) continue;
+        float total = 0;
+#pragma unroll
+        for (int w = 0; w < warps; w++) total += partial[w][r][k];
+        p.product[(i64)at * p.ranks + first + k] = from_float<element>(total * p.scale);
+    }
+}
+
+struct LoRAAdd {
+    const element *product;  // [rows, ld_product], from this adapter's first column on
+    const element *m;        // [parts * rank, columns], or [columns, rank] where `by_column`
+    const u32 *keys;
+    element *out;            // [rows, ld]
+    int rows, columns, ld, ld_product, parts, rank, module, by_column;
+    u32 threshold;
+    float scale;
+};
+
+/// m's fragments for a strip of 32 columns: step s of 16 ranks (of which `valid` count) from rank `first` on.
+DEVICE void load_strip(const LoRAAdd &p, u32 (*b)[2], int strip, int first, int valid) {
+    const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+#pragma unroll
+    for (int j = 0; j < 4; j++) {
+        const int column = strip + g / 2 * 8 + 2 * j + g % 2;
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            const int k = first + 2 * t + 8 * h;
+            u32 word = 0;
+            if (8 * h < valid && column < p.columns) {
+                if (p.by_column) word = *(const u32 *)(p.m + (i64)column * p.rank + k);
+                else word = (u32)p.m[(i64)k * p.columns + column].bits | (u32)p.m[(i64)(k + 1) * p.columns + column].bits << 16;
+            }
+            b[j][h] = word;
+        }
+    }
+}
+
+template <int steps> DEVICE void add_strip(const LoRAAdd &p) {
+    const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+    const int strip = (blockIdx.x * 4 + threadIdx.x / 32) * 32, column = strip + 8 * t;
+    if (strip >= p.columns) return;
+    const int each = (p.rank + 15) / 16;  // steps of a part
+    u32 b[steps][4][2];
+#pragma unroll
+    for (int s = 0; s < steps; s++) {
+        const int within = s % each * 16;
+        load_strip(p, b[s], strip, s / each * p.rank + within, p.rank - within);
+    }
+    const int end = (int)(blockIdx.y + 1) * 128 < p.rows ? (blockIdx.y + 1) * 128 : p.rows;
+    for (int first = blockIdx.y * 128; first < end; first += 16) {
+        float out[2][8];
+        u32 a[steps][4];
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            const int row = first + g + 8 * h;
+            const bool inside = row < end;
+            if (inside) load_pack(p.out + (i64)row * p.ld + column, out[h]);
+#pragma unroll
+            for (int s = 0; s < steps; s++) {
+                const int within = s % each * 16;
+                const element *from = p.product + (i64)row * p.ld_product + s / each * p.rank + within + 2 * t;
+                a[s][h] = inside ? *(const u32 *)from : 0;
+                a[s][2 + h] = inside && within + 8 < p.rank ? *(const u32 *)(from + 8) : 0;
+            }
+        }
+        float sum[4][4] = {};
+#pragma unroll
+        for (int s = 0; s < steps; s++) {
+#pragma unroll
+            for (int j = 0; j < 4; j++) mma_16816<element>(sum[j], a[s], b[s][j]);
+            // A part ends: its mask decides what of it counts.
+            if ((s + 1) % each != 0 || (!p.keys && s + 1 < steps)) continue;
+#pragma unroll
+            for (int h = 0; h < 2; h++) {
+                const int row = first + g + 8 * h;
+                const u32 bits = p.keys && row < end ? staying(mask_seed(p.keys, row, p.module + s / each), column, p.threshold) : 255;
+#pragma unroll
+                for (int i = 0; i < 8; i++) out[h][i] += bits >> i & 1 ? sum[i / 2][2 * h + i % 2] * p.scale : 0;
+            }
+#pragma unroll
+            for (int j = 0; j < 4; j++) sum[j][0] = sum[j][1] = sum[j][2] = sum[j][3] = 0;
+        }
+#pragma unroll
+        for (int h = 0; h < 2; h++)
+            if (first + g + 8 * h < end) store_pack(out[h], p.out + (i64)(first + g + 8 * h) * p.ld + column);
+    }
+}
+
+KERNEL(128, lora_add, LoRAAdd) {
+    switch (p.parts * ((p.rank + 15) / 16)) {
+    case 1: return add_strip<1>(p);
+    case 2: return add_strip<2>(p);
+    case 3: return add_strip<3>(p);
+    default: return add_strip<4>(p);
+    }
+}
+
+#endif
