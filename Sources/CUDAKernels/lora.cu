@@ -1,17 +1,22 @@
-// The two products of adapters that only stream activations past a few ranks, in 16 bits, on tensor cores at the memory's speed.
-// Dropout is decided on the way (numbers as in dropout.cu): no masked copy of an activation exists.
+// The products of adapters under dropout, in 16 bits, on tensor cores: each streams an activation past a few ranks once, and decides
+// on the way what stays (numbers as in dropout.cu), so that no masked copy of an activation exists. Without dropout the library's
+// products are as fast.
 //
 //     down:  product[t, k] = scale * sum_c mask_p(t, c) x[t, c] a[k, c]                     k in 0..<ranks, p = k / rank its part
-//     add:   out[t, c] += scale * sum_p mask_p(t, c) sum_{k in part p} product[t, k] m(k, c),   m(k, c) = m[k, c] or m[c, k]
+//     add:   out[t, c] += scale * sum_p mask_p(t, c) sum_{k in part p} product[t, k] a[k, c]
 //
-// mask_p is 0 or 1 (1 everywhere where `keys` is null; 1 / (1 - probability) stands in `scale`), of module `module` + p.
-// Dimensions: rank a multiple of 8; columns a multiple of 32; rows of x, out and m at multiples of 16 bytes.
+//     grad:  partial[s, k, c] = sum over the rows t of split s of product[t, k] mask_p(t, c) x[t, c];   d_a += scale * sum_s partial
+//
+// mask_p is 0 or 1 (1 / (1 - probability) stands in `scale`), of module `module` + p.
+// Dimensions: rank a multiple of 8; columns a multiple of 32; rows of x, out and a at multiples of 16 bytes.
 //
 // The order of columns inside a product is free as long as both operands have the same: a thread takes 16 bytes of a row, which
 // serve two products of depth 16 (down) or come out of four of width 8 (add).
 //
 // Launch: lora_down: grid (rows / 16 rounded up, ranks / 32 rounded up), threads 256.
 //         lora_add: grid (columns / 128 rounded up, rows / 128 rounded up), threads 128; parts * (rank / 16 rounded up) <= 4.
+//         lora_grad: grid (columns / 64 rounded up, rows / 256 rounded up = splits), threads 128; the same limit.
+//         lora_grad_sum: grid ranks * columns / threads rounded up, threads 256.
 #include "device.cuh"
 
 #if TYPE != 0
@@ -40,7 +45,7 @@ DEVICE u32 kept(u32 word, u32 bits, int i) { return word & ((bits >> (2 * i) & 1
 struct LoRADown {
     const element *x;     // [rows, columns]
     const element *a;     // [ranks, columns]
-    const u32 *keys;      // [rows]; null: no dropout
+    const u32 *keys;      // [rows]
     element *product;     // [rows, ranks]
     int rows, columns, ranks, rank, module;
     u32 threshold;
@@ -67,7 +72,7 @@ KERNEL(256, lora_down, LoRADown) {
             const uint4 b4 = *(const uint4 *)(p.a + (i64)(first + 8 * j + g) * p.columns + at);
             const u32 b[4] = {b4.x, b4.y, b4.z, b4.w};
             const int now = (first + 8 * j) / p.rank;
-            if (p.keys && now != part) {
+            if (now != part) {
                 part = now;
 #pragma unroll
                 for (int h = 0; h < 2; h++) {
@@ -100,16 +105,16 @@ KERNEL(256, lora_down, LoRADown) {
 }
 
 struct LoRAAdd {
-    const element *product;  // [rows, ld_product], from this adapter's first column on
-    const element *m;        // [parts * rank, columns], or [columns, rank] where `by_column`
+    const element *product;  // [rows, ranks]
+    const element *a;        // [ranks, columns]
     const u32 *keys;
-    element *out;            // [rows, ld]
-    int rows, columns, ld, ld_product, parts, rank, module, by_column;
+    element *out;            // [rows, columns]
+    int rows, columns, ranks, parts, rank, module;
     u32 threshold;
     float scale;
 };
 
-/// m's fragments for a strip of 32 columns: step s of 16 ranks (of which `valid` count) from rank `first` on.
+/// a's fragments for a strip of 32 columns: step s of 16 ranks (of which `valid` count) from rank `first` on.
 DEVICE void load_strip(const LoRAAdd &p, u32 (*b)[2], int strip, int first, int valid) {
     const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
 #pragma unroll
@@ -120,8 +125,7 @@ DEVICE void load_strip(const LoRAAdd &p, u32 (*b)[2], int strip, int first, int 
             const int k = first + 2 * t + 8 * h;
             u32 word = 0;
             if (8 * h < valid && column < p.columns) {
-                if (p.by_column) word = *(const u32 *)(p.m + (i64)column * p.rank + k);
-                else word = (u32)p.m[(i64)k * p.columns + column].bits | (u32)p.m[(i64)(k + 1) * p.columns + column].bits << 16;
+                word = (u32)p.a[(i64)k * p.columns + column].bits | (u32)p.a[(i64)(k + 1) * p.columns + column].bits << 16;
             }
             b[j][h] = word;
         }
@@ -147,11 +151,11 @@ template <int steps> DEVICE void add_strip(const LoRAAdd &p) {
         for (int h = 0; h < 2; h++) {
             const int row = first + g + 8 * h;
             const bool inside = row < end;
-            if (inside) load_pack(p.out + (i64)row * p.ld + column, out[h]);
+            if (inside) load_pack(p.out + (i64)row * p.columns + column, out[h]);
 #pragma unroll
             for (int s = 0; s < steps; s++) {
                 const int within = s % each * 16;
-                const element *from = p.product + (i64)row * p.ld_product + s / each * p.rank + within + 2 * t;
+                const element *from = p.product + (i64)row * p.ranks + s / each * p.rank + within + 2 * t;
                 a[s][h] = inside ? *(const u32 *)from : 0;
                 a[s][2 + h] = inside && within + 8 < p.rank ? *(const u32 *)(from + 8) : 0;
             }
@@ -162,11 +166,11 @@ template <int steps> DEVICE void add_strip(const LoRAAdd &p) {
 #pragma unroll
             for (int j = 0; j < 4; j++) mma_16816<element>(sum[j], a[s], b[s][j]);
             // A part ends: its mask decides what of it counts.
-            if ((s + 1) % each != 0 || (!p.keys && s + 1 < steps)) continue;
+            if ((s + 1) % each != 0) continue;
 #pragma unroll
             for (int h = 0; h < 2; h++) {
                 const int row = first + g + 8 * h;
-                const u32 bits = p.keys && row < end ? staying(mask_seed(p.keys, row, p.module + s / each), column, p.threshold) : 255;
+                const u32 bits = row < end ? staying(mask_seed(p.keys, row, p.module + s / each), column, p.threshold) : 0;
 #pragma unroll
                 for (int i = 0; i < 8; i++) out[h][i] += bits >> i & 1 ? sum[i / 2][2 * h + i % 2] * p.scale : 0;
             }
@@ -175,7 +179,7 @@ template <int steps> DEVICE void add_strip(const LoRAAdd &p) {
         }
 #pragma unroll
         for (int h = 0; h < 2; h++)
-            if (first + g + 8 * h < end) store_pack(out[h], p.out + (i64)(first + g + 8 * h) * p.ld + column);
+            if (first + g + 8 * h < end) store_pack(out[h], p.out + (i64)(first + g + 8 * h) * p.columns + column);
     }
 }
 
@@ -186,6 +190,105 @@ KERNEL(128, lora_add, LoRAAdd) {
     case 3: return add_strip<3>(p);
     default: return add_strip<4>(p);
     }
+}
+
+struct LoRAGrad {
+    const element *product;  // [rows, ranks]
+    const element *x;        // [rows, columns]
+    const u32 *keys;
+    float *partial;          // [splits, ranks, columns]
+    int rows, columns, ranks, rank, module;
+    u32 threshold;
+};
+
+/// Halves of two words side by side: the low ones (odd 0) or the high ones.
+DEVICE u32 beside(u32 a, u32 b, int odd) { return odd ? (a >> 16) | (b & 0xffff0000u) : (a & 0xffffu) | b << 16; }
+DEVICE u32 bits_or_zero(const element *from, bool there) { return there ? from->bits : 0; }
+
+/// A thread holds eight columns of four rows: element j of them belongs to the product's tile j.
+template <int steps> DEVICE void grad_strip(const LoRAGrad &p, float (*shared)[16][64]) {
+    const int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+    const int column = blockIdx.x * 64 + 8 * g, each = (p.rank + 15) / 16;
+    const int end = (int)(blockIdx.y + 1) * 256 < p.rows ? (blockIdx.y + 1) * 256 : p.rows;
+    float sum[steps][8][4] = {};
+    for (int first = blockIdx.y * 256 + 16 * warp; first < end; first += 64) {
+        uint4 x[4];
+        int row[4];
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            row[i] = first + 2 * t + i % 2 + i / 2 * 8;
+            x[i] = row[i] < end && column < p.columns ? *(const uint4 *)(p.x + (i64)row[i] * p.columns + column) : make_uint4(0, 0, 0, 0);
+        }
+        u32 word[4][4];
+#pragma unroll
+        for (int s = 0; s < steps; s++) {
+            const int part = s / each, rank = part * p.rank + s % each * 16, valid = p.rank - s % each * 16;
+            if (s % each == 0) {
+#pragma unroll
+                for (int i = 0; i < 4; i++) {
+                    const u32 bits = row[i] < end ? staying(mask_seed(p.keys, row[i], p.module + part), column, p.threshold) : 0;
+                    const u32 words[4] = {x[i].x, x[i].y, x[i].z, x[i].w};
+#pragma unroll
+                    for (int w = 0; w < 4; w++) word[i][w] = kept(words[w], bits, w);
+                }
+            }
+            u32 a[4];
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                const element *from = p.product + rank + g + i % 2 * 8;
+                const bool there = i % 2 == 0 || valid > 8;
+                const u32 low = bits_or_zero(from + (i64)row[i / 2 * 2] * p.ranks, there && row[i / 2 * 2] < end);
+                a[i] = low | bits_or_zero(from + (i64)row[i / 2 * 2 + 1] * p.ranks, there && row[i / 2 * 2 + 1] < end) << 16;
+            }
+#pragma unroll
+            for (int j = 0; j < 8; j++) {
+                const u32 b[2] = {beside(word[0][j / 2], word[1][j / 2], j % 2), beside(word[2][j / 2], word[3][j / 2], j % 2)};
+                mma_16816<element>(sum[s][j], a, b);
+            }
+        }
+    }
+#pragma unroll
+    for (int s = 0; s < steps; s++) {
+        block_barrier();
+#pragma unroll
+        for (int j = 0; j < 8; j++)
+#pragma unroll
+            for (int e = 0; e < 4; e++) shared[warp][g + e / 2 * 8][8 * (2 * t + e % 2) + j] = sum[s][j][e];
+        block_barrier();
+        const int rank = s / each * p.rank + s % each * 16, valid = p.rank - s % each * 16 < 16 ? p.rank - s % each * 16 : 16;
+        for (int i = threadIdx.x; i < valid * 64; i += blockDim.x) {
+            const int r = i / 64, c = i % 64;
+            if (blockIdx.x * 64 + c >= p.columns) continue;
+            const float total = (shared[0][r][c] + shared[1][r][c]) + (shared[2][r][c] + shared[3][r][c]);
+            p.partial[((i64)blockIdx.y * p.ranks + rank + r) * p.columns + blockIdx.x * 64 + c] = total;
+        }
+    }
+}
+
+KERNEL(128, lora_grad, LoRAGrad) {
+    SHARED float shared[4][16][64];
+    switch (p.ranks / p.rank * ((p.rank + 15) / 16)) {
+    case 1: return grad_strip<1>(p, shared);
+    case 2: return grad_strip<2>(p, shared);
+    case 3: return grad_strip<3>(p, shared);
+    default: return grad_strip<4>(p, shared);
+    }
+}
+
+struct LoRAGradSum {
+    const float *partial;
+    float *d_a;  // [ranks, columns], added to
+    i64 count;
+    int splits;
+    float scale;
+};
+
+KERNEL(256, lora_grad_sum, LoRAGradSum) {
+    const i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= p.count) return;
+    float total = 0;
+    for (int s = 0; s < p.splits; s++) total += p.partial[s * p.count + i];
+    p.d_a[i] += p.scale * total;
 }
 
 #endif

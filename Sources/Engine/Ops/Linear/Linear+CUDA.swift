@@ -85,33 +85,29 @@ extension Linear {
     /// y += scale * (dropout(x) Aᵀ) Bᵀ: the first product once for all adapters where they see the same x.
     private func addAdapters(_ context: borrowing DeviceRun, tokens: Int, joint: Int) throws {
         guard let product else { return }
-        let (element, output, y) = (context.element, context.type(y), try context.address(y))
+        let (device, element, output, y) = (context.device, context.element, context.type(y), try context.address(y))
         let (at, ranks, adapters) = (try context.address(product), context.values[product].shape[1], parts.compactMap(\.adapter))
-        let streamed = LoRAStream(adapters, ranks: ranks, columns: columns, keys: dropped == nil ? nil : dropoutKeys, context)
-        if let streamed {
-            try streamed.down(x: context.address(x), product: at, rows: tokens, columns: columns, context)
+        if dropped != nil, let stream = LoRAStream(adapters, ranks: ranks, rows: tokens, columns: columns, keys: dropoutKeys, context) {
+            try stream.down(x: context.address(x), product: at, rows: tokens, columns: columns, context)
         } else {
-            for adapter in adapters {
+            // One product for all where they see the same x.
+            let together = dropped == nil && adapters.standTogether(context.values)
+            for adapter in together ? Array(adapters.prefix(1)) : adapters {
                 let input = try context.dropped(context.address(x), into: dropped, keys: dropoutKeys, adapter, rows: tokens, columns: columns)
-                try context.device.multiply(
+                try device.multiply(
                     MatrixProduct(
-                        m: tokens, n: adapter.slot.rank, k: columns, transposeB: true, inputs: element, output: element, lda: columns, ldb: columns,
-                        ldc: ranks),
+                        m: tokens, n: together ? ranks : adapter.slot.rank, k: columns, transposeB: true, inputs: element, output: element,
+                        lda: columns, ldb: columns, ldc: ranks),
                     a: input, b: context.address(adapter.a), c: at + adapter.column * element.bytes)
             }
         }
         for part in parts {
             guard let adapter = part.adapter else { continue }
-            let (own, to) = (at + adapter.column * element.bytes, y + part.firstRow * output.bytes)
-            if let streamed, output == element, part.firstRow % 8 == 0, joint % 8 == 0, part.weight.rows % 32 == 0, adapter.slot.rank <= 64 {
-                try streamed.up(product: own, b: context.address(adapter.b), out: to, rows: tokens, columns: part.weight.rows, ld: joint, context)
-                continue
-            }
-            try context.device.multiply(
+            try device.multiply(
                 MatrixProduct(
                     m: tokens, n: part.weight.rows, k: adapter.slot.rank, transposeB: true, inputs: element, output: output, lda: ranks,
                     ldb: adapter.slot.rank, ldc: joint, alpha: adapter.slot.scale, beta: 1),
-                a: own, b: context.address(adapter.b), c: to)
+                a: at + adapter.column * element.bytes, b: context.address(adapter.b), c: y + part.firstRow * output.bytes)
         }
     }
 }
@@ -155,35 +151,35 @@ extension LinearBackward {
                 a: dyPart, b: products + adapter.column * element.bytes, c: context.address(gradient.dB))
         }
         let adapters = gradients.map(\.adapter)
+        if let masked, let first = gradients.first, let stream = LoRAStream(adapters, ranks: ranks, rows: tokens, columns: columns, keys: dropoutKeys, context)
+        {
+            // Room for masked copies is room for partial sums.
+            try stream.gradient(
+                dProduct: dProducts, x: context.address(x), dA: context.address(first.dA), partial: context.address(masked), rows: tokens,
+                columns: columns, context)
+            if let dx { try stream.add(dProduct: dProducts, dx: context.address(dx), rows: tokens, columns: columns, context) }
+            return
+        }
         // One product for all where they saw the same x.
         let together = masked == nil && adapters.standTogether(context.values)
         for gradient in together ? Array(gradients.prefix(1)) : gradients {
             let adapter = gradient.adapter
+            let (rank, own) = (together ? ranks : adapter.slot.rank, dProducts + adapter.column * element.bytes)
             let input = try context.dropped(context.address(x), into: masked, keys: dropoutKeys, adapter, rows: tokens, columns: columns)
             try device.multiply(
                 MatrixProduct(
-                    m: together ? ranks : adapter.slot.rank, n: columns, k: tokens, transposeA: true, inputs: element, output: .f32, lda: ranks,
-                    ldb: columns, ldc: columns, beta: 1),
-                a: dProducts + adapter.column * element.bytes, b: input, c: context.address(gradient.dA))
-        }
-        guard let dx else { return }
-        let to = try context.address(dx)
-        if let streamed = LoRAStream(adapters, ranks: ranks, columns: columns, keys: masked == nil ? nil : dropoutKeys, context), streamed.addsInOneGo,
-            context.type(dx) == element
-        {
-            return try streamed.down(dProduct: dProducts, dx: to, rows: tokens, columns: columns, context)
-        }
-        for adapter in adapters {
-            var down = MatrixProduct(
-                m: tokens, n: columns, k: adapter.slot.rank, inputs: element, output: element, lda: ranks, ldb: columns, ldc: columns)
-            let own = dProducts + adapter.column * element.bytes
+                    m: rank, n: columns, k: tokens, transposeA: true, inputs: element, output: .f32, lda: ranks, ldb: columns, ldc: columns, beta: 1),
+                a: own, b: input, c: context.address(gradient.dA))
+            guard let dx else { continue }
+            var down = MatrixProduct(m: tokens, n: columns, k: rank, inputs: element, output: element, lda: ranks, ldb: columns, ldc: columns)
             guard let masked, let keys = dropoutKeys else {
                 down.beta = 1
-                try device.multiply(down, a: own, b: context.address(adapter.a), c: to)
+                try device.multiply(down, a: own, b: context.address(adapter.a), c: context.address(dx))
                 continue
             }
             try device.multiply(down, a: own, b: context.address(adapter.a), c: context.address(masked))
-            try context.dropout("dropout_add", x: context.address(masked), out: to, keys: keys, adapter, rows: tokens, columns: columns)
+            try context.dropout(
+                "dropout_add", x: context.address(masked), out: context.address(dx), keys: keys, adapter, rows: tokens, columns: columns)
         }
     }
 }
