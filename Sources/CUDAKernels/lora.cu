@@ -206,7 +206,7 @@ DEVICE u32 beside(u32 a, u32 b, int odd) { return odd ? (a >> 16) | (b & 0xffff0
 DEVICE u32 bits_or_zero(const element *from, bool there) { return there ? from->bits : 0; }
 
 /// A thread holds eight columns of four rows: element j of them belongs to the product's tile j.
-template <int steps> DEVICE void grad_strip(const LoRAGrad &p, float (*shared)[16][64]) {
+template <int steps> DEVICE void grad_strip(const LoRAGrad &p, float (*shared)[16][65]) {
     const int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
     const int column = blockIdx.x * 64 + 8 * g, each = (p.rank + 15) / 16;
     const int end = (int)(blockIdx.y + 1) * 256 < p.rows ? (blockIdx.y + 1) * 256 : p.rows;
@@ -266,7 +266,7 @@ template <int steps> DEVICE void grad_strip(const LoRAGrad &p, float (*shared)[1
 }
 
 KERNEL(128, lora_grad, LoRAGrad) {
-    SHARED float shared[4][16][64];
+    SHARED float shared[4][16][65];
     switch (p.ranks / p.rank * ((p.rank + 15) / 16)) {
     case 1: return grad_strip<1>(p, shared);
     case 2: return grad_strip<2>(p, shared);

@@ -26,7 +26,7 @@ struct EmulatedLoRATests {
     @Test(arguments: cases) func `a step's gradients are those of the processor`(_ item: Case) throws {
         let configuration = try ModelConfiguration(
             json: [
-                "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 1,
+                "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2,
                 "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32, "vocab_size": 101, "rms_norm_eps": 1e-5, "rope_theta": 10000,
                 "max_position_embeddings": 512, "tie_word_embeddings": true, "hidden_act": "silu",
             ], source: "test")

@@ -23,7 +23,10 @@ package struct DeviceSpeed: Sendable {
         bytesPerSecond = bytes
     }
 
-    package func seconds(_ cost: Cost) -> Double { cost.matrixFlops / flopsPerSecond + cost.bytes / bytesPerSecond }
+    /// Of `operations` one after the other; each begins and ends with a card half empty.
+    package func seconds(_ cost: Cost, operations: Int) -> Double {
+        cost.matrixFlops / flopsPerSecond + cost.bytes / bytesPerSecond + Double(operations) * 4e-6
+    }
 }
 
 /// Where the bytes of a training session on a card go. Their sum is what the card is predicted to hold.
@@ -110,12 +113,12 @@ package struct DevicePlanner {
 
     /// With and without kept expansions: the fewest blocks that run again, for each makes the arena smaller and the step longer.
     private func plans(_ sizes: SessionSizes, _ cap: Int) -> [DevicePlan] {
-        var known: [Int: (arena: Int, cost: Cost)] = [:]
+        var known: [Int: (arena: Int, cost: Cost, operations: Int)] = [:]
         let evaluationArena = program(.evaluation, Session.batchRows(sizes.evaluation, .device(element)), sizes, .norms).arenaBytes
-        func measured(_ blocks: Int) -> (arena: Int, cost: Cost) {
+        func measured(_ blocks: Int) -> (arena: Int, cost: Cost, operations: Int) {
             if let value = known[blocks] { return value }
             let training = program(.training, sizes.training, sizes, RecomputePolicy(blocks: blocks))
-            let value = (max(training.arenaBytes, evaluationArena), cost(training))
+            let value = (max(training.arenaBytes, evaluationArena), cost(training), training.ops.count)
             known[blocks] = value
             return value
         }
@@ -133,8 +136,8 @@ package struct DevicePlanner {
             }
             // Expansion reads half a byte a weight and writes two; kept, it is not there at all.
             let saved = keeps ? Double(expandedBytes) * 2.5 : 0
-            let cost = measured(low).cost
-            let seconds = speed.seconds(Cost(matrixFlops: cost.matrixFlops, bytes: max(0, cost.bytes - saved)))
+            let (_, cost, operations) = measured(low)
+            let seconds = speed.seconds(Cost(matrixFlops: cost.matrixFlops, bytes: max(0, cost.bytes - saved)), operations: operations)
             return DevicePlan(
                 sizes: sizes, recompute: RecomputePolicy(blocks: low), keepsExpanded: keeps, bytes: bytes(low), stepSeconds: seconds)
         }
