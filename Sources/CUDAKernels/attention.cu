@@ -1,20 +1,18 @@
 // Causal attention on tensor cores, head sizes 64 and 128, 16-bit types: formulas as in attention_any.cu.
 //
-// Trick (Dao 2023, arXiv:2307.08691): a block keeps rows of its own in shared memory, 16 or 32 a warp, and streams tiles of the others
-// past them; scores and probabilities never leave registers, for the C fragment of one product is the A fragment of the next. With 32
-// rows a warp each fragment of a streamed tile is read once for two products: shared memory is the narrowest place. Tiles outside a
-// row's segment or window are skipped, N columns of a tile are worked on at a time (registers), masks applied only where a tile is cut. Backward runs twice, once by queries (dq, and delta on
+// Trick (Dao 2023, arXiv:2307.08691): a block keeps 64 rows of its own in shared memory, 16 a warp, and streams tiles of the others past
+// them; scores and probabilities never leave registers, for the C fragment of one product is the A fragment of the next. Tiles outside a row's segment or window are skipped, masks
+// applied only where a tile is cut. Backward runs twice, once by queries (dq, and delta on
 // the way) and once by keys (dk, dv over all query heads of the group): two products more than with atomics, and the same bits every
 // time. A tile's 16-byte pieces are stored at column ^ (row & 7), so that ldmatrix meets no bank twice.
 //
 // dq and dk leave rotated back where cos and sin [rows, D / 2] are given (see rope.cu): both halves of a head stand in one thread.
 //
-// Launch: 128 threads; D the head size in the name; G = 16-row groups a warp, R = 64 G rows a block, S rows a streamed tile, stages = 2
-// from ARCH 80 on, else 1; N / R is rounded up.
-//   attention_forward_D:      grid (rows / R, heads), shared 2 D (R + 2 stages S); G = 2 (ARCH 75: 1), S = 64
-//   attention_backward_q_D:   grid (rows / R, heads), shared 4 D (R + stages S) + 4 R; G = 2 (ARCH 75: 1); S = 64 (D = 128: 32)
-//   attention_backward_kv_D:  grid (rows / R, key_value_heads), shared 4 D (R + stages S) + stages 12 S;
-//                             G = 2 for D = 64 from ARCH 80 on, else 1; S as in backward_q. Needs backward_q before it (delta).
+// Launch: 128 threads, D the head size in the name, N / 64 rounded up, S streamed rows a tile (`streamed` below), stages = 2 from
+// ARCH 80 on, else 1.
+//   attention_forward_D:      grid (rows / 64, heads), shared 2 D (64 + 2 stages S)
+//   attention_backward_q_D:   grid (rows / 64, heads), shared 4 D (64 + stages S) + 256
+//   attention_backward_kv_D:  grid (rows / 64, key_value_heads), shared 4 D (64 + stages S) + stages 12 S. Needs backward_q before it (delta).
 #include "device.cuh"
 
 #if TYPE != 0
@@ -34,10 +32,12 @@ struct AttentionArguments {
 };
 
 #if ARCH >= 80
-enum { stages = 2, wide_groups = 2 };
+enum { stages = 2 };
 #else
-enum { stages = 1, wide_groups = 1 };
+enum { stages = 1 };
 #endif
+/// S of each kernel: what measured best, and what 64 KB of shared memory hold before ARCH 80.
+template <int D> struct Streamed { enum { forward = 64, backward_q = D == 64 || ARCH < 80 ? 32 : 64, backward_kv = D == 128 && ARCH < 80 ? 32 : 64 }; };
 
 #define LOG2E 1.4426950408889634f
 #define LN2 0.6931471805599453f
@@ -77,48 +77,37 @@ template <int D> DEVICE void load_b_transposed(u32 *b, u8 *tile, int row, int co
     load_matrices_transposed(b, piece<D>(tile, row + lane % 16, column + lane / 16 * 8));
 }
 
-/// c [16 G, N] = own rows from `row` on times N rows of the tile from `from` on, over D columns.
-template <int D, int G, int N> DEVICE void scores(float (*c)[N / 8][4], u8 *own, int row, u8 *tile, int from) {
+/// c [16, N] = own rows from `row` on times N rows of the tile from `from` on, over D columns.
+template <int D, int N> DEVICE void scores(float (*c)[4], u8 *own, int row, u8 *tile, int from) {
 #pragma unroll
-    for (int g = 0; g < G; g++)
-#pragma unroll
-        for (int j = 0; j < N / 8; j++) c[g][j][0] = c[g][j][1] = c[g][j][2] = c[g][j][3] = 0;
+    for (int j = 0; j < N / 8; j++) c[j][0] = c[j][1] = c[j][2] = c[j][3] = 0;
 #pragma unroll
     for (int k = 0; k < D; k += 16) {
-        u32 a[G][4];
-#pragma unroll
-        for (int g = 0; g < G; g++) load_a<D>(a[g], own, row + 16 * g, k);
+        u32 a[4];
+        load_a<D>(a, own, row, k);
 #pragma unroll
         for (int j = 0; j < N / 16; j++) {
             u32 b[4];
             load_b<D>(b, tile, from + 16 * j, k);
-#pragma unroll
-            for (int g = 0; g < G; g++) {
-                mma_16816<element>(c[g][2 * j], a[g], b);
-                mma_16816<element>(c[g][2 * j + 1], a[g], b + 2);
-            }
+            mma_16816<element>(c[2 * j], a, b);
+            mma_16816<element>(c[2 * j + 1], a, b + 2);
         }
     }
 }
 
-/// sum [16 G, D] += x [16 G, N] times N rows of the tile [., D] from `from` on.
-template <int D, int G, int N> DEVICE void accumulate(float (*sum)[D / 8][4], float (*x)[N / 8][4], u8 *tile, int from) {
+/// sum [16, D] += x [16, N] times N rows of the tile [., D] from `from` on.
+template <int D, int N> DEVICE void accumulate(float (*sum)[4], float (*x)[4], u8 *tile, int from) {
 #pragma unroll
     for (int k = 0; k < N / 16; k++) {
-        u32 a[G][4];
+        u32 a[4];
 #pragma unroll
-        for (int g = 0; g < G; g++)
-#pragma unroll
-            for (int i = 0; i < 4; i++) a[g][i] = pack2<element>(x[g][2 * k + i / 2][i % 2 * 2], x[g][2 * k + i / 2][i % 2 * 2 + 1]);
+        for (int i = 0; i < 4; i++) a[i] = pack2<element>(x[2 * k + i / 2][i % 2 * 2], x[2 * k + i / 2][i % 2 * 2 + 1]);
 #pragma unroll
         for (int j = 0; j < D / 16; j++) {
             u32 b[4];
             load_b_transposed<D>(b, tile, from + 16 * k, 16 * j);
-#pragma unroll
-            for (int g = 0; g < G; g++) {
-                mma_16816<element>(sum[g][2 * j], a[g], b);
-                mma_16816<element>(sum[g][2 * j + 1], a[g], b + 2);
-            }
+            mma_16816<element>(sum[2 * j], a, b);
+            mma_16816<element>(sum[2 * j + 1], a, b + 2);
         }
     }
 }
@@ -201,12 +190,12 @@ template <int D, int N> DEVICE void soften(float (*s)[4], float (*sum)[4], float
     }
 }
 
-template <int D, int G, int S, int N, bool capped> DEVICE void forward(const AttentionArguments &p) {
+template <int D, int S, bool capped> DEVICE void forward(const AttentionArguments &p) {
     DYNAMIC_SHARED(memory);
-    enum { R = 64 * G, tile = 2 * S * D };
+    enum { R = 64, tile = 2 * S * D, N = S };
     u8 *queries = memory, *streamed = memory + 2 * R * D;
     // The rows of a segment's end first: they take longest.
-    const int first = ((int)gridDim.x - 1 - (int)blockIdx.x) * R, head = blockIdx.y, own = threadIdx.x / 32 * 16 * G, mine = first + own;
+    const int first = ((int)gridDim.x - 1 - (int)blockIdx.x) * R, head = blockIdx.y, own = threadIdx.x / 32 * 16, mine = first + own;
     const int g8 = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
     const i64 ld = (i64)(p.heads + 2 * p.key_value_heads) * D;
     const int key_head = head / (p.heads / p.key_value_heads);
@@ -222,9 +211,10 @@ template <int D, int G, int S, int N, bool capped> DEVICE void forward(const Att
     };
     load_tile<D, R>(queries, p.joint + (i64)head * D, ld, first, end);
     if (stages == 2) load(start, 0);
-    float sum[G][D / 8][4] = {}, most[G][2], total[G][2];
+    int seen[2];
 #pragma unroll
-    for (int g = 0; g < G; g++) most[g][0] = most[g][1] = UNSEEN, total[g][0] = total[g][1] = 0;
+    for (int h = 0; h < 2; h++) seen[h] = mine + 8 * h + g8 < p.rows ? first_seen(p, mine + 8 * h + g8) : 0;
+    float sum[D / 8][4] = {}, most[2] = {UNSEEN, UNSEEN}, total[2] = {0, 0};
     for (int from = start, i = 0; from < end; from += S, i++) {
         if (stages == 1) {
             block_barrier();
@@ -234,50 +224,38 @@ template <int D, int G, int S, int N, bool capped> DEVICE void forward(const Att
         block_barrier();
         if (stages == 2 && from + S < end) load(from + S, i + 1);
         u8 *keys = streamed + i % stages * (2 * tile);
+        if (from >= mine + 16) continue;
+        float s[N / 8][4];
+        scores<D, N>(s, queries, own, keys, 0);
+        if (capped) {
 #pragma unroll
-        for (int part = 0; part < S; part += N) {
-            const int at = from + part;
-            if (at >= mine + 16 * G || at >= end) continue;
-            float s[G][N / 8][4];
-            scores<D, G, N>(s, queries, own, keys, part);
-            if (capped) {
+            for (int j = 0; j < N / 8; j++)
 #pragma unroll
-                for (int g = 0; g < G; g++)
+                for (int e = 0; e < 4; e++) s[j][e] = tanhf(s[j][e] * (p.scale / p.soft_cap));
+        }
+        if (from + N - 1 > mine || last_start > from) {
 #pragma unroll
-                    for (int j = 0; j < N / 8; j++)
+            for (int h = 0; h < 2; h++) {
+                const int row = mine + 8 * h + g8;
 #pragma unroll
-                        for (int e = 0; e < 4; e++) s[g][j][e] = tanhf(s[g][j][e] * (p.scale / p.soft_cap));
-            }
-            if (at + N - 1 > mine || last_start > at) {
+                for (int j = 0; j < N / 8; j++)
 #pragma unroll
-                for (int g = 0; g < G; g++)
-#pragma unroll
-                    for (int h = 0; h < 2; h++) {
-                        const int row = mine + 16 * g + 8 * h + g8, seen = row < p.rows ? first_seen(p, row) : 0;
-#pragma unroll
-                        for (int j = 0; j < N / 8; j++)
-#pragma unroll
-                            for (int e = 0; e < 2; e++) {
-                                const int u = at + 8 * j + 2 * t + e;
-                                if (u > row || u < seen) s[g][j][2 * h + e] = UNSEEN;
-                            }
+                    for (int e = 0; e < 2; e++) {
+                        const int u = from + 8 * j + 2 * t + e;
+                        if (u > row || u < seen[h]) s[j][2 * h + e] = UNSEEN;
                     }
             }
-#pragma unroll
-            for (int g = 0; g < G; g++) soften<D, N>(s[g], sum[g], most[g], total[g], factor);
-            accumulate<D, G, N>(sum, s, keys + tile, part);
         }
+        soften<D, N>(s, sum, most, total, factor);
+        accumulate<D, N>(sum, s, keys + tile, 0);
     }
 #pragma unroll
-    for (int g = 0; g < G; g++) {
-#pragma unroll
-        for (int h = 0; h < 2; h++) {
-            total[g][h] = quad_sum(total[g][h]);
-            const int row = mine + 16 * g + 8 * h + g8;
-            if (t == 0 && row < p.rows) p.lse[(i64)head * p.rows + row] = most[g][h] * factor * LN2 + logf(total[g][h]);
-        }
-        store_rows<D>(sum[g], 1 / total[g][0], 1 / total[g][1], p.out + (i64)head * D, (i64)p.heads * D, mine + 16 * g, p.rows);
+    for (int h = 0; h < 2; h++) {
+        total[h] = quad_sum(total[h]);
+        const int row = mine + 8 * h + g8;
+        if (t == 0 && row < p.rows) p.lse[(i64)head * p.rows + row] = most[h] * factor * LN2 + logf(total[h]);
     }
+    store_rows<D>(sum, 1 / total[0], 1 / total[1], p.out + (i64)head * D, (i64)p.heads * D, mine, p.rows);
 }
 
 // ---- backward ----
@@ -295,11 +273,11 @@ template <bool capped> DEVICE void weigh(const AttentionArguments &p, float &s, 
 }
 
 /// delta = d_out . out of the block's R rows, to memory and to `delta` [R]; gradients: d_out's tile.
-template <int D, int G> DEVICE void form_delta(const AttentionArguments &p, u8 *gradients, float *delta, int first, int head) {
+template <int D> DEVICE void form_delta(const AttentionArguments &p, u8 *gradients, float *delta, int first, int head) {
     enum { lanes = D / 8, at_a_time = 32 / lanes };
-    const int lane = threadIdx.x % 32, own = threadIdx.x / 32 * 16 * G, column = lane % lanes * 8;
+    const int lane = threadIdx.x % 32, own = threadIdx.x / 32 * 16, column = lane % lanes * 8;
 #pragma unroll
-    for (int r = 0; r < 16 * G; r += at_a_time) {
+    for (int r = 0; r < 16; r += at_a_time) {
         const int local = own + r + lane / lanes, row = first + local;
         float sum = 0;
         if (row < p.rows) {
@@ -319,12 +297,12 @@ template <int D, int G> DEVICE void form_delta(const AttentionArguments &p, u8 *
     warp_barrier();
 }
 
-template <int D, int G, int S, bool capped> DEVICE void backward_q(const AttentionArguments &p) {
+template <int D, int S, bool capped> DEVICE void backward_q(const AttentionArguments &p) {
     DYNAMIC_SHARED(memory);
-    enum { R = 64 * G, tile = 2 * S * D, N = 32 };
+    enum { R = 64, tile = 2 * S * D, N = 32 };
     u8 *queries = memory, *gradients = memory + 2 * R * D, *streamed = memory + 4 * R * D;
     float *deltas = (float *)(streamed + stages * 2 * tile);
-    const int first = ((int)gridDim.x - 1 - (int)blockIdx.x) * R, head = blockIdx.y, own = threadIdx.x / 32 * 16 * G, mine = first + own;
+    const int first = ((int)gridDim.x - 1 - (int)blockIdx.x) * R, head = blockIdx.y, own = threadIdx.x / 32 * 16, mine = first + own;
     const int g8 = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
     const i64 ld = (i64)(p.heads + 2 * p.key_value_heads) * D, wide = (i64)p.heads * D;
     const int key_head = head / (p.heads / p.key_value_heads);
@@ -346,17 +324,18 @@ template <int D, int G, int S, bool capped> DEVICE void backward_q(const Attenti
         copies_wait<0>();
     }
     block_barrier();
-    form_delta<D, G>(p, gradients, deltas, first, head);
-    float lse[G][2], delta[G][2];
+    form_delta<D>(p, gradients, deltas, first, head);
+    float lse[2], delta[2];
 #pragma unroll
-    for (int g = 0; g < G; g++)
+    for (int h = 0; h < 2; h++) {
+        const int local = own + 8 * h + g8;
+        delta[h] = deltas[local];
+        lse[h] = first + local < p.rows ? p.lse[(i64)head * p.rows + first + local] * LOG2E : 0;
+    }
+    int seen[2];
 #pragma unroll
-        for (int h = 0; h < 2; h++) {
-            const int local = own + 16 * g + 8 * h + g8;
-            delta[g][h] = deltas[local];
-            lse[g][h] = first + local < p.rows ? p.lse[(i64)head * p.rows + first + local] * LOG2E : 0;
-        }
-    float dq[G][D / 8][4] = {};
+    for (int h = 0; h < 2; h++) seen[h] = mine + 8 * h + g8 < p.rows ? first_seen(p, mine + 8 * h + g8) : 0;
+    float dq[D / 8][4] = {};
     for (int from = start, i = 0; from < end; from += S, i++) {
         if (stages == 1) {
             block_barrier();
@@ -369,39 +348,32 @@ template <int D, int G, int S, bool capped> DEVICE void backward_q(const Attenti
 #pragma unroll
         for (int part = 0; part < S; part += N) {
             const int at = from + part;
-            if (at >= mine + 16 * G || at >= end) continue;
-            float s[G][N / 8][4], dp[G][N / 8][4];
-            scores<D, G, N>(s, queries, own, keys, part);
-            scores<D, G, N>(dp, gradients, own, keys + tile, part);
+            if (at >= mine + 16 || at >= end) continue;
+            float s[N / 8][4], dp[N / 8][4];
+            scores<D, N>(s, queries, own, keys, part);
+            scores<D, N>(dp, gradients, own, keys + tile, part);
 #pragma unroll
-            for (int g = 0; g < G; g++)
+            for (int j = 0; j < N / 8; j++)
 #pragma unroll
-                for (int j = 0; j < N / 8; j++)
-#pragma unroll
-                    for (int e = 0; e < 4; e++) weigh<capped>(p, s[g][j][e], dp[g][j][e], lse[g][e / 2], delta[g][e / 2]);
+                for (int e = 0; e < 4; e++) weigh<capped>(p, s[j][e], dp[j][e], lse[e / 2], delta[e / 2]);
             if (at + N - 1 > mine || last_start > at) {
 #pragma unroll
-                for (int g = 0; g < G; g++)
+                for (int h = 0; h < 2; h++) {
+                    const int row = mine + 8 * h + g8;
 #pragma unroll
-                    for (int h = 0; h < 2; h++) {
-                        const int row = mine + 16 * g + 8 * h + g8, seen = row < p.rows ? first_seen(p, row) : 0;
+                    for (int j = 0; j < N / 8; j++)
 #pragma unroll
-                        for (int j = 0; j < N / 8; j++)
-#pragma unroll
-                            for (int e = 0; e < 2; e++) {
-                                const int u = at + 8 * j + 2 * t + e;
-                                if (u > row || u < seen) dp[g][j][2 * h + e] = 0;
-                            }
-                    }
+                        for (int e = 0; e < 2; e++) {
+                            const int u = at + 8 * j + 2 * t + e;
+                            if (u > row || u < seen[h]) dp[j][2 * h + e] = 0;
+                        }
+                }
             }
-            accumulate<D, G, N>(dq, dp, keys, part);
+            accumulate<D, N>(dq, dp, keys, part);
         }
     }
-#pragma unroll
-    for (int g = 0; g < G; g++) {
-        rotate_back<D>(p, dq[g], mine + 16 * g);
-        store_rows<D>(dq[g], p.scale, p.scale, p.d_joint + (i64)head * D, ld, mine + 16 * g, p.rows);
-    }
+    rotate_back<D>(p, dq, mine);
+    store_rows<D>(dq, p.scale, p.scale, p.d_joint + (i64)head * D, ld, mine, p.rows);
 }
 
 /// How many tiles of S queries from `first` on begin with a row that sees row `last` or one before it. What a row sees first only rises.
@@ -420,11 +392,11 @@ template <int S> DEVICE int seeing_tiles(const AttentionArguments &p, int first,
     return low;
 }
 
-template <int D, int G, int S, bool capped> DEVICE void backward_kv(const AttentionArguments &p) {
+template <int D, int S, bool capped> DEVICE void backward_kv(const AttentionArguments &p) {
     DYNAMIC_SHARED(memory);
-    enum { R = 64 * G, tile = 2 * S * D, stage = 2 * tile + 12 * S, N = 32 };
+    enum { R = 64, tile = 2 * S * D, stage = 2 * tile + 12 * S, N = 32 };
     u8 *keys = memory, *values = memory + 2 * R * D, *streamed = memory + 4 * R * D;
-    const int first = blockIdx.x * R, key_head = blockIdx.y, own = threadIdx.x / 32 * 16 * G, mine = first + own;
+    const int first = blockIdx.x * R, key_head = blockIdx.y, own = threadIdx.x / 32 * 16, mine = first + own;
     const int g8 = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
     const int group = p.heads / p.key_value_heads;
     const i64 ld = (i64)(p.heads + 2 * p.key_value_heads) * D, wide = (i64)p.heads * D;
@@ -450,7 +422,7 @@ template <int D, int G, int S, bool capped> DEVICE void backward_kv(const Attent
         }
         copies_commit();
     };
-    float dk[G][D / 8][4] = {}, dv[G][D / 8][4] = {};
+    float dk[D / 8][4] = {}, dv[D / 8][4] = {};
     if (stages == 2) load(0);
     for (int i = 0; i < count; i++) {
         if (stages == 1) {
@@ -468,43 +440,36 @@ template <int D, int G, int S, bool capped> DEVICE void backward_kv(const Attent
         for (int part = 0; part < S; part += N) {
             const int at = from + part;
             if (at + N - 1 < mine || at >= p.rows) continue;
-            float s[G][N / 8][4], dp[G][N / 8][4];
-            scores<D, G, N>(s, keys, own, queries, part);
-            scores<D, G, N>(dp, values, own, gradients, part);
+            float s[N / 8][4], dp[N / 8][4];
+            scores<D, N>(s, keys, own, queries, part);
+            scores<D, N>(dp, values, own, gradients, part);
 #pragma unroll
             for (int j = 0; j < N / 8; j++) {
                 const float2 l = *(const float2 *)(lse + part + 8 * j + 2 * t), d = *(const float2 *)(delta + part + 8 * j + 2 * t);
 #pragma unroll
-                for (int g = 0; g < G; g++)
-#pragma unroll
-                    for (int e = 0; e < 4; e++) weigh<capped>(p, s[g][j][e], dp[g][j][e], (e % 2 ? l.y : l.x) * LOG2E, e % 2 ? d.y : d.x);
+                for (int e = 0; e < 4; e++) weigh<capped>(p, s[j][e], dp[j][e], (e % 2 ? l.y : l.x) * LOG2E, e % 2 ? d.y : d.x);
             }
             const int end = at + N < p.rows ? at + N : p.rows;
-            if (at < mine + 16 * G - 1 || first_seen(p, end - 1, starts[end - 1 - from]) > mine) {
+            if (at < mine + 15 || first_seen(p, end - 1, starts[end - 1 - from]) > mine) {
 #pragma unroll
                 for (int j = 0; j < N / 8; j++)
 #pragma unroll
                     for (int e = 0; e < 2; e++) {
                         const int column = part + 8 * j + 2 * t + e, row = from + column, seen = first_seen(p, row, starts[column]);
 #pragma unroll
-                        for (int g = 0; g < G; g++)
-#pragma unroll
-                            for (int h = 0; h < 2; h++) {
-                                const int u = mine + 16 * g + 8 * h + g8;
-                                if (u > row || u < seen) s[g][j][2 * h + e] = dp[g][j][2 * h + e] = 0;
-                            }
+                        for (int h = 0; h < 2; h++) {
+                            const int u = mine + 8 * h + g8;
+                            if (u > row || u < seen) s[j][2 * h + e] = dp[j][2 * h + e] = 0;
+                        }
                     }
             }
-            accumulate<D, G, N>(dv, s, gradients, part);
-            accumulate<D, G, N>(dk, dp, queries, part);
+            accumulate<D, N>(dv, s, gradients, part);
+            accumulate<D, N>(dk, dp, queries, part);
         }
     }
-#pragma unroll
-    for (int g = 0; g < G; g++) {
-        rotate_back<D>(p, dk[g], mine + 16 * g);
-        store_rows<D>(dk[g], p.scale, p.scale, p.d_joint + key, ld, mine + 16 * g, p.rows);
-        store_rows<D>(dv[g], 1, 1, p.d_joint + value, ld, mine + 16 * g, p.rows);
-    }
+    rotate_back<D>(p, dk, mine);
+    store_rows<D>(dk, p.scale, p.scale, p.d_joint + key, ld, mine, p.rows);
+    store_rows<D>(dv, 1, 1, p.d_joint + value, ld, mine, p.rows);
 }
 
 // Compiled for one head size (-DHEAD=) and with or without a soft cap (-DCAPPED=), for it takes seconds; without them for all.
@@ -514,14 +479,14 @@ template <int D, int G, int S, bool capped> DEVICE void backward_kv(const Attent
 #define EITHER(name, ...) if (p.soft_cap > 0) name<__VA_ARGS__, true>(p); else name<__VA_ARGS__, false>(p)
 #endif
 #if !defined(HEAD) || HEAD == 64
-KERNEL(128, attention_forward_64, AttentionArguments) { EITHER(forward, 64, wide_groups, 64, 64); }
-KERNEL(128, attention_backward_q_64, AttentionArguments) { EITHER(backward_q, 64, wide_groups, 64); }
-KERNEL(128, attention_backward_kv_64, AttentionArguments) { EITHER(backward_kv, 64, wide_groups, 64); }
+KERNEL(128, attention_forward_64, AttentionArguments) { EITHER(forward, 64, Streamed<64>::forward); }
+KERNEL(128, attention_backward_q_64, AttentionArguments) { EITHER(backward_q, 64, Streamed<64>::backward_q); }
+KERNEL(128, attention_backward_kv_64, AttentionArguments) { EITHER(backward_kv, 64, Streamed<64>::backward_kv); }
 #endif
 #if !defined(HEAD) || HEAD == 128
-KERNEL(128, attention_forward_128, AttentionArguments) { EITHER(forward, 128, wide_groups, 64, 32); }
-KERNEL(128, attention_backward_q_128, AttentionArguments) { EITHER(backward_q, 128, wide_groups, 32); }
-KERNEL(128, attention_backward_kv_128, AttentionArguments) { EITHER(backward_kv, 128, 1, 32); }
+KERNEL(128, attention_forward_128, AttentionArguments) { EITHER(forward, 128, Streamed<128>::forward); }
+KERNEL(128, attention_backward_q_128, AttentionArguments) { EITHER(backward_q, 128, Streamed<128>::backward_q); }
+KERNEL(128, attention_backward_kv_128, AttentionArguments) { EITHER(backward_kv, 128, Streamed<128>::backward_kv); }
 #endif
 #undef EITHER
 

@@ -80,9 +80,9 @@ struct EmulatedAttentionTests {
             let kernels =
                 tuned
                 ? [
-                    ("attention", "attention_forward_\(D)", tiles(128), shape.heads),
-                    ("attention", "attention_backward_q_\(D)", tiles(128), shape.heads),
-                    ("attention", "attention_backward_kv_\(D)", tiles(D == 64 ? 128 : 64), shape.keyHeads),
+                    ("attention", "attention_forward_\(D)", tiles(64), shape.heads),
+                    ("attention", "attention_backward_q_\(D)", tiles(64), shape.heads),
+                    ("attention", "attention_backward_kv_\(D)", tiles(64), shape.keyHeads),
                 ]
                 : [
                     ("attention_any", "attention_forward_any", quads, shape.heads), ("attention_any", "attention_delta", quads, shape.heads),

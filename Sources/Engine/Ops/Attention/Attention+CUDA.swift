@@ -19,17 +19,15 @@ private struct AttentionLaunch {
         (source, self.kernel, blocks, sharedBytes) = ("attention_any", kernel, ((rows + 3) / 4, heads, 1), 0)
     }
 
-    /// Tensor cores: `pairs` tiles of a block's own rows and of each stage's rows in shared memory.
-    private init(tuned kernel: String, _ size: Int, rows: Int, heads: Int, own: Int, sharedBytes: Int) {
-        (source, self.kernel, blocks, self.sharedBytes) = ("attention", "\(kernel)_\(size)", ((rows + own - 1) / own, heads, 1), sharedBytes)
+    /// Tensor cores: 64 rows a block.
+    private init(tuned kernel: String, _ size: Int, rows: Int, heads: Int, sharedBytes: Int) {
+        (source, self.kernel, blocks, self.sharedBytes) = ("attention", "\(kernel)_\(size)", ((rows + 63) / 64, heads, 1), sharedBytes)
     }
 
     static func forward(_ shape: AttentionShape, rows: Int, _ device: AcceleratorProperties, _ element: DeviceElement) -> AttentionLaunch {
         guard shape.variant(element) != "any" else { return AttentionLaunch(any: "attention_forward_any", rows: rows, heads: shape.heads) }
-        let (size, wide) = (shape.headDimension, device.architecture >= 80)
-        let (own, stages) = (wide ? 128 : 64, wide ? 2 : 1)
-        return AttentionLaunch(
-            tuned: "attention_forward", size, rows: rows, heads: shape.heads, own: own, sharedBytes: 2 * size * (own + 2 * stages * 64))
+        let (size, stages) = (shape.headDimension, device.architecture >= 80 ? 2 : 1)
+        return AttentionLaunch(tuned: "attention_forward", size, rows: rows, heads: shape.heads, sharedBytes: 2 * size * (64 + 2 * stages * 64))
     }
 
     static func backward(_ shape: AttentionShape, rows: Int, _ device: AcceleratorProperties, _ element: DeviceElement) -> [AttentionLaunch] {
@@ -41,15 +39,14 @@ private struct AttentionLaunch {
             ]
         }
         let (size, wide) = (shape.headDimension, device.architecture >= 80)
-        let (streamed, stages) = (size == 64 ? 64 : 32, wide ? 2 : 1)
-        let (queries, keys) = (wide ? 128 : 64, wide && size == 64 ? 128 : 64)
+        let stages = wide ? 2 : 1
+        let (queries, keys) = (size == 64 || !wide ? 32 : 64, size == 128 && !wide ? 32 : 64)
         return [
             AttentionLaunch(
-                tuned: "attention_backward_q", size, rows: rows, heads: shape.heads, own: queries,
-                sharedBytes: 4 * size * (queries + stages * streamed) + 4 * queries),
+                tuned: "attention_backward_q", size, rows: rows, heads: shape.heads, sharedBytes: 4 * size * (64 + stages * queries) + 256),
             AttentionLaunch(
-                tuned: "attention_backward_kv", size, rows: rows, heads: shape.keyValueHeads, own: keys,
-                sharedBytes: 4 * size * (keys + stages * streamed) + stages * 12 * streamed),
+                tuned: "attention_backward_kv", size, rows: rows, heads: shape.keyValueHeads,
+                sharedBytes: 4 * size * (64 + stages * keys) + stages * 12 * keys),
         ]
     }
 }
