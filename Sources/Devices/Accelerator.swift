@@ -133,6 +133,11 @@ package protocol Accelerator: AnyObject {
     func zero(_ address: DeviceAddress, bytes: Int) throws
     func launch(_ launch: KernelLaunch) throws
     func multiply(_ product: MatrixProduct, a: DeviceAddress, b: DeviceAddress, c: DeviceAddress) throws
+    /// Lets `body`'s launches run at the same time as what is asked for after this call, up to `join` with the same key. They begin
+    /// after everything asked for before.
+    func beside(_ key: Int, _ body: () throws -> Void) throws
+    /// What is asked for from here on begins after what `beside` was given.
+    func join(_ key: Int) throws
     func synchronize() throws
     /// Records what `body` asks for without running it; nil where the device cannot.
     func record(_ body: () throws -> Void) throws -> (any RecordedWork)?
@@ -141,4 +146,10 @@ package protocol Accelerator: AnyObject {
     func marks() throws -> [Double]
     /// Bytes of the device in use by anyone, from the driver.
     func usedBytes() throws -> Int
+}
+
+extension Accelerator {
+    /// A device that does one thing after the other.
+    package func beside(_ key: Int, _ body: () throws -> Void) throws { try body() }
+    package func join(_ key: Int) throws {}
 }

@@ -1,15 +1,19 @@
 import LorikeetDevices
 
-extension DeviceRun {
-    /// Writes a whole matrix in the activations' type to `out`; where it is held so already, returns its own address instead.
-    func expanded(_ matrix: DeviceMatrix, into out: DeviceAddress) throws -> DeviceAddress {
-        if case .element(let address) = matrix.form { return address }
-        try weights.expand(matrix, into: out, on: device, element)
-        return out
-    }
-}
-
 extension DeviceWeights {
+    /// Writes the matrices of parts one after the other in the activations' type to `scratch`.
+    func joint(_ parts: [LinearPart], columns: Int, scratch: DeviceAddress, on device: any Accelerator, _ element: DeviceElement) throws {
+        for part in parts {
+            let matrix = try matrix(part.weight.name + ".weight")
+            let to = scratch + part.firstRow * columns * element.bytes
+            if case .element(let address) = matrix.form {
+                try device.copy(address, to: to, bytes: matrix.rows * matrix.columns * element.bytes)
+            } else {
+                try expand(matrix, into: to, on: device, element)
+            }
+        }
+    }
+
     /// Writes a stored matrix in the activations' type to `out`.
     func expand(_ matrix: DeviceMatrix, into out: DeviceAddress, on device: any Accelerator, _ element: DeviceElement) throws {
         let count = matrix.rows * matrix.columns

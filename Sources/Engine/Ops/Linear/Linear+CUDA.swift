@@ -1,21 +1,16 @@
 import LorikeetDevices
 
 extension DeviceRun {
-    /// The joint matrix [sum of rows, columns] of parts side by side: expanded into `scratch`, or in place where one part alone is held so.
-    fileprivate func joint(_ parts: [LinearPart], columns: Int, scratch: DeviceAddress) throws -> DeviceAddress {
-        if parts.count == 1 { return try expanded(weights.matrix(parts[0].weight.name + ".weight"), into: scratch) }
-        if let held = try heldSideBySide(parts) { return held }
-        for part in parts {
-            let matrix = try weights.matrix(part.weight.name + ".weight")
-            let to = scratch + part.firstRow * columns * element.bytes
-            let at = try expanded(matrix, into: to)
-            if at != to { try device.copy(at, to: to, bytes: matrix.rows * columns * element.bytes) }
-        }
-        return scratch
+    /// The joint matrix [sum of rows, columns] of parts side by side: where it is held, or expanded into `scratch` now or ahead.
+    fileprivate func joint(_ parts: [LinearPart], columns: Int, scratch: ValueID, ahead: Bool) throws -> DeviceAddress {
+        if let held = try held(parts) { return held }
+        let to = try address(scratch)
+        if ahead { try device.join(scratch.index) } else { try weights.joint(parts, columns: columns, scratch: to, on: device, element) }
+        return to
     }
 
     /// Where the parts stand in the activations' type one after the other, if they do.
-    private func heldSideBySide(_ parts: [LinearPart]) throws -> DeviceAddress? {
+    func held(_ parts: [LinearPart]) throws -> DeviceAddress? {
         var (first, next): (DeviceAddress?, DeviceAddress?)
         for part in parts {
             let matrix = try weights.matrix(part.weight.name + ".weight")
@@ -60,7 +55,7 @@ extension Linear {
         let (tokens, joint) = (context.values[x].shape[0], context.values[y].shape[1])
         let output = context.type(y)
         let (x, y) = (try context.address(x), try context.address(y))
-        let matrix = try context.joint(parts, columns: columns, scratch: context.address(scratch))
+        let matrix = try context.joint(parts, columns: columns, scratch: scratch, ahead: ahead)
         try device.multiply(
             MatrixProduct(
                 m: tokens, n: joint, k: columns, transposeB: true, inputs: element, output: output, lda: columns, ldb: columns, ldc: joint),
@@ -122,7 +117,7 @@ extension LinearBackward {
                 let from = try context.address(passing)
                 if from != to { try context.device.copy(from, to: to, bytes: tokens * columns * element.bytes) }
             }
-            let matrix = try context.joint(parts, columns: columns, scratch: context.address(scratch))
+            let matrix = try context.joint(parts, columns: columns, scratch: scratch, ahead: ahead)
             try context.device.multiply(
                 MatrixProduct(
                     m: tokens, n: columns, k: joint, inputs: element, output: element, lda: joint, ldb: columns, ldc: columns,
