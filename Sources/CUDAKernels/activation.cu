@@ -142,38 +142,54 @@ template <int kind, bool backwards, int steps> DEVICE void gated_unit(const LoRA
     load_update<steps>(p, b, left, right);
     const int g = threadIdx.x % 32 / 4, column = left + threadIdx.x % 4 * 8;
     const int end = (int)(blockIdx.y + 1) * 128 < p.rows ? (blockIdx.y + 1) * 128 : p.rows;
-    for (int row = blockIdx.y * 128; row < end; row += 16) {
-        float x[2][8], y[2][8], d[2][8], sum[8][4];
+    struct Tile {
+        Octet<element> gate[2], up[2], d[2];
+        u32 a[steps][4];
+    };
+    auto load = [&](int row) {
+        Tile tile;
 #pragma unroll
         for (int h = 0; h < 2; h++) {
-            const int r = row + g + 8 * h;
-            if (r >= end) continue;
-            load_some<8>(p.gate_up + (i64)r * 2 * p.columns + column, x[h]);
-            load_some<8>(p.gate_up + ((i64)r * 2 + 1) * p.columns + column, y[h]);
-            if (backwards) load_some<8>(p.d_out + (i64)r * p.columns + column, d[h]);
+            const i64 r = row + g + 8 * h < end ? row + g + 8 * h : end - 1;
+            tile.gate[h] = Octet<element>::at(p.gate_up + r * 2 * p.columns + column);
+            tile.up[h] = Octet<element>::at(p.gate_up + (r * 2 + 1) * p.columns + column);
+            if (backwards) tile.d[h] = Octet<element>::at(p.d_out + r * p.columns + column);
         }
-        form_update<steps>(p, b, row, end, sum);
+        load_product<steps>(p, row, end, tile.a);
+        return tile;
+    };
+    Tile now = load(blockIdx.y * 128);
+    for (int row = blockIdx.y * 128; row < end; row += 16) {
+        // The next tile is under way while this one is worked on. The last one is loaded twice.
+        const Tile next = load(row + 16 < end ? row + 16 : row);
+        float sum[8][4];
+        form_update<steps>(now.a, b, sum);
 #pragma unroll
         for (int h = 0; h < 2; h++) {
             const int r = row + g + 8 * h;
-            if (r >= end) continue;
+            float x[8], y[8], d[8];
+            unpack(now.gate[h], x);
+            unpack(now.up[h], y);
+            if (backwards) unpack(now.d[h], d);
 #pragma unroll
             for (int j = 0; j < 8; j++) {
                 // Rounded as the sum would be in memory, so that both passes see the same.
-                const float gate = to_float(from_float<element>(x[h][j] + p.scale * sum[j][2 * h]));
-                const float up = to_float(from_float<element>(y[h][j] + p.scale * sum[j][2 * h + 1]));
+                const float gate = to_float(from_float<element>(x[j] + p.scale * sum[j][2 * h]));
+                const float up = to_float(from_float<element>(y[j] + p.scale * sum[j][2 * h + 1]));
                 float slope;
                 const float f = activated<kind>(gate, backwards ? &slope : nullptr);
-                x[h][j] = backwards ? d[h][j] * up * slope : f * up;
-                y[h][j] = backwards ? d[h][j] * f : 0;
+                x[j] = backwards ? d[j] * up * slope : f * up;
+                y[j] = backwards ? d[j] * f : 0;
             }
+            if (r >= end) continue;
             if (backwards) {
-                store_some<8>(x[h], p.out + (i64)r * 2 * p.columns + column);
-                store_some<8>(y[h], p.out + ((i64)r * 2 + 1) * p.columns + column);
+                store_some<8>(x, p.out + (i64)r * 2 * p.columns + column);
+                store_some<8>(y, p.out + ((i64)r * 2 + 1) * p.columns + column);
             } else {
-                store_some<8>(x[h], p.out + (i64)r * p.columns + column);
+                store_some<8>(x, p.out + (i64)r * p.columns + column);
             }
         }
+        now = next;
     }
 }
 

@@ -339,21 +339,46 @@ template <int steps, class Arguments> DEVICE void load_update(const Arguments &p
             for (int j = 0; j < 8; j++) b[s][j][h] = own ? *(const u32 *)(from + (i64)j * p.rank) : 0;
         }
 }
-/// Rows from `row` on; what lies at `end` or behind counts as zero. Not scaled.
-template <int steps, class Arguments> DEVICE void form_update(const Arguments &p, const u32 (*b)[8][2], int row, int end, float (*sum)[4]) {
+/// The rows of `product` from `row` on that a unit is formed of; what lies at `end` or behind counts as zero.
+template <int steps, class Arguments> DEVICE void load_product(const Arguments &p, int row, int end, u32 (*a)[4]) {
     const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
 #pragma unroll
-    for (int j = 0; j < 8; j++) sum[j][0] = sum[j][1] = sum[j][2] = sum[j][3] = 0;
-#pragma unroll
-    for (int s = 0; s < steps; s++) {
-        u32 a[4];
+    for (int s = 0; s < steps; s++)
 #pragma unroll
         for (int i = 0; i < 4; i++) {
             const int r = row + g + i % 2 * 8, k = 16 * s + i / 2 * 8;
-            a[i] = r < end && k < p.ranks ? *(const u32 *)(p.product + (i64)r * p.ranks + k + 2 * t) : 0;
+            a[s][i] = r < end && k < p.ranks ? *(const u32 *)(p.product + (i64)r * p.ranks + k + 2 * t) : 0;
         }
+}
+/// Not scaled.
+template <int steps> DEVICE void form_update(const u32 (*a)[4], const u32 (*b)[8][2], float (*sum)[4]) {
 #pragma unroll
-        for (int j = 0; j < 8; j++) mma_16816<element>(sum[j], a, b[s][j]);
+    for (int j = 0; j < 8; j++) {
+        sum[j][0] = sum[j][1] = sum[j][2] = sum[j][3] = 0;
+#pragma unroll
+        for (int s = 0; s < steps; s++) mma_16816<element>(sum[j], a[s], b[s][j]);
     }
+}
+/// Eight elements as they lie in memory: to be loaded long before they are used.
+template <class T> struct Octet {
+    uint4 words[sizeof(T) / 2];
+    DEVICE Octet at(const T *from) {
+        Octet x;
+#pragma unroll
+        for (int i = 0; i < (int)sizeof(T) / 2; i++) x.words[i] = ((const uint4 *)from)[i];
+        return x;
+    }
+};
+DEVICE void unpack(const Octet<float> &x, float *to) {
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+        to[4 * i] = bits_to_float(x.words[i].x); to[4 * i + 1] = bits_to_float(x.words[i].y);
+        to[4 * i + 2] = bits_to_float(x.words[i].z); to[4 * i + 3] = bits_to_float(x.words[i].w);
+    }
+}
+template <class T> DEVICE void unpack(const Octet<T> &x, float *to) {
+    const u32 words[4] = {x.words[0].x, x.words[0].y, x.words[0].z, x.words[0].w};
+#pragma unroll
+    for (int i = 0; i < 4; i++) { to[2 * i] = unpack_low<T>(words[i]); to[2 * i + 1] = unpack_high<T>(words[i]); }
 }
 #endif

@@ -65,23 +65,37 @@ KERNEL(128, lora_back, LoRABack) {
             const bool there = i % 2 == 0 || high;
             b[s][i] = bits_or_zero(from, there && at < width) | bits_or_zero(from + 8 * p.rank, there && at + 8 < width) << 16;
         }
-    float sum[8][4] = {};
-    for (int first = start; first < end; first += 16) {
-        u32 x[4][4];
+    // A tile of 16 rows: dy's words, and product transposed, ranks down and rows across.
+    struct Tile {
+        uint4 x[4];
+        u32 a[4];
+    };
+    auto load = [&](int first) {
+        Tile tile;
         int row[4];
 #pragma unroll
         for (int i = 0; i < 4; i++) {
             row[i] = first + 2 * t + i % 2 + i / 2 * 8;
-            const uint4 v = row[i] < end && column < width ? *(const uint4 *)(p.dy + (i64)row[i] * p.ld + p.first[part] + column) : make_uint4(0, 0, 0, 0);
-            x[i][0] = v.x; x[i][1] = v.y; x[i][2] = v.z; x[i][3] = v.w;
+            tile.x[i] = row[i] < end && column < width ? *(const uint4 *)(p.dy + (i64)row[i] * p.ld + p.first[part] + column) : make_uint4(0, 0, 0, 0);
         }
-        u32 a[4];
 #pragma unroll
         for (int i = 0; i < 4; i++) {
             const element *from = p.product + part * p.rank + g + i % 2 * 8;
             const bool there = i % 2 == 0 || high;
             const u32 low = bits_or_zero(from + (i64)row[i / 2 * 2] * p.ranks, there && row[i / 2 * 2] < end);
-            a[i] = low | bits_or_zero(from + (i64)row[i / 2 * 2 + 1] * p.ranks, there && row[i / 2 * 2 + 1] < end) << 16;
+            tile.a[i] = low | bits_or_zero(from + (i64)row[i / 2 * 2 + 1] * p.ranks, there && row[i / 2 * 2 + 1] < end) << 16;
+        }
+        return tile;
+    };
+    float sum[8][4] = {};
+    Tile now = load(start);
+    for (int first = start; first < end; first += 16) {
+        // The next tile is under way while this one is worked on; behind the end it is zeros.
+        const Tile next = load(first + 16);
+        u32 x[4][4];
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            x[i][0] = now.x[i].x; x[i][1] = now.x[i].y; x[i][2] = now.x[i].z; x[i][3] = now.x[i].w;
         }
         float out[2][4] = {};
 #pragma unroll
@@ -95,7 +109,7 @@ KERNEL(128, lora_back, LoRABack) {
 #pragma unroll
             for (int e = 0; e < 2; e++) {
                 const u32 rows[2] = {pairs[0][e], pairs[1][e]};
-                mma_16816<element>(sum[2 * s + e], a, rows);
+                mma_16816<element>(sum[2 * s + e], now.a, rows);
             }
 #pragma unroll
             for (int h = 0; h < 2; h++) {
@@ -107,6 +121,7 @@ KERNEL(128, lora_back, LoRABack) {
         for (int h = 0; h < 2; h++)
 #pragma unroll
             for (int e = 0; e < 4; e++) across[warp][first - start + 8 * h + 2 * t + e % 2][g + e / 2 * 8] = out[h][e];
+        now = next;
     }
     float *d_b = p.partial + ((i64)blockIdx.y * columns_before(p, parts) + columns_before(p, part)) * p.rank;
 #pragma unroll
@@ -131,6 +146,7 @@ KERNEL(256, lora_back_sum, LoRABack) {
     i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x;
     if (i < wide) {
         float total = 0;
+#pragma unroll 8
         for (int s = 0; s < splits; s++) total += p.partial[s * wide + i];
         int part = 0;
         while (part + 1 < parts && i >= (i64)columns_before(p, part + 1) * p.rank) part++;
@@ -142,7 +158,9 @@ KERNEL(256, lora_back_sum, LoRABack) {
     const int row = (int)(i / p.ranks), part = (int)(i % p.ranks) / p.rank, k = (int)(i % p.ranks) % p.rank;
     const float *from = p.partial + wide * splits + ((i64)tiles_before(p, part) * p.rows + row) * p.rank + k;
     float total = 0;
-    for (int s = 0; s < tiles_of(p, part); s++) total += from[(i64)s * p.rows * p.rank];
+    const int tiles = tiles_of(p, part);
+#pragma unroll 8
+    for (int s = 0; s < tiles; s++) total += from[(i64)s * p.rows * p.rank];
     p.d_product[i] = from_float<element>(total * p.scale);
 }
 

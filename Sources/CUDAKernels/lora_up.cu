@@ -37,41 +37,56 @@ template <int steps, class T> DEVICE void add_unit(const LoRAUp<T> &p) {
     u32 b[steps][8][2];
     load_update<steps>(p, b, left, right);
     const int end = (int)(blockIdx.y + 1) * 128 < p.rows ? (blockIdx.y + 1) * 128 : p.rows;
-    // A tail narrower than 64 columns.
+    // A tail narrower than 64 columns reads its first ones again and writes nothing there.
     const bool has_left = left + 8 * t < p.ld, has_right = right + 8 * t < p.ld;
-    for (int row = blockIdx.y * 128; row < end; row += 16) {
-        float x[2][8], y[2][8], sum[8][4];
+    const i64 at_left = has_left ? left + 8 * t : left, at_right = has_right ? right + 8 * t : left;
+    struct Tile {
+        Octet<T> x[2], y[2];
+        u32 a[steps][4];
+    };
+    auto load = [&](int row) {
+        Tile tile;
 #pragma unroll
         for (int h = 0; h < 2; h++) {
-            const T *from = p.y + (i64)(row + g + 8 * h) * p.ld + 8 * t;
-            if (row + g + 8 * h < end && has_left) load_some<8>(from + left, x[h]);
-            if (row + g + 8 * h < end && has_right) load_some<8>(from + right, y[h]);
+            const int r = row + g + 8 * h < end ? row + g + 8 * h : end - 1;
+            tile.x[h] = Octet<T>::at(p.y + (i64)r * p.ld + at_left);
+            tile.y[h] = Octet<T>::at(p.y + (i64)r * p.ld + at_right);
         }
-        form_update<steps>(p, b, row, end, sum);
+        load_product<steps>(p, row, end, tile.a);
+        return tile;
+    };
+    Tile now = load(blockIdx.y * 128);
+    for (int row = blockIdx.y * 128; row < end; row += 16) {
+        // The next tile is under way while this one is worked on. The last one is loaded twice.
+        const Tile next = load(row + 16 < end ? row + 16 : row);
+        float sum[8][4];
+        form_update<steps>(now.a, b, sum);
 #pragma unroll
         for (int h = 0; h < 2; h++) {
-            const int r = row + g + 8 * h;
-            if (r >= end) continue;
+            const int r = row + g + 8 * h, inside = r < end ? r : end - 1;
+            float x[8], y[8];
+            unpack(now.x[h], x);
+            unpack(now.y[h], y);
 #pragma unroll
             for (int j = 0; j < 8; j++) {
-                x[h][j] += p.scale * sum[j][2 * h];
-                y[h][j] += p.scale * sum[j][2 * h + 1];
+                x[j] += p.scale * sum[j][2 * h];
+                y[j] += p.scale * sum[j][2 * h + 1];
             }
             if (turned) {
                 float c[8], s[8];
-                load_some<8>(p.cos + (i64)r * half + within + 8 * t, c);
-                load_some<8>(p.sin + (i64)r * half + within + 8 * t, s);
+                load_some<8>(p.cos + (i64)inside * half + within + 8 * t, c);
+                load_some<8>(p.sin + (i64)inside * half + within + 8 * t, s);
 #pragma unroll
                 for (int j = 0; j < 8; j++) {
-                    const float a = x[h][j];
-                    x[h][j] = a * c[j] - y[h][j] * s[j];
-                    y[h][j] = y[h][j] * c[j] + a * s[j];
+                    const float a = x[j];
+                    x[j] = a * c[j] - y[j] * s[j];
+                    y[j] = y[j] * c[j] + a * s[j];
                 }
             }
-            T *to = p.y + (i64)r * p.ld + 8 * t;
-            if (has_left) store_some<8>(x[h], to + left);
-            if (has_right) store_some<8>(y[h], to + right);
+            if (r < end && has_left) store_some<8>(x, p.y + (i64)r * p.ld + at_left);
+            if (r < end && has_right) store_some<8>(y, p.y + (i64)r * p.ld + at_right);
         }
+        now = next;
     }
 }
 
