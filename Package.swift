@@ -44,7 +44,7 @@ let package = Package(
         .target(
             name: "CUDAKernels", path: "Sources/CUDAKernels",
             exclude: [
-                "activation.cu", "attention.cu", "attention_any.cu", "cross_entropy.cu", "device.cuh", "dropout.cu", "embedding.cu", "expand.cu", "lora.cu",
+                "activation.cu", "attention.cu", "attention_any.cu", "cross_entropy.cu", "device.cuh", "dropout.cu", "embedding.cu", "expand.cu", "hopper.cuh", "lora.cu",
                 "lora_back.cu", "lora_up.cu", "optimiser.cu", "quantise.cu", "rmsnorm.cu", "rope.cu",
             ], publicHeadersPath: "include"),
         .target(

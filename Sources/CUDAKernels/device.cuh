@@ -24,7 +24,8 @@ typedef long long i64;
 // pointers first, then 64-bit integers, then 32-bit numbers, which the host fills byte by byte. `threads` is the largest block.
 #ifdef LORIKEET_EMULATED
 #include "emulator.h"
-#define KERNEL(threads, name, Arguments)                                                                                      \
+#define KERNEL(threads, name, Arguments) EMULATED_KERNEL(name, Arguments)
+#define EMULATED_KERNEL(name, Arguments)                                                                                      \
     static void TYPED(name)(const Arguments p);                                                                               \
     static const int TYPED(registered_##name) = emulated_register(                                                            \
         #name, TYPE, sizeof(Arguments), [](const void *bytes) { TYPED(name)(*(const Arguments *)bytes); });                   \
@@ -35,7 +36,7 @@ typedef long long i64;
 /// Explicit specialisations take no `static`.
 #define SPECIAL __device__ __forceinline__
 #define SHARED __shared__
-#define DYNAMIC_SHARED(name) extern __shared__ __align__(128) u8 name[]
+#define DYNAMIC_SHARED(name) extern __shared__ __align__(1024) u8 name[]
 #define ALIGN(n) __align__(n)
 #endif
 

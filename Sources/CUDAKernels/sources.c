@@ -4,6 +4,9 @@
 static const unsigned char device[] = {
 #embed "device.cuh"
 };
+static const unsigned char hopper[] = {
+#embed "hopper.cuh"
+};
 static const unsigned char activation[] = {
 #embed "activation.cu"
 };
@@ -53,6 +56,7 @@ static const struct {
     size_t length;
 } table[] = {
     {"device.cuh", device, sizeof device},
+    {"hopper.cuh", hopper, sizeof hopper},
     {"activation.cu", activation, sizeof activation},
     {"attention.cu", attention, sizeof attention},
     {"attention_any.cu", attention_any, sizeof attention_any},

@@ -30,7 +30,7 @@ extern emulated_thread *emulated_current;
 #define blockIdx (emulated_current->block)
 #define blockDim (emulated_current->block_size)
 #define gridDim (emulated_current->grid)
-extern ALIGN(128) unsigned char emulated_shared[256 * 1024];
+extern ALIGN(1024) unsigned char emulated_shared[256 * 1024];
 
 void emulated_block_barrier();
 void emulated_warp_barrier();

@@ -40,7 +40,7 @@ private struct AttentionLaunch {
         }
         let (size, wide) = (shape.headDimension, device.architecture >= 80)
         let stages = wide ? 2 : 1
-        let (queries, keys) = (size == 64 || !wide ? 32 : 64, size == 128 && !wide ? 32 : 64)
+        let (queries, keys) = (!device.multipliesByWarpgroup && (size == 64 || !wide) ? 32 : 64, size == 128 && !wide ? 32 : 64)
         return [
             AttentionLaunch(
                 tuned: "attention_backward_q", size, rows: rows, heads: shape.heads, sharedBytes: 4 * size * (64 + stages * queries) + 256),
