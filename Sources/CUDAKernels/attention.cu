@@ -8,10 +8,10 @@
 //
 // dq and dk leave rotated back where cos and sin [rows, D / 2] are given (see rope.cu): both halves of a head stand in one thread.
 //
-// Launch: 128 threads, D the head size in the name, N / 64 rounded up, S streamed rows a tile (`streamed` below), stages = 2 from
+// Launch: 128 threads, D the head size in the name, N / 64 rounded up, S streamed rows a tile (`Streamed` below), stages = 2 from
 // ARCH 80 on, else 1.
-//   attention_forward_D:      grid (rows / 64, heads), shared 2 D (64 + 2 stages S)
-//   attention_backward_q_D:   grid (rows / 64, heads), shared 4 D (64 + stages S) + 256
+//   attention_forward_D:      grid (rows / 64, heads), shared 2 D (64 + 2 S)
+//   attention_backward_q_D:   grid (rows / 64, heads), shared 4 D (64 + S) + 256
 //   attention_backward_kv_D:  grid (rows / 64, key_value_heads), shared 4 D (64 + stages S) + stages 12 S. Needs backward_q before it (delta).
 #include "hopper.cuh"
 
@@ -222,8 +222,8 @@ template <int D, int N> DEVICE void soften(float (*s)[4], float (*sum)[4], float
 
 template <int D, int S, bool capped> DEVICE void forward(const AttentionArguments &p) {
     DYNAMIC_SHARED(memory);
-    enum { R = 64, tile = 2 * S * D, N = S };
-    u8 *queries = memory, *streamed = memory + 2 * R * D;
+    enum { R = 64, N = S };
+    u8 *queries = memory, *keys = memory + 2 * R * D, *values = keys + 2 * S * D;
     // The rows of a segment's end first: they take longest.
     const int first = ((int)gridDim.x - 1 - (int)blockIdx.x) * R, head = blockIdx.y, own = threadIdx.x / 32 * 16, mine = first + own;
     const int g8 = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
@@ -233,33 +233,28 @@ template <int D, int S, bool capped> DEVICE void forward(const AttentionArgument
     const int end = first + R < p.rows ? first + R : p.rows;
     const int start = first_seen(p, first), last_start = first_seen(p, end - 1);
     const float factor = capped ? p.soft_cap * LOG2E : p.scale * LOG2E;
-    auto load = [&](int from, int i) {
-        u8 *to = streamed + i % stages * (2 * tile);
-        load_tile<D, S>(to, key, ld, from, end);
-        load_tile<D, S>(to + tile, value, ld, from, end);
-        copies_commit();
-    };
     load_tile<D, R>(queries, p.joint + (i64)head * D, ld, first, end);
-    if (stages == 2) load(start, 0);
+    load_tile<D, S>(keys, key, ld, start, end);
+    copies_commit();
+    load_tile<D, S>(values, value, ld, start, end);
+    copies_commit();
     int seen[2];
 #pragma unroll
     for (int h = 0; h < 2; h++) seen[h] = mine + 8 * h + g8 < p.rows ? first_seen(p, mine + 8 * h + g8) : 0;
     float sum[D / 8][4] = {}, most[2] = {UNSEEN, UNSEEN}, total[2] = {0, 0};
-    for (int from = start, i = 0; from < end; from += S, i++) {
-        if (stages == 1) {
-            block_barrier();
-            load(from, i);
-        }
-        copies_wait<0>();
+    for (int from = start; from < end; from += S) {
+        // One tile of each: the next keys come while these weigh the values, the next values while those keys are multiplied.
+        const bool more = from + S < end;
+        copies_wait<1>();
         tiles_visible();
         block_barrier();
-        if (stages == 2 && from + S < end) load(from + S, i + 1);
-        u8 *keys = streamed + i % stages * (2 * tile);
-        if (!HOPPER && from >= mine + 16) continue;
         float s[N / 8][4];
         products_begin();
         scores<D, N, S>(s, queries, own, keys, 0);
         products_end<N / 8>(s);
+        block_barrier();
+        if (more) load_tile<D, S>(keys, key, ld, from + S, end);
+        copies_commit();
         if (capped) {
 #pragma unroll
             for (int j = 0; j < N / 8; j++)
@@ -282,9 +277,15 @@ template <int D, int S, bool capped> DEVICE void forward(const AttentionArgument
         soften<D, N>(s, sum, most, total, factor);
         u32 weights[N / 16][4];
         narrowed<N>(weights, s);
+        copies_wait<1>();
+        tiles_visible();
+        block_barrier();
         products_begin();
-        accumulate<D, N, S>(sum, weights, keys + tile, 0);
+        accumulate<D, N, S>(sum, weights, values, 0);
         products_end<D / 8>(sum);
+        block_barrier();
+        if (more) load_tile<D, S>(values, value, ld, from + S, end);
+        copies_commit();
     }
 #pragma unroll
     for (int h = 0; h < 2; h++) {
@@ -336,30 +337,22 @@ template <int D> DEVICE void form_delta(const AttentionArguments &p, u8 *gradien
 
 template <int D, int S, bool capped> DEVICE void backward_q(const AttentionArguments &p) {
     DYNAMIC_SHARED(memory);
-    enum { R = 64, tile = 2 * S * D, N = HOPPER ? 64 : 32 };
-    u8 *queries = memory, *gradients = memory + 2 * R * D, *streamed = memory + 4 * R * D;
-    float *deltas = (float *)(streamed + stages * 2 * tile);
+    enum { R = 64, N = HOPPER ? 64 : 32 };
+    u8 *queries = memory, *gradients = memory + 2 * R * D, *keys = memory + 4 * R * D, *values = keys + 2 * S * D;
+    float *deltas = (float *)(values + 2 * S * D);
     const int first = ((int)gridDim.x - 1 - (int)blockIdx.x) * R, head = blockIdx.y, own = threadIdx.x / 32 * 16, mine = first + own;
     const int g8 = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
     const i64 ld = (i64)(p.heads + 2 * p.key_value_heads) * D, wide = (i64)p.heads * D;
     const int key_head = head / (p.heads / p.key_value_heads);
     const element *key = p.joint + (i64)(p.heads + key_head) * D, *value = key + (i64)p.key_value_heads * D;
     const int end = first + R < p.rows ? first + R : p.rows, start = first_seen(p, first), last_start = first_seen(p, end - 1);
-    auto load = [&](int from, int i) {
-        u8 *to = streamed + i % stages * (2 * tile);
-        load_tile<D, S>(to, key, ld, from, end);
-        load_tile<D, S>(to + tile, value, ld, from, end);
-        copies_commit();
-    };
     load_tile<D, R>(queries, p.joint + (i64)head * D, ld, first, end);
     load_tile<D, R>(gradients, p.d_out + (i64)head * D, wide, first, end);
     copies_commit();
-    if (stages == 2) {
-        load(start, 0);
-        copies_wait<1>();
-    } else {
-        copies_wait<0>();
-    }
+    load_tile<D, S>(values, value, ld, start, end);
+    load_tile<D, S>(keys, key, ld, start, end);
+    copies_commit();
+    copies_wait<1>();
     block_barrier();
     form_delta<D>(p, gradients, deltas, first, head);
     float lse[2], delta[2];
@@ -373,26 +366,27 @@ template <int D, int S, bool capped> DEVICE void backward_q(const AttentionArgum
 #pragma unroll
     for (int h = 0; h < 2; h++) seen[h] = mine + 8 * h + g8 < p.rows ? first_seen(p, mine + 8 * h + g8) : 0;
     float dq[D / 8][4] = {};
-    for (int from = start, i = 0; from < end; from += S, i++) {
-        if (stages == 1) {
-            block_barrier();
-            load(from, i);
-        }
+    for (int from = start; from < end; from += S) {
+        const bool more = from + S < end;
         copies_wait<0>();
         tiles_visible();
         block_barrier();
-        if (stages == 2 && from + S < end) load(from + S, i + 1);
-        u8 *keys = streamed + i % stages * (2 * tile);
 #pragma unroll
         for (int part = 0; part < S; part += N) {
             const int at = from + part;
-            if ((!HOPPER && at >= mine + 16) || at >= end) continue;
+            // Not where a barrier follows: the warps that are past their rows find nothing to see.
+            if (!HOPPER && (at >= mine + 16 || at >= end)) continue;
             float s[N / 8][4], dp[N / 8][4];
             products_begin();
             scores<D, N, S>(s, queries, own, keys, part);
-            scores<D, N, S>(dp, gradients, own, keys + tile, part);
+            scores<D, N, S>(dp, gradients, own, values, part);
             products_end<N / 8>(s);
             products_end<N / 8>(dp);
+            if (HOPPER) {
+                // The values are done with: the next ones come while the rest is worked on.
+                block_barrier();
+                if (more) load_tile<D, S>(values, value, ld, from + S, end);
+            }
 #pragma unroll
             for (int j = 0; j < N / 8; j++)
 #pragma unroll
@@ -416,6 +410,10 @@ template <int D, int S, bool capped> DEVICE void backward_q(const AttentionArgum
             accumulate<D, N, S>(dq, ds, keys, part);
             products_end<D / 8>(dq);
         }
+        block_barrier();
+        if (more && !HOPPER) load_tile<D, S>(values, value, ld, from + S, end);
+        if (more) load_tile<D, S>(keys, key, ld, from + S, end);
+        copies_commit();
     }
     rotate_back<D>(p, dq, mine);
     store_rows<D>(dq, p.scale, p.scale, p.d_joint + (i64)head * D, ld, mine, p.rows);
@@ -539,14 +537,14 @@ template <int D, int S, bool capped> DEVICE void backward_kv(const AttentionArgu
 #define EITHER(name, ...) if (p.soft_cap > 0) name<__VA_ARGS__, true>(p); else name<__VA_ARGS__, false>(p)
 #endif
 #if !defined(HEAD) || HEAD == 64
-KERNEL(128, ATTENTION(forward_64), AttentionArguments) { EITHER(forward, 64, Streamed<64>::forward); }
-KERNEL(128, ATTENTION(backward_q_64), AttentionArguments) { EITHER(backward_q, 64, Streamed<64>::backward_q); }
-KERNEL(128, ATTENTION(backward_kv_64), AttentionArguments) { EITHER(backward_kv, 64, Streamed<64>::backward_kv); }
+KERNEL_OF_MANY(128, HOPPER ? 4 : 1, ATTENTION(forward_64), AttentionArguments) { EITHER(forward, 64, Streamed<64>::forward); }
+KERNEL_OF_MANY(128, HOPPER ? 4 : 1, ATTENTION(backward_q_64), AttentionArguments) { EITHER(backward_q, 64, Streamed<64>::backward_q); }
+KERNEL_OF_MANY(128, HOPPER ? 3 : 1, ATTENTION(backward_kv_64), AttentionArguments) { EITHER(backward_kv, 64, Streamed<64>::backward_kv); }
 #endif
 #if !defined(HEAD) || HEAD == 128
-KERNEL(128, ATTENTION(forward_128), AttentionArguments) { EITHER(forward, 128, Streamed<128>::forward); }
-KERNEL(128, ATTENTION(backward_q_128), AttentionArguments) { EITHER(backward_q, 128, Streamed<128>::backward_q); }
-KERNEL(128, ATTENTION(backward_kv_128), AttentionArguments) { EITHER(backward_kv, 128, Streamed<128>::backward_kv); }
+KERNEL_OF_MANY(128, HOPPER ? 3 : 1, ATTENTION(forward_128), AttentionArguments) { EITHER(forward, 128, Streamed<128>::forward); }
+KERNEL_OF_MANY(128, HOPPER ? 3 : 1, ATTENTION(backward_q_128), AttentionArguments) { EITHER(backward_q, 128, Streamed<128>::backward_q); }
+KERNEL_OF_MANY(128, HOPPER ? 2 : 1, ATTENTION(backward_kv_128), AttentionArguments) { EITHER(backward_kv, 128, Streamed<128>::backward_kv); }
 #endif
 #undef EITHER
 

@@ -30,8 +30,12 @@ typedef long long i64;
     static const int TYPED(registered_##name) = emulated_register(                                                            \
         #name, TYPE, sizeof(Arguments), [](const void *bytes) { TYPED(name)(*(const Arguments *)bytes); });                   \
     static void TYPED(name)(const Arguments p)
+#define KERNEL_OF_MANY(threads, blocks, name, Arguments) EMULATED_KERNEL(name, Arguments)
 #else
-#define KERNEL(threads, name, Arguments) extern "C" __global__ void __launch_bounds__(threads) TYPED(name)(const __grid_constant__ Arguments p)
+#define KERNEL(threads, name, Arguments) KERNEL_OF_MANY(threads, 1, name, Arguments)
+/// The same, of which `blocks` shall fit on a multiprocessor at once.
+#define KERNEL_OF_MANY(threads, blocks, name, Arguments) \
+    extern "C" __global__ void __launch_bounds__(threads, blocks) TYPED(name)(const __grid_constant__ Arguments p)
 #define DEVICE static __device__ __forceinline__
 /// Explicit specialisations take no `static`.
 #define SPECIAL __device__ __forceinline__
@@ -212,6 +216,8 @@ DEVICE void warp_barrier() { __syncwarp(); }
 DEVICE void block_barrier() { __syncthreads(); }
 /// 2^x; exact where the result is.
 DEVICE float exp2_fast(float x) { float y; asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x)); return y; }
+/// 1 / x to a bit or two.
+DEVICE float reciprocal_fast(float x) { float y; asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x)); return y; }
 #endif
 
 DEVICE float warp_sum(float x) {

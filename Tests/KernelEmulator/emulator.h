@@ -52,6 +52,7 @@ static inline int emulated_lane() { return (int)(emulated_current->thread.x % 32
 static inline void block_barrier() { emulated_block_barrier(); }
 static inline void warp_barrier() { emulated_warp_barrier(); }
 static inline float exp2_fast(float x) { return exp2f(x); }
+static inline float reciprocal_fast(float x) { return 1 / x; }
 
 template <class T> static inline T emulated_exchange(T x, int from) {
     memcpy(emulated_slot(emulated_lane()), &x, sizeof x);

@@ -34,7 +34,9 @@ struct GatedActivation: Op {
     func differentiate(_ backward: inout Differentiation) {
         guard backward.needsGradient(gateUp), let dOut = backward.gradient(of: out) else { return }
         let dGateUp = backward.newGradient(of: gateUp)
-        backward.append(GatedActivationBackward(dOut: dOut, gateUp: gateUp, dGateUp: dGateUp, activation: activation, update: update))
+        let dUpdate = backward.values[dOut].shape[1] % 32 == 0 ? InputUpdate.take(of: dOut, &backward) : nil
+        backward.append(
+            GatedActivationBackward(dOut: dOut, gateUp: gateUp, dGateUp: dGateUp, activation: activation, update: update, dUpdate: dUpdate))
         backward.setGradient(of: gateUp, to: dGateUp)
     }
 
@@ -52,10 +54,12 @@ struct GatedActivationBackward: Op {
     let gateUp: ValueID
     let dGateUp: ValueID
     let activation: Activation
+    /// What gateUp lacks, and what dOut lacks.
     var update: LowRankUpdate?
+    var dUpdate: InputUpdate?
 
     var kind: String { "gated_activation.backward" }
-    var reads: [ValueID] { [dOut, gateUp] + (update?.reads ?? []) }
+    var reads: [ValueID] { [dOut, gateUp] + (update?.reads ?? []) + (dUpdate?.reads ?? []) }
     var writes: [ValueID] { [dGateUp] }
 
     func cost(_ values: ValueTable) -> Cost { Cost(bytes: Double(2 * values[gateUp].byteCount + values[dOut].byteCount)) }

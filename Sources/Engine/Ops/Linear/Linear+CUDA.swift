@@ -173,7 +173,7 @@ extension LinearBackward {
                 MatrixProduct(
                     m: rank, n: columns, k: tokens, transposeA: true, inputs: element, output: .f32, lda: ranks, ldb: columns, ldc: columns, beta: 1),
                 a: own, b: input, c: context.address(gradient.dA))
-            guard let dx else { continue }
+            guard let dx, !leavesUpdate else { continue }
             var down = MatrixProduct(m: tokens, n: columns, k: rank, inputs: element, output: element, lda: ranks, ldb: columns, ldc: columns)
             guard let masked, let keys = dropoutKeys else {
                 down.beta = 1

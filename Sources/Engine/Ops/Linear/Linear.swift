@@ -141,6 +141,8 @@ struct LinearBackward: Expanding {
     let masked: ValueID?
     let dropoutKeys: ValueID?
     var ahead = false
+    /// dProduct A is the next op's to add to dx (see `InputUpdate`).
+    var leavesUpdate = false
     var expanded: ValueID? { scratch }
 
     var kind: String { "linear.backward" }

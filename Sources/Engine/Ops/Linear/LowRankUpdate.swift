@@ -49,3 +49,24 @@ extension ProgramBuilder {
         return update
     }
 }
+
+/// What one adapter's backward pass has left to the next op to add to the gradient of its input: dx += dProduct A.
+///
+/// dProduct [T, r] in the activations' type, r 8 or 16; without dropout, whose mask would have to be formed again.
+struct InputUpdate: Sendable {
+    let dProduct: ValueID
+    let adapter: LinearAdapter
+
+    var reads: [ValueID] { [dProduct, adapter.a] }
+
+    /// Takes over what the op emitted last would add to `dx` itself; nil where there is nothing, or it does not fit.
+    static func take(of dx: ValueID, _ backward: inout Differentiation) -> InputUpdate? {
+        guard case .device(let element) = backward.target, element != .f32, var last = backward.lastOp as? LinearBackward, last.dx == dx,
+            last.gradients.count == 1, last.masked == nil, let dProduct = last.dProduct, let adapter = last.gradients.first?.adapter,
+            adapter.slot.rank == 8 || adapter.slot.rank == 16
+        else { return nil }
+        last.leavesUpdate = true
+        backward.replaceLast(with: last)
+        return InputUpdate(dProduct: dProduct, adapter: adapter)
+    }
+}
