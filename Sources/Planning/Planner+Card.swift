@@ -112,16 +112,18 @@ extension Planner {
         }
         guard let best else {
             let chunk = Session.batchRows(least.trained, .device(card.element))
-            let needed = planner.smallestBytes(tokens: least.rows, evaluation: longestHeldOut, headChunk: chunk)
-            throw Self.tooSmall(card, needed: needed, "training on micro-batches of \(least.rows) tokens")
+            let training = planner.smallestBytes(tokens: least.rows, evaluation: longestHeldOut, headChunk: chunk)
+            let answering = try trainedForm(SessionSizes(training: 0, evaluation: longestHeldOut, headChunk: min(256, chunk)), card, slots: 1).total
+            throw Self.tooSmall(card, needed: max(training, answering), "training on micro-batches of \(least.rows) tokens and answering held-out records")
         }
         var (limit, rows) = (longestHeldOut, longestHeldOut)
         var seconds = planner.evaluation(tokens: rows, headChunk: best.plan.sizes.headChunk).seconds
         for tokens in Self.evaluationTokens where tokens > longestHeldOut {
             let candidate = max(1, largest(over: CollectionOfOne(validation), tokensPerBatch: tokens, packing: true).rows)
             let batch = planner.evaluation(tokens: candidate, headChunk: best.plan.sizes.headChunk)
-            // Within the arena that training has anyway.
-            guard batch.arenaBytes <= best.plan.bytes.arena else { continue }
+            // Within the arena that training has anyway, and with room for an answer.
+            let sizes = SessionSizes(training: 0, evaluation: candidate, headChunk: best.plan.sizes.headChunk)
+            guard batch.arenaBytes <= best.plan.bytes.arena, try trainedForm(sizes, card, slots: 1).total <= card.cap else { continue }
             (limit, rows, seconds) = (tokens, candidate, batch.seconds)
             break
         }
@@ -190,14 +192,20 @@ extension Planner {
         for (slots, keeps) in [(Self.slots, true), (Self.slots, false), (8, false), (4, false), (2, false), (1, false)] {
             if keeps && !chosen.training.keepsExpanded { continue }
             let sizes = SessionSizes(training: 0, evaluation: chosen.evaluationRows, headChunk: chosen.sizes.headChunk)
-            let request = asked(ProgramRequest(storage: storage, lora: lora, sizes: sizes, target: .device(card.element)), slots: slots)
-            var bytes = try bytes(request, card.element)
-            bytes.context = card.usedBytes
+            var bytes = try trainedForm(sizes, card, slots: slots)
             if keeps { bytes.expanded = chosen.training.bytes.expanded }
             (test.slots, test.keepsExpanded, needed) = (slots, keeps, bytes.total)
             if bytes.total <= card.cap { return bytes }
         }
         throw Self.tooSmall(card, needed: needed, "answering held-out records")
+    }
+
+    /// What evaluating and answering take, with linears expanded for every product.
+    private func trainedForm(_ sizes: SessionSizes, _ card: PlannedCard, slots: Int) throws -> DeviceBytes {
+        let request = asked(ProgramRequest(storage: storage, lora: lora, sizes: sizes, target: .device(card.element)), slots: slots)
+        var bytes = try bytes(request, card.element)
+        bytes.context = card.usedBytes
+        return bytes
     }
 
     private func asked(_ request: ProgramRequest, slots: Int) -> ProgramRequest {

@@ -97,7 +97,8 @@ package struct Trainer {
             }
             let due = settings.saveSteps > 0 && state.step % settings.saveSteps == 0
             let late = settings.saveMinutes > 0 && clock.uptime - lastSave >= settings.saveMinutes * 60
-            if due || late || state.step == total {
+            // What is being lost is no place to come back to.
+            if (due || late) && state.hopeless == 0 || state.step == total {
                 try save(&state)
                 lastSave = clock.uptime
             }
