@@ -94,6 +94,9 @@ struct FormsTest {
     private func mergedForm(_ questions: AnswerTest) throws -> FormResult {
         let model = try loaded(choices.test.mergedOnCard ? compute : processor, merged, storage: .stored, lora: nil)
         defer { model.leaveCard() }
+        var sizes = sizes
+        // On the processor larger batches only take more memory.
+        if model.placed == nil { sizes.evaluation = min(sizes.evaluation, Planner.tokensPerBatch) }
         return try form(Session(model: model, sizes: sizes), questions)
     }
 
@@ -109,7 +112,7 @@ struct FormsTest {
         let model = try loaded(precise, preparation.source, storage: preparation.mergedStorage, lora: lora)
         defer { model.leaveCard() }
         let session = try Session(model: model, sizes: comparedSizes(samples))
-        defer { observe() }
+        defer { withExtendedLifetime(session) { observe() } }
         return try LogitRecord(of: session, samples: samples, rowsOfSample: Planner.comparedRows)
     }
 
@@ -117,7 +120,7 @@ struct FormsTest {
         let model = try loaded(precise, merged, storage: .stored, lora: nil)
         defer { model.leaveCard() }
         let session = try Session(model: model, sizes: comparedSizes(samples))
-        defer { observe() }
+        defer { withExtendedLifetime(session) { observe() } }
         return try record.difference(from: session)
     }
 
@@ -126,7 +129,8 @@ struct FormsTest {
     }
 
     private func form(_ session: Session, _ test: AnswerTest) throws -> FormResult {
-        let loss = try session.loss(of: dataset.validation, tokensPerBatch: choices.evaluationTokensPerBatch)
+        let tokens = session.model.placed == nil ? min(choices.evaluationTokensPerBatch, Planner.tokensPerBatch) : choices.evaluationTokensPerBatch
+        let loss = try session.loss(of: dataset.validation, tokensPerBatch: tokens)
         let answers = test.rows.isEmpty ? [] : try test.answers(of: session, onGroup: observe)
         return FormResult(loss: loss, answersRight: test.shareRight(answers), answers: answers)
     }

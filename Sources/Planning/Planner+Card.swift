@@ -74,8 +74,15 @@ extension Planner {
                 .init("adapters, gradients, optimiser", Int64(program.adapterBytes)),
                 .init("model file, as it is read", Int64(program.weightBytes), mapped: true),
             ]
+        var testMemory = memory + [.init("merged model, as it is read", merged, mapped: true)]
+        if mergedElementBytes > 0, !choices.test.mergedOnCard {
+            let sizes = SessionSizes(training: 1, evaluation: min(Self.tokensPerBatch, chosen.evaluationRows), headChunk: HeadBlock.chunk)
+            let request = asked(ProgramRequest(storage: .stored, lora: nil, sizes: sizes, target: .cpu(threads: threads)))
+            let processor = try Session.plan(source.configuration, request) { source.tensor($0)?.type }
+            testMemory.append(.init("arena and KV cache of the merged model", Int64(processor.evaluationArenaBytes + processor.cacheBytes)))
+        }
         return Plan(
-            choices: choices, trainingMemory: memory, testMemory: memory + [.init("merged model, as it is read", merged, mapped: true)],
+            choices: choices, trainingMemory: memory, testMemory: testMemory,
             gpuTraining: parts(chosen.training.bytes, "weights (\(storage.rawValue))"), gpuTesting: parts(testing, testedWeights),
             disk: disk(program, merged), phases: phases, steps: steps,
             trainTokens: tokens, trainableParameters: program.trainableParameters, warnings: warnings)
@@ -93,7 +100,7 @@ extension Planner {
     /// The fastest split of a step: one micro-batch where that fits without running blocks again, else whatever costs least a token.
     private func choose(_ planner: DevicePlanner, _ card: PlannedCard) throws -> OnCard {
         let longest = max(1, train.map(\.tokens).max() ?? 1)
-        let longestHeldOut = max(1, validation.map(\.tokens).max() ?? 1)
+        let longestHeldOut = max(1, heldOut.map(\.tokens).max() ?? 1)
         let whole = packing ? trainedSteps.reduce(longest) { max($0, $1.reduce(0) { $0 + $1.tokens }) } : longest
         var best: (plan: DevicePlan, tokens: Int)?
         var least: (rows: Int, trained: Int) = (0, 0)
@@ -119,7 +126,8 @@ extension Planner {
         var (limit, rows) = (longestHeldOut, longestHeldOut)
         var seconds = planner.evaluation(tokens: rows, headChunk: best.plan.sizes.headChunk).seconds
         for tokens in Self.evaluationTokens where tokens > longestHeldOut {
-            let candidate = max(1, largest(over: CollectionOfOne(validation), tokensPerBatch: tokens, packing: true).rows)
+            // Any choice of records may fill a batch.
+            let candidate = max(1, min(tokens, heldOut.reduce(0) { $0 + $1.tokens }))
             let batch = planner.evaluation(tokens: candidate, headChunk: best.plan.sizes.headChunk)
             // Within the arena that training has anyway, and with room for an answer.
             let sizes = SessionSizes(training: 0, evaluation: candidate, headChunk: best.plan.sizes.headChunk)
@@ -130,6 +138,9 @@ extension Planner {
         return OnCard(
             training: best.plan, tokensPerBatch: best.tokens, evaluationTokensPerBatch: limit, evaluationRows: rows, evaluationSeconds: seconds)
     }
+
+    /// What is evaluated: where there is no validation, the range probe and the comparison take training records.
+    private var heldOut: [Length] { validation.isEmpty ? train : validation }
 
     private static func secondsPerToken(_ plan: DevicePlan) -> Double { plan.stepSeconds / Double(plan.sizes.training) }
 
@@ -165,7 +176,7 @@ extension Planner {
         } else if merged.total > largest.0.total {
             largest = (merged, "weights of the merged model")
         }
-        let longest = max(1, (validation.isEmpty ? train : validation).map(\.tokens).max() ?? 1)
+        let longest = max(1, heldOut.map(\.tokens).max() ?? 1)
         var compared: [DeviceBytes] = []
         for (storage, lora) in [(comparedStorage, Optional(self.lora)), (.stored, nil)] {
             let sizes = SessionSizes(training: 0, evaluation: longest, headChunk: 32)
