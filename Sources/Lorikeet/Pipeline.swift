@@ -149,6 +149,9 @@ package final class Pipeline {
         try reporter.note("\(Machine.cpuModel()), \(compute.cpu.threads) threads, \(CPU.blasKernels) kernels")
         if let card = compute.device?.properties {
             let capability = "\(card.architecture / 10).\(card.architecture % 10)"
+            if let others = (compute.device as? CUDADevice)?.otherCards, others > 0 {
+                try reporter.note("one card is used; \(others) more \(others == 1 ? "is" : "are") idle")
+            }
             try reporter.note("\(card.name), \(card.driver), kernels for \(capability) in \(compute.element.suffix)")
         }
         return compute

@@ -43,8 +43,8 @@ struct CardTests {
         let notebook = ["KAGGLE_KERNEL_RUN_TYPE": "Batch"]
         let refused = try run(StubCard(["devices 0"]), command, environment: notebook)
         #expect(refused.status == 3 && refused.error.contains("--device cpu"), "\(refused.error)")
-        let taken = try run(StubCard(["capability 80"]), command, environment: notebook)
-        #expect(taken.status == 0 && taken.out.contains("Tesla T4"), "\(taken.error)")
+        let taken = try run(StubCard(["capability 80", "devices 2"]), command, environment: notebook)
+        #expect(taken.status == 0 && taken.out.contains("Tesla T4") && taken.out.contains("1 more is idle"), "\(taken.error)")
     }
 
     @Test func `a plan on a card names its memory by part, and a cap too small the one that would do`() throws {

@@ -31,6 +31,14 @@ struct CardRunTests {
         #expect(outcome.count(.step) == 6 && outcome.events.contains { ($0.fields["gpu_used_bytes"]?.int ?? 0) > 100_000 })
         #expect(outcome.texts.contains { $0.contains("float16 is enough") } == (element == .f16))
         #expect((device.launched["cached_attention_" + element.suffix] ?? 0) > 0 && (device.launched["cached_attention_f32"] ?? 0) > 0)
+        // `lorikeet test` of what the run left comes to the same numbers.
+        let again = try StandaloneTest(recipe: run.recipe(), adapter: run.output + "/adapter", merged: run.output + "/merged") {
+            try TinyRun.open($0, device)
+        }.run()
+        #expect(again.passes)
+        for key in ["validation_loss_before", "validation_loss_after", "answers_right_after", "merged_matches_adapter"] {
+            #expect(again.json[key] == summary[key], "\(key)")
+        }
         // The processor's run of the same recipe, in float32, comes to nearly the same losses.
         var plain = run
         plain.output += "-cpu"
