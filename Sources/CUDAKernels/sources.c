@@ -28,6 +28,12 @@ static const unsigned char expand[] = {
 static const unsigned char lora[] = {
 #embed "lora.cu"
 };
+static const unsigned char lora_back[] = {
+#embed "lora_back.cu"
+};
+static const unsigned char lora_up[] = {
+#embed "lora_up.cu"
+};
 static const unsigned char optimiser[] = {
 #embed "optimiser.cu"
 };
@@ -58,6 +64,8 @@ static const struct {
     {"embedding.cu", embedding, sizeof embedding},
     {"expand.cu", expand, sizeof expand},
     {"lora.cu", lora, sizeof lora},
+    {"lora_back.cu", lora_back, sizeof lora_back},
+    {"lora_up.cu", lora_up, sizeof lora_up},
     {"optimiser.cu", optimiser, sizeof optimiser},
     {"quantise.cu", quantise, sizeof quantise},
     {"range.cu", range, sizeof range},

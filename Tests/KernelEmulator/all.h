@@ -26,6 +26,12 @@ namespace expand_cu {
 namespace lora_cu {
 #include "../../Sources/CUDAKernels/lora.cu"
 }
+namespace lora_back_cu {
+#include "../../Sources/CUDAKernels/lora_back.cu"
+}
+namespace lora_up_cu {
+#include "../../Sources/CUDAKernels/lora_up.cu"
+}
 namespace optimiser_cu {
 #include "../../Sources/CUDAKernels/optimiser.cu"
 }

@@ -111,6 +111,16 @@ static inline void emulated_matrices(unsigned *r, const void *row, bool transpos
 }
 static inline void load_matrices(unsigned *r, const void *row) { emulated_matrices(r, row, false); }
 static inline void load_matrices_transposed(unsigned *r, const void *row) { emulated_matrices(r, row, true); }
+static inline unsigned transpose_matrix(unsigned x) {
+    memcpy(emulated_slot(emulated_lane()), &x, 4);
+    warp_barrier();
+    const int lane = emulated_lane(), g = lane / 4, t = lane % 4;
+    uint16_t low, high;
+    memcpy(&low, emulated_slot(8 * t + g / 2) + 2 * (g % 2), 2);
+    memcpy(&high, emulated_slot(8 * t + 4 + g / 2) + 2 * (g % 2), 2);
+    warp_barrier();
+    return (unsigned)low | (unsigned)high << 16;
+}
 static inline void copy_async(void *to, const void *from, bool inside) {
     if (inside) memcpy(to, from, 16); else memset(to, 0, 16);
 }

@@ -47,6 +47,8 @@ struct RangeProbe {
             switch op {
             case let op as GatedActivation: [op.out]
             case let op as Linear: [op.y] + (op.product.map { [$0] } ?? [])
+            // The adapters' share of q, k and v is added on the way here.
+            case let op as RoPE: [op.joint]
             case let op as Attention: [op.out]
             case let op as RMSNorm: [op.output]
             case let op as HeadLoss: [op.logits]

@@ -11,9 +11,30 @@ extension Activation {
     }
 }
 
+extension LowRankUpdate {
+    /// f(gate) * up or its adjoint with the update formed on the way: `LoRAGated` of activation.cu.
+    fileprivate func gated(_ kernel: String, gateUp: ValueID, dOut: ValueID?, out: ValueID, _ activation: Activation, _ context: borrowing DeviceRun) throws {
+        let (shape, parts) = (context.values[gateUp].shape, LowRankPart.of(parts))
+        let columns = shape[1] / 2
+        try context.launch(
+            "activation", kernel, blocks: ((columns + 127) / 128, (shape[0] + 127) / 128, 1), threads: 128, defines: context.steps(parts)
+        ) {
+            for value in [gateUp, dOut, out, product] { $0.add(try context.address(value)) }
+            for b in try context.factors(parts) { $0.add(b) }
+            for number in [shape[0], columns] { $0.add(Int32(number)) }
+            $0.add(activation.number)
+            parts.add(to: &$0, on: true)
+            $0.add(parts.first?.adapter.slot.scale ?? 0)
+        }
+    }
+}
+
 extension GatedActivation {
     func run(_ context: borrowing DeviceRun) throws {
         let shape = context.values[out].shape
+        if let update, context.adapterOn {
+            return try update.gated("lora_gated_forward", gateUp: gateUp, dOut: nil, out: out, activation, context)
+        }
         try context.launch("activation", "gated_activation_forward", blocks: packBlocks(rows: shape[0], columns: shape[1], context.element), threads: 128) {
             $0.add(try context.address(gateUp))
             $0.add(try context.address(out))
@@ -27,6 +48,9 @@ extension GatedActivation {
 extension GatedActivationBackward {
     func run(_ context: borrowing DeviceRun) throws {
         let shape = context.values[dOut].shape
+        if let update, context.adapterOn {
+            return try update.gated("lora_gated_backward", gateUp: gateUp, dOut: dOut, out: dGateUp, activation, context)
+        }
         try context.launch("activation", "gated_activation_backward", blocks: packBlocks(rows: shape[0], columns: shape[1], context.element), threads: 128) {
             $0.add(try context.address(dOut))
             $0.add(try context.address(gateUp))

@@ -96,6 +96,11 @@ extension Linear {
                     a: input, b: context.address(adapter.a), c: at + adapter.column * element.bytes)
             }
         }
+        if leavesUpdate { return }
+        let updates = LowRankPart.of(parts)
+        if LowRankUpdate.fits(adapters, element, ranks: ranks), joint % 8 == 0, updates.allSatisfy({ $0.columns.lowerBound % 8 == 0 && $0.columns.count % 8 == 0 }) {
+            return try context.add(updates, product: product, to: self.y)
+        }
         for part in parts {
             guard let adapter = part.adapter else { continue }
             try device.multiply(
@@ -132,7 +137,10 @@ extension LinearBackward {
         guard let x, let product, let dProduct else { return }
         let (device, element, ranks) = (context.device, context.element, context.values[product].shape[1])
         let (products, dProducts) = (try context.address(product), try context.address(dProduct))
-        for gradient in gradients {
+        if let partials {
+            try LoRABack(gradients, ranks: ranks).run(dy: dy, product: product, dProduct: dProduct, partials: partials, context)
+        }
+        for gradient in partials == nil ? gradients : [] {
             let (adapter, rows) = (gradient.adapter, gradient.part.weight.rows)
             let (rank, dyPart) = (adapter.slot.rank, try context.address(dy) + gradient.part.firstRow * element.bytes)
             try device.multiply(
