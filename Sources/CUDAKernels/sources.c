@@ -43,6 +43,9 @@ static const unsigned char optimiser[] = {
 static const unsigned char quantise[] = {
 #embed "quantise.cu"
 };
+static const unsigned char range[] = {
+#embed "range.cu"
+};
 static const unsigned char rmsnorm[] = {
 #embed "rmsnorm.cu"
 };
@@ -69,6 +72,7 @@ static const struct {
     {"lora_up.cu", lora_up, sizeof lora_up},
     {"optimiser.cu", optimiser, sizeof optimiser},
     {"quantise.cu", quantise, sizeof quantise},
+    {"range.cu", range, sizeof range},
     {"rmsnorm.cu", rmsnorm, sizeof rmsnorm},
     {"rope.cu", rope, sizeof rope},
 };

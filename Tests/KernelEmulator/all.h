@@ -48,6 +48,9 @@ namespace optimiser_cu {
 namespace quantise_cu {
 #include "../../Sources/CUDAKernels/quantise.cu"
 }
+namespace range_cu {
+#include "../../Sources/CUDAKernels/range.cu"
+}
 namespace rmsnorm_cu {
 #include "../../Sources/CUDAKernels/rmsnorm.cu"
 }

@@ -29,6 +29,8 @@ package final class CUDADevice: Accelerator {
     }
 
     package private(set) var properties: AcceleratorProperties
+    /// Cards of this machine beside this one.
+    package let otherCards: Int
     /// NVRTC's version and the libraries' paths, for `doctor`.
     package let libraries: [(name: String, path: String)]
     private let driver: Driver
@@ -68,6 +70,7 @@ package final class CUDADevice: Accelerator {
             driver: "CUDA \(driver.versionText)")
         native = architecture == capability
         properties.multipliesByWarpgroup = native && architecture == 90
+        otherCards = try Card.count(driver) - 1
         // Before anything is made on the card: what is missing is said at once.
         let major = driver.version / 1000
         compiler = try KernelCompiler(major: major, folders: folders)

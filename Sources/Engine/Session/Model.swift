@@ -72,6 +72,9 @@ package final class Model {
                 family.weights(), from: weights, storage: storage, element: element, device: device, stored: stored))
     }
 
+    /// Gives the card's memory back once the model's sessions are gone; nothing runs with it from here on.
+    package func leaveCard() { placed = nil }
+
     /// Expands the stored linears on the card once and for all (see `DevicePlan.keepsExpanded`).
     package func keepExpanded() throws { try placed?.weights.keepExpanded(family.weights()) }
 

@@ -97,10 +97,7 @@ extension Linear {
             }
         }
         if leavesUpdate { return }
-        let updates = LowRankPart.of(parts)
-        if LowRankUpdate.fits(adapters, element, ranks: ranks), joint % 8 == 0, updates.allSatisfy({ $0.columns.lowerBound % 8 == 0 && $0.columns.count % 8 == 0 }) {
-            return try context.add(updates, product: product, to: self.y)
-        }
+        if LowRankUpdate.fits(parts, element, ranks: ranks) { return try context.add(LowRankPart.of(parts), product: product, to: self.y) }
         for part in parts {
             guard let adapter = part.adapter else { continue }
             try device.multiply(

@@ -19,9 +19,7 @@ struct LowRankUpdate: Sendable {
     /// The update that `linear` can leave to an op of a card's program; nil where its adapters do not fit the kernels.
     init?(of linear: Linear, _ values: ValueTable, _ target: ProgramTarget) {
         guard case .device(let element) = target, let product = linear.product,
-            Self.fits(linear.parts.compactMap(\.adapter), element, ranks: values[product].shape[1]),
-            // Sixteen bytes at a time.
-            linear.parts.allSatisfy({ $0.firstRow % 8 == 0 && $0.weight.rows % 8 == 0 })
+            Self.fits(linear.parts, element, ranks: values[product].shape[1])
         else { return nil }
         self.product = product
         parts = linear.parts
@@ -29,10 +27,12 @@ struct LowRankUpdate: Sendable {
 
     private init(product: ValueID, parts: [LinearPart]) { (self.product, self.parts) = (product, parts) }
 
-    /// Whether the kernels (lora_up.cu, activation.cu) take these adapters.
-    static func fits(_ adapters: [LinearAdapter], _ element: DeviceElement, ranks: Int) -> Bool {
+    /// Whether the kernels (lora_up.cu, activation.cu) take the adapters of these parts, sixteen bytes of a row at a time.
+    static func fits(_ parts: [LinearPart], _ element: DeviceElement, ranks: Int) -> Bool {
+        let adapters = parts.compactMap(\.adapter)
         guard element != .f32, let first = adapters.first else { return false }
         return adapters.count <= mostParts && ranks <= mostRanks && adapters.allSatisfy { $0.slot.rank == first.slot.rank && $0.slot.rank % 8 == 0 }
+            && parts.allSatisfy { $0.firstRow % 8 == 0 && $0.weight.rows % 8 == 0 }
     }
 
     func renamed(_ name: (ValueID) -> ValueID) -> LowRankUpdate { LowRankUpdate(product: name(product), parts: parts) }
