@@ -45,7 +45,7 @@ let package = Package(
             name: "CUDAKernels", path: "Sources/CUDAKernels",
             exclude: [
                 "activation.cu", "attention.cu", "attention_any.cu", "cross_entropy.cu", "device.cuh", "dropout.cu", "embedding.cu", "expand.cu",
-                "hopper.cuh", "lora.cu", "lora_back.cu", "lora_up.cu", "optimiser.cu", "quantise.cu", "range.cu", "rmsnorm.cu", "rope.cu",
+                "lora.cu", "lora_back.cu", "lora_up.cu", "optimiser.cu", "quantise.cu", "range.cu", "rmsnorm.cu", "rope.cu", "tiles.cuh",
             ], publicHeadersPath: "include"),
         .target(
             name: "COpenBLAS", path: "Sources/COpenBLAS",

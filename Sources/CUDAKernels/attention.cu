@@ -4,7 +4,7 @@
 // them; scores and probabilities never leave registers, for the C fragment of one product is the A fragment of the next. Tiles outside a row's segment or window are skipped, masks
 // applied only where a tile is cut. Backward runs twice, once by queries (dq, and delta on
 // the way) and once by keys (dk, dv over all query heads of the group): two products more than with atomics, and the same bits every
-// time. A tile's 16-byte pieces are stored at column ^ (row & 7), so that ldmatrix meets no bank twice, and wgmma (hopper.cuh) can read it.
+// time. A tile's 16-byte pieces are stored at column ^ (row & 7), so that ldmatrix meets no bank twice, and wgmma (tiles.cuh) can read it.
 //
 // dq and dk leave rotated back where cos and sin [rows, D / 2] are given (see rope.cu): both halves of a head stand in one thread.
 //
@@ -13,7 +13,7 @@
 //   attention_forward_D:      grid (rows / 64, heads), shared 2 D (64 + 2 S)
 //   attention_backward_q_D:   grid (rows / 64, heads), shared 4 D (64 + stages S) + 256
 //   attention_backward_kv_D:  grid (rows / 64, key_value_heads), shared 4 D (64 + stages S) + stages 12 S. Needs backward_q before it (delta).
-#include "hopper.cuh"
+#include "tiles.cuh"
 
 #if TYPE != 0
 
@@ -49,98 +49,14 @@ DEVICE int later(int a, int b) { return a > b ? a : b; }
 DEVICE int first_seen(const AttentionArguments &p, int row, int start) { return p.window > 0 ? later(start, row - p.window + 1) : start; }
 DEVICE int first_seen(const AttentionArguments &p, int row) { return first_seen(p, row, p.segment_start[row]); }
 
-/// Address of 16 bytes (8 columns) of a tile of R rows in shared memory: rows of 64 columns, the halves of 128 one after the other.
-template <int R> DEVICE u8 *piece(u8 *tile, int row, int column) {
-    return tile + column / 64 * (R * 128) + row * 128 + ((column % 64 / 8 ^ (row & 7)) * 16);
-}
-
-/// Starts copying `count` rows from `first` on, zeros from `end` on.
-template <int D, int count> DEVICE void load_tile(u8 *tile, const element *from, i64 ld, int first, int end) {
-#pragma unroll
-    for (int i = 0; i < count * D / 8 / 128; i++) {
-        const int index = i * 128 + threadIdx.x, row = index / (D / 8), column = index % (D / 8) * 8;
-        const bool inside = first + row < end;
-        copy_async(piece<count>(tile, row, column), from + (i64)(inside ? first + row : first) * ld + column, inside);
-    }
-}
-
+// The products of tiles by one body or the other (tiles.cuh); of those of a group, one call is for all warps.
 #if HOPPER
-
-/// c [64, N] = the warpgroup's own rows times N rows of a tile of R rows, over D columns. Begun: finished by products_end.
-template <int D, int N, int R> DEVICE void scores(float (*c)[4], u8 *own, int, u8 *tile, int from) {
-#pragma unroll
-    for (int k = 0; k < D; k += 16)
-        multiply_shared<N>(
-            c, advanced(operand_across(own), k / 64 * (64 * 128) + k % 64 * 2), advanced(operand_across(tile), k / 64 * (R * 128) + from * 128 + k % 64 * 2),
-            k > 0);
-}
-
-/// sum [64, D] += x [64, N] times N rows of the tile of R rows from `from` on. Begun: finished by products_end.
-template <int D, int N, int R> DEVICE void accumulate(float (*sum)[4], u32 (*x)[4], u8 *tile, int from) {
-#pragma unroll
-    for (int k = 0; k < N / 16; k++) multiply_registers<D>(sum, x[k], advanced(operand_down(tile, R * 128), (from + 16 * k) * 128), true);
-}
-
+#define SCORES group_scores
+#define ACCUMULATE group_accumulate
 #else
-
-// Fragments of a tile of R rows, rows from `row` on and columns from `column` on:
-/// A of m16k16: 16 rows, 16 columns.
-template <int R> DEVICE void load_a(u32 *a, u8 *tile, int row, int column) {
-    const int lane = threadIdx.x % 32;
-    load_matrices(a, piece<R>(tile, row + lane % 16, column + lane / 16 * 8));
-}
-/// B of k16 (columns) by n16 (rows): b[0], b[1] for the first eight rows, b[2], b[3] for the others.
-template <int R> DEVICE void load_b(u32 *b, u8 *tile, int row, int column) {
-    const int lane = threadIdx.x % 32;
-    load_matrices(b, piece<R>(tile, row + lane / 16 * 8 + lane % 8, column + lane / 8 % 2 * 8));
-}
-/// B of k16 (rows) by n16 (columns).
-template <int R> DEVICE void load_b_transposed(u32 *b, u8 *tile, int row, int column) {
-    const int lane = threadIdx.x % 32;
-    load_matrices_transposed(b, piece<R>(tile, row + lane % 16, column + lane / 16 * 8));
-}
-
-/// c [16, N] = the warp's own rows from `row` on (of 64) times N rows of a tile of R rows from `from` on, over D columns.
-template <int D, int N, int R> DEVICE void scores(float (*c)[4], u8 *own, int row, u8 *tile, int from) {
-#pragma unroll
-    for (int j = 0; j < N / 8; j++) c[j][0] = c[j][1] = c[j][2] = c[j][3] = 0;
-#pragma unroll
-    for (int k = 0; k < D; k += 16) {
-        u32 a[4];
-        load_a<64>(a, own, row, k);
-#pragma unroll
-        for (int j = 0; j < N / 16; j++) {
-            u32 b[4];
-            load_b<R>(b, tile, from + 16 * j, k);
-            mma_16816<element>(c[2 * j], a, b);
-            mma_16816<element>(c[2 * j + 1], a, b + 2);
-        }
-    }
-}
-
-/// sum [16, D] += x [16, N] times N rows of the tile of R rows from `from` on.
-template <int D, int N, int R> DEVICE void accumulate(float (*sum)[4], u32 (*x)[4], u8 *tile, int from) {
-#pragma unroll
-    for (int k = 0; k < N / 16; k++) {
-#pragma unroll
-        for (int j = 0; j < D / 16; j++) {
-            u32 b[4];
-            load_b_transposed<R>(b, tile, from + 16 * k, 16 * j);
-            mma_16816<element>(sum[2 * j], x[k], b);
-            mma_16816<element>(sum[2 * j + 1], x[k], b + 2);
-        }
-    }
-}
-
+#define SCORES warp_scores
+#define ACCUMULATE warp_accumulate
 #endif
-
-/// x [16, N] as fragments of A.
-template <int N> DEVICE void narrowed(u32 (*a)[4], float (*x)[4]) {
-#pragma unroll
-    for (int k = 0; k < N / 16; k++)
-#pragma unroll
-        for (int i = 0; i < 4; i++) a[k][i] = pack2<element>(x[2 * k + i / 2][i % 2 * 2], x[2 * k + i / 2][i % 2 * 2 + 1]);
-}
 
 /// Writes 16 rows (those before `end`) from `first` on, row r to to + r * ld, times `low` for rows g and `high` for g + 8.
 template <int D> DEVICE void store_rows(float (*x)[4], float low, float high, element *to, i64 ld, int first, int end) {
@@ -250,7 +166,7 @@ template <int D, int S, bool capped> DEVICE void forward(const AttentionArgument
         block_barrier();
         float s[N / 8][4];
         products_begin();
-        scores<D, N, S>(s, queries, own, keys, 0);
+        SCORES<D, N, S>(s, queries, own, keys, 0);
         products_end<N / 8>(s);
         block_barrier();
         if (more) load_tile<D, S>(keys, key, ld, from + S, end);
@@ -281,7 +197,7 @@ template <int D, int S, bool capped> DEVICE void forward(const AttentionArgument
         tiles_visible();
         block_barrier();
         products_begin();
-        accumulate<D, N, S>(sum, weights, values, 0);
+        ACCUMULATE<D, N, S>(sum, weights, values, 0);
         products_end<D / 8>(sum);
         block_barrier();
         if (more) load_tile<D, S>(values, value, ld, from + S, end);
@@ -390,8 +306,8 @@ template <int D, int S, bool capped> DEVICE void backward_q(const AttentionArgum
             if ((!HOPPER && at >= mine + 16) || at >= end) continue;
             float s[N / 8][4], dp[N / 8][4];
             products_begin();
-            scores<D, N, S>(s, queries, own, keys, part);
-            scores<D, N, S>(dp, gradients, own, keys + tile, part);
+            SCORES<D, N, S>(s, queries, own, keys, part);
+            SCORES<D, N, S>(dp, gradients, own, keys + tile, part);
             products_end<N / 8>(s);
             products_end<N / 8>(dp);
 #pragma unroll
@@ -414,7 +330,7 @@ template <int D, int S, bool capped> DEVICE void backward_q(const AttentionArgum
             u32 ds[N / 16][4];
             narrowed<N>(ds, dp);
             products_begin();
-            accumulate<D, N, S>(dq, ds, keys, part);
+            ACCUMULATE<D, N, S>(dq, ds, keys, part);
             products_end<D / 8>(dq);
         }
     }
@@ -490,8 +406,8 @@ template <int D, int S, bool capped> DEVICE void backward_kv(const AttentionArgu
             if ((!HOPPER && at + N - 1 < mine) || at >= p.rows) continue;
             float s[N / 8][4], dp[N / 8][4];
             products_begin();
-            scores<D, N, S>(s, keys, own, queries, part);
-            scores<D, N, S>(dp, values, own, gradients, part);
+            SCORES<D, N, S>(s, keys, own, queries, part);
+            SCORES<D, N, S>(dp, values, own, gradients, part);
             products_end<N / 8>(s);
             products_end<N / 8>(dp);
 #pragma unroll
@@ -518,8 +434,8 @@ template <int D, int S, bool capped> DEVICE void backward_kv(const AttentionArgu
             narrowed<N>(weights, s);
             narrowed<N>(ds, dp);
             products_begin();
-            accumulate<D, N, S>(dv, weights, gradients, part);
-            accumulate<D, N, S>(dk, ds, queries, part);
+            ACCUMULATE<D, N, S>(dv, weights, gradients, part);
+            ACCUMULATE<D, N, S>(dk, ds, queries, part);
             products_end<D / 8>(dv);
             products_end<D / 8>(dk);
         }
@@ -550,5 +466,7 @@ KERNEL_OF_MANY(128, HOPPER ? 2 : 1, ATTENTION(backward_q_128), AttentionArgument
 KERNEL_OF_MANY(128, HOPPER ? 2 : 1, ATTENTION(backward_kv_128), AttentionArguments) { EITHER(backward_kv, 128, Streamed<128>::backward_kv); }
 #endif
 #undef EITHER
+#undef SCORES
+#undef ACCUMULATE
 
 #endif

@@ -4,8 +4,8 @@
 static const unsigned char device[] = {
 #embed "device.cuh"
 };
-static const unsigned char hopper[] = {
-#embed "hopper.cuh"
+static const unsigned char tiles[] = {
+#embed "tiles.cuh"
 };
 static const unsigned char activation[] = {
 #embed "activation.cu"
@@ -59,7 +59,7 @@ static const struct {
     size_t length;
 } table[] = {
     {"device.cuh", device, sizeof device},
-    {"hopper.cuh", hopper, sizeof hopper},
+    {"tiles.cuh", tiles, sizeof tiles},
     {"activation.cu", activation, sizeof activation},
     {"attention.cu", attention, sizeof attention},
     {"attention_any.cu", attention_any, sizeof attention_any},

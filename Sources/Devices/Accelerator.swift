@@ -102,8 +102,10 @@ package struct AcceleratorProperties: Sendable {
     package var multiprocessors: Int
     package var totalBytes: Int
     package var driver: String
-    /// Kernels have compute capability 9.0's own products (hopper.cuh).
+    /// Kernels have compute capability 9.0's own products (tiles.cuh).
     package var multipliesByWarpgroup = false
+    /// What the driver takes beside all allocations once everything runs: kernels' local memory, graphs. Measured.
+    package var bytesToRun = 0
 
     package init(name: String, architecture: Int, multiprocessors: Int, totalBytes: Int, driver: String) {
         self.name = name

@@ -1,6 +1,6 @@
 // The kernels' sources, each in a namespace of its own, as each is compiled alone on a card; a test compares this list with the folder.
 #include "../../Sources/CUDAKernels/device.cuh"
-#include "../../Sources/CUDAKernels/hopper.cuh"
+#include "../../Sources/CUDAKernels/tiles.cuh"
 
 namespace {
 namespace activation_cu {
@@ -9,7 +9,7 @@ namespace activation_cu {
 namespace attention_cu {
 #include "../../Sources/CUDAKernels/attention.cu"
 }
-// The same with a warpgroup's products (hopper.cuh).
+// The same with a warpgroup's products (tiles.cuh).
 #define ATTENTION(name) JOINED(hopper_attention_, name)
 #undef HOPPER
 #define HOPPER 1

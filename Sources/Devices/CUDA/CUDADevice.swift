@@ -70,6 +70,8 @@ package final class CUDADevice: Accelerator {
             driver: "CUDA \(driver.versionText)")
         native = architecture == capability
         properties.multipliesByWarpgroup = native && architecture == 90
+        // 8 to 40 MB on an H100, most where kernels of heads of 128 spill.
+        properties.bytesToRun = 40 << 20
         otherCards = try Card.count(driver) - 1
         // Before anything is made on the card: what is missing is said at once.
         let major = driver.version / 1000

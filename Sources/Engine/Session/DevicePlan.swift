@@ -73,7 +73,7 @@ package struct DevicePlanner {
 
     /// - Parameters:
     ///   - segment: tokens of a usual record: attention's work grows with it.
-    ///   - contextBytes: what the opened card holds before anything is loaded.
+    ///   - contextBytes: what the opened card holds before anything is loaded; what running adds to it is counted here.
     ///   - stored: a tensor's type in the file; float32 where it says nil.
     package init(
         _ configuration: ModelConfiguration, storage: BaseStorage, lora: LoRASettings?, card: AcceleratorProperties, element: DeviceElement,
@@ -84,7 +84,7 @@ package struct DevicePlanner {
         self.storage = storage
         self.element = element
         self.segment = segment
-        self.contextBytes = contextBytes
+        self.contextBytes = contextBytes + card.bytesToRun
         speed = DeviceSpeed(card, element)
         blockCount = family.blockCount
         var (weights, expanded) = (DeviceWeights.overheadBytes, 0)

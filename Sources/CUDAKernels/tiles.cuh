@@ -1,12 +1,12 @@
-// Products of a warpgroup (wgmma) out of shared memory, for compute capability 9.0 with its own features (sm_90a), with two bodies like
-// device.cuh. HOPPER is 1 where they may be used.
+// Tiles of 16-bit elements in shared memory and products out of them, by warps (mma) or, on compute capability 9.0 with its own features
+// (sm_90a, HOPPER 1), by a warpgroup of 128 threads (wgmma); with two bodies like device.cuh.
 //
-// A tile in shared memory is rows of 128 bytes (64 elements of 16 bits), eight rows to 1,024 bytes, at a multiple of 1,024; the 16-byte
-// pieces of row r stand at piece ^ (r % 8). PTX ISA, "Asynchronous warpgroup level matrix instructions": that is the 128-byte swizzle.
-// Wider rows are halves one after the other, each of all rows.
+// A tile is R rows of 128 bytes (64 elements), eight rows to 1,024 bytes, at a multiple of 1,024; the 16-byte pieces of row r stand at
+// piece ^ (r % 8): ldmatrix meets no bank twice, and it is wgmma's 128-byte swizzle (PTX ISA, "Asynchronous warpgroup level matrix
+// instructions"). Wider rows are halves one after the other, each of all rows.
 //
-// c of a thread: warp w of the group, lane 4 g + t: rows 16 w + g and + 8, of each eight columns 2 t and the next, as mma_16816's.
-// Products are asynchronous: products_begin, some multiply_*, products_end; c is not touched before products_end returns, nor tiles.
+// Fragments of a thread are mma_16816's; of a group's products those of the 16 rows of its warp: rows 16 w + g and + 8.
+// A group's products are asynchronous: products_begin, some calls, products_end; sums, fragments and tiles are not touched in between.
 #pragma once
 #include "device.cuh"
 
@@ -19,6 +19,85 @@
 #endif
 
 #if TYPE != 0
+
+// ---- tiles ----
+
+/// Address of 16 bytes (8 columns) of a tile of R rows in shared memory: rows of 64 columns, the halves of 128 one after the other.
+template <int R> DEVICE u8 *piece(u8 *tile, int row, int column) {
+    return tile + column / 64 * (R * 128) + row * 128 + ((column % 64 / 8 ^ (row & 7)) * 16);
+}
+
+/// Starts copying `count` rows from `first` on, zeros from `end` on.
+template <int D, int count> DEVICE void load_tile(u8 *tile, const element *from, i64 ld, int first, int end) {
+#pragma unroll
+    for (int i = 0; i < count * D / 8 / 128; i++) {
+        const int index = i * 128 + threadIdx.x, row = index / (D / 8), column = index % (D / 8) * 8;
+        const bool inside = first + row < end;
+        copy_async(piece<count>(tile, row, column), from + (i64)(inside ? first + row : first) * ld + column, inside);
+    }
+}
+
+/// x [16, N] as fragments of A.
+template <int N> DEVICE void narrowed(u32 (*a)[4], float (*x)[4]) {
+#pragma unroll
+    for (int k = 0; k < N / 16; k++)
+#pragma unroll
+        for (int i = 0; i < 4; i++) a[k][i] = pack2<element>(x[2 * k + i / 2][i % 2 * 2], x[2 * k + i / 2][i % 2 * 2 + 1]);
+}
+
+// ---- by warps ----
+
+// Fragments of a tile of R rows, rows from `row` on and columns from `column` on:
+/// A of m16k16: 16 rows, 16 columns.
+template <int R> DEVICE void load_a(u32 *a, u8 *tile, int row, int column) {
+    const int lane = threadIdx.x % 32;
+    load_matrices(a, piece<R>(tile, row + lane % 16, column + lane / 16 * 8));
+}
+/// B of k16 (columns) by n16 (rows): b[0], b[1] for the first eight rows, b[2], b[3] for the others.
+template <int R> DEVICE void load_b(u32 *b, u8 *tile, int row, int column) {
+    const int lane = threadIdx.x % 32;
+    load_matrices(b, piece<R>(tile, row + lane / 16 * 8 + lane % 8, column + lane / 8 % 2 * 8));
+}
+/// B of k16 (rows) by n16 (columns).
+template <int R> DEVICE void load_b_transposed(u32 *b, u8 *tile, int row, int column) {
+    const int lane = threadIdx.x % 32;
+    load_matrices_transposed(b, piece<R>(tile, row + lane % 16, column + lane / 16 * 8));
+}
+
+/// c [16, N] = the warp's own rows from `row` on (of 64) times N rows of a tile of R rows from `from` on, over D columns.
+template <int D, int N, int R> DEVICE void warp_scores(float (*c)[4], u8 *own, int row, u8 *tile, int from) {
+#pragma unroll
+    for (int j = 0; j < N / 8; j++) c[j][0] = c[j][1] = c[j][2] = c[j][3] = 0;
+#pragma unroll
+    for (int k = 0; k < D; k += 16) {
+        u32 a[4];
+        load_a<64>(a, own, row, k);
+#pragma unroll
+        for (int j = 0; j < N / 16; j++) {
+            u32 b[4];
+            load_b<R>(b, tile, from + 16 * j, k);
+            mma_16816<element>(c[2 * j], a, b);
+            mma_16816<element>(c[2 * j + 1], a, b + 2);
+        }
+    }
+}
+
+/// sum [16, D] += x [16, N] times N rows of the tile of R rows from `from` on.
+template <int D, int N, int R> DEVICE void warp_accumulate(float (*sum)[4], u32 (*x)[4], u8 *tile, int from) {
+#pragma unroll
+    for (int k = 0; k < N / 16; k++) {
+#pragma unroll
+        for (int j = 0; j < D / 16; j++) {
+            u32 b[4];
+            load_b_transposed<R>(b, tile, from + 16 * k, 16 * j);
+            mma_16816<element>(sum[2 * j], x[k], b);
+            mma_16816<element>(sum[2 * j + 1], x[k], b + 2);
+        }
+    }
+}
+
+// ---- by a group ----
+
 #ifdef LORIKEET_EMULATED
 
 /// A tile as an operand: where it begins, and whether the products' depth runs down its rows.
@@ -131,5 +210,22 @@ DEVICE void products_begin() {}
 template <int count> DEVICE void products_end(float (*)[4]) {}
 DEVICE void tiles_visible() {}
 
+#endif
+
+#if HOPPER || defined(LORIKEET_EMULATED)
+/// c [64, N] = the warpgroup's own rows times N rows of a tile of R rows, over D columns. Begun: finished by products_end.
+template <int D, int N, int R> DEVICE void group_scores(float (*c)[4], u8 *own, int, u8 *tile, int from) {
+#pragma unroll
+    for (int k = 0; k < D; k += 16)
+        multiply_shared<N>(
+            c, advanced(operand_across(own), k / 64 * (64 * 128) + k % 64 * 2), advanced(operand_across(tile), k / 64 * (R * 128) + from * 128 + k % 64 * 2),
+            k > 0);
+}
+
+/// sum [64, D] += x [64, N] times N rows of the tile of R rows from `from` on. Begun: finished by products_end.
+template <int D, int N, int R> DEVICE void group_accumulate(float (*sum)[4], u32 (*x)[4], u8 *tile, int from) {
+#pragma unroll
+    for (int k = 0; k < N / 16; k++) multiply_registers<D>(sum, x[k], advanced(operand_down(tile, R * 128), (from + 16 * k) * 128), true);
+}
 #endif
 #endif
