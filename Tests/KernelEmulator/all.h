@@ -10,6 +10,7 @@ namespace attention_cu {
 #include "../../Sources/CUDAKernels/attention.cu"
 }
 // The same with a warpgroup's products (tiles.cuh).
+#undef ATTENTION
 #define ATTENTION(name) JOINED(hopper_attention_, name)
 #undef HOPPER
 #define HOPPER 1
