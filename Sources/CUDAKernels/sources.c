@@ -1,6 +1,9 @@
 // Written by Scripts/kernel_table.py; a test compares folder and table.
 #include "CUDAKernels.h"
 
+static const unsigned char codes[] = {
+#embed "codes.cuh"
+};
 static const unsigned char device[] = {
 #embed "device.cuh"
 };
@@ -18,6 +21,9 @@ static const unsigned char attention_any[] = {
 };
 static const unsigned char cross_entropy[] = {
 #embed "cross_entropy.cu"
+};
+static const unsigned char decode[] = {
+#embed "decode.cu"
 };
 static const unsigned char dropout[] = {
 #embed "dropout.cu"
@@ -58,12 +64,14 @@ static const struct {
     const unsigned char *text;
     size_t length;
 } table[] = {
+    {"codes.cuh", codes, sizeof codes},
     {"device.cuh", device, sizeof device},
     {"tiles.cuh", tiles, sizeof tiles},
     {"activation.cu", activation, sizeof activation},
     {"attention.cu", attention, sizeof attention},
     {"attention_any.cu", attention_any, sizeof attention_any},
     {"cross_entropy.cu", cross_entropy, sizeof cross_entropy},
+    {"decode.cu", decode, sizeof decode},
     {"dropout.cu", dropout, sizeof dropout},
     {"embedding.cu", embedding, sizeof embedding},
     {"expand.cu", expand, sizeof expand},

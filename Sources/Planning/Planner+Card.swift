@@ -234,17 +234,16 @@ extension Planner {
     private func forms(_ chosen: OnCard, _ card: PlannedCard, _ choices: Plan.Choices, _ program: ProgramPlan) -> [FormSeconds] {
         let speed = DeviceSpeed(card.properties, card.element)
         let perToken = chosen.evaluationSeconds / Double(Session.batchRows(chosen.evaluationRows, .device(card.element)))
-        // A token reads every matrix once; one that is expanded each time is read, written and read again. A third of the training ops.
-        func decoding(expands: Bool) -> Double {
-            let perElement = Double(card.element.bytes) * (expands ? 2.25 : 1)
-            return speed.seconds(Cost(bytes: perElement * Double(program.matrixParameters)), operations: program.program.ops.count / 3)
-        }
-        let trained = FormSeconds(perToken: perToken, perDecodingStep: decoding(expands: storage == .nf4 && !choices.test.keepsExpanded))
+        // A token reads every matrix once, as it lies: codes are multiplied without expanding them. A third of the training ops.
+        func decoding(bytes: Double) -> Double { speed.seconds(Cost(bytes: bytes), operations: program.program.ops.count / 3) }
+        let wide = Double(card.element.bytes * program.matrixParameters)
+        let trained = FormSeconds(
+            perToken: perToken, perDecodingStep: decoding(bytes: choices.test.keepsExpanded ? wide : Double(chosen.training.bytes.weights)))
         guard mergedElementBytes > 0 else { return [trained, trained] }
         guard choices.test.mergedOnCard else {
             let flops = 2 * Double(program.matrixParameters) / rates.matrixFlops
             return [trained, trained, FormSeconds(perToken: flops, perDecodingStep: flops * Double(choices.test.slots))]
         }
-        return [trained, trained, FormSeconds(perToken: perToken, perDecodingStep: decoding(expands: false))]
+        return [trained, trained, FormSeconds(perToken: perToken, perDecodingStep: decoding(bytes: wide))]
     }
 }

@@ -1,5 +1,6 @@
 // The kernels' sources, each in a namespace of its own, as each is compiled alone on a card; a test compares this list with the folder.
 #include "../../Sources/CUDAKernels/device.cuh"
+#include "../../Sources/CUDAKernels/codes.cuh"
 #include "../../Sources/CUDAKernels/tiles.cuh"
 
 namespace {
@@ -24,6 +25,9 @@ namespace attention_any_cu {
 }
 namespace cross_entropy_cu {
 #include "../../Sources/CUDAKernels/cross_entropy.cu"
+}
+namespace decode_cu {
+#include "../../Sources/CUDAKernels/decode.cu"
 }
 namespace dropout_cu {
 #include "../../Sources/CUDAKernels/dropout.cu"

@@ -55,11 +55,13 @@ extension Linear {
         let (tokens, joint) = (context.values[x].shape[0], context.values[y].shape[1])
         let output = context.type(y)
         let (x, y) = (try context.address(x), try context.address(y))
-        let matrix = try context.joint(parts, columns: columns, scratch: scratch, ahead: ahead)
-        try device.multiply(
-            MatrixProduct(
-                m: tokens, n: joint, k: columns, transposeB: true, inputs: element, output: output, lda: columns, ldb: columns, ldc: joint),
-            a: x, b: matrix, c: y)
+        if try ahead || !context.multiplyFromCodes(parts, x: x, y: y, rows: tokens, columns: columns, ld: joint, output: output) {
+            let matrix = try context.joint(parts, columns: columns, scratch: scratch, ahead: ahead)
+            try device.multiply(
+                MatrixProduct(
+                    m: tokens, n: joint, k: columns, transposeB: true, inputs: element, output: output, lda: columns, ldb: columns, ldc: joint),
+                a: x, b: matrix, c: y)
+        }
         for part in parts {
             if part.weight.hasBias {
                 let bias = try context.weights.vector(part.weight.name + ".bias")

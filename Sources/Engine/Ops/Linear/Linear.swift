@@ -47,8 +47,8 @@ struct LinearPart: Sendable {
 
 /// y [T, N] = x [T, C] · Wᵀ (+ bias) (+ LoRA), for matrices side by side (q|k|v, gate|up) in one product.
 ///
-/// W is expanded from its storage into `scratch`, each worker its own rows right before it multiplies them; up to eight
-/// rows of x are multiplied straight from the stored codes. Overwrites y, the adapters' products and the scratch.
+/// W is expanded from its storage into `scratch`, each worker its own rows right before it multiplies them; up to eight rows of x
+/// (sixteen on a card) are multiplied straight from the stored codes. Overwrites y, the adapters' products and the scratch.
 struct Linear: Expanding {
     let x: ValueID
     let y: ValueID

@@ -1,0 +1,108 @@
+import LorikeetDevices
+
+/// A few rows times matrices stored as codes, on a card and without expanding them: decode.cu.
+struct CodesProduct {
+    /// A matrix [outputs, columns] and where its outputs stand in a row of y.
+    struct Matrix {
+        let form: DeviceForm
+        let outputs: Int
+        let first: Int
+    }
+
+    /// Matrices of one launch: all of one format.
+    private struct Group {
+        let format: Int
+        var matrices: [Matrix]
+    }
+
+    private var groups: [Group] = []
+    private let columns: Int
+
+    /// Up to so many rows of x.
+    static let mostRows = 16
+    private static let mostMatrices = 4
+
+    /// nil where a matrix is no code, or there are more rows than this pays for.
+    init?(_ matrices: [Matrix], rows: Int, columns: Int) {
+        guard rows <= Self.mostRows else { return nil }
+        self.columns = columns
+        for matrix in matrices {
+            guard let format = Self.format(matrix.form) else { return nil }
+            if let last = groups.indices.last, groups[last].format == format, groups[last].matrices.count < Self.mostMatrices {
+                groups[last].matrices.append(matrix)
+            } else {
+                groups.append(Group(format: format, matrices: [matrix]))
+            }
+        }
+    }
+
+    /// The enum of codes.cuh.
+    private static func format(_ form: DeviceForm) -> Int? {
+        switch form {
+        case .element: nil
+        case .nf4: BlockFormat.allCases.count
+        case .blocks(_, let format): BlockFormat.allCases.firstIndex(of: format)
+        }
+    }
+
+    /// What makes y [rows, ld] = x Wᵀ of every matrix. Overwrites their columns of y.
+    func launches(
+        x: DeviceAddress, y: DeviceAddress, rows: Int, ld: Int, output: DeviceElement, nestedValues: DeviceAddress, _ element: DeviceElement,
+        _ card: AcceleratorProperties
+    ) -> [KernelLaunch] {
+        groups.map { group in
+            let outputs = group.matrices.reduce(0) { $0 + $1.outputs }
+            // From sizes alone: what a warp sums hangs on the threads (not on the tiles).
+            let threads = columns >= 2048 ? 256 : 128
+            let tiles = element != .f32 && rows > 4 && columns % 32 == 0 && outputs >= 64 * card.multiprocessors ? 4 : 2
+            let blocks = group.matrices.reduce(0) { $0 + ($1.outputs + 8 * tiles - 1) / (8 * tiles) }
+            var arguments = KernelArguments()
+            for address in [x, y, nestedValues] { arguments.add(address) }
+            Self.add(group.matrices, to: &arguments)
+            for number in [rows, columns, ld, output == .f32 ? 1 : 0, tiles, group.format] { arguments.add(Int32(number)) }
+            return KernelLaunch(
+                "decode", "multiply_codes", element, grid: (blocks, 1, 1), threads: threads, arguments: arguments, defines: ["FORMAT=\(group.format)"])
+        }
+    }
+
+    /// The source's arrays of four.
+    private static func add(_ matrices: [Matrix], to arguments: inout KernelArguments) {
+        func four<Field>(_ none: Field, _ value: (Matrix) -> Field) -> [Field] {
+            (0..<mostMatrices).map { $0 < matrices.count ? value(matrices[$0]) : none }
+        }
+        let parts = four(nil) { Optional($0.form.parts) }
+        for part in parts { arguments.add(part?.codes) }
+        for part in parts { arguments.add(part?.maxima) }
+        for part in parts { arguments.add(part?.nested) }
+        for outputs in four(0, \.outputs) { arguments.add(Int32(outputs)) }
+        for first in four(0, \.first) { arguments.add(Int32(first)) }
+        for part in parts { arguments.add(part?.offset ?? 0) }
+    }
+}
+
+extension DeviceForm {
+    /// Where codes stand and what NF4 has beside them.
+    fileprivate var parts: (codes: DeviceAddress, maxima: DeviceAddress?, nested: DeviceAddress?, offset: Float) {
+        switch self {
+        case .element(let address), .blocks(let address, _): (address, nil, nil, 0)
+        case .nf4(let codes, let maxima, let nested, let offset): (codes, maxima, nested, offset)
+        }
+    }
+}
+
+extension DeviceRun {
+    /// y [rows, ld] = x [rows, columns] Wᵀ straight from the parts' codes; false where that is not to be, and nothing is done.
+    func multiplyFromCodes(_ parts: [LinearPart], x: DeviceAddress, y: DeviceAddress, rows: Int, columns: Int, ld: Int, output: DeviceElement) throws
+        -> Bool
+    {
+        guard rows <= CodesProduct.mostRows else { return false }
+        let matrices = try parts.map {
+            CodesProduct.Matrix(form: try weights.matrix($0.weight.name + ".weight").form, outputs: $0.weight.rows, first: $0.firstRow)
+        }
+        guard let product = CodesProduct(matrices, rows: rows, columns: columns) else { return false }
+        let launches = product.launches(
+            x: x, y: y, rows: rows, ld: ld, output: output, nestedValues: weights.nestedValues, element, device.properties)
+        for launch in launches { try device.launch(launch) }
+        return true
+    }
+}
