@@ -22,6 +22,7 @@ Lorikeet for a machine with an NVIDIA card (compute capability 7.5 or newer, dri
 libnvrtc and libcublasLt come from the CUDA toolkit or from pip:  pip install nvidia-cuda-nvrtc-cu12 nvidia-cublas-cu12
 Where they lie elsewhere:  export LORIKEET_CUDA_LIBRARIES=/folder/of/nvrtc:/folder/of/cublas
     ./lorikeet doctor --device cuda:0                              the card and the libraries found
+    ./lorikeet doctor --kernels                                    every kernel against the processor's, each type and odd sizes too
     ./lorikeet doctor --device cuda:0 --reference Reference/llama  its numbers against the reference's
     ./lorikeet bench  --device cuda:0 --shape llama-3.2-1b         a training step, measured
 TEXT

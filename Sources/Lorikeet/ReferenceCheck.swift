@@ -4,21 +4,6 @@ import LorikeetGround
 import LorikeetJSON
 import LorikeetModelFiles
 
-/// One number beside its limit.
-package struct Deviation: Sendable, Equatable {
-    package let name: String
-    package let measured: Double
-    /// 0: has to be equal.
-    package let tolerance: Double
-
-    package var passes: Bool { measured <= tolerance }
-
-    package var line: String {
-        let mark = passes ? "pass" : "FAIL"
-        return "\(mark)  \(name): \(Float(measured)) (limit \(tolerance == 0 ? "equal" : "\(Float(tolerance))"))"
-    }
-}
-
 /// A model folder with numbers dumped by the Hugging Face stack against this engine's.
 ///
 /// The folder holds `config.json`, `model.safetensors`, `adapter_init/`, `expected.safetensors`, `expected.json` and, for the

@@ -137,20 +137,22 @@ final class DeviceLoader {
             var (at, of) = (at, of)
             if let through, through != of, through != element {
                 let other = at == raw ? wide : raw
-                try convert(at, of, count: count, to: other, through, overflow: overflows + 8 * number)
+                try Self.convert(at, of, count: count, to: other, through, overflow: overflows + 8 * number, on: device)
                 (at, of) = (other, through)
             }
             let overflow = overflows + 8 * number + (through == .f16 && element == .f16 ? 0 : 4)
-            try convert(at, of, count: count, to: out + first * element.bytes, element, overflow: overflow)
+            try Self.convert(at, of, count: count, to: out + first * element.bytes, element, overflow: overflow, on: device)
         }
         return .element(out)
     }
 
-    private func convert(
-        _ from: DeviceAddress, _ type: DeviceElement, count: Int, to: DeviceAddress, _ wanted: DeviceElement, overflow: DeviceAddress
+    /// y [count] = x in the `wanted` type; marks what float16 cannot hold.
+    static func convert(
+        _ x: DeviceAddress, _ type: DeviceElement, count: Int, to y: DeviceAddress, _ wanted: DeviceElement, overflow: DeviceAddress,
+        on device: any Accelerator
     ) throws {
         var arguments = KernelArguments()
-        for address in [from, to, overflow] { arguments.add(address) }
+        for address in [x, y, overflow] { arguments.add(address) }
         arguments.add(count)
         arguments.add(wanted.rawValue)
         let blocks = max(1, min((count / 8 + 255) / 256, 32 * device.properties.multiprocessors))
