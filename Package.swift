@@ -45,7 +45,7 @@ let package = Package(
             name: "CUDAKernels", path: "Sources/CUDAKernels",
             exclude: [
                 "activation.cu", "attention.cu", "attention_any.cu", "convert.cu", "cross_entropy.cu", "device.cuh", "dropout.cu", "embedding.cu",
-                "expand.cu", "lora.cu", "optimiser.cu", "quantise.cu", "rmsnorm.cu", "rope.cu",
+                "expand.cu", "hopper.cuh", "lora.cu", "lora_back.cu", "lora_up.cu", "optimiser.cu", "quantise.cu", "range.cu", "rmsnorm.cu", "rope.cu",
             ], publicHeadersPath: "include"),
         .target(
             name: "COpenBLAS", path: "Sources/COpenBLAS",
@@ -98,7 +98,7 @@ let package = Package(
         .target(name: "FailingFiles", dependencies: [.target(name: "LorikeetGround")], path: "Tests/FailingFiles"),
         .testTarget(
             name: "LorikeetTests",
-            dependencies: ["Lorikeet", .target(name: "LorikeetDevices"), .target(name: "LorikeetEngine"), "EmulatedDevice"], path: "Tests/LorikeetTests"),
+            dependencies: ["Lorikeet", "EmulatedDevice"] + below("").map { .target(name: "Lorikeet\($0)") }, path: "Tests/LorikeetTests"),
         .testTarget(
             name: "CLITests", dependencies: ["CLI", "StubCard", .target(name: "LorikeetGround"), .target(name: "LorikeetJSON")], path: "Tests/CLITests"),
         tests("Layout", ["Ground"]),

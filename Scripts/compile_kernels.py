@@ -45,12 +45,12 @@ def compiled(path, name, architecture, element):
     nvrtc = ctypes.CDLL(path)
     with open(os.path.join(SOURCES, name), "rb") as file:
         source = file.read()
-    with open(os.path.join(SOURCES, "device.cuh"), "rb") as file:
-        header = file.read()
     program = ctypes.c_void_p()
-    headers, names = (ctypes.c_char_p * 1)(header), (ctypes.c_char_p * 1)(b"device.cuh")
-    nvrtc.nvrtcCreateProgram(ctypes.byref(program), source, name.encode(), 1, headers, names)
-    options = ["-arch=sm_%d" % architecture, "-DTYPE=%d" % element, "-DARCH=%d" % architecture, "-std=c++17", "--ptxas-options=-v"]
+    included = sorted(n for n in os.listdir(SOURCES) if n.endswith(".cuh"))
+    texts = [open(os.path.join(SOURCES, n), "rb").read() for n in included]
+    headers, names = (ctypes.c_char_p * len(included))(*texts), (ctypes.c_char_p * len(included))(*[n.encode() for n in included])
+    nvrtc.nvrtcCreateProgram(ctypes.byref(program), source, name.encode(), len(included), headers, names)
+    options = ["-arch=sm_%d%s" % (architecture, "a" if architecture == 90 else ""), "-DTYPE=%d" % element, "-DARCH=%d" % architecture, "-std=c++17", "--ptxas-options=-v"]
     status = nvrtc.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*[o.encode() for o in options]))
     size = ctypes.c_size_t()
     nvrtc.nvrtcGetProgramLogSize(program, ctypes.byref(size))

@@ -1,7 +1,7 @@
 """Writes Sources/CUDAKernels/sources.c, the table of embedded kernel sources, from the folder's files."""
 import os
 folder = os.path.join(os.path.dirname(__file__), "..", "Sources", "CUDAKernels")
-names = ["device.cuh"] + sorted(f for f in os.listdir(folder) if f.endswith(".cu"))
+names = sorted(f for f in os.listdir(folder) if f.endswith(".cuh")) + sorted(f for f in os.listdir(folder) if f.endswith(".cu"))
 text = '// Written by Scripts/kernel_table.py; a test compares folder and table.\n#include "CUDAKernels.h"\n\n'
 for name in names:
     text += 'static const unsigned char %s[] = {\n#embed "%s"\n};\n' % (name.split(".")[0], name)

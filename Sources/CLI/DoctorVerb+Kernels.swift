@@ -16,7 +16,7 @@ extension DoctorVerb {
         }
         let checks = KernelChecks(device: device, cpu: compute.cpu)
         var results: [KernelChecks.Result] = []
-        for element in place.computeType == "auto" ? checks.elements : [compute.element] {
+        for element in place.work.computeType == "auto" ? checks.elements : [compute.element] {
             try checks.run(element) {
                 results.append($0)
                 if !json { Screen.out($0.deviation.line + "\n") }

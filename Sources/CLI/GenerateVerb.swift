@@ -10,15 +10,20 @@ struct GenerationOptions: ParsableArguments {
     @Option(help: "The system message.") var system: String?
     @Option(help: "The most new tokens of an answer.") var maxNewTokens = 256
     @Option(help: "auto, nf4, f16, bf16 or f32.") var baseStorage = "auto"
+    @Option(help: "Where to compute: cpu, a card (cuda:0), or auto: the first card where there is one.") var device = "auto"
+    @OptionGroup var work: ComputeOptions
 
     func validate() throws {
+        guard DeviceRequest.knows(device: device) else { throw ValidationError("--device has to be cpu, cuda:N or auto") }
         guard (1...1_000_000).contains(maxNewTokens) else { throw ValidationError("--max-new-tokens has to be between 1 and 1000000") }
         guard Generator.storages.contains(baseStorage) else {
             throw ValidationError("--base-storage has to be one of \(Generator.storages.joined(separator: ", "))")
         }
     }
 
-    func generator() throws -> Generator { try Generator(model: model, adapter: adapter, baseStorage: baseStorage) }
+    func generator() throws -> Generator {
+        try Generator(model: model, adapter: adapter, baseStorage: baseStorage, compute: work.request(device: device).open(DeviceOptions.cards))
+    }
 }
 
 struct GenerateVerb: ParsableCommand {

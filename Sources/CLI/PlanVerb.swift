@@ -19,15 +19,16 @@ struct PlanVerb: ParsableCommand {
                 valued: [("compare", "A second preset to put beside this one.")])
         else { return }
         let (recipe, _) = try parsed.recipe()
-        let (plan, preparation) = try plan(recipe)
+        let compute = try DeviceOptions.open(recipe)
+        let (plan, preparation) = try plan(recipe, compute)
         if parsed.flags.contains("explain") {
             var request = ProgramRequest(
-                storage: plan.choices.storage, lora: recipe.loraSettings, sizes: plan.choices.sizes, target: .cpu(threads: plan.choices.threads))
+                storage: plan.choices.storage, lora: recipe.loraSettings, sizes: plan.choices.sizes, target: compute.target)
             request.recompute = plan.choices.recompute
             Screen.out(try Session.plan(preparation.source.configuration, request) { preparation.source.tensor($0)?.type }.program.listing())
         } else if let other = parsed.extra["compare"] {
             let second = try Recipe.resolve(file: parsed.config, options: parsed.options + [("preset", other)]).recipe
-            Screen.out(Plan.comparison((recipe.preset, plan), (other, try self.plan(second).plan)))
+            Screen.out(Plan.comparison((recipe.preset, plan), (other, try self.plan(second, compute).plan)))
         } else {
             Screen.out(parsed.flags.contains("json") ? plan.json.serialized(pretty: true) + "\n" : plan.table())
         }
@@ -37,11 +38,10 @@ struct PlanVerb: ParsableCommand {
         if let seconds = recipe.sessionSeconds { try plan.requireTime(sessionSeconds: seconds) }
     }
 
-    private func plan(_ recipe: Recipe) throws -> (plan: Plan, preparation: Preparation) {
+    private func plan(_ recipe: Recipe, _ compute: Compute) throws -> (plan: Plan, preparation: Preparation) {
         let files = RealFiles()
-        let cpu = CPU(threads: recipe.threads > 0 ? recipe.threads : nil)
         var preparation = try Preparation(recipe: recipe, files: files)
-        let dataset = try preparation.loadData(files: files, cpu: cpu)
-        return (try preparation.plan(dataset, merges: true, cpu: cpu, clock: SystemClock()), preparation)
+        let dataset = try preparation.loadData(files: files, cpu: compute.cpu)
+        return (try preparation.plan(dataset, merges: true, compute: compute, clock: SystemClock()), preparation)
     }
 }

@@ -18,7 +18,8 @@ struct TestVerb: ParsableCommand {
         else { return }
         let (recipe, _) = try parsed.recipe()
         let result = try StandaloneTest(
-            recipe: recipe, adapter: parsed.extra["adapter"] ?? recipe.output + "/adapter", merged: parsed.extra["merged"] ?? recipe.output + "/merged"
+            recipe: recipe, adapter: parsed.extra["adapter"] ?? recipe.output + "/adapter", merged: parsed.extra["merged"] ?? recipe.output + "/merged",
+            open: DeviceOptions.open
         ).run()
         Screen.out(parsed.flags.contains("json") ? result.json.serialized(pretty: true) + "\n" : result.text + "\n")
         guard result.passes else { throw LorikeetError(.checkFailed, "the merged model is not what was trained", at: recipe.output + "/merged") }

@@ -4,16 +4,16 @@
 // them; scores and probabilities never leave registers, for the C fragment of one product is the A fragment of the next. Tiles outside a row's segment or window are skipped, masks
 // applied only where a tile is cut. Backward runs twice, once by queries (dq, and delta on
 // the way) and once by keys (dk, dv over all query heads of the group): two products more than with atomics, and the same bits every
-// time. A tile's 16-byte pieces are stored at column ^ (row & 7), so that ldmatrix meets no bank twice.
+// time. A tile's 16-byte pieces are stored at column ^ (row & 7), so that ldmatrix meets no bank twice, and wgmma (hopper.cuh) can read it.
 //
 // dq and dk leave rotated back where cos and sin [rows, D / 2] are given (see rope.cu): both halves of a head stand in one thread.
 //
-// Launch: 128 threads, D the head size in the name, N / 64 rounded up, S streamed rows a tile (`streamed` below), stages = 2 from
+// Launch: 128 threads, D the head size in the name, N / 64 rounded up, S streamed rows a tile (`Streamed` below), stages = 2 from
 // ARCH 80 on, else 1.
-//   attention_forward_D:      grid (rows / 64, heads), shared 2 D (64 + 2 stages S)
-//   attention_backward_q_D:   grid (rows / 64, heads), shared 4 D (64 + stages S) + 256
+//   attention_forward_D:      grid (rows / 64, heads), shared 2 D (64 + 2 S)
+//   attention_backward_q_D:   grid (rows / 64, heads), shared 4 D (64 + S) + 256
 //   attention_backward_kv_D:  grid (rows / 64, key_value_heads), shared 4 D (64 + stages S) + stages 12 S. Needs backward_q before it (delta).
-#include "device.cuh"
+#include "hopper.cuh"
 
 #if TYPE != 0
 
@@ -36,8 +36,10 @@ enum { stages = 2 };
 #else
 enum { stages = 1 };
 #endif
-/// S of each kernel: what measured best, and what 64 KB of shared memory hold before ARCH 80.
-template <int D> struct Streamed { enum { forward = 64, backward_q = D == 64 || ARCH < 80 ? 32 : 64, backward_kv = D == 128 && ARCH < 80 ? 32 : 64 }; };
+/// S of each kernel: what measured best, and what 64 KB of shared memory hold before ARCH 80; on HOPPER a product's width.
+template <int D> struct Streamed {
+    enum { forward = 64, backward_q = !HOPPER && (D == 64 || ARCH < 80) ? 32 : 64, backward_kv = D == 128 && ARCH < 80 ? 32 : 64 };
+};
 
 #define LOG2E 1.4426950408889634f
 #define LN2 0.6931471805599453f
@@ -47,8 +49,10 @@ DEVICE int later(int a, int b) { return a > b ? a : b; }
 DEVICE int first_seen(const AttentionArguments &p, int row, int start) { return p.window > 0 ? later(start, row - p.window + 1) : start; }
 DEVICE int first_seen(const AttentionArguments &p, int row) { return first_seen(p, row, p.segment_start[row]); }
 
-/// Address of 16 bytes (8 columns) of a tile in shared memory.
-template <int D> DEVICE u8 *piece(u8 *tile, int row, int column) { return tile + row * (2 * D) + (((column / 8) ^ (row & 7)) * 16); }
+/// Address of 16 bytes (8 columns) of a tile of R rows in shared memory: rows of 64 columns, the halves of 128 one after the other.
+template <int R> DEVICE u8 *piece(u8 *tile, int row, int column) {
+    return tile + column / 64 * (R * 128) + row * 128 + ((column % 64 / 8 ^ (row & 7)) * 16);
+}
 
 /// Starts copying `count` rows from `first` on, zeros from `end` on.
 template <int D, int count> DEVICE void load_tile(u8 *tile, const element *from, i64 ld, int first, int end) {
@@ -56,60 +60,86 @@ template <int D, int count> DEVICE void load_tile(u8 *tile, const element *from,
     for (int i = 0; i < count * D / 8 / 128; i++) {
         const int index = i * 128 + threadIdx.x, row = index / (D / 8), column = index % (D / 8) * 8;
         const bool inside = first + row < end;
-        copy_async(piece<D>(tile, row, column), from + (i64)(inside ? first + row : first) * ld + column, inside);
+        copy_async(piece<count>(tile, row, column), from + (i64)(inside ? first + row : first) * ld + column, inside);
     }
 }
 
-// Fragments of a tile, rows from `row` on and columns from `column` on:
-/// A of m16k16: 16 rows, 16 columns.
-template <int D> DEVICE void load_a(u32 *a, u8 *tile, int row, int column) {
-    const int lane = threadIdx.x % 32;
-    load_matrices(a, piece<D>(tile, row + lane % 16, column + lane / 16 * 8));
-}
-/// B of k16 (columns) by n16 (rows): b[0], b[1] for the first eight rows, b[2], b[3] for the others.
-template <int D> DEVICE void load_b(u32 *b, u8 *tile, int row, int column) {
-    const int lane = threadIdx.x % 32;
-    load_matrices(b, piece<D>(tile, row + lane / 16 * 8 + lane % 8, column + lane / 8 % 2 * 8));
-}
-/// B of k16 (rows) by n16 (columns).
-template <int D> DEVICE void load_b_transposed(u32 *b, u8 *tile, int row, int column) {
-    const int lane = threadIdx.x % 32;
-    load_matrices_transposed(b, piece<D>(tile, row + lane % 16, column + lane / 16 * 8));
+#if HOPPER
+
+/// c [64, N] = the warpgroup's own rows times N rows of a tile of R rows, over D columns. Begun: finished by products_end.
+template <int D, int N, int R> DEVICE void scores(float (*c)[4], u8 *own, int, u8 *tile, int from) {
+#pragma unroll
+    for (int k = 0; k < D; k += 16)
+        multiply_shared<N>(
+            c, advanced(operand_across(own), k / 64 * (64 * 128) + k % 64 * 2), advanced(operand_across(tile), k / 64 * (R * 128) + from * 128 + k % 64 * 2),
+            k > 0);
 }
 
-/// c [16, N] = own rows from `row` on times N rows of the tile from `from` on, over D columns.
-template <int D, int N> DEVICE void scores(float (*c)[4], u8 *own, int row, u8 *tile, int from) {
+/// sum [64, D] += x [64, N] times N rows of the tile of R rows from `from` on. Begun: finished by products_end.
+template <int D, int N, int R> DEVICE void accumulate(float (*sum)[4], u32 (*x)[4], u8 *tile, int from) {
+#pragma unroll
+    for (int k = 0; k < N / 16; k++) multiply_registers<D>(sum, x[k], advanced(operand_down(tile, R * 128), (from + 16 * k) * 128), true);
+}
+
+#else
+
+// Fragments of a tile of R rows, rows from `row` on and columns from `column` on:
+/// A of m16k16: 16 rows, 16 columns.
+template <int R> DEVICE void load_a(u32 *a, u8 *tile, int row, int column) {
+    const int lane = threadIdx.x % 32;
+    load_matrices(a, piece<R>(tile, row + lane % 16, column + lane / 16 * 8));
+}
+/// B of k16 (columns) by n16 (rows): b[0], b[1] for the first eight rows, b[2], b[3] for the others.
+template <int R> DEVICE void load_b(u32 *b, u8 *tile, int row, int column) {
+    const int lane = threadIdx.x % 32;
+    load_matrices(b, piece<R>(tile, row + lane / 16 * 8 + lane % 8, column + lane / 8 % 2 * 8));
+}
+/// B of k16 (rows) by n16 (columns).
+template <int R> DEVICE void load_b_transposed(u32 *b, u8 *tile, int row, int column) {
+    const int lane = threadIdx.x % 32;
+    load_matrices_transposed(b, piece<R>(tile, row + lane % 16, column + lane / 16 * 8));
+}
+
+/// c [16, N] = the warp's own rows from `row` on (of 64) times N rows of a tile of R rows from `from` on, over D columns.
+template <int D, int N, int R> DEVICE void scores(float (*c)[4], u8 *own, int row, u8 *tile, int from) {
 #pragma unroll
     for (int j = 0; j < N / 8; j++) c[j][0] = c[j][1] = c[j][2] = c[j][3] = 0;
 #pragma unroll
     for (int k = 0; k < D; k += 16) {
         u32 a[4];
-        load_a<D>(a, own, row, k);
+        load_a<64>(a, own, row, k);
 #pragma unroll
         for (int j = 0; j < N / 16; j++) {
             u32 b[4];
-            load_b<D>(b, tile, from + 16 * j, k);
+            load_b<R>(b, tile, from + 16 * j, k);
             mma_16816<element>(c[2 * j], a, b);
             mma_16816<element>(c[2 * j + 1], a, b + 2);
         }
     }
 }
 
-/// sum [16, D] += x [16, N] times N rows of the tile [., D] from `from` on.
-template <int D, int N> DEVICE void accumulate(float (*sum)[4], float (*x)[4], u8 *tile, int from) {
+/// sum [16, D] += x [16, N] times N rows of the tile of R rows from `from` on.
+template <int D, int N, int R> DEVICE void accumulate(float (*sum)[4], u32 (*x)[4], u8 *tile, int from) {
 #pragma unroll
     for (int k = 0; k < N / 16; k++) {
-        u32 a[4];
-#pragma unroll
-        for (int i = 0; i < 4; i++) a[i] = pack2<element>(x[2 * k + i / 2][i % 2 * 2], x[2 * k + i / 2][i % 2 * 2 + 1]);
 #pragma unroll
         for (int j = 0; j < D / 16; j++) {
             u32 b[4];
-            load_b_transposed<D>(b, tile, from + 16 * k, 16 * j);
-            mma_16816<element>(sum[2 * j], a, b);
-            mma_16816<element>(sum[2 * j + 1], a, b + 2);
+            load_b_transposed<R>(b, tile, from + 16 * k, 16 * j);
+            mma_16816<element>(sum[2 * j], x[k], b);
+            mma_16816<element>(sum[2 * j + 1], x[k], b + 2);
         }
     }
+}
+
+#endif
+
+/// x [16, N] as fragments of A.
+template <int N> DEVICE void narrowed(u32 (*a)[4], float (*x)[4]) {
+#pragma unroll
+    for (int k = 0; k < N / 16; k++)
+#pragma unroll
+        for (int i = 0; i < 4; i++) a[k][i] = pack2<element>(x[2 * k + i / 2][i % 2 * 2], x[2 * k + i / 2][i % 2 * 2 + 1]);
 }
 
 /// Writes 16 rows (those before `end`) from `first` on, row r to to + r * ld, times `low` for rows g and `high` for g + 8.
@@ -192,8 +222,8 @@ template <int D, int N> DEVICE void soften(float (*s)[4], float (*sum)[4], float
 
 template <int D, int S, bool capped> DEVICE void forward(const AttentionArguments &p) {
     DYNAMIC_SHARED(memory);
-    enum { R = 64, tile = 2 * S * D, N = S };
-    u8 *queries = memory, *streamed = memory + 2 * R * D;
+    enum { R = 64, N = S };
+    u8 *queries = memory, *keys = memory + 2 * R * D, *values = keys + 2 * S * D;
     // The rows of a segment's end first: they take longest.
     const int first = ((int)gridDim.x - 1 - (int)blockIdx.x) * R, head = blockIdx.y, own = threadIdx.x / 32 * 16, mine = first + own;
     const int g8 = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
@@ -203,30 +233,28 @@ template <int D, int S, bool capped> DEVICE void forward(const AttentionArgument
     const int end = first + R < p.rows ? first + R : p.rows;
     const int start = first_seen(p, first), last_start = first_seen(p, end - 1);
     const float factor = capped ? p.soft_cap * LOG2E : p.scale * LOG2E;
-    auto load = [&](int from, int i) {
-        u8 *to = streamed + i % stages * (2 * tile);
-        load_tile<D, S>(to, key, ld, from, end);
-        load_tile<D, S>(to + tile, value, ld, from, end);
-        copies_commit();
-    };
     load_tile<D, R>(queries, p.joint + (i64)head * D, ld, first, end);
-    if (stages == 2) load(start, 0);
+    load_tile<D, S>(keys, key, ld, start, end);
+    copies_commit();
+    load_tile<D, S>(values, value, ld, start, end);
+    copies_commit();
     int seen[2];
 #pragma unroll
     for (int h = 0; h < 2; h++) seen[h] = mine + 8 * h + g8 < p.rows ? first_seen(p, mine + 8 * h + g8) : 0;
     float sum[D / 8][4] = {}, most[2] = {UNSEEN, UNSEEN}, total[2] = {0, 0};
-    for (int from = start, i = 0; from < end; from += S, i++) {
-        if (stages == 1) {
-            block_barrier();
-            load(from, i);
-        }
-        copies_wait<0>();
+    for (int from = start; from < end; from += S) {
+        // One tile of each: the next keys come while these weigh the values, the next values while those keys are multiplied.
+        const bool more = from + S < end;
+        copies_wait<1>();
+        tiles_visible();
         block_barrier();
-        if (stages == 2 && from + S < end) load(from + S, i + 1);
-        u8 *keys = streamed + i % stages * (2 * tile);
-        if (from >= mine + 16) continue;
         float s[N / 8][4];
-        scores<D, N>(s, queries, own, keys, 0);
+        products_begin();
+        scores<D, N, S>(s, queries, own, keys, 0);
+        products_end<N / 8>(s);
+        block_barrier();
+        if (more) load_tile<D, S>(keys, key, ld, from + S, end);
+        copies_commit();
         if (capped) {
 #pragma unroll
             for (int j = 0; j < N / 8; j++)
@@ -247,7 +275,17 @@ template <int D, int S, bool capped> DEVICE void forward(const AttentionArgument
             }
         }
         soften<D, N>(s, sum, most, total, factor);
-        accumulate<D, N>(sum, s, keys + tile, 0);
+        u32 weights[N / 16][4];
+        narrowed<N>(weights, s);
+        copies_wait<1>();
+        tiles_visible();
+        block_barrier();
+        products_begin();
+        accumulate<D, N, S>(sum, weights, values, 0);
+        products_end<D / 8>(sum);
+        block_barrier();
+        if (more) load_tile<D, S>(values, value, ld, from + S, end);
+        copies_commit();
     }
 #pragma unroll
     for (int h = 0; h < 2; h++) {
@@ -283,7 +321,7 @@ template <int D> DEVICE void form_delta(const AttentionArguments &p, u8 *gradien
         if (row < p.rows) {
             float a[8], b[8];
             load_pack(p.out + ((i64)row * p.heads + head) * D + column, a);
-            load_pack((const element *)piece<D>(gradients, local, column), b);
+            load_pack((const element *)piece<64>(gradients, local, column), b);
 #pragma unroll
             for (int i = 0; i < 8; i++) sum += a[i] * b[i];
         }
@@ -299,30 +337,22 @@ template <int D> DEVICE void form_delta(const AttentionArguments &p, u8 *gradien
 
 template <int D, int S, bool capped> DEVICE void backward_q(const AttentionArguments &p) {
     DYNAMIC_SHARED(memory);
-    enum { R = 64, tile = 2 * S * D, N = 32 };
-    u8 *queries = memory, *gradients = memory + 2 * R * D, *streamed = memory + 4 * R * D;
-    float *deltas = (float *)(streamed + stages * 2 * tile);
+    enum { R = 64, N = HOPPER ? 64 : 32 };
+    u8 *queries = memory, *gradients = memory + 2 * R * D, *keys = memory + 4 * R * D, *values = keys + 2 * S * D;
+    float *deltas = (float *)(values + 2 * S * D);
     const int first = ((int)gridDim.x - 1 - (int)blockIdx.x) * R, head = blockIdx.y, own = threadIdx.x / 32 * 16, mine = first + own;
     const int g8 = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
     const i64 ld = (i64)(p.heads + 2 * p.key_value_heads) * D, wide = (i64)p.heads * D;
     const int key_head = head / (p.heads / p.key_value_heads);
     const element *key = p.joint + (i64)(p.heads + key_head) * D, *value = key + (i64)p.key_value_heads * D;
     const int end = first + R < p.rows ? first + R : p.rows, start = first_seen(p, first), last_start = first_seen(p, end - 1);
-    auto load = [&](int from, int i) {
-        u8 *to = streamed + i % stages * (2 * tile);
-        load_tile<D, S>(to, key, ld, from, end);
-        load_tile<D, S>(to + tile, value, ld, from, end);
-        copies_commit();
-    };
     load_tile<D, R>(queries, p.joint + (i64)head * D, ld, first, end);
     load_tile<D, R>(gradients, p.d_out + (i64)head * D, wide, first, end);
     copies_commit();
-    if (stages == 2) {
-        load(start, 0);
-        copies_wait<1>();
-    } else {
-        copies_wait<0>();
-    }
+    load_tile<D, S>(values, value, ld, start, end);
+    load_tile<D, S>(keys, key, ld, start, end);
+    copies_commit();
+    copies_wait<1>();
     block_barrier();
     form_delta<D>(p, gradients, deltas, first, head);
     float lse[2], delta[2];
@@ -336,22 +366,27 @@ template <int D, int S, bool capped> DEVICE void backward_q(const AttentionArgum
 #pragma unroll
     for (int h = 0; h < 2; h++) seen[h] = mine + 8 * h + g8 < p.rows ? first_seen(p, mine + 8 * h + g8) : 0;
     float dq[D / 8][4] = {};
-    for (int from = start, i = 0; from < end; from += S, i++) {
-        if (stages == 1) {
-            block_barrier();
-            load(from, i);
-        }
+    for (int from = start; from < end; from += S) {
+        const bool more = from + S < end;
         copies_wait<0>();
+        tiles_visible();
         block_barrier();
-        if (stages == 2 && from + S < end) load(from + S, i + 1);
-        u8 *keys = streamed + i % stages * (2 * tile);
 #pragma unroll
         for (int part = 0; part < S; part += N) {
             const int at = from + part;
-            if (at >= mine + 16 || at >= end) continue;
+            // Not where a barrier follows: the warps that are past their rows find nothing to see.
+            if (!HOPPER && (at >= mine + 16 || at >= end)) continue;
             float s[N / 8][4], dp[N / 8][4];
-            scores<D, N>(s, queries, own, keys, part);
-            scores<D, N>(dp, gradients, own, keys + tile, part);
+            products_begin();
+            scores<D, N, S>(s, queries, own, keys, part);
+            scores<D, N, S>(dp, gradients, own, values, part);
+            products_end<N / 8>(s);
+            products_end<N / 8>(dp);
+            if (HOPPER) {
+                // The values are done with: the next ones come while the rest is worked on.
+                block_barrier();
+                if (more) load_tile<D, S>(values, value, ld, from + S, end);
+            }
 #pragma unroll
             for (int j = 0; j < N / 8; j++)
 #pragma unroll
@@ -369,8 +404,16 @@ template <int D, int S, bool capped> DEVICE void backward_q(const AttentionArgum
                         }
                 }
             }
-            accumulate<D, N>(dq, dp, keys, part);
+            u32 ds[N / 16][4];
+            narrowed<N>(ds, dp);
+            products_begin();
+            accumulate<D, N, S>(dq, ds, keys, part);
+            products_end<D / 8>(dq);
         }
+        block_barrier();
+        if (more && !HOPPER) load_tile<D, S>(values, value, ld, from + S, end);
+        if (more) load_tile<D, S>(keys, key, ld, from + S, end);
+        copies_commit();
     }
     rotate_back<D>(p, dq, mine);
     store_rows<D>(dq, p.scale, p.scale, p.d_joint + (i64)head * D, ld, mine, p.rows);
@@ -394,8 +437,9 @@ template <int S> DEVICE int seeing_tiles(const AttentionArguments &p, int first,
 
 template <int D, int S, bool capped> DEVICE void backward_kv(const AttentionArguments &p) {
     DYNAMIC_SHARED(memory);
-    enum { R = 64, tile = 2 * S * D, stage = 2 * tile + 12 * S, N = 32 };
-    u8 *keys = memory, *values = memory + 2 * R * D, *streamed = memory + 4 * R * D;
+    enum { R = 64, tile = 2 * S * D, N = HOPPER ? 64 : 32 };
+    // Tiles at multiples of 1,024 bytes; lse, delta and segments of the streamed rows behind all of them.
+    u8 *keys = memory, *values = memory + 2 * R * D, *streamed = memory + 4 * R * D, *beside = streamed + stages * 2 * tile;
     const int first = blockIdx.x * R, key_head = blockIdx.y, own = threadIdx.x / 32 * 16, mine = first + own;
     const int g8 = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
     const int group = p.heads / p.key_value_heads;
@@ -406,7 +450,7 @@ template <int D, int S, bool capped> DEVICE void backward_kv(const AttentionArgu
     load_tile<D, R>(values, p.joint + value, ld, first, p.rows);
     const int tiles = seeing_tiles<S>(p, first, last), count = tiles * group;
     auto load = [&](int i) {
-        u8 *to = streamed + i % stages * stage;
+        u8 *to = streamed + i % stages * (2 * tile);
         const int head = key_head * group + i / tiles, from = first + i % tiles * S;
         load_tile<D, S>(to, p.joint + (i64)head * D, ld, from, p.rows);
         load_tile<D, S>(to + tile, p.d_out + (i64)head * D, wide, from, p.rows);
@@ -415,7 +459,7 @@ template <int D, int S, bool capped> DEVICE void backward_kv(const AttentionArgu
             const int row = from + threadIdx.x;
             const bool inside = row < p.rows;
             const i64 at = (i64)head * p.rows + (inside ? row : 0);
-            u8 *numbers = to + 2 * tile + 4 * threadIdx.x;
+            u8 *numbers = beside + i % stages * (12 * S) + 4 * threadIdx.x;
             copy_async_word(numbers, p.lse + at, inside);
             copy_async_word(numbers + 4 * S, p.delta + at, inside);
             copy_async_word(numbers + 8 * S, p.segment_start + (inside ? row : 0), inside);
@@ -430,19 +474,23 @@ template <int D, int S, bool capped> DEVICE void backward_kv(const AttentionArgu
             load(i);
         }
         copies_wait<0>();
+        tiles_visible();
         block_barrier();
         if (stages == 2 && i + 1 < count) load(i + 1);
-        u8 *queries = streamed + i % stages * stage, *gradients = queries + tile;
-        const float *lse = (const float *)(queries + 2 * tile), *delta = lse + S;
+        u8 *queries = streamed + i % stages * (2 * tile), *gradients = queries + tile;
+        const float *lse = (const float *)(beside + i % stages * (12 * S)), *delta = lse + S;
         const int *starts = (const int *)(delta + S);
         const int from = first + i % tiles * S;
 #pragma unroll
         for (int part = 0; part < S; part += N) {
             const int at = from + part;
-            if (at + N - 1 < mine || at >= p.rows) continue;
+            if ((!HOPPER && at + N - 1 < mine) || at >= p.rows) continue;
             float s[N / 8][4], dp[N / 8][4];
-            scores<D, N>(s, keys, own, queries, part);
-            scores<D, N>(dp, values, own, gradients, part);
+            products_begin();
+            scores<D, N, S>(s, keys, own, queries, part);
+            scores<D, N, S>(dp, values, own, gradients, part);
+            products_end<N / 8>(s);
+            products_end<N / 8>(dp);
 #pragma unroll
             for (int j = 0; j < N / 8; j++) {
                 const float2 l = *(const float2 *)(lse + part + 8 * j + 2 * t), d = *(const float2 *)(delta + part + 8 * j + 2 * t);
@@ -463,8 +511,14 @@ template <int D, int S, bool capped> DEVICE void backward_kv(const AttentionArgu
                         }
                     }
             }
-            accumulate<D, N>(dv, s, gradients, part);
-            accumulate<D, N>(dk, dp, queries, part);
+            u32 weights[N / 16][4], ds[N / 16][4];
+            narrowed<N>(weights, s);
+            narrowed<N>(ds, dp);
+            products_begin();
+            accumulate<D, N, S>(dv, weights, gradients, part);
+            accumulate<D, N, S>(dk, ds, queries, part);
+            products_end<D / 8>(dv);
+            products_end<D / 8>(dk);
         }
     }
     rotate_back<D>(p, dk, mine);
@@ -472,6 +526,10 @@ template <int D, int S, bool capped> DEVICE void backward_kv(const AttentionArgu
     store_rows<D>(dv, 1, 1, p.d_joint + value, ld, mine, p.rows);
 }
 
+// The emulator has both bodies of the products, under two names.
+#ifndef ATTENTION
+#define ATTENTION(name) JOINED(attention_, name)
+#endif
 // Compiled for one head size (-DHEAD=) and with or without a soft cap (-DCAPPED=), for it takes seconds; without them for all.
 #ifdef CAPPED
 #define EITHER(name, ...) name<__VA_ARGS__, CAPPED != 0>(p)
@@ -479,14 +537,14 @@ template <int D, int S, bool capped> DEVICE void backward_kv(const AttentionArgu
 #define EITHER(name, ...) if (p.soft_cap > 0) name<__VA_ARGS__, true>(p); else name<__VA_ARGS__, false>(p)
 #endif
 #if !defined(HEAD) || HEAD == 64
-KERNEL(128, attention_forward_64, AttentionArguments) { EITHER(forward, 64, Streamed<64>::forward); }
-KERNEL(128, attention_backward_q_64, AttentionArguments) { EITHER(backward_q, 64, Streamed<64>::backward_q); }
-KERNEL(128, attention_backward_kv_64, AttentionArguments) { EITHER(backward_kv, 64, Streamed<64>::backward_kv); }
+KERNEL_OF_MANY(128, HOPPER ? 4 : 1, ATTENTION(forward_64), AttentionArguments) { EITHER(forward, 64, Streamed<64>::forward); }
+KERNEL_OF_MANY(128, HOPPER ? 4 : 1, ATTENTION(backward_q_64), AttentionArguments) { EITHER(backward_q, 64, Streamed<64>::backward_q); }
+KERNEL_OF_MANY(128, HOPPER ? 3 : 1, ATTENTION(backward_kv_64), AttentionArguments) { EITHER(backward_kv, 64, Streamed<64>::backward_kv); }
 #endif
 #if !defined(HEAD) || HEAD == 128
-KERNEL(128, attention_forward_128, AttentionArguments) { EITHER(forward, 128, Streamed<128>::forward); }
-KERNEL(128, attention_backward_q_128, AttentionArguments) { EITHER(backward_q, 128, Streamed<128>::backward_q); }
-KERNEL(128, attention_backward_kv_128, AttentionArguments) { EITHER(backward_kv, 128, Streamed<128>::backward_kv); }
+KERNEL_OF_MANY(128, HOPPER ? 3 : 1, ATTENTION(forward_128), AttentionArguments) { EITHER(forward, 128, Streamed<128>::forward); }
+KERNEL_OF_MANY(128, HOPPER ? 3 : 1, ATTENTION(backward_q_128), AttentionArguments) { EITHER(backward_q, 128, Streamed<128>::backward_q); }
+KERNEL_OF_MANY(128, HOPPER ? 2 : 1, ATTENTION(backward_kv_128), AttentionArguments) { EITHER(backward_kv, 128, Streamed<128>::backward_kv); }
 #endif
 #undef EITHER
 

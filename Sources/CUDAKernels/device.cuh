@@ -24,18 +24,23 @@ typedef long long i64;
 // pointers first, then 64-bit integers, then 32-bit numbers, which the host fills byte by byte. `threads` is the largest block.
 #ifdef LORIKEET_EMULATED
 #include "emulator.h"
-#define KERNEL(threads, name, Arguments)                                                                                      \
+#define KERNEL(threads, name, Arguments) EMULATED_KERNEL(name, Arguments)
+#define EMULATED_KERNEL(name, Arguments)                                                                                      \
     static void TYPED(name)(const Arguments p);                                                                               \
     static const int TYPED(registered_##name) = emulated_register(                                                            \
         #name, TYPE, sizeof(Arguments), [](const void *bytes) { TYPED(name)(*(const Arguments *)bytes); });                   \
     static void TYPED(name)(const Arguments p)
+#define KERNEL_OF_MANY(threads, blocks, name, Arguments) EMULATED_KERNEL(name, Arguments)
 #else
-#define KERNEL(threads, name, Arguments) extern "C" __global__ void __launch_bounds__(threads) TYPED(name)(const __grid_constant__ Arguments p)
+#define KERNEL(threads, name, Arguments) KERNEL_OF_MANY(threads, 1, name, Arguments)
+/// The same, of which `blocks` shall fit on a multiprocessor at once.
+#define KERNEL_OF_MANY(threads, blocks, name, Arguments) \
+    extern "C" __global__ void __launch_bounds__(threads, blocks) TYPED(name)(const __grid_constant__ Arguments p)
 #define DEVICE static __device__ __forceinline__
 /// Explicit specialisations take no `static`.
 #define SPECIAL __device__ __forceinline__
 #define SHARED __shared__
-#define DYNAMIC_SHARED(name) extern __shared__ __align__(128) u8 name[]
+#define DYNAMIC_SHARED(name) extern __shared__ __align__(1024) u8 name[]
 #define ALIGN(n) __align__(n)
 #endif
 
@@ -211,6 +216,8 @@ DEVICE void warp_barrier() { __syncwarp(); }
 DEVICE void block_barrier() { __syncthreads(); }
 /// 2^x; exact where the result is.
 DEVICE float exp2_fast(float x) { float y; asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x)); return y; }
+/// 1 / x to a bit or two.
+DEVICE float reciprocal_fast(float x) { float y; asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x)); return y; }
 #endif
 
 DEVICE float warp_sum(float x) {
@@ -284,6 +291,12 @@ DEVICE void load_matrices_transposed(u32 *r, const void *row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(shared_address(row)));
 }
+/// An 8x8 matrix of 16 bits across the warp (lane l: row l / 4, columns 2 (l % 4) and the next), transposed.
+DEVICE u32 transpose_matrix(u32 x) {
+    u32 y;
+    asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(y) : "r"(x));
+    return y;
+}
 /// Copies 16 bytes from global to shared memory, or writes zeros where `inside` is false. Asynchronous from 8.0 on.
 DEVICE void copy_async(void *to, const void *from, bool inside) {
 #if ARCH >= 80
@@ -310,5 +323,69 @@ template <int left> DEVICE void copies_wait() {
 #if ARCH >= 80
     asm volatile("cp.async.wait_group %0;" :: "n"(left) : "memory");
 #endif
+}
+#endif
+
+// ---- a low-rank update on its way into other work: delta[t, c] = scale * sum_k product[t, k] b_p[c - first_p, k - p rank] ----
+//
+// `product` [rows, ranks] holds the products of up to four adapters of one rank (a multiple of 8) side by side; adapter p's b
+// [., rank] adds to columns first[p]..<end[p]. A warp forms it for a unit of 16 rows by 64 columns: 32 from `left` on, 32 from
+// `right` on. Thread (g, t) gets, of rows g and g + 8, columns left + 8 t + j (sum[j][0] and [2]) and right + 8 t + j ([1] and [3]),
+// j in 0..<8: 16 bytes of either half. `Arguments` has the fields named here. steps = ranks / 16 rounded up.
+#if TYPE != 0
+template <int steps, class Arguments> DEVICE void load_update(const Arguments &p, u32 (*b)[8][2], int left, int right) {
+    const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4, column = (g % 2 ? right : left) + g / 2 * 8;
+#pragma unroll
+    for (int s = 0; s < steps; s++)
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            const int k = 16 * s + 8 * h, part = k / p.rank;
+            const bool own = k < p.ranks && column >= p.first[part] && column < p.end[part];
+            const element *from = own ? p.b[part] + (i64)(column - p.first[part]) * p.rank + k % p.rank + 2 * t : nullptr;
+#pragma unroll
+            for (int j = 0; j < 8; j++) b[s][j][h] = own ? *(const u32 *)(from + (i64)j * p.rank) : 0;
+        }
+}
+/// The rows of `product` from `row` on that a unit is formed of; what lies at `end` or behind counts as zero.
+template <int steps, class Arguments> DEVICE void load_product(const Arguments &p, int row, int end, u32 (*a)[4]) {
+    const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+#pragma unroll
+    for (int s = 0; s < steps; s++)
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            const int r = row + g + i % 2 * 8, k = 16 * s + i / 2 * 8;
+            a[s][i] = r < end && k < p.ranks ? *(const u32 *)(p.product + (i64)r * p.ranks + k + 2 * t) : 0;
+        }
+}
+/// Not scaled.
+template <int steps> DEVICE void form_update(const u32 (*a)[4], const u32 (*b)[8][2], float (*sum)[4]) {
+#pragma unroll
+    for (int j = 0; j < 8; j++) {
+        sum[j][0] = sum[j][1] = sum[j][2] = sum[j][3] = 0;
+#pragma unroll
+        for (int s = 0; s < steps; s++) mma_16816<element>(sum[j], a[s], b[s][j]);
+    }
+}
+/// Eight elements as they lie in memory: to be loaded long before they are used.
+template <class T> struct Octet {
+    uint4 words[sizeof(T) / 2];
+    DEVICE Octet at(const T *from) {
+        Octet x;
+#pragma unroll
+        for (int i = 0; i < (int)sizeof(T) / 2; i++) x.words[i] = ((const uint4 *)from)[i];
+        return x;
+    }
+};
+DEVICE void unpack(const Octet<float> &x, float *to) {
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+        to[4 * i] = bits_to_float(x.words[i].x); to[4 * i + 1] = bits_to_float(x.words[i].y);
+        to[4 * i + 2] = bits_to_float(x.words[i].z); to[4 * i + 3] = bits_to_float(x.words[i].w);
+    }
+}
+template <class T> DEVICE void unpack(const Octet<T> &x, float *to) {
+    const u32 words[4] = {x.words[0].x, x.words[0].y, x.words[0].z, x.words[0].w};
+#pragma unroll
+    for (int i = 0; i < 4; i++) { to[2 * i] = unpack_low<T>(words[i]); to[2 * i + 1] = unpack_high<T>(words[i]); }
 }
 #endif

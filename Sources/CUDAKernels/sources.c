@@ -4,6 +4,9 @@
 static const unsigned char device[] = {
 #embed "device.cuh"
 };
+static const unsigned char hopper[] = {
+#embed "hopper.cuh"
+};
 static const unsigned char activation[] = {
 #embed "activation.cu"
 };
@@ -31,11 +34,20 @@ static const unsigned char expand[] = {
 static const unsigned char lora[] = {
 #embed "lora.cu"
 };
+static const unsigned char lora_back[] = {
+#embed "lora_back.cu"
+};
+static const unsigned char lora_up[] = {
+#embed "lora_up.cu"
+};
 static const unsigned char optimiser[] = {
 #embed "optimiser.cu"
 };
 static const unsigned char quantise[] = {
 #embed "quantise.cu"
+};
+static const unsigned char range[] = {
+#embed "range.cu"
 };
 static const unsigned char rmsnorm[] = {
 #embed "rmsnorm.cu"
@@ -50,6 +62,7 @@ static const struct {
     size_t length;
 } table[] = {
     {"device.cuh", device, sizeof device},
+    {"hopper.cuh", hopper, sizeof hopper},
     {"activation.cu", activation, sizeof activation},
     {"attention.cu", attention, sizeof attention},
     {"attention_any.cu", attention_any, sizeof attention_any},
@@ -59,8 +72,11 @@ static const struct {
     {"embedding.cu", embedding, sizeof embedding},
     {"expand.cu", expand, sizeof expand},
     {"lora.cu", lora, sizeof lora},
+    {"lora_back.cu", lora_back, sizeof lora_back},
+    {"lora_up.cu", lora_up, sizeof lora_up},
     {"optimiser.cu", optimiser, sizeof optimiser},
     {"quantise.cu", quantise, sizeof quantise},
+    {"range.cu", range, sizeof range},
     {"rmsnorm.cu", rmsnorm, sizeof rmsnorm},
     {"rope.cu", rope, sizeof rope},
 };

@@ -36,10 +36,19 @@ package struct AnswerTest {
         return min(256, max(16, longest + longest / 2))
     }
 
-    package func answers(of session: Session) throws -> [String] {
+    /// - Parameter onGroup: called when the first of so many prompts at a time have been read.
+    package func answers(of session: Session, onGroup: @escaping () -> Void = {}) throws -> [String] {
         let limit = maxNewTokens
         let ends = Set(tokenizer.endTokens)
-        return try session.generate(prompts: rows.map(\.promptIDs), maxNewTokens: limit, endTokens: ends, slots: slots).map {
+        var group = -1
+        let answers = try session.generate(prompts: rows.map(\.promptIDs), maxNewTokens: limit, endTokens: ends, slots: slots) { prompt, _ in
+            if prompt / max(1, slots) > group {
+                group = prompt / max(1, slots)
+                onGroup()
+            }
+            return true
+        }
+        return answers.map {
             trimmed(tokenizer.decode($0.filter { !ends.contains($0) }, skipSpecial: true))
         }
     }
@@ -67,41 +76,62 @@ package struct LogitDifference: Sendable, Equatable {
     package var sameChoice: Double
 }
 
-/// Compares the logits of two sessions over the last tokens of the samples (those that answer).
-package func compareLogits(_ a: Session, _ b: Session, samples: [TokenSample]) throws -> LogitDifference {
-    var result = LogitDifference(maximum: 0, mean: 0, largestLogit: 0, sameChoice: 0)
-    var (sum, count, same, rows) = (0.0, 0, 0, 0)
-    let vocabulary = a.model.family.vocabularySize
-    for sample in samples {
-        let batch = TokenBatch(sequence: sample.ids)
-        let wanted = sample.trained.indices.filter { sample.trained[$0] && $0 > 0 }.map { $0 - 1 }
-        guard !wanted.isEmpty else { continue }
-        let (x, y) = (try a.logits(batch, rows: wanted), try b.logits(batch, rows: wanted))
-        for row in wanted.indices {
-            let range = row * vocabulary..<(row + 1) * vocabulary
-            var (bestX, bestY) = (range.lowerBound, range.lowerBound)
-            for i in range {
-                let difference = Double(abs(x[i] - y[i]))
-                result.maximum = max(result.maximum, difference)
-                result.largestLogit = max(result.largestLogit, Double(abs(x[i])))
-                sum += difference
-                if x[i] > x[bestX] { bestX = i }
-                if y[i] > y[bestY] { bestY = i }
-            }
-            count += vocabulary
-            rows += 1
-            if bestX == bestY { same += 1 }
-        }
+/// Logits of one form of a model, to be compared with another's when this one is no longer there.
+package struct LogitRecord: Sendable {
+    fileprivate let samples: [TokenSample]
+    /// By sample: [rows, V].
+    fileprivate let logits: [[Float]]
+    fileprivate let rowsOfSample: Int
+
+    /// - Parameter rowsOfSample: of the tokens that a sample answers, so many, evenly spread.
+    package init(of session: Session, samples: [TokenSample], rowsOfSample: Int) throws {
+        self.samples = samples
+        self.rowsOfSample = rowsOfSample
+        logits = try samples.map { try Self.logits(session, $0, rowsOfSample) }
     }
-    result.mean = count > 0 ? sum / Double(count) : 0
-    result.sameChoice = rows > 0 ? Double(same) / Double(rows) : 1
-    return result
+
+    private static func logits(_ session: Session, _ sample: TokenSample, _ limit: Int) throws -> [Float] {
+        let answering = sample.trained.indices.filter { sample.trained[$0] && $0 > 0 }.map { $0 - 1 }
+        guard !answering.isEmpty, limit > 0 else { return [] }
+        let count = min(limit, answering.count)
+        return try session.logits(TokenBatch(sequence: sample.ids), rows: (0..<count).map { answering[$0 * answering.count / count] })
+    }
+
+    /// How far `session`'s logits are from these, which are float32 on both sides.
+    package func difference(from session: Session) throws -> LogitDifference {
+        var result = LogitDifference(maximum: 0, mean: 0, largestLogit: 0, sameChoice: 0)
+        var (sum, count, same, rows) = (0.0, 0, 0, 0)
+        let vocabulary = session.model.family.vocabularySize
+        for (sample, x) in zip(samples, logits) {
+            let y = try Self.logits(session, sample, rowsOfSample)
+            guard x.count == y.count else { continue }
+            for row in 0..<x.count / vocabulary {
+                let range = row * vocabulary..<(row + 1) * vocabulary
+                var (bestX, bestY) = (range.lowerBound, range.lowerBound)
+                for i in range {
+                    let difference = Double(abs(x[i] - y[i]))
+                    result.maximum = max(result.maximum, difference)
+                    result.largestLogit = max(result.largestLogit, Double(abs(x[i])))
+                    sum += difference
+                    if x[i] > x[bestX] { bestX = i }
+                    if y[i] > y[bestY] { bestY = i }
+                }
+                rows += 1
+                if bestX == bestY { same += 1 }
+            }
+            count += x.count
+        }
+        result.mean = count > 0 ? sum / Double(count) : 0
+        result.sameChoice = rows > 0 ? Double(same) / Double(rows) : 1
+        return result
+    }
 }
 
 /// How far merged logits may stand from base + adapter, relative to the largest logit.
 ///
 /// Merging rounds each weight once: float32 keeps what the sums of a forward pass keep; float16 has 11 bits and bfloat16 8 bits of
-/// mantissa, and the roundings of a row add up like a random walk over the layers.
+/// mantissa, and the roundings of a row add up like a random walk over the layers. Both sides are computed in float32, on a card too:
+/// 16-bit activations would add roundings of their own, as large as what a mistake in merging looks like.
 package func mergeLogitTolerance(_ bits: MergePrecision) -> Double {
     switch bits {
     case .float32: 1e-4

@@ -102,6 +102,8 @@ package struct AcceleratorProperties: Sendable {
     package var multiprocessors: Int
     package var totalBytes: Int
     package var driver: String
+    /// Kernels have compute capability 9.0's own products (hopper.cuh).
+    package var multipliesByWarpgroup = false
 
     package init(name: String, architecture: Int, multiprocessors: Int, totalBytes: Int, driver: String) {
         self.name = name

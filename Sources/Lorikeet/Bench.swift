@@ -101,11 +101,11 @@ package struct Bench {
         let session = try Session(model: model, sizes: choice.sizes, recompute: choice.recompute)
         var number = 0
         let first = clock.uptime
-        try step(session, batches[0], &number)
+        let (firstLoss, firstNorm) = try step(session, batches[0], &number)
         let firstStep = Machine.processAge()
         let firstSeconds = clock.uptime - first
         // Programs are recorded in their second run.
-        for batch in batches + batches { try step(session, batch, &number) }
+        for batch in batches + batches { _ = try step(session, batch, &number) }
         let (steps, products) = try measure(session, batches, &number, choice.sizes.training)
         let used = try compute.device?.usedBytes() ?? 0
         // On the processor both at their fastest: what else runs there only ever slows, and it slows the step (memory) more than the
@@ -123,7 +123,7 @@ package struct Bench {
             "sequence": JSON(sequence), "threads": JSON(compute.cpu.threads), "blas_kernels": .string(CPU.blasKernels),
             "device": .string(compute.device?.properties.name ?? "cpu"), "compute_type": .string(compute.element.suffix),
             "gpu_arch": JSON(compute.device?.properties.architecture ?? 0), "base_storage": .string(storage.rawValue),
-            "recompute": .string(choice.recompute.rawValue), "keeps_expanded": .bool(choice.keepsExpanded),
+            "first_loss": .number(firstLoss), "first_gradient_norm": .number(firstNorm), "recompute": .string(choice.recompute.rawValue), "keeps_expanded": .bool(choice.keepsExpanded),
             "peak_device_bytes": JSON(used), "device_bytes_before": JSON(before), "predicted_device_bytes": JSON(choice.predictedBytes),
             "peak_rss_bytes": .integer(Machine.peakResidentBytes()), "rss_before_load_bytes": .integer(residentBefore),
             "peak_rss_after_load_bytes": .integer(loadPeak), "anonymous_rss_after_load_bytes": .integer(anonymous),
@@ -145,7 +145,7 @@ package struct Bench {
         for round in 0..<rounds {
             if compute.device == nil || round == 0 { try probe.measure() }
             let start = clock.uptime
-            for batch in batches { try step(session, batch, &number) }
+            for batch in batches { _ = try step(session, batch, &number) }
             steps.append(clock.uptime - start)
         }
         return (steps, probe.best)
@@ -162,10 +162,11 @@ package struct Bench {
     /// Records of an optimiser step of `lengths`.
     private static let records = 16
 
-    private func step(_ session: Session, _ batch: TokenBatch, _ number: inout Int) throws {
+    /// The loss and the gradients' norm of one optimiser step.
+    private func step(_ session: Session, _ batch: TokenBatch, _ number: inout Int) throws -> (Double, Double) {
         number += 1
-        _ = try session.accumulate(batch, zeroFirst: true)
-        _ = try session.optimiserStep(learningRate: 1e-4, settings: AdamWSettings(), step: number)
+        let loss = try session.accumulate(batch, zeroFirst: true).lossSum
+        return (loss, try session.optimiserStep(learningRate: 1e-4, settings: AdamWSettings(), step: number).gradientNorm)
     }
 
     /// `tokens` random rows in segments of `sequence`.

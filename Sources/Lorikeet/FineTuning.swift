@@ -15,6 +15,9 @@ import Synchronization
 ///
 /// Every error's description says what is wrong, where, and the mend. Ending the loop (or cancelling its task) stops the run after
 /// the step it is in, with everything saved; running the same recipe again goes on.
+///
+/// The option `device` says where to compute: `auto` (a card where there is one), `cpu`, `cuda:0`. NVIDIA's libraries are looked for
+/// where the system has them.
 public struct FineTuning: Sendable {
     private let recipe: Recipe
     private let notes: [String]
@@ -40,10 +43,10 @@ public struct FineTuning: Sendable {
     /// Memory by part, disk and time, as a table; no weights are loaded.
     public func plan() throws -> String {
         let files = RealFiles()
-        let cpu = CPU(threads: recipe.threads > 0 ? recipe.threads : nil)
+        let compute = try DeviceRequest(recipe).open()
         var preparation = try Preparation(recipe: recipe, files: files)
-        let dataset = try preparation.loadData(files: files, cpu: cpu)
-        return try preparation.plan(dataset, merges: true, cpu: cpu, clock: SystemClock()).table()
+        let dataset = try preparation.loadData(files: files, cpu: compute.cpu)
+        return try preparation.plan(dataset, merges: true, compute: compute, clock: SystemClock()).table()
     }
 
     /// Runs the whole pipeline, or goes on with it, on a thread of its own.

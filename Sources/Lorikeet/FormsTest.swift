@@ -14,11 +14,14 @@ struct FormsTest {
     let preparation: Preparation
     let dataset: Dataset
     let choices: Plan.Choices
-    /// The base as it was trained on, with the adapter.
-    let trained: Model
+    let compute: Compute
+    /// The adapter's shape.
+    let lora: LoRASettings
     let merged: ModelSource
     let adapter: String
     let files: any Files
+    /// Called when much is held: a look at the card's memory.
+    var observe: () -> Void = {}
 
     private var recipe: Recipe { preparation.recipe }
 
@@ -34,23 +37,19 @@ struct FormsTest {
         var fields: JSONObject
     }
 
-    /// Rows whose logits are compared: enough to meet every kind of token, few enough to take a second.
-    private static let comparedRows = 16
+    /// Records whose logits are compared: enough to meet every kind of token, few enough to take a second.
+    private static let comparedSamples = 16
 
-    func run() throws -> Result {
-        // Training's arena is gone by now; these sessions only evaluate and decode.
-        let sizes = SessionSizes(training: 0, evaluation: choices.sizes.evaluation, headChunk: choices.sizes.headChunk)
-        let trainedSession = try Session(model: trained, sizes: sizes)
-        let questions = preparation.answerTest(dataset)
-        trained.adapterEnabled = false
-        let before = try form(trainedSession, questions)
-        trained.adapterEnabled = true
-        let after = try form(trainedSession, questions)
-        let mergedModel = try Model(source: self.merged, storage: .stored, lora: nil, cpu: trained.cpu)
-        let mergedSession = try Session(model: mergedModel, sizes: sizes)
-        let merged = try form(mergedSession, questions)
-        let compared = Array(dataset.validation.prefix(Self.comparedRows)) + (dataset.validation.isEmpty ? Array(dataset.train.prefix(Self.comparedRows)) : [])
-        let identity = try compareLogits(referenceSession(trainedSession, sizes), mergedSession, samples: compared)
+    /// One form after the other, so that a card holds one at a time.
+    ///
+    /// - Parameter trained: the base as it was trained on, with the adapter; it leaves its card here. nil loads it.
+    func run(trained: Model?) throws -> Result {
+        let questions = preparation.answerTest(dataset, slots: choices.test.slots)
+        let (before, after) = try trainedForms(trained, questions)
+        let compared = Array((dataset.validation.isEmpty ? dataset.train : dataset.validation).prefix(Self.comparedSamples))
+        let record = try reference(compared)
+        let merged = try mergedForm(questions)
+        let identity = try difference(record, compared)
         let precision = MergePrecision(rawValue: recipe.mergeDtype) ?? .float16
         let identityPasses = identity.maximum <= mergeLogitTolerance(precision) * max(identity.largestLogit, 1)
         var transferPasses = true
@@ -63,18 +62,76 @@ struct FormsTest {
             fields: fields(before, after, merged, identity, identityPasses, transferPasses))
     }
 
+    private var processor: Compute { Compute(cpu: compute.cpu) }
+
+    /// Sizes of sessions that only evaluate and decode.
+    private var sizes: SessionSizes { SessionSizes(training: 0, evaluation: choices.sizes.evaluation, headChunk: choices.sizes.headChunk) }
+
+    private func trainedForms(_ trained: Model?, _ questions: AnswerTest) throws -> (before: FormResult, after: FormResult) {
+        var model = trained
+        if choices.keepsExpanded && !choices.test.keepsExpanded {
+            // There is no room for the expanded weights beside the answers.
+            model?.leaveCard()
+            model = nil
+        }
+        let form = try model ?? loaded(compute, preparation.source, storage: choices.storage, lora: lora)
+        defer { form.leaveCard() }
+        if model == nil, choices.test.keepsExpanded { try form.keepExpanded() }
+        let session = try Session(model: form, sizes: sizes)
+        form.adapterEnabled = false
+        let before = try self.form(session, questions)
+        form.adapterEnabled = true
+        return (before, try self.form(session, questions))
+    }
+
+    /// - Parameter lora: nil loads the model without the adapter.
+    private func loaded(_ compute: Compute, _ source: ModelSource, storage: BaseStorage, lora: LoRASettings?) throws -> Model {
+        let model = try compute.model(source, storage: storage, lora: lora)
+        if lora != nil { try model.loadAdapter(AdapterFile.read(directory: adapter, files: files)) }
+        return model
+    }
+
+    private func mergedForm(_ questions: AnswerTest) throws -> FormResult {
+        let model = try loaded(choices.test.mergedOnCard ? compute : processor, merged, storage: .stored, lora: nil)
+        defer { model.leaveCard() }
+        var sizes = sizes
+        // On the processor larger batches only take more memory.
+        if model.placed == nil { sizes.evaluation = min(sizes.evaluation, Planner.tokensPerBatch) }
+        return try form(Session(model: model, sizes: sizes), questions)
+    }
+
+    // MARK: identity
+
+    /// In float32, so that what differs is the merging and not the arithmetic: on the card where there is room.
+    private var precise: Compute {
+        choices.test.comparedOnCard ? Compute(cpu: compute.cpu, device: compute.device, element: .f32) : processor
+    }
+
     /// What the merged model has to equal: the base in the precision it was merged in, with the adapter beside it.
-    private func referenceSession(_ trainedSession: Session, _ sizes: SessionSizes) throws -> Session {
-        if recipe.mergeInto == "trained" || trained.storage == .stored { return trainedSession }
-        let original = try Model(
-            source: preparation.source, storage: .stored, lora: recipe.loraSettings, cpu: trained.cpu)
-        try original.loadAdapter(AdapterFile.read(directory: adapter, files: files))
-        return try Session(model: original, sizes: sizes)
+    private func reference(_ samples: [TokenSample]) throws -> LogitRecord {
+        let model = try loaded(precise, preparation.source, storage: preparation.mergedStorage, lora: lora)
+        defer { model.leaveCard() }
+        let session = try Session(model: model, sizes: comparedSizes(samples))
+        defer { withExtendedLifetime(session) { observe() } }
+        return try LogitRecord(of: session, samples: samples, rowsOfSample: Planner.comparedRows)
+    }
+
+    private func difference(_ record: LogitRecord, _ samples: [TokenSample]) throws -> LogitDifference {
+        let model = try loaded(precise, merged, storage: .stored, lora: nil)
+        defer { model.leaveCard() }
+        let session = try Session(model: model, sizes: comparedSizes(samples))
+        defer { withExtendedLifetime(session) { observe() } }
+        return try record.difference(from: session)
+    }
+
+    private func comparedSizes(_ samples: [TokenSample]) -> SessionSizes {
+        SessionSizes(training: 0, evaluation: max(1, samples.map(\.ids.count).max() ?? 1), headChunk: 32)
     }
 
     private func form(_ session: Session, _ test: AnswerTest) throws -> FormResult {
-        let loss = try session.loss(of: dataset.validation, tokensPerBatch: choices.tokensPerBatch)
-        let answers = test.rows.isEmpty ? [] : try test.answers(of: session)
+        let tokens = session.model.placed == nil ? min(choices.evaluationTokensPerBatch, Planner.tokensPerBatch) : choices.evaluationTokensPerBatch
+        let loss = try session.loss(of: dataset.validation, tokensPerBatch: tokens)
+        let answers = test.rows.isEmpty ? [] : try test.answers(of: session, onGroup: observe)
         return FormResult(loss: loss, answersRight: test.shareRight(answers), answers: answers)
     }
 

@@ -32,8 +32,16 @@ public final class Generator {
     ///   - model: a Hugging Face directory or a `.gguf` file.
     ///   - adapter: a PEFT folder to put on top.
     ///   - baseStorage: one of `storages`; auto keeps the file's own form.
+    ///   - device: `cpu`, a card (`cuda:0`), or `auto`: the first card where there is one.
     /// - Throws: an error whose description says what is wrong, where, and the mend.
-    public init(model path: String, adapter: String? = nil, baseStorage: String = "auto") throws {
+    public convenience init(model: String, adapter: String? = nil, baseStorage: String = "auto", device: String = "auto") throws {
+        guard DeviceRequest.knows(device: device) else {
+            throw LorikeetError.input("there is no device '\(device)'", at: "device", mend: "say auto, cpu or cuda:N")
+        }
+        try self.init(model: model, adapter: adapter, baseStorage: baseStorage, compute: DeviceRequest(device: device).open())
+    }
+
+    package init(model path: String, adapter: String?, baseStorage: String, compute: Compute) throws {
         let source = try ModelSource.open(path)
         tokenizer = try Tokenizer.load(from: source)
         let names = tokenizer.namedTokens
@@ -44,7 +52,7 @@ public final class Generator {
                 r: $0.configuration.r, alpha: $0.configuration.alpha, targetModules: $0.configuration.targetModules,
                 useRSLoRA: $0.configuration.useRSLoRA)
         }
-        model = try Model(source: source, storage: BaseStorage(rawValue: baseStorage) ?? .stored, lora: lora, cpu: CPU())
+        model = try compute.model(source, storage: BaseStorage(rawValue: baseStorage) ?? .stored, lora: lora)
         if let file { try model.loadAdapter(file) }
         name = path
     }

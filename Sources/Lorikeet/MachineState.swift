@@ -2,8 +2,12 @@ import LorikeetDevices
 import LorikeetGround
 import LorikeetJSON
 
-/// The machine's state for events: CPU %, RAM used and total, disk free.
+/// The machine's state for events: CPU %, RAM used and total, the card's memory, disk free.
 final class MachineState {
+    /// Opened after the first events.
+    var device: (any Accelerator)?
+    /// The most that was in use on the card whenever somebody looked.
+    private(set) var peakDeviceBytes = 0
     private var last = Machine.cpuTimes()
     private let directory: String
     private let files: any Files
@@ -11,6 +15,13 @@ final class MachineState {
     init(directory: String, files: any Files) {
         self.directory = directory
         self.files = files
+    }
+
+    /// Looks at the card's memory; 0 without a card. A card that no longer answers is told by the work it is given, not here.
+    @discardableResult func deviceBytes() -> Int {
+        let used = (try? device?.usedBytes()) ?? 0
+        peakDeviceBytes = max(peakDeviceBytes, used)
+        return used
     }
 
     /// CPU % is that of all processors since the last call.
@@ -22,7 +33,8 @@ final class MachineState {
         let memory = Machine.totalMemoryBytes()
         var fields: JSONObject = [
             "cpu_percent": .number((percent * 10).rounded() / 10), "ram_used_bytes": .integer(memory - Machine.availableMemoryBytes()),
-            "ram_total_bytes": .integer(memory), "rss_bytes": .integer(Machine.residentBytes()), "gpu_used_bytes": 0, "gpu_total_bytes": 0,
+            "ram_total_bytes": .integer(memory), "rss_bytes": .integer(Machine.residentBytes()), "gpu_used_bytes": JSON(deviceBytes()),
+            "gpu_total_bytes": JSON(device?.properties.totalBytes ?? 0),
         ]
         if let free = try? files.freeBytes(at: directory) { fields["disk_free_bytes"] = .integer(free) }
         return fields

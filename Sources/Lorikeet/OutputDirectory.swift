@@ -93,5 +93,11 @@ package final class OutputDirectory {
         return Plan.choices(from: try JSON.parse(files.read(planJSON), source: planJSON))
     }
 
+    /// What the earlier plan foresaw on the card; 0 without one.
+    func keptGPUBytes() throws -> Int64 {
+        guard files.exists(planJSON) else { return 0 }
+        return Int64(try JSON.parse(files.read(planJSON), source: planJSON)["predicted_gpu_bytes"]?.int ?? 0)
+    }
+
     package func write(_ json: JSON, to file: String) throws { try files.writeDurably(json.serialized(pretty: true) + "\n", to: file) }
 }

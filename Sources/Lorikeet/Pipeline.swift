@@ -22,11 +22,15 @@ package struct PipelineEnvironment {
     package var notebook: String?
     /// Uptime at which the session began.
     package var started: Double
+    /// Opens what the recipe computes on.
+    package var open: (Recipe) throws -> Compute
 
     package init(
         files: any Files = RealFiles(), clock: any Clock = SystemClock(), sinks: [any EventSink] = [],
-        shouldStop: @escaping @Sendable () -> Bool = { false }, notebook: String? = nil, started: Double? = nil
+        shouldStop: @escaping @Sendable () -> Bool = { false }, notebook: String? = nil, started: Double? = nil,
+        open: @escaping (Recipe) throws -> Compute = { try DeviceRequest($0).open() }
     ) {
+        self.open = open
         self.files = files
         self.clock = clock
         self.sinks = sinks
@@ -47,7 +51,7 @@ package final class Pipeline {
     let environment: PipelineEnvironment
     let output: OutputDirectory
     let reporter: Reporter
-    let cpu: CPU
+    let state: MachineState
     private let events = EventsFile()
     private var seconds: [(name: String, seconds: Double)] = []
 
@@ -59,8 +63,8 @@ package final class Pipeline {
         self.goal = goal
         self.environment = environment
         output = OutputDirectory(path: recipe.output, files: environment.files)
-        cpu = CPU(threads: recipe.threads > 0 ? recipe.threads : nil)
         let state = MachineState(directory: recipe.output, files: environment.files)
+        self.state = state
         reporter = Reporter(sinks: environment.sinks + [events], clock: environment.clock, machineState: { state.fields() })
     }
 
@@ -74,16 +78,17 @@ package final class Pipeline {
             try reporter.note("this run is finished: \(output.summaryJSON)")
             return summary
         }
-        try step(1, "environment") { try checkEnvironment(warnings) }
+        let compute = try step(1, "environment") { try openEnvironment(warnings) }
         var preparation = try step(2, "data") { try Preparation(recipe: recipe, files: environment.files) }
-        let dataset = try step(3, "formatting") { try preparation.loadData(files: environment.files, cpu: cpu) }
+        let dataset = try step(3, "formatting") { try preparation.loadData(files: environment.files, cpu: compute.cpu) }
         try step(4, "checks") { try check(dataset, preparation) }
-        let plan = try step(5, "planning") { try self.plan(preparation, dataset) }
+        let plan = try step(5, "planning") { try self.plan(preparation, dataset, compute) }
         try output.claim(for: recipe)
         try events.open(path: output.events, files: environment.files)
-        if try output.keptChoices() == nil { try output.write(plan.json, to: output.planJSON) }
+        // A plan that is replayed is already there.
+        if try output.keptChoices() != plan.choices { try output.write(plan.json, to: output.planJSON) }
 
-        let (result, trainable) = try train(preparation, dataset, plan)
+        let (result, trainable) = try train(preparation, dataset, plan, compute)
         guard result.finished else {
             _ = try writeSummary(plan, result, test: nil, stopped: true)
             throw LorikeetError(
@@ -92,12 +97,13 @@ package final class Pipeline {
         try CheckpointStore.writeAdapter(
             trainable.adapters, configuration: recipe.adapterConfiguration, to: output.adapter, files: environment.files)
         guard goal == .testedModel else { return try writeSummary(plan, result, test: nil, stopped: false) }
-        let merged = try step(8, "merging") { try merge(preparation) }
+        let merged = try step(8, "merging") { try merge(preparation, compute.cpu) }
         let test = try step(9, "testing") {
-            try FormsTest(
-                preparation: preparation, dataset: dataset, choices: plan.choices, trained: trainable, merged: merged, adapter: output.adapter,
-                files: environment.files
-            ).run()
+            var test = FormsTest(
+                preparation: preparation, dataset: dataset, choices: plan.choices, compute: compute, lora: recipe.loraSettings, merged: merged,
+                adapter: output.adapter, files: environment.files)
+            test.observe = { [state] in state.deviceBytes() }
+            return try test.run(trained: trainable)
         }
         let summary = try step(10, "report") { () throws -> JSON in
             let summary = try writeSummary(plan, result, test: test, stopped: false)
@@ -118,22 +124,37 @@ package final class Pipeline {
     }
 
     private func step<Result>(_ number: Int, _ name: String, _ body: () throws -> Result) throws -> Result {
-        let (result, took) = try reporter.phase(number, of: Self.stepCount, name, body)
+        let (result, took) = try reporter.phase(number, of: Self.stepCount, name) {
+            let result = try body()
+            state.deviceBytes()
+            return result
+        }
         seconds.append((name, took))
         return result
     }
 
-    private func checkEnvironment(_ warnings: [String]) throws {
-        if let notebook = environment.notebook, recipe.device == "auto" {
+    private func openEnvironment(_ warnings: [String]) throws -> Compute {
+        let compute = try environment.open(recipe)
+        if let notebook = environment.notebook, recipe.device == "auto", compute.device == nil {
             throw LorikeetError(
-                .doesNotFit, "this is a \(notebook) notebook and the run would use its processor only", mend: "say --device cpu if that is meant")
+                .doesNotFit, "this is a \(notebook) notebook without a card and the run would use its processor only",
+                mend: "choose a GPU in the notebook's settings, or say --device cpu if that is meant")
         }
+        state.device = compute.device
         for note in notes { try reporter.note(note) }
         for warning in warnings { try reporter.warning(warning) }
         if !CPU.blasIsThreadSafe {
             try reporter.warning("OpenBLAS was built without locks: one thread is used; install libopenblas-pthread-dev and build again")
         }
-        try reporter.note("\(Machine.cpuModel()), \(cpu.threads) threads, \(CPU.blasKernels) kernels")
+        try reporter.note("\(Machine.cpuModel()), \(compute.cpu.threads) threads, \(CPU.blasKernels) kernels")
+        if let card = compute.device?.properties {
+            let capability = "\(card.architecture / 10).\(card.architecture % 10)"
+            if let others = (compute.device as? CUDADevice)?.otherCards, others > 0 {
+                try reporter.note("one card is used; \(others) more \(others == 1 ? "is" : "are") idle")
+            }
+            try reporter.note("\(card.name), \(card.driver), kernels for \(capability) in \(compute.element.suffix)")
+        }
+        return compute
     }
 
     private func check(_ dataset: Dataset, _ preparation: Preparation) throws {
@@ -147,43 +168,80 @@ package final class Pipeline {
         }
     }
 
-    private func plan(_ preparation: Preparation, _ dataset: Dataset) throws -> Plan {
-        var plan = try preparation.plan(dataset, merges: goal == .testedModel, cpu: cpu, clock: environment.clock)
-        if let kept = try output.keptChoices() {
-            if kept != plan.choices { try reporter.warning("the plan of the first start is replayed; the result may not be bit-identical on another machine") }
-            plan.choices = kept
-        }
+    private func plan(_ preparation: Preparation, _ dataset: Dataset, _ compute: Compute) throws -> Plan {
+        var plan = try preparation.plan(dataset, merges: goal == .testedModel, compute: compute, clock: environment.clock)
+        let kept = try output.keptChoices()
+        if let kept, kept != plan.choices { plan.choices = try replayed(kept, plan) }
         for warning in plan.warnings { try reporter.warning(warning) }
         try reporter.note(plan.table())
         try plan.requireFit(
             availableMemory: Machine.availableMemoryBytes() + Machine.residentBytes(),
             freeDisk: environment.files.freeBytes(at: recipe.output) + (output.keptBytes()), output: recipe.output)
-        if let session = recipe.sessionSeconds, try output.keptChoices() == nil {
+        if let session = recipe.sessionSeconds, kept == nil {
             try plan.requireTime(sessionSeconds: session - (environment.clock.uptime - environment.started))
         }
         return plan
     }
 
-    private func train(_ preparation: Preparation, _ dataset: Dataset, _ plan: Plan) throws -> (TrainingResult, Model) {
+    /// The choices of the first start, so that the bits stay the same; new ones where the device or its cap is another now.
+    private func replayed(_ kept: Plan.Choices, _ plan: Plan) throws -> Plan.Choices {
+        guard kept.sameDevice(as: plan.choices) else {
+            let names = [kept, plan.choices].map { "\($0.device) (\($0.element.suffix)\($0.architecture > 0 ? ", \($0.architecture)" : ""))" }
+            try reporter.warning("the run began on \(names[0]) and goes on on \(names[1]): the result will not be bit-identical to an undisturbed run's")
+            return plan.choices
+        }
+        if let cap = recipe.gpuMemoryBytes, plan.choices.device != "cpu", try output.keptGPUBytes() > cap {
+            try reporter.warning("the plan of the first start takes more than gpu_memory now allows and is made anew: the result will not be bit-identical")
+            return plan.choices
+        }
+        try reporter.warning("the plan of the first start is replayed; the result may not be bit-identical on another machine")
+        return kept
+    }
+
+    private func train(_ preparation: Preparation, _ dataset: Dataset, _ plan: Plan, _ compute: Compute) throws -> (TrainingResult, Model) {
+        let choices = plan.choices
         let model = try step(6, "model loading") { () throws -> Model in
-            let model = try Model(
-                source: preparation.source, storage: plan.choices.storage, lora: recipe.loraSettings, seed: UInt64(recipe.seed), cpu: cpu)
+            let model = try compute.model(preparation.source, storage: choices.storage, lora: recipe.loraSettings, seed: UInt64(recipe.seed))
             if let start = recipe.initAdapter { try model.loadAdapter(AdapterFile.read(directory: start, files: environment.files)) }
+            if choices.keepsExpanded { try model.keepExpanded() }
             return model
         }
         let result = try step(7, "training") { () throws -> TrainingResult in
-            let session = try Session(model: model, sizes: plan.choices.sizes, recompute: plan.choices.recompute)
+            let session = try Session(model: model, sizes: choices.sizes, recompute: choices.recompute)
+            try probeRange(session, dataset, choices)
             let store = CheckpointStore(
                 directory: output.checkpoints, files: environment.files, adapterConfiguration: recipe.adapterConfiguration)
             let deadline = recipe.sessionSeconds.map { environment.started + $0 - finishingSeconds(plan) }
             let (asked, clock) = (environment.shouldStop, environment.clock)
-            return try Trainer(
-                session: session, settings: recipe.trainingSettings(tokensPerBatch: plan.choices.tokensPerBatch), checkpoints: store,
-                clock: environment.clock, shouldStop: { asked() || deadline.map { clock.uptime > $0 } ?? false }, report: tell
+            let result = try Trainer(
+                session: session,
+                settings: recipe.trainingSettings(tokensPerBatch: choices.tokensPerBatch, evaluationTokensPerBatch: choices.evaluationTokensPerBatch),
+                checkpoints: store, clock: environment.clock, shouldStop: { asked() || deadline.map { clock.uptime > $0 } ?? false }, report: tell
             ).run(train: dataset.train, validation: dataset.validation)
+            state.deviceBytes()
+            return result
         }
         return (result, model)
     }
+
+    /// float16 ends at 65,504: a forward pass over held-out records says how near to it this model comes, before anything is trained.
+    ///
+    /// - Throws: exit 2 where a value overflows.
+    private func probeRange(_ session: Session, _ dataset: Dataset, _ choices: Plan.Choices) throws {
+        guard session.lossScaling != nil else { return }
+        let samples = Array((dataset.validation.isEmpty ? dataset.train : dataset.validation).prefix(Self.probedSamples))
+        let batches = pack(samples: samples, tokensPerBatch: choices.evaluationTokensPerBatch, seed: 0, epoch: 0)
+        guard let most = try ValueMagnitude.largest(over: batches.map { $0.tokenBatch(weight: 1) }, session) else { return }
+        guard most.largest.isFinite else {
+            throw LorikeetError.input(
+                "this model leaves the range of float16 (65504): \(most.detail)", at: "compute_type",
+                mend: "say compute_type float32, or bfloat16 on a card from 8.0 on")
+        }
+        try reporter.note("float16 is enough: of 65504 the largest value is \(Terminal.figure(Double(most.largest))), \(most.detail)")
+        if most.largest > 32752 { try reporter.warning("less than half of float16's range is left; training may leave it, and is stopped then") }
+    }
+
+    private static let probedSamples = 64
 
     /// What must be left of a session for merging and testing, with a reserve of a fifth and half a minute.
     private func finishingSeconds(_ plan: Plan) -> Double {
@@ -210,16 +268,19 @@ package final class Pipeline {
         case .evaluation(let step, let loss, let rows):
             try reporter.report(.evaluation, ["step": JSON(step), "eval_loss": .number(loss), "rows": JSON(rows)])
         case .checkpoint(let step): try reporter.report(.checkpoint, ["step": JSON(step)])
+        case .skipped(let step, let scale):
+            let why = scale.map { "its gradients left float16's range; the loss scale is \(Terminal.figure($0)) now" } ?? "its gradients are no numbers"
+            try reporter.report(
+                .warning, ["text": .string("step \(step) changed nothing: \(why)"), "step": JSON(step), "loss_scale": scale.map { .number($0) } ?? .null])
         case .warning(let text): try reporter.warning(text)
         }
     }
 
-    private func merge(_ preparation: Preparation) throws -> ModelSource {
+    private func merge(_ preparation: Preparation, _ cpu: CPU) throws -> ModelSource {
         if !environment.files.exists(output.merged + "/config.json") {
             let adapter = try AdapterFile.read(directory: output.adapter, files: environment.files)
-            let into = recipe.mergeInto == "trained" ? recipe.storage(for: preparation.source) : .stored
             try Merger(
-                base: preparation.source, adapter: adapter, settings: MergeSettings(type: recipe.mergeType, into: into),
+                base: preparation.source, adapter: adapter, settings: MergeSettings(type: recipe.mergeType, into: preparation.mergedStorage),
                 files: environment.files, cpu: cpu
             ).write(to: output.merged)
         }
@@ -228,11 +289,15 @@ package final class Pipeline {
 
     private func ending(_ summary: JSON) -> String {
         let (peak, predicted) = (summary["peak_rss_bytes"]?.int ?? 0, summary["predicted_rss_bytes"]?.int ?? 0)
-        return [
-            "", "", "memory            \(Units.formatBytes(Int64(peak))) (predicted \(Units.formatBytes(Int64(predicted))))",
-            "time              \(Units.formatSeconds(summary["seconds"]?.double ?? 0)) (predicted \(Units.formatSeconds(summary["predicted_seconds"]?.double ?? 0)))",
+        let (onCard, planned) = (summary["peak_gpu_bytes"]?.int ?? 0, summary["predicted_gpu_bytes"]?.int ?? 0)
+        var lines = ["", "", "memory            \(Units.formatBytes(Int64(peak))) (predicted \(Units.formatBytes(Int64(predicted))))"]
+        if onCard > 0 { lines.append("GPU memory        \(Units.formatBytes(Int64(onCard))) (predicted \(Units.formatBytes(Int64(planned))))") }
+        let (seconds, foreseen) = (summary["seconds"]?.double ?? 0, summary["predicted_seconds"]?.double ?? 0)
+        lines += [
+            "time              \(Units.formatSeconds(seconds)) (predicted \(Units.formatSeconds(foreseen)))",
             "adapter           \(output.adapter)", "merged model      \(output.merged)",
-        ].joined(separator: "\n")
+        ]
+        return lines.joined(separator: "\n")
     }
 
     private func writeSummary(_ plan: Plan, _ result: TrainingResult, test: FormsTest.Result?, stopped: Bool) throws -> JSON {
@@ -242,9 +307,10 @@ package final class Pipeline {
         ]
         for entry in test?.fields.entries ?? [] { summary[entry.key] = entry.value }
         summary["phases"] = .object(JSONObject(seconds.map { ($0.name, .number($0.seconds)) }))
-        summary["peak_gpu_bytes"] = 0
+        summary["skipped_steps"] = JSON(result.state.skipped)
+        summary["peak_gpu_bytes"] = JSON(state.peakDeviceBytes)
         summary["peak_rss_bytes"] = .integer(Machine.peakResidentBytes())
-        summary["predicted_gpu_bytes"] = 0
+        summary["predicted_gpu_bytes"] = .integer(plan.predictedGPUBytes)
         summary["predicted_rss_bytes"] = .integer(plan.predictedRSSBytes)
         summary["predicted_seconds"] = .number(plan.predictedSeconds)
         summary["seconds"] = .number(environment.clock.uptime - environment.started)

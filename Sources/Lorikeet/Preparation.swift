@@ -44,23 +44,31 @@ package struct Preparation {
     }
 
     /// Rows that are answered in the test.
-    package func answerTest(_ dataset: Dataset) -> AnswerTest {
-        AnswerTest(rows: Array(dataset.heldOut.prefix(recipe.testSamples)), tokenizer: tokenizer, slots: Planner.slots)
+    package func answerTest(_ dataset: Dataset, slots: Int = Planner.slots) -> AnswerTest {
+        AnswerTest(rows: Array(dataset.heldOut.prefix(recipe.testSamples)), tokenizer: tokenizer, slots: slots)
     }
 
-    /// The plan of a run on `dataset`.
-    package func plan(_ dataset: Dataset, merges: Bool, cpu: CPU, clock: any Clock) throws -> Plan {
+    /// The form of the base that the merged model has to equal, with the adapter beside it.
+    package var mergedStorage: BaseStorage { recipe.mergeInto == "trained" ? recipe.storage(for: source) : .stored }
+
+    /// The plan of a run on `dataset` where `compute` computes.
+    package func plan(_ dataset: Dataset, merges: Bool, compute: Compute, clock: any Clock) throws -> Plan {
         let settings = recipe.trainingSettings(tokensPerBatch: Planner.tokensPerBatch)
         let test = answerTest(dataset)
         let sampler = StepSampler(settings: settings, count: dataset.train.count)
-        return try Planner(
+        let card = try PlannedCard(compute, gpuMemory: recipe.gpuMemoryBytes)
+        var planner = Planner(
             source: source, storage: recipe.storage(for: source), lora: recipe.loraSettings, train: dataset.train.map(Planner.Length.init),
             validation: dataset.validation.map(Planner.Length.init), samplesOfStep: { sampler.samples(ofStep: $0).indices },
             steps: settings.totalSteps(samples: dataset.train.count), packing: recipe.packing, evalSteps: recipe.evalSteps,
             evalSamples: recipe.evalSamples, saveTotalLimit: recipe.saveTotalLimit, saveSteps: recipe.saveSteps, testRows: test.rows.count,
             longestPrompt: test.rows.map(\.promptIDs.count).max() ?? 0, maxNewTokens: test.maxNewTokens,
-            mergedElementBytes: merges ? recipe.mergeType.blockBytes : 0, threads: cpu.threads, residentBytes: Machine.residentBytes(),
-            rates: DeviceRates.measured(cpu, columns: source.configuration.hiddenSize, clock: clock)
-        ).plan()
+            mergedElementBytes: merges ? recipe.mergeType.blockBytes : 0, threads: compute.cpu.threads, residentBytes: Machine.residentBytes(),
+            // Beside a card the processor has little to do: what it reaches need not be measured.
+            rates: card == nil
+                ? try DeviceRates.measured(compute.cpu, columns: source.configuration.hiddenSize, clock: clock)
+                : DeviceRates(matrixFlops: 1e11, bytes: 8e9), card: card)
+        planner.comparedStorage = mergedStorage
+        return try planner.plan()
     }
 }

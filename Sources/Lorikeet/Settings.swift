@@ -5,7 +5,7 @@ import LorikeetTraining
 
 /// The recipe in the words of the rooms that carry it out.
 extension Recipe {
-    package func trainingSettings(tokensPerBatch: Int) -> TrainingSettings {
+    package func trainingSettings(tokensPerBatch: Int, evaluationTokensPerBatch: Int? = nil) -> TrainingSettings {
         var settings = TrainingSettings()
         settings.perDeviceTrainBatchSize = perDeviceTrainBatchSize
         settings.gradientAccumulationSteps = gradientAccumulationSteps
@@ -27,6 +27,7 @@ extension Recipe {
         settings.saveMinutes = saveMinutes
         settings.saveTotalLimit = saveTotalLimit
         settings.tokensPerBatch = tokensPerBatch
+        settings.evaluationTokensPerBatch = evaluationTokensPerBatch
         return settings
     }
 

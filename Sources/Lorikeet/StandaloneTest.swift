@@ -11,7 +11,11 @@ package struct StandaloneTest {
     let adapter: String
     let merged: String
 
-    package init(recipe: Recipe, adapter: String, merged: String) {
+    /// Opens what the recipe computes on.
+    let open: (Recipe) throws -> Compute
+
+    package init(recipe: Recipe, adapter: String, merged: String, open: @escaping (Recipe) throws -> Compute) {
+        self.open = open
         self.recipe = recipe
         self.adapter = adapter
         self.merged = merged
@@ -25,20 +29,18 @@ package struct StandaloneTest {
 
     package func run() throws -> Result {
         let files = RealFiles()
-        let cpu = CPU(threads: recipe.threads > 0 ? recipe.threads : nil)
         let adapterFile = try AdapterFile.read(directory: adapter, files: files)
         let mergedSource = try ModelSource.open(merged, files: files)
+        let compute = try open(recipe)
         var preparation = try Preparation(recipe: recipe, files: files)
-        let dataset = try preparation.loadData(files: files, cpu: cpu)
-        let plan = try preparation.plan(dataset, merges: true, cpu: cpu, clock: SystemClock())
+        let dataset = try preparation.loadData(files: files, cpu: compute.cpu)
+        let plan = try preparation.plan(dataset, merges: true, compute: compute, clock: SystemClock())
         let c = adapterFile.configuration
-        let model = try Model(
-            source: preparation.source, storage: plan.choices.storage,
-            lora: LoRASettings(r: c.r, alpha: c.alpha, targetModules: c.targetModules, useRSLoRA: c.useRSLoRA), cpu: cpu)
-        try model.loadAdapter(adapterFile)
+        let lora = LoRASettings(r: c.r, alpha: c.alpha, targetModules: c.targetModules, useRSLoRA: c.useRSLoRA)
         let result = try FormsTest(
-            preparation: preparation, dataset: dataset, choices: plan.choices, trained: model, merged: mergedSource, adapter: adapter, files: files
-        ).run()
+            preparation: preparation, dataset: dataset, choices: plan.choices, compute: compute, lora: lora, merged: mergedSource, adapter: adapter,
+            files: files
+        ).run(trained: nil)
         return Result(json: .object(result.fields), text: result.text(), passes: result.identityPasses && result.transferPasses)
     }
 }

@@ -1,3 +1,4 @@
+import LorikeetDevices
 import LorikeetEngine
 import LorikeetGround
 import LorikeetJSON
@@ -8,10 +9,13 @@ package struct Plan: Sendable, Equatable {
     package struct Part: Sendable, Equatable {
         package let name: String
         package let bytes: Int64
+        /// A mapped file's: the system takes them back when it wants to.
+        package let mapped: Bool
 
-        package init(_ name: String, _ bytes: Int64) {
+        package init(_ name: String, _ bytes: Int64, mapped: Bool = false) {
             self.name = name
             self.bytes = bytes
+            self.mapped = mapped
         }
     }
 
@@ -35,6 +39,43 @@ package struct Plan: Sendable, Equatable {
         /// Rows of the largest training micro-batch, and of the largest evaluation batch.
         package var sizes: SessionSizes
         package var recompute: RecomputePolicy
+        /// `cpu`, or the card's name.
+        package var device = "cpu"
+        /// Type of activations, and the compute capability kernels are built for (0 on the processor).
+        package var element = DeviceElement.f32
+        package var architecture = 0
+        /// Stored linears stay expanded on the card.
+        package var keepsExpanded = false
+        /// Rows an evaluation batch may have.
+        package var evaluationTokensPerBatch: Int
+        /// How the test runs.
+        package var test = Test()
+
+        package struct Test: Sendable, Equatable {
+            /// Sequences that are answered at a time.
+            package var slots = Planner.slots
+            /// The trained form is tested with its linears expanded, as it was trained.
+            package var keepsExpanded = false
+            /// The merged model runs on the card; and there, in float32, the two models whose logits are compared.
+            package var mergedOnCard = false
+            package var comparedOnCard = false
+        }
+
+        package init(
+            storage: BaseStorage, threads: Int, tokensPerBatch: Int, sizes: SessionSizes, recompute: RecomputePolicy, evaluationTokensPerBatch: Int? = nil
+        ) {
+            self.storage = storage
+            self.threads = threads
+            self.tokensPerBatch = tokensPerBatch
+            self.sizes = sizes
+            self.recompute = recompute
+            self.evaluationTokensPerBatch = evaluationTokensPerBatch ?? tokensPerBatch
+        }
+
+        /// The same arithmetic on the same kind of machine: what a plan must share with a kept one to be replaced by it.
+        package func sameDevice(as other: Choices) -> Bool {
+            device == other.device && element == other.element && architecture == other.architecture
+        }
     }
 
     package var choices: Choices
@@ -42,6 +83,9 @@ package struct Plan: Sendable, Equatable {
     package var trainingMemory: [Part]
     /// What testing has in memory at once.
     package var testMemory: [Part]
+    /// What the card holds at once in training, and in the part of testing that takes most; empty on the processor.
+    package var gpuTraining: [Part] = []
+    package var gpuTesting: [Part] = []
     package var disk: [Part]
     package var phases: [Phase]
     package var steps: Int
@@ -51,6 +95,7 @@ package struct Plan: Sendable, Equatable {
 
     /// The most resident memory, over both phases.
     package var predictedRSSBytes: Int64 { max(Self.sum(trainingMemory), Self.sum(testMemory)) }
+    package var predictedGPUBytes: Int64 { max(Self.sum(gpuTraining), Self.sum(gpuTesting)) }
     package var predictedDiskBytes: Int64 { Self.sum(disk) }
     package var predictedSeconds: Double { phases.reduce(0) { $0 + $1.seconds } }
 
@@ -58,10 +103,11 @@ package struct Plan: Sendable, Equatable {
 
     /// - Throws: exit 3 when memory or disk do not suffice, with the numbers and what would help.
     package func requireFit(availableMemory: Int64, freeDisk: Int64, output: String) throws {
-        if predictedRSSBytes > availableMemory {
+        let needed = max(Self.sum(trainingMemory.filter { !$0.mapped }), Self.sum(testMemory.filter { !$0.mapped }))
+        if needed > availableMemory {
             throw LorikeetError(
                 .doesNotFit,
-                "the run needs \(Units.formatBytes(predictedRSSBytes)) of memory and \(Units.formatBytes(availableMemory)) can be had",
+                "the run needs \(Units.formatBytes(needed)) of memory and \(Units.formatBytes(availableMemory)) can be had",
                 mend: "lower max_length or per_device_train_batch_size, or use base_storage nf4")
         }
         if predictedDiskBytes > freeDisk {
@@ -87,10 +133,16 @@ package struct Plan: Sendable, Equatable {
                 "base_storage": .string(choices.storage.rawValue), "threads": JSON(choices.threads),
                 "tokens_per_batch": JSON(choices.tokensPerBatch), "training_rows": JSON(choices.sizes.training),
                 "evaluation_rows": JSON(choices.sizes.evaluation), "head_chunk": JSON(choices.sizes.headChunk),
-                "recompute": .string(choices.recompute.rawValue),
+                "recompute": .string(choices.recompute.rawValue), "device": .string(choices.device), "compute_type": .string(choices.element.suffix),
+                "gpu_arch": JSON(choices.architecture), "keeps_expanded": .bool(choices.keepsExpanded),
+                "evaluation_tokens_per_batch": JSON(choices.evaluationTokensPerBatch), "answer_slots": JSON(choices.test.slots),
+                "test_keeps_expanded": .bool(choices.test.keepsExpanded), "merged_on_card": .bool(choices.test.mergedOnCard),
+                "compared_on_card": .bool(choices.test.comparedOnCard),
             ],
-            "predicted_rss_bytes": .integer(predictedRSSBytes), "predicted_gpu_bytes": 0, "predicted_disk_bytes": .integer(predictedDiskBytes),
+            "predicted_rss_bytes": .integer(predictedRSSBytes), "predicted_gpu_bytes": .integer(predictedGPUBytes),
+            "predicted_disk_bytes": .integer(predictedDiskBytes),
             "predicted_seconds": .number(predictedSeconds), "training_memory": parts(trainingMemory), "test_memory": parts(testMemory),
+            "gpu_training_memory": parts(gpuTraining), "gpu_test_memory": parts(gpuTesting),
             "disk": parts(disk), "phases": .object(JSONObject(phases.map { ($0.name, .number($0.seconds)) })), "steps": JSON(steps),
             "train_tokens": JSON(trainTokens), "trainable_parameters": JSON(trainableParameters), "warnings": JSON(warnings),
         ]
@@ -103,9 +155,22 @@ package struct Plan: Sendable, Equatable {
             let evaluation = kept["evaluation_rows"]?.int, let chunk = kept["head_chunk"]?.int,
             let recompute = kept["recompute"]?.string.flatMap({ RecomputePolicy(rawValue: $0) }), threads > 0, threads <= 4096, tokens > 0
         else { return nil }
-        return Choices(
+        let evaluationTokens = kept["evaluation_tokens_per_batch"]?.int ?? tokens
+        // A session is made for these sizes before anything checks them again.
+        guard [training, evaluation, chunk, evaluationTokens].allSatisfy({ (1...1_000_000_000).contains($0) }) else { return nil }
+        var choices = Choices(
             storage: storage, threads: threads, tokensPerBatch: tokens,
-            sizes: SessionSizes(training: training, evaluation: evaluation, headChunk: chunk), recompute: recompute)
+            sizes: SessionSizes(training: training, evaluation: evaluation, headChunk: chunk), recompute: recompute,
+            evaluationTokensPerBatch: evaluationTokens)
+        choices.device = kept["device"]?.string ?? choices.device
+        choices.element = kept["compute_type"]?.string.flatMap { name in DeviceElement.allCases.first { $0.suffix == name } } ?? choices.element
+        choices.architecture = kept["gpu_arch"]?.int ?? 0
+        choices.keepsExpanded = kept["keeps_expanded"]?.bool ?? false
+        choices.test.slots = min(1024, max(1, kept["answer_slots"]?.int ?? Planner.slots))
+        choices.test.keepsExpanded = kept["test_keeps_expanded"]?.bool ?? false
+        choices.test.mergedOnCard = kept["merged_on_card"]?.bool ?? false
+        choices.test.comparedOnCard = kept["compared_on_card"]?.bool ?? false
+        return choices
     }
 
     /// The plan for people.
@@ -113,7 +178,11 @@ package struct Plan: Sendable, Equatable {
         func rows(_ title: String, _ parts: [Part]) -> [String] {
             ["\(title): \(Units.formatBytes(Self.sum(parts)))"] + parts.map { "    \(Self.padded($0.name))\(Units.formatBytes($0.bytes))" }
         }
-        var lines = rows("memory in training", trainingMemory) + rows("memory in testing", testMemory) + rows("disk", disk)
+        var lines = rows("memory in training", trainingMemory) + rows("memory in testing", testMemory)
+        if !gpuTraining.isEmpty {
+            lines += rows("GPU memory in training (\(choices.device), \(choices.element.suffix))", gpuTraining) + rows("GPU memory in testing", gpuTesting)
+        }
+        lines += rows("disk", disk)
         lines.append("time: about \(Units.formatSeconds(predictedSeconds))")
         lines += phases.map { "    \(Self.padded($0.name))\(Units.formatSeconds($0.seconds))" }
         lines.append(
@@ -128,10 +197,12 @@ package struct Plan: Sendable, Equatable {
         let rows: [(String, (Plan) -> String)] = [
             ("steps", { "\($0.steps)" }), ("tokens", { "\($0.trainTokens)" }), ("trained parameters", { "\($0.trainableParameters)" }),
             ("memory in training", { Units.formatBytes(sum($0.trainingMemory)) }), ("memory in testing", { Units.formatBytes(sum($0.testMemory)) }),
+            ("GPU memory in training", { Units.formatBytes(sum($0.gpuTraining)) }), ("GPU memory in testing", { Units.formatBytes(sum($0.gpuTesting)) }),
             ("disk", { Units.formatBytes($0.predictedDiskBytes) }), ("time", { Units.formatSeconds($0.predictedSeconds) }),
         ]
         var lines = [padded("", 24) + padded(a.name, 20) + b.name]
-        lines += rows.map { padded($0.0, 24) + padded($0.1(a.plan), 20) + $0.1(b.plan) }
+        let onCard = !a.plan.gpuTraining.isEmpty || !b.plan.gpuTraining.isEmpty
+        lines += rows.filter { onCard || !$0.0.hasPrefix("GPU") }.map { padded($0.0, 24) + padded($0.1(a.plan), 20) + $0.1(b.plan) }
         return lines.joined(separator: "\n") + "\n"
     }
 }

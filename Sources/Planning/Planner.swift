@@ -42,11 +42,17 @@ package struct Planner {
     /// Resident bytes of the process now: the program, tokenizer and data.
     package var residentBytes: Int64
     package var rates: DeviceRates
+    /// nil plans for the processor.
+    package var card: PlannedCard?
+    /// How the base lies that the merged model is compared with.
+    package var comparedStorage = BaseStorage.stored
 
     /// Tokens of a micro-batch on a CPU: enough for GEMM to run at its best, few enough for caches and memory.
     package static let tokensPerBatch = 1024
     /// Sequences that `generate` reads and continues at a time.
     package static let slots = 16
+    /// Rows of a sample whose logits are compared.
+    package static let comparedRows = 16
     /// What BLAS packs its operands into: touched once a thread works, kept for good.
     static let blasBytesPerThread: Int64 = 12 << 20
 
@@ -54,8 +60,9 @@ package struct Planner {
         source: ModelSource, storage: BaseStorage, lora: LoRASettings, train: [Length], validation: [Length],
         samplesOfStep: @escaping (Int) -> [Int], steps: Int, packing: Bool, evalSteps: Int, evalSamples: Int, saveTotalLimit: Int,
         saveSteps: Int, testRows: Int, longestPrompt: Int, maxNewTokens: Int, mergedElementBytes: Int, threads: Int, residentBytes: Int64,
-        rates: DeviceRates
+        rates: DeviceRates, card: PlannedCard? = nil
     ) {
+        self.card = card
         self.source = source
         self.storage = storage
         self.lora = lora
@@ -78,12 +85,12 @@ package struct Planner {
     }
 
     package func plan() throws -> Plan {
-        let training = largest(over: (0..<steps).lazy.map { samplesOfStep($0).map { train[$0] } })
-        let evaluation = largest(over: CollectionOfOne(validation), packing: true)
+        if let card { return try plan(on: card) }
+        let training = largest(over: trainedSteps, tokensPerBatch: Self.tokensPerBatch)
+        let evaluation = largest(over: CollectionOfOne(validation), tokensPerBatch: Self.tokensPerBatch, packing: true)
         let chunk = min(HeadBlock.chunk, Session.roundedUp(max(training.trained, evaluation.trained)))
         let sizes = SessionSizes(training: max(1, training.rows), evaluation: max(1, evaluation.rows), headChunk: chunk)
-        var request = ProgramRequest(storage: storage, lora: lora, sizes: sizes, target: .cpu(threads: threads))
-        if testRows > 0 { (request.slots, request.positions) = (min(Self.slots, testRows), longestPrompt + maxNewTokens) }
+        let request = asked(ProgramRequest(storage: storage, lora: lora, sizes: sizes, target: .cpu(threads: threads)))
         let program = try Session.plan(source.configuration, request) { source.tensor($0)?.type }
         let tokens = training.tokens
         var warnings: [String] = []
@@ -104,11 +111,18 @@ package struct Planner {
             trainableParameters: program.trainableParameters, warnings: warnings)
     }
 
-    private func base() -> [Plan.Part] {
+    /// The same request with the test's answers.
+    func asked(_ request: ProgramRequest) -> ProgramRequest {
+        var request = request
+        if testRows > 0 { (request.slots, request.positions) = (min(Self.slots, testRows), longestPrompt + maxNewTokens) }
+        return request
+    }
+
+    func base() -> [Plan.Part] {
         [.init("program, tokenizer, data", residentBytes), .init("BLAS", Int64(threads) * Self.blasBytesPerThread)]
     }
 
-    private func disk(_ program: ProgramPlan, _ merged: Int64) -> [Plan.Part] {
+    func disk(_ program: ProgramPlan, _ merged: Int64) -> [Plan.Part] {
         let checkpoint = Int64(12 * program.trainableParameters)
         let saves = saveSteps > 0 ? steps / saveSteps + 1 : 1
         // One more than is kept: the oldest goes when the newest is whole.
@@ -119,11 +133,14 @@ package struct Planner {
         ]
     }
 
+    /// The samples of every optimiser step.
+    var trainedSteps: some Sequence<[Length]> { (0..<steps).lazy.map { samplesOfStep($0).map { train[$0] } } }
+
     /// Rows and trained tokens of the largest micro-batch, and tokens over all.
-    private func largest(over groups: some Sequence<[Length]>, packing: Bool? = nil) -> (rows: Int, trained: Int, tokens: Int) {
+    func largest(over groups: some Sequence<[Length]>, tokensPerBatch: Int, packing: Bool? = nil) -> (rows: Int, trained: Int, tokens: Int) {
         var (rows, trained, tokens) = (0, 0, 0)
         for group in groups {
-            for batch in packedGroups(lengths: group.map(\.tokens), tokensPerBatch: Self.tokensPerBatch, packing: packing ?? self.packing) {
+            for batch in packedGroups(lengths: group.map(\.tokens), tokensPerBatch: tokensPerBatch, packing: packing ?? self.packing) {
                 let sum = batch.reduce(0) { $0 + group[$1].tokens }
                 rows = max(rows, sum)
                 trained = max(trained, batch.reduce(0) { $0 + group[$1].trained })
@@ -135,35 +152,50 @@ package struct Planner {
 
     private func phases(_ program: ProgramPlan, _ sizes: SessionSizes, trainTokens: Int, _ warnings: inout [String]) -> [Plan.Phase] {
         // The head runs over the trained tokens only: its share of the cost shrinks to theirs.
-        let trainedShare = share(train)
         let head = 2 * Double(source.configuration.vocabularySize * source.configuration.hiddenSize)
-        let perTrain = rates.seconds(program.training) / Double(Session.roundedUp(sizes.training)) - (1 - trainedShare) * 2 * head / rates.matrixFlops
+        let perTrain = rates.seconds(program.training) / Double(Session.roundedUp(sizes.training)) - (1 - share(train)) * 2 * head / rates.matrixFlops
         let perEvaluation =
             rates.seconds(program.evaluation) / Double(Session.roundedUp(sizes.evaluation)) - (1 - share(validation)) * head / rates.matrixFlops
+        let decoding =
+            2 * Double(program.matrixParameters) * Double(Self.slots) / rates.matrixFlops + Double(4 * program.matrixParameters) / rates.bytes
+        let form = FormSeconds(perToken: perEvaluation, perDecodingStep: decoding)
+        return phases(
+            perTrainedToken: perTrain, trainTokens: trainTokens, forms: [form, form] + (mergedElementBytes > 0 ? [form] : []),
+            matrixParameters: program.matrixParameters, &warnings)
+    }
+
+    /// How fast a form of the model is tested: a token evaluated, and one new token of each sequence at a time.
+    struct FormSeconds {
+        let perToken: Double
+        let perDecodingStep: Double
+    }
+
+    /// - Parameter forms: base, base + adapter and, where it is tested, the merged model.
+    func phases(
+        perTrainedToken: Double, trainTokens: Int, forms: [FormSeconds], matrixParameters: Int, _ warnings: inout [String]
+    ) -> [Plan.Phase] {
         let validationTokens = validation.reduce(0) { $0 + $1.tokens }
         let watched = min(evalSamples, validation.count)
         let watchedTokens = validation.isEmpty ? 0 : Double(validationTokens) * Double(watched) / Double(validation.count)
         let evaluations = evalSteps > 0 ? max(0, (steps - 1) / evalSteps) : 0
-        let training = Double(trainTokens) * perTrain
-        let evaluating = Double(evaluations) * watchedTokens * perEvaluation
+        let training = Double(trainTokens) * perTrainedToken
+        let evaluating = Double(evaluations) * watchedTokens * (forms.first?.perToken ?? 0)
         if evaluating > training {
             warnings.append("evaluating every \(evalSteps) steps takes longer than the training itself: raise eval_steps or lower eval_samples")
         }
-        // Losses of base, trained and merged form, and answers of all three.
-        let passes = mergedElementBytes > 0 ? 3.0 : 2.0
-        let losses = passes * Double(validationTokens) * perEvaluation
-        let decoding =
-            Double((testRows + Self.slots - 1) / Self.slots * maxNewTokens)
-            * (2 * Double(program.matrixParameters) * Double(Self.slots) / rates.matrixFlops + Double(4 * program.matrixParameters) / rates.bytes)
-        // An untrained model seldom ends its answers, a trained one does: about half the tokens.
-        let answers = passes * Double(testRows * longestPrompt) * perEvaluation + (1 + (passes - 1) / 2) * decoding
+        // Losses and answers of every form. An untrained model seldom ends its answers, a trained one does: about half the tokens.
+        let decodingSteps = Double((testRows + Self.slots - 1) / Self.slots * maxNewTokens)
+        let testing = forms.enumerated().reduce(0.0) { sum, form in
+            sum + Double(validationTokens + testRows * longestPrompt) * form.element.perToken
+                + (form.offset == 0 ? 1 : 0.5) * decodingSteps * form.element.perDecodingStep
+        }
         return [
             .init("training", training), .init("evaluation", evaluating),
-            .init("merging", Double(program.matrixParameters * 8) / rates.bytes), .init("testing", losses + answers),
+            .init("merging", Double(matrixParameters * 8) / rates.bytes), .init("testing", testing),
         ]
     }
 
-    private func share(_ lengths: [Length]) -> Double {
+    func share(_ lengths: [Length]) -> Double {
         let tokens = lengths.reduce(0) { $0 + $1.tokens }
         return tokens > 0 ? Double(lengths.reduce(0) { $0 + $1.trained }) / Double(tokens) : 0
     }

@@ -14,6 +14,8 @@ package enum KeyType: Sendable, Equatable {
     case bytes
     /// `9h`.
     case duration
+    /// `auto`, `cpu`, `cuda` or `cuda:1`.
+    case device
 
     /// What the documentation calls it.
     package var name: String {
@@ -27,6 +29,7 @@ package enum KeyType: Sendable, Equatable {
         case .list: "list"
         case .bytes: "size"
         case .duration: "duration"
+        case .device: "auto, cpu, cuda, cuda:N"
         }
     }
 }

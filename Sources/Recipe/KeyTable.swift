@@ -79,10 +79,15 @@ package enum KeyTable {
         Key(
             "base_storage", .choice(["auto", "nf4", "f16", "bf16", "f32"]), .text("auto"),
             help: "How frozen weights are held: auto keeps a GGUF's own codes and makes others nf4."),
-        Key("compute_type", .choice(["auto", "float32", "float16", "bfloat16"]), .text("auto"), .machine, help: "Arithmetic; the CPU computes in float32."),
-        Key("device", .choice(["auto", "cpu"]), .text("auto"), .machine, help: "Where to compute."),
+        Key(
+            "compute_type", .choice(["auto", "float32", "float16", "bfloat16"]), .text("auto"), .machine,
+            help: "Type of activations on a card: auto takes bfloat16 where the card has it, else float16; the processor computes in float32."),
+        Key("device", .device, .text("auto"), .machine, help: "Where to compute: auto takes the first card where there is one."),
+        Key(
+            "gpu_arch", .integer(75...120), .none, .machine,
+            help: "Compute capability to build the card's kernels for (75 is a T4's); without it the card's own."),
         Key("threads", .integer(0...1024), .integer(0), .machine, help: "Processor threads; 0 takes what the machine lends."),
-        Key("gpu_memory", .bytes, .none, .machine, help: "Cap on the card's memory (15GiB); without effect on the processor."),
+        Key("gpu_memory", .bytes, .none, .machine, help: "Cap on the card's memory (15GiB); without it all of the card but 256 MiB."),
         Key("session", .duration, .none, .circumstance, help: "How long this session lasts (9h): the run ends before it, or says beforehand that it cannot."),
         Key("scratch", .path, .none, .circumstance, help: "A directory for large temporary files."),
     ]

@@ -66,6 +66,11 @@ package struct Recipe: Sendable, Equatable {
     package var testSamples: Int { integer("test_samples") ?? 0 }
     package var baseStorage: String { text("base_storage") ?? "auto" }
     package var device: String { text("device") ?? "auto" }
+    package var computeType: String { text("compute_type") ?? "auto" }
+    /// Compute capability times ten; nil is the card's own.
+    package var gpuArchitecture: Int? { integer("gpu_arch") }
+    /// Bytes of `gpu_memory`; nil without a cap.
+    package var gpuMemoryBytes: Int64? { text("gpu_memory").flatMap { try? Units.parseBytes($0) } }
     package var threads: Int { integer("threads") ?? 0 }
     package var scratch: String? { text("scratch") }
     /// Seconds of `session`; nil when it is not given.

@@ -120,6 +120,9 @@ extension Recipe {
         case .duration:
             _ = try Units.parseSeconds(text)
             return .text(text)
+        case .device:
+            guard ["auto", "cpu", "cuda"].contains(text) || text.wholeMatch(of: /cuda:\d{1,2}/) != nil else { throw wrong("auto, cpu or cuda:N") }
+            return .text(text)
         }
     }
 

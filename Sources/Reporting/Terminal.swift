@@ -56,7 +56,11 @@ package final class Terminal: EventSink {
     private func machine(_ fields: JSONObject) -> String {
         guard let used = fields["ram_used_bytes"]?.int, let total = fields["ram_total_bytes"]?.int else { return "" }
         let cpu = fields["cpu_percent"]?.double.map { "CPU \(Int($0.rounded())) %, " } ?? ""
-        return "  (\(cpu)RAM \(Units.formatBytes(Int64(used))) of \(Units.formatBytes(Int64(total))))"
+        var card = ""
+        if let used = fields["gpu_used_bytes"]?.int, let total = fields["gpu_total_bytes"]?.int, total > 0 {
+            card = ", GPU \(Units.formatBytes(Int64(used))) of \(Units.formatBytes(Int64(total)))"
+        }
+        return "  (\(cpu)RAM \(Units.formatBytes(Int64(used))) of \(Units.formatBytes(Int64(total)))\(card))"
     }
 
     private func bar(_ fields: JSONObject) {

@@ -14,6 +14,13 @@ package struct TrainerState: Sendable, Equatable {
     package var trainedTokens = 0
     /// Seconds spent in steps, over all processes that worked on this run.
     package var seconds = 0.0
+    /// Steps that changed nothing, for their gradients were not finite; and those of them whose loss was no number either.
+    package var skipped = 0
+    package var unmeasured = 0
+    /// Skipped steps in a row that no smaller loss scale can save.
+    package var hopeless = 0
+    /// float16's loss scale; nil where gradients need none.
+    package var lossScaling: LossScaling?
     /// Evaluations so far: step and loss.
     package var evaluations: [Evaluation] = []
 
@@ -24,12 +31,21 @@ package struct TrainerState: Sendable, Equatable {
 
     package init() {}
 
+    /// Mean loss of the steps so far.
+    package var meanLoss: Double { step > unmeasured ? lossSum / Double(step - unmeasured) : 0 }
+
     var json: JSON {
-        [
+        var json: JSONObject = [
             "global_step": JSON(step), "loss_sum": JSON(lossSum), "tokens": JSON(tokens), "trained_tokens": JSON(trainedTokens),
             "seconds": JSON(seconds),
             "evaluations": .array(evaluations.map { ["step": JSON($0.step), "eval_loss": JSON($0.loss)] }),
+            "skipped_steps": JSON(skipped), "unmeasured_steps": JSON(unmeasured), "hopeless_steps": JSON(hopeless),
         ]
+        if let lossScaling {
+            json["loss_scale"] = JSON(Double(lossScaling.scale))
+            json["loss_scale_good_steps"] = JSON(lossScaling.goodSteps)
+        }
+        return .object(json)
     }
 
     init?(json: JSON) {
@@ -39,6 +55,10 @@ package struct TrainerState: Sendable, Equatable {
         tokens = json["tokens"]?.int ?? 0
         trainedTokens = json["trained_tokens"]?.int ?? 0
         seconds = json["seconds"]?.double ?? 0
+        skipped = json["skipped_steps"]?.int ?? 0
+        unmeasured = json["unmeasured_steps"]?.int ?? 0
+        hopeless = json["hopeless_steps"]?.int ?? 0
+        if let scale = json["loss_scale"]?.double { lossScaling = LossScaling(scale: Float(scale), goodSteps: json["loss_scale_good_steps"]?.int ?? 0) }
         for entry in json["evaluations"]?.array ?? [] {
             if let step = entry["step"]?.int, let loss = entry["eval_loss"]?.double { evaluations.append(Evaluation(step: step, loss: loss)) }
         }

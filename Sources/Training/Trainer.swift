@@ -4,12 +4,14 @@ import LorikeetGround
 
 /// What happens during training, for whoever listens.
 package enum TrainingEvent: Sendable {
-    /// Every step: its loss (mean over its trained tokens), the rate used, the gradients' norm before clipping.
+    /// Every step: its loss (mean over its trained tokens; no number where the forward pass overflowed), the rate used, the gradients' norm before clipping.
     case step(number: Int, of: Int, loss: Double, learningRate: Double, gradientNorm: Double, tokens: Int, seconds: Double)
     /// Every `loggingSteps`: mean loss since the last, speed, what is left.
     case log(step: Int, of: Int, epoch: Double, loss: Double, learningRate: Double, gradientNorm: Double, tokensPerSecond: Double, secondsLeft: Double)
     case evaluation(step: Int, loss: Double, rows: Int)
     case checkpoint(step: Int)
+    /// The step's gradients were not finite and it changed nothing; float16's loss scale is now this.
+    case skipped(step: Int, lossScale: Double?)
     case warning(String)
 }
 
@@ -18,7 +20,7 @@ package struct TrainingResult: Sendable {
     package let state: TrainerState
     package let totalSteps: Int
     /// Mean loss over all steps.
-    package var trainLoss: Double { state.step > 0 ? state.lossSum / Double(state.step) : 0 }
+    package var trainLoss: Double { state.meanLoss }
     /// All non-padding tokens of the steps over the seconds they took.
     package var tokensPerSecond: Double { state.seconds > 0 ? Double(state.tokens) / state.seconds : 0 }
     /// False when training was stopped and everything was saved.
@@ -49,57 +51,89 @@ package struct Trainer {
         self.report = report
     }
 
+    /// Skipped steps in a row, none of which a smaller loss scale could save, after which training goes back to its last checkpoint.
+    package static let patience = 10
+
     /// Trains to the end, from the newest checkpoint if there is one.
     ///
-    /// - Throws: exit 4 when a checkpoint cannot be written or the loss is no number; earlier checkpoints stay.
+    /// - Throws: exit 4 when a checkpoint cannot be written or losses stay no numbers; earlier checkpoints stay.
     package func run(train: [TokenSample], validation: [TokenSample]) throws -> TrainingResult {
-        let adapters = session.model.adapters
         let total = settings.totalSteps(samples: train.count)
         let sampler = StepSampler(settings: settings, count: train.count)
-        var warnings: [String] = []
-        var state = try checkpoints.loadNewest(into: adapters) { warnings.append($0) } ?? TrainerState()
+        var state = try restored() ?? TrainerState()
+        if let scaling = state.lossScaling { try session.setLossScaling(scaling) }
         try session.pushAdapters()
-        for warning in warnings { try report(.warning(warning)) }
         let watched = randomSubset(of: validation.count, wanted: settings.evalSamples, seed: settings.seed, purpose: .evaluationSubset).map { validation[$0] }
         var since = Window(state: state)
         var lastSave = clock.uptime
+        var rewoundTo: Int?
         while state.step < total {
             if shouldStop() {
-                try save(state)
+                try save(&state)
                 return TrainingResult(state: state, totalSteps: total)
             }
-            let outcome = try step(state.step, of: total, samples: train, sampler)
-            state.step += 1
-            state.lossSum += outcome.loss
-            state.tokens += outcome.tokens
-            state.trainedTokens += outcome.trainedTokens
-            state.seconds += outcome.seconds
+            let outcome = try step(state, of: total, samples: train, sampler)
+            state.add(outcome)
             try report(
                 .step(
                     number: state.step, of: total, loss: outcome.loss, learningRate: outcome.learningRate, gradientNorm: outcome.gradientNorm,
                     tokens: outcome.tokens, seconds: outcome.seconds))
+            if outcome.skipped { try report(.skipped(step: state.step, lossScale: session.lossScaling.map { Double($0.scale) })) }
+            if state.hopeless >= Self.patience {
+                state = try rewound(from: state, last: rewoundTo)
+                rewoundTo = state.step
+                since = Window(state: state)
+                continue
+            }
             if settings.loggingSteps > 0 && state.step % settings.loggingSteps == 0 || state.step == total {
                 try log(state, outcome, since, total, samples: train.count)
                 since = Window(state: state)
             }
             if settings.evalSteps > 0 && state.step % settings.evalSteps == 0 && state.step < total,
-                let loss = try session.loss(of: watched, tokensPerBatch: settings.tokensPerBatch)
+                let loss = try session.loss(of: watched, tokensPerBatch: settings.evaluationTokensPerBatch ?? settings.tokensPerBatch)
             {
                 state.evaluations.append(.init(step: state.step, loss: loss))
                 try report(.evaluation(step: state.step, loss: loss, rows: watched.count))
             }
             let due = settings.saveSteps > 0 && state.step % settings.saveSteps == 0
             let late = settings.saveMinutes > 0 && clock.uptime - lastSave >= settings.saveMinutes * 60
-            if due || late || state.step == total {
-                try save(state)
+            // What is being lost is no place to come back to.
+            if (due || late) && state.hopeless == 0 || state.step == total {
+                try save(&state)
                 lastSave = clock.uptime
             }
         }
         return TrainingResult(state: state, totalSteps: total)
     }
 
-    private func save(_ state: TrainerState) throws {
+    /// The newest whole checkpoint, in `model.adapters`; damaged ones are told.
+    private func restored() throws -> TrainerState? {
+        var warnings: [String] = []
+        let state = try checkpoints.loadNewest(into: session.model.adapters) { warnings.append($0) }
+        for warning in warnings { try report(.warning(warning)) }
+        return state
+    }
+
+    /// Back at the last checkpoint, with the loss scale that was reached: the same steps are not lost the same way twice.
+    ///
+    /// - Throws: exit 4 where there is no checkpoint, or the same one has been tried.
+    private func rewound(from state: TrainerState, last: Int?) throws -> TrainerState {
+        let what = "\(Self.patience) steps in a row, up to step \(state.step), had gradients or losses that are no numbers"
+        let mend = "lower learning_rate, or say compute_type float32 (bfloat16 on a card from 8.0 on)"
+        guard var earlier = try restored(), earlier.step != last else {
+            let ending = last == nil ? "; there is no checkpoint to go back to" : ", again; the last checkpoint is kept"
+            throw LorikeetError.machine(what + ending, mend: mend)
+        }
+        try session.pushAdapters()
+        earlier.lossScaling = session.lossScaling
+        earlier.hopeless = 0
+        try report(.warning(what + ": training goes back to the checkpoint of step \(earlier.step)"))
+        return earlier
+    }
+
+    private func save(_ state: inout TrainerState) throws {
         try session.pullAdapters()
+        state.lossScaling = session.lossScaling
         try checkpoints.save(session.model.adapters, state, limit: settings.saveTotalLimit)
         try report(.checkpoint(step: state.step))
     }
@@ -107,25 +141,33 @@ package struct Trainer {
     /// What was reached when the last log line was written.
     private struct Window {
         let step: Int
+        let unmeasured: Int
         let lossSum: Double
         let tokens: Int
         let seconds: Double
 
-        init(state: TrainerState) { (step, lossSum, tokens, seconds) = (state.step, state.lossSum, state.tokens, state.seconds) }
+        init(state: TrainerState) {
+            (step, unmeasured, lossSum, tokens, seconds) = (state.step, state.unmeasured, state.lossSum, state.tokens, state.seconds)
+        }
     }
 
     private func log(_ state: TrainerState, _ outcome: Outcome, _ since: Window, _ total: Int, samples: Int) throws {
         let steps = max(1, state.step - since.step)
         let seconds = max(1e-9, state.seconds - since.seconds)
+        let measured = max(1, steps - (state.unmeasured - since.unmeasured))
         try report(
             .log(
                 step: state.step, of: total, epoch: Double(state.step) / Double(max(1, settings.stepsPerEpoch(samples: samples))),
-                loss: (state.lossSum - since.lossSum) / Double(steps), learningRate: outcome.learningRate, gradientNorm: outcome.gradientNorm,
+                loss: (state.lossSum - since.lossSum) / Double(measured), learningRate: outcome.learningRate, gradientNorm: outcome.gradientNorm,
                 tokensPerSecond: Double(state.tokens - since.tokens) / seconds, secondsLeft: seconds / Double(steps) * Double(total - state.step)))
     }
 
-    private struct Outcome {
+    fileprivate struct Outcome {
         var loss = 0.0
+        /// The gradients were not finite and nothing was changed.
+        var skipped = false
+        /// No smaller loss scale would have saved the step.
+        var hopeless = false
         var learningRate = 0.0
         var gradientNorm = 0.0
         var tokens = 0
@@ -133,9 +175,9 @@ package struct Trainer {
         var seconds = 0.0
     }
 
-    private func step(_ number: Int, of total: Int, samples: [TokenSample], _ sampler: StepSampler) throws -> Outcome {
+    private func step(_ state: TrainerState, of total: Int, samples: [TokenSample], _ sampler: StepSampler) throws -> Outcome {
         let start = clock.uptime
-        let chosen = sampler.samples(ofStep: number)
+        let chosen = sampler.samples(ofStep: state.step)
         let batches = pack(
             samples: chosen.indices.map { samples[$0] }, tokensPerBatch: settings.tokensPerBatch, seed: settings.seed, epoch: chosen.epoch,
             packing: settings.packing)
@@ -147,12 +189,31 @@ package struct Trainer {
         for (index, batch) in batches.enumerated() {
             outcome.loss += try session.accumulate(batch.tokenBatch(weight: weight), zeroFirst: index == 0).lossSum
         }
-        guard outcome.loss.isFinite else {
-            throw LorikeetError.machine("the loss of step \(number + 1) is not a number", mend: "lower the learning rate; the last checkpoint is kept")
+        // A card's optimiser leaves everything as it is where gradients are no numbers; the processor's does not look.
+        guard outcome.loss.isFinite || session.model.placed != nil else {
+            throw LorikeetError.machine("the loss of step \(state.step + 1) is not a number", mend: "lower the learning rate; the last checkpoint is kept")
         }
-        outcome.learningRate = settings.learningRate(atStep: number, of: total)
-        outcome.gradientNorm = try session.optimiserStep(learningRate: outcome.learningRate, settings: settings.adamW, step: number + 1).gradientNorm
+        outcome.learningRate = settings.learningRate(atStep: state.step, of: total)
+        let scale = session.lossScaling?.scale ?? LossScaling.smallest
+        // AdamW corrects its moments by how often they were updated.
+        let result = try session.optimiserStep(learningRate: outcome.learningRate, settings: settings.adamW, step: state.step - state.skipped + 1)
+        outcome.gradientNorm = result.gradientNorm
+        outcome.skipped = result.skipped
+        outcome.hopeless = result.skipped && (!outcome.loss.isFinite || scale <= LossScaling.smallest)
         outcome.seconds = clock.uptime - start
         return outcome
+    }
+}
+
+extension TrainerState {
+    /// Counts a step.
+    fileprivate mutating func add(_ outcome: Trainer.Outcome) {
+        step += 1
+        if outcome.loss.isFinite { lossSum += outcome.loss } else { unmeasured += 1 }
+        if outcome.skipped { skipped += 1 }
+        hopeless = outcome.hopeless ? hopeless + 1 : 0
+        tokens += outcome.tokens
+        trainedTokens += outcome.trainedTokens
+        seconds += outcome.seconds
     }
 }

@@ -29,6 +29,8 @@ package struct TrainingSettings: Sendable, Equatable {
     package var saveTotalLimit = 0
     /// Rows of a micro-batch, decided by the plan.
     package var tokensPerBatch = 1024
+    /// Rows of an evaluation batch; nil takes those of a micro-batch.
+    package var evaluationTokensPerBatch: Int?
 
     package init() {}
 

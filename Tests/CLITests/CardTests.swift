@@ -5,8 +5,77 @@ import Testing
 
 /// `--device` as a person meets it, on stub libraries in place of NVIDIA's.
 struct CardTests {
-    private func run(_ stub: StubCard, _ arguments: String...) throws -> Binary.Outcome {
-        try Binary.run(arguments, environment: ["LORIKEET_CUDA_LIBRARIES": stub.folder, "XDG_CACHE_HOME": stub.folder + "/home"])
+    private func run(_ stub: StubCard, _ arguments: String...) throws -> Binary.Outcome { try run(stub, arguments) }
+
+    private func run(_ stub: StubCard, _ arguments: [String], environment: [String: String] = [:]) throws -> Binary.Outcome {
+        let stubs = ["LORIKEET_CUDA_LIBRARIES": stub.folder, "XDG_CACHE_HOME": stub.folder + "/home"]
+        return try Binary.run(arguments, environment: stubs.merging(environment) { $1 })
+    }
+
+    /// A small recipe of the real model; nil where it is not there.
+    private func recipe(_ verb: String, output: String) throws -> [String]? {
+        guard let model = Binary.smollm2 else { return nil }
+        return try [
+            verb, "--model", model, "--data", Binary.file(Binary.records(15)), "--output", output, "--validation-share", "0.2", "--num-train-epochs", "1",
+            "--per-device-train-batch-size", "4", "--gradient-accumulation-steps", "1", "--max-length", "64", "--save-steps", "1", "--test-samples", "2",
+        ]
+    }
+
+    @Test(arguments: [
+        (["capability 60", "name Tesla P100-PCIE-16GB"], "cuda:0", Int32(2), "choose a T4"), (["driver_version 11040"], "cuda:0", 4, "CUDA 11.4"),
+        (["devices 0"], "cuda:0", 4, "--device cpu"), (["capability 80"], "cuda:3", 2, "there is no card 3"), ([], "gpu", 2, "auto, cpu or cuda:N"),
+        (["free 20971520", "process 4194999 16000000000"], "auto", 3, "process 4194999 holds 14.9 GiB"),
+    ])
+    func `a run on a card that cannot be used: one sentence, its exit code, nothing written`(
+        configuration: [String], device: String, status: Int32, word: String
+    ) throws {
+        let output = try Binary.scratch() + "/out"
+        guard let command = try recipe("run", output: output) else { return }
+        let outcome = try run(StubCard(configuration), command + ["--device", device])
+        #expect(outcome.status == status && outcome.error.contains(word), "\(outcome.error)")
+        #expect(outcome.error.hasPrefix("lorikeet: ") && outcome.error.split(separator: "\n").count == 1, "\(outcome.error)")
+        #expect(!FileManager.default.fileExists(atPath: output))
+    }
+
+    @Test func `a notebook without a card is exit 3, one with a card takes it`() throws {
+        let output = try Binary.scratch() + "/out"
+        guard let command = try recipe("train", output: output) else { return }
+        let notebook = ["KAGGLE_KERNEL_RUN_TYPE": "Batch"]
+        let refused = try run(StubCard(["devices 0"]), command, environment: notebook)
+        #expect(refused.status == 3 && refused.error.contains("--device cpu"), "\(refused.error)")
+        let taken = try run(StubCard(["capability 80", "devices 2"]), command, environment: notebook)
+        #expect(taken.status == 0 && taken.out.contains("Tesla T4") && taken.out.contains("1 more is idle"), "\(taken.error)")
+    }
+
+    @Test func `a plan on a card names its memory by part, and a cap too small the one that would do`() throws {
+        guard let command = try recipe("plan", output: Binary.scratch() + "/out") else { return }
+        let stub = try StubCard(["capability 80"])
+        let outcome = try run(stub, command + ["--device", "cuda:0", "--json"])
+        #expect(outcome.status == 0, "\(outcome.error)")
+        let plan = try JSON.parse(outcome.out, source: "plan")
+        #expect(plan["choices"]?["device"]?.string == "Tesla T4" && plan["choices"]?["compute_type"]?.string == "bf16")
+        let parts = try #require(plan["gpu_training_memory"]?.object)
+        #expect(parts.entries.map(\.key).contains("arena") && (plan["predicted_gpu_bytes"]?.int ?? 0) > 100_000_000)
+        #expect(try run(stub, command + ["--device", "cuda:0"]).out.contains("GPU memory in training (Tesla T4, bf16)"))
+        let small = try run(stub, command + ["--device", "cuda:0", "--gpu-memory", "90MiB"])
+        let found = try #require(small.error.firstMatch(of: /gpu_memory of (\d+MiB) would do/), "\(small.error)")
+        #expect(small.status == 3)
+        let enough = try run(stub, command + ["--device", "cuda:0", "--gpu-memory", String(found.1)])
+        #expect(enough.status == 0, "\(enough.error)")
+    }
+
+    @Test func `a card lost in training: exit 4, the checkpoints stay, and the same command goes on`() throws {
+        let output = try Binary.scratch() + "/out"
+        guard let command = try recipe("train", output: output) else { return }
+        let healthy = try StubCard(["capability 80"])
+        let whole = try run(healthy, command + ["--device", "cuda:0", "--output", output + "-whole"])
+        #expect(whole.status == 0, "\(whole.error)")
+        let launches = healthy.calls("cuLaunchKernel").count
+        let lost = try run(StubCard(["capability 80", "fail cuLaunchKernel 719 \(launches * 3 / 4)"]), command + ["--device", "cuda:0"])
+        #expect(lost.status == 4 && lost.error.contains("CUDA_ERROR_LAUNCH_FAILED") && lost.error.contains("the same command"), "\(lost.error)")
+        #expect(FileManager.default.fileExists(atPath: output + "/checkpoints/step-000001/trainer_state.json"))
+        let again = try run(healthy, command + ["--device", "cuda:0"])
+        #expect(again.status == 0 && FileManager.default.fileExists(atPath: output + "/adapter/adapter_model.safetensors"), "\(again.error)")
     }
 
     @Test func `doctor says what the card is and what is on it`() throws {

@@ -1,5 +1,6 @@
 // The kernels' sources, each in a namespace of its own, as each is compiled alone on a card; a test compares this list with the folder.
 #include "../../Sources/CUDAKernels/device.cuh"
+#include "../../Sources/CUDAKernels/hopper.cuh"
 
 namespace {
 namespace activation_cu {
@@ -8,6 +9,15 @@ namespace activation_cu {
 namespace attention_cu {
 #include "../../Sources/CUDAKernels/attention.cu"
 }
+// The same with a warpgroup's products (hopper.cuh).
+#define ATTENTION(name) JOINED(hopper_attention_, name)
+#undef HOPPER
+#define HOPPER 1
+namespace attention_hopper {
+#include "../../Sources/CUDAKernels/attention.cu"
+}
+#undef HOPPER
+#define HOPPER 0
 namespace attention_any_cu {
 #include "../../Sources/CUDAKernels/attention_any.cu"
 }
@@ -29,11 +39,20 @@ namespace expand_cu {
 namespace lora_cu {
 #include "../../Sources/CUDAKernels/lora.cu"
 }
+namespace lora_back_cu {
+#include "../../Sources/CUDAKernels/lora_back.cu"
+}
+namespace lora_up_cu {
+#include "../../Sources/CUDAKernels/lora_up.cu"
+}
 namespace optimiser_cu {
 #include "../../Sources/CUDAKernels/optimiser.cu"
 }
 namespace quantise_cu {
 #include "../../Sources/CUDAKernels/quantise.cu"
+}
+namespace range_cu {
+#include "../../Sources/CUDAKernels/range.cu"
 }
 namespace rmsnorm_cu {
 #include "../../Sources/CUDAKernels/rmsnorm.cu"

@@ -7,7 +7,7 @@
 
 #include "KernelEmulator.h"
 
-ALIGN(128) unsigned char emulated_shared[256 * 1024];
+ALIGN(1024) unsigned char emulated_shared[256 * 1024];
 emulated_thread *emulated_current;
 
 namespace {

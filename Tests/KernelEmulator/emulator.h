@@ -30,7 +30,7 @@ extern emulated_thread *emulated_current;
 #define blockIdx (emulated_current->block)
 #define blockDim (emulated_current->block_size)
 #define gridDim (emulated_current->grid)
-extern ALIGN(128) unsigned char emulated_shared[256 * 1024];
+extern ALIGN(1024) unsigned char emulated_shared[256 * 1024];
 
 void emulated_block_barrier();
 void emulated_warp_barrier();
@@ -52,6 +52,7 @@ static inline int emulated_lane() { return (int)(emulated_current->thread.x % 32
 static inline void block_barrier() { emulated_block_barrier(); }
 static inline void warp_barrier() { emulated_warp_barrier(); }
 static inline float exp2_fast(float x) { return exp2f(x); }
+static inline float reciprocal_fast(float x) { return 1 / x; }
 
 template <class T> static inline T emulated_exchange(T x, int from) {
     memcpy(emulated_slot(emulated_lane()), &x, sizeof x);
@@ -111,6 +112,16 @@ static inline void emulated_matrices(unsigned *r, const void *row, bool transpos
 }
 static inline void load_matrices(unsigned *r, const void *row) { emulated_matrices(r, row, false); }
 static inline void load_matrices_transposed(unsigned *r, const void *row) { emulated_matrices(r, row, true); }
+static inline unsigned transpose_matrix(unsigned x) {
+    memcpy(emulated_slot(emulated_lane()), &x, 4);
+    warp_barrier();
+    const int lane = emulated_lane(), g = lane / 4, t = lane % 4;
+    uint16_t low, high;
+    memcpy(&low, emulated_slot(8 * t + g / 2) + 2 * (g % 2), 2);
+    memcpy(&high, emulated_slot(8 * t + 4 + g / 2) + 2 * (g % 2), 2);
+    warp_barrier();
+    return (unsigned)low | (unsigned)high << 16;
+}
 static inline void copy_async(void *to, const void *from, bool inside) {
     if (inside) memcpy(to, from, 16); else memset(to, 0, 16);
 }

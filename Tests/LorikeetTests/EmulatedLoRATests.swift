@@ -3,28 +3,37 @@ import LorikeetDevices
 import LorikeetEngine
 import Testing
 
-/// The adapters' kernels under dropout (lora.cu) inside a training step, against the same step on the processor: the same masks.
+/// The adapters' kernels (lora.cu under dropout, lora_up.cu, lora_back.cu, activation.cu) inside a training step, against the same step
+/// on the processor: the same masks.
 struct EmulatedLoRATests {
     struct Case: Sendable, CustomStringConvertible {
         var element: DeviceElement
         var rank: Int
         var dropout: Double
         var targets: [String]
-        var description: String { "\(element), rank \(rank), dropout \(dropout), \(targets.joined(separator: " "))" }
+        var head = 32
+        var kernels: [String]
+        var description: String { "\(element), rank \(rank), dropout \(dropout), heads of \(head), \(targets.joined(separator: " "))" }
     }
 
+    private static let dropping = ["lora_down", "lora_add", "lora_grad", "lora_grad_sum"]
     static let cases = [
-        Case(element: .f16, rank: 8, dropout: 0.3, targets: ["q_proj", "v_proj"]),
-        Case(element: .bf16, rank: 16, dropout: 0.3, targets: ["all-linear"]),
-        Case(element: .bf16, rank: 8, dropout: 0.5, targets: ["q_proj", "k_proj", "v_proj"]),
-        Case(element: .f16, rank: 24, dropout: 0.1, targets: ["gate_proj", "up_proj"]),
-        Case(element: .f16, rank: 40, dropout: 0.1, targets: ["down_proj"]),
+        Case(element: .f16, rank: 8, dropout: 0.3, targets: ["q_proj", "v_proj"], kernels: dropping + ["lora_up", "lora_back"]),
+        Case(element: .bf16, rank: 16, dropout: 0.3, targets: ["all-linear"], kernels: dropping + ["lora_up", "lora_gated_forward"]),
+        Case(element: .bf16, rank: 8, dropout: 0.5, targets: ["q_proj", "k_proj", "v_proj"], head: 64, kernels: dropping + ["lora_up", "lora_back_sum"]),
+        Case(element: .f16, rank: 24, dropout: 0.1, targets: ["gate_proj", "up_proj"], kernels: dropping + ["lora_gated_backward"]),
+        Case(element: .f16, rank: 40, dropout: 0.1, targets: ["down_proj"], kernels: dropping + ["lora_up_residual"]),
+        // A k without an adapter, rotated all the same; heads whose halves stand in two units.
+        Case(element: .f16, rank: 8, dropout: 0, targets: ["q_proj", "v_proj"], head: 64, kernels: ["lora_up", "lora_back", "lora_back_sum"]),
+        Case(element: .bf16, rank: 16, dropout: 0, targets: ["all-linear"], head: 128, kernels: ["lora_up", "lora_gated_backward"]),
+        // A rank that the kernels do not take.
+        Case(element: .bf16, rank: 12, dropout: 0, targets: ["all-linear"], head: 64, kernels: ["rope_apply", "gated_activation_backward"]),
     ]
 
     @Test(arguments: cases) func `a step's gradients are those of the processor`(_ item: Case) throws {
         let files = try RandomModel([
             ("hidden_size", 64), ("intermediate_size", 64), ("num_hidden_layers", 2), ("num_attention_heads", 2), ("num_key_value_heads", 1),
-            ("head_dim", 32), ("vocab_size", 101),
+            ("head_dim", item.head), ("vocab_size", 101),
         ])
         let lora = LoRASettings(r: item.rank, alpha: 16, dropout: item.dropout, targetModules: item.targets)
         let batch = TokenBatch(
@@ -43,7 +52,7 @@ struct EmulatedLoRATests {
         }
         let device = EmulatedDevice()
         let (plain, card) = (try gradients(on: nil), try gradients(on: device))
-        for kernel in ["lora_down_", "lora_add_", "lora_grad_", "lora_grad_sum_"] { #expect(device.launched[kernel + item.element.suffix] != nil) }
+        for kernel in item.kernels { #expect(device.launched[kernel + "_" + item.element.suffix] != nil, "\(kernel)") }
         #expect(abs(plain.loss - card.loss) < 0.005 * plain.loss)
         for entry in plain.entries {
             let range = entry.offset..<(entry.offset + entry.elementCount)

@@ -28,7 +28,9 @@ package final class CUDADevice: Accelerator {
         return count > 0
     }
 
-    package let properties: AcceleratorProperties
+    package private(set) var properties: AcceleratorProperties
+    /// Cards of this machine beside this one.
+    package let otherCards: Int
     /// NVRTC's version and the libraries' paths, for `doctor`.
     package let libraries: [(name: String, path: String)]
     private let driver: Driver
@@ -67,6 +69,8 @@ package final class CUDADevice: Accelerator {
             name: title, architecture: architecture, multiprocessors: card.multiprocessors, totalBytes: card.totalBytes,
             driver: "CUDA \(driver.versionText)")
         native = architecture == capability
+        properties.multipliesByWarpgroup = native && architecture == 90
+        otherCards = try Card.count(driver) - 1
         // Before anything is made on the card: what is missing is said at once.
         let major = driver.version / 1000
         compiler = try KernelCompiler(major: major, folders: folders)
@@ -148,11 +152,12 @@ package final class CUDADevice: Accelerator {
     private func module(_ name: String, _ element: DeviceElement, _ defines: [String]) throws -> OpaquePointer? {
         let key = ([name, element.suffix] + defines).joined(separator: "/")
         if let known = modules[key] { return known }
-        guard let source = KernelSources.text(name + ".cu"), let header = KernelSources.text("device.cuh") else {
+        guard let source = KernelSources.text(name + ".cu") else {
             throw LorikeetError.machine("there is no kernel source \(name).cu")
         }
         let architecture = properties.architecture
-        let made = [compiler.versionText, "\(architecture) \(native) \(element.rawValue) \(defines)", header, source].joined(separator: "\u{0}")
+        let headers = KernelSources.headers
+        let made = ([compiler.versionText, "\(architecture) \(native) \(element.rawValue) \(defines)"] + headers.map(\.text) + [source]).joined(separator: "\u{0}")
         var module: OpaquePointer?
         func load(_ binary: [UInt8]) -> Int32 { binary.withUnsafeBytes { driver.moduleLoad(&module, $0.baseAddress) } }
         // What another driver kept, this one may refuse: then it is compiled anew.
@@ -161,7 +166,7 @@ package final class CUDADevice: Accelerator {
             return module
         }
         let binary = try compiler.binary(
-            name: name + ".cu", source: source, header: header, element: element, defines: defines, architecture: architecture,
+            name: name + ".cu", source: source, headers: headers, element: element, defines: defines, architecture: architecture,
             native: native)
         cache.write(made, binary)
         try driver.check(load(binary), "cuModuleLoadData (\(key))")

@@ -37,22 +37,18 @@ struct KernelCompiler {
     }
 
     /// Machine code for `architecture` when that is the card's own, else PTX that the driver compiles.
-    func binary(name: String, source: String, header: String, element: DeviceElement, defines: [String], architecture: Int, native: Bool) throws -> [UInt8] {
+    func binary(name: String, source: String, headers: [(name: String, text: String)], element: DeviceElement, defines: [String], architecture: Int, native: Bool) throws -> [UInt8] {
         let options =
             [
-                native ? "-arch=sm_\(architecture)" : "-arch=compute_\(architecture)", "-DTYPE=\(element.rawValue)", "-DARCH=\(architecture)", "-std=c++17",
+                // With 9.0's own features, which no other capability runs.
+                native ? "-arch=sm_\(architecture)\(architecture == 90 ? "a" : "")" : "-arch=compute_\(architecture)", "-DTYPE=\(element.rawValue)", "-DARCH=\(architecture)", "-std=c++17",
             ] + defines.map { "-D" + $0 }
         var program: Program?
-        let status = name.withCString { name in
-            source.withCString { source in
-                header.withCString { header in
-                    "device.cuh".withCString { headerName in
-                        var (headers, names): ([UnsafePointer<CChar>?], [UnsafePointer<CChar>?]) = ([header], [headerName])
-                        return create(&program, source, name, 1, &headers, &names)
-                    }
-                }
-            }
-        }
+        let (headerTexts, headerNames) = (headers.map { strdup($0.text) }, headers.map { strdup($0.name) })
+        defer { (headerTexts + headerNames).forEach { free($0) } }
+        var included = headerTexts.map { $0.map { UnsafePointer($0) } }
+        var names = headerNames.map { $0.map { UnsafePointer($0) } }
+        let status = create(&program, source, name, Int32(headers.count), &included, &names)
         guard status == 0 else { throw LorikeetError.machine("NVRTC refused \(name) with status \(status)") }
         defer { _ = destroy(&program) }
         let texts = options.map { strdup($0) }

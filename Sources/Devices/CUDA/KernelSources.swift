@@ -2,8 +2,11 @@ import CUDAKernels
 
 /// The kernels' sources, as they were embedded when the program was built.
 package enum KernelSources {
-    /// File names, `device.cuh` included.
+    /// File names, headers (`.cuh`) included.
     package static var names: [String] { (0..<lorikeet_kernel_source_count()).compactMap { lorikeet_kernel_source_name($0).map { String(cString: $0) } } }
+
+    /// What every source may include.
+    static var headers: [(name: String, text: String)] { names.filter { $0.hasSuffix(".cuh") }.compactMap { name in text(name).map { (name, $0) } } }
 
     package static func text(_ name: String) -> String? {
         for i in 0..<lorikeet_kernel_source_count() where lorikeet_kernel_source_name(i).map({ String(cString: $0) }) == name {

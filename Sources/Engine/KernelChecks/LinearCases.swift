@@ -40,31 +40,9 @@ extension KernelChecks {
     }
 
     private static func linear(_ s: Shape, _ b: inout CaseBuilder) -> [any Op] {
-        let joint = s.rows.reduce(0, +)
-        let spread = 1.7 / Float(s.columns).squareRoot()
-        let weights = s.rows.enumerated().map { LinearWeight("linear.\($0)", rows: $1, columns: s.columns, hasBias: s.bias) }
-        for weight in weights {
-            b.matrix(weight.name + ".weight", rows: weight.rows, columns: s.columns, spread: spread, storage: s.storage)
-            if s.bias { b.vector(weight.name + ".bias", weight.rows) }
-        }
-        // All A before all B, as in the flat buffer of a model's adapters.
-        let a = s.adapted.map { b.parameter("A\($0)", [s.rank, s.columns]) }
-        let lower = s.adapted.map { b.parameter("B\($0)", [s.rows[$0], s.rank]) }
-        var (parts, gradients, first): ([LinearPart], [AdapterGradients], Int) = ([], [], 0)
-        for (number, weight) in weights.enumerated() {
-            var adapter: LinearAdapter?
-            if let place = s.adapted.firstIndex(of: number) {
-                let slot = AdapterSlot(module: 5 + place, rank: s.rank, scale: 0.5, offsetA: 0, offsetB: 0)
-                adapter = LinearAdapter(slot: slot, a: a[place], b: lower[place], column: place * s.rank, dropout: s.dropout)
-            }
-            let part = LinearPart(weight: weight, firstRow: first, adapter: adapter)
-            if let adapter {
-                gradients.append(AdapterGradients(part: part, adapter: adapter, dA: b.gradient(of: adapter.a), dB: b.gradient(of: adapter.b)))
-            }
-            parts.append(part)
-            first += weight.rows
-        }
-        return ops(s, joint, parts, gradients, &b)
+        let (parts, gradients) = b.parts(
+            "linear", rows: s.rows, columns: s.columns, adapted: s.adapted, rank: s.rank, dropout: s.dropout, bias: s.bias, storage: s.storage)
+        return ops(s, s.rows.reduce(0, +), parts, gradients, &b)
     }
 
     private static func ops(_ s: Shape, _ joint: Int, _ parts: [LinearPart], _ gradients: [AdapterGradients], _ b: inout CaseBuilder) -> [any Op] {
@@ -75,6 +53,7 @@ extension KernelChecks {
         let (scratch, again) = (b.made("expanded", [joint * s.columns]), b.made("expanded again", [joint * s.columns]))
         let ranks = s.rank * s.adapted.count
         let (product, dProduct) = ranks > 0 ? (b.made("xA", [s.tokens, ranks]), b.made("d.xA", [s.tokens, ranks])) : (nil, nil)
+        let partials = LoRABack.partialElements(gradients, rows: s.tokens, b.target).map { b.made("partial sums", [$0], .plain) }
         let (dropped, masked) = s.dropout > 0 ? (b.made("dropout(x)", size), b.made("masked", size)) : (nil, nil)
         b.compare(y, roundings: 4)
         if let product { b.compare(product, roundings: 4) }
@@ -91,7 +70,39 @@ extension KernelChecks {
                 dropoutKeys: s.dropout > 0 ? keys : nil),
             LinearBackward(
                 dy: dy, x: gradients.isEmpty ? nil : x, dx: dx, passing: passing, parts: parts, gradients: gradients, product: product, dProduct: dProduct,
-                columns: s.columns, scratch: again, masked: masked, dropoutKeys: s.dropout > 0 ? keys : nil),
+                partials: partials, columns: s.columns, scratch: again, masked: masked, dropoutKeys: s.dropout > 0 ? keys : nil),
         ]
+    }
+}
+
+extension CaseBuilder {
+    /// Random matrices side by side, with adapters on those whose numbers `adapted` has. All A stand before all B, as in the flat buffer
+    /// of a model's adapters.
+    mutating func parts(
+        _ name: String, rows: [Int], columns: Int, adapted: [Int], rank: Int, dropout: Float = 0, bias: Bool = false, storage: BaseStorage = .f32
+    ) -> (parts: [LinearPart], gradients: [AdapterGradients]) {
+        let spread = 1.7 / Float(columns).squareRoot()
+        let weights = rows.enumerated().map { LinearWeight("\(name).\($0)", rows: $1, columns: columns, hasBias: bias) }
+        for weight in weights {
+            matrix(weight.name + ".weight", rows: weight.rows, columns: columns, spread: spread, storage: storage)
+            if bias { vector(weight.name + ".bias", weight.rows) }
+        }
+        let a = adapted.map { parameter("A\($0)", [rank, columns]) }
+        let lower = adapted.map { parameter("B\($0)", [rows[$0], rank]) }
+        var (parts, gradients, first): ([LinearPart], [AdapterGradients], Int) = ([], [], 0)
+        for (number, weight) in weights.enumerated() {
+            var adapter: LinearAdapter?
+            if let place = adapted.firstIndex(of: number) {
+                let slot = AdapterSlot(module: 5 + place, rank: rank, scale: 0.5, offsetA: 0, offsetB: 0)
+                adapter = LinearAdapter(slot: slot, a: a[place], b: lower[place], column: place * rank, dropout: dropout)
+            }
+            let part = LinearPart(weight: weight, firstRow: first, adapter: adapter)
+            if let adapter {
+                gradients.append(AdapterGradients(part: part, adapter: adapter, dA: gradient(of: adapter.a), dB: gradient(of: adapter.b)))
+            }
+            parts.append(part)
+            first += weight.rows
+        }
+        return (parts, gradients)
     }
 }

@@ -77,6 +77,30 @@ extension KernelChecks {
         + [1, 7, 1000, 300_007].map { (count: Int) in
             KernelCase(name: "convert", detail: "\(count) weights", large: count > 100_000) { try converted(count, $0) }
         }
+        + [1, 255, 5000, 3_000_001].map { (count: Int) in
+            KernelCase(name: "largest_magnitude", detail: "\(count) numbers", large: count > 100_000) { try magnitude(count, $0) }
+        }
+
+    /// Of numbers, and of numbers among which one is none.
+    private static func magnitude(_ count: Int, _ bench: KernelBench) throws -> [Deviation] {
+        let probe = RangeProbe(
+            ProgramBuilder(purpose: .evaluation, tokens: 1, adapters: .none, target: .device(bench.element)).build(), trainedRows: 0)
+        return try [false, true].map { broken in
+            var numbers = sample(count, bench.element)
+            if broken { numbers[count / 2] = .nan }
+            let wanted = broken ? .infinity : numbers.reduce(0) { max($0, abs($1)) }
+            let got = try bench.withMemory(count * bench.element.bytes + 256) { x in
+                try bench.withMemory(RangeProbe.blocks * 4) { partial in
+                    try bench.upload(bench.element.encode(numbers), to: x)
+                    try probe.launch(x, count: count, into: partial, on: bench.device, bench.element)
+                    return DeviceElement.f32.decode(try bench.download(partial, RangeProbe.blocks * 4))
+                }
+            }
+            // NaN in a block's place would hide from max.
+            let same = got.allSatisfy { !$0.isNaN } && got.max() == wanted
+            return Deviation(name: broken ? "infinite where one is no number" : "largest", measured: same ? 0 : 1, tolerance: 0)
+        }
+    }
 
     private static func quantised(_ count: Int, _ bench: KernelBench) throws -> [Deviation] {
         let numbers = sample(count, bench.element)

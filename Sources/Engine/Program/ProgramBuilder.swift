@@ -58,6 +58,7 @@ package struct ProgramBuilder {
     private mutating func activationValue(_ name: String, _ shape: [Int]) -> ValueID { transient(name, shape, target.element) }
 
     package mutating func append(_ op: any Op) { ops.append(op) }
+    mutating func replace(_ index: Int, with op: any Op) { ops[index] = op }
 
     /// One block of the model: what `body` appends, a norm first, reading the stream alone.
     package mutating func block(_ body: (inout ProgramBuilder) -> Void) {
@@ -143,7 +144,9 @@ package struct ProgramBuilder {
             angles = (cos, sin)
         }
         guard let (cos, sin) = angles else { return }
-        append(RoPE(joint: joint, cos: cos, sin: sin, heads: heads, headDimension: headDimension, inverse: false))
+        var rope = RoPE(joint: joint, cos: cos, sin: sin, heads: heads, headDimension: headDimension, inverse: false)
+        if rope.takesUpdate(pairs: half) { rope.update = takeUpdate(of: joint) }
+        append(rope)
     }
 
     /// out [T, H*D]: causal attention inside each segment, or against the cache when decoding.
@@ -171,7 +174,8 @@ package struct ProgramBuilder {
     package mutating func gatedActivation(_ gateUp: ValueID, _ activation: Activation) -> ValueID {
         let shape = values[gateUp].shape
         let out = activationValue("activated", [shape[0], shape[1] / 2])
-        append(GatedActivation(gateUp: gateUp, out: out, activation: activation))
+        let update = shape[1] % 64 == 0 ? takeUpdate(of: gateUp) : nil
+        append(GatedActivation(gateUp: gateUp, out: out, activation: activation, update: update))
         return out
     }
 

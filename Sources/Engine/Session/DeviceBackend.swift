@@ -29,8 +29,8 @@ final class DeviceBackend: SessionBackend {
     private let adapters: Adapters?
     /// [0] the loss scale; [1...5] AdamW's numbers; then its report; then partial sums as doubles.
     private let scalars: DeviceAddress
-    private var lossScale: Float = 1
-    private var goodSteps = 0
+    private(set) var lossScaling: LossScaling?
+    private var lossScale: Float { lossScaling?.scale ?? 1 }
 
     private struct GraphKey: Hashable {
         let purpose: ProgramPurpose
@@ -61,7 +61,7 @@ final class DeviceBackend: SessionBackend {
             adapters = nil
         }
         // float16 starts where torch's GradScaler does; the others need no scale.
-        lossScale = element == .f16 ? 65536 : 1
+        if element == .f16 { lossScaling = .start }
         try writeLossScale()
         try pushAdapters()
     }
@@ -239,15 +239,36 @@ final class DeviceBackend: SessionBackend {
         try narrowValues()
         let reported = try floats(report, 2)
         let skipped = reported[1] != 0
-        if element == .f16 { try adaptLossScale(skipped: skipped) }
+        let before = lossScale
+        lossScaling?.adapt(skipped: skipped)
+        if lossScale != before { try writeLossScale() }
         return OptimiserResult(gradientNorm: Double(reported[0]), skipped: skipped)
     }
 
-    /// torch's GradScaler: half after a step that overflowed, double after 2,000 good ones.
-    private func adaptLossScale(skipped: Bool) throws {
-        goodSteps = skipped ? 0 : goodSteps + 1
-        let before = lossScale
-        if skipped { lossScale = max(1, lossScale / 2) } else if goodSteps % 2000 == 0 { lossScale = min(16_777_216, lossScale * 2) }
-        if lossScale != before { try writeLossScale() }
+    func setLossScaling(_ scaling: LossScaling) throws {
+        guard lossScaling != nil else { return }
+        lossScaling = scaling
+        try writeLossScale()
+    }
+
+    func magnitudes(_ program: Program, trainedRows: Int) throws -> [ValueMagnitude] {
+        let probe = RangeProbe(program, trainedRows: trainedRows)
+        guard !probe.isEmpty else { return [] }
+        let partial = try device.allocate(bytes: 4 * RangeProbe.blocks)
+        defer { device.free(partial) }
+        let context = DeviceRun(
+            device: device, element: element, values: program.values, weights: weights, adapterOn: model.adapterEnabled && adapters != nil,
+            offsets: program.schedule.offsets, arena: arena, parameters: adapters?.narrow, gradients: adapters?.gradients, states: [:],
+            lossScale: scalars, trainedRows: trainedRows)
+        var found: [ValueMagnitude] = []
+        for op in program.ops {
+            try op.run(context)
+            for (value, count) in probe.watched(op) {
+                try probe.launch(context.address(value), count: count, into: partial, on: device, element)
+                let largest = try floats(partial, RangeProbe.blocks).reduce(0) { $1 > $0 || $1.isNaN ? ($1.isNaN ? .infinity : $1) : $0 }
+                found.append(ValueMagnitude(op: op.kind, detail: probe.name(op, value), largest: largest))
+            }
+        }
+        return found
     }
 }

@@ -40,8 +40,10 @@ package struct DeviceBytes: Sendable, Equatable {
     /// Adapters, gradients, moments.
     package var adapters: Int
     package var arena: Int
+    /// Keys and values of sequences in `generate`.
+    package var cache = 0
 
-    package var total: Int { context + weights + expanded + adapters + arena }
+    package var total: Int { context + weights + expanded + adapters + arena + cache }
 }
 
 /// How a session on a card is to run.
@@ -158,6 +160,13 @@ package struct DevicePlanner {
         throw LorikeetError(
             .doesNotFit, "micro-batches of \(tokens.min() ?? 0) tokens do not fit in \(Units.formatBytes(Int64(cap))) of the card's memory", at: "gpu_memory",
             mend: "gpu_memory of \(Units.formatBytes(Int64(least))) would do, or a smaller max_length")
+    }
+
+    /// The arena of an evaluation batch of `tokens`, and its predicted time.
+    package func evaluation(tokens: Int, headChunk: Int) -> (arenaBytes: Int, seconds: Double) {
+        let sizes = SessionSizes(training: 0, evaluation: tokens, headChunk: headChunk)
+        let program = program(.evaluation, Session.batchRows(tokens, .device(element)), sizes, .norms)
+        return (program.arenaBytes, speed.seconds(cost(program), operations: program.ops.count))
     }
 
     /// What the leanest way to train micro-batches of `tokens` takes.

@@ -12,7 +12,7 @@ package final class Model {
     package let adapters: AdapterSet
     package let cpu: CPU
     /// The card that holds the frozen weights; nil computes on the processor.
-    package let placed: ModelDevice?
+    package private(set) var placed: ModelDevice?
     /// Off gives the base model by the same programs.
     package var adapterEnabled = true
 
@@ -79,6 +79,9 @@ package final class Model {
             device: device, element: element,
             weights: try DeviceWeights.random(family.weights(), storage: storage, element: element, device: device))
     }
+
+    /// Gives the card's memory back once the model's sessions are gone; nothing runs with it from here on.
+    package func leaveCard() { placed = nil }
 
     /// Expands the stored linears on the card once and for all (see `DevicePlan.keepsExpanded`).
     package func keepExpanded() throws { try placed.map { try $0.weights.keepExpanded(family.weights(), $0.element) } }

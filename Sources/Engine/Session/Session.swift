@@ -133,7 +133,21 @@ package final class Session {
         batch.targets.indices.filter { batch.targets[$0] >= 0 }.map { results[$0] }
     }
 
+    /// What the 16-bit values of a forward pass reach; empty where there are none. In order of the ops.
+    package func magnitudes(_ batch: TokenBatch) throws -> [ValueMagnitude] {
+        let (program, _, trained) = try prepare(batch, .evaluation)
+        return try backend.magnitudes(program, trainedRows: trained)
+    }
+
     private func run(_ batch: TokenBatch, _ purpose: ProgramPurpose) throws -> [Float] {
+        let (program, rows, trained) = try prepare(batch, purpose)
+        try backend.execute(program, trainedRows: trained, states: nil, observe: observer)
+        guard let output = program.outputs.logProbabilities, let offset = program.schedule.offsets[output.index] else { return [] }
+        return try backend.read(at: offset, count: rows)
+    }
+
+    /// The program for a batch with its inputs in place; the batch's rows, and how many of them are trained.
+    private func prepare(_ batch: TokenBatch, _ purpose: ProgramPurpose) throws -> (program: Program, rows: Int, trained: Int) {
         let padded = batch.padded(to: Self.batchRows(batch.rows, backend.target))
         let program = program(purpose, tokens: padded.rows)
         try backend.reserve(program.arenaBytes)
@@ -147,9 +161,7 @@ package final class Session {
         if let id = program.inputs.trainedRows {
             try write(trained.map(Int32.init) + Array(repeating: -1, count: padded.rows - trained.count), to: id, program)
         }
-        try backend.execute(program, trainedRows: trained.count, states: nil, observe: observer)
-        guard let output = program.outputs.logProbabilities, let offset = program.schedule.offsets[output.index] else { return [] }
-        return try backend.read(at: offset, count: batch.rows)
+        return (program, batch.rows, trained.count)
     }
 
     /// Logits [rows.count, V] of the wanted rows of one packed batch.
@@ -213,6 +225,12 @@ package final class Session {
     package func optimiserStep(learningRate: Double, settings: AdamWSettings, step: Int) throws -> OptimiserResult {
         try backend.optimiserStep(learningRate: learningRate, settings: settings, step: step)
     }
+
+    /// float16's loss scale as it stands; nil where gradients need none. A checkpoint holds it.
+    package var lossScaling: LossScaling? { backend.lossScaling }
+
+    /// Goes on with a checkpoint's loss scale; without effect where gradients need none.
+    package func setLossScaling(_ scaling: LossScaling) throws { try backend.setLossScaling(scaling) }
 
     /// Makes `model.adapters` what was trained: before it is read.
     package func pullAdapters() throws { try backend.pullAdapters() }

@@ -20,6 +20,12 @@ protocol SessionBackend: AnyObject {
     ///   - observe: told where every op's time goes, where given.
     func execute(_ program: Program, trainedRows: Int, states: ProgramPurpose?, observe: OpObserver?) throws
     func releaseStates()
+    /// Runs a program op by op and returns what its 16-bit values reach; nothing where all are float32.
+    func magnitudes(_ program: Program, trainedRows: Int) throws -> [ValueMagnitude]
+
+    /// What the loss is multiplied by; nil where gradients need no scale.
+    var lossScaling: LossScaling? { get }
+    func setLossScaling(_ scaling: LossScaling) throws
 
     func clearGradients() throws
     /// One AdamW step; see `adamWStep`.
@@ -33,8 +39,35 @@ protocol SessionBackend: AnyObject {
 package struct OptimiserResult: Sendable {
     /// L2 norm of the gradients before clipping.
     package let gradientNorm: Double
-    /// The gradients were not finite and nothing was changed (float16's loss scale was too large).
+    /// The gradients were not finite and nothing was changed (in float16: the loss scale was too large).
     package var skipped = false
+}
+
+/// float16's dynamic loss scale, by torch's GradScaler: half after a step that overflowed, double after 2,000 good ones.
+package struct LossScaling: Sendable, Equatable {
+    package var scale: Float
+    /// Good steps since the last change.
+    package var goodSteps: Int
+
+    package static let start = LossScaling(scale: 65536, goodSteps: 0)
+    package static let smallest: Float = 1
+    package static let largest: Float = 16_777_216
+    static let patience = 2000
+
+    package init(scale: Float, goodSteps: Int) {
+        self.scale = min(Self.largest, max(Self.smallest, scale))
+        self.goodSteps = goodSteps
+    }
+
+    mutating func adapt(skipped: Bool) {
+        goodSteps = skipped ? 0 : goodSteps + 1
+        if skipped {
+            scale = max(Self.smallest, scale / 2)
+        } else if goodSteps == Self.patience {
+            scale = min(Self.largest, scale * 2)
+            goodSteps = 0
+        }
+    }
 }
 
 /// Runs programs on this machine's processor.
@@ -99,6 +132,11 @@ final class CPUBackend: SessionBackend {
     }
 
     func releaseStates() { states = [:] }
+
+    func magnitudes(_ program: Program, trainedRows: Int) -> [ValueMagnitude] { [] }
+
+    var lossScaling: LossScaling? { nil }
+    func setLossScaling(_ scaling: LossScaling) {}
 
     func clearGradients() { model.adapters.floats(\.gradients).update(repeating: 0) }
 

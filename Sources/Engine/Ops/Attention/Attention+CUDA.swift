@@ -26,8 +26,8 @@ private struct AttentionLaunch {
 
     static func forward(_ shape: AttentionShape, rows: Int, _ device: AcceleratorProperties, _ element: DeviceElement) -> AttentionLaunch {
         guard shape.variant(element) != "any" else { return AttentionLaunch(any: "attention_forward_any", rows: rows, heads: shape.heads) }
-        let (size, stages) = (shape.headDimension, device.architecture >= 80 ? 2 : 1)
-        return AttentionLaunch(tuned: "attention_forward", size, rows: rows, heads: shape.heads, sharedBytes: 2 * size * (64 + 2 * stages * 64))
+        let size = shape.headDimension
+        return AttentionLaunch(tuned: "attention_forward", size, rows: rows, heads: shape.heads, sharedBytes: 2 * size * (64 + 2 * 64))
     }
 
     static func backward(_ shape: AttentionShape, rows: Int, _ device: AcceleratorProperties, _ element: DeviceElement) -> [AttentionLaunch] {
@@ -40,10 +40,10 @@ private struct AttentionLaunch {
         }
         let (size, wide) = (shape.headDimension, device.architecture >= 80)
         let stages = wide ? 2 : 1
-        let (queries, keys) = (size == 64 || !wide ? 32 : 64, size == 128 && !wide ? 32 : 64)
+        let (queries, keys) = (!device.multipliesByWarpgroup && (size == 64 || !wide) ? 32 : 64, size == 128 && !wide ? 32 : 64)
         return [
             AttentionLaunch(
-                tuned: "attention_backward_q", size, rows: rows, heads: shape.heads, sharedBytes: 4 * size * (64 + stages * queries) + 256),
+                tuned: "attention_backward_q", size, rows: rows, heads: shape.heads, sharedBytes: 4 * size * (64 + queries) + 256),
             AttentionLaunch(
                 tuned: "attention_backward_kv", size, rows: rows, heads: shape.keyValueHeads,
                 sharedBytes: 4 * size * (64 + stages * keys) + stages * 12 * keys),

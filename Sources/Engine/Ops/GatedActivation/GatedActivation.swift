@@ -12,27 +12,31 @@ struct GatedActivation: Op {
     let gateUp: ValueID
     let out: ValueID
     let activation: Activation
+    /// On a card: what the linear before has left to add to gate and up; gateUp stays without it.
+    var update: LowRankUpdate?
 
     var kind: String { "gated_activation" }
-    var reads: [ValueID] { [gateUp] }
+    var reads: [ValueID] { [gateUp] + (update?.reads ?? []) }
     var writes: [ValueID] { [out] }
     var detail: String { activation.rawValue }
 
     func cost(_ values: ValueTable) -> Cost { Cost(bytes: Double(values[gateUp].byteCount + values[out].byteCount)) }
 
     func recomputation(of value: ValueID, into copy: ValueID) -> (any Op)? {
-        value == out ? GatedActivation(gateUp: gateUp, out: copy, activation: activation) : nil
+        value == out ? GatedActivation(gateUp: gateUp, out: copy, activation: activation, update: update) : nil
     }
 
     func renamed(_ name: (ValueID) -> ValueID) -> (any Op)? {
-        GatedActivation(gateUp: name(gateUp), out: name(out), activation: activation)
+        GatedActivation(gateUp: name(gateUp), out: name(out), activation: activation, update: update?.renamed(name))
     }
 
     /// dgate = dout * up * f'(gate),  dup = dout * f(gate).
     func differentiate(_ backward: inout Differentiation) {
         guard backward.needsGradient(gateUp), let dOut = backward.gradient(of: out) else { return }
         let dGateUp = backward.newGradient(of: gateUp)
-        backward.append(GatedActivationBackward(dOut: dOut, gateUp: gateUp, dGateUp: dGateUp, activation: activation))
+        let dUpdate = backward.values[dOut].shape[1] % 32 == 0 ? InputUpdate.take(of: dOut, &backward) : nil
+        backward.append(
+            GatedActivationBackward(dOut: dOut, gateUp: gateUp, dGateUp: dGateUp, activation: activation, update: update, dUpdate: dUpdate))
         backward.setGradient(of: gateUp, to: dGateUp)
     }
 
@@ -50,9 +54,12 @@ struct GatedActivationBackward: Op {
     let gateUp: ValueID
     let dGateUp: ValueID
     let activation: Activation
+    /// What gateUp lacks, and what dOut lacks.
+    var update: LowRankUpdate?
+    var dUpdate: InputUpdate?
 
     var kind: String { "gated_activation.backward" }
-    var reads: [ValueID] { [dOut, gateUp] }
+    var reads: [ValueID] { [dOut, gateUp] + (update?.reads ?? []) + (dUpdate?.reads ?? []) }
     var writes: [ValueID] { [dGateUp] }
 
     func cost(_ values: ValueTable) -> Cost { Cost(bytes: Double(2 * values[gateUp].byteCount + values[dOut].byteCount)) }

@@ -96,6 +96,8 @@ extension Linear {
                     a: input, b: context.address(adapter.a), c: at + adapter.column * element.bytes)
             }
         }
+        if leavesUpdate { return }
+        if LowRankUpdate.fits(parts, element, ranks: ranks) { return try context.add(LowRankPart.of(parts), product: product, to: self.y) }
         for part in parts {
             guard let adapter = part.adapter else { continue }
             try device.multiply(
@@ -132,7 +134,10 @@ extension LinearBackward {
         guard let x, let product, let dProduct else { return }
         let (device, element, ranks) = (context.device, context.element, context.values[product].shape[1])
         let (products, dProducts) = (try context.address(product), try context.address(dProduct))
-        for gradient in gradients {
+        if let partials {
+            try LoRABack(gradients, ranks: ranks).run(dy: dy, product: product, dProduct: dProduct, partials: partials, context)
+        }
+        for gradient in partials == nil ? gradients : [] {
             let (adapter, rows) = (gradient.adapter, gradient.part.weight.rows)
             let (rank, dyPart) = (adapter.slot.rank, try context.address(dy) + gradient.part.firstRow * element.bytes)
             try device.multiply(
@@ -165,7 +170,7 @@ extension LinearBackward {
                 MatrixProduct(
                     m: rank, n: columns, k: tokens, transposeA: true, inputs: element, output: .f32, lda: ranks, ldb: columns, ldc: columns, beta: 1),
                 a: own, b: input, c: context.address(gradient.dA))
-            guard let dx else { continue }
+            guard let dx, !leavesUpdate else { continue }
             var down = MatrixProduct(m: tokens, n: columns, k: rank, inputs: element, output: element, lda: ranks, ldb: columns, ldc: columns)
             guard let masked, let keys = dropoutKeys else {
                 down.beta = 1

@@ -63,6 +63,8 @@ struct Linear: Expanding {
     let dropoutKeys: ValueID?
     /// An `Expansion` before this op fills the scratch.
     var ahead = false
+    /// The adapters' second product is the next op's (see `LowRankUpdate`): y lacks it.
+    var leavesUpdate = false
     var expanded: ValueID? { scratch }
 
     var kind: String { "linear" }
@@ -83,7 +85,7 @@ struct Linear: Expanding {
     func renamed(_ name: (ValueID) -> ValueID) -> (any Op)? {
         Linear(
             x: name(x), y: name(y), parts: parts, columns: columns, scratch: name(scratch), product: product.map(name),
-            dropped: dropped.map(name), dropoutKeys: dropoutKeys)
+            dropped: dropped.map(name), dropoutKeys: dropoutKeys, leavesUpdate: leavesUpdate)
     }
 
     /// dx = dy W + mask * (scale * dy B) A;  dB += scale * dyᵀ (xA);  dA += (scale * dy B)ᵀ dropout(x).
@@ -104,6 +106,9 @@ struct Linear: Expanding {
             LinearBackward(
                 dy: dy, x: gradients.isEmpty ? nil : backward.primal(x), dx: dx, passing: passing, parts: parts, gradients: gradients,
                 product: product, dProduct: product.map { backward.transient("d.xA", backward.values[$0].shape, backward.target.element) },
+                partials: LoRABack.partialElements(gradients, rows: backward.values[x].shape[0], backward.target).map {
+                    backward.transient("partial sums", [$0])
+                },
                 columns: columns, scratch: dx.map { _ in backward.transient("expanded", backward.values[scratch].shape, backward.target.element) },
                 masked: dropped.map { _ in backward.transient("masked", backward.values[x].shape, backward.target.element) }, dropoutKeys: dropoutKeys))
         if let dx { backward.setGradient(of: x, to: dx) }
@@ -129,11 +134,15 @@ struct LinearBackward: Expanding {
     /// dropout(x) Aᵀ [T, R] of the forward pass, and scale * dy B like it.
     let product: ValueID?
     let dProduct: ValueID?
+    /// Room for the sums of lora_back.cu, where it applies.
+    let partials: ValueID?
     let columns: Int
     let scratch: ValueID?
     let masked: ValueID?
     let dropoutKeys: ValueID?
     var ahead = false
+    /// dProduct A is the next op's to add to dx (see `InputUpdate`).
+    var leavesUpdate = false
     var expanded: ValueID? { scratch }
 
     var kind: String { "linear.backward" }
@@ -141,7 +150,7 @@ struct LinearBackward: Expanding {
         [dy] + [x, passing, product, ahead ? scratch : nil, masked == nil ? nil : dropoutKeys].compactMap { $0 }
             + gradients.flatMap { [$0.adapter.a, $0.adapter.b, $0.dA, $0.dB] }
     }
-    var writes: [ValueID] { [dx, ahead ? nil : scratch, masked, dProduct].compactMap { $0 } + gradients.flatMap { [$0.dA, $0.dB] } }
+    var writes: [ValueID] { [dx, ahead ? nil : scratch, masked, dProduct, partials].compactMap { $0 } + gradients.flatMap { [$0.dA, $0.dB] } }
     var detail: String { parts.map(\.weight.name).joined(separator: ", ") }
 
     func cost(_ values: ValueTable) -> Cost {

@@ -19,6 +19,9 @@ extension RoPE {
     func run(_ context: borrowing DeviceRun) throws {
         let shape = context.values[joint].shape
         let half = context.values[cos].shape[1]
+        if let update {
+            return try context.add(LowRankPart.of(update.parts), product: update.product, to: joint, turn: (cos, sin, heads, headDimension))
+        }
         try context.launch("rope", "rope_apply", blocks: packBlocks(rows: shape[0], columns: heads * half, context.element), threads: 128) {
             $0.add(try context.address(joint))
             $0.add(try context.address(cos))

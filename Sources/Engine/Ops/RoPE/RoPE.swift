@@ -46,9 +46,14 @@ struct RoPE: Op {
     let heads: Int
     let headDimension: Int
     let inverse: Bool
+    /// On a card: what the linear before has left to add, to the columns behind the heads too.
+    var update: LowRankUpdate?
+
+    /// Whether the kernel that adds and rotates (lora_up.cu) takes these heads: whole ones, in units of 64 columns.
+    func takesUpdate(pairs: Int) -> Bool { headDimension % 64 == 0 && 2 * pairs == headDimension }
 
     var kind: String { inverse ? "rope.backward" : "rope" }
-    var reads: [ValueID] { [joint, cos, sin] }
+    var reads: [ValueID] { [joint, cos, sin] + (update?.reads ?? []) }
     var writes: [ValueID] { [joint] }
 
     func cost(_ values: ValueTable) -> Cost {
@@ -56,7 +61,7 @@ struct RoPE: Op {
     }
 
     func renamed(_ name: (ValueID) -> ValueID) -> (any Op)? {
-        RoPE(joint: name(joint), cos: name(cos), sin: name(sin), heads: heads, headDimension: headDimension, inverse: inverse)
+        RoPE(joint: name(joint), cos: name(cos), sin: name(sin), heads: heads, headDimension: headDimension, inverse: inverse, update: update?.renamed(name))
     }
 
     func differentiate(_ backward: inout Differentiation) {

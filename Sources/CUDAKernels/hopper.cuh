@@ -1,0 +1,135 @@
+// Products of a warpgroup (wgmma) out of shared memory, for compute capability 9.0 with its own features (sm_90a), with two bodies like
+// device.cuh. HOPPER is 1 where they may be used.
+//
+// A tile in shared memory is rows of 128 bytes (64 elements of 16 bits), eight rows to 1,024 bytes, at a multiple of 1,024; the 16-byte
+// pieces of row r stand at piece ^ (r % 8). PTX ISA, "Asynchronous warpgroup level matrix instructions": that is the 128-byte swizzle.
+// Wider rows are halves one after the other, each of all rows.
+//
+// c of a thread: warp w of the group, lane 4 g + t: rows 16 w + g and + 8, of each eight columns 2 t and the next, as mma_16816's.
+// Products are asynchronous: products_begin, some multiply_*, products_end; c is not touched before products_end returns, nor tiles.
+#pragma once
+#include "device.cuh"
+
+#ifndef HOPPER
+#if !defined(LORIKEET_EMULATED) && defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#define HOPPER 1
+#else
+#define HOPPER 0
+#endif
+#endif
+
+#if TYPE != 0
+#ifdef LORIKEET_EMULATED
+
+/// A tile as an operand: where it begins, and whether the products' depth runs down its rows.
+struct Operand {
+    const u8 *base;
+    bool down;
+    int halves;  // bytes from one half of wide rows to the next
+};
+DEVICE Operand operand_across(const u8 *tile) { return {tile, false, 0}; }
+DEVICE Operand operand_down(const u8 *tile, int halves) { return {tile, true, halves}; }
+DEVICE Operand advanced(Operand o, int bytes) { o.base += bytes; return o; }
+DEVICE float operand_at(Operand o, int depth, int other) {
+    const u8 *at = o.down ? o.base + other / 64 * o.halves + depth * 128 + other % 64 * 2 : o.base + other * 128 + depth * 2;
+    element x;
+    memcpy(&x, (const u8 *)((u64)at ^ ((u64)at >> 7 & 7) << 4), 2);
+    return to_float(x);
+}
+template <int N> DEVICE void emulated_products(float (*c)[4], const float *a, Operand b, bool adding) {
+    const int lane = threadIdx.x % 32;
+    for (int j = 0; j < N / 8; j++)
+        for (int e = 0; e < 4; e++) {
+            const int column = 8 * j + 2 * (lane % 4) + e % 2;
+            float sum = adding ? c[j][e] : 0;
+            for (int k = 0; k < 16; k++) sum += a[e / 2 * 16 + k] * operand_at(b, k, column);
+            c[j][e] = sum;
+        }
+}
+template <int N> DEVICE void multiply_shared(float (*c)[4], Operand a, Operand b, bool adding) {
+    float rows[32];
+    for (int h = 0; h < 2; h++)
+        for (int k = 0; k < 16; k++) rows[16 * h + k] = operand_at(a, k, threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4 + 8 * h);
+    emulated_products<N>(c, rows, b, adding);
+}
+template <int N> DEVICE void multiply_registers(float (*c)[4], const u32 *a, Operand b, bool adding) {
+    float rows[32];
+    for (int h = 0; h < 2; h++)
+        for (int k = 0; k < 16; k++) {
+            // Lane 4 g + t holds columns 2 t and the next of row g: a[0], of row g + 8: a[1]; columns 8 further: a[2], a[3].
+            const u32 words[4] = {a[0], a[1], a[2], a[3]};
+            u32 word[4];
+            for (int i = 0; i < 4; i++) word[i] = float_to_bits(shuffle(bits_to_float(words[i]), threadIdx.x % 32 / 4 * 4 + k % 8 / 2));
+            rows[16 * h + k] = k % 2 ? unpack_high<element>(word[k / 8 * 2 + h]) : unpack_low<element>(word[k / 8 * 2 + h]);
+        }
+    emulated_products<N>(c, rows, b, adding);
+}
+DEVICE void products_begin() {}
+template <int count> DEVICE void products_end(float (*)[4]) {}
+DEVICE void tiles_visible() {}
+
+#elif HOPPER
+
+/// A matrix descriptor: address, distances in units of 16 bytes, 128-byte swizzle.
+typedef u64 Operand;
+DEVICE Operand descriptor(const u8 *tile, int leading) {
+    return (u64)((shared_address(tile) & 0x3ffff) >> 4) | (u64)(leading >> 4) << 16 | (u64)(1024 >> 4) << 32 | (u64)1 << 62;
+}
+/// A tile whose rows run along the products' depth: A or B of 64 elements of depth; advance 32 bytes a product, 1,024 for eight rows.
+DEVICE Operand operand_across(const u8 *tile) { return descriptor(tile, 16); }
+/// A tile whose rows are the depth: advance 2,048 bytes a product. `halves`: bytes from one half of wide rows to the next.
+DEVICE Operand operand_down(const u8 *tile, int halves) { return descriptor(tile, halves); }
+DEVICE Operand advanced(Operand o, int bytes) { return o + (bytes >> 4); }
+
+DEVICE void products_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+/// Waits for all products; `count` groups of c's registers may be read from here on.
+template <int count> DEVICE void products_end(float (*c)[4]) {
+    asm volatile("wgmma.commit_group.sync.aligned;\n\twgmma.wait_group.sync.aligned 0;" ::: "memory");
+#pragma unroll
+    for (int j = 0; j < count; j++) asm volatile("" : "+f"(c[j][0]), "+f"(c[j][1]), "+f"(c[j][2]), "+f"(c[j][3]) :: "memory");
+}
+/// What this thread wrote to shared memory can be read by products after the next barrier.
+DEVICE void tiles_visible() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+
+#if TYPE == 1
+#define WGMMA_TYPES ".f32.f16.f16 "
+#else
+#define WGMMA_TYPES ".f32.bf16.bf16 "
+#endif
+#define C1(j) "+f"(c[j][0]), "+f"(c[j][1]), "+f"(c[j][2]), "+f"(c[j][3])
+#define C4(j) C1(j), C1(j + 1), C1(j + 2), C1(j + 3)
+#define C32 C4(0), C4(4)
+#define C64 C32, C4(8), C4(12)
+#define R32 \
+    "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31}, "
+#define R64 \
+    "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31," \
+    "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63}, "
+#define WGMMA(n, adding, rest) "{\n\t.reg .pred p;\n\tsetp.ne.b32 p, " adding ", 0;\n\twgmma.mma_async.sync.aligned.m64n" n "k16" WGMMA_TYPES rest "}"
+
+/// c [64, N] (+)= A B, 16 deep: A and B tiles whose rows run along the depth.
+template <int N> DEVICE void multiply_shared(float (*c)[4], Operand a, Operand b, bool adding) {
+    static_assert(N == 64, "as wide as a tile has rows");
+    asm volatile(WGMMA("64", "%34", R32 "%32, %33, p, 1, 1, 0, 0;\n\t") : C32 : "l"(a), "l"(b), "r"((int)adding));
+}
+/// c [64, N] (+)= A B, 16 deep: A fragments as mma_16816's, B a tile whose rows are the depth.
+template <int N> DEVICE void multiply_registers(float (*c)[4], const u32 *a, Operand b, bool adding) {
+    static_assert(N == 64 || N == 128, "head sizes");
+    if constexpr (N == 64) {
+        asm volatile(WGMMA("64", "%37", R32 "{%32,%33,%34,%35}, %36, p, 1, 1, 1;\n\t")
+                     : C32 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"((int)adding));
+    } else {
+        asm volatile(WGMMA("128", "%69", R64 "{%64,%65,%66,%67}, %68, p, 1, 1, 1;\n\t")
+                     : C64 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"((int)adding));
+    }
+}
+
+#else
+
+// Products one after the other, each done when its call returns.
+DEVICE void products_begin() {}
+template <int count> DEVICE void products_end(float (*)[4]) {}
+DEVICE void tiles_visible() {}
+
+#endif
+#endif

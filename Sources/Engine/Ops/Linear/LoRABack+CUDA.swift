@@ -1,0 +1,48 @@
+import LorikeetDevices
+
+/// dProduct and dB of a linear's adapters from one reading of dy: lora_back.cu. For 16 bits, ranks of 8 or 16, four adapters at most.
+struct LoRABack {
+    private let gradients: [AdapterGradients]
+    private let parts: [LowRankPart]
+    private let ranks: Int
+
+    init(_ gradients: [AdapterGradients], ranks: Int) {
+        self.gradients = gradients
+        self.ranks = ranks
+        parts = LowRankPart.of(gradients.map(\.part))
+    }
+
+    private static let (rowsOfBlock, columnsOfBlock) = (128, 256)
+    private static func splits(_ rows: Int) -> Int { (rows + rowsOfBlock - 1) / rowsOfBlock }
+    private static func tiles(_ part: LinearPart) -> Int { (part.weight.rows + columnsOfBlock - 1) / columnsOfBlock }
+
+    /// float32 numbers of `partials`; nil where the kernels do not apply.
+    static func partialElements(_ gradients: [AdapterGradients], rows: Int, _ target: ProgramTarget) -> Int? {
+        guard case .device(let element) = target, element != .f32, let rank = gradients.first?.adapter.slot.rank, rank == 8 || rank == 16,
+            gradients.count <= LowRankUpdate.mostParts,
+            gradients.allSatisfy({ $0.adapter.slot.rank == rank && $0.part.firstRow % 8 == 0 && $0.part.weight.rows % 8 == 0 })
+        else { return nil }
+        return gradients.reduce(0) { $0 + splits(rows) * $1.part.weight.rows * rank + tiles($1.part) * rows * rank }
+    }
+
+    func run(dy: ValueID, product: ValueID, dProduct: ValueID, partials: ValueID, _ context: borrowing DeviceRun) throws {
+        let shape = context.values[dy].shape
+        var arguments = KernelArguments()
+        arguments.add(try context.address(dy))
+        arguments.add(try context.address(product))
+        for b in try context.factors(parts) { arguments.add(b) }
+        for i in 0..<LowRankUpdate.mostParts { arguments.add(i < gradients.count ? try context.address(gradients[i].dB) : nil) }
+        arguments.add(try context.address(dProduct))
+        arguments.add(try context.address(partials))
+        arguments.add(Int32(shape[0]))
+        arguments.add(Int32(shape[1]))
+        parts.add(to: &arguments, on: true)
+        arguments.add(parts.first?.adapter.slot.scale ?? 0)
+        let tiles = gradients.reduce(0) { $0 + Self.tiles($1.part) }
+        try context.device.launch(
+            KernelLaunch("lora_back", "lora_back", context.element, grid: (tiles, Self.splits(shape[0]), 1), threads: 128, arguments: arguments))
+        let sums = shape[0] * ranks + parts.reduce(0) { $0 + $1.columns.count } * parts.rank
+        try context.device.launch(
+            KernelLaunch("lora_back", "lora_back_sum", context.element, grid: ((sums + 255) / 256, 1, 1), threads: 256, arguments: arguments))
+    }
+}

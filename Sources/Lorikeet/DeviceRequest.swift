@@ -1,0 +1,66 @@
+import LorikeetDevices
+import LorikeetEngine
+import LorikeetGround
+import LorikeetRecipe
+
+/// Where to compute, in the user's words.
+package struct DeviceRequest: Sendable {
+    /// `cpu`, a card (`cuda`, `cuda:1`), or `auto`: the first card where there is one.
+    package var device: String
+    /// `auto`, `float32`, `float16` or `bfloat16`: the type of activations on a card.
+    package var computeType: String
+    /// Compute capability to build kernels for; nil is the card's own.
+    package var architecture: Int?
+    /// Processor threads; 0 takes what the machine lends.
+    package var threads: Int
+
+    package init(device: String, computeType: String = "auto", architecture: Int? = nil, threads: Int = 0) {
+        self.device = device
+        self.computeType = computeType
+        self.architecture = architecture
+        self.threads = threads
+    }
+
+    package init(_ recipe: Recipe) {
+        self.init(device: recipe.device, computeType: recipe.computeType, architecture: recipe.gpuArchitecture, threads: recipe.threads)
+    }
+
+    package static let computeTypes = ["auto", "float32", "float16", "bfloat16"]
+
+    /// Whether `device` can be meant at all.
+    package static func knows(device: String) -> Bool {
+        ["cpu", "cuda", "auto"].contains(device) || device.wholeMatch(of: /cuda:\d{1,2}/) != nil
+    }
+
+    /// Opens what was asked for.
+    ///
+    /// - Parameter options: where NVIDIA's libraries and compiled kernels are; the request's own words replace the rest.
+    /// - Throws: exit 2 for a card that is not there or cannot do what is asked, exit 4 where it fails.
+    package func open(_ options: CUDADevice.Options = .init()) throws -> Compute {
+        let cpu = CPU(threads: threads > 0 ? threads : nil)
+        guard device != "cpu" else { return Compute(cpu: cpu) }
+        var options = options
+        options.ordinal = Int(device.split(separator: ":").last ?? "") ?? 0
+        options.architecture = architecture
+        if device == "auto", !CUDADevice.isPresent(options) { return Compute(cpu: cpu) }
+        let card = try CUDADevice(options)
+        return Compute(cpu: cpu, device: card, element: try element(for: card.properties))
+    }
+
+    /// The type of activations on a card.
+    ///
+    /// - Throws: exit 2 for bfloat16 on a card that has none.
+    package func element(for card: AcceleratorProperties) throws -> DeviceElement {
+        let element: DeviceElement =
+            switch computeType {
+            case "float32": .f32
+            case "float16": .f16
+            case "bfloat16": .bf16
+            default: card.architecture >= 80 ? .bf16 : .f16
+            }
+        guard element != .bf16 || card.architecture >= 80 else {
+            throw LorikeetError.input("bfloat16 needs compute capability 8.0", at: "--compute-type", mend: "say float16")
+        }
+        return element
+    }
+}

@@ -1,0 +1,250 @@
+import LorikeetDevices
+import LorikeetEngine
+import LorikeetGround
+import LorikeetModelFiles
+
+/// The card a run is planned for.
+package struct PlannedCard {
+    package let properties: AcceleratorProperties
+    package let element: DeviceElement
+    /// In use before anything is loaded: this process's context, and what others hold.
+    package let usedBytes: Int
+    /// What is not to be exceeded, `usedBytes` counted.
+    package let cap: Int
+
+    /// Left free for the driver and for what kernels bring with them.
+    package static let reserve = 256 << 20
+
+    /// nil where there is no card.
+    package init?(_ compute: Compute, gpuMemory: Int64?) throws {
+        guard let device = compute.device else { return nil }
+        properties = device.properties
+        element = compute.element
+        usedBytes = try device.usedBytes()
+        let all = max(0, device.properties.totalBytes - Self.reserve)
+        cap = min(all, gpuMemory.map { Int($0) } ?? all)
+    }
+}
+
+extension Planner {
+    /// How training and evaluation run on the card.
+    private struct OnCard {
+        let training: DevicePlan
+        let tokensPerBatch: Int
+        /// Rows an evaluation batch may have, those of the largest, and its time.
+        let evaluationTokensPerBatch: Int
+        let evaluationRows: Int
+        let evaluationSeconds: Double
+
+        var sizes: SessionSizes {
+            SessionSizes(training: training.sizes.training, evaluation: evaluationRows, headChunk: training.sizes.headChunk)
+        }
+    }
+
+    /// Trained tokens whose logits exist at a time, at most: on a card larger products pay.
+    private static let headChunk = 4096
+    /// Rows of an evaluation batch: some thousand keep a card busy.
+    private static let evaluationTokens = [8192, 4096, 2048, 1024]
+
+    /// - Throws: exit 3 with the smallest cap that would do.
+    func plan(on card: PlannedCard) throws -> Plan {
+        let planner = try DevicePlanner(
+            source.configuration, storage: storage, lora: lora, card: card.properties, element: card.element,
+            segment: max(1, train.reduce(0) { $0 + $1.tokens } / max(1, train.count)), contextBytes: card.usedBytes
+        ) { source.tensor($0)?.type }
+        let chosen = try choose(planner, card)
+        var choices = Plan.Choices(
+            storage: storage, threads: threads, tokensPerBatch: chosen.tokensPerBatch, sizes: chosen.sizes, recompute: chosen.training.recompute,
+            evaluationTokensPerBatch: chosen.evaluationTokensPerBatch)
+        choices.device = card.properties.name
+        choices.element = card.element
+        choices.architecture = card.properties.architecture
+        choices.keepsExpanded = chosen.training.keepsExpanded
+        var warnings: [String] = []
+        let (testing, testedWeights) = try test(chosen, card, &choices.test, &warnings)
+        let small = ProgramRequest(storage: .stored, lora: lora, sizes: .init(training: 1, evaluation: 1), target: .cpu(threads: threads))
+        let program = try Session.plan(source.configuration, small) { source.tensor($0)?.type }
+        let tokens = trainedSteps.reduce(0) { $0 + $1.reduce(0) { $0 + $1.tokens } }
+        let phases = self.phases(
+            perTrainedToken: chosen.training.stepSeconds / Double(chosen.training.sizes.training), trainTokens: tokens,
+            forms: forms(chosen, card, choices, program), matrixParameters: program.matrixParameters, &warnings)
+        let merged = Int64(program.matrixParameters) * Int64(mergedElementBytes)
+        let memory =
+            base() + [
+                .init("adapters, gradients, optimiser", Int64(program.adapterBytes)),
+                .init("model file, as it is read", Int64(program.weightBytes), mapped: true),
+            ]
+        var testMemory = memory + [.init("merged model, as it is read", merged, mapped: true)]
+        if mergedElementBytes > 0, !choices.test.mergedOnCard {
+            let sizes = SessionSizes(training: 1, evaluation: min(Self.tokensPerBatch, chosen.evaluationRows), headChunk: HeadBlock.chunk)
+            let request = asked(ProgramRequest(storage: .stored, lora: nil, sizes: sizes, target: .cpu(threads: threads)))
+            let processor = try Session.plan(source.configuration, request) { source.tensor($0)?.type }
+            testMemory.append(.init("arena and KV cache of the merged model", Int64(processor.evaluationArenaBytes + processor.cacheBytes)))
+        }
+        return Plan(
+            choices: choices, trainingMemory: memory, testMemory: testMemory,
+            gpuTraining: parts(chosen.training.bytes, "weights (\(storage.rawValue))"), gpuTesting: parts(testing, testedWeights),
+            disk: disk(program, merged), phases: phases, steps: steps,
+            trainTokens: tokens, trainableParameters: program.trainableParameters, warnings: warnings)
+    }
+
+    private func parts(_ bytes: DeviceBytes, _ weights: String) -> [Plan.Part] {
+        [
+            ("context, and what others hold", bytes.context), (weights, bytes.weights), ("weights, expanded", bytes.expanded),
+            ("adapters, gradients, optimiser", bytes.adapters), ("arena", bytes.arena), ("KV cache", bytes.cache),
+        ].filter { $0.1 > 0 }.map { Plan.Part($0.0, Int64($0.1)) }
+    }
+
+    // MARK: training
+
+    /// The fastest split of a step: one micro-batch where that fits without running blocks again, else whatever costs least a token.
+    private func choose(_ planner: DevicePlanner, _ card: PlannedCard) throws -> OnCard {
+        let longest = max(1, train.map(\.tokens).max() ?? 1)
+        let longestHeldOut = max(1, heldOut.map(\.tokens).max() ?? 1)
+        let whole = packing ? trainedSteps.reduce(longest) { max($0, $1.reduce(0) { $0 + $1.tokens }) } : longest
+        var best: (plan: DevicePlan, tokens: Int)?
+        var least: (rows: Int, trained: Int) = (0, 0)
+        var last = 0
+        for share in [1, 2, 3, 4, 6, 8, 12, 16] {
+            let tokens = max(longest, (whole + share - 1) / share)
+            guard tokens != last else { continue }
+            last = tokens
+            let shape = largest(over: trainedSteps, tokensPerBatch: tokens)
+            least = (max(1, shape.rows), max(1, shape.trained))
+            let chunk = min(Self.headChunk, Session.batchRows(least.trained, .device(card.element)))
+            guard let plan = planner.plan(tokens: least.rows, evaluation: longestHeldOut, headChunk: chunk, cap: card.cap) else { continue }
+            let faster = best.map { Self.secondsPerToken(plan) < Self.secondsPerToken($0.plan) } ?? true
+            if faster { best = (plan, tokens) }
+            if plan.recompute.blocks == 0, plan.keepsExpanded { break }
+        }
+        guard let best else {
+            let chunk = Session.batchRows(least.trained, .device(card.element))
+            let training = planner.smallestBytes(tokens: least.rows, evaluation: longestHeldOut, headChunk: chunk)
+            let answering = try trainedForm(SessionSizes(training: 0, evaluation: longestHeldOut, headChunk: min(256, chunk)), card, slots: 1).total
+            throw Self.tooSmall(card, needed: max(training, answering), "training on micro-batches of \(least.rows) tokens and answering held-out records")
+        }
+        var (limit, rows) = (longestHeldOut, longestHeldOut)
+        var seconds = planner.evaluation(tokens: rows, headChunk: best.plan.sizes.headChunk).seconds
+        for tokens in Self.evaluationTokens where tokens > longestHeldOut {
+            // Any choice of records may fill a batch.
+            let candidate = max(1, min(tokens, heldOut.reduce(0) { $0 + $1.tokens }))
+            let batch = planner.evaluation(tokens: candidate, headChunk: best.plan.sizes.headChunk)
+            // Within the arena that training has anyway, and with room for an answer.
+            let sizes = SessionSizes(training: 0, evaluation: candidate, headChunk: best.plan.sizes.headChunk)
+            guard batch.arenaBytes <= best.plan.bytes.arena, try trainedForm(sizes, card, slots: 1).total <= card.cap else { continue }
+            (limit, rows, seconds) = (tokens, candidate, batch.seconds)
+            break
+        }
+        return OnCard(
+            training: best.plan, tokensPerBatch: best.tokens, evaluationTokensPerBatch: limit, evaluationRows: rows, evaluationSeconds: seconds)
+    }
+
+    /// What is evaluated: where there is no validation, the range probe and the comparison take training records.
+    private var heldOut: [Length] { validation.isEmpty ? train : validation }
+
+    private static func secondsPerToken(_ plan: DevicePlan) -> Double { plan.stepSeconds / Double(plan.sizes.training) }
+
+    private static func tooSmall(_ card: PlannedCard, needed: Int, _ what: String) -> LorikeetError {
+        let (wanted, cap) = (Units.formatBytes(Int64(needed)), Units.formatBytes(Int64(card.cap)))
+        let fits = needed <= card.properties.totalBytes - PlannedCard.reserve
+        return LorikeetError(
+            .doesNotFit, "\(what) takes \(wanted) of the card's memory and \(cap) may be used", at: "gpu_memory",
+            mend: (fits ? "gpu_memory of \(megabytes(needed)) would do" : "a card with \(wanted) would do") + ", or a smaller max_length or base_storage nf4")
+    }
+
+    /// In whole MiB, rounded up: what is said has to do when it is typed.
+    private static func megabytes(_ bytes: Int) -> String { "\((bytes + (1 << 20) - 1) >> 20)MiB" }
+
+    // MARK: testing
+
+    /// Decides how the forms are tested, one after the other on the card; what the largest of them takes.
+    ///
+    /// The trained form always runs where it was trained. The merged one has its own precision and the comparison is made in float32:
+    /// where those do not fit under the cap, the processor takes them.
+    private func test(_ chosen: OnCard, _ card: PlannedCard, _ test: inout Plan.Choices.Test, _ warnings: inout [String]) throws
+        -> (largest: DeviceBytes, weights: String)
+    {
+        var largest = (try trainedForm(chosen, card, &test), "weights (\(storage.rawValue))")
+        guard mergedElementBytes > 0 else { return largest }
+        let sizes = SessionSizes(training: 0, evaluation: chosen.evaluationRows, headChunk: chosen.sizes.headChunk)
+        let request = asked(ProgramRequest(storage: .stored, lora: nil, sizes: sizes, target: .device(card.element)), slots: test.slots)
+        var merged = try bytes(request, card.element, merged: true)
+        merged.context = card.usedBytes
+        test.mergedOnCard = merged.total <= card.cap
+        if !test.mergedOnCard {
+            warnings.append("the merged model takes \(Units.formatBytes(Int64(merged.total))) of the card's memory and is tested on the processor")
+        } else if merged.total > largest.0.total {
+            largest = (merged, "weights of the merged model")
+        }
+        let longest = max(1, heldOut.map(\.tokens).max() ?? 1)
+        var compared: [DeviceBytes] = []
+        for (storage, lora) in [(comparedStorage, Optional(self.lora)), (.stored, nil)] {
+            let sizes = SessionSizes(training: 0, evaluation: longest, headChunk: 32)
+            var request = ProgramRequest(storage: storage, lora: lora, sizes: sizes, target: .device(.f32))
+            (request.slots, request.positions) = (1, longest)
+            var bytes = try bytes(request, .f32, merged: lora == nil)
+            bytes.context = card.usedBytes
+            // A sample's rows at a time, not one.
+            bytes.arena += Planner.comparedRows * 4 * source.configuration.vocabularySize
+            compared.append(bytes)
+        }
+        test.comparedOnCard = compared.allSatisfy { $0.total <= card.cap }
+        if test.comparedOnCard {
+            for bytes in compared where bytes.total > largest.0.total { largest = (bytes, "weights in float32") }
+        } else {
+            warnings.append("in float32 the model does not fit under the cap: merged and trained logits are compared on the processor")
+        }
+        return largest
+    }
+
+    /// Base and base + adapter: as trained if that fits, else expanding again, else with fewer answers at a time.
+    private func trainedForm(_ chosen: OnCard, _ card: PlannedCard, _ test: inout Plan.Choices.Test) throws -> DeviceBytes {
+        var needed = 0
+        for (slots, keeps) in [(Self.slots, true), (Self.slots, false), (8, false), (4, false), (2, false), (1, false)] {
+            if keeps && !chosen.training.keepsExpanded { continue }
+            let sizes = SessionSizes(training: 0, evaluation: chosen.evaluationRows, headChunk: chosen.sizes.headChunk)
+            var bytes = try trainedForm(sizes, card, slots: slots)
+            if keeps { bytes.expanded = chosen.training.bytes.expanded }
+            (test.slots, test.keepsExpanded, needed) = (slots, keeps, bytes.total)
+            if bytes.total <= card.cap { return bytes }
+        }
+        throw Self.tooSmall(card, needed: needed, "answering held-out records")
+    }
+
+    /// What evaluating and answering take, with linears expanded for every product.
+    private func trainedForm(_ sizes: SessionSizes, _ card: PlannedCard, slots: Int) throws -> DeviceBytes {
+        let request = asked(ProgramRequest(storage: storage, lora: lora, sizes: sizes, target: .device(card.element)), slots: slots)
+        var bytes = try bytes(request, card.element)
+        bytes.context = card.usedBytes
+        return bytes
+    }
+
+    private func asked(_ request: ProgramRequest, slots: Int) -> ProgramRequest {
+        var request = asked(request)
+        request.slots = min(request.slots, slots)
+        return request
+    }
+
+    /// - Parameter merged: of the merged model, whose matrices are not quantised.
+    private func bytes(_ request: ProgramRequest, _ element: DeviceElement, merged: Bool = false) throws -> DeviceBytes {
+        try Session.deviceBytes(source.configuration, request, element: element) { merged ? .f32 : source.tensor($0)?.type }
+    }
+
+    /// How fast each form is tested.
+    private func forms(_ chosen: OnCard, _ card: PlannedCard, _ choices: Plan.Choices, _ program: ProgramPlan) -> [FormSeconds] {
+        let speed = DeviceSpeed(card.properties, card.element)
+        let perToken = chosen.evaluationSeconds / Double(Session.batchRows(chosen.evaluationRows, .device(card.element)))
+        // A token reads every matrix once; one that is expanded each time is read, written and read again. A third of the training ops.
+        func decoding(expands: Bool) -> Double {
+            let perElement = Double(card.element.bytes) * (expands ? 2.25 : 1)
+            return speed.seconds(Cost(bytes: perElement * Double(program.matrixParameters)), operations: program.program.ops.count / 3)
+        }
+        let trained = FormSeconds(perToken: perToken, perDecodingStep: decoding(expands: storage == .nf4 && !choices.test.keepsExpanded))
+        guard mergedElementBytes > 0 else { return [trained, trained] }
+        guard choices.test.mergedOnCard else {
+            let flops = 2 * Double(program.matrixParameters) / rates.matrixFlops
+            return [trained, trained, FormSeconds(perToken: flops, perDecodingStep: flops * Double(choices.test.slots))]
+        }
+        return [trained, trained, FormSeconds(perToken: perToken, perDecodingStep: decoding(expands: false))]
+    }
+}

@@ -1,0 +1,127 @@
+import EmulatedDevice
+import Foundation
+import LorikeetDevices
+import LorikeetEngine
+import LorikeetGround
+import LorikeetJSON
+import LorikeetModelFiles
+import LorikeetPlanning
+import Testing
+
+@testable import Lorikeet
+
+/// The whole pipeline on an emulated card.
+struct CardRunTests {
+    @Test(arguments: [DeviceElement.bf16, .f16]) func `a run on a card ends merged and proven, within the memory it planned`(element: DeviceElement) throws {
+        let run = try TinyRun()
+        let device = EmulatedDevice(architecture: element == .f16 ? 75 : 80)
+        let outcome = try run.run(on: device)
+        #expect(outcome.error == nil, "\(String(describing: outcome.error))")
+        let summary = try #require(outcome.summary)
+        #expect(summary["steps"]?.int == 6 && summary["merged_matches_adapter"]?["pass"]?.bool == true, "\(summary.serialized())")
+        let (peak, predicted) = (summary["peak_gpu_bytes"]?.double ?? 0, summary["predicted_gpu_bytes"]?.double ?? 0)
+        // Tiny samples leave a cache that is planned in steps of 32 positions half empty.
+        #expect(peak > 100_000 && peak <= predicted && peak > 0.94 * predicted, "\(peak) of \(predicted)")
+        // Nothing stays on the card.
+        #expect(device.allocatedBytes == 0)
+        let choices = try run.json("plan.json")["choices"]
+        #expect(choices?["device"]?.string == "emulated" && choices?["compute_type"]?.string == element.suffix)
+        #expect(choices?["merged_on_card"]?.bool == true && choices?["compared_on_card"]?.bool == true)
+        // A step is one micro-batch: nothing forbids it here.
+        #expect(outcome.count(.step) == 6 && outcome.events.contains { ($0.fields["gpu_used_bytes"]?.int ?? 0) > 100_000 })
+        #expect(outcome.texts.contains { $0.contains("float16 is enough") } == (element == .f16))
+        #expect((device.launched["cached_attention_" + element.suffix] ?? 0) > 0 && (device.launched["cached_attention_f32"] ?? 0) > 0)
+        // `lorikeet test` of what the run left comes to the same numbers.
+        let again = try StandaloneTest(recipe: run.recipe(), adapter: run.output + "/adapter", merged: run.output + "/merged") {
+            try TinyRun.open($0, device)
+        }.run()
+        #expect(again.passes)
+        for key in ["validation_loss_before", "validation_loss_after", "answers_right_after", "merged_matches_adapter"] {
+            #expect(again.json[key] == summary[key], "\(key)")
+        }
+        // The processor's run of the same recipe, in float32, comes to nearly the same losses.
+        var plain = run
+        plain.output += "-cpu"
+        let reference = try #require(try plain.run(on: nil).summary)
+        for key in ["train_loss", "validation_loss_before", "validation_loss_after"] {
+            let (a, b) = (summary[key]?.double ?? .nan, reference[key]?.double ?? .nan)
+            #expect(abs(a - b) < 0.02 * b, "\(key): \(a) against \(b)")
+        }
+    }
+
+    @Test func `stopped after any step, a run in float16 goes on to the same bits and the same loss scale`() throws {
+        let calm = try TinyRun()
+        #expect(try calm.run(on: EmulatedDevice(architecture: 75), goal: .adapter).error == nil)
+        var stopped = calm
+        stopped.output += "-stopped"
+        let first = try stopped.run(on: EmulatedDevice(architecture: 75), goal: .adapter, stopAfter: 3)
+        #expect(first.error?.exit == .stoppedEarly)
+        let state = try stopped.json("checkpoints/step-000003/trainer_state.json")
+        let reached = try calm.json("checkpoints/step-000006/trainer_state.json")
+        #expect(state["loss_scale"]?.double == reached["loss_scale"]?.double && (state["loss_scale"]?.double ?? 0) > 1)
+        #expect(state["loss_scale_good_steps"]?.int == 3 - (state["skipped_steps"]?.int ?? 0))
+        let second = try stopped.run(on: EmulatedDevice(architecture: 75), goal: .adapter)
+        #expect(second.error == nil && second.count(.step) == 3)
+        #expect(try stopped.adapter() == calm.adapter())
+    }
+
+    @Test func `another device on resume is told, and the run goes on`() throws {
+        let run = try TinyRun()
+        #expect(try run.run(on: EmulatedDevice(architecture: 80), goal: .adapter, stopAfter: 2).error?.exit == .stoppedEarly)
+        let next = try run.run(on: nil, goal: .adapter)
+        #expect(next.error == nil && next.count(.step) == 4)
+        #expect(next.texts.contains { $0.contains("began on emulated (bf16, 80) and goes on on cpu") }, "\(next.texts)")
+        #expect(try run.json("plan.json")["choices"]?["device"]?.string == "cpu")
+    }
+
+    @Test func `a cap too small is exit 3 with the smallest that would do, and that one does`() throws {
+        var run = try TinyRun()
+        run.options["gpu-memory"] = "64KiB"
+        let refused = try run.run(on: EmulatedDevice(), goal: .adapter)
+        #expect(refused.error?.exit == .doesNotFit && !FileManager.default.fileExists(atPath: run.output))
+        let text = refused.error?.description ?? ""
+        let found = try #require(text.firstMatch(of: /gpu_memory of (\d+MiB) would do/), "\(text)")
+        run.options["gpu-memory"] = String(found.1)
+        #expect(try run.run(on: EmulatedDevice(), goal: .adapter).error == nil)
+    }
+
+    @Test func `under a cap a step is split or blocks run again, the plan stays below it, and the gradient is the same`() throws {
+        let free = try TinyRun()
+        let compute = Compute(cpu: CPU(threads: 2), device: EmulatedDevice(), element: .f32)
+        func plan(_ run: TinyRun) throws -> Plan {
+            var preparation = try Preparation(recipe: run.recipe(), files: RealFiles())
+            let dataset = try preparation.loadData(files: RealFiles(), cpu: compute.cpu)
+            return try preparation.plan(dataset, merges: false, compute: compute, clock: SystemClock())
+        }
+        var (wide, narrow) = (free, free)
+        for key in ["per-device-train-batch-size"] { (wide.options[key], narrow.options[key]) = ("18", "18") }
+        let whole = try plan(wide)
+        let cap = Int(whole.predictedGPUBytes) * 2 / 3
+        narrow.options["gpu-memory"] = "\(cap)"
+        let split = try plan(narrow)
+        #expect(split.predictedGPUBytes <= cap && split.choices.sizes.training > 0)
+        #expect(split.choices.tokensPerBatch < whole.choices.tokensPerBatch || split.choices.recompute.blocks > whole.choices.recompute.blocks)
+        #expect(whole.choices.recompute.blocks == 0 && whole.choices.sizes.training >= whole.trainTokens / whole.steps)
+    }
+
+    @Test func `a model that leaves float16's range is refused before it is trained`() throws {
+        let run = try TinyRun { try TinyRun.scale("model.layers.1.post_attention_layernorm.weight", by: 4000, in: &$0) }
+        let outcome = try run.run(on: EmulatedDevice(architecture: 75), goal: .adapter)
+        #expect(outcome.error?.exit == .unusableInput && outcome.count(.step) == 0)
+        let text = outcome.error?.description ?? ""
+        for word in ["float16 (65504)", "gate", "layers.1", "compute_type float32"] { #expect(text.contains(word), "\(text)") }
+    }
+
+    @Test func `a generator on a card answers as the processor does in float32`() throws {
+        let run = try TinyRun()
+        let adapter = ReferenceTests.root.appending(path: "Reference/llama/adapter_init").path
+        func answer(_ device: EmulatedDevice?) throws -> String {
+            let compute = Compute(cpu: CPU(threads: 2), device: device, element: .f32)
+            return try Generator(model: run.folder + "/model", adapter: adapter, baseStorage: "nf4", compute: compute)
+                .answer(.messages([(role: "user", content: "what is it?")]), maxNewTokens: 12)
+        }
+        let device = EmulatedDevice()
+        #expect(try answer(device) == answer(nil))
+        #expect((device.launched["cached_attention_f32"] ?? 0) > 0 && device.allocatedBytes == 0)
+    }
+}

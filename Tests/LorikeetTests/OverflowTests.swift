@@ -1,0 +1,97 @@
+import EmulatedDevice
+import Foundation
+import LorikeetDatasets
+import LorikeetDevices
+import LorikeetEngine
+import LorikeetGround
+import LorikeetModelFiles
+import LorikeetTraining
+import Testing
+
+/// float16 on a card: what a step that overflows does, and what several do.
+struct OverflowTests {
+    private static let samples = (0..<24).map { number in
+        let length = 6 + number % 5
+        return TokenSample(
+            record: number, ids: (0..<length).map { Int32((number * 31 + $0 * 17) % 157 + 3) }, trained: (0..<length).map { $0 > 1 })
+    }
+
+    private struct Training {
+        let session: Session
+        let store: CheckpointStore
+        var settings = TrainingSettings()
+
+        init(_ element: DeviceElement = .f16) throws {
+            let lora = LoRASettings(r: 4, alpha: 8, targetModules: ["q_proj", "v_proj"])
+            let compute = Compute(cpu: CPU(threads: 2), device: EmulatedDevice(architecture: element == .f16 ? 75 : 80), element: element)
+            let model = try compute.model(ModelSource.open(ReferenceTests.root.appending(path: "Reference/llama").path), storage: .nf4, lora: lora, seed: 5)
+            session = try Session(model: model, maximumTokens: 64)
+            store = CheckpointStore(
+                directory: FileManager.default.temporaryDirectory.appending(path: UUID().uuidString).path, files: RealFiles(),
+                adapterConfiguration: AdapterConfiguration(r: 4, alpha: 8, dropout: 0, targetModules: lora.targetModules))
+            (settings.perDeviceTrainBatchSize, settings.gradientAccumulationSteps, settings.maxSteps) = (2, 1, 6)
+            (settings.saveSteps, settings.tokensPerBatch, settings.learningRate) = (2, 64, 1e-3)
+        }
+
+        func run(_ report: @escaping (TrainingEvent) throws -> Void = { _ in }) throws -> TrainingResult {
+            try Trainer(session: session, settings: settings, checkpoints: store, clock: SystemClock(), report: report)
+                .run(train: OverflowTests.samples, validation: [])
+        }
+
+        /// What no loss scale can save.
+        func poison() throws {
+            session.model.adapters.floats(\.values).update(repeating: 1e30)
+            try session.pushAdapters()
+        }
+    }
+
+    @Test func `a loss scale too large costs steps, which are counted, and training goes on`() throws {
+        var training = try Training()
+        training.settings.maxSteps = 12
+        try training.session.setLossScaling(LossScaling(scale: LossScaling.largest, goodSteps: 7))
+        let before = Array(training.session.model.adapters.floats(\.values))
+        var scales: [Double] = []
+        let result = try training.run { if case .skipped(_, let scale) = $0 { scales.append(scale ?? 0) } }
+        #expect(result.finished && result.state.skipped == scales.count && (1...10).contains(scales.count), "\(scales)")
+        #expect(scales == scales.indices.map { Double(LossScaling.largest) / Double(2 << $0) })
+        #expect(result.trainLoss.isFinite && result.state.unmeasured == 0)
+        let values = training.session.model.adapters.floats(\.values)
+        #expect(values.allSatisfy(\.isFinite) && zip(values, before).contains { $0 != $1 })
+        // The checkpoint goes on where this ended.
+        let other = try Training()
+        let kept = try #require(try training.store.loadNewest(into: other.session.model.adapters) { _ in })
+        #expect(kept.lossScaling == training.session.lossScaling && kept.skipped == scales.count)
+    }
+
+    @Test(arguments: [DeviceElement.f16, .bf16]) func `losses that stay no numbers end in one sentence where there is no checkpoint`(element: DeviceElement)
+        throws
+    {
+        var training = try Training(element)
+        training.settings.maxSteps = 30
+        training.settings.saveSteps = 0
+        try training.poison()
+        let poisoned = training
+        var skipped = 0
+        let error = #expect(throws: LorikeetError.self) { try poisoned.run { if case .skipped = $0 { skipped += 1 } } }
+        #expect(error?.exit == .machineFailed && skipped == Trainer.patience)
+        #expect(
+            error?.description.contains("10 steps in a row") == true && error?.description.contains("no checkpoint") == true, "\(String(describing: error))")
+    }
+
+    @Test func `several lost steps in a row go back to the last checkpoint, once`() throws {
+        var training = try Training()
+        training.settings.maxSteps = 14
+        let run = training
+        var (poisoned, warnings) = (0, [String]())
+        let result = try run.run { event in
+            if case .checkpoint(2) = event, poisoned == 0 {
+                poisoned = 1
+                try run.poison()
+            }
+            if case .warning(let text) = event { warnings.append(text) }
+        }
+        #expect(warnings.count == 1 && warnings[0].contains("goes back to the checkpoint of step"), "\(warnings)")
+        #expect(result.finished && result.trainLoss.isFinite)
+        #expect(run.session.model.adapters.floats(\.values).allSatisfy { $0.isFinite && abs($0) < 1e3 })
+    }
+}
