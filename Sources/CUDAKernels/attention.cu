@@ -11,7 +11,7 @@
 // Launch: 128 threads, D the head size in the name, N / 64 rounded up, S streamed rows a tile (`Streamed` below), stages = 2 from
 // ARCH 80 on, else 1.
 //   attention_forward_D:      grid (rows / 64, heads), shared 2 D (64 + 2 S)
-//   attention_backward_q_D:   grid (rows / 64, heads), shared 4 D (64 + S) + 256
+//   attention_backward_q_D:   grid (rows / 64, heads), shared 4 D (64 + stages S) + 256
 //   attention_backward_kv_D:  grid (rows / 64, key_value_heads), shared 4 D (64 + stages S) + stages 12 S. Needs backward_q before it (delta).
 #include "hopper.cuh"
 
@@ -337,22 +337,30 @@ template <int D> DEVICE void form_delta(const AttentionArguments &p, u8 *gradien
 
 template <int D, int S, bool capped> DEVICE void backward_q(const AttentionArguments &p) {
     DYNAMIC_SHARED(memory);
-    enum { R = 64, N = HOPPER ? 64 : 32 };
-    u8 *queries = memory, *gradients = memory + 2 * R * D, *keys = memory + 4 * R * D, *values = keys + 2 * S * D;
-    float *deltas = (float *)(values + 2 * S * D);
+    enum { R = 64, tile = 2 * S * D, N = HOPPER ? 64 : 32 };
+    u8 *queries = memory, *gradients = memory + 2 * R * D, *streamed = memory + 4 * R * D;
+    float *deltas = (float *)(streamed + stages * 2 * tile);
     const int first = ((int)gridDim.x - 1 - (int)blockIdx.x) * R, head = blockIdx.y, own = threadIdx.x / 32 * 16, mine = first + own;
     const int g8 = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
     const i64 ld = (i64)(p.heads + 2 * p.key_value_heads) * D, wide = (i64)p.heads * D;
     const int key_head = head / (p.heads / p.key_value_heads);
     const element *key = p.joint + (i64)(p.heads + key_head) * D, *value = key + (i64)p.key_value_heads * D;
     const int end = first + R < p.rows ? first + R : p.rows, start = first_seen(p, first), last_start = first_seen(p, end - 1);
+    auto load = [&](int from, int i) {
+        u8 *to = streamed + i % stages * (2 * tile);
+        load_tile<D, S>(to, key, ld, from, end);
+        load_tile<D, S>(to + tile, value, ld, from, end);
+        copies_commit();
+    };
     load_tile<D, R>(queries, p.joint + (i64)head * D, ld, first, end);
     load_tile<D, R>(gradients, p.d_out + (i64)head * D, wide, first, end);
     copies_commit();
-    load_tile<D, S>(values, value, ld, start, end);
-    load_tile<D, S>(keys, key, ld, start, end);
-    copies_commit();
-    copies_wait<1>();
+    if (stages == 2) {
+        load(start, 0);
+        copies_wait<1>();
+    } else {
+        copies_wait<0>();
+    }
     block_barrier();
     form_delta<D>(p, gradients, deltas, first, head);
     float lse[2], delta[2];
@@ -366,27 +374,26 @@ template <int D, int S, bool capped> DEVICE void backward_q(const AttentionArgum
 #pragma unroll
     for (int h = 0; h < 2; h++) seen[h] = mine + 8 * h + g8 < p.rows ? first_seen(p, mine + 8 * h + g8) : 0;
     float dq[D / 8][4] = {};
-    for (int from = start; from < end; from += S) {
-        const bool more = from + S < end;
+    for (int from = start, i = 0; from < end; from += S, i++) {
+        if (stages == 1) {
+            block_barrier();
+            load(from, i);
+        }
         copies_wait<0>();
         tiles_visible();
         block_barrier();
+        if (stages == 2 && from + S < end) load(from + S, i + 1);
+        u8 *keys = streamed + i % stages * (2 * tile);
 #pragma unroll
         for (int part = 0; part < S; part += N) {
             const int at = from + part;
-            // Not where a barrier follows: the warps that are past their rows find nothing to see.
-            if (!HOPPER && (at >= mine + 16 || at >= end)) continue;
+            if ((!HOPPER && at >= mine + 16) || at >= end) continue;
             float s[N / 8][4], dp[N / 8][4];
             products_begin();
             scores<D, N, S>(s, queries, own, keys, part);
-            scores<D, N, S>(dp, gradients, own, values, part);
+            scores<D, N, S>(dp, gradients, own, keys + tile, part);
             products_end<N / 8>(s);
             products_end<N / 8>(dp);
-            if (HOPPER) {
-                // The values are done with: the next ones come while the rest is worked on.
-                block_barrier();
-                if (more) load_tile<D, S>(values, value, ld, from + S, end);
-            }
 #pragma unroll
             for (int j = 0; j < N / 8; j++)
 #pragma unroll
@@ -410,10 +417,6 @@ template <int D, int S, bool capped> DEVICE void backward_q(const AttentionArgum
             accumulate<D, N, S>(dq, ds, keys, part);
             products_end<D / 8>(dq);
         }
-        block_barrier();
-        if (more && !HOPPER) load_tile<D, S>(values, value, ld, from + S, end);
-        if (more) load_tile<D, S>(keys, key, ld, from + S, end);
-        copies_commit();
     }
     rotate_back<D>(p, dq, mine);
     store_rows<D>(dq, p.scale, p.scale, p.d_joint + (i64)head * D, ld, mine, p.rows);
@@ -543,7 +546,7 @@ KERNEL_OF_MANY(128, HOPPER ? 3 : 1, ATTENTION(backward_kv_64), AttentionArgument
 #endif
 #if !defined(HEAD) || HEAD == 128
 KERNEL_OF_MANY(128, HOPPER ? 3 : 1, ATTENTION(forward_128), AttentionArguments) { EITHER(forward, 128, Streamed<128>::forward); }
-KERNEL_OF_MANY(128, HOPPER ? 3 : 1, ATTENTION(backward_q_128), AttentionArguments) { EITHER(backward_q, 128, Streamed<128>::backward_q); }
+KERNEL_OF_MANY(128, HOPPER ? 2 : 1, ATTENTION(backward_q_128), AttentionArguments) { EITHER(backward_q, 128, Streamed<128>::backward_q); }
 KERNEL_OF_MANY(128, HOPPER ? 2 : 1, ATTENTION(backward_kv_128), AttentionArguments) { EITHER(backward_kv, 128, Streamed<128>::backward_kv); }
 #endif
 #undef EITHER

@@ -43,7 +43,7 @@ private struct AttentionLaunch {
         let (queries, keys) = (!device.multipliesByWarpgroup && (size == 64 || !wide) ? 32 : 64, size == 128 && !wide ? 32 : 64)
         return [
             AttentionLaunch(
-                tuned: "attention_backward_q", size, rows: rows, heads: shape.heads, sharedBytes: 4 * size * (64 + queries) + 256),
+                tuned: "attention_backward_q", size, rows: rows, heads: shape.heads, sharedBytes: 4 * size * (64 + stages * queries) + 256),
             AttentionLaunch(
                 tuned: "attention_backward_kv", size, rows: rows, heads: shape.keyValueHeads,
                 sharedBytes: 4 * size * (64 + stages * keys) + stages * 12 * keys),
