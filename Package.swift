@@ -44,8 +44,9 @@ let package = Package(
         .target(
             name: "CUDAKernels", path: "Sources/CUDAKernels",
             exclude: [
-                "activation.cu", "attention.cu", "attention_any.cu", "codes.cuh", "cross_entropy.cu", "decode.cu", "device.cuh", "dropout.cu", "embedding.cu",
-                "expand.cu", "lora.cu", "lora_back.cu", "lora_up.cu", "optimiser.cu", "quantise.cu", "range.cu", "rmsnorm.cu", "rope.cu", "tiles.cuh",
+                "activation.cu", "attention.cu", "attention_any.cu", "codes.cuh", "convert.cu", "cross_entropy.cu", "decode.cu", "device.cuh",
+                "dropout.cu", "embedding.cu", "expand.cu", "lora.cu", "lora_back.cu", "lora_up.cu", "optimiser.cu", "quantise.cu", "range.cu",
+                "rmsnorm.cu", "rope.cu", "tiles.cuh",
             ], publicHeadersPath: "include"),
         .target(
             name: "COpenBLAS", path: "Sources/COpenBLAS",

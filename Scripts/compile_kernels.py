@@ -1,6 +1,6 @@
 """Compiles every kernel source as a card would, without a card: NVRTC from PyPI, fetched once to .work/nvrtc-VERSION.
 
-Every .cu of Sources/CUDAKernels for float32, float16 and bfloat16 (from 8.0 on) and compute capabilities 7.5, 8.0 and 9.0.
+Every .cu of Sources/CUDAKernels for float32, float16 and bfloat16 (from 8.0 on; what loads a model everywhere) and compute capabilities 7.5, 8.0 and 9.0.
 A line a source and capability: kernels, most registers, bytes spilled (of all types). Errors and warnings fail: exit 1; no NVRTC: 4.
 """
 import concurrent.futures, ctypes, glob, os, re, shutil, subprocess, sys, tempfile, time, zipfile
@@ -8,6 +8,8 @@ import concurrent.futures, ctypes, glob, os, re, shutil, subprocess, sys, tempfi
 PACKAGE, VERSION = "nvidia-cuda-nvrtc-cu12", "12.6.85"
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
 SOURCES = os.path.join(ROOT, "Sources", "CUDAKernels")
+# A card without bfloat16 still loads files of it.
+LOADING = ("convert.cu", "quantise.cu")
 TYPES = {0: "f32", 1: "f16", 2: "bf16"}
 
 
@@ -65,7 +67,7 @@ def main():
         for name in sorted(n for n in os.listdir(SOURCES) if n.endswith(".cu"))
         for architecture in (75, 80, 90)
         for element in TYPES
-        if element < 2 or architecture >= 80
+        if element < 2 or architecture >= 80 or name in LOADING
     ]
     begin = time.time()
     # Processes: NVRTC compiles one program at a time in each.

@@ -16,14 +16,19 @@ bundle=$scratch/lorikeet-gpu
 mkdir -p "$bundle/Reference"
 strip -o "$bundle/lorikeet" .build-static/release/lorikeet
 cp -r Tests/Reference/llama Tests/Reference/smollm2 "$bundle/Reference/"
-cp LICENSE "$bundle/"
+cp LICENSE Scripts/make_random_model.py "$bundle/"
 cat > "$bundle/README.txt" <<'TEXT'
 Lorikeet for a machine with an NVIDIA card (compute capability 7.5 or newer, driver 525 or newer). Linux on x86-64 with AVX2, glibc 2.35.
 libnvrtc and libcublasLt come from the CUDA toolkit or from pip:  pip install nvidia-cuda-nvrtc-cu12 nvidia-cublas-cu12
 Where they lie elsewhere:  export LORIKEET_CUDA_LIBRARIES=/folder/of/nvrtc:/folder/of/cublas
     ./lorikeet doctor --device cuda:0                              the card and the libraries found
+    ./lorikeet doctor --kernels                                    every kernel against the processor's, each type and odd sizes too
     ./lorikeet doctor --device cuda:0 --reference Reference/llama  its numbers against the reference's
+    ./lorikeet doctor --device cuda:0 --reference Reference/smollm2 --model SmolLM2-135M-Instruct.Q4_1.gguf
+                                                                   a real model's losses, answers and gradients
     ./lorikeet bench  --device cuda:0 --shape llama-3.2-1b         a training step, measured
+    python3 make_random_model.py MODEL && ./lorikeet bench --device cuda:0 --model MODEL --json
+                                                                   loading a 1B-shaped model of 2.5 GB: load_seconds, rss
 TEXT
 # Nothing of Swift's may be looked for on the other machine.
 if ldd "$bundle/lorikeet" | grep -E 'libswift|libFoundation|libopenblas|not found'; then

@@ -7,14 +7,21 @@ import LorikeetJSON
 
 struct DoctorVerb: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "doctor", abstract: "The machine; or a folder of reference numbers against this engine's, each deviation beside its tolerance.",
+        commandName: "doctor",
+        abstract: "The machine; or a card's kernels against the processor; or a folder of reference numbers: each deviation beside its tolerance.",
         discussion: "Example: lorikeet doctor --reference Tests/Reference/llama")
+    @Flag(help: "Every kernel of a card (--device, the first card if none is named) against the processor's.") var kernels = false
     @Option(help: "A model folder with dumped numbers, or a folder of texts for a --model.") var reference: String?
     @Option(help: "The model that a folder of texts speaks of.") var model: String?
     @OptionGroup var place: DeviceOptions
     @Flag(help: "Print JSON.") var json = false
 
+    func validate() throws {
+        guard !kernels || reference == nil else { throw ValidationError("give --kernels or --reference, one at a time") }
+    }
+
     func run() throws {
+        if kernels { return try checkKernels() }
         let compute = try place.compute()
         guard let reference else { return try describeMachine(compute) }
         let results: [Deviation]

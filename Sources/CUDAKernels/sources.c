@@ -19,6 +19,9 @@ static const unsigned char attention[] = {
 static const unsigned char attention_any[] = {
 #embed "attention_any.cu"
 };
+static const unsigned char convert[] = {
+#embed "convert.cu"
+};
 static const unsigned char cross_entropy[] = {
 #embed "cross_entropy.cu"
 };
@@ -70,6 +73,7 @@ static const struct {
     {"activation.cu", activation, sizeof activation},
     {"attention.cu", attention, sizeof attention},
     {"attention_any.cu", attention_any, sizeof attention_any},
+    {"convert.cu", convert, sizeof convert},
     {"cross_entropy.cu", cross_entropy, sizeof cross_entropy},
     {"decode.cu", decode, sizeof decode},
     {"dropout.cu", dropout, sizeof dropout},

@@ -129,8 +129,9 @@ package protocol Accelerator: AnyObject {
 
     func allocate(bytes: Int) throws -> DeviceAddress
     func free(_ address: DeviceAddress)
-    /// `bytes` may be changed or freed after the call.
-    func upload(_ bytes: UnsafeRawBufferPointer, to: DeviceAddress) throws
+    /// Sends `count` bytes that `fill` writes: it is called for one part after the other with the part's place among the bytes and the
+    /// memory to write, pinned where the device can. While one part travels, the next is filled.
+    func upload(count: Int, to: DeviceAddress, fill: (_ first: Int, _ part: UnsafeMutableRawBufferPointer) throws -> Void) throws
     /// Waits for everything before it.
     func download(_ from: DeviceAddress, into: UnsafeMutableRawBufferPointer) throws
     func copy(_ from: DeviceAddress, to: DeviceAddress, bytes: Int) throws
@@ -153,6 +154,13 @@ package protocol Accelerator: AnyObject {
 }
 
 extension Accelerator {
+    /// `bytes` may be changed or freed after the call.
+    package func upload(_ bytes: UnsafeRawBufferPointer, to address: DeviceAddress) throws {
+        try upload(count: bytes.count, to: address) { first, part in
+            part.copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[first..<first + part.count]))
+        }
+    }
+
     /// A device that does one thing after the other.
     package func beside(_ key: Int, _ body: () throws -> Void) throws { try body() }
     package func join(_ key: Int) throws {}

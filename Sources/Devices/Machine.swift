@@ -28,6 +28,8 @@ package enum Machine {
     /// Bytes of this process in memory now, and at most so far.
     package static func residentBytes() -> Int64 { status("VmRSS") }
     package static func peakResidentBytes() -> Int64 { status("VmHWM") }
+    /// The part of them that is no file's: what only swapping could take away.
+    package static func anonymousBytes() -> Int64 { status("RssAnon") }
 
     /// The processor's name, e.g. `AMD EPYC 7763 64-Core Processor`.
     package static func cpuModel() -> String {

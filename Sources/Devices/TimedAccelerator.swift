@@ -23,7 +23,9 @@ package final class TimedAccelerator: Accelerator {
     package var properties: AcceleratorProperties { device.properties }
     package func allocate(bytes: Int) throws -> DeviceAddress { try device.allocate(bytes: bytes) }
     package func free(_ address: DeviceAddress) { device.free(address) }
-    package func upload(_ bytes: UnsafeRawBufferPointer, to address: DeviceAddress) throws { try device.upload(bytes, to: address) }
+    package func upload(count: Int, to address: DeviceAddress, fill: (Int, UnsafeMutableRawBufferPointer) throws -> Void) throws {
+        try device.upload(count: count, to: address, fill: fill)
+    }
     package func download(_ from: DeviceAddress, into: UnsafeMutableRawBufferPointer) throws { try device.download(from, into: into) }
     package func copy(_ from: DeviceAddress, to: DeviceAddress, bytes: Int) throws {
         try note("copy")

@@ -93,10 +93,11 @@ package struct Bench {
         var batches = try lengths.map { try packed($0) } ?? tokens.map { [full($0)] } ?? []
         let choice = try choice(batches, before: before)
         if batches.isEmpty { batches = [full(choice.sizes.training)] }
-        let loadStart = clock.uptime
+        let (loadStart, residentBefore) = (clock.uptime, Machine.residentBytes())
         let model = try loaded()
         if choice.keepsExpanded { try model.keepExpanded() }
         let loadSeconds = clock.uptime - loadStart
+        let (loadPeak, anonymous) = (Machine.peakResidentBytes(), Machine.anonymousBytes())
         let session = try Session(model: model, sizes: choice.sizes, recompute: choice.recompute)
         var number = 0
         let first = clock.uptime
@@ -124,7 +125,9 @@ package struct Bench {
             "gpu_arch": JSON(compute.device?.properties.architecture ?? 0), "base_storage": .string(storage.rawValue),
             "first_loss": .number(firstLoss), "first_gradient_norm": .number(firstNorm), "recompute": .string(choice.recompute.rawValue), "keeps_expanded": .bool(choice.keepsExpanded),
             "peak_device_bytes": JSON(used), "device_bytes_before": JSON(before), "predicted_device_bytes": JSON(choice.predictedBytes),
-            "peak_rss_bytes": .integer(Machine.peakResidentBytes()), "load_seconds": .number(loadSeconds),
+            "peak_rss_bytes": .integer(Machine.peakResidentBytes()), "rss_before_load_bytes": .integer(residentBefore),
+            "peak_rss_after_load_bytes": .integer(loadPeak), "anonymous_rss_after_load_bytes": .integer(anonymous),
+            "load_seconds": .number(loadSeconds),
             "first_step_seconds": .number(firstStep), "before_first_step_seconds": .number(firstStep - firstSeconds),
         ]
         return Result(json: json, profile: profiled ? try session.profile(batches[0]) : [])

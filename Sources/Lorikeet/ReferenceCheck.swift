@@ -4,21 +4,6 @@ import LorikeetGround
 import LorikeetJSON
 import LorikeetModelFiles
 
-/// One number beside its limit.
-package struct Deviation: Sendable, Equatable {
-    package let name: String
-    package let measured: Double
-    /// 0: has to be equal.
-    package let tolerance: Double
-
-    package var passes: Bool { measured <= tolerance }
-
-    package var line: String {
-        let mark = passes ? "pass" : "FAIL"
-        return "\(mark)  \(name): \(Float(measured)) (limit \(tolerance == 0 ? "equal" : "\(Float(tolerance))"))"
-    }
-}
-
 /// A model folder with numbers dumped by the Hugging Face stack against this engine's.
 ///
 /// The folder holds `config.json`, `model.safetensors`, `adapter_init/`, `expected.safetensors`, `expected.json` and, for the
@@ -133,10 +118,11 @@ package struct ReferenceCheck {
         for entry in model.adapters.entries {
             let wanted = try floats(prefix + "grad." + entry.name, expected).values
             let got = Array(gradients[entry.offset..<entry.offset + entry.elementCount])
+            let name = prefix + "grad." + short(entry.name)
             results.append(
                 exact
-                    ? Deviation(name: prefix + "grad." + short(entry.name), measured: distance(got, wanted), tolerance: Tolerance.gradient)
-                    : Deviation(name: prefix + "grad." + short(entry.name) + ", 1 - cosine", measured: 1 - cosine(got, wanted), tolerance: narrow.cosine))
+                    ? Deviation(name: name, measured: Vectors.distance(got, wanted), tolerance: Tolerance.gradient)
+                    : Deviation(name: name + ", 1 - cosine", measured: 1 - Vectors.cosine(got, wanted), tolerance: narrow.cosine))
         }
         return results
     }
@@ -162,7 +148,7 @@ package struct ReferenceCheck {
             var worst = 0.0
             for entry in alone.adapters.entries {
                 let wanted = try floats("step\(step)_after.\(entry.name)", expected).values
-                worst = max(worst, distance(Array(alone.adapters.floats(\.values)[entry.offset..<entry.offset + entry.elementCount]), wanted))
+                worst = max(worst, Vectors.distance(Array(alone.adapters.floats(\.values)[entry.offset..<entry.offset + entry.elementCount]), wanted))
                 for (i, value) in wanted.enumerated() { alone.adapters.floats(\.values)[entry.offset + i] = value }
             }
             results.append(Deviation(name: "AdamW on dumped gradients, step \(step)", measured: worst, tolerance: Tolerance.adamW))
@@ -233,30 +219,5 @@ package struct ReferenceCheck {
 
     private func bytes(_ name: String, _ file: SafetensorsFile) throws -> [UInt8] { Array(try view(name, file).bytes) }
 
-    private func short(_ name: String) -> String {
-        name.hasPrefix("base_model.model.model.") ? String(name.dropFirst("base_model.model.model.".count)) : name
-    }
-
-    /// Relative L2.
-    private func cosine(_ a: [Float], _ b: [Float]) -> Double {
-        var (product, x, y) = (0.0, 0.0, 0.0)
-        for (p, q) in zip(a, b) {
-            product += Double(p) * Double(q)
-            x += Double(p) * Double(p)
-            y += Double(q) * Double(q)
-        }
-        // Zero against zero is the same direction; B's gradient aside, A's is zero while B is.
-        if x == 0, y == 0 { return 1 }
-        return product / (x * y).squareRoot()
-    }
-
-    private func distance(_ a: [Float], _ b: [Float]) -> Double {
-        guard a.count == b.count else { return .infinity }
-        var (difference, norm) = (0.0, 0.0)
-        for (x, y) in zip(a, b) {
-            difference += (Double(x) - Double(y)) * (Double(x) - Double(y))
-            norm += Double(y) * Double(y)
-        }
-        return norm > 0 ? (difference / norm).squareRoot() : difference.squareRoot()
-    }
+    private func short(_ name: String) -> String { Vectors.short(name) }
 }

@@ -1,7 +1,8 @@
 import Glibc
 import LorikeetGround
 
-/// A file mapped read-only into memory; its pages are read when they are touched and can be dropped by the system.
+/// A file mapped read-only into memory; its pages are read when they are touched and can be dropped by the system. It stays open, so
+/// that long stretches can be read past the mapping too.
 ///
 /// The address is held as a number, so that the type is plainly `Sendable`: nothing is ever written through it.
 package final class MappedFile: Sendable {
@@ -9,6 +10,7 @@ package final class MappedFile: Sendable {
     /// Bytes in the file.
     package let count: Int
     private let address: UInt
+    private let descriptor: Int32
 
     /// - Throws: exit 2 when the file is missing, empty, a directory, or cannot be read.
     package init(path: String) throws {
@@ -17,7 +19,8 @@ package final class MappedFile: Sendable {
             throw LorikeetError.input(
                 errno == ENOENT ? "no such file" : "cannot be read: \(String(cString: strerror(errno)))", at: path, mend: "check the path")
         }
-        defer { close(descriptor) }
+        var complete = false
+        defer { if !complete { close(descriptor) } }
         var status = stat()
         guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
             throw LorikeetError.input("not a file", at: path, mend: "name a file")
@@ -29,9 +32,30 @@ package final class MappedFile: Sendable {
         self.path = path
         count = Int(status.st_size)
         address = UInt(bitPattern: base)
+        self.descriptor = descriptor
+        complete = true
     }
 
-    deinit { if let base = UnsafeMutableRawPointer(bitPattern: address) { munmap(base, count) } }
+    deinit {
+        if let base = UnsafeMutableRawPointer(bitPattern: address) { munmap(base, count) }
+        close(descriptor)
+    }
 
     package var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: UnsafeRawPointer(bitPattern: address), count: count) }
+
+    /// Fills `memory` with the bytes from `offset` on. No page is mapped for it: the cost of a copy alone.
+    ///
+    /// - Throws: exit 4 when the file is shorter by now or the disk fails.
+    package func read(at offset: Int, into memory: UnsafeMutableRawBufferPointer) throws {
+        var done = 0
+        while done < memory.count, let base = memory.baseAddress {
+            let got = pread(descriptor, base + done, memory.count - done, offset + done)
+            if got < 0 && errno == EINTR { continue }
+            guard got > 0 else {
+                let reason = got < 0 ? "cannot be read: \(String(cString: strerror(errno)))" : "the file ended early"
+                throw LorikeetError.machine(reason, at: "\(path) at byte \(offset + done)", mend: "check the disk, or fetch the file again")
+            }
+            done += got
+        }
+    }
 }

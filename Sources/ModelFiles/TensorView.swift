@@ -93,6 +93,24 @@ package struct TensorView: Sendable {
     package var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: file.bytes[offset..<offset + byteCount]) }
     package var elementCount: Int { shape.reduce(1, *) }
 
+    /// Reads bytes `range` of the tensor, its rows in Hugging Face's order; see `MappedFile.read`.
+    ///
+    /// The row order, where there is one, has to divide the rows.
+    package func read(_ range: Range<Int>, into memory: UnsafeMutableRawBufferPointer) throws {
+        guard let rowPermutation, let rows = shape.first, rows > 0 else {
+            return try file.read(at: offset + range.lowerBound, into: UnsafeMutableRawBufferPointer(rebasing: memory[..<range.count]))
+        }
+        let rowBytes = byteCount / rows
+        var done = 0
+        while done < range.count {
+            let (row, inside) = (range.lowerBound + done).quotientAndRemainder(dividingBy: rowBytes)
+            let count = min(rowBytes - inside, range.count - done)
+            let source = rowPermutation.sourceRow(of: row, rows: rows) * rowBytes + inside
+            try file.read(at: offset + source, into: UnsafeMutableRawBufferPointer(rebasing: memory[done..<done + count]))
+            done += count
+        }
+    }
+
     /// The same bytes under another name and row order.
     func renamed(_ name: String, rowPermutation: RowPermutation?) -> TensorView {
         TensorView(name: name, shape: shape, type: type, file: file, offset: offset, byteCount: byteCount, rowPermutation: rowPermutation)

@@ -107,6 +107,24 @@ struct CardTests {
         #expect(outcome.error.hasPrefix("lorikeet: ") && outcome.error.split(separator: "\n").count == 1, "\(outcome.error)")
     }
 
+    @Test func `doctor --kernels fails on a card whose kernels do nothing, and says which`() throws {
+        // The stub's kernels do nothing. The smallest types first: float32, of which a T4 has float16 besides.
+        let stub = try StubCard()
+        let outcome = try run(stub, "doctor", "--kernels", "--compute-type", "float16", "--json")
+        #expect(outcome.status == 1 && outcome.error.contains("outside their tolerance, the first is rmsnorm f16"), "\(outcome.error)")
+        let json = try JSON.parse(outcome.out, source: "doctor")
+        let (passed, failed) = (json["passed"]?.int ?? 0, json["failed"]?.int ?? 0)
+        #expect(failed > 300 && json["results"]?.array?.count == passed + failed)
+        let kernels = Set((json["worst"]?.array ?? []).filter { $0["pass"]?.bool == false }.compactMap { $0["kernel"]?.string })
+        for kernel in ["rmsnorm", "rope", "attention", "head", "linear", "expand_blocks", "quantise", "adamw", "product"] {
+            #expect(kernels.contains(kernel), "\(kernel)")
+        }
+        #expect(stub.calls("nvrtcCompileProgram").allSatisfy { $0.contains("-DTYPE=1") || $0.contains("expand.cu") })
+        // A machine without a card.
+        let none = try run(try StubCard(["devices 0"]), "doctor", "--kernels")
+        #expect(none.status != 0 && none.error.contains("card"), "\(none.error)")
+    }
+
     @Test(arguments: [("cuLaunchKernel", 30, "CUDA_ERROR_LAUNCH_FAILED"), ("cuGraphLaunch", 2, "CUDA_ERROR_LAUNCH_FAILED"), ("cublasLtMatmul", 100, "719")])
     func `a card lost in a step: exit 4, the call and its code; the same run works on a card that stays`(call: String, at: Int, name: String) throws {
         let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().path

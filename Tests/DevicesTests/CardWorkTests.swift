@@ -117,6 +117,30 @@ struct CardWorkTests {
         card.free(copy)
     }
 
+    @Test func `an upload asks for its parts in order, in pinned memory, and a part that cannot be made ends it`() throws {
+        struct Stop: Error {}
+        let stub = try StubCard()
+        let card = try CUDADevice(stub.options)
+        let count = 20_000_001
+        let address = try card.allocate(bytes: count)
+        var (ends, places): ([Int], Set<UInt>) = ([0], [])
+        try card.upload(count: count, to: address) { first, part in
+            #expect(first == ends.last)
+            ends.append(first + part.count)
+            places.insert(UInt(bitPattern: part.baseAddress))
+            for i in part.indices { part[i] = UInt8((first + i) % 251) }
+        }
+        #expect(ends == [0, 8 << 20, 16 << 20, count] && places.count == 2)
+        var back = [UInt8](repeating: 0, count: count)
+        try back.withUnsafeMutableBytes { try card.download(address, into: $0) }
+        let same = back.indices.allSatisfy { back[$0] == UInt8($0 % 251) }
+        #expect(same)
+        let sent = stub.calls("cuMemcpyHtoDAsync_v2").count
+        #expect(throws: Stop.self) { try card.upload(count: count, to: address) { first, _ in if first > 0 { throw Stop() } } }
+        #expect(stub.calls("cuMemcpyHtoDAsync_v2").count == sent + 1)
+        try card.synchronize()
+    }
+
     @Test func `freed memory is there again`() throws {
         let stub = try StubCard(["free 1073741824"])
         let card = try CUDADevice(stub.options)

@@ -37,9 +37,12 @@ package final class EmulatedDevice: Accelerator {
         Glibc.free(UnsafeMutableRawPointer(bitPattern: UInt(address.raw)))
     }
 
-    package func upload(_ bytes: UnsafeRawBufferPointer, to: DeviceAddress) throws {
-        guard let base = bytes.baseAddress else { return }
-        try pointer(to).copyMemory(from: base, byteCount: bytes.count)
+    /// Parts of an odd number of bytes, so that what depends on their size is seen.
+    package func upload(count: Int, to: DeviceAddress, fill: (Int, UnsafeMutableRawBufferPointer) throws -> Void) throws {
+        let part = 99_991
+        for first in stride(from: 0, to: count, by: part) {
+            try fill(first, UnsafeMutableRawBufferPointer(start: try pointer(to) + first, count: min(part, count - first)))
+        }
     }
 
     package func download(_ from: DeviceAddress, into: UnsafeMutableRawBufferPointer) throws {

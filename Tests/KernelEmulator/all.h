@@ -23,6 +23,9 @@ namespace attention_hopper {
 namespace attention_any_cu {
 #include "../../Sources/CUDAKernels/attention_any.cu"
 }
+namespace convert_cu {
+#include "../../Sources/CUDAKernels/convert.cu"
+}
 namespace cross_entropy_cu {
 #include "../../Sources/CUDAKernels/cross_entropy.cu"
 }

@@ -26,7 +26,14 @@ struct DecodingKernelTests {
             let values = (0..<count).map { 0.1 * Float(Int(mix64(seed &+ UInt64($0)) % 2001) - 1000) / 1000 }
             let plain = try FloatStore(rows: outputs, columns: stored.columns, copying: values)
             let store = try NF4Store.quantise(plain, name: "w", cpu: nil)
-            return try store.place(on: device) { try device.allocate(bytes: $0) }
+            func put(_ bytes: [UInt8]) throws -> DeviceAddress {
+                let address = try device.allocate(bytes: bytes.count)
+                try bytes.withUnsafeBytes { try device.upload($0, to: address) }
+                return address
+            }
+            return .nf4(
+                codes: try put(store.codes), maxima: try put(store.maxima),
+                nestedMaxima: try put(store.nestedMaxima.flatMap { withUnsafeBytes(of: $0, Array.init) }), offset: store.offset)
         }
         var bytes = (0..<(count / format.blockElements * format.blockBytes)).map { UInt8(truncatingIfNeeded: mix64(seed &+ UInt64($0))) }
         // float16 scales (at most two) near 1/64: 0x2400.
@@ -164,17 +171,15 @@ struct DecodingKernelTests {
     }
 
     @Test func `a decoding step expands no weight, and says what the processor says`() throws {
-        let configuration = try ModelConfiguration(
-            json: [
-                "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2,
-                "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32, "vocab_size": 101, "rms_norm_eps": 1e-5, "rope_theta": 10000,
-                "max_position_embeddings": 512, "tie_word_embeddings": true, "hidden_act": "silu",
-            ], source: "test")
+        let files = try RandomModel([
+            ("hidden_size", 64), ("intermediate_size", 96), ("num_hidden_layers", 2), ("num_attention_heads", 2), ("num_key_value_heads", 1),
+            ("head_dim", 32), ("vocab_size", 101),
+        ])
         let lora = LoRASettings(r: 8, alpha: 16, targetModules: ["q_proj", "v_proj"])
         let prompts: [[Int32]] = [[5, 17, 60, 3], [44, 9, 9]]
         func answers(on device: EmulatedDevice?) throws -> [[Int32]] {
-            let model = try Model(randomly: configuration, storage: .nf4, lora: lora, seed: 3, cpu: CPU(threads: 2))
-            if let device { try model.place(on: device, element: .f32) { _ in .f32 } }
+            let compute = Compute(cpu: CPU(threads: 2), device: device, element: .f32)
+            let model = try compute.model(files.source, storage: .nf4, lora: lora, seed: 3)
             let session = try Session(model: model, sizes: SessionSizes(training: 0, evaluation: 32, headChunk: 32))
             return try session.generate(prompts: prompts, maxNewTokens: 12, endTokens: [])
         }

@@ -1,8 +1,6 @@
 import EmulatedDevice
 import LorikeetDevices
 import LorikeetEngine
-import LorikeetJSON
-import LorikeetModelFiles
 import Testing
 
 /// The adapters' kernels (lora.cu under dropout, lora_up.cu, lora_back.cu, activation.cu) inside a training step, against the same step
@@ -33,22 +31,20 @@ struct EmulatedLoRATests {
     ]
 
     @Test(arguments: cases) func `a step's gradients are those of the processor`(_ item: Case) throws {
-        let configuration = try ModelConfiguration(
-            json: [
-                "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2,
-                "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": JSON(item.head), "vocab_size": 101, "rms_norm_eps": 1e-5, "rope_theta": 10000,
-                "max_position_embeddings": 512, "tie_word_embeddings": true, "hidden_act": "silu",
-            ], source: "test")
+        let files = try RandomModel([
+            ("hidden_size", 64), ("intermediate_size", 64), ("num_hidden_layers", 2), ("num_attention_heads", 2), ("num_key_value_heads", 1),
+            ("head_dim", item.head), ("vocab_size", 101),
+        ])
         let lora = LoRASettings(r: item.rank, alpha: 16, dropout: item.dropout, targetModules: item.targets)
         let batch = TokenBatch(
             ids: (0..<270).map { Int32(mix64(UInt64($0)) % 101) }, positions: (0..<270).map { Int32($0 < 20 ? $0 : $0 - 20) },
             segmentStart: (0..<270).map { $0 < 20 ? 0 : 20 }, targets: (0..<270).map { Int32(mix64(UInt64($0) + 99) % 101) },
             weights: Array(repeating: 1.0 / 270, count: 270), dropoutKeys: (0..<270).map { UInt32($0 * 7) })
         func gradients(on device: EmulatedDevice?) throws -> (loss: Double, values: [Float], entries: [AdapterLayout.Entry]) {
-            let model = try Model(randomly: configuration, storage: .f32, lora: lora, seed: 3, cpu: CPU(threads: 2))
+            let compute = Compute(cpu: CPU(threads: 2), device: device, element: item.element)
+            let model = try compute.model(files.source, storage: .f32, lora: lora, seed: 3)
             let values = model.adapters.floats(\.values)
             for i in values.indices { values[i] += 0.05 * Float(Int(mix64(UInt64(i)) % 2001) - 1000) / 1000 }
-            if let device { try model.place(on: device, element: item.element) { _ in .f32 } }
             let session = try Session(model: model, maximumTokens: 320)
             let result = try session.accumulate(batch, zeroFirst: true)
             try session.pullAdapters()

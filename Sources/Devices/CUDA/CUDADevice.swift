@@ -111,15 +111,15 @@ package final class CUDADevice: Accelerator {
 
     package func free(_ address: DeviceAddress) { _ = driver.free(address.raw) }
 
-    package func upload(_ bytes: UnsafeRawBufferPointer, to address: DeviceAddress) throws {
+    package func upload(count: Int, to address: DeviceAddress, fill: (Int, UnsafeMutableRawBufferPointer) throws -> Void) throws {
         let size = Self.stagingBytes / 2
         var done = 0
-        while done < bytes.count, let base = bytes.baseAddress {
-            let part = min(size, bytes.count - done)
+        while done < count {
+            let part = min(size, count - done)
             // The half was given to the card two pieces ago.
             try driver.check(driver.eventSynchronize(stagingEvents[half]), "cuEventSynchronize")
             let to = staging + half * size
-            to.copyMemory(from: base + done, byteCount: part)
+            try fill(done, UnsafeMutableRawBufferPointer(start: to, count: part))
             try driver.check(driver.copyToDevice(address.raw + UInt64(done), to, part, stream), "cuMemcpyHtoDAsync")
             try driver.check(driver.eventRecord(stagingEvents[half], stream), "cuEventRecord")
             half = 1 - half

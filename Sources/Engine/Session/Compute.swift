@@ -22,8 +22,6 @@ package struct Compute {
     ///
     /// - Throws: exit 2 for models that cannot be, exit 4 when memory fails.
     package func model(_ source: ModelSource, storage: BaseStorage, lora: LoRASettings?, seed: UInt64 = 0) throws -> Model {
-        let model = try Model(source: source, storage: storage, lora: lora, seed: seed, cpu: cpu)
-        if let device { try model.place(on: device, element: element) { source.tensor($0)?.type } }
-        return model
+        try Model(source: source, storage: storage, lora: lora, seed: seed, compute: self)
     }
 }

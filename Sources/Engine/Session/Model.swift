@@ -7,6 +7,7 @@ package final class Model {
     package let configuration: ModelConfiguration
     package let family: any ModelFamily
     package let storage: BaseStorage
+    /// What the processor computes with; empty where a card holds the weights.
     package let weights: WeightTable
     package let adapters: AdapterSet
     package let cpu: CPU
@@ -15,19 +16,35 @@ package final class Model {
     /// Off gives the base model by the same programs.
     package var adapterEnabled = true
 
-    /// Maps and, where `storage` asks for it, converts the weights of `source`; initialises the adapters from `seed`.
+    /// Maps and, where `storage` asks for it, converts the weights of `source`, or brings them to a card; initialises the adapters from
+    /// `seed`.
     ///
-    /// - Throws: exit 2 for unsupported families, missing or misshapen tensors, target modules that match nothing.
-    package init(source: ModelSource, storage: BaseStorage, lora: LoRASettings?, seed: UInt64 = 0, cpu: CPU) throws {
+    /// - Throws: exit 2 for unsupported families, missing or misshapen tensors, target modules that match nothing; exit 4 when memory,
+    ///   disk or card fail.
+    package init(source: ModelSource, storage: BaseStorage, lora: LoRASettings?, seed: UInt64 = 0, compute: Compute) throws {
         configuration = source.configuration
         let family = try Families.family(for: source.configuration)
         let layout = try lora.map { try AdapterLayout($0, linears: family.linears()) } ?? .none
         self.family = family
         self.storage = storage
-        self.cpu = cpu
-        weights = try WeightTable.load(family.weights(), from: source, storage: storage, cpu: cpu)
+        cpu = compute.cpu
+        if let device = compute.device {
+            weights = WeightTable()
+            placed = ModelDevice(
+                device: device, element: compute.element,
+                weights: try DeviceWeights.load(
+                    family.weights(), from: source, storage: storage, element: compute.element, device: device, cpu: compute.cpu))
+        } else {
+            placed = nil
+            weights = try WeightTable.load(family.weights(), from: source, storage: storage, cpu: compute.cpu)
+        }
         adapters = try AdapterSet(layout: layout)
         adapters.initialise(seed: seed)
+    }
+
+    /// The same on the processor.
+    package convenience init(source: ModelSource, storage: BaseStorage, lora: LoRASettings?, seed: UInt64 = 0, cpu: CPU) throws {
+        try self.init(source: source, storage: storage, lora: lora, seed: seed, compute: Compute(cpu: cpu))
     }
 
     /// A model of `configuration`'s shape with random weights, for benchmarks.
@@ -39,6 +56,7 @@ package final class Model {
         self.storage = storage
         self.cpu = cpu
         weights = try WeightTable.random(family.weights(), storage: storage, seed: seed, cpu: cpu)
+        placed = nil
         adapters = try AdapterSet(layout: layout)
         adapters.initialise(seed: seed)
     }
@@ -62,21 +80,11 @@ package final class Model {
             weights: try DeviceWeights.random(family.weights(), storage: storage, element: element, device: device))
     }
 
-    /// Copies the frozen weights to a card; sessions made from here on run there.
-    ///
-    /// - Parameter stored: a tensor's type in the file.
-    package func place(on device: any Accelerator, element: DeviceElement, stored: (String) -> ElementType?) throws {
-        placed = ModelDevice(
-            device: device, element: element,
-            weights: try DeviceWeights.load(
-                family.weights(), from: weights, storage: storage, element: element, device: device, stored: stored))
-    }
-
     /// Gives the card's memory back once the model's sessions are gone; nothing runs with it from here on.
     package func leaveCard() { placed = nil }
 
     /// Expands the stored linears on the card once and for all (see `DevicePlan.keepsExpanded`).
-    package func keepExpanded() throws { try placed?.weights.keepExpanded(family.weights()) }
+    package func keepExpanded() throws { try placed.map { try $0.weights.keepExpanded(family.weights(), $0.element) } }
 
     /// Rows of a program's head chunk.
     func headChunk(_ program: Program) -> Int {

@@ -31,36 +31,65 @@ package func convert(
     }
 }
 
+/// A matrix of a file, its size, type and row order checked.
+struct StoredMatrix {
+    enum Form {
+        /// `.f32`, `.f16` or `.bf16`.
+        case float(DeviceElement)
+        case blocks(BlockFormat)
+    }
+
+    let rows: Int
+    let columns: Int
+    let form: Form
+
+    /// - Throws: exit 2 where shape, size, type or row order cannot be.
+    init(_ view: TensorView) throws {
+        let download = "download the model again"
+        guard view.shape.count == 2, view.shape.allSatisfy({ $0 > 0 }) else {
+            throw LorikeetError.input(
+                "\(view.name) has the shape \(view.shape) where a matrix is needed", at: view.file.path, mend: download)
+        }
+        (rows, columns) = (view.shape[0], view.shape[1])
+        let inFile = view.offset >= 0 && view.byteCount >= 0 && view.offset <= view.file.count - view.byteCount
+        guard inFile, let needed = view.type.byteCount(shape: view.shape), needed == view.byteCount,
+            // Expanding counts in floats.
+            !rows.multipliedReportingOverflow(by: columns).partialValue.multipliedReportingOverflow(by: 4).overflow
+        else {
+            throw LorikeetError.input(
+                "\(view.name) has \(view.byteCount) bytes, which is not what \(rows) x \(columns) of \(view.type.rawValue) take",
+                at: view.file.path, mend: download)
+        }
+        if let heads = view.rowPermutation?.heads, heads <= 0 || rows % heads != 0 || rows / heads % 2 != 0 {
+            throw LorikeetError.input(
+                "\(view.name) has \(rows) rows, which do not divide into \(heads) heads of two halves", at: view.file.path, mend: download)
+        }
+        switch view.type {
+        case .f32: form = .float(.f32)
+        case .f16: form = .float(.f16)
+        case .bf16: form = .float(.bf16)
+        default:
+            guard let format = BlockFormat(rawValue: view.type.rawValue) else {
+                throw LorikeetError.input(
+                    "\(view.name) is stored as \(view.type.rawValue), which no weight of a model can be", at: view.file.path,
+                    mend: "take a model in float32, float16, bfloat16 or a GGUF of q4_0 to q8_0 or q2_K to q6_K")
+            }
+            form = .blocks(format)
+        }
+    }
+}
+
 /// The matrix as the file has it, in Hugging Face's row order.
 private func storedForm(_ view: TensorView) throws -> any WeightStore {
-    let download = "download the model again"
-    guard view.shape.count == 2, view.shape.allSatisfy({ $0 > 0 }) else {
-        throw LorikeetError.input(
-            "\(view.name) has the shape \(view.shape) where a matrix is needed", at: view.file.path, mend: download)
-    }
-    let (rows, columns) = (view.shape[0], view.shape[1])
-    let inFile = view.offset >= 0 && view.byteCount >= 0 && view.offset <= view.file.count - view.byteCount
-    guard inFile, let needed = view.type.byteCount(shape: view.shape), needed == view.byteCount,
-        // Expanding counts in floats.
-        !rows.multipliedReportingOverflow(by: columns).partialValue.multipliedReportingOverflow(by: 4).overflow
-    else {
-        throw LorikeetError.input(
-            "\(view.name) has \(view.byteCount) bytes, which is not what \(rows) x \(columns) of \(view.type.rawValue) take",
-            at: view.file.path, mend: download)
-    }
-    let alignment = view.type == .f32 ? 4 : view.type.isQuantised ? 1 : 2
-    let bytes = try rowsInOrder(view, rows: rows, alignment: alignment)
-    switch view.type {
-    case .f32: return FloatStore(rows: rows, columns: columns, bytes: bytes)
-    case .f16: return HalfStore(rows: rows, columns: columns, form: .f16, bytes: bytes)
-    case .bf16: return HalfStore(rows: rows, columns: columns, form: .bf16, bytes: bytes)
-    default:
-        guard let format = BlockFormat(rawValue: view.type.rawValue) else {
-            throw LorikeetError.input(
-                "\(view.name) is stored as \(view.type.rawValue), which no weight of a model can be", at: view.file.path,
-                mend: "take a model in float32, float16, bfloat16 or a GGUF of q4_0 to q8_0 or q2_K to q6_K")
-        }
-        return try BlockStore(rows: rows, columns: columns, format: format, bytes: bytes, name: view.name)
+    let matrix = try StoredMatrix(view)
+    let (rows, columns) = (matrix.rows, matrix.columns)
+    switch matrix.form {
+    case .float(.f32): return FloatStore(rows: rows, columns: columns, bytes: try rowsInOrder(view, rows: rows, alignment: 4))
+    case .float(.f16): return HalfStore(rows: rows, columns: columns, form: .f16, bytes: try rowsInOrder(view, rows: rows, alignment: 2))
+    case .float(.bf16): return HalfStore(rows: rows, columns: columns, form: .bf16, bytes: try rowsInOrder(view, rows: rows, alignment: 2))
+    case .blocks(let format):
+        return try BlockStore(
+            rows: rows, columns: columns, format: format, bytes: try rowsInOrder(view, rows: rows, alignment: 1), name: view.name)
     }
 }
 
@@ -74,11 +103,6 @@ private func rowsInOrder(_ view: TensorView, rows: Int, alignment: Int) throws -
             return StoredBytes(owner: view.file, base: base, count: view.byteCount)
         }
         return try StoredBytes(count: view.byteCount) { $0.copyMemory(from: base, byteCount: view.byteCount) }
-    }
-    guard permutation.heads > 0, rows % permutation.heads == 0, rows / permutation.heads % 2 == 0 else {
-        throw LorikeetError.input(
-            "\(view.name) has \(rows) rows, which do not divide into \(permutation.heads) heads of two halves",
-            at: view.file.path, mend: "download the model again")
     }
     let rowBytes = view.byteCount / rows
     return try StoredBytes(count: view.byteCount) { memory in

@@ -33,17 +33,25 @@ extension NF4Store {
                         maxima: maxima + first / NF4.blockLength)
                 }
             }
-            guard maxima.allSatisfy(\.isFinite) else {
-                throw LorikeetError.input(
-                    "\(name) holds a weight that is not a finite number", mend: "download the model again")
-            }
-            mean = offset ?? Float(maxima.reduce(0.0) { $0 + Double($1) } / Double(max(maxima.count, 1)))
+            let own = try Self.offset(of: maxima, name: name)
+            mean = offset ?? own
             quantiseMaxima(
                 maxima, offset: mean, codes: codes + layout.codeBytes,
                 nestedMaxima: memory + layout.codeBytes + layout.blocks)
         }
         inspect(maxima)
         return NF4Store(rows: source.rows, columns: columns, offset: mean, bytes: bytes)
+    }
+
+    /// What is taken from the block maxima before the second quantisation: the float32 of their float64 mean, summed in order.
+    ///
+    /// - Throws: where a weight, and so a maximum, is not finite.
+    static func offset(of maxima: [Float], name: String) throws -> Float {
+        guard maxima.allSatisfy(\.isFinite) else {
+            throw LorikeetError.input(
+                "\(name) holds a weight that is not a finite number", mend: "download the model again")
+        }
+        return Float(maxima.reduce(0.0) { $0 + Double($1) } / Double(max(maxima.count, 1)))
     }
 
     /// The least number of rows whose weights fill whole blocks.

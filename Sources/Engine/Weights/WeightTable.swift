@@ -30,14 +30,7 @@ package struct WeightTable: Sendable {
     static func load(_ declarations: [WeightDeclaration], from source: ModelSource, storage: BaseStorage, cpu: CPU) throws -> WeightTable {
         var table = WeightTable()
         for declaration in declarations {
-            guard let view = source.tensor(declaration.tensor) else {
-                throw LorikeetError.input("the model lacks the tensor '\(declaration.tensor)'", at: source.path, mend: "download the model again")
-            }
-            guard view.shape == declaration.shape else {
-                throw LorikeetError.input(
-                    "the tensor '\(declaration.tensor)' has shape \(view.shape), the configuration asks for \(declaration.shape)",
-                    at: source.path, mend: "config.json and weights have to be of one model")
-            }
+            let view = try declaration.view(in: source)
             switch declaration.role {
             case .linear: table.set(declaration.tensor, matrix: try loadStore(view: view, storage: storage, cpu: cpu))
             case .table: table.set(declaration.tensor, matrix: try loadStore(view: view, storage: .stored, cpu: cpu))
@@ -48,7 +41,7 @@ package struct WeightTable: Sendable {
     }
 
     /// A float32 copy of a one-dimensional tensor.
-    private static func floats(_ view: TensorView) throws -> Buffer {
+    static func floats(_ view: TensorView) throws -> Buffer {
         let count = view.shape.reduce(1, *)
         let buffer = try Buffer(bytes: max(4, count * 4))
         let flat = TensorView(
@@ -88,5 +81,22 @@ extension WeightTable {
             table.set(declaration.tensor, matrix: try convert(store, to: wanted, name: declaration.tensor, cpu: cpu))
         }
         return table
+    }
+}
+
+extension WeightDeclaration {
+    /// The tensor in a model's file.
+    ///
+    /// - Throws: exit 2 when it is missing or has another shape.
+    func view(in source: ModelSource) throws -> TensorView {
+        guard let view = source.tensor(tensor) else {
+            throw LorikeetError.input("the model lacks the tensor '\(tensor)'", at: source.path, mend: "download the model again")
+        }
+        guard view.shape == shape else {
+            throw LorikeetError.input(
+                "the tensor '\(tensor)' has shape \(view.shape), the configuration asks for \(shape)", at: source.path,
+                mend: "config.json and weights have to be of one model")
+        }
+        return view
     }
 }

@@ -1,0 +1,51 @@
+import Lorikeet
+import LorikeetDevices
+import LorikeetEngine
+import LorikeetGround
+import LorikeetJSON
+
+extension DoctorVerb {
+    /// Every kernel in every type that the card has (or in `--compute-type` alone): each number beside its limit, then each kernel's worst.
+    func checkKernels() throws {
+        var place = place
+        // The question is about a card: the first, where none is named.
+        if place.device == "cpu" { place.device = "cuda:0" }
+        let compute = try place.compute()
+        guard let device = compute.device else {
+            throw LorikeetError.input("kernels run on a card, and there is none", at: "--kernels", mend: "give --device cuda:0 on a machine with a card")
+        }
+        let checks = KernelChecks(device: device, cpu: compute.cpu)
+        var results: [KernelChecks.Result] = []
+        for element in place.work.computeType == "auto" ? checks.elements : [compute.element] {
+            try checks.run(element) {
+                results.append($0)
+                if !json { Screen.out($0.deviation.line + "\n") }
+            }
+        }
+        let worst = KernelChecks.worst(results)
+        let failed = results.count { !$0.deviation.passes }
+        if json {
+            func object(_ result: KernelChecks.Result) -> JSON {
+                [
+                    "kernel": .string(result.kernel), "type": .string(result.element.suffix), "name": .string(result.deviation.name),
+                    // JSON has no infinity.
+                    "measured": result.deviation.measured.isFinite ? .number(result.deviation.measured) : .null,
+                    "tolerance": .number(result.deviation.tolerance), "pass": .bool(result.deviation.passes),
+                ]
+            }
+            let all: JSON = [
+                "device": .string(device.properties.name), "gpu_arch": JSON(device.properties.architecture), "passed": JSON(results.count - failed),
+                "failed": JSON(failed), "worst": .array(worst.map(object)), "results": .array(results.map(object)),
+            ]
+            Screen.out(all.serialized(pretty: true) + "\n")
+        } else {
+            Screen.out("\nThe worst of each:\n" + worst.map { $0.deviation.line + "\n" }.joined())
+            Screen.out("\(results.count - failed) passed, \(failed) failed\n")
+        }
+        if failed > 0 {
+            let first = results.first { !$0.deviation.passes }?.deviation.name ?? ""
+            throw LorikeetError(
+                .checkFailed, "\(failed) of \(results.count) numbers are outside their tolerance, the first is \(first)", at: device.properties.name)
+        }
+    }
+}

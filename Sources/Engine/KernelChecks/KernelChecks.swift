@@ -1,0 +1,75 @@
+import LorikeetDevices
+
+/// A few ops, or one kernel, on some sizes.
+struct KernelCase: Sendable {
+    /// What is held up: an op or a kernel.
+    let name: String
+    /// The sizes, in words.
+    let detail: String
+    /// The types it exists in.
+    var elements: [DeviceElement] = DeviceElement.allCases
+    /// Too large for a card that is emulated.
+    var large = false
+    let run: @Sendable (KernelBench) throws -> [Deviation]
+}
+
+/// Every kernel and matrix product of a card against the processor's ops, on odd sizes too: what `doctor --kernels` prints.
+package struct KernelChecks {
+    let device: any Accelerator
+    let cpu: CPU
+
+    package init(device: any Accelerator, cpu: CPU) { (self.device, self.cpu) = (device, cpu) }
+
+    /// All cases, in order.
+    static let cases: [KernelCase] =
+        normCases + ropeCases + activationCases + attentionCases + cachedAttentionCases + embeddingCases + headCases + linearCases + updateCases
+        + expansionCases + decodingCases + loadingCases + optimiserCases + productCases
+
+    /// The types of activations that the card has.
+    package var elements: [DeviceElement] { device.properties.architecture >= 80 ? [.f32, .f16, .bf16] : [.f32, .f16] }
+
+    /// A deviation and what it belongs to.
+    package struct Result: Sendable {
+        package let kernel: String
+        package let element: DeviceElement
+        package let deviation: Deviation
+    }
+
+    /// A case that cannot run, for want of a kernel or of a way to multiply, counts as one that failed.
+    ///
+    /// - Parameter report: told each result as it comes.
+    /// - Throws: exit 4 when the card is lost.
+    package func run(_ element: DeviceElement, large: Bool = true, report: (Result) -> Void) throws {
+        let bench = KernelBench(device: device, cpu: cpu, element: element)
+        for item in Self.cases where item.elements.contains(element) && (large || !item.large) {
+            let deviations: [Deviation]
+            do { deviations = try item.run(bench) } catch {
+                try device.synchronize()
+                deviations = [Deviation(name: "\(error)", measured: .infinity, tolerance: 0)]
+            }
+            for deviation in deviations {
+                let name = "\(item.name) \(element.suffix), \(item.detail): \(deviation.name)"
+                report(
+                    Result(
+                        kernel: item.name, element: element,
+                        deviation: Deviation(name: name, measured: deviation.measured, tolerance: deviation.tolerance)))
+            }
+        }
+    }
+
+    /// Of each kernel and type the result that comes nearest to its limit or is farthest beyond it.
+    package static func worst(_ results: [Result]) -> [Result] {
+        func share(_ result: Result) -> Double {
+            let d = result.deviation
+            return d.tolerance > 0 ? d.measured / d.tolerance : d.measured == 0 ? 0 : .infinity
+        }
+        var (order, found): ([String], [String: Result]) = ([], [:])
+        for result in results {
+            let key = result.kernel + " " + result.element.suffix
+            if found[key] == nil { order.append(key) }
+            if let best = found[key], share(best) >= share(result) { continue }
+            found[key] = result
+        }
+        return order.compactMap { found[$0] }
+    }
+}

@@ -1,0 +1,242 @@
+import LorikeetDevices
+import LorikeetGround
+import LorikeetModelFiles
+
+extension DeviceWeights {
+    /// Brings a model's tensors from their files to a card: the blocks' linears in their storage, tables in the activations' type,
+    /// vectors as float32. The same bits as loading on the processor; no copy of the weights is made in RAM.
+    ///
+    /// - Throws: exit 2 where a tensor is missing, misshapen or not finite, or a weight does not fit a type; exit 4 when memory, disk or
+    ///   card fail.
+    package static func load(
+        _ declarations: [WeightDeclaration], from source: ModelSource, storage: BaseStorage, element: DeviceElement, device: any Accelerator,
+        cpu: CPU
+    ) throws -> DeviceWeights {
+        // Sizes come from the files from here on: they are held to the configuration before anything is allocated.
+        let views = try declarations.map { try $0.view(in: source) }
+        let bytes = zip(declarations, views).reduce(0) { $0 + Self.bytes($1.0, storage: storage, stored: $1.1.type, element: element) }
+        let weights = try DeviceWeights(device: device, bytes: bytes)
+        let loader = try DeviceLoader(weights: weights, device: device, element: element, cpu: cpu, views: views)
+        for (number, (declaration, view)) in zip(declarations, views).enumerated() {
+            let name = declaration.tensor
+            switch declaration.role {
+            case .vector:
+                let count = view.elementCount
+                let address = try weights.take(count * 4)
+                let floats = try WeightTable.floats(view)
+                try device.upload(UnsafeRawBufferPointer(start: floats.base, count: count * 4), to: address)
+                weights.set(name, vector: address)
+            case .table: weights.set(name, matrix: try loader.table(view, number))
+            case .linear: weights.set(name, matrix: try loader.linear(view, number, storage))
+            }
+        }
+        try loader.finish()
+        return weights
+    }
+}
+
+/// Moves matrices from their files to a card, piece by piece, and gives them their form there.
+///
+///     file → pinned memory → `raw` → (GGUF's blocks: float32 in `wide`) → NF4, or the activations' type
+///
+/// The processor only copies from the page cache to pinned memory; that takes longest, and everything else happens meanwhile. The card
+/// works in the order of its calls, so that one buffer of each kind is enough: a piece arrives when the one before has been used.
+final class DeviceLoader {
+    /// Weights of a piece: a multiple of every block's length, so that only a matrix's last NF4 block may be short.
+    static let pieceWeights = 1 << 22
+
+    private let weights: DeviceWeights
+    private let device: any Accelerator
+    private let element: DeviceElement
+    private let cpu: CPU
+    private let views: [TensorView]
+    private let piece: Int
+    private let raw: DeviceAddress
+    private let wide: DeviceAddress
+    /// float32 block maxima of the matrix that is being quantised, and behind them their offset.
+    private let maxima: DeviceAddress
+    private let offset: DeviceAddress
+    /// Two marks a tensor: a weight went beyond float16's range as it got its storage's type, or the activations' type.
+    private let overflows: DeviceAddress
+
+    /// - Parameters:
+    ///   - views: what will be loaded, by number.
+    ///   - pieceWeights: a multiple of 256.
+    init(
+        weights: DeviceWeights, device: any Accelerator, element: DeviceElement, cpu: CPU, views: [TensorView],
+        pieceWeights: Int = DeviceLoader.pieceWeights
+    ) throws {
+        (self.weights, self.device, self.element, self.cpu, self.views) = (weights, device, element, cpu, views)
+        let largest = views.filter { $0.shape.count == 2 }.map(\.elementCount).max() ?? 0
+        piece = max(256, min(pieceWeights, (largest + 255) / 256 * 256))
+        // One allocation, cut up.
+        let maximaBytes = (NF4.Layout(count: largest).blocks * 4 + 255) / 256 * 256
+        raw = try device.allocate(bytes: 8 * piece + maximaBytes + 256 + 8 * views.count)
+        wide = raw + 4 * piece
+        maxima = wide + 4 * piece
+        offset = maxima + maximaBytes
+        overflows = offset + 256
+        try device.zero(overflows, bytes: 8 * views.count)
+    }
+
+    deinit { device.free(raw) }
+
+    // MARK: forms
+
+    /// An embedding or head, in the activations' type.
+    func table(_ view: TensorView, _ number: Int) throws -> DeviceMatrix {
+        let matrix = try StoredMatrix(view)
+        return DeviceMatrix(rows: matrix.rows, columns: matrix.columns, form: try plain(view, matrix, through: nil, number))
+    }
+
+    func linear(_ view: TensorView, _ number: Int, _ storage: BaseStorage) throws -> DeviceMatrix {
+        let matrix = try StoredMatrix(view)
+        let form: DeviceForm
+        switch (storage, matrix.form) {
+        case (.stored, .blocks(let format)):
+            let blocks = try weights.take(view.byteCount)
+            try send(view, 0..<view.byteCount, to: blocks)
+            form = .blocks(blocks, format)
+        case (.nf4, _): form = try quantised(view, matrix)
+        case (.stored, _): form = try plain(view, matrix, through: nil, number)
+        case (.f16, _): form = try plain(view, matrix, through: .f16, number)
+        case (.bf16, _): form = try plain(view, matrix, through: .bf16, number)
+        case (.f32, _): form = try plain(view, matrix, through: nil, number)
+        }
+        return DeviceMatrix(rows: matrix.rows, columns: matrix.columns, form: form)
+    }
+
+    private func quantised(_ view: TensorView, _ matrix: StoredMatrix) throws -> DeviceForm {
+        let layout = NF4.Layout(count: matrix.rows * matrix.columns)
+        let (codes, codesOfMaxima) = (try weights.take(layout.codeBytes), try weights.take(layout.blocks))
+        let nestedMaxima = try weights.take(layout.nestedBlocks * 4)
+        var type = DeviceElement.f32
+        try eachPiece(view, matrix) { first, count, at, of in
+            type = of
+            try NF4Store.launchQuantise(
+                at, of, count: count, codes: codes + first / 2, maxima: maxima + first / NF4.blockLength * 4, on: device)
+        }
+        var found = [Float](repeating: 0, count: layout.blocks)
+        try found.withUnsafeMutableBytes { try device.download(maxima, into: $0) }
+        let mean = try NF4Store.offset(of: found, name: view.name)
+        try withUnsafeBytes(of: mean) { try device.upload($0, to: offset) }
+        try NF4Store.launchQuantiseMaxima(
+            maxima, type, count: layout.blocks, offset: offset, nestedValues: weights.nestedValues, codes: codesOfMaxima,
+            nestedMaxima: nestedMaxima, on: device)
+        return .nf4(codes: codes, maxima: codesOfMaxima, nestedMaxima: nestedMaxima, offset: mean)
+    }
+
+    /// The matrix in the activations' type, rounded to the storage's own first where that is another one.
+    private func plain(_ view: TensorView, _ matrix: StoredMatrix, through: DeviceElement?, _ number: Int) throws -> DeviceForm {
+        let out = try weights.take(matrix.rows * matrix.columns * element.bytes)
+        if case .float(element) = matrix.form, through ?? element == element {
+            try send(view, 0..<view.byteCount, to: out)
+            return .element(out)
+        }
+        try eachPiece(view, matrix) { first, count, at, of in
+            var (at, of) = (at, of)
+            if let through, through != of, through != element {
+                let other = at == raw ? wide : raw
+                try Self.convert(at, of, count: count, to: other, through, overflow: overflows + 8 * number, on: device)
+                (at, of) = (other, through)
+            }
+            let overflow = overflows + 8 * number + (through == .f16 && element == .f16 ? 0 : 4)
+            try Self.convert(at, of, count: count, to: out + first * element.bytes, element, overflow: overflow, on: device)
+        }
+        return .element(out)
+    }
+
+    /// y [count] = x in the `wanted` type; marks what float16 cannot hold.
+    static func convert(
+        _ x: DeviceAddress, _ type: DeviceElement, count: Int, to y: DeviceAddress, _ wanted: DeviceElement, overflow: DeviceAddress,
+        on device: any Accelerator
+    ) throws {
+        var arguments = KernelArguments()
+        for address in [x, y, overflow] { arguments.add(address) }
+        arguments.add(count)
+        arguments.add(wanted.rawValue)
+        let blocks = max(1, min((count / 8 + 255) / 256, 32 * device.properties.multiprocessors))
+        try device.launch(KernelLaunch("convert", "convert", type, grid: (blocks, 1, 1), threads: 256, arguments: arguments))
+    }
+
+    /// - Throws: where a weight went beyond a type's range; waits for the card.
+    func finish() throws {
+        var marks = [Int32](repeating: 0, count: 2 * views.count)
+        try marks.withUnsafeMutableBytes { try device.download(overflows, into: $0) }
+        guard let mark = marks.firstIndex(where: { $0 != 0 }) else { return }
+        let name = views[mark / 2].name
+        if mark % 2 == 0 {
+            throw LorikeetError.input(
+                "\(name) holds a weight beyond the range of float16 (65504)", at: "base_storage", mend: "take bf16, nf4 or stored")
+        }
+        throw LorikeetError.input(
+            "a weight of the model does not fit float16 (65504)", at: name, mend: "say --compute-type bfloat16 or float32")
+    }
+
+    // MARK: moving
+
+    /// Calls `body` with each piece of the matrix as floats on the card: its first weight, their number, where and of which type.
+    private func eachPiece(
+        _ view: TensorView, _ matrix: StoredMatrix, _ body: (_ first: Int, _ count: Int, _ at: DeviceAddress, _ of: DeviceElement) throws -> Void
+    ) throws {
+        let total = matrix.rows * matrix.columns
+        for first in stride(from: 0, to: total, by: piece) {
+            let count = min(piece, total - first)
+            switch matrix.form {
+            case .float(let type):
+                try send(view, first * type.bytes..<(first + count) * type.bytes, to: raw)
+                try body(first, count, raw, type)
+            case .blocks(let format):
+                let blockBytes = format.blockBytes
+                try send(view, first / format.blockElements * blockBytes..<(first + count) / format.blockElements * blockBytes, to: raw)
+                try weights.expand(DeviceMatrix(rows: 1, columns: count, form: .blocks(raw, format)), into: wide, on: device, .f32)
+                try body(first, count, wide, .f32)
+            }
+        }
+    }
+
+    /// Reads a tensor's bytes, rows in Hugging Face's order, and sends them. Several threads read: one copies from the page cache at a
+    /// fraction of the bus's speed.
+    private func send(_ view: TensorView, _ range: Range<Int>, to address: DeviceAddress) throws {
+        var failures = [(any Error)?](repeating: nil, count: cpu.threads)
+        try device.upload(count: range.count, to: address) { first, part in
+            failures.withUnsafeMutableBufferPointer { failures in
+                cpu.parallelRanges(over: part.count, grain: 1 << 20) { bytes, worker in
+                    let from = range.lowerBound + first
+                    do {
+                        try view.read(
+                            from + bytes.lowerBound..<from + bytes.upperBound, into: UnsafeMutableRawBufferPointer(rebasing: part[bytes]))
+                    } catch {
+                        failures[worker] = error
+                    }
+                }
+            }
+            if let failure = failures.compactMap({ $0 }).first { throw failure }
+        }
+    }
+}
+
+extension NF4Store {
+    /// Codes and block maxima of `count` weights of `type`, made on a card; `x` begins at a block.
+    static func launchQuantise(
+        _ x: DeviceAddress, _ type: DeviceElement, count: Int, codes: DeviceAddress, maxima: DeviceAddress, on device: any Accelerator
+    ) throws {
+        var arguments = KernelArguments()
+        for address in [x, codes, maxima] { arguments.add(address) }
+        arguments.add(count)
+        let blocks = max(1, min((count + 2047) / 2048, 32 * device.properties.multiprocessors))
+        try device.launch(KernelLaunch("quantise", "quantise_nf4", type, grid: (blocks, 1, 1), threads: 256, arguments: arguments))
+    }
+
+    /// The second quantisation of `count` block maxima. `type` only names the source's build.
+    static func launchQuantiseMaxima(
+        _ maxima: DeviceAddress, _ type: DeviceElement, count: Int, offset: DeviceAddress, nestedValues: DeviceAddress, codes: DeviceAddress,
+        nestedMaxima: DeviceAddress, on device: any Accelerator
+    ) throws {
+        var arguments = KernelArguments()
+        for address in [maxima, codes, nestedMaxima, nestedValues, offset] { arguments.add(address) }
+        arguments.add(count)
+        let blocks = (count + NF4.nestedBlockLength - 1) / NF4.nestedBlockLength
+        try device.launch(KernelLaunch("quantise", "quantise_maxima", type, grid: (blocks, 1, 1), threads: 256, arguments: arguments))
+    }
+}

@@ -1,0 +1,94 @@
+import LorikeetDevices
+import LorikeetEngine
+import LorikeetGround
+import LorikeetModelFiles
+
+/// Loss and adapters' gradients of a real model on a card against the processor's in float32, which are held to the Hugging Face stack's
+/// on small models.
+struct CardGradientCheck {
+    let source: ModelSource
+    /// Token ids of texts; those of two tokens or more are trained, packed into one micro-batch.
+    let texts: [[Int]]
+    let compute: Compute
+
+    /// Limits of a card; in 16 bits of 1 - cosine, for one matrix and for all as one vector.
+    enum Tolerance {
+        static func loss(_ element: DeviceElement) -> Double { [5e-6, 5e-4, 5e-3][Int(element.rawValue)] }
+        /// Relative L2, as between this engine and the reference.
+        static let distance = 5e-5
+        static func cosine(_ element: DeviceElement) -> (matrix: Double, all: Double) { element == .bf16 ? (0.015, 0.004) : (0.001, 0.001) }
+    }
+
+    func run() throws -> [Deviation] {
+        try compare(step(compute), step(Compute(cpu: compute.cpu)))
+    }
+
+    /// A micro-batch's loss and gradients.
+    struct Step {
+        let loss: Double
+        let gradients: [Float]
+        let entries: [AdapterLayout.Entry]
+    }
+
+    func compare(_ card: Step, _ plain: Step) -> [Deviation] {
+        let element = compute.element
+        var results = [
+            Deviation(
+                name: "gradients: loss, relative to the processor's", measured: abs(card.loss - plain.loss) / plain.loss,
+                tolerance: Tolerance.loss(element))
+        ]
+        let limit = Tolerance.cosine(element)
+        for entry in plain.entries {
+            let range = entry.offset..<(entry.offset + entry.elementCount)
+            let (ours, theirs) = (card.gradients[range], plain.gradients[range])
+            let name = "gradients: " + Vectors.short(entry.name)
+            results.append(
+                element == .f32
+                    ? Deviation(name: name, measured: Vectors.distance(ours, theirs), tolerance: Tolerance.distance)
+                    : Deviation(name: name + ", 1 - cosine", measured: 1 - Vectors.cosine(ours, theirs), tolerance: limit.matrix))
+        }
+        results.append(
+            element == .f32
+                ? Deviation(name: "gradients: all", measured: Vectors.distance(card.gradients, plain.gradients), tolerance: Tolerance.distance)
+                : Deviation(name: "gradients: all, 1 - cosine", measured: 1 - Vectors.cosine(card.gradients, plain.gradients), tolerance: limit.all))
+        return results
+    }
+
+    /// What the presets adapt. (In bfloat16 the gradient of one down_proj of SmolLM2, in the block where its activations grow largest,
+    /// is farther off than these: 1 - cosine 0.017.)
+    static let targets = ["q_proj", "k_proj", "v_proj", "o_proj"]
+
+    /// One micro-batch on a model with adapters.
+    func step(_ compute: Compute) throws -> Step {
+        let batch = batch()
+        let model = try compute.model(source, storage: .stored, lora: LoRASettings(r: 8, alpha: 16, targetModules: Self.targets), seed: 1)
+        // B is not zero, so that A's gradients are not.
+        let values = model.adapters.floats(\.values)
+        for entry in model.adapters.entries where entry.name.hasSuffix("lora_B.weight") {
+            for i in 0..<entry.elementCount {
+                values[entry.offset + i] = 0.02 * (Float(mix64(UInt64(entry.offset + i)) >> 40) / Float(1 << 23) - 1)
+            }
+        }
+        let session = try Session(model: model, sizes: SessionSizes(training: batch.rows, evaluation: 32, headChunk: 128))
+        let loss = try session.accumulate(batch, zeroFirst: true).lossSum
+        try session.pullAdapters()
+        return Step(loss: loss, gradients: Array(model.adapters.floats(\.gradients)), entries: model.adapters.entries)
+    }
+
+    private func batch() -> TokenBatch {
+        var batch = TokenBatch(ids: [], positions: [], segmentStart: [], targets: [], weights: [], dropoutKeys: [])
+        for text in texts where text.count > 1 {
+            let start = batch.ids.count
+            for (place, id) in text.enumerated() {
+                batch.ids.append(Int32(truncatingIfNeeded: id))
+                batch.positions.append(Int32(place))
+                batch.segmentStart.append(Int32(start))
+                batch.targets.append(place + 1 < text.count ? Int32(truncatingIfNeeded: text[place + 1]) : -1)
+                batch.dropoutKeys.append(0)
+            }
+        }
+        let trained = batch.targets.count { $0 >= 0 }
+        batch.weights = Array(repeating: 1 / Float(max(1, trained)), count: batch.rows)
+        return batch
+    }
+}

@@ -1,0 +1,43 @@
+import Foundation
+import LorikeetDevices
+import LorikeetEngine
+import LorikeetJSON
+import LorikeetModelFiles
+
+/// A small Llama with random weights, written as a Hugging Face directory that is removed with the value.
+final class RandomModel {
+    let directory: String
+    let source: ModelSource
+
+    /// - Parameters:
+    ///   - numbers: keys of config.json beside the fixed ones.
+    ///   - type: of every tensor.
+    ///   - change: may replace a tensor's values before they are written.
+    init(_ numbers: [(String, Int)], type: ElementType = .f32, change: (String, inout [Float]) -> Void = { _, _ in }) throws {
+        var config: JSONObject = [
+            "model_type": "llama", "architectures": ["LlamaForCausalLM"], "rms_norm_eps": 1e-5, "rope_theta": 10000, "max_position_embeddings": 512,
+            "tie_word_embeddings": true, "hidden_act": "silu",
+        ]
+        for (key, value) in numbers { config[key] = JSON(value) }
+        directory = FileManager.default.temporaryDirectory.appending(path: "lorikeet-model-" + UUID().uuidString).path
+        try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
+        try Data(JSON.object(config).serialized().utf8).write(to: URL(fileURLWithPath: directory + "/config.json"))
+        let weights = try Families.family(for: ModelConfiguration(json: .object(config), source: "test")).weights()
+        let writer = try SafetensorsWriter(
+            path: directory + "/model.safetensors", tensors: weights.map { ($0.tensor, type, $0.shape) })
+        for (number, declaration) in weights.enumerated() {
+            let spread = declaration.shape.count == 1 ? 0 : 1.7 / Float(declaration.shape[1]).squareRoot()
+            var values = (0..<declaration.shape.reduce(1, *)).map { i in
+                spread == 0 ? 1 : (Float(mix64(UInt64(number) << 40 | UInt64(i)) >> 40) / Float(1 << 23) - 1) * spread
+            }
+            change(declaration.tensor, &values)
+            var bytes = [UInt8](repeating: 0, count: values.count * type.blockBytes)
+            _ = bytes.withUnsafeMutableBytes { to in to.baseAddress.map { encode(values, count: values.count, as: type, into: $0) } }
+            try bytes.withUnsafeBytes { try writer.append($0) }
+        }
+        try writer.finish()
+        source = try ModelSource.open(directory)
+    }
+
+    deinit { try? FileManager.default.removeItem(atPath: directory) }
+}
