@@ -138,11 +138,6 @@ package protocol Accelerator: AnyObject {
     func zero(_ address: DeviceAddress, bytes: Int) throws
     func launch(_ launch: KernelLaunch) throws
     func multiply(_ product: MatrixProduct, a: DeviceAddress, b: DeviceAddress, c: DeviceAddress) throws
-    /// Lets `body`'s launches run at the same time as what is asked for after this call, up to `join` with the same key. They begin
-    /// after everything asked for before.
-    func beside(_ key: Int, _ body: () throws -> Void) throws
-    /// What is asked for from here on begins after what `beside` was given.
-    func join(_ key: Int) throws
     func synchronize() throws
     /// Records what `body` asks for without running it; nil where the device cannot.
     func record(_ body: () throws -> Void) throws -> (any RecordedWork)?
@@ -160,8 +155,4 @@ extension Accelerator {
             part.copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[first..<first + part.count]))
         }
     }
-
-    /// A device that does one thing after the other.
-    package func beside(_ key: Int, _ body: () throws -> Void) throws { try body() }
-    package func join(_ key: Int) throws {}
 }

@@ -186,22 +186,33 @@ package struct Trainer {
         outcome.tokens = batches.reduce(0) { $0 + $1.rows }
         // The mean over the whole step's trained tokens: the same gradient however the step is split.
         let weight = 1 / Float(max(1, outcome.trainedTokens))
-        for (index, batch) in batches.enumerated() {
-            outcome.loss += try session.accumulate(batch.tokenBatch(weight: weight), zeroFirst: index == 0).lossSum
-        }
-        // A card's optimiser leaves everything as it is where gradients are no numbers; the processor's does not look.
-        guard outcome.loss.isFinite || session.model.placed != nil else {
-            throw LorikeetError.machine("the loss of step \(state.step + 1) is not a number", mend: "lower the learning rate; the last checkpoint is kept")
-        }
+        var result: OptimiserResult
+        var scale: Float
         outcome.learningRate = settings.learningRate(atStep: state.step, of: total)
-        let scale = session.lossScaling?.scale ?? LossScaling.smallest
-        // AdamW corrects its moments by how often they were updated.
-        let result = try session.optimiserStep(learningRate: outcome.learningRate, settings: settings.adamW, step: state.step - state.skipped + 1)
+        // Nothing was learnt yet, so nothing but the loss scale has to be found: the first step is not lost to that.
+        let seeking = state.step == state.skipped
+        repeat {
+            outcome.loss = 0
+            for (index, batch) in batches.enumerated() {
+                outcome.loss += try session.accumulate(batch.tokenBatch(weight: weight), zeroFirst: index == 0).lossSum
+            }
+            try refuse(outcome.loss, state)
+            scale = session.lossScaling?.scale ?? LossScaling.smallest
+            // AdamW corrects its moments by how often they were updated.
+            result = try session.optimiserStep(learningRate: outcome.learningRate, settings: settings.adamW, step: state.step - state.skipped + 1)
+        } while result.skipped && seeking && outcome.loss.isFinite && scale > LossScaling.smallest
         outcome.gradientNorm = result.gradientNorm
         outcome.skipped = result.skipped
         outcome.hopeless = result.skipped && (!outcome.loss.isFinite || scale <= LossScaling.smallest)
         outcome.seconds = clock.uptime - start
         return outcome
+    }
+
+    private func refuse(_ loss: Double, _ state: TrainerState) throws {
+        // A card's optimiser leaves everything as it is where gradients are no numbers; the processor's does not look.
+        guard loss.isFinite || session.model.placed != nil else {
+            throw LorikeetError.machine("the loss of step \(state.step + 1) is not a number", mend: "lower the learning rate; the last checkpoint is kept")
+        }
     }
 }
 

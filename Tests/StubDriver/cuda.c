@@ -178,10 +178,6 @@ ENTRY int cuStreamSynchronize(void *stream) {
     run_until(queued);
     return 0;
 }
-ENTRY int cuStreamWaitEvent(void *stream, void *event, unsigned flags) {
-    CALL("%d %u", stream != NULL, flags);
-    return event ? 0 : 1;
-}
 ENTRY int cuMemcpyHtoDAsync_v2(Address to, const void *from, size_t bytes, void *stream) {
     CALL("%zu %d", bytes, stream != NULL);
     add((struct Work){COPY, (void *)(uintptr_t)to, from, bytes, 0});

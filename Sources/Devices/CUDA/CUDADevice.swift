@@ -34,12 +34,7 @@ package final class CUDADevice: Accelerator {
     /// NVRTC's version and the libraries' paths, for `doctor`.
     package let libraries: [(name: String, path: String)]
     private let driver: Driver
-    private let main: OpaquePointer?
-    private var side: OpaquePointer?
-    /// Where work is asked for now: `main`, or `side` inside `beside`.
-    private var stream: OpaquePointer?
-    /// Where `beside` began and ended, by key.
-    private var besides: [Int: (start: OpaquePointer?, end: OpaquePointer?)] = [:]
+    private let stream: OpaquePointer?
     private let compiler: KernelCompiler
     private let matrices: MatrixLibrary
     private let memory: CardMemory
@@ -85,10 +80,7 @@ package final class CUDADevice: Accelerator {
         memory = try CardMemory(driver, card, management)
         var stream: OpaquePointer?
         try driver.check(driver.streamCreate(&stream, 1, 0), "cuStreamCreateWithPriority")
-        main = stream
         self.stream = stream
-        // Higher: what runs beside gets a multiprocessor's first free room, or it would only follow.
-        try driver.check(driver.streamCreate(&side, 1, -5), "cuStreamCreateWithPriority")
         var pinned: UnsafeMutableRawPointer?
         guard driver.allocateHost(&pinned, Self.stagingBytes, 0) == 0, let pinned else {
             throw LorikeetError.machine(
@@ -206,27 +198,6 @@ package final class CUDADevice: Accelerator {
 
     package func multiply(_ product: MatrixProduct, a: DeviceAddress, b: DeviceAddress, c: DeviceAddress) throws {
         try matrices.multiply(product, a: a.raw, b: b.raw, c: c.raw, stream: stream)
-    }
-
-    package func beside(_ key: Int, _ body: () throws -> Void) throws {
-        if besides[key] == nil {
-            var events: (start: OpaquePointer?, end: OpaquePointer?) = (nil, nil)
-            // CU_EVENT_DISABLE_TIMING 2.
-            try driver.check(driver.eventCreate(&events.start, 2), "cuEventCreate")
-            try driver.check(driver.eventCreate(&events.end, 2), "cuEventCreate")
-            besides[key] = events
-        }
-        guard let events = besides[key] else { return }
-        try driver.check(driver.eventRecord(events.start, main), "cuEventRecord")
-        try driver.check(driver.streamWaitEvent(side, events.start, 0), "cuStreamWaitEvent")
-        stream = side
-        defer { stream = main }
-        try body()
-        try driver.check(driver.eventRecord(events.end, side), "cuEventRecord")
-    }
-
-    package func join(_ key: Int) throws {
-        if let events = besides[key] { try driver.check(driver.streamWaitEvent(main, events.end, 0), "cuStreamWaitEvent") }
     }
 
     package func synchronize() throws { try driver.check(driver.streamSynchronize(stream), "cuStreamSynchronize") }

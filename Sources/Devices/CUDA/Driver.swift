@@ -23,7 +23,6 @@ struct Driver {
     let free: @convention(c) (UInt64) -> Int32
     let allocateHost: @convention(c) (UnsafeMutablePointer<Pointer?>, Int, UInt32) -> Int32
     let streamCreate: @convention(c) (UnsafeMutablePointer<Handle?>, UInt32, Int32) -> Int32
-    let streamWaitEvent: @convention(c) (Handle?, Handle?, UInt32) -> Int32
     let streamSynchronize: @convention(c) (Handle?) -> Int32
     let copyToDevice: @convention(c) (UInt64, UnsafeRawPointer?, Int, Handle?) -> Int32
     let copyFromDevice: @convention(c) (Pointer?, UInt64, Int, Handle?) -> Int32
@@ -79,7 +78,6 @@ struct Driver {
         free = try library.function("cuMemFree_v2")
         allocateHost = try library.function("cuMemHostAlloc")
         streamCreate = try library.function("cuStreamCreateWithPriority")
-        streamWaitEvent = try library.function("cuStreamWaitEvent")
         streamSynchronize = try library.function("cuStreamSynchronize")
         copyToDevice = try library.function("cuMemcpyHtoDAsync_v2")
         copyFromDevice = try library.function("cuMemcpyDtoHAsync_v2")

@@ -206,14 +206,13 @@ package struct ProgramBuilder {
 
     /// Differentiates (training), lays values out in the arena, and returns the program.
     package consuming func build(recompute: RecomputePolicy = .norms) -> Program {
-        var forward = ops.count
+        let forward = ops.count
         if purpose == .training {
             var backward = Differentiation(values: values, forward: ops, blocks: blocks, policy: recompute, target: target)
             backward.run()
             values = backward.values
             ops += backward.ops
         }
-        if target.isDevice { (ops, forward) = expandingBesideAttention(ops, forward: forward, values) }
         return Program(
             purpose: purpose, tokens: tokens, values: values, ops: ops, firstBackwardOp: forward, inputs: inputs,
             outputs: outputs, schedule: Schedule(values: values, ops: ops, alignment: target.isDevice ? 256 : Schedule.alignment))

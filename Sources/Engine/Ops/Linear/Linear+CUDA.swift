@@ -1,11 +1,11 @@
 import LorikeetDevices
 
 extension DeviceRun {
-    /// The joint matrix [sum of rows, columns] of parts side by side: where it is held, or expanded into `scratch` now or ahead.
-    fileprivate func joint(_ parts: [LinearPart], columns: Int, scratch: ValueID, ahead: Bool) throws -> DeviceAddress {
+    /// The joint matrix [sum of rows, columns] of parts side by side: where it is held, or expanded into `scratch`.
+    fileprivate func joint(_ parts: [LinearPart], columns: Int, scratch: ValueID) throws -> DeviceAddress {
         if let held = try held(parts) { return held }
         let to = try address(scratch)
-        if ahead { try device.join(scratch.index) } else { try weights.joint(parts, columns: columns, scratch: to, on: device, element) }
+        try weights.joint(parts, columns: columns, scratch: to, on: device, element)
         return to
     }
 
@@ -55,8 +55,8 @@ extension Linear {
         let (tokens, joint) = (context.values[x].shape[0], context.values[y].shape[1])
         let output = context.type(y)
         let (x, y) = (try context.address(x), try context.address(y))
-        if try ahead || !context.multiplyFromCodes(parts, x: x, y: y, rows: tokens, columns: columns, ld: joint, output: output) {
-            let matrix = try context.joint(parts, columns: columns, scratch: scratch, ahead: ahead)
+        if try !context.multiplyFromCodes(parts, x: x, y: y, rows: tokens, columns: columns, ld: joint, output: output) {
+            let matrix = try context.joint(parts, columns: columns, scratch: scratch)
             try device.multiply(
                 MatrixProduct(
                     m: tokens, n: joint, k: columns, transposeB: true, inputs: element, output: output, lda: columns, ldb: columns, ldc: joint),
@@ -121,7 +121,7 @@ extension LinearBackward {
                 let from = try context.address(passing)
                 if from != to { try context.device.copy(from, to: to, bytes: tokens * columns * element.bytes) }
             }
-            let matrix = try context.joint(parts, columns: columns, scratch: scratch, ahead: ahead)
+            let matrix = try context.joint(parts, columns: columns, scratch: scratch)
             try context.device.multiply(
                 MatrixProduct(
                     m: tokens, n: columns, k: joint, inputs: element, output: element, lda: joint, ldb: columns, ldc: columns,

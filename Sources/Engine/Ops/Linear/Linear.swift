@@ -49,7 +49,7 @@ struct LinearPart: Sendable {
 ///
 /// W is expanded from its storage into `scratch`, each worker its own rows right before it multiplies them; up to eight rows of x
 /// (sixteen on a card) are multiplied straight from the stored codes. Overwrites y, the adapters' products and the scratch.
-struct Linear: Expanding {
+struct Linear: Op {
     let x: ValueID
     let y: ValueID
     let parts: [LinearPart]
@@ -61,17 +61,14 @@ struct Linear: Expanding {
     /// [T, C] for dropout(x) of one adapter at a time; nil without dropout.
     let dropped: ValueID?
     let dropoutKeys: ValueID?
-    /// An `Expansion` before this op fills the scratch.
-    var ahead = false
     /// The adapters' second product is the next op's (see `LowRankUpdate`): y lacks it.
     var leavesUpdate = false
-    var expanded: ValueID? { scratch }
 
     var kind: String { "linear" }
     var reads: [ValueID] {
-        [x] + (ahead ? [scratch] : []) + parts.flatMap { $0.adapter.map { [$0.a, $0.b] } ?? [] } + (dropped == nil ? [] : dropoutKeys.map { [$0] } ?? [])
+        [x] + parts.flatMap { $0.adapter.map { [$0.a, $0.b] } ?? [] } + (dropped == nil ? [] : dropoutKeys.map { [$0] } ?? [])
     }
-    var writes: [ValueID] { [y] + (ahead ? [] : [scratch]) + [product, dropped].compactMap { $0 } }
+    var writes: [ValueID] { [y, scratch] + [product, dropped].compactMap { $0 } }
     var detail: String { parts.map { $0.weight.name + ($0.adapter == nil ? "" : " + lora") }.joined(separator: ", ") }
 
     /// Expansion reads about a quarter of what it writes.
@@ -79,7 +76,7 @@ struct Linear: Expanding {
         let tokens = Double(values[x].shape[0])
         let matrix = 2 * tokens * Double(values[y].shape[1] * columns)
         let low = parts.reduce(0.0) { $0 + ($1.adapter.map { 2 * tokens * Double($0.slot.rank) } ?? 0) * Double(columns + $1.weight.rows) }
-        return Cost(matrixFlops: matrix + low, bytes: ahead ? 0 : 1.25 * Double(values[scratch].byteCount))
+        return Cost(matrixFlops: matrix + low, bytes: 1.25 * Double(values[scratch].byteCount))
     }
 
     func renamed(_ name: (ValueID) -> ValueID) -> (any Op)? {
@@ -124,7 +121,7 @@ struct AdapterGradients: Sendable {
 }
 
 /// See `Linear.differentiate`. Overwrites dx (adding what `passing` holds); adds to the adapters' gradients.
-struct LinearBackward: Expanding {
+struct LinearBackward: Op {
     let dy: ValueID
     let x: ValueID?
     let dx: ValueID?
@@ -140,23 +137,21 @@ struct LinearBackward: Expanding {
     let scratch: ValueID?
     let masked: ValueID?
     let dropoutKeys: ValueID?
-    var ahead = false
     /// dProduct A is the next op's to add to dx (see `InputUpdate`).
     var leavesUpdate = false
-    var expanded: ValueID? { scratch }
 
     var kind: String { "linear.backward" }
     var reads: [ValueID] {
-        [dy] + [x, passing, product, ahead ? scratch : nil, masked == nil ? nil : dropoutKeys].compactMap { $0 }
+        [dy] + [x, passing, product, masked == nil ? nil : dropoutKeys].compactMap { $0 }
             + gradients.flatMap { [$0.adapter.a, $0.adapter.b, $0.dA, $0.dB] }
     }
-    var writes: [ValueID] { [dx, ahead ? nil : scratch, masked, dProduct, partials].compactMap { $0 } + gradients.flatMap { [$0.dA, $0.dB] } }
+    var writes: [ValueID] { [dx, scratch, masked, dProduct, partials].compactMap { $0 } + gradients.flatMap { [$0.dA, $0.dB] } }
     var detail: String { parts.map(\.weight.name).joined(separator: ", ") }
 
     func cost(_ values: ValueTable) -> Cost {
         let tokens = Double(values[dy].shape[0])
         let matrix = dx == nil ? 0 : 2 * tokens * Double(values[dy].shape[1] * columns)
         let low = gradients.reduce(0.0) { $0 + 4 * tokens * Double($1.adapter.slot.rank * (columns + $1.part.weight.rows)) }
-        return Cost(matrixFlops: matrix + low, bytes: ahead ? 0 : scratch.map { 1.25 * Double(values[$0].byteCount) } ?? 0)
+        return Cost(matrixFlops: matrix + low, bytes: scratch.map { 1.25 * Double(values[$0].byteCount) } ?? 0)
     }
 }
