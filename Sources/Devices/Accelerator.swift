@@ -34,6 +34,20 @@ package struct KernelArguments: Sendable {
     }
 }
 
+/// What is compiled at a time: a source for a type, with its defines.
+package struct KernelModule: Hashable, Sendable, CustomStringConvertible {
+    package let source: String
+    package let element: DeviceElement
+    package let defines: [String]
+
+    package init(_ source: String, _ element: DeviceElement, defines: [String] = []) {
+        (self.source, self.element, self.defines) = (source, element, defines)
+    }
+
+    /// `attention/bf16/HEAD=64`.
+    package var description: String { ([source, element.suffix] + defines).joined(separator: "/") }
+}
+
 /// One launch of a kernel.
 package struct KernelLaunch: Sendable {
     /// The source that holds it, e.g. `rmsnorm` for `rmsnorm.cu`.
@@ -48,6 +62,8 @@ package struct KernelLaunch: Sendable {
     package var arguments: KernelArguments
     /// What the source is compiled with beside the type, e.g. `HEAD=64`: one module for each set.
     package var defines: [String] = []
+
+    package var module: KernelModule { KernelModule(source, element, defines: defines) }
 
     package init(
         _ source: String, _ kernel: String, _ element: DeviceElement, grid: (x: Int, y: Int, z: Int), threads: Int, sharedBytes: Int = 0,
@@ -136,6 +152,8 @@ package protocol Accelerator: AnyObject {
     func download(_ from: DeviceAddress, into: UnsafeMutableRawBufferPointer) throws
     func copy(_ from: DeviceAddress, to: DeviceAddress, bytes: Int) throws
     func zero(_ address: DeviceAddress, bytes: Int) throws
+    /// Compiles what launches are going to need all at once, instead of one after the other when they come.
+    func prepare(_ modules: [KernelModule])
     func launch(_ launch: KernelLaunch) throws
     func multiply(_ product: MatrixProduct, a: DeviceAddress, b: DeviceAddress, c: DeviceAddress) throws
     func synchronize() throws
@@ -149,6 +167,9 @@ package protocol Accelerator: AnyObject {
 }
 
 extension Accelerator {
+    /// A device that compiles nothing.
+    package func prepare(_ modules: [KernelModule]) {}
+
     /// `bytes` may be changed or freed after the call.
     package func upload(_ bytes: UnsafeRawBufferPointer, to address: DeviceAddress) throws {
         try upload(count: bytes.count, to: address) { first, part in

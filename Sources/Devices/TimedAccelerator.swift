@@ -35,6 +35,7 @@ package final class TimedAccelerator: Accelerator {
         try note("zero")
         try device.zero(address, bytes: bytes)
     }
+    package func prepare(_ modules: [KernelModule]) { device.prepare(modules) }
     package func launch(_ launch: KernelLaunch) throws {
         try note(launch.kernel)
         try device.launch(launch)

@@ -94,6 +94,54 @@ struct CardWorkTests {
         #expect(try error { try card.launch(unknown) }.description.contains("nothing.cu"))
     }
 
+    /// Launches of four sources in five modules.
+    private static let several: [KernelLaunch] = [
+        ("rmsnorm", "rmsnorm_forward", []), ("rope", "rope_apply", []), ("optimiser", "adamw", []), ("attention", "attention_forward_64", ["HEAD=64"]),
+        ("attention", "attention_forward_128", ["HEAD=128"]),
+    ].map { source, kernel, defines in
+        KernelLaunch(source, kernel, .bf16, grid: (1, 1, 1), threads: 128, arguments: KernelArguments(), defines: defines)
+    }
+
+    @Test(arguments: [true, false]) func `what is prepared is compiled once, kept or not, and launched without compiling again`(kept: Bool) throws {
+        let stub = try StubCard(["capability 90"])
+        var options = stub.options
+        if !kept { options.cacheFolder = nil }
+        let card = try CUDADevice(options)
+        let modules = Self.several.map(\.module)
+        card.prepare(modules + modules.reversed())
+        func compiled() -> [String] { stub.calls("nvrtcCompileProgram").sorted() }
+        let all = compiled()
+        #expect(all.count == 5 && Set(all).count == 5)
+        #expect(all.count { $0.hasPrefix("nvrtcCompileProgram attention.cu") } == 2)
+        card.prepare(modules)
+        for launch in Self.several + Self.several { try card.launch(launch) }
+        card.prepare(modules)
+        #expect(compiled() == all)
+        #expect(stub.calls("nvrtcDestroyProgram").count == 5 && stub.calls("cuModuleLoadData").count == 5)
+        // The next process finds them, or compiles them again.
+        let next = try CUDADevice(options)
+        next.prepare(modules)
+        for launch in Self.several { try next.launch(launch) }
+        #expect(compiled().count == (kept ? 5 : 10))
+    }
+
+    @Test func `a kernel that cannot be compiled ahead is an error when it is launched, in the same words, and no other is`() throws {
+        let alone = try StubCard(["fail nvrtcCompileProgram 6"])
+        let words = try error { try CUDADevice(alone.options).launch(Self.launch) }.description
+        let stub = try StubCard(["fail nvrtcCompileProgram 6 1 2"])
+        let card = try CUDADevice(stub.options)
+        let modules = Self.several.map { KernelModule($0.source, .f32, defines: $0.defines) } + [KernelModule("nothing", .f32)]
+        card.prepare(modules)
+        var failed: [String] = []
+        for launch in Self.several {
+            var launch = launch
+            launch.element = .f32
+            do { try card.launch(launch) } catch { failed.append("\(error)".replacingOccurrences(of: launch.source + ".cu:", with: "rmsnorm.cu:")) }
+        }
+        #expect(failed == [words, words])
+        #expect(stub.calls("nvrtcCompileProgram").count == 5)
+    }
+
     // MARK: memory
 
     @Test(arguments: [0, 1, 8 << 20, (8 << 20) + 1, 50_000_003])

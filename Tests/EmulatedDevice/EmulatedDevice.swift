@@ -9,6 +9,9 @@ package final class EmulatedDevice: Accelerator {
     private let cpu = CPU(threads: 1)
     /// Kernels launched so far, by name: a test can see that the one it means ran.
     package private(set) var launched: [String: Int] = [:]
+    /// Of what was launched, the modules that nobody had asked to prepare.
+    package private(set) var unprepared: Set<KernelModule> = []
+    private var prepared: Set<KernelModule> = []
     package private(set) var allocatedBytes = 0
     private var sizes: [DeviceAddress: Int] = [:]
 
@@ -52,7 +55,10 @@ package final class EmulatedDevice: Accelerator {
     package func copy(_ from: DeviceAddress, to: DeviceAddress, bytes: Int) throws { try pointer(to).copyMemory(from: pointer(from), byteCount: bytes) }
     package func zero(_ address: DeviceAddress, bytes: Int) throws { memset(try pointer(address), 0, bytes) }
 
+    package func prepare(_ modules: [KernelModule]) { prepared.formUnion(modules) }
+
     package func launch(_ launch: KernelLaunch) throws {
+        if !prepared.contains(launch.module) { unprepared.insert(launch.module) }
         launched[launch.kernel + "_" + launch.element.suffix, default: 0] += 1
         let grid = [UInt32(launch.grid.x), UInt32(launch.grid.y), UInt32(launch.grid.z)]
         let status = launch.arguments.bytes.withUnsafeBytes {

@@ -181,6 +181,8 @@ struct DecodingKernelTests {
             let compute = Compute(cpu: CPU(threads: 2), device: device, element: .f32)
             let model = try compute.model(files.source, storage: .nf4, lora: lora, seed: 3)
             let session = try Session(model: model, sizes: SessionSizes(training: 0, evaluation: 32, headChunk: 32))
+            let before = device?.unprepared
+            defer { #expect(device?.unprepared == before) }
             return try session.generate(prompts: prompts, maxNewTokens: 12, endTokens: [])
         }
         let device = EmulatedDevice()

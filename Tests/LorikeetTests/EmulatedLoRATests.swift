@@ -46,9 +46,14 @@ struct EmulatedLoRATests {
             let values = model.adapters.floats(\.values)
             for i in values.indices { values[i] += 0.05 * Float(Int(mix64(UInt64(i)) % 2001) - 1000) / 1000 }
             let session = try Session(model: model, maximumTokens: 320)
+            let before = device?.unprepared
             let result = try session.accumulate(batch, zeroFirst: true)
             try session.pullAdapters()
-            return (result.lossSum, Array(model.adapters.floats(\.gradients)), model.adapters.entries)
+            let gradients = Array(model.adapters.floats(\.gradients))
+            _ = try session.optimiserStep(learningRate: 1e-3, settings: AdamWSettings(), step: 1)
+            // Everything was compiled before the first launch.
+            #expect(device?.unprepared == before)
+            return (result.lossSum, gradients, model.adapters.entries)
         }
         let device = EmulatedDevice()
         let (plain, card) = (try gradients(on: nil), try gradients(on: device))

@@ -1,4 +1,3 @@
-import CUDAKernels
 import LorikeetGround
 
 /// One NVIDIA card through libcuda, NVRTC and cuBLASLt, all opened at run time.
@@ -35,13 +34,9 @@ package final class CUDADevice: Accelerator {
     package let libraries: [(name: String, path: String)]
     private let driver: Driver
     private let stream: OpaquePointer?
-    private let compiler: KernelCompiler
+    private let kernels: KernelLibrary
     private let matrices: MatrixLibrary
     private let memory: CardMemory
-    private let cache: KernelCache
-    private let native: Bool
-    private var modules: [String: OpaquePointer] = [:]
-    private var functions: [String: OpaquePointer] = [:]
     private var events: [OpaquePointer?] = []
     /// Pinned memory that uploads go through.
     private let staging: UnsafeMutableRawPointer
@@ -63,14 +58,14 @@ package final class CUDADevice: Accelerator {
         properties = AcceleratorProperties(
             name: title, architecture: architecture, multiprocessors: card.multiprocessors, totalBytes: card.totalBytes,
             driver: "CUDA \(driver.versionText)")
-        native = architecture == capability
+        let native = architecture == capability
         properties.multipliesByWarpgroup = native && architecture == 90
         // 8 to 40 MB on an H100, most where kernels of heads of 128 spill.
         properties.bytesToRun = 40 << 20
         otherCards = try Card.count(driver) - 1
         // Before anything is made on the card: what is missing is said at once.
         let major = driver.version / 1000
-        compiler = try KernelCompiler(major: major, folders: folders)
+        let compiler = try KernelCompiler(major: major, folders: folders)
         let management = ManagementLibrary(folders: folders, bus: card.bus)
         var context: OpaquePointer?
         let retained = driver.retainContext(&context, card.handle)
@@ -90,7 +85,7 @@ package final class CUDADevice: Accelerator {
         let workspaceBytes = 32 << 20
         let workspace = try memory.allocate(bytes: workspaceBytes)
         matrices = try MatrixLibrary(major: major, folders: folders, workspace: workspace, workspaceBytes: workspaceBytes)
-        cache = KernelCache(folder: options.cacheFolder)
+        kernels = KernelLibrary(driver, compiler, KernelCache(folder: options.cacheFolder), architecture: architecture, native: native)
         libraries = [("nvrtc \(compiler.versionText)", compiler.path), ("cublasLt", matrices.path)]
         for i in 0..<2 { try driver.check(driver.eventCreate(&stagingEvents[i], 2), "cuEventCreate") }
     }
@@ -142,46 +137,10 @@ package final class CUDADevice: Accelerator {
 
     // MARK: work
 
-    /// The compiled source `name.cu`: from the cache, else compiled now.
-    private func module(_ name: String, _ element: DeviceElement, _ defines: [String]) throws -> OpaquePointer? {
-        let key = ([name, element.suffix] + defines).joined(separator: "/")
-        if let known = modules[key] { return known }
-        guard let source = KernelSources.text(name + ".cu") else {
-            throw LorikeetError.machine("there is no kernel source \(name).cu")
-        }
-        let architecture = properties.architecture
-        let headers = KernelSources.headers
-        let made = ([compiler.versionText, "\(architecture) \(native) \(element.rawValue) \(defines)"] + headers.map(\.text) + [source]).joined(separator: "\u{0}")
-        var module: OpaquePointer?
-        func load(_ binary: [UInt8]) -> Int32 { binary.withUnsafeBytes { driver.moduleLoad(&module, $0.baseAddress) } }
-        // What another driver kept, this one may refuse: then it is compiled anew.
-        if let kept = cache.read(made), load(kept) == 0 {
-            modules[key] = module
-            return module
-        }
-        let binary = try compiler.binary(
-            name: name + ".cu", source: source, headers: headers, element: element, defines: defines, architecture: architecture,
-            native: native)
-        cache.write(made, binary)
-        try driver.check(load(binary), "cuModuleLoadData (\(key))")
-        modules[key] = module
-        return module
-    }
-
-    private func function(_ launch: KernelLaunch) throws -> OpaquePointer {
-        let entry = launch.kernel + "_" + launch.element.suffix
-        let key = ([entry] + launch.defines).joined(separator: "/")
-        if let known = functions[key] { return known }
-        let module = try module(launch.source, launch.element, launch.defines)
-        var found: OpaquePointer?
-        try driver.check(driver.moduleFunction(&found, module, entry), "cuModuleGetFunction (\(entry))")
-        guard let found else { throw LorikeetError.machine("\(launch.source).cu has no kernel \(entry)") }
-        functions[key] = found
-        return found
-    }
+    package func prepare(_ modules: [KernelModule]) { kernels.prepare(modules) }
 
     package func launch(_ launch: KernelLaunch) throws {
-        let function = try function(launch)
+        let function = try kernels.function(launch)
         // More than 48 KB has to be asked for: CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES 8.
         if launch.sharedBytes > 48 << 10 {
             try driver.check(driver.functionSetAttribute(function, 8, Int32(launch.sharedBytes)), "cuFuncSetAttribute (\(launch.kernel))")

@@ -101,12 +101,8 @@ final class DeviceBackend: SessionBackend {
 
     func execute(_ program: Program, trainedRows: Int, states key: ProgramPurpose?, observe: OpObserver?) throws {
         let states = try key.map { try caches(program, key: $0) } ?? [:]
-        let adapterOn = model.adapterEnabled && adapters != nil
         func runAll(on device: any Accelerator, after: (any Op) throws -> Void = { _ in }) throws {
-            let context = DeviceRun(
-                device: device, element: element, values: program.values, weights: weights, adapterOn: adapterOn,
-                offsets: program.schedule.offsets, arena: arena, parameters: adapters?.narrow, gradients: adapters?.gradients, states: states,
-                lossScale: scalars, trainedRows: trainedRows)
+            let context = context(program, on: device, trainedRows: trainedRows, states: states)
             for op in program.ops {
                 try op.run(context)
                 try after(op)
@@ -124,12 +120,30 @@ final class DeviceBackend: SessionBackend {
         if let graph = graphs[graphKey] { return try graph.run() }
         let seen = runs[graphKey, default: 0]
         runs[graphKey] = seen + 1
-        // Kernels are compiled and products planned while the first run launches them; recording finds everything in place.
+        if seen == 0 { try prepare(program, trainedRows: trainedRows, states: states) }
+        // Products are planned while the first run asks for them; recording finds everything in place.
         if seen > 0, states.isEmpty, let graph = try device.record({ try runAll(on: device) }) {
             graphs[graphKey] = graph
             return try graph.run()
         }
         try runAll(on: device)
+    }
+
+    private var adapterOn: Bool { model.adapterEnabled && adapters != nil }
+
+    /// - Parameter device: this one, or one that stands for it.
+    private func context(_ program: Program, on device: any Accelerator, trainedRows: Int, states: [Int: DeviceAddress] = [:]) -> DeviceRun {
+        DeviceRun(
+            device: device, element: element, values: program.values, weights: weights, adapterOn: adapterOn, offsets: program.schedule.offsets,
+            arena: arena, parameters: adapters?.narrow, gradients: adapters?.gradients, states: states, lossScale: scalars, trainedRows: trainedRows)
+    }
+
+    /// Has everything compiled that the program launches, and the step after it, at once: one by one it would take several times as long.
+    private func prepare(_ program: Program, trainedRows: Int, states: [Int: DeviceAddress] = [:], beside more: [KernelModule] = []) throws {
+        let list = LaunchList(device.properties)
+        let context = context(program, on: list, trainedRows: trainedRows, states: states)
+        for op in program.ops { try op.run(context) }
+        device.prepare(list.modules + more + (program.purpose == .training ? [KernelModule("optimiser", element)] : []))
     }
 
     private func caches(_ program: Program, key: ProgramPurpose) throws -> [Int: DeviceAddress] {
@@ -256,10 +270,8 @@ final class DeviceBackend: SessionBackend {
         guard !probe.isEmpty else { return [] }
         let partial = try device.allocate(bytes: 4 * RangeProbe.blocks)
         defer { device.free(partial) }
-        let context = DeviceRun(
-            device: device, element: element, values: program.values, weights: weights, adapterOn: model.adapterEnabled && adapters != nil,
-            offsets: program.schedule.offsets, arena: arena, parameters: adapters?.narrow, gradients: adapters?.gradients, states: [:],
-            lossScale: scalars, trainedRows: trainedRows)
+        try prepare(program, trainedRows: trainedRows, beside: [RangeProbe.module(element)])
+        let context = context(program, on: device, trainedRows: trainedRows)
         var found: [ValueMagnitude] = []
         for op in program.ops {
             try op.run(context)

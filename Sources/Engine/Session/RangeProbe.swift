@@ -67,6 +67,9 @@ struct RangeProbe {
         return op.detail.isEmpty ? values[value].name : "\(values[value].name) of \(op.detail)"
     }
 
+    /// What `launch` needs.
+    static func module(_ element: DeviceElement) -> KernelModule { KernelModule("range", element) }
+
     /// Leaves the largest |x| of each block's share at `partial`; NaN counts as infinity.
     func launch(_ x: DeviceAddress, count: Int, into partial: DeviceAddress, on device: any Accelerator, _ element: DeviceElement) throws {
         var arguments = KernelArguments()
