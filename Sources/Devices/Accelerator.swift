@@ -156,6 +156,8 @@ package protocol Accelerator: AnyObject {
     func prepare(_ modules: [KernelModule])
     func launch(_ launch: KernelLaunch) throws
     func multiply(_ product: MatrixProduct, a: DeviceAddress, b: DeviceAddress, c: DeviceAddress) throws
+    /// Which way to multiply is taken; nil where there is one only.
+    var products: ProductChoices? { get }
     func synchronize() throws
     /// Records what `body` asks for without running it; nil where the device cannot.
     func record(_ body: () throws -> Void) throws -> (any RecordedWork)?
@@ -169,6 +171,7 @@ package protocol Accelerator: AnyObject {
 extension Accelerator {
     /// A device that compiles nothing.
     package func prepare(_ modules: [KernelModule]) {}
+    package var products: ProductChoices? { nil }
 
     /// `bytes` may be changed or freed after the call.
     package func upload(_ bytes: UnsafeRawBufferPointer, to address: DeviceAddress) throws {

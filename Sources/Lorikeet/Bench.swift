@@ -116,6 +116,7 @@ package struct Bench {
         let plan = try Session.plan(
             configuration, ProgramRequest(storage: storage, lora: lora, sizes: choice.sizes, target: compute.target)
         ) { source?.tensor($0)?.type }
+        let tuned = compute.device?.products?.indices ?? [:]
         let json: JSON = [
             "tokens_per_second": .number(speed), "gemm_flops_per_second": .number(products),
             "share_of_gemm_limit": .number(4 * Double(plan.matrixParameters) * speed / products), "matrix_parameters": JSON(plan.matrixParameters),
@@ -124,7 +125,8 @@ package struct Bench {
             "device": .string(compute.device?.properties.name ?? "cpu"), "compute_type": .string(compute.element.suffix),
             "gpu_arch": JSON(compute.device?.properties.architecture ?? 0), "base_storage": .string(storage.rawValue),
             "first_loss": .number(firstLoss), "first_gradient_norm": .number(firstNorm), "recompute": .string(choice.recompute.rawValue),
-            "keeps_expanded": .bool(choice.keepsExpanded),
+            "keeps_expanded": .bool(choice.keepsExpanded), "measured_products": JSON(tuned.count),
+            "changed_products": JSON(tuned.values.count { $0 != 0 }),
             "peak_device_bytes": JSON(used), "device_bytes_before": JSON(before), "predicted_device_bytes": JSON(choice.predictedBytes),
             "peak_rss_bytes": .integer(Machine.peakResidentBytes()), "rss_before_load_bytes": .integer(residentBefore),
             "peak_rss_after_load_bytes": .integer(loadPeak), "anonymous_rss_after_load_bytes": .integer(anonymous),

@@ -54,6 +54,8 @@ package final class Pipeline {
     let state: MachineState
     private let events = EventsFile()
     private var seconds: [(name: String, seconds: Double)] = []
+    /// Products whose choice stands in plan.json.
+    private var keptProducts = 0
 
     private static let stepCount = 10
 
@@ -87,6 +89,7 @@ package final class Pipeline {
         try events.open(path: output.events, files: environment.files)
         // A plan that is replayed is already there.
         if try output.keptChoices() != plan.choices { try output.write(plan.json, to: output.planJSON) }
+        compute.device?.products?.begin(measuring: plan.choices.tuned, known: plan.choices.products)
 
         let (result, trainable) = try train(preparation, dataset, plan, compute)
         guard result.finished else {
@@ -105,6 +108,7 @@ package final class Pipeline {
             test.observe = { [state] in state.deviceBytes() }
             return try test.run(trained: trainable)
         }
+        try keepProducts(plan, compute)
         let summary = try step(10, "report") { () throws -> JSON in
             let summary = try writeSummary(plan, result, test: test, stopped: false)
             try reporter.report(.result, ["text": .string(test.text() + ending(summary)), "summary": summary])
@@ -170,7 +174,10 @@ package final class Pipeline {
 
     private func plan(_ preparation: Preparation, _ dataset: Dataset, _ compute: Compute) throws -> Plan {
         var plan = try preparation.plan(dataset, merges: goal == .testedModel, compute: compute, clock: environment.clock)
+        plan.choices.tuned = recipe.tune && compute.device?.products != nil
         let kept = try output.keptChoices()
+        // What was measured is no part of what is planned.
+        if let kept, kept.sameDevice(as: plan.choices), kept.tuned { plan.choices.products = kept.products }
         if let kept, kept != plan.choices { plan.choices = try replayed(kept, plan) }
         for warning in plan.warnings { try reporter.warning(warning) }
         try reporter.note(plan.table())
@@ -216,7 +223,12 @@ package final class Pipeline {
             let result = try Trainer(
                 session: session,
                 settings: recipe.trainingSettings(tokensPerBatch: choices.tokensPerBatch, evaluationTokensPerBatch: choices.evaluationTokensPerBatch),
-                checkpoints: store, clock: environment.clock, shouldStop: { asked() || deadline.map { clock.uptime > $0 } ?? false }, report: tell
+                checkpoints: store, clock: environment.clock, shouldStop: { asked() || deadline.map { clock.uptime > $0 } ?? false },
+                report: { [self] event in
+                    // Before a checkpoint can hang on them.
+                    try keepProducts(plan, compute)
+                    try tell(event)
+                }
             ).run(train: dataset.train, validation: dataset.validation)
             state.deviceBytes()
             return result
@@ -242,6 +254,15 @@ package final class Pipeline {
     }
 
     private static let probedSamples = 64
+
+    /// Adds to plan.json what was measured of products since it was written.
+    private func keepProducts(_ plan: Plan, _ compute: Compute) throws {
+        guard plan.choices.tuned, let products = compute.device?.products, products.indices.count != keptProducts else { return }
+        var plan = plan
+        plan.choices.products = products.indices
+        try output.write(plan.json, to: output.planJSON)
+        keptProducts = products.indices.count
+    }
 
     /// What must be left of a session for merging and testing, with a reserve of a fifth and half a minute.
     private func finishingSeconds(_ plan: Plan) -> Double {

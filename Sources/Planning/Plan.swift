@@ -46,6 +46,9 @@ package struct Plan: Sendable, Equatable {
         package var architecture = 0
         /// Stored linears stay expanded on the card.
         package var keepsExpanded = false
+        /// Products were measured, and which way was chosen for each (see `ProductChoices`).
+        package var tuned = false
+        package var products: [String: Int] = [:]
         /// Rows an evaluation batch may have.
         package var evaluationTokensPerBatch: Int
         /// How the test runs.
@@ -129,16 +132,7 @@ package struct Plan: Sendable, Equatable {
     package var json: JSON {
         func parts(_ list: [Part]) -> JSON { .object(JSONObject(list.map { ($0.name, .integer($0.bytes)) })) }
         return [
-            "choices": [
-                "base_storage": .string(choices.storage.rawValue), "threads": JSON(choices.threads),
-                "tokens_per_batch": JSON(choices.tokensPerBatch), "training_rows": JSON(choices.sizes.training),
-                "evaluation_rows": JSON(choices.sizes.evaluation), "head_chunk": JSON(choices.sizes.headChunk),
-                "recompute": .string(choices.recompute.rawValue), "device": .string(choices.device), "compute_type": .string(choices.element.suffix),
-                "gpu_arch": JSON(choices.architecture), "keeps_expanded": .bool(choices.keepsExpanded),
-                "evaluation_tokens_per_batch": JSON(choices.evaluationTokensPerBatch), "answer_slots": JSON(choices.test.slots),
-                "test_keeps_expanded": .bool(choices.test.keepsExpanded), "merged_on_card": .bool(choices.test.mergedOnCard),
-                "compared_on_card": .bool(choices.test.comparedOnCard),
-            ],
+            "choices": choices.json,
             "predicted_rss_bytes": .integer(predictedRSSBytes), "predicted_gpu_bytes": .integer(predictedGPUBytes),
             "predicted_disk_bytes": .integer(predictedDiskBytes),
             "predicted_seconds": .number(predictedSeconds), "training_memory": parts(trainingMemory), "test_memory": parts(testMemory),
@@ -146,31 +140,6 @@ package struct Plan: Sendable, Equatable {
             "disk": parts(disk), "phases": .object(JSONObject(phases.map { ($0.name, .number($0.seconds)) })), "steps": JSON(steps),
             "train_tokens": JSON(trainTokens), "trainable_parameters": JSON(trainableParameters), "warnings": JSON(warnings),
         ]
-    }
-
-    /// The choices of a kept `plan.json`; nil when it does not hold them.
-    package static func choices(from json: JSON) -> Choices? {
-        guard let kept = json["choices"], let storage = kept["base_storage"]?.string.flatMap({ BaseStorage(rawValue: $0) }),
-            let threads = kept["threads"]?.int, let tokens = kept["tokens_per_batch"]?.int, let training = kept["training_rows"]?.int,
-            let evaluation = kept["evaluation_rows"]?.int, let chunk = kept["head_chunk"]?.int,
-            let recompute = kept["recompute"]?.string.flatMap({ RecomputePolicy(rawValue: $0) }), threads > 0, threads <= 4096, tokens > 0
-        else { return nil }
-        let evaluationTokens = kept["evaluation_tokens_per_batch"]?.int ?? tokens
-        // A session is made for these sizes before anything checks them again.
-        guard [training, evaluation, chunk, evaluationTokens].allSatisfy({ (1...1_000_000_000).contains($0) }) else { return nil }
-        var choices = Choices(
-            storage: storage, threads: threads, tokensPerBatch: tokens,
-            sizes: SessionSizes(training: training, evaluation: evaluation, headChunk: chunk), recompute: recompute,
-            evaluationTokensPerBatch: evaluationTokens)
-        choices.device = kept["device"]?.string ?? choices.device
-        choices.element = kept["compute_type"]?.string.flatMap { name in DeviceElement.allCases.first { $0.suffix == name } } ?? choices.element
-        choices.architecture = kept["gpu_arch"]?.int ?? 0
-        choices.keepsExpanded = kept["keeps_expanded"]?.bool ?? false
-        choices.test.slots = min(1024, max(1, kept["answer_slots"]?.int ?? Planner.slots))
-        choices.test.keepsExpanded = kept["test_keeps_expanded"]?.bool ?? false
-        choices.test.mergedOnCard = kept["merged_on_card"]?.bool ?? false
-        choices.test.comparedOnCard = kept["compared_on_card"]?.bool ?? false
-        return choices
     }
 
     /// The plan for people.

@@ -88,6 +88,10 @@ package enum KeyTable {
             help: "Compute capability to build the card's kernels for (75 is a T4's); without it the card's own."),
         Key("threads", .integer(0...1024), .integer(0), .machine, help: "Processor threads; 0 takes what the machine lends."),
         Key("gpu_memory", .bytes, .none, .machine, help: "Cap on the card's memory (15GiB); without it all of the card but 256 MiB."),
+        Key(
+            "tune", .flag, .flag(false), .machine,
+            help: "Measure a card's ways to multiply and keep the fastest, by card and library version; gains are rare: on an H100 the first was the fastest."
+        ),
         Key("session", .duration, .none, .circumstance, help: "How long this session lasts (9h): the run ends before it, or says beforehand that it cannot."),
         Key("scratch", .path, .none, .circumstance, help: "A directory for large temporary files."),
     ]

@@ -209,7 +209,7 @@ struct CardWorkTests {
         let product = MatrixProduct(m: 3, n: 5, k: 7, inputs: .f16, output: .f32, lda: 7, ldb: 5, ldc: 5, alpha: 2, beta: 1)
         let address = try card.allocate(bytes: 4096)
         for _ in 0..<3 { try card.multiply(product, a: address, b: address, c: address) }
-        #expect(stub.calls("cublasLtMatmul") == Array(repeating: "cublasLtMatmul 2 1 33554432", count: 3))
+        #expect(stub.calls("cublasLtMatmul") == Array(repeating: "cublasLtMatmul 2 1 33554432 way 0", count: 3))
         #expect(stub.calls("cublasLtMatmulAlgoGetHeuristic").count == 1)
     }
 
@@ -225,6 +225,66 @@ struct CardWorkTests {
             #expect(failed.exit == .machineFailed)
             for word in words { #expect(failed.description.contains(word), "\(failed)") }
         }
+    }
+
+    /// Products of seven shapes, added to what is there or not.
+    private static let products = (1...7).map {
+        MatrixProduct(m: 16 * $0, n: 32, k: 64, inputs: .f16, output: .f32, lda: 64, ldb: 32, ldc: 40, beta: $0 % 2 == 0 ? 1 : 0)
+    }
+
+    @Test func `products are measured where that is asked for, once a card and library, and the fastest stays`() throws {
+        // The stub's third way takes a quarter of the time.
+        let stub = try StubCard(["ways_to_multiply 5", "fast_way 2"])
+        func run(_ known: [String: Int]? = nil, measuring: Bool = true) throws -> (indices: [String: Int], trials: Int) {
+            let before = stub.calls("cublasLtMatmul").count
+            let card = try CUDADevice(stub.options)
+            let used = try card.usedBytes()
+            let choices = try #require(card.products)
+            if measuring || known != nil { choices.begin(measuring: measuring, known: known ?? [:]) }
+            // Choices hang on what addresses are multiples of; nothing is read or written there.
+            let address = DeviceAddress(raw: 4096)
+            for _ in 0..<2 { for product in Self.products { try card.multiply(product, a: address, b: address, c: address) } }
+            // What was taken to measure is given back.
+            #expect(try card.usedBytes() == used)
+            return (choices.indices, stub.calls("cublasLtMatmul").count - before - 2 * Self.products.count)
+        }
+        let plain = try run(measuring: false)
+        #expect(plain.indices.isEmpty && plain.trials == 0)
+        let (first, trials) = try run()
+        #expect(first.count == 7 && first.values.allSatisfy { $0 == 2 }, "\(first)")
+        #expect(trials == 7 * 5 * 6)
+        #expect(first.keys.allSatisfy { $0.hasPrefix("120605: ") })
+        // The next process finds them.
+        let again = try run()
+        #expect(again.indices == first && again.trials == 0)
+        // What a run had chosen stands, measured or not, and wherever the cache is; an index that is no way is the first.
+        let others = first.mapValues { _ in 4 }
+        let replayed = try run(others)
+        #expect(replayed.indices == others && replayed.trials == 0)
+        #expect(stub.calls("cublasLtMatmul").suffix(14).allSatisfy { $0.hasSuffix("way 4") })
+        _ = try run(first.mapValues { _ in 9 }, measuring: false)
+        #expect(stub.calls("cublasLtMatmul").suffix(14).allSatisfy { $0.hasSuffix("way 0") })
+    }
+
+    @Test func `without room to measure and while work is recorded the first way stays; a way that fails is not taken`() throws {
+        let product = Self.products[1]
+        let tight = try StubCard(["ways_to_multiply 5", "fast_way 2", "free 34000000"])
+        let card = try CUDADevice(tight.options)
+        card.products?.begin(measuring: true)
+        let address = DeviceAddress(raw: 4096)
+        var large = product
+        (large.m, large.ldc) = (100_000, 1000)
+        try card.multiply(large, a: address, b: address, c: address)
+        #expect(card.products?.indices.values.map(\.self) == [0])
+        #expect(tight.calls("cublasLtMatmul").count == 1)
+        let failing = try StubCard(["ways_to_multiply 5", "fast_way 2", "fail cublasLtMatmul 15 13 1"])
+        let other = try CUDADevice(failing.options)
+        other.products?.begin(measuring: true)
+        // The third way's warm-up fails, and the fourth is measured in its place.
+        try other.multiply(product, a: address, b: address, c: address)
+        #expect(other.products?.indices.values.map(\.self) == [3])
+        _ = try other.record { try other.multiply(Self.products[2], a: address, b: address, c: address) }
+        #expect(other.products?.indices.count == 1)
     }
 
     // MARK: recording

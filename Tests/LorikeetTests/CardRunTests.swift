@@ -65,6 +65,31 @@ struct CardRunTests {
         #expect(try stopped.adapter() == calm.adapter())
     }
 
+    @Test func `what was measured of products is kept with the plan, and stands when the run goes on, whatever is asked for then`() throws {
+        var run = try TinyRun()
+        run.options["tune"] = "true"
+        #expect(try run.run(on: EmulatedDevice(), goal: .adapter, stopAfter: 3).error?.exit == .stoppedEarly)
+        func kept() throws -> [String: Int] {
+            let choices = try #require(run.json("plan.json")["choices"])
+            #expect(choices["tuned"]?.bool == true)
+            return Dictionary(uniqueKeysWithValues: (choices["products"]?.object?.entries ?? []).map { ($0.key, $0.value.int ?? -1) })
+        }
+        let first = try kept()
+        #expect(first.count > 3 && Set(first.values).count > 1, "\(first)")
+        run.options["tune"] = "false"
+        let device = EmulatedDevice()
+        #expect(try run.run(on: device, goal: .adapter).error == nil)
+        #expect(device.products?.measures == true)
+        #expect(first.allSatisfy { device.products?.indices[$0.key] == $0.value })
+        #expect(try kept().filter { first[$0.key] != nil } == first)
+        // Without it nothing is measured, and nothing is written.
+        let plain = EmulatedDevice()
+        run.output += "-plain"
+        #expect(try run.run(on: plain, goal: .adapter).error == nil)
+        #expect(plain.products?.indices.isEmpty == true)
+        #expect(try run.json("plan.json")["choices"]?["tuned"] == nil)
+    }
+
     @Test func `another device on resume is told, and the run goes on`() throws {
         let run = try TinyRun()
         #expect(try run.run(on: EmulatedDevice(architecture: 80), goal: .adapter, stopAfter: 2).error?.exit == .stoppedEarly)

@@ -54,19 +54,21 @@ ENTRY int cublasLtMatmulPreferenceSetAttribute(void *preference, int attribute, 
     CALL("%d %zu", attribute, bytes);
     return preference && value ? 0 : 7;
 }
-/// A result is 96 bytes: the algorithm's 64, workspace, status and waves, reserved words.
+/// A result is 96 bytes: the algorithm's 64 (here its number), workspace, status and waves, reserved words.
 ENTRY int cublasLtMatmulAlgoGetHeuristic(
     void *handle, void *description, void *a, void *b, void *c, void *d, void *preference, int wanted, void *results, int *found) {
     CALL("%d", wanted);
     memset(results, 0, 96 * (size_t)wanted);
     *found = (int)stub_number("ways_to_multiply", 1);
     if (*found > wanted) *found = wanted;
+    for (int i = 0; i < *found; i++) ((uint64_t *)results)[12 * i] = (uint64_t)i;
     return handle && description && a && b && c && d && preference ? 0 : 7;
 }
 ENTRY int cublasLtMatmul(
     void *handle, void *description, const void *alpha, uint64_t a, void *a_layout, uint64_t b, void *b_layout, const void *beta, uint64_t c,
     void *c_layout, uint64_t d, void *d_layout, const void *algorithm, uint64_t workspace, size_t workspace_bytes, void *stream) {
-    CALL("%g %g %zu", (double)*(const float *)alpha, (double)*(const float *)beta, workspace_bytes);
+    int way = algorithm ? (int)*(const uint64_t *)algorithm : -1;
+    CALL("%g %g %zu way %d", (double)*(const float *)alpha, (double)*(const float *)beta, workspace_bytes, way);
     int pointers = a && b && c && d && workspace && stream;
     return pointers && handle && description && a_layout && b_layout && c_layout && d_layout && algorithm ? 0 : 7;
 }

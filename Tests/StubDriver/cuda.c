@@ -259,7 +259,10 @@ ENTRY int cuEventQuery(void *event) {
 }
 ENTRY int cuEventElapsedTime(float *milliseconds, void *from, void *to) {
     CALL("");
-    *milliseconds = 1;
+    // Of every `ways_to_multiply` measurements the one numbered `fast_way` is faster.
+    static long long measured;
+    long long ways = stub_number("ways_to_multiply", 1), fast = stub_number("fast_way", -1);
+    *milliseconds = fast >= 0 && measured++ % ways == fast ? 0.25f : 1;
     return from && to ? 0 : 1;
 }
 

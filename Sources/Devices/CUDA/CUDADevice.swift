@@ -37,6 +37,8 @@ package final class CUDADevice: Accelerator {
     private let kernels: KernelLibrary
     private let matrices: MatrixLibrary
     private let memory: CardMemory
+    /// What is asked for is recorded, not run.
+    private var recording = false
     private var events: [OpaquePointer?] = []
     /// Pinned memory that uploads go through.
     private let staging: UnsafeMutableRawPointer
@@ -84,8 +86,10 @@ package final class CUDADevice: Accelerator {
         staging = pinned
         let workspaceBytes = 32 << 20
         let workspace = try memory.allocate(bytes: workspaceBytes)
-        matrices = try MatrixLibrary(major: major, folders: folders, workspace: workspace, workspaceBytes: workspaceBytes)
-        kernels = KernelLibrary(driver, compiler, KernelCache(folder: options.cacheFolder), architecture: architecture, native: native)
+        let cache = KernelCache(folder: options.cacheFolder)
+        matrices = try MatrixLibrary(
+            major: major, folders: folders, workspace: workspace, workspaceBytes: workspaceBytes, timer: ProductTimer(driver, memory, cache, card: title))
+        kernels = KernelLibrary(driver, compiler, cache, architecture: architecture, native: native)
         libraries = [("nvrtc \(compiler.versionText)", compiler.path), ("cublasLt", matrices.path)]
         for i in 0..<2 { try driver.check(driver.eventCreate(&stagingEvents[i], 2), "cuEventCreate") }
     }
@@ -155,8 +159,10 @@ package final class CUDADevice: Accelerator {
         try driver.check(status, "cuLaunchKernel (\(launch.kernel))")
     }
 
+    package var products: ProductChoices? { matrices.choices }
+
     package func multiply(_ product: MatrixProduct, a: DeviceAddress, b: DeviceAddress, c: DeviceAddress) throws {
-        try matrices.multiply(product, a: a.raw, b: b.raw, c: c.raw, stream: stream)
+        try matrices.multiply(product, a: a.raw, b: b.raw, c: c.raw, stream: stream, measurable: !recording)
     }
 
     package func synchronize() throws { try driver.check(driver.streamSynchronize(stream), "cuStreamSynchronize") }
@@ -175,7 +181,9 @@ package final class CUDADevice: Accelerator {
     package func record(_ body: () throws -> Void) throws -> (any RecordedWork)? {
         // CU_STREAM_CAPTURE_MODE_RELAXED 2: other calls of this thread stay allowed.
         try driver.check(driver.captureBegin(stream, 2), "cuStreamBeginCapture")
+        recording = true
         let outcome = Result { try body() }
+        recording = false
         var graph: OpaquePointer?
         let ended = driver.captureEnd(stream, &graph)
         defer { if graph != nil { _ = driver.graphDestroy(graph) } }

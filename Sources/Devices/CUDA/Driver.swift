@@ -37,6 +37,7 @@ struct Driver {
             UnsafeMutablePointer<Pointer?>?
         ) -> Int32
     let eventCreate: @convention(c) (UnsafeMutablePointer<Handle?>, UInt32) -> Int32
+    let eventDestroy: @convention(c) (Handle?) -> Int32
     let eventRecord: @convention(c) (Handle?, Handle?) -> Int32
     let eventSynchronize: @convention(c) (Handle?) -> Int32
     let eventElapsed: @convention(c) (UnsafeMutablePointer<Float>, Handle?, Handle?) -> Int32
@@ -88,6 +89,7 @@ struct Driver {
         functionSetAttribute = try library.function("cuFuncSetAttribute")
         launchKernel = try library.function("cuLaunchKernel")
         eventCreate = try library.function("cuEventCreate")
+        eventDestroy = try library.function("cuEventDestroy_v2")
         eventRecord = try library.function("cuEventRecord")
         eventSynchronize = try library.function("cuEventSynchronize")
         eventElapsed = try library.function("cuEventElapsedTime")

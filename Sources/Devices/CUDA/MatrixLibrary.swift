@@ -13,7 +13,7 @@ final class MatrixLibrary {
         @convention(c) (
             Handle?, Handle?, Handle?, Handle?, Handle?, Handle?, Handle?, Int32, UnsafeMutableRawPointer, UnsafeMutablePointer<Int32>
         ) -> Int32
-    private let run:
+    private let matmul:
         @convention(c) (
             Handle?, Handle?, UnsafeRawPointer, UInt64, Handle?, UInt64, Handle?, UnsafeRawPointer, UInt64, Handle?, UInt64, Handle?,
             UnsafeRawPointer, UInt64, Int, Handle?
@@ -22,6 +22,10 @@ final class MatrixLibrary {
     private var plans: [Key: Plan] = [:]
     private let workspace: UInt64
     private let workspaceBytes: Int
+    private let timer: ProductTimer
+    let choices = ProductChoices()
+    /// cublasLtGetVersion: ways of one version say nothing of another's.
+    private let version: Int
     let path: String
 
     /// A product, and what its addresses are multiples of (2...256 bytes): kernels differ in what they can load at once.
@@ -34,6 +38,13 @@ final class MatrixLibrary {
             self.product = product
             (self.a, self.b, self.c) = (alignment(a), alignment(b), alignment(c))
         }
+
+        /// What a choice is kept under: alpha and beta change nothing about it.
+        func text(_ version: Int) -> String {
+            let p = product
+            let turned = (p.transposeA ? "t" : "n") + (p.transposeB ? "t" : "n")
+            return "\(version): \(p) \(turned), leading \(p.lda) \(p.ldb) \(p.ldc), aligned \(a) \(b) \(c)"
+        }
     }
 
     private struct Plan {
@@ -43,10 +54,19 @@ final class MatrixLibrary {
         let algorithm: [UInt64]
     }
 
+    /// Where a product is, and in what stream.
+    private struct Place {
+        let a, b, c: UInt64
+        let stream: OpaquePointer?
+    }
+
     /// - Parameter workspace: device memory for split sums.
-    init(major: Int, folders: LibraryFolders, workspace: UInt64, workspaceBytes: Int) throws {
+    init(major: Int, folders: LibraryFolders, workspace: UInt64, workspaceBytes: Int, timer: ProductTimer) throws {
         let library = try folders.toolkit("libcublasLt", major: major, package: "nvidia-cublas")
         path = library.path
+        self.timer = timer
+        let version: @convention(c) () -> Int = try library.function("cublasLtGetVersion")
+        self.version = version()
         self.workspace = workspace
         self.workspaceBytes = workspaceBytes
         layoutCreate = try library.function("cublasLtMatrixLayoutCreate")
@@ -55,7 +75,7 @@ final class MatrixLibrary {
         preferenceCreate = try library.function("cublasLtMatmulPreferenceCreate")
         preferenceSet = try library.function("cublasLtMatmulPreferenceSetAttribute")
         heuristic = try library.function("cublasLtMatmulAlgoGetHeuristic")
-        run = try library.function("cublasLtMatmul")
+        matmul = try library.function("cublasLtMatmul")
         let create: @convention(c) (UnsafeMutablePointer<Handle?>) -> Int32 = try library.function("cublasLtCreate")
         try check(create(&handle), "cublasLtCreate")
     }
@@ -73,7 +93,9 @@ final class MatrixLibrary {
     }
 
     /// Row-major products through a column-major library: C' = op(B)' op(A)'.
-    private func plan(_ key: Key) throws -> Plan {
+    ///
+    /// - Parameter measurable: the card runs what it is asked for now.
+    private func plan(_ key: Key, _ place: Place, measurable: Bool) throws -> Plan {
         if let known = plans[key] { return known }
         let p = key.product
         // cudaDataType and cublasComputeType_t: CUDA_R_32F 0, CUDA_R_16F 2, CUDA_R_16BF 14; CUBLAS_COMPUTE_32F 68 (no TF32).
@@ -97,23 +119,41 @@ final class MatrixLibrary {
             try check(preferenceSet(preference, attribute, &bytes, 4), "cublasLtMatmulPreferenceSetAttribute")
         }
         // cublasLtMatmulHeuristicResult_t: algorithm (64 bytes), workspace size, status, waves, four reserved words.
-        var result = [UInt64](repeating: 0, count: 12)
+        let known = choices.indices[key.text(version)]
+        let wanted = choices.measures || known != nil ? ProductTimer.mostWays : 1
+        var results = [UInt64](repeating: 0, count: 12 * wanted)
         var count: Int32 = 0
-        try check(heuristic(handle, description, b, a, c, c, preference, 1, &result, &count), "cublasLtMatmulAlgoGetHeuristic (\(p))")
+        try check(heuristic(handle, description, b, a, c, c, preference, Int32(wanted), &results, &count), "cublasLtMatmulAlgoGetHeuristic (\(p))")
         guard count > 0 else { throw LorikeetError.machine("cuBLASLt has no way to multiply \(p)") }
-        let plan = Plan(description: description, a: a, b: b, c: c, algorithm: Array(result[0..<8]))
+        func way(_ index: Int) -> Plan { Plan(description: description, a: a, b: b, c: c, algorithm: Array(results[12 * index..<12 * index + 8])) }
+        var index = known ?? 0
+        if known == nil, choices.measures, measurable {
+            // What is added to would grow with every trial.
+            let extra = p.beta == 0 ? nil : p.m * p.ldc * p.output.bytes
+            index = try timer.fastest(key.text(version), ways: Int(count), extra: extra, stream: place.stream) { candidate, scratch in
+                run(p, way(candidate), Place(a: place.a, b: place.b, c: scratch ?? place.c, stream: place.stream))
+            }
+            choices.keep(index, for: key.text(version))
+        }
+        // A choice that is none of this library's is as good as none.
+        let plan = way(index < Int(count) ? index : 0)
         plans[key] = plan
         return plan
     }
 
-    func multiply(_ p: MatrixProduct, a: UInt64, b: UInt64, c: UInt64, stream: OpaquePointer?) throws {
-        let plan = try plan(Key(p, a, b, c))
+    private func run(_ p: MatrixProduct, _ plan: Plan, _ place: Place) -> Int32 {
         var (alpha, beta) = (p.alpha, p.beta)
-        let status = plan.algorithm.withUnsafeBytes { algorithm -> Int32 in
+        return plan.algorithm.withUnsafeBytes { algorithm -> Int32 in
             guard let base = algorithm.baseAddress else { return -1 }
-            return run(
-                handle, plan.description, &alpha, b, plan.b, a, plan.a, &beta, c, plan.c, c, plan.c, base, workspace, workspaceBytes, stream)
+            return matmul(
+                handle, plan.description, &alpha, place.b, plan.b, place.a, plan.a, &beta, place.c, plan.c, place.c, plan.c, base, workspace,
+                workspaceBytes, place.stream)
         }
-        try check(status, "cublasLtMatmul (\(p))")
+    }
+
+    /// - Parameter measurable: not while work is recorded, for nothing runs then.
+    func multiply(_ p: MatrixProduct, a: UInt64, b: UInt64, c: UInt64, stream: OpaquePointer?, measurable: Bool) throws {
+        let place = Place(a: a, b: b, c: c, stream: stream)
+        try check(run(p, plan(Key(p, a, b, c), place, measurable: measurable), place), "cublasLtMatmul (\(p))")
     }
 }

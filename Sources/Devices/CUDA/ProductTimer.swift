@@ -1,0 +1,74 @@
+import LorikeetGround
+
+/// Measures ways to multiply on a card and remembers the fastest on disk, by the card's name and the library's version.
+final class ProductTimer {
+    /// Ways that are tried.
+    static let mostWays = 8
+    private static let repeats = 5
+    /// Another way has to be faster than the first by this factor: less is chance.
+    private static let gain = 1.01
+
+    private let driver: Driver
+    private let memory: CardMemory
+    private let cache: KernelCache
+    private let name: String
+    /// nil until they are read.
+    private var kept: [String: Int]?
+
+    init(_ driver: Driver, _ memory: CardMemory, _ cache: KernelCache, card: String) {
+        (self.driver, self.memory, self.cache) = (driver, memory, cache)
+        name = "products of \(card)"
+    }
+
+    /// The place of the fastest among `ways` of a product: as it was measured before, else measured now.
+    ///
+    /// - Parameters:
+    ///   - extra: bytes of the output where measuring must not touch it: repeated sums would pile up. Where the card has no such room,
+    ///     the first way stays.
+    ///   - run: runs a way once; given where to write instead of the output. A status other than 0 rules it out.
+    func fastest(_ product: String, ways: Int, extra: Int?, stream: OpaquePointer?, run: (_ way: Int, _ scratch: UInt64?) -> Int32) throws -> Int {
+        var known = kept ?? read()
+        kept = known
+        if let index = known[product] { return index }
+        guard ways > 1 else { return 0 }
+        var scratch: UInt64?
+        if let extra {
+            guard let room = try? memory.allocate(bytes: extra) else { return 0 }
+            scratch = room
+        }
+        defer { if let scratch { _ = driver.free(scratch) } }
+        let seconds = try (0..<ways).map { way in try time(stream) { run(way, scratch) } }
+        var best = 0
+        for way in 1..<ways where seconds[way] * Float(Self.gain) < seconds[0] && seconds[way] < seconds[best] { best = way }
+        known[product] = best
+        kept = known
+        cache.write(name, Array(known.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)\n" }.joined().utf8))
+        return best
+    }
+
+    /// Infinite for a way that fails.
+    private func time(_ stream: OpaquePointer?, _ run: () -> Int32) throws -> Float {
+        var (start, end): (OpaquePointer?, OpaquePointer?)
+        try driver.check(driver.eventCreate(&start, 0), "cuEventCreate")
+        try driver.check(driver.eventCreate(&end, 0), "cuEventCreate")
+        defer { for event in [start, end] { _ = driver.eventDestroy(event) } }
+        // Once to warm up.
+        guard run() == 0 else { return .infinity }
+        try driver.check(driver.eventRecord(start, stream), "cuEventRecord")
+        for _ in 0..<Self.repeats { guard run() == 0 else { return .infinity } }
+        try driver.check(driver.eventRecord(end, stream), "cuEventRecord")
+        try driver.check(driver.eventSynchronize(end), "cuEventSynchronize")
+        var milliseconds: Float = 0
+        try driver.check(driver.eventElapsed(&milliseconds, start, end), "cuEventElapsedTime")
+        return milliseconds
+    }
+
+    private func read() -> [String: Int] {
+        var found: [String: Int] = [:]
+        for line in String(decoding: cache.read(name) ?? [], as: UTF8.self).split(separator: "\n") {
+            let parts = line.split(separator: " ", maxSplits: 1)
+            if parts.count == 2, let index = Int(parts[0]), (0..<Self.mostWays).contains(index) { found[String(parts[1])] = index }
+        }
+        return found
+    }
+}
