@@ -151,7 +151,8 @@ package final class CUDADevice: Accelerator {
         }
         let architecture = properties.architecture
         let headers = KernelSources.headers
-        let made = ([compiler.versionText, "\(architecture) \(native) \(element.rawValue) \(defines)"] + headers.map(\.text) + [source]).joined(separator: "\u{0}")
+        let made = ([compiler.versionText, "\(architecture) \(native) \(element.rawValue) \(defines)"] + headers.map(\.text) + [source]).joined(
+            separator: "\u{0}")
         var module: OpaquePointer?
         func load(_ binary: [UInt8]) -> Int32 { binary.withUnsafeBytes { driver.moduleLoad(&module, $0.baseAddress) } }
         // What another driver kept, this one may refuse: then it is compiled anew.

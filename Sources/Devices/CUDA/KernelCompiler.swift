@@ -37,11 +37,14 @@ struct KernelCompiler {
     }
 
     /// Machine code for `architecture` when that is the card's own, else PTX that the driver compiles.
-    func binary(name: String, source: String, headers: [(name: String, text: String)], element: DeviceElement, defines: [String], architecture: Int, native: Bool) throws -> [UInt8] {
+    func binary(
+        name: String, source: String, headers: [(name: String, text: String)], element: DeviceElement, defines: [String], architecture: Int, native: Bool
+    ) throws -> [UInt8] {
         let options =
             [
                 // With 9.0's own features, which no other capability runs.
-                native ? "-arch=sm_\(architecture)\(architecture == 90 ? "a" : "")" : "-arch=compute_\(architecture)", "-DTYPE=\(element.rawValue)", "-DARCH=\(architecture)", "-std=c++17",
+                native ? "-arch=sm_\(architecture)\(architecture == 90 ? "a" : "")" : "-arch=compute_\(architecture)", "-DTYPE=\(element.rawValue)",
+                "-DARCH=\(architecture)", "-std=c++17",
             ] + defines.map { "-D" + $0 }
         var program: Program?
         let (headerTexts, headerNames) = (headers.map { strdup($0.text) }, headers.map { strdup($0.name) })
