@@ -67,6 +67,7 @@ struct BenchVerb: ParsableCommand {
                     result.profile.map {
                         [
                             "op": .string($0.kind), "count": JSON($0.count), "seconds": .number($0.seconds), "gflop": .number($0.cost.matrixFlops / 1e9),
+                            "bytes": .number($0.cost.bytes),
                             "parts": .array(
                                 $0.parts.sorted { $0.value.seconds > $1.value.seconds }.map {
                                     ["name": .string($0.key), "count": JSON($0.value.count), "seconds": .number($0.value.seconds)]

@@ -146,6 +146,12 @@ template <class T> DEVICE float unpack_high(u32 x) { T y; y.bits = (u16)(x >> 16
 
 // ---- 16 bytes at a time ----
 
+#if TYPE != 0
+DEVICE u32 bits_or_zero(const element *from, bool there) { return there ? (u32)from->bits : 0; }
+/// Element `half` of two words side by side, the first's in the low half.
+DEVICE u32 beside(u32 first, u32 second, int half) { return half ? first >> 16 | (second & 0xffff0000u) : (first & 0xffffu) | second << 16; }
+#endif
+
 /// As many elements of T as 16 bytes hold, in registers, as floats.
 template <class T> struct Pack { enum { count = 16 / sizeof(T) }; };
 

@@ -201,9 +201,6 @@ struct LoRAGrad {
     u32 threshold;
 };
 
-/// Halves of two words side by side: the low ones (odd 0) or the high ones.
-DEVICE u32 beside(u32 a, u32 b, int odd) { return odd ? (a >> 16) | (b & 0xffff0000u) : (a & 0xffffu) | b << 16; }
-DEVICE u32 bits_or_zero(const element *from, bool there) { return there ? from->bits : 0; }
 
 /// A thread holds eight columns of four rows: element j of them belongs to the product's tile j.
 template <int steps> DEVICE void grad_strip(const LoRAGrad &p, float (*shared)[16][65]) {

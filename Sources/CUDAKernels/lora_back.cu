@@ -40,9 +40,6 @@ DEVICE int tiles_before(const LoRABack &p, int part) {
     for (int i = 0; i < part; i++) sum += tiles_of(p, i);
     return sum;
 }
-DEVICE u32 bits_or_zero(const element *from, bool there) { return there ? (u32)from->bits : 0; }
-/// Element `half` of two words side by side, the first's in the low half.
-DEVICE u32 beside(u32 first, u32 second, int half) { return half ? first >> 16 | (second & 0xffff0000u) : (first & 0xffffu) | second << 16; }
 
 KERNEL(128, lora_back, LoRABack) {
     SHARED float across[4][128][17];

@@ -189,9 +189,8 @@ package struct Trainer {
         var result: OptimiserResult
         var scale: Float
         outcome.learningRate = settings.learningRate(atStep: state.step, of: total)
-        // Nothing was learnt yet, so nothing but the loss scale has to be found: the first step is not lost to that.
-        let seeking = state.step == state.skipped
-        repeat {
+        // A step that overflows at this loss scale is done again at half of it: its records are not lost to that.
+        while true {
             outcome.loss = 0
             for (index, batch) in batches.enumerated() {
                 outcome.loss += try session.accumulate(batch.tokenBatch(weight: weight), zeroFirst: index == 0).lossSum
@@ -200,7 +199,10 @@ package struct Trainer {
             scale = session.lossScaling?.scale ?? LossScaling.smallest
             // AdamW corrects its moments by how often they were updated.
             result = try session.optimiserStep(learningRate: outcome.learningRate, settings: settings.adamW, step: state.step - state.skipped + 1)
-        } while result.skipped && seeking && outcome.loss.isFinite && scale > LossScaling.smallest
+            guard result.skipped, outcome.loss.isFinite, scale > LossScaling.smallest else { break }
+            let smaller = Int(session.lossScaling?.scale ?? LossScaling.smallest)
+            try report(.warning("step \(state.step + 1) overflowed at loss scale \(Int(scale)) and is done again at \(smaller)"))
+        }
         outcome.gradientNorm = result.gradientNorm
         outcome.skipped = result.skipped
         outcome.hopeless = result.skipped && (!outcome.loss.isFinite || scale <= LossScaling.smallest)
