@@ -16,6 +16,7 @@ struct EmulatedKernelChecksTests {
         try KernelChecks(device: device, cpu: Self.cpu).run(element, large: false) { results.append($0) }
         for result in results { #expect(result.deviation.passes, "\(result.deviation.line)") }
         #expect(results.count > 300)
+        #expect(device.unprepared.isEmpty, "compiled when it was launched, not before: \(device.unprepared)")
         let launched = Set(device.launched.keys)
         for kernel in try Self.kernels() {
             // Tensor cores and what is made for 16 bits have no float32; the residual stream has a type of its own beside float16 alone.

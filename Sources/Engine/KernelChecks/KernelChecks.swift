@@ -41,6 +41,7 @@ package struct KernelChecks {
     /// - Throws: exit 4 when the card is lost.
     package func run(_ element: DeviceElement, large: Bool = true, report: (Result) -> Void) throws {
         let bench = KernelBench(device: device, cpu: cpu, element: element)
+        prepare(element)
         for item in Self.cases where item.elements.contains(element) && (large || !item.large) {
             let deviations: [Deviation]
             do { deviations = try item.run(bench) } catch {
@@ -55,6 +56,15 @@ package struct KernelChecks {
                         deviation: Deviation(name: name, measured: deviation.measured, tolerance: deviation.tolerance)))
             }
         }
+    }
+
+    /// Has the kernels of the small cases compiled all at once: dozens of sources would take a minute one after the other. What only a
+    /// large case needs is compiled when it comes. Nothing is made of the numbers here, which no kernel wrote.
+    private func prepare(_ element: DeviceElement) {
+        let list = LaunchList(device.properties)
+        let bench = KernelBench(device: list, cpu: cpu, element: element)
+        for item in Self.cases where item.elements.contains(element) && !item.large { _ = try? item.run(bench) }
+        device.prepare(list.modules)
     }
 
     /// Of each kernel and type the result that comes nearest to its limit or is farthest beyond it.
