@@ -35,15 +35,14 @@ PY
 row 7b-16 --shape llama-7b --gpu-memory 16GiB --profile
 row 7b-8 --shape llama-7b --gpu-memory 8.2GiB
 row 1b-16 --shape llama-3.2-1b --gpu-memory 16GiB --profile
-row 135m-16 --shape smollm2-135m --gpu-memory 16GiB --profile
-row 1b-step --shape llama-3.2-1b --seq 136 --tokens 2176 --gpu-memory 16GiB --profile
+row 135m-16 --shape smollm2-135m --gpu-memory 16GiB
+row 1b-step --shape llama-3.2-1b --seq 136 --tokens 2176 --gpu-memory 16GiB
 row 7b-step --shape llama-7b --seq 136 --tokens 2176 --gpu-memory 16GiB
-row 1b-lengths --shape llama-3.2-1b --lengths "$here/scale-lengths.txt" --gpu-memory 16GiB
-row 7b-75 --shape llama-7b --gpu-arch 75 --gpu-memory 15GiB --profile
-row 1b-8192 --shape llama-3.2-1b --seq 8192 --tokens 8192 --gpu-memory 16GiB --profile
-row 1b-32768 --shape llama-3.2-1b --seq 32768 --tokens 32768 --gpu-memory 16GiB
-row 7b-seven --shape llama-7b --gpu-memory 16GiB --target-modules all-linear --profile
+row 1b-lengths --shape llama-3.2-1b --lengths "$here/scale-lengths.txt" --gpu-memory 16GiB --rounds 3
+row 7b-75 --shape llama-7b --gpu-arch 75 --gpu-memory 15GiB
+row 1b-8192 --shape llama-3.2-1b --seq 8192 --tokens 8192 --gpu-memory 16GiB
+row 1b-32768 --shape llama-3.2-1b --seq 32768 --tokens 32768 --gpu-memory 16GiB --rounds 3
+row 7b-seven --shape llama-7b --gpu-memory 16GiB --target-modules all-linear
 row 1b-seven --shape llama-3.2-1b --gpu-memory 16GiB --target-modules all-linear
 row 7b-dropout --shape llama-7b --gpu-memory 16GiB --lora-dropout 0.05
 row 1b-dropout --shape llama-3.2-1b --gpu-memory 16GiB --lora-dropout 0.05
-row 1b-again --shape llama-3.2-1b --gpu-memory 16GiB
