@@ -38,9 +38,13 @@ struct HeadLoss: Op {
     var writes: [ValueID] { [logProbabilities, gathered, logits] + [scratch, gradient].compactMap { $0 } }
     var detail: String { weight }
 
-    /// As if every token were trained.
+    /// As if every token were trained. A card reads and writes logits; the processor expands the matrix for every chunk.
     func cost(_ values: ValueTable) -> Cost {
         let product = 2 * Double(values[x].elementCount) * Double(vocabulary)
+        guard scratch != nil else {
+            let logits = Double(values[x].shape[0] * vocabulary * values[logits].type.byteCount)
+            return Cost(matrixFlops: (gradient == nil ? 1 : 2) * product, bytes: (gradient == nil ? 2 : 4) * logits)
+        }
         let chunks = Double((values[x].shape[0] + HeadBlock.chunk - 1) / HeadBlock.chunk)
         let passes: Double = gradient == nil ? 1 : 2
         return Cost(matrixFlops: passes * product, bytes: chunks * passes * 4 * Double(vocabulary * values[x].shape[1]))
