@@ -1,10 +1,9 @@
 // Causal attention on tensor cores, head sizes 64 and 128, 16-bit types: formulas as in attention_any.cu.
 //
 // Trick (Dao 2023, arXiv:2307.08691): a block keeps 64 rows of its own in shared memory, 16 a warp, and streams tiles of the others past
-// them; scores and probabilities never leave registers, for the C fragment of one product is the A fragment of the next. Tiles outside a row's segment or window are skipped, masks
-// applied only where a tile is cut. Backward runs twice, once by queries (dq, and delta on
-// the way) and once by keys (dk, dv over all query heads of the group): two products more than with atomics, and the same bits every
-// time. A tile's 16-byte pieces are stored at column ^ (row & 7), so that ldmatrix meets no bank twice, and wgmma (tiles.cuh) can read it.
+// them; scores and probabilities never leave registers, for the C fragment of one product is the A fragment of the next. Tiles outside a
+// row's segment or window are skipped, masks applied only where a tile is cut. Backward runs twice, once by queries (dq, and delta on the
+// way) and once by keys (dk, dv over all query heads of the group): two products more than with atomics, and the same bits every time. A tile's 16-byte pieces are stored at column ^ (row & 7), so that ldmatrix meets no bank twice, and wgmma (tiles.cuh) can read it.
 //
 // dq and dk leave rotated back where cos and sin [rows, D / 2] are given (see rope.cu): both halves of a head stand in one thread.
 //

@@ -14,7 +14,7 @@ struct LargestMagnitude {
 };
 
 KERNEL(256, largest_magnitude, LargestMagnitude) {
-    SHARED float scratch[256];
+    SHARED float scratch[33];
     float largest = 0;
     for (i64 i = (i64)blockIdx.x * 256 + threadIdx.x; i < p.count; i += (i64)gridDim.x * 256) {
         const u32 bits = float_to_bits(to_float(p.x[i])) & 0x7fffffffu;
@@ -22,11 +22,6 @@ KERNEL(256, largest_magnitude, LargestMagnitude) {
         const float magnitude = bits_to_float(bits >= 0x7f800000u ? 0x7f800000u : bits);
         if (magnitude > largest) largest = magnitude;
     }
-    scratch[threadIdx.x] = largest;
-    block_barrier();
-    for (int half = 128; half > 0; half /= 2) {
-        if ((int)threadIdx.x < half && scratch[threadIdx.x + half] > scratch[threadIdx.x]) scratch[threadIdx.x] = scratch[threadIdx.x + half];
-        block_barrier();
-    }
-    if (threadIdx.x == 0) p.partial[blockIdx.x] = scratch[0];
+    largest = block_max(largest, scratch);
+    if (threadIdx.x == 0) p.partial[blockIdx.x] = largest;
 }

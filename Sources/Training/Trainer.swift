@@ -210,8 +210,9 @@ package struct Trainer {
         return outcome
     }
 
+    /// Refuses a loss that is no number before the optimiser sees its gradients: a card's leaves everything as it is then, the processor's
+    /// does not look.
     private func refuse(_ loss: Double, _ state: TrainerState) throws {
-        // A card's optimiser leaves everything as it is where gradients are no numbers; the processor's does not look.
         guard loss.isFinite || session.model.placed != nil else {
             throw LorikeetError.machine("the loss of step \(state.step + 1) is not a number", mend: "lower the learning rate; the last checkpoint is kept")
         }

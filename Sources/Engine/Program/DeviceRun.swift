@@ -72,3 +72,10 @@ func packBlocks(rows: Int, columns: Int, _ element: DeviceElement, threads: Int 
     let packs = (columns * element.bytes + 15) / 16
     return (max(1, (packs + threads - 1) / threads), max(1, min(rows, 65535)), 1)
 }
+
+extension Collection {
+    /// An array of a kernel's struct: `value` of each element, `none` up to `length`.
+    func fields<Field>(_ length: Int, none: Field, _ value: (Element) throws -> Field) rethrows -> [Field] {
+        try map(value) + Array(repeating: none, count: Swift.max(0, length - count))
+    }
+}

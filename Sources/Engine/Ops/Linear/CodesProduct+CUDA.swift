@@ -67,15 +67,12 @@ struct CodesProduct {
 
     /// The source's arrays of four.
     private static func add(_ matrices: [Matrix], to arguments: inout KernelArguments) {
-        func four<Field>(_ none: Field, _ value: (Matrix) -> Field) -> [Field] {
-            (0..<mostMatrices).map { $0 < matrices.count ? value(matrices[$0]) : none }
-        }
-        let parts = four(nil) { Optional($0.form.parts) }
+        let parts = matrices.fields(mostMatrices, none: nil) { Optional($0.form.parts) }
         for part in parts { arguments.add(part?.codes) }
         for part in parts { arguments.add(part?.maxima) }
         for part in parts { arguments.add(part?.nested) }
-        for outputs in four(0, \.outputs) { arguments.add(Int32(outputs)) }
-        for first in four(0, \.first) { arguments.add(Int32(first)) }
+        for outputs in matrices.fields(mostMatrices, none: 0, \.outputs) { arguments.add(Int32(outputs)) }
+        for first in matrices.fields(mostMatrices, none: 0, \.first) { arguments.add(Int32(first)) }
         for part in parts { arguments.add(part?.offset ?? 0) }
     }
 }

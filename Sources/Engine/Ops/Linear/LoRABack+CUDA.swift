@@ -31,7 +31,7 @@ struct LoRABack {
         arguments.add(try context.address(dy))
         arguments.add(try context.address(product))
         for b in try context.factors(parts) { arguments.add(b) }
-        for i in 0..<LowRankUpdate.mostParts { arguments.add(i < gradients.count ? try context.address(gradients[i].dB) : nil) }
+        for dB in gradients.fields(LowRankUpdate.mostParts, none: nil, { Optional($0.dB) }) { arguments.add(try context.address(dB)) }
         arguments.add(try context.address(dProduct))
         arguments.add(try context.address(partials))
         arguments.add(Int32(shape[0]))

@@ -15,23 +15,20 @@ extension [LowRankPart] {
     var ranks: Int { reduce(0) { $0 + $1.adapter.slot.rank } }
     var rank: Int { first?.adapter.slot.rank ?? 8 }
 
-    /// A field for each of four parts, `value` of those there are.
-    func four<Field>(_ none: Field, _ value: (LowRankPart) throws -> Field) rethrows -> [Field] {
-        try (0..<LowRankUpdate.mostParts).map { $0 < count ? try value(self[$0]) : none }
-    }
-
     /// `ranks, rank, first[4], end[4]` of the sources; no ranks where the adapter is off.
     func add(to arguments: inout KernelArguments, on: Bool) {
         arguments.add(Int32(on ? ranks : 0))
         arguments.add(Int32(rank))
-        for first in four(0, { $0.columns.lowerBound }) { arguments.add(Int32(first)) }
-        for end in four(0, { $0.columns.upperBound }) { arguments.add(Int32(end)) }
+        for first in fields(LowRankUpdate.mostParts, none: 0, { $0.columns.lowerBound }) { arguments.add(Int32(first)) }
+        for end in fields(LowRankUpdate.mostParts, none: 0, { $0.columns.upperBound }) { arguments.add(Int32(end)) }
     }
 }
 
 extension DeviceRun {
     /// `b[4]` of the sources.
-    func factors(_ parts: [LowRankPart]) throws -> [DeviceAddress?] { try parts.four(nil) { try address($0.adapter.b) } }
+    func factors(_ parts: [LowRankPart]) throws -> [DeviceAddress?] {
+        try parts.fields(LowRankUpdate.mostParts, none: nil) { try address($0.adapter.b) }
+    }
 
     /// What the sources with updates are compiled with.
     func steps(_ parts: [LowRankPart]) -> [String] { ["STEPS=\(max(1, (parts.ranks + 15) / 16))"] }
