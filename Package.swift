@@ -41,13 +41,7 @@ let package = Package(
         .target(name: "CThreads", path: "Sources/CThreads"),
         .target(name: "CVector", path: "Sources/CVector"),
         // The GPU's kernels as text (#embed), one source an op; compiled at run time by NVRTC.
-        .target(
-            name: "CUDAKernels", path: "Sources/CUDAKernels",
-            exclude: [
-                "activation.cu", "attention.cu", "attention_any.cu", "codes.cuh", "convert.cu", "cross_entropy.cu", "decode.cu", "device.cuh",
-                "dropout.cu", "embedding.cu", "expand.cu", "lora.cu", "lora_back.cu", "lora_up.cu", "optimiser.cu", "quantise.cu", "range.cu",
-                "rmsnorm.cu", "rope.cu", "tiles.cuh",
-            ], publicHeadersPath: "include"),
+        .target(name: "CUDAKernels", path: "Sources/CUDAKernels", exclude: ["kernels"], publicHeadersPath: "include"),
         .target(
             name: "COpenBLAS", path: "Sources/COpenBLAS",
             linkerSettings: [.linkedLibrary(":libopenblas.a"), .linkedLibrary("m")]),

@@ -1,13 +1,13 @@
 """Compiles every kernel source as a card would, without a card: NVRTC from PyPI, fetched once to .work/nvrtc-VERSION.
 
-Every .cu of Sources/CUDAKernels for float32, float16 and bfloat16 (from 8.0 on; what loads a model everywhere) and compute capabilities 7.5, 8.0 and 9.0.
+Every .cu of Sources/CUDAKernels/kernels for float32, float16 and bfloat16 (from 8.0 on; what loads a model everywhere) and compute capabilities 7.5, 8.0 and 9.0.
 A line a source and capability: kernels, most registers, bytes spilled (of all types). Errors and warnings fail: exit 1; no NVRTC: 4.
 """
 import concurrent.futures, ctypes, glob, os, re, shutil, subprocess, sys, tempfile, time, zipfile
 
 PACKAGE, VERSION = "nvidia-cuda-nvrtc-cu12", "12.6.85"
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
-SOURCES = os.path.join(ROOT, "Sources", "CUDAKernels")
+SOURCES = os.path.join(ROOT, "Sources", "CUDAKernels", "kernels")
 # A card without bfloat16 still loads files of it.
 LOADING = ("convert.cu", "quantise.cu")
 TYPES = {0: "f32", 1: "f16", 2: "bf16"}

@@ -8,6 +8,7 @@ for tool in xz strip; do
     command -v "$tool" > /dev/null || { echo "gpu-bundle: $tool is missing; as root, run:  apt-get install -y xz-utils binutils" >&2; exit 2; }
 done
 
+python3 Scripts/kernel_table.py
 swift build -c release --static-swift-stdlib --scratch-path .build-static --explicit-target-dependency-import-check error --product lorikeet
 mkdir -p .work
 scratch=$(mktemp -d .work/bundle.XXXXXX)

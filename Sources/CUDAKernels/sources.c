@@ -1,65 +1,65 @@
-// Written by Scripts/kernel_table.py; a test compares folder and table.
+// Written by Scripts/kernel_table.py from the folder Sources/CUDAKernels/kernels; do not edit.
 #include "CUDAKernels.h"
 
-static const unsigned char codes[] = {
-#embed "codes.cuh"
+static const unsigned char codes_cuh[] = {
+#embed "kernels/codes.cuh"
 };
-static const unsigned char device[] = {
-#embed "device.cuh"
+static const unsigned char device_cuh[] = {
+#embed "kernels/device.cuh"
 };
-static const unsigned char tiles[] = {
-#embed "tiles.cuh"
+static const unsigned char tiles_cuh[] = {
+#embed "kernels/tiles.cuh"
 };
-static const unsigned char activation[] = {
-#embed "activation.cu"
+static const unsigned char activation_cu[] = {
+#embed "kernels/activation.cu"
 };
-static const unsigned char attention[] = {
-#embed "attention.cu"
+static const unsigned char attention_cu[] = {
+#embed "kernels/attention.cu"
 };
-static const unsigned char attention_any[] = {
-#embed "attention_any.cu"
+static const unsigned char attention_any_cu[] = {
+#embed "kernels/attention_any.cu"
 };
-static const unsigned char convert[] = {
-#embed "convert.cu"
+static const unsigned char convert_cu[] = {
+#embed "kernels/convert.cu"
 };
-static const unsigned char cross_entropy[] = {
-#embed "cross_entropy.cu"
+static const unsigned char cross_entropy_cu[] = {
+#embed "kernels/cross_entropy.cu"
 };
-static const unsigned char decode[] = {
-#embed "decode.cu"
+static const unsigned char decode_cu[] = {
+#embed "kernels/decode.cu"
 };
-static const unsigned char dropout[] = {
-#embed "dropout.cu"
+static const unsigned char dropout_cu[] = {
+#embed "kernels/dropout.cu"
 };
-static const unsigned char embedding[] = {
-#embed "embedding.cu"
+static const unsigned char embedding_cu[] = {
+#embed "kernels/embedding.cu"
 };
-static const unsigned char expand[] = {
-#embed "expand.cu"
+static const unsigned char expand_cu[] = {
+#embed "kernels/expand.cu"
 };
-static const unsigned char lora[] = {
-#embed "lora.cu"
+static const unsigned char lora_cu[] = {
+#embed "kernels/lora.cu"
 };
-static const unsigned char lora_back[] = {
-#embed "lora_back.cu"
+static const unsigned char lora_back_cu[] = {
+#embed "kernels/lora_back.cu"
 };
-static const unsigned char lora_up[] = {
-#embed "lora_up.cu"
+static const unsigned char lora_up_cu[] = {
+#embed "kernels/lora_up.cu"
 };
-static const unsigned char optimiser[] = {
-#embed "optimiser.cu"
+static const unsigned char optimiser_cu[] = {
+#embed "kernels/optimiser.cu"
 };
-static const unsigned char quantise[] = {
-#embed "quantise.cu"
+static const unsigned char quantise_cu[] = {
+#embed "kernels/quantise.cu"
 };
-static const unsigned char range[] = {
-#embed "range.cu"
+static const unsigned char range_cu[] = {
+#embed "kernels/range.cu"
 };
-static const unsigned char rmsnorm[] = {
-#embed "rmsnorm.cu"
+static const unsigned char rmsnorm_cu[] = {
+#embed "kernels/rmsnorm.cu"
 };
-static const unsigned char rope[] = {
-#embed "rope.cu"
+static const unsigned char rope_cu[] = {
+#embed "kernels/rope.cu"
 };
 
 static const struct {
@@ -67,26 +67,26 @@ static const struct {
     const unsigned char *text;
     size_t length;
 } table[] = {
-    {"codes.cuh", codes, sizeof codes},
-    {"device.cuh", device, sizeof device},
-    {"tiles.cuh", tiles, sizeof tiles},
-    {"activation.cu", activation, sizeof activation},
-    {"attention.cu", attention, sizeof attention},
-    {"attention_any.cu", attention_any, sizeof attention_any},
-    {"convert.cu", convert, sizeof convert},
-    {"cross_entropy.cu", cross_entropy, sizeof cross_entropy},
-    {"decode.cu", decode, sizeof decode},
-    {"dropout.cu", dropout, sizeof dropout},
-    {"embedding.cu", embedding, sizeof embedding},
-    {"expand.cu", expand, sizeof expand},
-    {"lora.cu", lora, sizeof lora},
-    {"lora_back.cu", lora_back, sizeof lora_back},
-    {"lora_up.cu", lora_up, sizeof lora_up},
-    {"optimiser.cu", optimiser, sizeof optimiser},
-    {"quantise.cu", quantise, sizeof quantise},
-    {"range.cu", range, sizeof range},
-    {"rmsnorm.cu", rmsnorm, sizeof rmsnorm},
-    {"rope.cu", rope, sizeof rope},
+    {"codes.cuh", codes_cuh, sizeof codes_cuh},
+    {"device.cuh", device_cuh, sizeof device_cuh},
+    {"tiles.cuh", tiles_cuh, sizeof tiles_cuh},
+    {"activation.cu", activation_cu, sizeof activation_cu},
+    {"attention.cu", attention_cu, sizeof attention_cu},
+    {"attention_any.cu", attention_any_cu, sizeof attention_any_cu},
+    {"convert.cu", convert_cu, sizeof convert_cu},
+    {"cross_entropy.cu", cross_entropy_cu, sizeof cross_entropy_cu},
+    {"decode.cu", decode_cu, sizeof decode_cu},
+    {"dropout.cu", dropout_cu, sizeof dropout_cu},
+    {"embedding.cu", embedding_cu, sizeof embedding_cu},
+    {"expand.cu", expand_cu, sizeof expand_cu},
+    {"lora.cu", lora_cu, sizeof lora_cu},
+    {"lora_back.cu", lora_back_cu, sizeof lora_back_cu},
+    {"lora_up.cu", lora_up_cu, sizeof lora_up_cu},
+    {"optimiser.cu", optimiser_cu, sizeof optimiser_cu},
+    {"quantise.cu", quantise_cu, sizeof quantise_cu},
+    {"range.cu", range_cu, sizeof range_cu},
+    {"rmsnorm.cu", rmsnorm_cu, sizeof rmsnorm_cu},
+    {"rope.cu", rope_cu, sizeof rope_cu},
 };
 
 size_t lorikeet_kernel_source_count(void) { return sizeof table / sizeof *table; }

@@ -2,4 +2,4 @@
 #define LORIKEET_EMULATED
 #define TYPE 0
 #define ARCH 80
-#include "all.h"
+#include "sources.h"

@@ -1,9 +1,9 @@
 import Foundation
 import Testing
 
-/// The kernels' folder against the three lists that name its files.
+/// The kernels' folder against the two lists that Scripts/kernel_table.py writes of it.
 struct KernelListTests {
-    private static let folder = "Sources/CUDAKernels"
+    private static let folder = "Sources/CUDAKernels/kernels"
 
     private static func text(_ path: String) throws -> String { try String(contentsOf: LayoutTests.root.appending(path: path), encoding: .utf8) }
 
@@ -15,44 +15,46 @@ struct KernelListTests {
         }
     }
 
-    /// The folder's `.cu` files, sorted.
-    private static func kernels() throws -> [String] {
+    /// The folder's files that end so, sorted: `.cuh` may be included by every source, `.cu` is compiled.
+    private static func files(_ suffix: String) throws -> [String] {
         let names = try FileManager.default.contentsOfDirectory(atPath: LayoutTests.root.appending(path: folder).path)
-        return names.filter { $0.hasSuffix(".cu") }.sorted()
+        return names.filter { $0.hasSuffix(suffix) }.sorted()
     }
 
-    /// What every source may include.
-    private static func headers() throws -> [String] {
-        let names = try FileManager.default.contentsOfDirectory(atPath: LayoutTests.root.appending(path: folder).path)
-        return names.filter { $0.hasSuffix(".cuh") }.sorted()
+    private static func identifier(_ name: String) -> String { name.replacingOccurrences(of: ".", with: "_") }
+
+    @Test func `the folder holds kernels and headers, nothing else`() throws {
+        let names = try FileManager.default.contentsOfDirectory(atPath: LayoutTests.root.appending(path: Self.folder).path)
+        #expect(names.count > 15 && names.allSatisfy { $0.hasSuffix(".cu") || $0.hasSuffix(".cuh") }, "\(names)")
+        // And no kernel stands beside it.
+        let beside = try FileManager.default.contentsOfDirectory(atPath: LayoutTests.root.appending(path: "Sources/CUDAKernels").path)
+        #expect(beside.sorted() == ["include", "kernels", "sources.c"])
     }
 
-    @Test func `every kernel source is embedded: Scripts/kernel_table.py writes the list`() throws {
-        let kernels = try Self.kernels()
-        let table = try Self.text(Self.folder + "/sources.c")
-        #expect(kernels.count > 5)
-        #expect(try Self.matches(#"#embed "([^"]+)""#, in: table) == Self.headers() + kernels)
-        #expect(try Self.matches(#"\{"([^"]+)", \w+, sizeof \w+\}"#, in: table) == Self.headers() + kernels)
+    @Test func `every kernel source is embedded under its name`() throws {
+        let table = try Self.text("Sources/CUDAKernels/sources.c")
+        let files = try Self.files(".cuh") + Self.files(".cu")
+        #expect(try Self.matches(#"#embed "kernels/([^"]+)""#, in: table) == files)
         // Name, text and length of an entry belong together.
-        for name in try Self.matches(#"(\{"[^"]+", \w+, sizeof \w+\})"#, in: table) {
-            let short = try #require(try Self.matches(#"^\{"(\w+)\."#, in: name).first)
-            #expect(name.hasSuffix("\", \(short), sizeof \(short)}"), "\(name)")
+        for file in files {
+            let name = Self.identifier(file)
+            #expect(table.contains("static const unsigned char \(name)[] = {\n#embed \"kernels/\(file)\"\n};\n"), "\(file)")
+            #expect(table.contains("    {\"\(file)\", \(name), sizeof \(name)},\n"), "\(file)")
         }
-    }
-
-    @Test func `every kernel source is excluded from the package's C build`() throws {
-        let package = try Self.text("Package.swift")
-        let target = try #require(package.range(of: #"path: "Sources/CUDAKernels""#))
-        let list = try #require(package[target.upperBound...].split(separator: "]").first)
-        #expect(try Self.matches(#""(\w+\.cuh?)""#, in: String(list)).sorted() == (try Self.kernels() + Self.headers()).sorted())
+        #expect(try Self.matches(#"\{"([^"]+)", \w+, sizeof \w+\}"#, in: table) == files)
     }
 
     @Test func `every kernel source is built for the emulated card, in a namespace of its own`() throws {
-        let list = try Self.text("Tests/KernelEmulator/all.h")
-        let kernels = try Self.kernels()
-        // Attention twice: with either body of its products.
-        #expect(try Set(Self.matches(#"#include "\.\./\.\./Sources/CUDAKernels/(\w+\.cu)""#, in: list)) == Set(kernels))
-        #expect(
-            try Self.matches(#"namespace (\w+_cu) \{\n#include"#, in: list).sorted() == kernels.map { $0.replacingOccurrences(of: ".", with: "_") }.sorted())
+        let list = try Self.text("Tests/KernelEmulator/sources.h")
+        func included(_ name: String, _ suffix: String) -> String {
+            "namespace \(Self.identifier(name))\(suffix) {\n#include \"../../\(Self.folder)/\(name)\"\n}\n"
+        }
+        // Once each; with the products of a warpgroup once more, where there are such products.
+        let tiled = try Self.files(".cu").filter { try Self.text(Self.folder + "/" + $0).contains(#"#include "tiles.cuh""#) }
+        #expect(!tiled.isEmpty)
+        for name in try Self.files(".cu") { #expect(list.contains(included(name, "")), "\(name)") }
+        for name in tiled { #expect(list.contains(included(name, "_hopper")), "\(name)") }
+        let expected = try Self.files(".cuh") + Self.files(".cu") + tiled
+        #expect(try Self.matches(#"#include "\.\./\.\./Sources/CUDAKernels/kernels/(\w+\.cuh?)""#, in: list) == expected)
     }
 }

@@ -28,7 +28,7 @@ struct EmulatedKernelChecksTests {
 
     /// The entry points of the sources.
     private static func kernels() throws -> [(source: String, name: String)] {
-        let folder = ReferenceTests.root.appending(path: "../Sources/CUDAKernels").standardizedFileURL
+        let folder = ReferenceTests.root.appending(path: "../Sources/CUDAKernels/kernels").standardizedFileURL
         return try FileManager.default.contentsOfDirectory(atPath: folder.path).filter { $0.hasSuffix(".cu") }.sorted().flatMap { source in
             try String(contentsOf: folder.appending(path: source), encoding: .utf8).split(separator: "\n").compactMap { line in
                 if let plain = line.firstMatch(of: /^KERNEL\(\d+, (\w+),/) { return (source, String(plain.1)) }

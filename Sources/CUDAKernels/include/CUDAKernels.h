@@ -1,4 +1,4 @@
-// The kernels' sources, embedded; a test compares folder and table.
+// The files of the folder kernels, embedded (sources.c).
 #pragma once
 #include <stddef.h>
 

@@ -1,4 +1,4 @@
-// Runs a CUDA kernel of Sources/CUDAKernels on the CPU, slowly, on host memory.
+// Runs a CUDA kernel of Sources/CUDAKernels/kernels on the CPU, slowly, on host memory.
 #pragma once
 #include <stddef.h>
 #ifdef __cplusplus

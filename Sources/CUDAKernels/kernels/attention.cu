@@ -444,10 +444,7 @@ template <int D, int S, bool capped> DEVICE void backward_kv(const AttentionArgu
     store_rows<D>(dv, 1, 1, p.d_joint + value, ld, mine, p.rows);
 }
 
-// The emulator has both bodies of the products, under two names.
-#ifndef ATTENTION
 #define ATTENTION(name) JOINED(attention_, name)
-#endif
 // Compiled for one head size (-DHEAD=) and with or without a soft cap (-DCAPPED=), for it takes seconds; without them for all.
 #ifdef CAPPED
 #define EITHER(name, ...) name<__VA_ARGS__, CAPPED != 0>(p)

@@ -24,11 +24,13 @@ typedef long long i64;
 // pointers first, then 64-bit integers, then 32-bit numbers, which the host fills byte by byte. `threads` is the largest block.
 #ifdef LORIKEET_EMULATED
 #include "emulator.h"
+/// Comes before the names of kernels that are built a second time, in another way.
+#define EMULATED_PREFIX ""
 #define KERNEL(threads, name, Arguments) EMULATED_KERNEL(name, Arguments)
 #define EMULATED_KERNEL(name, Arguments)                                                                                      \
     static void TYPED(name)(const Arguments p);                                                                               \
     static const int TYPED(registered_##name) = emulated_register(                                                            \
-        #name, TYPE, sizeof(Arguments), [](const void *bytes) { TYPED(name)(*(const Arguments *)bytes); });                   \
+        EMULATED_PREFIX #name, TYPE, sizeof(Arguments), [](const void *bytes) { TYPED(name)(*(const Arguments *)bytes); });                   \
     static void TYPED(name)(const Arguments p)
 #define KERNEL_OF_MANY(threads, blocks, name, Arguments) EMULATED_KERNEL(name, Arguments)
 #else
