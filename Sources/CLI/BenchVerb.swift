@@ -22,6 +22,7 @@ struct BenchVerb: ParsableCommand {
     @Option(help: "Linears with an adapter, with commas.") var targetModules = "q_proj,v_proj"
     @Option(help: "auto, nf4, f16, bf16 or f32.") var baseStorage = "auto"
     @Option(help: "Measured steps; the fastest counts.") var rounds = 15
+    @Option(help: "false runs the plain program, with an op for every step.") var fuse = true
     @Flag(help: "Measure a card's ways to multiply and keep the fastest; gains are rare.") var tune = false
     @Flag(help: "Also time each kind of op.") var profile = false
     @Flag(help: "Print JSON.") var json = false
@@ -55,10 +56,11 @@ struct BenchVerb: ParsableCommand {
         let lora = LoRASettings(r: loraR, alpha: 16, dropout: loraDropout, targetModules: targetModules.split(separator: ",").map(String.init))
         let compute = try place.compute()
         compute.device?.products?.begin(measuring: tune)
-        let bench = Bench(
+        var bench = Bench(
             configuration: configuration, source: source, storage: storage, lora: lora, tokens: tokens ?? (place.device == "cpu" ? seq : nil),
             sequence: seq, rounds: rounds, compute: compute, memoryCap: try gpuMemory.map { Int(try Units.parseBytes($0)) },
             lengths: try lengths.map { try Self.lengths($0) })
+        bench.fuse = fuse
         let result = try bench.run(profiled: profile)
         if json {
             var object = result.json.object ?? [:]

@@ -13,6 +13,9 @@ static const unsigned char tiles_cuh[] = {
 static const unsigned char activation_cu[] = {
 #embed "kernels/activation.cu"
 };
+static const unsigned char add_cu[] = {
+#embed "kernels/add.cu"
+};
 static const unsigned char attention_cu[] = {
 #embed "kernels/attention.cu"
 };
@@ -71,6 +74,7 @@ static const struct {
     {"device.cuh", device_cuh, sizeof device_cuh},
     {"tiles.cuh", tiles_cuh, sizeof tiles_cuh},
     {"activation.cu", activation_cu, sizeof activation_cu},
+    {"add.cu", add_cu, sizeof add_cu},
     {"attention.cu", attention_cu, sizeof attention_cu},
     {"attention_any.cu", attention_any_cu, sizeof attention_any_cu},
     {"convert.cu", convert_cu, sizeof convert_cu},

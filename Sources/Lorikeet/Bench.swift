@@ -21,6 +21,8 @@ package struct Bench {
     /// Lengths of the records of one step, packed whole; nil packs `tokens` rows full of segments of `sequence`.
     package var lengths: [Int]?
     package var clock: any Clock
+    /// Whether the program is fused; see `RecomputePolicy.fuse`.
+    package var fuse = true
 
     /// Shapes that `--shape` names.
     package static let shapes = ["smollm2-135m", "llama-3.2-1b", "llama-7b"]
@@ -75,11 +77,16 @@ package struct Bench {
 
     private func choice(_ batches: [TokenBatch], before: Int) throws -> Choice {
         let longest = batches.map(\.rows).max() ?? 0
-        guard let device = compute.device else { return Choice(sizes: SessionSizes(training: longest, evaluation: 32)) }
-        let planner = try DevicePlanner(
+        guard let device = compute.device else {
+            var choice = Choice(sizes: SessionSizes(training: longest, evaluation: 32))
+            choice.recompute.fuse = fuse
+            return choice
+        }
+        var planner = try DevicePlanner(
             configuration, storage: storage, lora: lora, card: device.properties, element: compute.element, segment: sequence,
             contextBytes: before
         ) { source?.tensor($0)?.type }
+        planner.fuse = fuse
         let candidates =
             batches.isEmpty ? [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32].map { $0 * sequence }.filter { $0 <= max(sequence, 16384) } : [longest]
         let plan = try planner.plan(

@@ -69,6 +69,7 @@ package struct Preparation {
                 ? try DeviceRates.measured(compute.cpu, columns: source.configuration.hiddenSize, clock: clock)
                 : DeviceRates(matrixFlops: 1e11, bytes: 8e9), card: card)
         planner.comparedStorage = mergedStorage
+        planner.fuse = recipe.fuse
         return try planner.plan()
     }
 }

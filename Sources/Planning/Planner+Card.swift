@@ -48,10 +48,11 @@ extension Planner {
 
     /// - Throws: exit 3 with the smallest cap that would do.
     func plan(on card: PlannedCard) throws -> Plan {
-        let planner = try DevicePlanner(
+        var planner = try DevicePlanner(
             source.configuration, storage: storage, lora: lora, card: card.properties, element: card.element,
             segment: max(1, train.reduce(0) { $0 + $1.tokens } / max(1, train.count)), contextBytes: card.usedBytes
         ) { source.tensor($0)?.type }
+        planner.fuse = fuse
         let chosen = try choose(planner, card)
         var choices = Plan.Choices(
             storage: storage, threads: threads, tokensPerBatch: chosen.tokensPerBatch, sizes: chosen.sizes, recompute: chosen.training.recompute,

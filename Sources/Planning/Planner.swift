@@ -44,6 +44,8 @@ package struct Planner {
     package var rates: DeviceRates
     /// nil plans for the processor.
     package var card: PlannedCard?
+    /// Whether programs are fused; see `RecomputePolicy.fuse`.
+    package var fuse = true
     /// How the base lies that the merged model is compared with.
     package var comparedStorage = BaseStorage.stored
 
@@ -114,6 +116,7 @@ package struct Planner {
     /// The same request with the test's answers.
     func asked(_ request: ProgramRequest) -> ProgramRequest {
         var request = request
+        request.recompute.fuse = fuse
         if testRows > 0 { (request.slots, request.positions) = (min(Self.slots, testRows), longestPrompt + maxNewTokens) }
         return request
     }

@@ -92,6 +92,9 @@ package enum KeyTable {
             "tune", .flag, .flag(false), .machine,
             help: "Measure a card's ways to multiply and keep the fastest, by card and library version; gains are rare: on an H100 the first was the fastest."
         ),
+        Key(
+            "fuse", .flag, .flag(true), .machine,
+            help: "Join neighbouring operations of the step program; false runs the plain program, slower, to compare the two."),
         Key("session", .duration, .none, .circumstance, help: "How long this session lasts (9h): the run ends before it, or says beforehand that it cannot."),
         Key("scratch", .path, .none, .circumstance, help: "A directory for large temporary files."),
     ]

@@ -72,6 +72,7 @@ package struct Recipe: Sendable, Equatable {
     /// Bytes of `gpu_memory`; nil without a cap.
     package var gpuMemoryBytes: Int64? { text("gpu_memory").flatMap { try? Units.parseBytes($0) } }
     package var tune: Bool { flag("tune") }
+    package var fuse: Bool { flag("fuse") }
     package var threads: Int { integer("threads") ?? 0 }
     package var scratch: String? { text("scratch") }
     /// Seconds of `session`; nil when it is not given.

@@ -7,6 +7,9 @@ namespace {
 namespace activation_cu {
 #include "../../Sources/CUDAKernels/kernels/activation.cu"
 }
+namespace add_cu {
+#include "../../Sources/CUDAKernels/kernels/add.cu"
+}
 namespace attention_cu {
 #include "../../Sources/CUDAKernels/kernels/attention.cu"
 }

@@ -35,12 +35,12 @@ struct Llama: ModelFamily {
 
     func forward(_ b: inout ProgramBuilder) {
         var x = b.embedding("model.embed_tokens.weight", vocabulary: vocabularySize, columns: hidden)
-        for layer in 0..<layers { b.block { block("model.layers.\(layer).", &x, &$0) } }
-        let y = b.norm(&x, "model.norm.weight", epsilon: epsilon)
+        for layer in 0..<layers { b.block { x = block("model.layers.\(layer).", x, &$0) } }
+        let y = b.norm(x, "model.norm.weight", epsilon: epsilon)
         b.head(y, tied ? "model.embed_tokens.weight" : "lm_head.weight", vocabulary: vocabularySize)
     }
 
-    private func block(_ name: String, _ x: inout ResidualStream, _ b: inout ProgramBuilder) {
+    private func block(_ name: String, _ x: ValueID, _ b: inout ProgramBuilder) -> ValueID {
         let d = attention.headDimension
         let q = LinearWeight(name + "self_attn.q_proj", rows: attention.heads * d, columns: hidden, hasBias: attentionBias)
         let k = LinearWeight(name + "self_attn.k_proj", rows: attention.keyValueHeads * d, columns: hidden, hasBias: attentionBias)
@@ -50,12 +50,12 @@ struct Llama: ModelFamily {
         let up = LinearWeight(name + "mlp.up_proj", rows: intermediate, columns: hidden, hasBias: mlpBias)
         let down = LinearWeight(name + "mlp.down_proj", rows: hidden, columns: intermediate, hasBias: mlpBias)
 
-        let normed = b.norm(&x, name + "input_layernorm.weight", epsilon: epsilon)
+        let normed = b.norm(x, name + "input_layernorm.weight", epsilon: epsilon)
         let joint = b.linear(normed, [q, k, v])
         b.rope(joint, rope, heads: attention.heads + attention.keyValueHeads, headDimension: d)
-        x.add(b.linear(b.attention(joint, attention), [o], residual: true))
+        let attended = b.add(x, b.linear(b.attention(joint, attention), [o], residual: true))
 
-        let normed2 = b.norm(&x, name + "post_attention_layernorm.weight", epsilon: epsilon)
-        x.add(b.linear(b.gatedActivation(b.linear(normed2, [gate, up]), activation), [down], residual: true))
+        let normed2 = b.norm(attended, name + "post_attention_layernorm.weight", epsilon: epsilon)
+        return b.add(attended, b.linear(b.gatedActivation(b.linear(normed2, [gate, up]), activation), [down], residual: true))
     }
 }

@@ -49,8 +49,26 @@ extension KernelChecks {
                 hidden: hidden, delta: delta, sum: sum, output: output, inverseRMS: inverse, weight: "w", epsilon: 1e-5, weightOffset: s.weightOffset),
             RMSNormAgain(hidden: normalised, inverseRMS: inverse, output: again, weight: "w", weightOffset: s.weightOffset),
             RMSNormBackward(
-                dy: dy, hidden: normalised, inverseRMS: inverse, passing: passing, dx: dx, narrow: narrow, weight: "w", weightOffset: s.weightOffset),
+                dy: dy, hidden: normalised, inverseRMS: inverse, residualGradient: passing, dx: dx, narrow: narrow, weight: "w", weightOffset: s.weightOffset),
         ]
+    }
+
+    // MARK: sums and conversions
+
+    static let sumCases: [KernelCase] = [(1, 8), (5, 24), (3, 577), (130, 576)].map { rows, columns in
+        KernelCase(name: "add", detail: "\(rows) x \(columns)", large: rows > 100) { bench in
+            try bench.compare { b in
+                let size = [rows, columns]
+                let (stream, delta, other) = (b.given("stream", size, .residual), b.given("delta", size, .residual), b.given("other", size))
+                let (sum, mixed, gradients) = (b.made("stream + delta", size, .residual), b.made("stream + other", size, .residual), b.made("other + other", size))
+                let narrow = b.made("converted", size)
+                for id in [sum, mixed, gradients, narrow] { b.compare(id, roundings: 1) }
+                return [
+                    Add(a: stream, b: delta, out: sum), Add(a: stream, b: other, out: mixed),
+                    Add(a: other, b: other, out: gradients, isGradient: true), Convert(x: stream, out: narrow),
+                ]
+            }
+        }
     }
 
     // MARK: rotary positions

@@ -67,10 +67,17 @@ extension KernelChecks {
         if let gradient { b.compare(gradient, roundings: 4) }
         // Sums are float32 whatever the operands.
         b.compare(logits, roundings: 8, in: .f32)
+        let chunks = HeadChunks(
+            x: x, targets: targetIDs, trainedRows: b.target.isDevice ? rows : nil, gathered: gathered, logits: chunk, scratch: scratch, weight: "head",
+            vocabulary: s.vocabulary, softCap: s.softCap)
+        let head: any Op =
+            if let gradient {
+                HeadLoss(chunks: chunks, weights: weightID, logProbabilities: logs, dx: gradient)
+            } else {
+                HeadLogProbabilities(chunks: chunks, logProbabilities: logs)
+            }
         return [
-            HeadLoss(
-                x: x, targets: targetIDs, weights: weightID, logProbabilities: logs, gradient: gradient, trainedRows: b.target.isDevice ? rows : nil,
-                gathered: gathered, logits: chunk, scratch: scratch, weight: "head", vocabulary: s.vocabulary, softCap: s.softCap),
+            head,
             Logits(
                 x: x, rows: logitRows, gathered: few, logits: logits, scratch: scratch, weight: "head", vocabulary: s.vocabulary, softCap: s.softCap),
         ]

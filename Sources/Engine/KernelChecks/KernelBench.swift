@@ -88,9 +88,9 @@ struct KernelBench {
         let context = CPURun(
             cpu: cpu, values: builder.values, weights: weights, adapterOn: !builder.parameters.isEmpty, offsets: offsets, arena: arena.base,
             parameters: parameters.pointer(as: Float.self), gradients: gradients.pointer(as: Float.self), states: states)
-        for op in ops { op.run(context) }
-        return builder.compared.map {
-            Array(UnsafeBufferPointer(start: context.floats($0.id), count: builder.values[$0.id].elementCount))
+        for op in ops { try op.run(context) }
+        return try builder.compared.map {
+            Array(UnsafeBufferPointer(start: try context.floats($0.id), count: builder.values[$0.id].elementCount))
         }
     }
 

@@ -40,47 +40,55 @@ extension KernelChecks {
     }
 
     private static func linear(_ s: Shape, _ b: inout CaseBuilder) -> [any Op] {
-        let (parts, gradients) = b.parts(
+        let adapted = b.parts(
             "linear", rows: s.rows, columns: s.columns, adapted: s.adapted, rank: s.rank, dropout: s.dropout, bias: s.bias, storage: s.storage)
-        return ops(s, s.rows.reduce(0, +), parts, gradients, &b)
+        return ops(s, s.rows.reduce(0, +), adapted, &b)
     }
 
-    private static func ops(_ s: Shape, _ joint: Int, _ parts: [LinearPart], _ gradients: [AdapterGradients], _ b: inout CaseBuilder) -> [any Op] {
+    private static func ops(_ s: Shape, _ joint: Int, _ matrices: CaseBuilder.Matrices, _ b: inout CaseBuilder) -> [any Op] {
         let size = [s.tokens, s.columns]
-        let keys = b.integers("dropout_keys", (0..<s.tokens).map { Int32($0 * 7919) })
-        let (x, dy, passing) = (b.given("x", size), b.given("dy", [s.tokens, joint]), b.given("passing", size))
+        let keys = s.dropout > 0 ? b.integers("dropout_keys", (0..<s.tokens).map { Int32($0 * 7919) }) : nil
+        let (x, dy) = (b.given("x", size), b.given("dy", [s.tokens, joint]))
         let (y, dx) = (b.made("y", [s.tokens, joint], s.residual ? .residual : .activation), b.made("dx", size))
         let (scratch, again) = (b.made("expanded", [joint * s.columns]), b.made("expanded again", [joint * s.columns]))
-        let ranks = s.rank * s.adapted.count
-        let (product, dProduct) = ranks > 0 ? (b.made("xA", [s.tokens, ranks]), b.made("d.xA", [s.tokens, ranks])) : (nil, nil)
-        let partials = LoRABack.partialElements(gradients, rows: s.tokens, b.target).map { b.made("partial sums", [$0], .plain) }
-        let (dropped, masked) = s.dropout > 0 ? (b.made("dropout(x)", size), b.made("masked", size)) : (nil, nil)
         b.compare(y, roundings: 4)
-        if let product { b.compare(product, roundings: 4) }
         b.compare(dx, roundings: 6)
-        for gradient in gradients {
-            b.compare(gradient.dA, roundings: 6)
-            b.compare(gradient.dB, roundings: 6)
-        }
+        let forward = Linear(x: x, y: y, parts: matrices.parts, columns: s.columns, scratch: scratch)
+        let backward = LinearBackward(dy: dy, dx: dx, parts: matrices.parts, columns: s.columns, scratch: again)
+        let adapters = matrices.adapters
+        guard !adapters.isEmpty else { return [forward, backward] }
+        let (product, dProduct) = (b.made("xA", [s.tokens, adapters.ranks]), b.made("d.xA", [s.tokens, adapters.ranks]))
+        let partials = LoRABack.partialElements(adapters, rows: s.tokens, b.target).map { b.made("partial sums", [$0], .plain) }
+        var room = (0..<3).map { _ in s.dropout > 0 ? Optional(b.made("dropout(x)", size)) : nil }
+        b.compare(product, roundings: 4)
+        for gradient in matrices.dA + matrices.dB { b.compare(gradient, roundings: 6) }
         // Where masked copies are made, the masks are seen; lora.cu's show in the products.
-        if let dropped, s.rank % 8 != 0 || s.columns % 32 != 0 { b.compare(dropped, roundings: 0, .zeros) }
+        if let dropped = room[0], s.rank % 8 != 0 || s.columns % 32 != 0 { b.compare(dropped, roundings: 0, .zeros) }
         return [
-            Linear(
-                x: x, y: y, parts: parts, columns: s.columns, scratch: scratch, product: product, dropped: dropped,
-                dropoutKeys: s.dropout > 0 ? keys : nil),
-            LinearBackward(
-                dy: dy, x: gradients.isEmpty ? nil : x, dx: dx, passing: passing, parts: parts, gradients: gradients, product: product, dProduct: dProduct,
-                partials: partials, columns: s.columns, scratch: again, masked: masked, dropoutKeys: s.dropout > 0 ? keys : nil),
+            LoRADown(x: x, product: product, parts: adapters, dropped: room.removeFirst(), dropoutKeys: keys), forward,
+            LoRAUp(y: y, product: product, parts: adapters),
+            LoRAUpBackward(dy: dy, product: product, dProduct: dProduct, parts: adapters, dB: matrices.dB, partials: partials), backward,
+            LoRADownBackward(x: x, dProduct: dProduct, parts: adapters, dA: matrices.dA, masked: room.removeFirst(), dropoutKeys: keys),
+            LoRAInputGradient(dx: dx, dProduct: dProduct, parts: adapters, masked: room.removeFirst(), dropoutKeys: keys),
         ]
     }
 }
 
 extension CaseBuilder {
+    /// Matrices side by side and the adapters on some of them.
+    struct Matrices {
+        var parts: [LinearPart] = []
+        var adapters: [LoRAPart] = []
+        /// The gradients of each adapter's A and B.
+        var dA: [ValueID] = []
+        var dB: [ValueID] = []
+    }
+
     /// Random matrices side by side, with adapters on those whose numbers `adapted` has. All A stand before all B, as in the flat buffer
     /// of a model's adapters.
     mutating func parts(
         _ name: String, rows: [Int], columns: Int, adapted: [Int], rank: Int, dropout: Float = 0, bias: Bool = false, storage: BaseStorage = .f32
-    ) -> (parts: [LinearPart], gradients: [AdapterGradients]) {
+    ) -> Matrices {
         let spread = 1.7 / Float(columns).squareRoot()
         let weights = rows.enumerated().map { LinearWeight("\(name).\($0)", rows: $1, columns: columns, hasBias: bias) }
         for weight in weights {
@@ -89,20 +97,18 @@ extension CaseBuilder {
         }
         let a = adapted.map { parameter("A\($0)", [rank, columns]) }
         let lower = adapted.map { parameter("B\($0)", [rows[$0], rank]) }
-        var (parts, gradients, first): ([LinearPart], [AdapterGradients], Int) = ([], [], 0)
+        var (result, first) = (Matrices(), 0)
         for (number, weight) in weights.enumerated() {
-            var adapter: LinearAdapter?
             if let place = adapted.firstIndex(of: number) {
                 let slot = AdapterSlot(module: 5 + place, rank: rank, scale: 0.5, offsetA: 0, offsetB: 0)
-                adapter = LinearAdapter(slot: slot, a: a[place], b: lower[place], column: place * rank, dropout: dropout)
+                result.adapters.append(
+                    LoRAPart(slot: slot, a: a[place], b: lower[place], column: place * rank, outputs: first..<first + weight.rows, dropout: dropout))
+                result.dA.append(gradient(of: a[place]))
+                result.dB.append(gradient(of: lower[place]))
             }
-            let part = LinearPart(weight: weight, firstRow: first, adapter: adapter)
-            if let adapter {
-                gradients.append(AdapterGradients(part: part, adapter: adapter, dA: gradient(of: adapter.a), dB: gradient(of: adapter.b)))
-            }
-            parts.append(part)
+            result.parts.append(LinearPart(weight: weight, firstRow: first))
             first += weight.rows
         }
-        return (parts, gradients)
+        return result
     }
 }

@@ -28,18 +28,12 @@ extension KernelChecks {
 
     private static func turned(_ s: Turn, _ b: inout CaseBuilder) -> [any Op] {
         let rows = [s.heads, s.keyHeads, s.keyHeads].map { $0 * s.size }
-        let (parts, _) = b.parts("qkv", rows: rows, columns: s.columns, adapted: s.adapted, rank: s.rank)
+        let matrices = b.parts("qkv", rows: rows, columns: s.columns, adapted: s.adapted, rank: s.rank)
         let (x, joint) = (b.given("x", [s.tokens, s.columns]), b.made("rotated", [s.tokens, rows.reduce(0, +)]))
         let (cos, sin) = (b.given("cos", [s.tokens, s.size / 2], .plain), b.given("sin", [s.tokens, s.size / 2], .plain))
-        var linear = Linear(
-            x: x, y: joint, parts: parts, columns: s.columns, scratch: b.made("expanded", [rows.reduce(0, +) * s.columns]),
-            product: b.made("xA", [s.tokens, s.rank * s.adapted.count]), dropped: nil, dropoutKeys: nil)
-        var rope = RoPE(joint: joint, cos: cos, sin: sin, heads: s.heads + s.keyHeads, headDimension: s.size, inverse: false)
-        if rope.takesUpdate(pairs: s.size / 2), let update = LowRankUpdate(of: linear, b.values, b.target) {
-            (linear.leavesUpdate, rope.update) = (true, update)
-        }
         b.compare(joint, roundings: 6)
-        return [linear, rope]
+        let rope = RoPE(joint: joint, cos: cos, sin: sin, heads: s.heads + s.keyHeads, headDimension: s.size, inverse: false)
+        return b.fused(b.adapted(x, joint, matrices, columns: s.columns) + [rope])
     }
 
     // MARK: gated activation
@@ -69,39 +63,52 @@ extension KernelChecks {
 
     /// gate|up and the activation forward; down and the activation backward, from the values that forward made.
     private static func gated(_ s: Gated, _ b: inout CaseBuilder) -> [any Op] {
-        let (parts, _) = b.parts("gate|up", rows: [s.width, s.width], columns: s.columns, adapted: s.adapted, rank: s.rank)
-        let (below, gradients) = b.parts("down", rows: [s.columns], columns: s.width, adapted: s.down ? [0] : [], rank: s.rank)
-        let ranks = s.rank * s.adapted.count
+        let upper = b.parts("gate|up", rows: [s.width, s.width], columns: s.columns, adapted: s.adapted, rank: s.rank)
+        let below = b.parts("down", rows: [s.columns], columns: s.width, adapted: s.down ? [0] : [], rank: s.rank)
         let (x, gateUp, out) = (
             b.given("x", [s.tokens, s.columns]), b.made("gate|up", [s.tokens, 2 * s.width]), b.made("out", [s.tokens, s.width])
         )
         let (dy, dOut, dGateUp) = (
             b.given("dy", [s.tokens, s.columns]), b.made("dout", [s.tokens, s.width]), b.made("d.gate|up", [s.tokens, 2 * s.width])
         )
-        var linear = Linear(
-            x: x, y: gateUp, parts: parts, columns: s.columns, scratch: b.made("expanded", [2 * s.width * s.columns]),
-            product: ranks > 0 ? b.made("xA", [s.tokens, ranks]) : nil, dropped: nil, dropoutKeys: nil)
-        var forward = GatedActivation(gateUp: gateUp, out: out, activation: s.activation)
-        if s.width % 32 == 0, let update = LowRankUpdate(of: linear, b.values, b.target) {
-            (linear.leavesUpdate, forward.update) = (true, update)
-        }
-        let (product, dProduct) = s.down ? (b.given("down's xA", [s.tokens, s.rank]), b.made("d.xA", [s.tokens, s.rank])) : (nil, nil)
-        let partials = LoRABack.partialElements(gradients, rows: s.tokens, b.target).map { b.made("partial sums", [$0], .plain) }
-        var backward = LinearBackward(
-            dy: dy, x: s.down ? out : nil, dx: dOut, passing: nil, parts: below, gradients: gradients, product: product, dProduct: dProduct,
-            partials: partials, columns: s.width, scratch: b.made("expanded again", [s.columns * s.width]), masked: nil, dropoutKeys: nil)
-        var adjoint = GatedActivationBackward(
-            dOut: dOut, gateUp: gateUp, dGateUp: dGateUp, activation: s.activation, update: forward.update)
-        if b.target.isDevice, b.element != .f32, s.width % 32 == 0, s.rank <= 16, let dProduct, let adapter = gradients.first?.adapter {
-            backward.leavesUpdate = true
-            adjoint.dUpdate = InputUpdate(dProduct: dProduct, adapter: adapter)
-        }
+        var ops = b.adapted(x, gateUp, upper, columns: s.columns)
+        ops.append(GatedActivation(gateUp: gateUp, out: out, activation: s.activation))
         b.compare(out, roundings: 6)
         b.compare(dGateUp, roundings: 10)
-        for gradient in gradients {
-            b.compare(gradient.dA, roundings: 8)
-            b.compare(gradient.dB, roundings: 6)
+        var adjoints: [any Op] = []
+        if s.down {
+            let (product, dProduct) = (b.given("down's xA", [s.tokens, s.rank]), b.made("d.xA", [s.tokens, s.rank]))
+            let partials = LoRABack.partialElements(below.adapters, rows: s.tokens, b.target).map { b.made("partial sums", [$0], .plain) }
+            ops.append(LoRAUpBackward(dy: dy, product: product, dProduct: dProduct, parts: below.adapters, dB: below.dB, partials: partials))
+            adjoints = [
+                LoRADownBackward(x: out, dProduct: dProduct, parts: below.adapters, dA: below.dA, masked: nil, dropoutKeys: nil),
+                LoRAInputGradient(dx: dOut, dProduct: dProduct, parts: below.adapters, masked: nil, dropoutKeys: nil),
+            ]
+            for gradient in below.dA { b.compare(gradient, roundings: 8) }
+            for gradient in below.dB { b.compare(gradient, roundings: 6) }
         }
-        return [linear, forward, backward, adjoint]
+        ops.append(LinearBackward(dy: dy, dx: dOut, parts: below.parts, columns: s.width, scratch: b.made("expanded again", [s.columns * s.width])))
+        ops += adjoints + [GatedActivationBackward(dOut: dOut, gateUp: gateUp, dGateUp: dGateUp, activation: s.activation)]
+        return b.fused(ops)
+    }
+}
+
+extension CaseBuilder {
+    /// A linear with its adapters, as a family's forward pass has it.
+    fileprivate mutating func adapted(_ x: ValueID, _ y: ValueID, _ matrices: Matrices, columns: Int) -> [any Op] {
+        let (rows, shape) = (matrices.parts.reduce(0) { $0 + $1.weight.rows }, values[x].shape)
+        let linear = Linear(x: x, y: y, parts: matrices.parts, columns: columns, scratch: made("expanded", [rows * columns]))
+        guard !matrices.adapters.isEmpty else { return [linear] }
+        let product = made("xA", [shape[0], matrices.adapters.ranks])
+        return [
+            LoRADown(x: x, product: product, parts: matrices.adapters, dropped: nil, dropoutKeys: nil), linear,
+            LoRAUp(y: y, product: product, parts: matrices.adapters),
+        ]
+    }
+
+    /// The ops as the fusion table joins them for this target.
+    fileprivate func fused(_ ops: [any Op]) -> [any Op] {
+        let entries = ops.enumerated().map { OpList.Entry(op: $1, origin: $0, role: .forward) }
+        return Fuse.fuse(OpList(entries: entries, values: values, target: target)).entries.map(\.op)
     }
 }

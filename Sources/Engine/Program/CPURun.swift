@@ -1,4 +1,5 @@
 import LorikeetDevices
+import LorikeetGround
 
 /// Where a running program's values are, and what ops may use: the arena, the weights, the adapters, the processor.
 package struct CPURun: ~Copyable {
@@ -14,17 +15,41 @@ package struct CPURun: ~Copyable {
     /// Persistent states by value index.
     let states: [Int: UnsafeMutablePointer<Float>]
 
-    /// The first element of a float32 value; for weights use `weights`.
-    package func floats(_ id: ValueID) -> UnsafeMutablePointer<Float> {
-        pointer(id).assumingMemoryBound(to: Float.self)
+    /// The first element of a float32 value; for weights use `matrix` and `vector`.
+    ///
+    /// - Throws: where the value has no place, which `Program.verify` finds beforehand.
+    package func floats(_ id: ValueID) throws -> UnsafeMutablePointer<Float> {
+        try pointer(id).assumingMemoryBound(to: Float.self)
+    }
+
+    /// The same of a value that only the processor's programs have.
+    package func floats(_ id: ValueID?, _ what: String) throws -> UnsafeMutablePointer<Float> {
+        guard let id else { throw Self.missing(what) }
+        return try floats(id)
     }
 
     /// The first element of an int32 value.
-    package func integers(_ id: ValueID) -> UnsafeMutablePointer<Int32> {
-        pointer(id).assumingMemoryBound(to: Int32.self)
+    package func integers(_ id: ValueID) throws -> UnsafeMutablePointer<Int32> {
+        try pointer(id).assumingMemoryBound(to: Int32.self)
     }
 
-    private func pointer(_ id: ValueID) -> UnsafeMutableRawPointer {
+    /// A frozen matrix by its tensor's name.
+    func matrix(_ name: String) throws -> any WeightStore {
+        guard let store = weights.matrix(name) else { throw Self.missing("the weight \(name)") }
+        return store
+    }
+
+    /// The first element of a frozen float32 vector by its tensor's name.
+    func vector(_ name: String) throws -> UnsafePointer<Float> {
+        guard let vector = weights.vector(name) else { throw Self.missing("the weight \(name)") }
+        return vector
+    }
+
+    private static func missing(_ what: String) -> LorikeetError {
+        .machine("the program asks for \(what), which this model does not hold", mend: "report this with lorikeet plan --explain's output")
+    }
+
+    private func pointer(_ id: ValueID) throws -> UnsafeMutableRawPointer {
         switch values[id].kind {
         case .parameter:
             if let parameters { return UnsafeMutableRawPointer(parameters + values[id].flatOffset) }
@@ -35,7 +60,6 @@ package struct CPURun: ~Copyable {
         default:
             if let offset = offsets[id.index] { return arena + offset }
         }
-        // A value without a place is a mistake in an op's reads/writes, never in a user's input.
-        preconditionFailure("value \(values[id].name) has no place")
+        throw Self.missing("a place for the value \(values[id].name)")
     }
 }

@@ -33,7 +33,11 @@ package struct DeviceRun: ~Copyable {
         default:
             if let offset = offsets[id.index] { return arena + offset }
         }
-        throw LorikeetError.machine("value \(values[id].name) has no place on the card", mend: "report this with lorikeet plan --explain's output")
+        throw missing("a place for the value \(values[id].name)")
+    }
+
+    func missing(_ what: String) -> LorikeetError {
+        .machine("the program asks for \(what), which the card does not hold", mend: "report this with lorikeet plan --explain's output")
     }
 
     func address(_ id: ValueID?) throws -> DeviceAddress? { try id.map { try address($0) } }

@@ -31,15 +31,21 @@ package enum ProgramTarget: Sendable, Hashable {
 /// A step program: ops in order on values with fixed offsets in one arena. Bytes, time, execution and the listing all come from it.
 package struct Program: Sendable {
     package let purpose: ProgramPurpose
+    package let target: ProgramTarget
     /// Tokens in the micro-batch (T).
     package let tokens: Int
     package let values: ValueTable
     package let ops: [any Op]
+    /// For each op the forward op that it is, repeats, or is the adjoint of: its place in the forward pass.
+    let origins: [Int]
+    let roles: [OpRole]
     /// Index of the first backward op; `ops.count` where there are none.
     package let firstBackwardOp: Int
     package let inputs: ProgramInputs
     package let outputs: ProgramOutputs
     package let schedule: Schedule
+    /// Values that lack a term from their definition until an op completes them (see `Op.completes`).
+    let incomplete: Set<ValueID>
 
     /// Bytes of the arena this program needs.
     package var arenaBytes: Int { schedule.arenaBytes }

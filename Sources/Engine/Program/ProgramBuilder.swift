@@ -1,15 +1,4 @@
-/// The stream that blocks add to: the current hidden state and what the last block adds to it.
-///
-/// The sum is formed inside the next normalisation, so that it costs no pass of its own.
-package struct ResidualStream {
-    package var hidden: ValueID
-    package var delta: ValueID?
-
-    /// `stream += delta`.
-    package mutating func add(_ delta: ValueID) { self.delta = delta }
-}
-
-/// Collects a family's forward pass. One method an op; shapes are checked by construction.
+/// Collects a family's forward pass. One method an op; `Program.verify` checks the result.
 package struct ProgramBuilder {
     package let purpose: ProgramPurpose
     package let tokens: Int
@@ -19,6 +8,10 @@ package struct ProgramBuilder {
     package let headChunk: Int
     package private(set) var values = ValueTable()
     package private(set) var ops: [any Op] = []
+    /// Values that lack their adapters' share until `lora.up` has run.
+    private var incomplete: Set<ValueID> = []
+    /// What is minimised in training.
+    package let loss: any Loss
     package private(set) var inputs: ProgramInputs
     package private(set) var outputs = ProgramOutputs()
     /// The frozen tensors named so far.
@@ -28,7 +21,11 @@ package struct ProgramBuilder {
     /// The ops of each block of the model.
     private var blocks: [Range<Int>] = []
 
-    package init(purpose: ProgramPurpose, tokens: Int, adapters: AdapterLayout, target: ProgramTarget, headChunk: Int = HeadBlock.chunk) {
+    package init(
+        purpose: ProgramPurpose, tokens: Int, adapters: AdapterLayout, target: ProgramTarget, headChunk: Int = HeadBlock.chunk,
+        loss: any Loss = CrossEntropy()
+    ) {
+        self.loss = loss
         self.purpose = purpose
         self.tokens = tokens
         self.adapters = adapters
@@ -58,9 +55,8 @@ package struct ProgramBuilder {
     private mutating func activationValue(_ name: String, _ shape: [Int]) -> ValueID { transient(name, shape, target.element) }
 
     package mutating func append(_ op: any Op) { ops.append(op) }
-    mutating func replace(_ index: Int, with op: any Op) { ops[index] = op }
 
-    /// One block of the model: what `body` appends, a norm first, reading the stream alone.
+    /// One block of the model: what `body` appends. The backward pass can run it again from the values that enter it.
     package mutating func block(_ body: (inout ProgramBuilder) -> Void) {
         let start = ops.count
         body(&self)
@@ -74,62 +70,68 @@ package struct ProgramBuilder {
     }
 
     /// hidden [T, C] = scale * table[ids].
-    package mutating func embedding(_ weight: String, vocabulary: Int, columns: Int, scale: Float = 1) -> ResidualStream {
+    package mutating func embedding(_ weight: String, vocabulary: Int, columns: Int, scale: Float = 1) -> ValueID {
         declare(weight, [vocabulary, columns], .table)
         let hidden = transient("embedding", [tokens, columns], target.residual)
         append(Embedding(ids: inputs.ids, output: hidden, weight: weight, scale: scale))
-        return ResidualStream(hidden: hidden, delta: nil)
+        return hidden
     }
 
-    /// Adds the stream's pending delta and normalises: y [T, C].
-    package mutating func norm(_ stream: inout ResidualStream, _ weight: String, epsilon: Float, weightOffset: Float = 0) -> ValueID {
-        let shape = values[stream.hidden].shape
+    /// The residual stream with a sublayer's result added: stream + delta.
+    package mutating func add(_ stream: ValueID, _ delta: ValueID) -> ValueID {
+        let sum = transient("hidden", values[stream].shape, target.residual)
+        append(Add(a: stream, b: delta, out: sum))
+        return sum
+    }
+
+    /// The normalised stream y [T, C], in the activations' type.
+    package mutating func norm(_ x: ValueID, _ weight: String, epsilon: Float, weightOffset: Float = 0) -> ValueID {
+        let shape = values[x].shape
         declare(weight, [shape[1]], .vector)
         let y = activationValue(String(weight.dropLast(".weight".count)), shape)
-        let inverse = transient("inverse_rms", [shape[0]])
-        var sum: ValueID?
-        if stream.delta != nil { sum = transient("hidden", shape, target.residual) }
         append(
             RMSNorm(
-                hidden: stream.hidden, delta: stream.delta, sum: sum, output: y, inverseRMS: inverse, weight: weight,
-                epsilon: epsilon, weightOffset: weightOffset))
-        stream = ResidualStream(hidden: sum ?? stream.hidden, delta: nil)
+                hidden: x, output: y, inverseRMS: transient("inverse_rms", [shape[0]]), weight: weight, epsilon: epsilon, weightOffset: weightOffset))
         return y
     }
 
-    /// y [T, sum of rows] = x Wᵀ (+ bias) (+ adapter), the named matrices side by side in one product.
+    /// y [T, sum of rows] = x Wᵀ (+ bias) (+ adapters), the named matrices side by side in one product.
     ///
-    /// - Parameter residual: y is added to the residual stream and has its type.
+    /// - Parameter residual: y has the residual stream's type.
     package mutating func linear(_ x: ValueID, _ matrices: [LinearWeight], residual: Bool = false) -> ValueID {
         let columns = values[x].shape[1]
         let rows = matrices.reduce(0) { $0 + $1.rows }
         let y = transient(matrices.map(\.shortName).joined(separator: "|"), [tokens, rows], residual ? target.residual : target.element)
-        var parts: [LinearPart] = []
-        var (first, ranks) = (0, 0)
+        var (parts, adapted, first): ([LinearPart], [LoRAPart], Int) = ([], [], 0)
         for matrix in matrices {
             declare(matrix.name + ".weight", [matrix.rows, matrix.columns], .linear(matrix))
             if matrix.hasBias { declare(matrix.name + ".bias", [matrix.rows], .vector) }
-            var adapter: LinearAdapter?
             if let slot = adapters.slots[matrix.name] {
                 let a = values.add("\(matrix.shortName).lora_A", [slot.rank, columns], .f32, .parameter, flatOffset: slot.offsetA)
                 let b = values.add("\(matrix.shortName).lora_B", [matrix.rows, slot.rank], .f32, .parameter, flatOffset: slot.offsetB)
-                adapter = LinearAdapter(slot: slot, a: a, b: b, column: ranks, dropout: adapters.dropout)
-                ranks += slot.rank
+                adapted.append(
+                    LoRAPart(slot: slot, a: a, b: b, column: adapted.ranks, outputs: first..<first + matrix.rows, dropout: adapters.dropout))
             }
-            parts.append(LinearPart(weight: matrix, firstRow: first, adapter: adapter))
+            parts.append(LinearPart(weight: matrix, firstRow: first))
             first += matrix.rows
         }
+        let product = adapted.isEmpty ? nil : lowRankProduct(x, adapted)
         // Room for one joint expansion; what is stored as float32 in one piece is read in place instead.
-        let scratch = activationValue("expanded", [LinearPart.scratchElements(parts: parts, columns: columns)])
-        let product = ranks > 0 ? activationValue("xA", [tokens, ranks]) : nil
-        let dropped =
-            parts.contains { $0.adapter != nil } && adapters.dropout > 0 && purpose == .training
-            ? activationValue("dropped", [tokens, columns]) : nil
-        append(
-            Linear(
-                x: x, y: y, parts: parts, columns: columns, scratch: scratch, product: product, dropped: dropped,
-                dropoutKeys: purpose == .training ? inputs.dropoutKeys : nil))
+        append(Linear(x: x, y: y, parts: parts, columns: columns, scratch: activationValue("expanded", [rows * columns])))
+        if let product {
+            append(LoRAUp(y: y, product: product, parts: adapted))
+            incomplete.insert(y)
+        }
         return y
+    }
+
+    /// dropout(x) Aᵀ of the adapters side by side.
+    private mutating func lowRankProduct(_ x: ValueID, _ parts: [LoRAPart]) -> ValueID {
+        let product = activationValue("xA", [tokens, parts.ranks])
+        let drops = adapters.dropout > 0 && purpose == .training
+        let dropped = drops ? activationValue("dropped", values[x].shape) : nil
+        append(LoRADown(x: x, product: product, parts: parts, dropped: dropped, dropoutKeys: drops ? inputs.dropoutKeys : nil))
+        return product
     }
 
     /// Rotates the first `heads` heads of the joint buffer in place by the positions' angles.
@@ -144,9 +146,7 @@ package struct ProgramBuilder {
             angles = (cos, sin)
         }
         guard let (cos, sin) = angles else { return }
-        var rope = RoPE(joint: joint, cos: cos, sin: sin, heads: heads, headDimension: headDimension, inverse: false)
-        if rope.takesUpdate(pairs: half) { rope.update = takeUpdate(of: joint) }
-        append(rope)
+        append(RoPE(joint: joint, cos: cos, sin: sin, heads: heads, headDimension: headDimension, inverse: false))
     }
 
     /// out [T, H*D]: causal attention inside each segment, or against the cache when decoding.
@@ -174,47 +174,50 @@ package struct ProgramBuilder {
     package mutating func gatedActivation(_ gateUp: ValueID, _ activation: Activation) -> ValueID {
         let shape = values[gateUp].shape
         let out = activationValue("activated", [shape[0], shape[1] / 2])
-        let update = shape[1] % 64 == 0 ? takeUpdate(of: gateUp) : nil
-        append(GatedActivation(gateUp: gateUp, out: out, activation: activation, update: update))
+        append(GatedActivation(gateUp: gateUp, out: out, activation: activation))
         return out
     }
 
-    /// The head: log-probabilities of the targets (and their gradient when training), or logits of the wanted rows.
+    /// The head: log-probabilities of the targets (and the loss when training), or logits of the wanted rows.
     package mutating func head(_ x: ValueID, _ weight: String, vocabulary: Int, softCap: Float? = nil) {
         let columns = values[x].shape[1]
         declare(weight, [vocabulary, columns], .table)
-        let block = min(vocabulary, HeadBlock.rows)
+        let scratch = target.isDevice ? nil : transient("expanded", [min(vocabulary, HeadBlock.rows), columns])
         if case .decoding(_, _, let wanted) = purpose, let rows = inputs.outputRows {
             let logits = values.add("logits", [wanted, vocabulary], .f32, .output)
             let gathered = activationValue("gathered", [wanted, columns])
-            let scratch = target.isDevice ? nil : transient("expanded", [block, columns])
             append(Logits(x: x, rows: rows, gathered: gathered, logits: logits, scratch: scratch, weight: weight, vocabulary: vocabulary, softCap: softCap))
             outputs.logits = logits
-        } else if let targets = inputs.targets, let weights = inputs.weights {
+        } else if let targets = inputs.targets {
             let chunk = min(tokens, headChunk)
             let result = values.add("log_probabilities", [tokens], .f32, .output)
-            let gradient = purpose == .training ? activationValue("d.\(values[x].name)", [tokens, columns]) : nil
-            append(
-                HeadLoss(
-                    x: x, targets: targets, weights: weights, logProbabilities: result, gradient: gradient,
-                    trainedRows: inputs.trainedRows, gathered: activationValue("gathered", [chunk, columns]),
-                    logits: activationValue("logits", [chunk, vocabulary]),
-                    scratch: target.isDevice ? nil : transient("expanded", [block, columns]), weight: weight, vocabulary: vocabulary, softCap: softCap))
+            let chunks = HeadChunks(
+                x: x, targets: targets, trainedRows: inputs.trainedRows, gathered: activationValue("gathered", [chunk, columns]),
+                logits: activationValue("logits", [chunk, vocabulary]), scratch: scratch, weight: weight, vocabulary: vocabulary, softCap: softCap)
+            append(HeadLogProbabilities(chunks: chunks, logProbabilities: result))
             outputs.logProbabilities = result
+            guard purpose == .training else { return }
+            let tokenWeights = transient("token_weights", [tokens])
+            if let op = loss.op(logProbabilities: result, tokenWeights: tokenWeights, inputs: inputs) { append(op) }
         }
     }
 
-    /// Differentiates (training), lays values out in the arena, and returns the program.
+    /// Runs the passes (differentiation where the program trains, recomputation, fusion), lays values out in the arena, and returns the
+    /// program.
     package consuming func build(recompute: RecomputePolicy = .norms) -> Program {
-        let forward = ops.count
+        var list = OpList(
+            entries: ops.enumerated().map { OpList.Entry(op: $1, origin: $0, role: .forward) }, values: values, incomplete: incomplete, target: target)
         if purpose == .training {
-            var backward = Differentiation(values: values, forward: ops, blocks: blocks, policy: recompute, target: target)
-            backward.run()
-            values = backward.values
-            ops += backward.ops
+            list = Recompute.recompute(Differentiation.differentiate(list), recompute, blocks: blocks)
         }
-        return Program(
-            purpose: purpose, tokens: tokens, values: values, ops: ops, firstBackwardOp: forward, inputs: inputs,
-            outputs: outputs, schedule: Schedule(values: values, ops: ops, alignment: target.isDevice ? 256 : Schedule.alignment))
+        if recompute.fuse { list = Fuse.fuse(list) }
+        let ops = list.entries.map(\.op)
+        let program = Program(
+            purpose: purpose, target: target, tokens: tokens, values: list.values, ops: ops, origins: list.entries.map(\.origin),
+            roles: list.entries.map(\.role),
+            firstBackwardOp: list.firstBackward, inputs: inputs, outputs: outputs,
+            schedule: Schedule(values: list.values, ops: ops, alignment: target.isDevice ? 256 : Schedule.alignment), incomplete: list.incomplete)
+        assert(program.violations().isEmpty, program.violations().joined(separator: "\n"))
+        return program
     }
 }

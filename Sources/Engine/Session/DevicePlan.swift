@@ -85,6 +85,8 @@ package struct DevicePlanner {
     private let expandedBytes: Int
     private let adapterBytes: Int
     private let blockCount: Int
+    /// Whether programs are fused; see `RecomputePolicy.fuse`.
+    package var fuse = true
 
     /// - Parameters:
     ///   - segment: tokens of a usual record: attention's work grows with it.
@@ -131,10 +133,10 @@ package struct DevicePlanner {
     /// With and without kept expansions: the fewest blocks that run again, for each makes the arena smaller and the step longer.
     private func plans(_ sizes: SessionSizes, _ cap: Int) -> [DevicePlan] {
         var known: [Int: (arena: Int, cost: Cost, operations: Int)] = [:]
-        let evaluationArena = program(.evaluation, Session.batchRows(sizes.evaluation, .device(element)), sizes, .norms).arenaBytes
+        let evaluationArena = program(.evaluation, Session.batchRows(sizes.evaluation, .device(element)), sizes, policy(0)).arenaBytes
         func measured(_ blocks: Int) -> (arena: Int, cost: Cost, operations: Int) {
             if let value = known[blocks] { return value }
-            let training = program(.training, sizes.training, sizes, RecomputePolicy(blocks: blocks))
+            let training = program(.training, sizes.training, sizes, policy(blocks))
             let value = (max(training.arenaBytes, evaluationArena), cost(training), training.ops.count)
             known[blocks] = value
             return value
@@ -156,7 +158,7 @@ package struct DevicePlanner {
             let (_, cost, operations) = measured(low)
             let seconds = speed.seconds(Cost(matrixFlops: cost.matrixFlops, bytes: max(0, cost.bytes - saved)), operations: operations)
             return DevicePlan(
-                sizes: sizes, recompute: RecomputePolicy(blocks: low), keepsExpanded: keeps, bytes: bytes(low), stepSeconds: seconds)
+                sizes: sizes, recompute: policy(low), keepsExpanded: keeps, bytes: bytes(low), stepSeconds: seconds)
         }
     }
 
@@ -182,15 +184,15 @@ package struct DevicePlanner {
     /// The arena of an evaluation batch of `tokens`, and its predicted time.
     package func evaluation(tokens: Int, headChunk: Int) -> (arenaBytes: Int, seconds: Double) {
         let sizes = SessionSizes(training: 0, evaluation: tokens, headChunk: headChunk)
-        let program = program(.evaluation, Session.batchRows(tokens, .device(element)), sizes, .norms)
+        let program = program(.evaluation, Session.batchRows(tokens, .device(element)), sizes, policy(0))
         return (program.arenaBytes, speed.seconds(cost(program), operations: program.ops.count))
     }
 
     /// What the leanest way to train micro-batches of `tokens` takes.
     package func smallestBytes(tokens: Int, evaluation: Int, headChunk: Int) -> Int {
         let sizes = SessionSizes(training: Session.batchRows(tokens, .device(element)), evaluation: min(evaluation, tokens), headChunk: min(headChunk, 256))
-        let training = program(.training, sizes.training, sizes, RecomputePolicy(blocks: blockCount))
-        let evaluation = program(.evaluation, Session.batchRows(sizes.evaluation, .device(element)), sizes, .norms)
+        let training = program(.training, sizes.training, sizes, policy(blockCount))
+        let evaluation = program(.evaluation, Session.batchRows(sizes.evaluation, .device(element)), sizes, policy(0))
         return contextBytes + weightBytes + adapterBytes + max(training.arenaBytes, evaluation.arenaBytes)
     }
 
@@ -207,6 +209,12 @@ package struct DevicePlanner {
             }
             return sum + cost
         }
+    }
+
+    private func policy(_ blocks: Int) -> RecomputePolicy {
+        var policy = RecomputePolicy(blocks: blocks)
+        policy.fuse = fuse
+        return policy
     }
 
     private func program(_ purpose: ProgramPurpose, _ tokens: Int, _ sizes: SessionSizes, _ recompute: RecomputePolicy) -> Program {

@@ -88,7 +88,7 @@ package final class Model {
 
     /// Rows of a program's head chunk.
     func headChunk(_ program: Program) -> Int {
-        for op in program.ops { if let head = op as? HeadLoss { return program.values[head.logits].shape[0] } }
+        for op in program.ops { if let head = op as? any HeadOp { return program.values[head.chunks.logits].shape[0] } }
         return max(1, program.tokens)
     }
 

@@ -24,7 +24,7 @@ extension ValueMagnitude {
 /// Which values of a forward pass are held against float16's range, and how they are measured.
 ///
 /// Everything that is written in 16 bits and is not a weight: products of linears, attention, gated activations (gate * up is the
-/// first to leave the range), norms, logits. Scratch is left out: what nobody wrote is no number.
+/// first to leave the range), norms, logits. Scratch values are skipped: they are uninitialised.
 struct RangeProbe {
     /// Blocks of the kernel, each with a largest value of its own.
     static let blocks = 64
@@ -46,18 +46,20 @@ struct RangeProbe {
         let candidates: [ValueID] =
             switch op {
             case let op as GatedActivation: [op.out]
-            case let op as Linear: [op.y] + (op.product.map { [$0] } ?? [])
-            // The adapters' share of q, k and v is added on the way here.
+            case let op as Linear: [op.y]
+            case let op as LoRADown: [op.product]
+            case let op as LoRAUp: [op.y]
+            // The adapters' share of q, k and v is added here.
             case let op as RoPE: [op.joint]
             case let op as Attention: [op.out]
             case let op as RMSNorm: [op.output]
-            case let op as HeadLoss: [op.logits]
+            case let op as any HeadOp: [op.chunks.logits]
             default: []
             }
         return candidates.compactMap { id in
             guard values[id].type == .f16 else { return nil }
             // The head works in chunks: rows beyond the trained ones are never written.
-            let rows = op is HeadLoss ? min(values[id].shape[0], trainedRows) : values[id].shape[0]
+            let rows = op is any HeadOp ? min(values[id].shape[0], trainedRows) : values[id].shape[0]
             return (id, rows * values[id].elementCount / max(1, values[id].shape[0]))
         }
     }

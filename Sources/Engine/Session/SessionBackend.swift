@@ -107,12 +107,12 @@ final class CPUBackend: SessionBackend {
             gradients: trained ? model.adapters.gradients.pointer(as: Float.self) : nil,
             states: states.mapValues { $0.pointer(as: Float.self) })
         guard let observe else {
-            for op in program.ops { op.run(context) }
+            for op in program.ops { try op.run(context) }
             return
         }
         for op in program.ops {
             let start = clock.uptime
-            op.run(context)
+            try op.run(context)
             observe(op, "", clock.uptime - start)
         }
     }

@@ -39,7 +39,7 @@ struct ScheduleTests {
         let top = try AdapterLayout(LoRASettings(r: 3, targetModules: ["model.layers.2.self_attn.o_proj"]), linears: linears)
         let program = family.program(.training, tokens: 32, adapters: top, target: .cpu(threads: 2))
         let backward = program.ops[program.firstBackwardOp...]
-        #expect(backward.contains { $0 is LinearBackward })
+        #expect(backward.contains { $0 is LoRAUpBackward } && backward.contains { $0 is LinearBackward })
         // Neither attention nor anything of the layers below is differentiated.
         #expect(!backward.contains { $0 is AttentionBackward })
         #expect(!backward.contains { $0.detail.contains("layers.1") || $0.detail.contains("layers.0") })

@@ -6,11 +6,14 @@ import LorikeetModelFiles
 
 /// A Llama of odd sizes with random weights, made in memory.
 enum TinyModel {
-    static func configuration(layers: Int = 2, tied: Bool = true) throws -> ModelConfiguration {
+    static func configuration(
+        layers: Int = 2, tied: Bool = true, hidden: Int = 24, intermediate: Int = 40, heads: Int = 3, headDimension: Int = 8
+    ) throws -> ModelConfiguration {
         try ModelConfiguration(
             json: .object([
-                "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 24, "intermediate_size": 40,
-                "num_hidden_layers": .integer(Int64(layers)), "num_attention_heads": 3, "num_key_value_heads": 1, "head_dim": 8,
+                "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": JSON(hidden), "intermediate_size": JSON(intermediate),
+                "num_hidden_layers": .integer(Int64(layers)), "num_attention_heads": JSON(heads),
+                "num_key_value_heads": 1, "head_dim": JSON(headDimension),
                 "vocab_size": 53, "rms_norm_eps": 1e-5, "rope_theta": 10000, "max_position_embeddings": 128,
                 "tie_word_embeddings": .bool(tied), "hidden_act": "silu",
             ]), source: "test")

@@ -33,12 +33,12 @@ package struct AttentionShape: Sendable, Equatable {
 ///
 /// Overwrites out and logSumExp.
 struct Attention: Op {
-    let joint: ValueID
-    let out: ValueID
-    let logSumExp: ValueID
-    let segmentStart: ValueID
+    var joint: ValueID
+    var out: ValueID
+    var logSumExp: ValueID
+    var segmentStart: ValueID
     /// [workers, …] for a tile's scores and stacked heads.
-    let scratch: ValueID?
+    var scratch: ValueID?
     let shape: AttentionShape
 
     var kind: String { "attention" }
@@ -53,9 +53,21 @@ struct Attention: Op {
             bytes: Double(values[joint].byteCount + values[out].byteCount))
     }
 
-    func renamed(_ name: (ValueID) -> ValueID) -> (any Op)? {
-        Attention(
-            joint: name(joint), out: name(out), logSumExp: name(logSumExp), segmentStart: name(segmentStart), scratch: scratch.map(name), shape: shape)
+    mutating func rename(_ name: Renaming) {
+        name(&joint)
+        name(&out)
+        name(&logSumExp)
+        name(&segmentStart)
+        name(&scratch)
+    }
+
+    func check(_ operands: inout OperandCheck) {
+        let tokens = operands.shape(joint)[0]
+        operands.expect(joint, "joint", [tokens, shape.jointColumns], .activation)
+        operands.expect(out, "out", [tokens, shape.heads * shape.headDimension], .activation)
+        operands.expect(logSumExp, "log sum exp", [shape.heads, tokens], .f32)
+        operands.expect(segmentStart, "segment start", [tokens], .i32)
+        operands.expect(scratch, "scratch", nil, .f32)
     }
 
     /// With D_t = dout_t·out_t and ds = p * (dp - D):  dq = scale * ds k,  dk = scale * dsᵀ q,  dv = pᵀ dout.
@@ -71,36 +83,65 @@ struct Attention: Op {
                     ? backward.transient("dout·out", [shape.heads, rows])
                     : backward.transient("dk|dv by share", [shape.keyValueHeads * AttentionKernels.shares, rows, 2 * shape.headDimension]),
                 shape: shape))
-        backward.setGradient(of: joint, to: dJoint)
+        backward.contribute(dJoint, to: joint)
     }
 
-    func run(_ context: borrowing CPURun) {
-        guard let scratch else { return }
+    func run(_ context: borrowing CPURun) throws {
         AttentionKernels.forward(
-            joint: context.floats(joint), segmentStart: context.integers(segmentStart), out: context.floats(out),
-            logSumExp: context.floats(logSumExp), scratch: context.floats(scratch), rows: context.values[joint].shape[0], shape: shape,
+            joint: try context.floats(joint), segmentStart: try context.integers(segmentStart), out: try context.floats(out),
+            logSumExp: try context.floats(logSumExp), scratch: try context.floats(scratch, "attention's scratch"), rows: context.values[joint].shape[0], shape: shape,
             cpu: context.cpu)
     }
 }
 
 /// See `Attention.differentiate`. Overwrites dJoint; probabilities are computed again from logSumExp.
 struct AttentionBackward: Op {
-    let dOut: ValueID
-    let joint: ValueID
-    let out: ValueID
-    let logSumExp: ValueID
-    let segmentStart: ValueID
-    let dJoint: ValueID
-    let scratch: ValueID?
+    var dOut: ValueID
+    var joint: ValueID
+    var out: ValueID
+    var logSumExp: ValueID
+    var segmentStart: ValueID
+    var dJoint: ValueID
+    var scratch: ValueID?
     /// dk and dv of each key head by share: [K * shares, T, 2·D]; on a card D_t of each head [H, T].
-    let sums: ValueID
+    var sums: ValueID
     let shape: AttentionShape
-    /// The angles by which q and k were rotated, where dq and dk leave rotated back (a card's tuned kernels; see `RoPE.differentiate`).
+    /// The angles by which q and k were rotated, where dq and dk are rotated back as they are written (see the fusion table).
     var unrotated: (cos: ValueID, sin: ValueID)?
 
     var kind: String { "attention.backward" }
     var reads: [ValueID] { [dOut, joint, out, logSumExp, segmentStart] + (unrotated.map { [$0.cos, $0.sin] } ?? []) }
     var writes: [ValueID] { [dJoint, sums] + (scratch.map { [$0] } ?? []) }
+
+    mutating func rename(_ name: Renaming) {
+        name(&dOut)
+        name(&joint)
+        name(&out)
+        name(&logSumExp)
+        name(&segmentStart)
+        name(&dJoint)
+        name(&scratch)
+        name(&sums)
+        if var angles = unrotated {
+            name(&angles.cos)
+            name(&angles.sin)
+            unrotated = angles
+        }
+    }
+
+    func check(_ operands: inout OperandCheck) {
+        let tokens = operands.shape(joint)[0]
+        let outShape = [tokens, shape.heads * shape.headDimension]
+        operands.expect(dOut, "dout", outShape, .activation)
+        operands.expect(joint, "joint", [tokens, shape.jointColumns], .activation)
+        operands.expect(out, "out", outShape, .activation)
+        operands.expect(logSumExp, "log sum exp", [shape.heads, tokens], .f32)
+        operands.expect(segmentStart, "segment start", [tokens], .i32)
+        operands.expect(dJoint, "djoint", [tokens, shape.jointColumns], .activation)
+        operands.expect(sums, "sums", nil, .f32)
+        operands.expect(unrotated?.cos, "cos", [tokens, shape.headDimension / 2], .f32)
+        operands.expect(unrotated?.sin, "sin", [tokens, shape.headDimension / 2], .f32)
+    }
 
     func cost(_ values: ValueTable) -> Cost {
         let tokens = Double(values[joint].shape[0])
@@ -109,11 +150,10 @@ struct AttentionBackward: Op {
             bytes: Double(2 * values[joint].byteCount + 2 * values[out].byteCount))
     }
 
-    func run(_ context: borrowing CPURun) {
-        guard let scratch else { return }
+    func run(_ context: borrowing CPURun) throws {
         AttentionKernels.backward(
-            dOut: context.floats(dOut), joint: context.floats(joint), out: context.floats(out), logSumExp: context.floats(logSumExp),
-            segmentStart: context.integers(segmentStart), dJoint: context.floats(dJoint), scratch: context.floats(scratch),
-            sums: context.floats(sums), rows: context.values[joint].shape[0], shape: shape, cpu: context.cpu)
+            dOut: try context.floats(dOut), joint: try context.floats(joint), out: try context.floats(out), logSumExp: try context.floats(logSumExp),
+            segmentStart: try context.integers(segmentStart), dJoint: try context.floats(dJoint),
+            scratch: try context.floats(scratch, "attention's scratch"), sums: try context.floats(sums), rows: context.values[joint].shape[0], shape: shape, cpu: context.cpu)
     }
 }

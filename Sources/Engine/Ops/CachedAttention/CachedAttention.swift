@@ -7,14 +7,14 @@ import LorikeetDevices
 /// First writes each row's k and v to cache[slot, position]; then each row attends to positions 0...position of its slot
 /// (the last `window` of them). Overwrites out.
 struct CachedAttention: Op {
-    let joint: ValueID
-    let out: ValueID
-    let cache: ValueID
-    let slots: ValueID
-    let positions: ValueID
+    var joint: ValueID
+    var out: ValueID
+    var cache: ValueID
+    var slots: ValueID
+    var positions: ValueID
     let maximumPositions: Int
     /// [workers, P] for one head's scores.
-    let scratch: ValueID?
+    var scratch: ValueID?
     let shape: AttentionShape
 
     var kind: String { "attention.cached" }
@@ -25,11 +25,29 @@ struct CachedAttention: Op {
         Cost(bytes: Double(values[joint].shape[0]) * Double(values[cache].byteCount) / Double(max(1, values[cache].shape[0])))
     }
 
-    func run(_ context: borrowing CPURun) {
-        guard let scratch else { return }
+    mutating func rename(_ name: Renaming) {
+        name(&joint)
+        name(&out)
+        name(&cache)
+        name(&slots)
+        name(&positions)
+        name(&scratch)
+    }
+
+    func check(_ operands: inout OperandCheck) {
+        let tokens = operands.shape(joint)[0]
+        operands.expect(joint, "joint", [tokens, shape.jointColumns], .activation)
+        operands.expect(out, "out", [tokens, shape.heads * shape.headDimension], .activation)
+        operands.expect(cache, "cache", [operands.shape(cache)[0], maximumPositions, 2 * shape.keyValueHeads * shape.headDimension], .activation)
+        operands.expect(slots, "slots", [tokens], .i32)
+        operands.expect(positions, "positions", [tokens], .i32)
+        operands.expect(scratch, "scratch", nil, .f32)
+    }
+
+    func run(_ context: borrowing CPURun) throws {
         CachedAttentionKernels.run(
-            joint: context.floats(joint), slots: context.integers(slots), positions: context.integers(positions),
-            cache: context.floats(cache), maximumPositions: maximumPositions, out: context.floats(out),
-            scratch: context.floats(scratch), rows: context.values[joint].shape[0], shape: shape, cpu: context.cpu)
+            joint: try context.floats(joint), slots: try context.integers(slots), positions: try context.integers(positions),
+            cache: try context.floats(cache), maximumPositions: maximumPositions, out: try context.floats(out),
+            scratch: try context.floats(scratch, "attention's scratch"), rows: context.values[joint].shape[0], shape: shape, cpu: context.cpu)
     }
 }

@@ -5,8 +5,8 @@ import LorikeetDevices
 /// The table is frozen, so there is no backward op. An id outside the table gives a row of zeros; samples are checked
 /// against the vocabulary before they get here.
 struct Embedding: Op {
-    let ids: ValueID
-    let output: ValueID
+    var ids: ValueID
+    var output: ValueID
     let weight: String
     let scale: Float
 
@@ -17,12 +17,22 @@ struct Embedding: Op {
 
     func cost(_ values: ValueTable) -> Cost { Cost(bytes: 2 * Double(values[output].byteCount)) }
 
-    func run(_ context: borrowing CPURun) {
+    mutating func rename(_ name: Renaming) {
+        name(&ids)
+        name(&output)
+    }
+
+    func check(_ operands: inout OperandCheck) {
+        operands.expect(ids, "ids", [operands.shape(output)[0]], .i32)
+        operands.expect(output, "hidden", nil, .residual)
+    }
+
+    func run(_ context: borrowing CPURun) throws {
         let shape = context.values[output].shape
         let columns = shape[1]
-        guard let table = context.weights.matrix(weight) else { return }
-        let ids = context.integers(ids)
-        let out = context.floats(output)
+        let table = try context.matrix(weight)
+        let ids = try context.integers(ids)
+        let out = try context.floats(output)
         let scale = scale
         context.cpu.parallelRanges(over: shape[0]) { rows, _ in
             for row in rows {

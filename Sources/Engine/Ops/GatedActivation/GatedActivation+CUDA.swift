@@ -16,17 +16,17 @@ extension DeviceRun {
     fileprivate func gated(
         _ kernel: String, gateUp: ValueID, dOut: ValueID?, out: ValueID, _ activation: Activation, _ update: LowRankUpdate?, _ dUpdate: InputUpdate? = nil
     ) throws {
-        let (shape, parts) = (values[gateUp].shape, LowRankPart.of(update?.parts ?? []))
+        let (shape, parts) = (values[gateUp].shape, update?.parts ?? [])
         let columns = shape[1] / 2
         try launch("activation", kernel, blocks: ((columns + 127) / 128, (shape[0] + 127) / 128, 1), threads: 128, defines: steps(parts)) {
             for value in [gateUp, dOut, out, update?.product] { $0.add(try address(value)) }
             for b in try factors(parts) { $0.add(b) }
-            for value in [dUpdate?.dProduct, dUpdate?.adapter.a] { $0.add(try address(value)) }
+            for value in [dUpdate?.dProduct, dUpdate?.part.a] { $0.add(try address(value)) }
             for number in [shape[0], columns] { $0.add(Int32(number)) }
             $0.add(activation.number)
             parts.add(to: &$0, on: true)
-            $0.add(parts.first?.adapter.slot.scale ?? 0)
-            $0.add(Int32(dUpdate?.adapter.slot.rank ?? 0))
+            $0.add(parts.first?.slot.scale ?? 0)
+            $0.add(Int32(dUpdate?.part.slot.rank ?? 0))
         }
     }
 }

@@ -9,16 +9,29 @@ package enum Activation: String, Sendable {
 
 /// out [T, F] = f(gate) * up, gate and up the halves of the joint [T, 2F] buffer (Shazeer 2020, arXiv:2002.05202). Overwrites out.
 struct GatedActivation: Op {
-    let gateUp: ValueID
-    let out: ValueID
+    var gateUp: ValueID
+    var out: ValueID
     let activation: Activation
-    /// On a card: what the linear before has left to add to gate and up; gateUp stays without it.
+    /// LoRA's second product, which gateUp lacks and keeps lacking: added while gateUp is read (see the fusion table).
     var update: LowRankUpdate?
 
     var kind: String { "gated_activation" }
     var reads: [ValueID] { [gateUp] + (update?.reads ?? []) }
     var writes: [ValueID] { [out] }
+    var supplies: [ValueID] { update == nil ? [] : [gateUp] }
     var detail: String { activation.rawValue }
+
+    mutating func rename(_ name: Renaming) {
+        name(&gateUp)
+        name(&out)
+        update?.rename(name)
+    }
+
+    func check(_ operands: inout OperandCheck) {
+        let shape = operands.shape(out)
+        operands.expect(gateUp, "gate|up", [shape[0], 2 * shape[1]], .activation)
+        operands.expect(out, "out", nil, .activation)
+    }
 
     func cost(_ values: ValueTable) -> Cost { Cost(bytes: Double(values[gateUp].byteCount + values[out].byteCount)) }
 
@@ -26,48 +39,59 @@ struct GatedActivation: Op {
         value == out ? GatedActivation(gateUp: gateUp, out: copy, activation: activation, update: update) : nil
     }
 
-    func renamed(_ name: (ValueID) -> ValueID) -> (any Op)? {
-        GatedActivation(gateUp: name(gateUp), out: name(out), activation: activation, update: update?.renamed(name))
-    }
-
     /// dgate = dout * up * f'(gate),  dup = dout * f(gate).
     func differentiate(_ backward: inout Differentiation) {
         guard backward.needsGradient(gateUp), let dOut = backward.gradient(of: out) else { return }
         let dGateUp = backward.newGradient(of: gateUp)
-        let dUpdate = backward.values[dOut].shape[1] % 32 == 0 ? InputUpdate.take(of: dOut, &backward) : nil
-        backward.append(
-            GatedActivationBackward(dOut: dOut, gateUp: gateUp, dGateUp: dGateUp, activation: activation, update: update, dUpdate: dUpdate))
-        backward.setGradient(of: gateUp, to: dGateUp)
+        backward.append(GatedActivationBackward(dOut: dOut, gateUp: gateUp, dGateUp: dGateUp, activation: activation))
+        backward.contribute(dGateUp, to: gateUp)
     }
 
-    func run(_ context: borrowing CPURun) {
+    func run(_ context: borrowing CPURun) throws {
         let shape = context.values[out].shape
         GatedActivationKernels.forward(
-            gateUp: context.floats(gateUp), out: context.floats(out), rows: shape[0], columns: shape[1], activation: activation,
+            gateUp: try context.floats(gateUp), out: try context.floats(out), rows: shape[0], columns: shape[1], activation: activation,
             cpu: context.cpu)
     }
 }
 
 /// See `GatedActivation.differentiate`. Overwrites dGateUp [T, 2F].
 struct GatedActivationBackward: Op {
-    let dOut: ValueID
-    let gateUp: ValueID
-    let dGateUp: ValueID
+    var dOut: ValueID
+    var gateUp: ValueID
+    var dGateUp: ValueID
     let activation: Activation
-    /// What gateUp lacks, and what dOut lacks.
+    /// LoRA's second product, which gateUp lacks.
     var update: LowRankUpdate?
+    /// The share of the next linear's adapter, which dOut lacks.
     var dUpdate: InputUpdate?
 
     var kind: String { "gated_activation.backward" }
     var reads: [ValueID] { [dOut, gateUp] + (update?.reads ?? []) + (dUpdate?.reads ?? []) }
     var writes: [ValueID] { [dGateUp] }
+    var supplies: [ValueID] { (update == nil ? [] : [gateUp]) + (dUpdate == nil ? [] : [dOut]) }
+
+    mutating func rename(_ name: Renaming) {
+        name(&dOut)
+        name(&gateUp)
+        name(&dGateUp)
+        update?.rename(name)
+        dUpdate?.rename(name)
+    }
+
+    func check(_ operands: inout OperandCheck) {
+        let shape = operands.shape(dOut)
+        operands.expect(dOut, "dout", nil, .activation)
+        operands.expect(gateUp, "gate|up", [shape[0], 2 * shape[1]], .activation)
+        operands.expect(dGateUp, "dgate|dup", [shape[0], 2 * shape[1]], .activation)
+    }
 
     func cost(_ values: ValueTable) -> Cost { Cost(bytes: Double(2 * values[gateUp].byteCount + values[dOut].byteCount)) }
 
-    func run(_ context: borrowing CPURun) {
+    func run(_ context: borrowing CPURun) throws {
         let shape = context.values[dOut].shape
         GatedActivationKernels.backward(
-            dOut: context.floats(dOut), gateUp: context.floats(gateUp), dGateUp: context.floats(dGateUp), rows: shape[0],
+            dOut: try context.floats(dOut), gateUp: try context.floats(gateUp), dGateUp: try context.floats(dGateUp), rows: shape[0],
             columns: shape[1], activation: activation, cpu: context.cpu)
     }
 }

@@ -53,16 +53,21 @@ private func projectBack(
     }
 }
 
-extension HeadLoss {
-    func run(_ context: borrowing CPURun) {
+extension HeadChunks {
+    /// Log-probabilities of the targets and, where `dx` is given, the gradient of x by the weights.
+    ///
+    /// - Parameters:
+    ///   - weights: [T]; nil where there is no gradient.
+    ///   - dx: [T, C].
+    fileprivate func run(_ context: borrowing CPURun, logProbabilities: ValueID, weights: ValueID?, dx: ValueID?) throws {
         let (tokens, columns) = (context.values[x].shape[0], context.values[x].shape[1])
-        guard let store = context.weights.matrix(weight), let scratchID = scratch else { return }
-        let (x, logProbabilities, gathered) = (context.floats(x), context.floats(logProbabilities), context.floats(gathered))
-        let (logits, scratch) = (context.floats(logits), context.floats(scratchID))
-        let (targets, weights) = (context.integers(targets), context.floats(weights))
-        let gradient = gradient.map { context.floats($0) }
+        let store = try context.matrix(weight)
+        let (x, gathered, logits) = (try context.floats(x), try context.floats(gathered), try context.floats(logits))
+        let (logProbabilities, expanded) = (try context.floats(logProbabilities), try context.floats(scratch, "the head's scratch"))
+        let (targets, weights) = (try context.integers(targets), try weights.map { try context.floats($0) })
+        let gradient = try dx.map { try context.floats($0) }
         let chunk = context.values[self.logits].shape[0]
-        let scratchRows = context.values[scratchID].shape[0]
+        let scratchRows = scratch.map { context.values[$0].shape[0] } ?? 1
         logProbabilities.update(repeating: 0, count: tokens)
         gradient?.update(repeating: 0, count: tokens * columns)
         let trained = (0..<tokens).filter { targets[$0] >= 0 && Int(targets[$0]) < vocabulary }
@@ -70,36 +75,49 @@ extension HeadLoss {
             let rows = trained[first..<min(trained.count, first + chunk)]
             for (i, t) in rows.enumerated() { (gathered + i * columns).update(from: x + t * columns, count: columns) }
             project(
-                gathered, count: rows.count, columns: columns, store: store, vocabulary: vocabulary, scratch: scratch,
+                gathered, count: rows.count, columns: columns, store: store, vocabulary: vocabulary, scratch: expanded,
                 scratchRows: scratchRows, logits: logits, cpu: context.cpu)
             let results = CrossEntropyKernels.run(
-                logits: logits, rows: rows.count, vocabulary: vocabulary, targets: rows.map { targets[$0] }, weights: rows.map { weights[$0] },
-                gradientInPlace: gradient != nil, softCap: softCap, cpu: context.cpu)
+                logits: logits, rows: rows.count, vocabulary: vocabulary, targets: rows.map { targets[$0] },
+                weights: rows.map { weights?[$0] ?? 0 }, gradientInPlace: gradient != nil, softCap: softCap, cpu: context.cpu)
             for (i, t) in rows.enumerated() { logProbabilities[t] = results[i] }
             guard let gradient else { continue }
             projectBack(
-                logits, count: rows.count, columns: columns, store: store, vocabulary: vocabulary, scratch: scratch,
+                logits, count: rows.count, columns: columns, store: store, vocabulary: vocabulary, scratch: expanded,
                 scratchRows: scratchRows, dx: gathered, cpu: context.cpu)
             for (i, t) in rows.enumerated() { (gradient + t * columns).update(from: gathered + i * columns, count: columns) }
         }
     }
 }
 
+extension HeadLogProbabilities {
+    func run(_ context: borrowing CPURun) throws { try chunks.run(context, logProbabilities: logProbabilities, weights: nil, dx: nil) }
+}
+
+extension HeadBackward {
+    func run(_ context: borrowing CPURun) throws { try chunks.run(context, logProbabilities: logProbabilities, weights: tokenWeights, dx: dx) }
+}
+
+extension HeadLoss {
+    func run(_ context: borrowing CPURun) throws { try chunks.run(context, logProbabilities: logProbabilities, weights: weights, dx: dx) }
+}
+
 extension Logits {
-    func run(_ context: borrowing CPURun) {
+    func run(_ context: borrowing CPURun) throws {
         let columns = context.values[x].shape[1]
         let count = context.values[gathered].shape[0]
-        guard let store = context.weights.matrix(weight), let scratchID = scratch else { return }
-        let (x, gathered, logits) = (context.floats(x), context.floats(gathered), context.floats(logits))
-        let rows = context.integers(rows)
+        let store = try context.matrix(weight)
+        let scratchRows = scratch.map { context.values[$0].shape[0] } ?? 1
+        let (x, gathered, logits) = (try context.floats(x), try context.floats(gathered), try context.floats(logits))
+        let rows = try context.integers(rows)
         let tokens = context.values[self.x].shape[0]
         for i in 0..<count {
             let row = min(max(0, Int(rows[i])), tokens - 1)
             (gathered + i * columns).update(from: x + row * columns, count: columns)
         }
         project(
-            gathered, count: count, columns: columns, store: store, vocabulary: vocabulary, scratch: context.floats(scratchID),
-            scratchRows: context.values[scratchID].shape[0], logits: logits, cpu: context.cpu)
+            gathered, count: count, columns: columns, store: store, vocabulary: vocabulary, scratch: try context.floats(scratch, "the head's scratch"),
+            scratchRows: scratchRows, logits: logits, cpu: context.cpu)
         guard let softCap else { return }
         for i in 0..<count * vocabulary { logits[i] = softCap * tanh(logits[i] / softCap) }
     }

@@ -1,15 +1,18 @@
 import LorikeetDevices
 
-extension HeadLoss {
-    func run(_ context: borrowing DeviceRun) throws {
-        guard let trainedRows else { return }
+extension HeadChunks {
+    /// Log-probabilities of the targets and, where `dx` is given, the gradient of x by the weights times the loss scale.
+    ///
+    /// - Parameter weights: [T]; read where there is a gradient.
+    fileprivate func run(_ context: borrowing DeviceRun, logProbabilities: ValueID, weights: ValueID?, dx: ValueID?) throws {
+        guard let trainedRows else { throw context.missing("the rows with a target") }
         let (device, element) = (context.device, context.element)
         let (tokens, columns) = (context.values[x].shape[0], context.values[x].shape[1])
         let chunk = context.values[logits].shape[0]
         let table = try context.table(weight)
         let (rows, logitsAt, gatheredAt) = (try context.address(trainedRows), try context.address(logits), try context.address(gathered))
         try device.zero(context.address(logProbabilities), bytes: tokens * 4)
-        if let gradient { try device.zero(context.address(gradient), bytes: tokens * columns * element.bytes) }
+        if let dx { try device.zero(context.address(dx), bytes: tokens * columns * element.bytes) }
         for first in stride(from: 0, to: context.trainedRows, by: chunk) {
             let count = min(chunk, tokens - first)
             try context.gather(context.address(x), rows: rows + 4 * first, into: gatheredAt, count: count, columns: columns)
@@ -27,22 +30,34 @@ extension HeadLoss {
                 $0.add(try context.address(logProbabilities))
                 $0.add(Int32(count))
                 $0.add(Int32(vocabulary))
-                $0.add(Int32(gradient == nil ? 0 : 1))
+                $0.add(Int32(dx == nil ? 0 : 1))
                 $0.add(softCap ?? 0)
             }
-            guard let gradient else { continue }
+            guard let dx else { continue }
             try device.multiply(
                 MatrixProduct(m: count, n: columns, k: vocabulary, inputs: element, output: element, lda: vocabulary, ldb: columns, ldc: columns),
                 a: logitsAt, b: table, c: gatheredAt)
             try context.launch("embedding", "scatter_rows", blocks: packBlocks(rows: count, columns: columns, element), threads: 128) {
                 $0.add(gatheredAt)
                 $0.add(rows + 4 * first)
-                $0.add(try context.address(gradient))
+                $0.add(try context.address(dx))
                 $0.add(Int32(count))
                 $0.add(Int32(columns))
             }
         }
     }
+}
+
+extension HeadLogProbabilities {
+    func run(_ context: borrowing DeviceRun) throws { try chunks.run(context, logProbabilities: logProbabilities, weights: nil, dx: nil) }
+}
+
+extension HeadBackward {
+    func run(_ context: borrowing DeviceRun) throws { try chunks.run(context, logProbabilities: logProbabilities, weights: tokenWeights, dx: dx) }
+}
+
+extension HeadLoss {
+    func run(_ context: borrowing DeviceRun) throws { try chunks.run(context, logProbabilities: logProbabilities, weights: weights, dx: dx) }
 }
 
 extension Logits {

@@ -8,60 +8,177 @@ package enum HeadBlock {
     package static let chunk = 512
 }
 
-/// Head and cross-entropy over the trained tokens only, in chunks: never a T×V matrix.
-///
-///     z = x W^T (soft-capped where the family does)   [chunk, V]
-///     logProbabilities[t] = z[target] - log sum exp z  [T], 0 where targets[t] < 0
-///     loss = -sum_t weights[t] * logProbabilities[t]
-///     gradient[t, :] = d loss / d x = (weights[t] * (softmax(z) - onehot(target))) W   [T, C], 0 where not trained
-///
-/// In training the weights are known beforehand, so each chunk forms its gradient at once and its logits are never kept.
-/// Overwrites logProbabilities and gradient.
-struct HeadLoss: Op {
-    let x: ValueID
-    let targets: ValueID
-    let weights: ValueID
-    let logProbabilities: ValueID
-    let gradient: ValueID?
+/// What the head's ops share: the matrix, the targets, and room for one chunk of logits. Trained tokens are taken in chunks, so that a
+/// T×V matrix never exists.
+struct HeadChunks: Sendable {
+    /// [T, C], the last norm's output.
+    var x: ValueID
+    /// [T] int32, -1 where a row is not trained.
+    var targets: ValueID
     /// On a card: the rows with a target, then -1.
-    let trainedRows: ValueID?
-    let gathered: ValueID
-    let logits: ValueID
+    var trainedRows: ValueID?
+    /// [chunk, C] and [chunk, V].
+    var gathered: ValueID
+    var logits: ValueID
     /// Room for expanded rows of the matrix; a card holds it expanded.
-    let scratch: ValueID?
+    var scratch: ValueID?
     let weight: String
     let vocabulary: Int
+    /// z -> cap * tanh(z / cap).
     let softCap: Float?
 
-    var kind: String { "head_loss" }
-    var reads: [ValueID] { [x, targets, weights] + (trainedRows.map { [$0] } ?? []) }
-    var writes: [ValueID] { [logProbabilities, gathered, logits] + [scratch, gradient].compactMap { $0 } }
-    var detail: String { weight }
+    var reads: [ValueID] { [x, targets] + (trainedRows.map { [$0] } ?? []) }
+    var writes: [ValueID] { [gathered, logits] + (scratch.map { [$0] } ?? []) }
 
-    /// As if every token were trained. A card reads and writes logits; the processor expands the matrix for every chunk.
-    func cost(_ values: ValueTable) -> Cost {
-        let product = 2 * Double(values[x].elementCount) * Double(vocabulary)
-        guard scratch != nil else {
-            let logits = Double(values[x].shape[0] * vocabulary * values[logits].type.byteCount)
-            return Cost(matrixFlops: (gradient == nil ? 1 : 2) * product, bytes: (gradient == nil ? 2 : 4) * logits)
-        }
-        let chunks = Double((values[x].shape[0] + HeadBlock.chunk - 1) / HeadBlock.chunk)
-        let passes: Double = gradient == nil ? 1 : 2
-        return Cost(matrixFlops: passes * product, bytes: chunks * passes * 4 * Double(vocabulary * values[x].shape[1]))
+    mutating func rename(_ name: Renaming) {
+        name(&x)
+        name(&targets)
+        name(&trainedRows)
+        name(&gathered)
+        name(&logits)
+        name(&scratch)
     }
 
-    func differentiate(_ backward: inout Differentiation) {
-        if let gradient, backward.needsGradient(x) { backward.setGradient(of: x, to: gradient) }
+    func check(_ operands: inout OperandCheck) {
+        let (shape, chunk) = (operands.shape(x), operands.shape(logits)[0])
+        operands.expect(x, "x", nil, .activation)
+        operands.expect(targets, "targets", [shape[0]], .i32)
+        operands.expect(trainedRows, "trained rows", [shape[0]], .i32)
+        operands.expect(gathered, "gathered rows", [chunk, shape[1]], .activation)
+        operands.expect(logits, "logits", [chunk, vocabulary], .activation)
+        operands.expect(scratch, "scratch", nil, .f32)
+    }
+
+    /// As if every token were trained. A card reads and writes logits; the processor expands the matrix for every chunk.
+    func cost(_ values: ValueTable, products: Double, logitPasses: Double) -> Cost {
+        let product = 2 * Double(values[x].elementCount) * Double(vocabulary)
+        guard scratch != nil else {
+            let bytes = Double(values[x].shape[0] * vocabulary * values[logits].type.byteCount)
+            return Cost(matrixFlops: products * product, bytes: logitPasses * bytes)
+        }
+        let chunks = Double((values[x].shape[0] + HeadBlock.chunk - 1) / HeadBlock.chunk)
+        return Cost(matrixFlops: products * product, bytes: chunks * products * 4 * Double(vocabulary * values[x].shape[1]))
     }
 }
 
-/// logits [n, V] = x[rows] W^T for the wanted rows of a decoding program. Overwrites logits.
+/// An op that works through chunks of logits.
+protocol HeadOp: Op {
+    var chunks: HeadChunks { get }
+}
+
+/// The log-probability of each target:
+///
+///     z = x W^T (soft-capped where the family does)             [chunk, V]
+///     logProbabilities[t] = z[target] - log sum exp z           [T] float32, 0 where targets[t] < 0
+///
+/// Overwrites logProbabilities.
+struct HeadLogProbabilities: HeadOp {
+    var chunks: HeadChunks
+    var logProbabilities: ValueID
+
+    var kind: String { "head" }
+    var reads: [ValueID] { chunks.reads }
+    var writes: [ValueID] { [logProbabilities] + chunks.writes }
+    var detail: String { chunks.weight }
+
+    mutating func rename(_ name: Renaming) {
+        chunks.rename(name)
+        name(&logProbabilities)
+    }
+
+    func check(_ operands: inout OperandCheck) {
+        chunks.check(&operands)
+        operands.expect(logProbabilities, "log-probabilities", [operands.shape(chunks.x)[0]], .f32)
+    }
+
+    func cost(_ values: ValueTable) -> Cost { chunks.cost(values, products: 1, logitPasses: 2) }
+
+    /// With w the weight of a token (minus the derivative of the loss by its log-probability): dx = w * (softmax(z) - onehot(target)) W.
+    func differentiate(_ backward: inout Differentiation) {
+        guard backward.needsGradient(chunks.x), let tokenWeights = backward.gradient(of: logProbabilities) else { return }
+        let dx = backward.newGradient(of: chunks.x)
+        var again = chunks
+        again.gathered = backward.values.addCopy(of: chunks.gathered)
+        again.logits = backward.values.addCopy(of: chunks.logits)
+        again.scratch = chunks.scratch.map { backward.values.addCopy(of: $0) }
+        backward.append(
+            HeadBackward(
+                chunks: again, tokenWeights: tokenWeights, dx: dx,
+                logProbabilities: backward.transient("log_probabilities'", backward.values[logProbabilities].shape)))
+        backward.contribute(dx, to: chunks.x)
+    }
+}
+
+/// See `HeadLogProbabilities.differentiate`: computes the logits again, chunk by chunk. Overwrites dx (0 where not trained).
+struct HeadBackward: HeadOp {
+    var chunks: HeadChunks
+    /// [T] float32.
+    var tokenWeights: ValueID
+    var dx: ValueID
+    /// Room for the log-probabilities, which the kernel forms on the way.
+    var logProbabilities: ValueID
+
+    var kind: String { "head.backward" }
+    var reads: [ValueID] { chunks.reads + [tokenWeights] }
+    var writes: [ValueID] { [dx, logProbabilities] + chunks.writes }
+    var detail: String { chunks.weight }
+
+    mutating func rename(_ name: Renaming) {
+        chunks.rename(name)
+        name(&tokenWeights)
+        name(&dx)
+        name(&logProbabilities)
+    }
+
+    func check(_ operands: inout OperandCheck) {
+        let shape = operands.shape(chunks.x)
+        chunks.check(&operands)
+        operands.expect(tokenWeights, "token weights", [shape[0]], .f32)
+        operands.expect(dx, "dx", shape, .activation)
+        operands.expect(logProbabilities, "log-probabilities", [shape[0]], .f32)
+    }
+
+    func cost(_ values: ValueTable) -> Cost { chunks.cost(values, products: 2, logitPasses: 4) }
+}
+
+/// Both passes of the head joined by the fusion table, for token weights that are known beforehand: each chunk forms its gradient at
+/// once, so that its logits are computed once. Overwrites logProbabilities and dx.
+struct HeadLoss: HeadOp {
+    var chunks: HeadChunks
+    var weights: ValueID
+    var logProbabilities: ValueID
+    var dx: ValueID
+
+    var kind: String { "head_loss" }
+    var reads: [ValueID] { chunks.reads + [weights] }
+    var writes: [ValueID] { [logProbabilities, dx] + chunks.writes }
+    var detail: String { chunks.weight }
+
+    mutating func rename(_ name: Renaming) {
+        chunks.rename(name)
+        name(&weights)
+        name(&logProbabilities)
+        name(&dx)
+    }
+
+    func check(_ operands: inout OperandCheck) {
+        let shape = operands.shape(chunks.x)
+        chunks.check(&operands)
+        operands.expect(weights, "weights", [shape[0]], .f32)
+        operands.expect(logProbabilities, "log-probabilities", [shape[0]], .f32)
+        operands.expect(dx, "dx", shape, .activation)
+    }
+
+    func cost(_ values: ValueTable) -> Cost { chunks.cost(values, products: 2, logitPasses: 4) }
+}
+
+/// logits [n, V] = x[rows] W^T for the wanted rows of a decoding program, float32. Overwrites logits.
 struct Logits: Op {
-    let x: ValueID
-    let rows: ValueID
-    let gathered: ValueID
-    let logits: ValueID
-    let scratch: ValueID?
+    var x: ValueID
+    var rows: ValueID
+    var gathered: ValueID
+    var logits: ValueID
+    var scratch: ValueID?
     let weight: String
     let vocabulary: Int
     let softCap: Float?
@@ -70,6 +187,23 @@ struct Logits: Op {
     var reads: [ValueID] { [x, rows] }
     var writes: [ValueID] { [gathered, logits] + (scratch.map { [$0] } ?? []) }
     var detail: String { weight }
+
+    mutating func rename(_ name: Renaming) {
+        name(&x)
+        name(&rows)
+        name(&gathered)
+        name(&logits)
+        name(&scratch)
+    }
+
+    func check(_ operands: inout OperandCheck) {
+        let rows = operands.shape(self.rows)[0]
+        operands.expect(x, "x", nil, .activation)
+        operands.expect(self.rows, "rows", nil, .i32)
+        operands.expect(gathered, "gathered rows", [rows, operands.shape(x)[1]], .activation)
+        operands.expect(logits, "logits", [rows, vocabulary], .f32)
+        operands.expect(scratch, "scratch", nil, .f32)
+    }
 
     func cost(_ values: ValueTable) -> Cost {
         Cost(matrixFlops: 2 * Double(values[gathered].elementCount) * Double(vocabulary), bytes: 4 * Double(vocabulary * values[x].shape[1]))

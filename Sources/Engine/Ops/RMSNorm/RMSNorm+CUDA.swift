@@ -41,7 +41,7 @@ extension RMSNormBackward {
             $0.add(try context.address(hidden))
             $0.add(try context.address(inverseRMS))
             $0.add(try context.weights.vector(weight))
-            $0.add(try context.address(passing))
+            $0.add(try context.address(residualGradient))
             $0.add(try context.address(dx))
             $0.add(try context.address(narrow))
             $0.add(Int32(shape[0]))

@@ -1,18 +1,18 @@
 import LorikeetDevices
 
-/// Root-mean-square normalisation with the residual addition in front (Zhang & Sennrich 2019, arXiv:1910.07467).
+/// Root-mean-square normalisation (Zhang & Sennrich 2019, arXiv:1910.07467).
 ///
-///     h = hidden + delta                  [T, C]   (delta optional; written to `sum` when there is one)
+///     h = hidden + delta                  [T, C]   (delta optional: an addition to the residual stream joined by the fusion table)
 ///     r = 1 / sqrt(mean_c h² + epsilon)   [T]
 ///     y = h * r * (weight + weightOffset) [T, C]   (weightOffset is 1 in Gemma, else 0)
 ///
-/// Overwrites sum, r and y.
+/// Overwrites sum (h, where there is a delta), r and y. hidden, delta and sum have the residual stream's type, y the activations'.
 struct RMSNorm: Op {
-    let hidden: ValueID
-    let delta: ValueID?
-    let sum: ValueID?
-    let output: ValueID
-    let inverseRMS: ValueID
+    var hidden: ValueID
+    var delta: ValueID?
+    var sum: ValueID?
+    var output: ValueID
+    var inverseRMS: ValueID
     let weight: String
     let epsilon: Float
     let weightOffset: Float
@@ -20,8 +20,27 @@ struct RMSNorm: Op {
     var kind: String { "rmsnorm" }
     var reads: [ValueID] { [hidden] + (delta.map { [$0] } ?? []) }
     var writes: [ValueID] { (sum.map { [$0] } ?? []) + [output, inverseRMS] }
+    var detail: String { weight }
     /// What was normalised: kept for the backward pass.
     var normalised: ValueID { sum ?? hidden }
+
+    mutating func rename(_ name: Renaming) {
+        name(&hidden)
+        name(&delta)
+        name(&sum)
+        name(&output)
+        name(&inverseRMS)
+    }
+
+    func check(_ operands: inout OperandCheck) {
+        let shape = operands.shape(output)
+        operands.expect(hidden, "hidden", shape, .residual)
+        operands.expect(delta, "delta", shape, .residual)
+        operands.expect(sum, "sum", shape, .residual)
+        operands.expect(output, "y", shape, .activation)
+        operands.expect(inverseRMS, "1/rms", [shape[0]], .f32)
+        operands.require((delta == nil) == (sum == nil), "a delta is added without a place for the sum, or the other way round")
+    }
 
     func cost(_ values: ValueTable) -> Cost {
         Cost(bytes: Double(values[output].byteCount) * (delta == nil ? 2 : 4))
@@ -32,55 +51,28 @@ struct RMSNorm: Op {
         return RMSNormAgain(hidden: normalised, inverseRMS: inverseRMS, output: copy, weight: weight, weightOffset: weightOffset)
     }
 
-    func renamed(_ name: (ValueID) -> ValueID) -> (any Op)? {
-        RMSNorm(
-            hidden: name(hidden), delta: delta.map(name), sum: sum.map(name), output: name(output), inverseRMS: name(inverseRMS), weight: weight,
-            epsilon: epsilon, weightOffset: weightOffset)
-    }
-
-    /// With g = dy * (weight + offset):  dh = r * (g - h * r² * mean_c(g * h)) + (gradient that came to h past this norm).
-    /// The sum's gradient is that of both its terms.
+    /// With g = dy * (weight + offset):  dh = r * (g - h * r² * mean_c(g * h)).
     func differentiate(_ backward: inout Differentiation) {
-        guard backward.needsGradient(normalised) else { return }
-        let passing = backward.gradient(of: normalised)
-        guard let dy = backward.gradient(of: output) else {
-            // Nothing came through the norm itself: the residual's gradient goes on unchanged.
-            if let passing, let delta { share(passing, delta, nil, &backward) }
-            return
-        }
-        let dx = backward.newGradient(of: normalised)
-        // Products take 16-bit operands: where the stream is float32 beside them, what goes to the delta is written twice.
-        var narrow: ValueID?
-        if delta != nil, backward.target.element != backward.target.residual {
-            narrow = backward.transient("d.\(backward.values[normalised].name).narrow", backward.values[normalised].shape, backward.target.element)
-        }
-        backward.append(
-            RMSNormBackward(
-                dy: dy, hidden: normalised, inverseRMS: inverseRMS, passing: passing, dx: dx, narrow: narrow, weight: weight, weightOffset: weightOffset))
-        backward.setGradient(of: normalised, to: dx)
-        if let delta { share(dx, delta, narrow, &backward) }
+        guard backward.needsGradient(hidden), let dy = backward.gradient(of: output) else { return }
+        let dx = backward.newGradient(of: hidden)
+        backward.append(RMSNormBackward(dy: dy, hidden: hidden, inverseRMS: inverseRMS, dx: dx, weight: weight, weightOffset: weightOffset))
+        backward.contribute(dx, to: hidden)
     }
 
-    private func share(_ gradient: ValueID, _ delta: ValueID, _ narrow: ValueID?, _ backward: inout Differentiation) {
-        backward.setGradient(of: hidden, to: gradient)
-        backward.setGradient(of: delta, to: narrow ?? gradient)
-    }
-
-    func run(_ context: borrowing CPURun) {
+    func run(_ context: borrowing CPURun) throws {
         let shape = context.values[output].shape
-        guard let weight = context.weights.vector(weight) else { return }
         RMSNormKernels.forward(
-            x: context.floats(hidden), delta: delta.map { UnsafePointer(context.floats($0)) }, weight: weight, epsilon: epsilon,
-            weightOffset: weightOffset, hOut: sum.map { context.floats($0) }, y: context.floats(output),
-            inverseRMS: context.floats(inverseRMS), rows: shape[0], columns: shape[1], cpu: context.cpu)
+            x: try context.floats(hidden), delta: try delta.map { UnsafePointer(try context.floats($0)) }, weight: try context.vector(weight),
+            epsilon: epsilon, weightOffset: weightOffset, hOut: try sum.map { try context.floats($0) }, y: try context.floats(output),
+            inverseRMS: try context.floats(inverseRMS), rows: shape[0], columns: shape[1], cpu: context.cpu)
     }
 }
 
 /// y = h * r * (weight + offset) from the kept h and r, with the bits of the forward pass.
 struct RMSNormAgain: Op {
-    let hidden: ValueID
-    let inverseRMS: ValueID
-    let output: ValueID
+    var hidden: ValueID
+    var inverseRMS: ValueID
+    var output: ValueID
     let weight: String
     let weightOffset: Float
 
@@ -88,41 +80,76 @@ struct RMSNormAgain: Op {
     var reads: [ValueID] { [hidden, inverseRMS] }
     var writes: [ValueID] { [output] }
 
+    mutating func rename(_ name: Renaming) {
+        name(&hidden)
+        name(&inverseRMS)
+        name(&output)
+    }
+
+    func check(_ operands: inout OperandCheck) {
+        let shape = operands.shape(output)
+        operands.expect(hidden, "hidden", shape, .residual)
+        operands.expect(inverseRMS, "1/rms", [shape[0]], .f32)
+        operands.expect(output, "y", shape, .activation)
+    }
+
     func cost(_ values: ValueTable) -> Cost { Cost(bytes: 2 * Double(values[output].byteCount)) }
 
-    func run(_ context: borrowing CPURun) {
+    func run(_ context: borrowing CPURun) throws {
         let shape = context.values[output].shape
-        guard let weight = context.weights.vector(weight) else { return }
         RMSNormKernels.recompute(
-            h: context.floats(hidden), inverseRMS: context.floats(inverseRMS), weight: weight, weightOffset: weightOffset,
-            y: context.floats(output), rows: shape[0], columns: shape[1], cpu: context.cpu)
+            h: try context.floats(hidden), inverseRMS: try context.floats(inverseRMS), weight: try context.vector(weight),
+            weightOffset: weightOffset, y: try context.floats(output), rows: shape[0], columns: shape[1], cpu: context.cpu)
     }
 }
 
-/// dx [T, C] = norm's backward of dy (+ passing): see `RMSNorm.differentiate`. Overwrites dx.
+/// dx [T, C] = norm's backward of dy, plus `residualGradient` where the fusion table has joined that sum: see `RMSNorm.differentiate`.
+/// Overwrites dx (the residual stream's type) and narrow.
 struct RMSNormBackward: Op {
-    let dy: ValueID
-    let hidden: ValueID
-    let inverseRMS: ValueID
-    let passing: ValueID?
-    let dx: ValueID
-    /// dx again in the activations' type; nil where dx has it.
-    let narrow: ValueID?
+    var dy: ValueID
+    var hidden: ValueID
+    var inverseRMS: ValueID
+    /// The gradient that reached the same value past the norm.
+    var residualGradient: ValueID?
+    var dx: ValueID
+    /// dx again in the activations' type; nil where nobody asks for it.
+    var narrow: ValueID?
     let weight: String
     let weightOffset: Float
 
     var kind: String { "rmsnorm.backward" }
-    var reads: [ValueID] { [dy, hidden, inverseRMS] + (passing.map { [$0] } ?? []) }
+    var reads: [ValueID] { [dy, hidden, inverseRMS] + (residualGradient.map { [$0] } ?? []) }
     var writes: [ValueID] { [dx] + (narrow.map { [$0] } ?? []) }
+    var detail: String { weight }
 
-    func cost(_ values: ValueTable) -> Cost { Cost(bytes: Double(values[dx].byteCount) * (passing == nil ? 3 : 4)) }
+    mutating func rename(_ name: Renaming) {
+        name(&dy)
+        name(&hidden)
+        name(&inverseRMS)
+        name(&residualGradient)
+        name(&dx)
+        name(&narrow)
+    }
 
-    func run(_ context: borrowing CPURun) {
+    func check(_ operands: inout OperandCheck) {
+        let shape = operands.shape(dx)
+        operands.expect(dy, "dy", shape, .activation)
+        operands.expect(hidden, "hidden", shape, .residual)
+        operands.expect(inverseRMS, "1/rms", [shape[0]], .f32)
+        operands.expect(residualGradient, "residual gradient", shape, .residual)
+        operands.expect(dx, "dx", shape, .residual)
+        operands.expect(narrow, "narrow dx", shape, .activation)
+    }
+
+    func cost(_ values: ValueTable) -> Cost { Cost(bytes: Double(values[dx].byteCount) * (residualGradient == nil ? 3 : 4)) }
+
+    func run(_ context: borrowing CPURun) throws {
         let shape = context.values[dx].shape
-        guard let weight = context.weights.vector(weight) else { return }
+        let dx = try context.floats(dx)
         RMSNormKernels.backward(
-            dy: context.floats(dy), h: context.floats(hidden), inverseRMS: context.floats(inverseRMS), weight: weight,
-            weightOffset: weightOffset, dResidual: passing.map { UnsafePointer(context.floats($0)) }, dx: context.floats(dx),
+            dy: try context.floats(dy), h: try context.floats(hidden), inverseRMS: try context.floats(inverseRMS), weight: try context.vector(weight),
+            weightOffset: weightOffset, dResidual: try residualGradient.map { UnsafePointer(try context.floats($0)) }, dx: dx,
             rows: shape[0], columns: shape[1], cpu: context.cpu)
+        if let narrow { try context.floats(narrow).update(from: dx, count: shape[0] * shape[1]) }
     }
 }

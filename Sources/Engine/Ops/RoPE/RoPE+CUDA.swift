@@ -20,7 +20,7 @@ extension RoPE {
         let shape = context.values[joint].shape
         let half = context.values[cos].shape[1]
         if let update {
-            return try context.add(LowRankPart.of(update.parts), product: update.product, to: joint, turn: (cos, sin, heads, headDimension))
+            return try context.add(update.parts, product: update.product, to: joint, rotation: (cos, sin, heads, headDimension))
         }
         try context.launch("rope", "rope_apply", blocks: packBlocks(rows: shape[0], columns: heads * half, context.element), threads: 128) {
             $0.add(try context.address(joint))

@@ -13,23 +13,36 @@ package struct RoPETable: Sendable, Equatable {
     }
 }
 
-/// cos, sin [T, d/2] = attentionScale * cos/sin(positions[t] * inverseFrequencies[i]). Overwrites both; once a program.
+/// cos, sin [T, d/2] = attentionScale * cos/sin(positions[t] * inverseFrequencies[i]). Overwrites both; once a program and table.
 struct RoPEAngles: Op {
-    let positions: ValueID
-    let cos: ValueID
-    let sin: ValueID
+    var positions: ValueID
+    var cos: ValueID
+    var sin: ValueID
     let table: RoPETable
 
     var kind: String { "rope.angles" }
     var reads: [ValueID] { [positions] }
     var writes: [ValueID] { [cos, sin] }
 
+    mutating func rename(_ name: Renaming) {
+        name(&positions)
+        name(&cos)
+        name(&sin)
+    }
+
+    func check(_ operands: inout OperandCheck) {
+        let tokens = operands.shape(positions)[0]
+        operands.expect(positions, "positions", nil, .i32)
+        operands.expect(cos, "cos", [tokens, table.inverseFrequencies.count], .f32)
+        operands.expect(sin, "sin", [tokens, table.inverseFrequencies.count], .f32)
+    }
+
     func cost(_ values: ValueTable) -> Cost { Cost(bytes: 2 * Double(values[cos].byteCount)) }
 
-    func run(_ context: borrowing CPURun) {
+    func run(_ context: borrowing CPURun) throws {
         RoPEKernels.table(
-            positions: context.integers(positions), inverseFrequencies: table.inverseFrequencies, attentionScale: table.attentionScale,
-            cos: context.floats(cos), sin: context.floats(sin), rows: context.values[cos].shape[0])
+            positions: try context.integers(positions), inverseFrequencies: table.inverseFrequencies, attentionScale: table.attentionScale,
+            cos: try context.floats(cos), sin: try context.floats(sin), rows: context.values[cos].shape[0])
     }
 }
 
@@ -37,16 +50,15 @@ struct RoPEAngles: Op {
 ///
 ///     x1' = x1 cos - x2 sin,  x2' = x2 cos + x1 sin     with x1, x2 the two halves of a head's rotated dimensions
 ///
-/// The rotation is orthogonal, so its adjoint is the inverse rotation of the gradient, in place too; where attention's backward
-/// kernels can rotate what they write, they do.
+/// The rotation is orthogonal, so its adjoint is the inverse rotation of the gradient, in place too.
 struct RoPE: Op {
-    let joint: ValueID
-    let cos: ValueID
-    let sin: ValueID
+    var joint: ValueID
+    var cos: ValueID
+    var sin: ValueID
     let heads: Int
     let headDimension: Int
     let inverse: Bool
-    /// On a card: what the linear before has left to add, to the columns behind the heads too.
+    /// LoRA's second product, which the linear's output still lacks: added to all columns before the rotation (see the fusion table).
     var update: LowRankUpdate?
 
     /// Whether the kernel that adds and rotates (lora_up.cu) takes these heads: whole ones, in units of 64 columns.
@@ -55,31 +67,38 @@ struct RoPE: Op {
     var kind: String { inverse ? "rope.backward" : "rope" }
     var reads: [ValueID] { [joint, cos, sin] + (update?.reads ?? []) }
     var writes: [ValueID] { [joint] }
+    var completes: [ValueID] { update == nil ? [] : [joint] }
+
+    mutating func rename(_ name: Renaming) {
+        name(&joint)
+        name(&cos)
+        name(&sin)
+        update?.rename(name)
+    }
+
+    func check(_ operands: inout OperandCheck) {
+        let (shape, angles) = (operands.shape(joint), operands.shape(cos))
+        operands.expect(joint, "joint", nil, .activation)
+        operands.expect(cos, "cos", [shape[0], angles[1]], .f32)
+        operands.expect(sin, "sin", angles, .f32)
+        operands.require(heads * headDimension <= shape[1], "\(heads) heads of \(headDimension) are more than \(shape[1]) columns")
+        operands.require(2 * angles[1] <= headDimension, "\(angles[1]) pairs are more than half of a head of \(headDimension)")
+    }
 
     func cost(_ values: ValueTable) -> Cost {
         Cost(bytes: 8 * Double(values[joint].shape[0] * heads * headDimension))
     }
 
-    func renamed(_ name: (ValueID) -> ValueID) -> (any Op)? {
-        RoPE(joint: name(joint), cos: name(cos), sin: name(sin), heads: heads, headDimension: headDimension, inverse: inverse, update: update?.renamed(name))
-    }
-
     func differentiate(_ backward: inout Differentiation) {
         guard let gradient = backward.gradient(of: joint) else { return }
-        if backward.target.isDevice, var last = backward.lastOp as? AttentionBackward, last.dJoint == gradient,
-            last.rotatesBack(heads: heads, pairs: backward.values[cos].shape[1], backward.target)
-        {
-            last.unrotated = (cos, sin)
-            return backward.replaceLast(with: last)
-        }
         backward.append(RoPE(joint: gradient, cos: cos, sin: sin, heads: heads, headDimension: headDimension, inverse: true))
     }
 
-    func run(_ context: borrowing CPURun) {
+    func run(_ context: borrowing CPURun) throws {
         let shape = context.values[joint].shape
         RoPEKernels.applyInPlace(
-            context.floats(joint), ld: shape[1], rows: shape[0], headCount: heads, headDimension: headDimension,
-            rotaryDimension: 2 * context.values[cos].shape[1], cos: context.floats(cos), sin: context.floats(sin), inverse: inverse,
+            try context.floats(joint), ld: shape[1], rows: shape[0], headCount: heads, headDimension: headDimension,
+            rotaryDimension: 2 * context.values[cos].shape[1], cos: try context.floats(cos), sin: try context.floats(sin), inverse: inverse,
             cpu: context.cpu)
     }
 }

@@ -13,10 +13,11 @@ struct LoRAStream {
     private let kept: Float
 
     /// nil where the kernels do not apply.
-    init?(_ adapters: [LinearAdapter], ranks: Int, rows: Int, columns: Int, keys: ValueID?, _ context: borrowing DeviceRun) {
+    init?(_ adapters: [LoRAPart], rows: Int, columns: Int, keys: ValueID?, _ context: borrowing DeviceRun) {
+        let ranks = adapters.ranks
         guard let first = adapters.first, context.element != .f32, columns % 32 == 0,
             // Partial gradients stand in the room of a masked copy.
-            (rows + 255) / 256 * ranks * 4 <= rows * context.element.bytes, adapters.standTogether(context.values),
+            (rows + 255) / 256 * ranks * 4 <= rows * context.element.bytes, adapters.isContiguous(context.values),
             adapters.allSatisfy({ $0.slot.rank == first.slot.rank && $0.slot.rank % 8 == 0 }),
             zip(adapters, adapters.dropFirst()).allSatisfy({ $0.slot.module + 1 == $1.slot.module }),
             adapters.count * ((first.slot.rank + 15) / 16) <= 4,

@@ -1,0 +1,159 @@
+/// The pass that joins ops: each row of the table moves one op's work into others that read or write its values anyway.
+///
+/// The plain program has an explicit op for every step and computes the same, slower. A row applies to a candidate op when its pattern
+/// and conditions hold; it changes every reader of a value that then lacks a term, or nothing.
+enum Fuse {
+    /// One line of the table.
+    struct Row: Sendable {
+        let name: String
+        /// Tries the op at this index; returns whether the list was changed.
+        let apply: @Sendable (inout OpList, Int) -> Bool
+    }
+
+    /// In the order in which they are tried.
+    static let table: [Row] = [
+        Row(name: "residual addition into the norm behind it", apply: joinAdditionAndNorm),
+        Row(name: "sum of gradients into the norm's adjoint", apply: joinNormBackwardAndSum),
+        Row(name: "converted gradient out of the norm's adjoint", apply: joinNormBackwardAndConversion),
+        Row(name: "LoRA's second product into the rotation", apply: moveUpdateIntoRotation),
+        Row(name: "LoRA's second product into the gated activation and its adjoint", apply: moveUpdateIntoActivation),
+        Row(name: "LoRA's input gradient into the gated activation's adjoint", apply: moveInputGradientIntoActivation),
+        Row(name: "inverse rotation into attention's adjoint", apply: moveRotationIntoAttention),
+        Row(name: "both passes of the head", apply: joinHead),
+    ]
+
+    static func fuse(_ list: OpList) -> OpList {
+        var list = list
+        for row in table {
+            var index = 0
+            while index < list.entries.count {
+                if !row.apply(&list, index) { index += 1 }
+            }
+        }
+        return list
+    }
+
+    // MARK: residual stream
+
+    /// `add` whose sum is next touched by an `rmsnorm`: the norm forms the sum.
+    private static func joinAdditionAndNorm(_ list: inout OpList, _ index: Int) -> Bool {
+        guard let add = list.entries[index].op as? Add, list.values[add.b].type == list.target.residual else { return false }
+        guard let next = list.users(of: add.out).first(where: { $0 > index }), var norm = list.entries[next].op as? RMSNorm,
+            norm.hidden == add.out, norm.delta == nil, list.entries[next].isBackward == list.entries[index].isBackward
+        else { return false }
+        (norm.hidden, norm.delta, norm.sum) = (add.a, add.b, add.out)
+        list.entries[next].op = norm
+        list.entries.remove(at: index)
+        return true
+    }
+
+    /// `rmsnorm.backward` whose result is only added to another gradient.
+    private static func joinNormBackwardAndSum(_ list: inout OpList, _ index: Int) -> Bool {
+        guard var norm = list.entries[index].op as? RMSNormBackward, norm.residualGradient == nil else { return false }
+        let readers = list.users(of: norm.dx).filter { $0 != index }
+        guard readers.count == 1, let sum = list.entries[readers[0]].op as? Add, sum.b == norm.dx, sum.a != norm.dx,
+            list.users(of: sum.a).allSatisfy({ $0 < index || $0 >= readers[0] })
+        else { return false }
+        (norm.residualGradient, norm.dx) = (sum.a, sum.out)
+        list.entries[index].op = norm
+        list.entries.remove(at: readers[0])
+        return true
+    }
+
+    /// `rmsnorm.backward` whose result is also wanted in the activations' type.
+    private static func joinNormBackwardAndConversion(_ list: inout OpList, _ index: Int) -> Bool {
+        guard var norm = list.entries[index].op as? RMSNormBackward, norm.narrow == nil,
+            let next = list.users(of: norm.dx).first(where: { $0 > index }), let convert = list.entries[next].op as? Convert
+        else { return false }
+        norm.narrow = convert.out
+        list.entries[index].op = norm
+        list.entries.remove(at: next)
+        return true
+    }
+
+    // MARK: adapters
+
+    /// Adapters of a card whose kernels can take the second product along.
+    private static func update(_ list: OpList, _ up: LoRAUp) -> LowRankUpdate? {
+        guard case .device(let element) = list.target, LowRankUpdate.fits(up.parts, columns: list.values[up.y].shape[1], element) else { return nil }
+        return LowRankUpdate(product: up.product, parts: up.parts)
+    }
+
+    /// `lora.up` followed by a rotation of the same value, which completes it in place.
+    private static func moveUpdateIntoRotation(_ list: inout OpList, _ index: Int) -> Bool {
+        guard let up = list.entries[index].op as? LoRAUp, let update = update(list, up),
+            let next = list.users(of: up.y).first(where: { $0 > index }), var rope = list.entries[next].op as? RoPE,
+            rope.takesUpdate(pairs: list.values[rope.cos].shape[1])
+        else { return false }
+        rope.update = update
+        list.entries[next].op = rope
+        list.entries.remove(at: index)
+        list.incomplete.insert(up.y)
+        return true
+    }
+
+    /// `lora.up` whose result is read by gated activations and their adjoints alone: all of them add the term while they read.
+    private static func moveUpdateIntoActivation(_ list: inout OpList, _ index: Int) -> Bool {
+        guard let up = list.entries[index].op as? LoRAUp, let update = update(list, up), list.values[up.y].shape[1] % 64 == 0 else { return false }
+        let readers = list.users(of: up.y).filter { $0 > index }
+        guard !readers.isEmpty, readers.allSatisfy({ list.entries[$0].op is GatedActivation || list.entries[$0].op is GatedActivationBackward }) else {
+            return false
+        }
+        for reader in readers {
+            if var forward = list.entries[reader].op as? GatedActivation {
+                forward.update = update
+                list.entries[reader].op = forward
+            } else if var backward = list.entries[reader].op as? GatedActivationBackward {
+                backward.update = update
+                list.entries[reader].op = backward
+            }
+        }
+        list.entries.remove(at: index)
+        list.incomplete.insert(up.y)
+        return true
+    }
+
+    /// `lora.input_gradient` of one adapter whose result only a gated activation's adjoint reads.
+    private static func moveInputGradientIntoActivation(_ list: inout OpList, _ index: Int) -> Bool {
+        guard case .device(let element) = list.target, element != .f32, let gradient = list.entries[index].op as? LoRAInputGradient,
+            gradient.parts.count == 1, gradient.masked == nil, let part = gradient.parts.first, part.slot.rank == 8 || part.slot.rank == 16,
+            list.values[gradient.dx].shape[1] % 32 == 0
+        else { return false }
+        let readers = list.users(of: gradient.dx).filter { $0 > index }
+        guard readers.count == 1, var backward = list.entries[readers[0]].op as? GatedActivationBackward, backward.dOut == gradient.dx else { return false }
+        backward.dUpdate = InputUpdate(dProduct: gradient.dProduct, part: part)
+        list.entries[readers[0]].op = backward
+        list.entries.remove(at: index)
+        list.incomplete.insert(gradient.dx)
+        return true
+    }
+
+    // MARK: attention and head
+
+    /// `rope.backward` right behind attention's adjoint, where the kernels for this shape rotate what they write.
+    private static func moveRotationIntoAttention(_ list: inout OpList, _ index: Int) -> Bool {
+        guard var attention = list.entries[index].op as? AttentionBackward, attention.unrotated == nil,
+            let next = list.users(of: attention.dJoint).first(where: { $0 > index }), let rope = list.entries[next].op as? RoPE, rope.inverse,
+            attention.rotatesBack(heads: rope.heads, pairs: list.values[rope.cos].shape[1], list.target)
+        else { return false }
+        attention.unrotated = (rope.cos, rope.sin)
+        list.entries[index].op = attention
+        list.entries.remove(at: next)
+        return true
+    }
+
+    /// The head's forward pass and adjoint, where the loss knows its weights beforehand.
+    private static func joinHead(_ list: inout OpList, _ index: Int) -> Bool {
+        guard let head = list.entries[index].op as? HeadLogProbabilities,
+            let lossAt = list.users(of: head.logProbabilities).first(where: { $0 > index }), let loss = list.entries[lossAt].op as? any LossOp,
+            let weights = loss.knownWeights,
+            let backwardAt = list.users(of: loss.tokenWeights).first(where: { $0 > lossAt }),
+            let backward = list.entries[backwardAt].op as? HeadBackward, backward.chunks.x == head.chunks.x
+        else { return false }
+        list.entries[index].op = HeadLoss(
+            chunks: head.chunks, weights: weights, logProbabilities: head.logProbabilities, dx: backward.dx)
+        list.entries.remove(at: backwardAt)
+        list.entries.remove(at: lossAt)
+        return true
+    }
+}
