@@ -27,7 +27,7 @@ final class DeviceBackend: SessionBackend {
 
     /// Adapters on the card: float32 values, gradients and moments, and the values in the activations' type.
     private let adapters: Adapters?
-    /// [0] the loss scale; [1...5] AdamW's numbers; then its report; then partial sums as doubles.
+    /// The loss scale; from byte 8 on AdamW's numbers as doubles; from 64 on its report; then partial sums as doubles.
     private let scalarMemory: DeviceAllocation
     private var scalars: DeviceAddress { scalarMemory.address }
     private(set) var lossScaling: LossScaling?
@@ -223,10 +223,10 @@ final class DeviceBackend: SessionBackend {
     func optimiserStep(learningRate: Double, settings: AdamWSettings, step: Int) throws -> OptimiserResult {
         guard let adapters else { return OptimiserResult(gradientNorm: 0) }
         let numbers = [
-            Float(learningRate / (1 - pow(settings.beta1, Double(step)))), Float(1 / (1 - pow(settings.beta2, Double(step))).squareRoot()),
-            Float(1 - learningRate * settings.weightDecay), Float(settings.maxGradNorm ?? 0), 1 / lossScale,
+            learningRate / (1 - pow(settings.beta1, Double(step))), 1 / (1 - pow(settings.beta2, Double(step))).squareRoot(),
+            1 - learningRate * settings.weightDecay, settings.maxGradNorm ?? 0, 1 / Double(lossScale),
         ]
-        try numbers.withUnsafeBytes { try device.upload($0, to: scalars + 4) }
+        try numbers.withUnsafeBytes { try device.upload($0, to: scalars + 8) }
         let (report, sum, partial) = (scalars + 64, scalars + 128, scalars + 256)
         let blocks = (adapters.count + 4095) / 4096
         try launch("optimiser", "sum_of_squares", blocks: blocks, threads: 256) {
@@ -246,10 +246,12 @@ final class DeviceBackend: SessionBackend {
             $0.add(adapters.second)
             $0.add(sum)
             $0.add(report)
-            $0.add(scalars + 4)
+            $0.add(scalars + 8)
             $0.add(adapters.count)
             $0.add(Float(settings.beta1))
             $0.add(Float(settings.beta2))
+            $0.add(Float(1 - settings.beta1))
+            $0.add(Float(1 - settings.beta2))
             $0.add(Float(settings.epsilon))
         }
         try narrowValues()
