@@ -79,20 +79,35 @@ struct DeviceGemmProbe: ProductProbe {
 
     mutating func measure() throws {
         let widest = sizes.map { max($0.n, $0.k) }.max() ?? 1
-        let (a, b) = (
-            try device.allocate(bytes: tokens * widest * element.bytes), try device.allocate(bytes: (sizes.map { $0.n * $0.k }.max() ?? 1) * element.bytes)
-        )
-        let c = try device.allocate(bytes: tokens * widest * element.bytes)
-        defer { for address in [a, b, c] { device.free(address) } }
+        let activationBytes = tokens * widest * element.bytes
+        let weightBytes = (sizes.map { $0.n * $0.k }.max() ?? 1) * element.bytes
+        best = max(
+            best,
+            try device.withMemory(bytes: activationBytes) { a in
+                try device.withMemory(bytes: weightBytes) { b in
+                    try device.withMemory(bytes: activationBytes) { c in
+                        try fill([(a, activationBytes), (b, weightBytes)])
+                        return try rate(a: a, b: b, c: c)
+                    }
+                }
+            })
+    }
+
+    private func fill(_ memory: [(address: DeviceAddress, bytes: Int)]) throws {
         // Random bits below 2: zeros would draw less power and run faster.
         let noise = (0..<(1 << 20)).map { UInt16(truncatingIfNeeded: mix64(UInt64($0))) & 0xBFFF }
-        for (address, bytes) in [(a, tokens * widest * element.bytes), (b, (sizes.map { $0.n * $0.k }.max() ?? 1) * element.bytes)] {
+        for (address, bytes) in memory {
             try noise.withUnsafeBytes { noise in
                 for offset in stride(from: 0, to: bytes, by: noise.count) {
                     try device.upload(UnsafeRawBufferPointer(rebasing: noise[..<min(noise.count, bytes - offset)]), to: address + offset)
                 }
             }
         }
+    }
+
+    /// Operations a second of the fastest product.
+    private func rate(a: DeviceAddress, b: DeviceAddress, c: DeviceAddress) throws -> Double {
+        var best = 0.0
         for (n, k) in sizes {
             for backward in [false, true] {
                 let product = MatrixProduct(
@@ -106,5 +121,6 @@ struct DeviceGemmProbe: ProductProbe {
                 best = max(best, 2 * Double(tokens) * Double(n * k) / seconds)
             }
         }
+        return best
     }
 }

@@ -53,7 +53,7 @@ package enum KeyTable {
         Key("weight_decay", .number(0...10), .number(0), help: "AdamW's decoupled weight decay."),
         Key("adam_beta1", .number(0...0.999999), .number(0.9), help: "AdamW's first-moment decay."),
         Key("adam_beta2", .number(0...0.999999999), .number(0.999), help: "AdamW's second-moment decay."),
-        Key("adam_epsilon", .number(0...1), .number(1e-8), help: "AdamW's epsilon."),
+        Key("adam_epsilon", .number(1e-30...1), .number(1e-8), help: "AdamW's epsilon."),
         Key("max_grad_norm", .number(0...1_000_000), .number(1), help: "Gradients are scaled down to this norm; 0 never."),
         Key("seed", .integer(0...Int(Int32.max)), .integer(42), help: "Decides order, choice of records, dropout and the adapters' start."),
     ]

@@ -67,6 +67,12 @@ struct LayoutTests {
         }
     }
 
+    @Test func `a device's memory is held by owners that free it, outside of the room of devices`() throws {
+        for (path, text) in try Self.files(in: "Sources") where !path.hasPrefix("Sources/Devices/") {
+            for call in [".allocate(bytes:", ".free("] { #expect(!text.contains(call), "\(path): \(call)") }
+        }
+    }
+
     @Test func `nothing traps on purpose`() throws {
         // A value without a place is a mistake in an op's own lists, which ScheduleTests finds.
         let excused = "Sources/Engine/Program/CPURun.swift"

@@ -71,22 +71,18 @@ struct AdamW {
     float *first;
     float *second;
     const double *sum_of_squares;
-    float *state;          // [0] norm, [1] 1 where skipped
-    const float *numbers;  // lr / correction1, 1 / correction2, 1 - lr * decay, max_grad_norm or 0, 1 / loss_scale
+    float *state;           // [0] norm, [1] 1 where skipped
+    const double *numbers;  // lr / correction1, 1 / correction2, 1 - lr * decay, max_grad_norm or 0, 1 / loss_scale
     i64 count;
-    float beta1, beta2, epsilon;
+    float beta1, beta2;
+    float new1, new2;  // 1 - beta1, 1 - beta2, formed in float64: what is left of a rounded beta is off by 1e-5 of it, or 0
+    float epsilon;
 };
 
 /// What is the same for all parameters.
 struct Step {
     float rate, root, keep, scale, beta1, beta2, new1, new2, epsilon;
 };
-
-/// 1 - beta of the decimal number that beta is the float32 of: 1 - 0.999f itself is off by 1e-5 of 0.001.
-DEVICE float rest_of(float beta) {
-    const double decimal = (double)(i64)((double)beta * 1e7 + 0.5) * 1e-7;
-    return (float)(1 - decimal);
-}
 
 DEVICE void update(const Step &s, float gradient, float &value, float &m, float &v) {
     const float g = gradient * s.scale;
@@ -101,12 +97,12 @@ KERNEL(256, adamw, AdamW) {
     if (threadIdx.x == 0) {
         const double sum = *p.sum_of_squares;
         const bool finite = sum <= 1.7976931348623157e308;
-        const double norm = sqrt(sum) * (double)p.numbers[4];
+        const double norm = sqrt(sum) * p.numbers[4];
         const double most = p.numbers[3];
         double clip = 1;
         if (most > 0 && most < norm + 1e-6) clip = most / (norm + 1e-6);
-        step = {p.numbers[0], p.numbers[1], p.numbers[2], (float)(clip * (double)p.numbers[4]), p.beta1, p.beta2, rest_of(p.beta1),
-                rest_of(p.beta2), p.epsilon};
+        step = {(float)p.numbers[0], (float)p.numbers[1], (float)p.numbers[2], (float)(clip * p.numbers[4]), p.beta1, p.beta2, p.new1, p.new2,
+                p.epsilon};
         skipped = !finite;
         if (blockIdx.x == 0) {
             p.state[0] = (float)norm;

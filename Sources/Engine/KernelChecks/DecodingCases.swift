@@ -38,6 +38,7 @@ extension KernelChecks {
         let x = bench.element.decode(
             bench.element.encode((0..<rows * columns).map { (Float(mix64(UInt64($0) + 99) >> 40) / Float(1 << 23) - 1) / Float(columns) }))
         let weights = try DeviceWeights(device: bench.device, bytes: joint * columns * 2 + 4096 * shape.outputs.count)
+        defer { withExtendedLifetime(weights) {} }
         var (matrices, wanted): ([CodesProduct.Matrix], [Float]) = ([], Array(repeating: 0, count: rows * joint))
         var first = 0
         for outputs in shape.outputs {

@@ -97,13 +97,20 @@ struct KernelBench {
     private func onCard(_ builder: CaseBuilder, _ ops: [any Op]) throws -> [[Float]] {
         let (offsets, bytes) = layout(builder)
         let count = builder.parameters.count
-        let arena = try device.allocate(bytes: bytes)
-        let trained = try device.allocate(bytes: 4 * count + count * element.bytes + 1024)
-        defer {
-            device.free(arena)
-            device.free(trained)
+        return try withMemory(bytes) { arena in
+            try withMemory(4 * count + count * element.bytes + 1024) { trained in
+                try onCard(builder, ops, offsets: offsets, arena: arena, trained: trained)
+            }
         }
-        try upload([UInt8](repeating: 0xff, count: bytes), to: arena)
+    }
+
+    /// - Parameters:
+    ///   - arena: where the values lie, at `offsets`.
+    ///   - trained: room for the loss scale, the gradients and the parameters.
+    private func onCard(
+        _ builder: CaseBuilder, _ ops: [any Op], offsets: [Int?], arena: DeviceAddress, trained: DeviceAddress
+    ) throws -> [[Float]] {
+        let count = builder.parameters.count
         for (index, contents) in builder.contents {
             guard let offset = offsets[index] else { continue }
             switch contents {
@@ -178,9 +185,9 @@ struct KernelBench {
 
     /// Memory of the card for as long as `body` runs, full of NaN.
     func withMemory<Result>(_ bytes: Int, _ body: (DeviceAddress) throws -> Result) throws -> Result {
-        let address = try device.allocate(bytes: bytes)
-        defer { device.free(address) }
-        try upload([UInt8](repeating: 0xff, count: bytes), to: address)
-        return try body(address)
+        try device.withMemory(bytes: bytes) { address in
+            try upload([UInt8](repeating: 0xff, count: bytes), to: address)
+            return try body(address)
+        }
     }
 }

@@ -107,6 +107,8 @@ extension KernelChecks {
         let wanted = try NF4Store.quantise(FloatStore(rows: 1, columns: count, copying: numbers), name: "w", cpu: bench.cpu)
         let layout = wanted.layout
         let weights = try DeviceWeights(device: bench.device, bytes: layout.bytes + 1024)
+        // Addresses do not keep it.
+        defer { withExtendedLifetime(weights) {} }
         let (codes, codesOfMaxima, nested) = (
             try weights.take(layout.codeBytes), try weights.take(layout.blocks), try weights.take(layout.nestedBlocks * 4)
         )

@@ -19,16 +19,17 @@ final class DeviceBackend: SessionBackend {
     private let device: any Accelerator
     private let element: DeviceElement
     private let weights: DeviceWeights
-    private var arena: DeviceAddress
-    private var arenaBytes = Schedule.alignment
-    private var states: [ProgramPurpose: [Int: DeviceAddress]] = [:]
+    /// nil while a session has reserved nothing, and after a reservation that failed.
+    private var arena: DeviceAllocation?
+    private var states: [ProgramPurpose: [Int: DeviceAllocation]] = [:]
     private var graphs: [GraphKey: any RecordedWork] = [:]
     private var runs: [GraphKey: Int] = [:]
 
     /// Adapters on the card: float32 values, gradients and moments, and the values in the activations' type.
     private let adapters: Adapters?
-    /// [0] the loss scale; [1...5] AdamW's numbers; then its report; then partial sums as doubles.
-    private let scalars: DeviceAddress
+    /// The loss scale; from byte 8 on AdamW's numbers as doubles; from 64 on its report; then partial sums as doubles.
+    private let scalarMemory: DeviceAllocation
+    private var scalars: DeviceAddress { scalarMemory.address }
     private(set) var lossScaling: LossScaling?
     private var lossScale: Float { lossScaling?.scale ?? 1 }
 
@@ -40,8 +41,17 @@ final class DeviceBackend: SessionBackend {
     }
 
     private struct Adapters {
+        /// Holds everything below.
+        let memory: DeviceAllocation
         let values, gradients, first, second, narrow: DeviceAddress
         let count: Int
+
+        init(_ memory: DeviceAllocation, count: Int) {
+            let step = (count * 4 + 255) / 256 * 256
+            (self.memory, self.count) = (memory, count)
+            values = memory.address
+            (gradients, first, second, narrow) = (values + step, values + 2 * step, values + 3 * step, values + 4 * step)
+        }
     }
 
     init(model: Model, on placed: ModelDevice) throws {
@@ -49,17 +59,10 @@ final class DeviceBackend: SessionBackend {
         device = placed.device
         element = placed.element
         weights = placed.weights
-        arena = try device.allocate(bytes: arenaBytes)
         let count = model.adapters.elementCount
-        scalars = try device.allocate(bytes: Self.scalarBytes(count))
-        if count > 0 {
-            let block = try device.allocate(bytes: Self.adapterBytes(count: count, element) - Self.scalarBytes(count))
-            let step = (count * 4 + 255) / 256 * 256
-            adapters = Adapters(
-                values: block, gradients: block + step, first: block + 2 * step, second: block + 3 * step, narrow: block + 4 * step, count: count)
-        } else {
-            adapters = nil
-        }
+        scalarMemory = try DeviceAllocation(on: device, bytes: Self.scalarBytes(count))
+        let adapterBytes = Self.adapterBytes(count: count, element) - Self.scalarBytes(count)
+        adapters = count > 0 ? Adapters(try DeviceAllocation(on: device, bytes: adapterBytes), count: count) : nil
         // float16 starts where torch's GradScaler does; the others need no scale.
         if element == .f16 { lossScaling = .start }
         try writeLossScale()
@@ -71,27 +74,28 @@ final class DeviceBackend: SessionBackend {
     /// What `count` trained parameters take on a card: values, gradients, two moments, values in the activations' type, partial sums.
     static func adapterBytes(count: Int, _ element: DeviceElement) -> Int { count * (16 + element.bytes) + 5 * 256 + scalarBytes(count) }
 
-    deinit {
-        device.free(arena)
-        device.free(scalars)
-        if let adapters { device.free(adapters.values) }
-        releaseStates()
-    }
-
     var target: ProgramTarget { .device(element) }
 
     func reserve(_ bytes: Int) throws {
-        guard bytes > arenaBytes else { return }
+        if let arena, bytes <= arena.bytes { return }
         try device.synchronize()
-        device.free(arena)
-        arena = try device.allocate(bytes: bytes)
-        arenaBytes = bytes
+        // Graphs hold addresses of the old arena. It goes first: a card seldom has room for both.
         graphs = [:]
+        arena = nil
+        arena = try DeviceAllocation(on: device, bytes: bytes)
     }
 
-    func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws { try device.upload(bytes, to: arena + offset) }
+    private func arenaAddress() throws -> DeviceAddress {
+        guard let arena else {
+            throw LorikeetError.machine(
+                "a program was run without memory for its values on the card", mend: "free memory of the card and run the same command again")
+        }
+        return arena.address
+    }
 
-    func read(at offset: Int, count: Int) throws -> [Float] { try floats(arena + offset, count) }
+    func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws { try device.upload(bytes, to: try arenaAddress() + offset) }
+
+    func read(at offset: Int, count: Int) throws -> [Float] { try floats(try arenaAddress() + offset, count) }
 
     private func floats(_ address: DeviceAddress, _ count: Int) throws -> [Float] {
         var values = [Float](repeating: 0, count: count)
@@ -102,7 +106,7 @@ final class DeviceBackend: SessionBackend {
     func execute(_ program: Program, trainedRows: Int, states key: ProgramPurpose?, observe: OpObserver?) throws {
         let states = try key.map { try caches(program, key: $0) } ?? [:]
         func runAll(on device: any Accelerator, after: (any Op) throws -> Void = { _ in }) throws {
-            let context = context(program, on: device, trainedRows: trainedRows, states: states)
+            let context = try context(program, on: device, trainedRows: trainedRows, states: states)
             for op in program.ops {
                 try op.run(context)
                 try after(op)
@@ -119,7 +123,6 @@ final class DeviceBackend: SessionBackend {
         let graphKey = GraphKey(purpose: program.purpose, tokens: program.tokens, chunks: (trainedRows + chunk - 1) / chunk, adapterOn: adapterOn)
         if let graph = graphs[graphKey] { return try graph.run() }
         let seen = runs[graphKey, default: 0]
-        runs[graphKey] = seen + 1
         if seen == 0 { try prepare(program, trainedRows: trainedRows, states: states) }
         // Products are planned while the first run asks for them; recording finds everything in place.
         if seen > 0, states.isEmpty, let graph = try device.record({ try runAll(on: device) }) {
@@ -127,21 +130,23 @@ final class DeviceBackend: SessionBackend {
             return try graph.run()
         }
         try runAll(on: device)
+        runs[graphKey] = seen + 1
     }
 
     private var adapterOn: Bool { model.adapterEnabled && adapters != nil }
 
     /// - Parameter device: this one, or one that stands for it.
-    private func context(_ program: Program, on device: any Accelerator, trainedRows: Int, states: [Int: DeviceAddress] = [:]) -> DeviceRun {
+    private func context(_ program: Program, on device: any Accelerator, trainedRows: Int, states: [Int: DeviceAddress] = [:]) throws -> DeviceRun {
         DeviceRun(
             device: device, element: element, values: program.values, weights: weights, adapterOn: adapterOn, offsets: program.schedule.offsets,
-            arena: arena, parameters: adapters?.narrow, gradients: adapters?.gradients, states: states, lossScale: scalars, trainedRows: trainedRows)
+            arena: try arenaAddress(), parameters: adapters?.narrow, gradients: adapters?.gradients, states: states, lossScale: scalars,
+            trainedRows: trainedRows)
     }
 
     /// Has everything compiled that the program launches, and the step after it, at once: one by one it would take several times as long.
     private func prepare(_ program: Program, trainedRows: Int, states: [Int: DeviceAddress] = [:], beside more: [KernelModule] = []) throws {
         let list = LaunchList(device.properties)
-        let context = context(program, on: list, trainedRows: trainedRows, states: states)
+        let context = try context(program, on: list, trainedRows: trainedRows, states: states)
         for op in program.ops { try op.run(context) }
         device.prepare(list.modules + more + (program.purpose == .training ? [KernelModule("optimiser", element)] : []))
     }
@@ -151,18 +156,15 @@ final class DeviceBackend: SessionBackend {
         var held = states[key] ?? [:]
         if held.isEmpty {
             releaseStates()
-            for (layer, id) in wanted.enumerated() { held[layer] = try device.allocate(bytes: program.values[id].byteCount) }
+            for (layer, id) in wanted.enumerated() { held[layer] = try DeviceAllocation(on: device, bytes: program.values[id].byteCount) }
             states[key] = held
         }
         var byValue: [Int: DeviceAddress] = [:]
-        for (layer, id) in wanted.enumerated() { byValue[id.index] = held[layer] }
+        for (layer, id) in wanted.enumerated() { byValue[id.index] = held[layer]?.address }
         return byValue
     }
 
-    func releaseStates() {
-        for held in states.values { held.values.forEach { device.free($0) } }
-        states = [:]
-    }
+    func releaseStates() { states = [:] }
 
     // MARK: the adapters' state
 
@@ -221,10 +223,10 @@ final class DeviceBackend: SessionBackend {
     func optimiserStep(learningRate: Double, settings: AdamWSettings, step: Int) throws -> OptimiserResult {
         guard let adapters else { return OptimiserResult(gradientNorm: 0) }
         let numbers = [
-            Float(learningRate / (1 - pow(settings.beta1, Double(step)))), Float(1 / (1 - pow(settings.beta2, Double(step))).squareRoot()),
-            Float(1 - learningRate * settings.weightDecay), Float(settings.maxGradNorm ?? 0), 1 / lossScale,
+            learningRate / (1 - pow(settings.beta1, Double(step))), 1 / (1 - pow(settings.beta2, Double(step))).squareRoot(),
+            1 - learningRate * settings.weightDecay, settings.maxGradNorm ?? 0, 1 / Double(lossScale),
         ]
-        try numbers.withUnsafeBytes { try device.upload($0, to: scalars + 4) }
+        try numbers.withUnsafeBytes { try device.upload($0, to: scalars + 8) }
         let (report, sum, partial) = (scalars + 64, scalars + 128, scalars + 256)
         let blocks = (adapters.count + 4095) / 4096
         try launch("optimiser", "sum_of_squares", blocks: blocks, threads: 256) {
@@ -244,10 +246,12 @@ final class DeviceBackend: SessionBackend {
             $0.add(adapters.second)
             $0.add(sum)
             $0.add(report)
-            $0.add(scalars + 4)
+            $0.add(scalars + 8)
             $0.add(adapters.count)
             $0.add(Float(settings.beta1))
             $0.add(Float(settings.beta2))
+            $0.add(Float(1 - settings.beta1))
+            $0.add(Float(1 - settings.beta2))
             $0.add(Float(settings.epsilon))
         }
         try narrowValues()
@@ -268,17 +272,17 @@ final class DeviceBackend: SessionBackend {
     func magnitudes(_ program: Program, trainedRows: Int) throws -> [ValueMagnitude] {
         let probe = RangeProbe(program, trainedRows: trainedRows)
         guard !probe.isEmpty else { return [] }
-        let partial = try device.allocate(bytes: 4 * RangeProbe.blocks)
-        defer { device.free(partial) }
         try prepare(program, trainedRows: trainedRows, beside: [RangeProbe.module(element)])
-        let context = context(program, on: device, trainedRows: trainedRows)
+        let context = try context(program, on: device, trainedRows: trainedRows)
         var found: [ValueMagnitude] = []
-        for op in program.ops {
-            try op.run(context)
-            for (value, count) in probe.watched(op) {
-                try probe.launch(context.address(value), count: count, into: partial, on: device, element)
-                let largest = try floats(partial, RangeProbe.blocks).reduce(0) { $1 > $0 || $1.isNaN ? ($1.isNaN ? .infinity : $1) : $0 }
-                found.append(ValueMagnitude(op: op.kind, detail: probe.name(op, value), largest: largest))
+        try device.withMemory(bytes: 4 * RangeProbe.blocks) { partial in
+            for op in program.ops {
+                try op.run(context)
+                for (value, count) in probe.watched(op) {
+                    try probe.launch(context.address(value), count: count, into: partial, on: device, element)
+                    let largest = try floats(partial, RangeProbe.blocks).reduce(0) { $1 > $0 || $1.isNaN ? ($1.isNaN ? .infinity : $1) : $0 }
+                    found.append(ValueMagnitude(op: op.kind, detail: probe.name(op, value), largest: largest))
+                }
             }
         }
         return found

@@ -51,7 +51,8 @@ final class DeviceLoader {
     private let cpu: CPU
     private let views: [TensorView]
     private let piece: Int
-    private let raw: DeviceAddress
+    private let memory: DeviceAllocation
+    private var raw: DeviceAddress { memory.address }
     private let wide: DeviceAddress
     /// float32 block maxima of the matrix that is being quantised, and behind them their offset.
     private let maxima: DeviceAddress
@@ -71,15 +72,13 @@ final class DeviceLoader {
         piece = max(256, min(pieceWeights, (largest + 255) / 256 * 256))
         // One allocation, cut up.
         let maximaBytes = (NF4.Layout(count: largest).blocks * 4 + 255) / 256 * 256
-        raw = try device.allocate(bytes: 8 * piece + maximaBytes + 256 + 8 * views.count)
-        wide = raw + 4 * piece
+        memory = try DeviceAllocation(on: device, bytes: 8 * piece + maximaBytes + 256 + 8 * views.count)
+        wide = memory.address + 4 * piece
         maxima = wide + 4 * piece
         offset = maxima + maximaBytes
         overflows = offset + 256
         try device.zero(overflows, bytes: 8 * views.count)
     }
-
-    deinit { device.free(raw) }
 
     // MARK: forms
 

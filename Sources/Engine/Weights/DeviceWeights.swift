@@ -25,8 +25,7 @@ package final class DeviceWeights {
     /// NF4.nestedValues.
     let nestedValues: DeviceAddress
     private let device: any Accelerator
-    private let block: DeviceAddress
-    private let capacity: Int
+    private let block: DeviceAllocation
     private var used = 0
     private var frequencies: [(table: RoPETable, address: DeviceAddress)] = []
 
@@ -34,7 +33,7 @@ package final class DeviceWeights {
     /// What the block holds beside the tensors: tables of expansion and rotation.
     static let overheadBytes = 4096
     /// The linears again in the activations' type; see `keepExpanded`.
-    private var expandedBlock: DeviceAddress?
+    private var expandedBlock: DeviceAllocation?
 
     /// Bytes that a matrix takes on a card.
     package static func bytes(_ declaration: WeightDeclaration, storage: BaseStorage, stored: ElementType, element: DeviceElement) -> Int {
@@ -56,16 +55,10 @@ package final class DeviceWeights {
     /// - Parameter bytes: the sum of `bytes(...)` over what will be placed.
     init(device: any Accelerator, bytes: Int) throws {
         self.device = device
-        capacity = bytes + Self.overheadBytes
-        block = try device.allocate(bytes: capacity)
-        nestedValues = block
+        block = try DeviceAllocation(on: device, bytes: bytes + Self.overheadBytes)
+        nestedValues = block.address
         used = 1024
         try NF4.nestedValues.withUnsafeBytes { try device.upload($0, to: nestedValues) }
-    }
-
-    deinit {
-        device.free(block)
-        if let expandedBlock { device.free(expandedBlock) }
     }
 
     /// Expands every stored linear once, side by side in order, and multiplies by that from here on: the same bits, no time in the step.
@@ -76,14 +69,16 @@ package final class DeviceWeights {
             }
         }
         guard !stored.isEmpty else { return }
-        var address = try device.allocate(bytes: stored.reduce(0) { $0 + $1.1.rows * $1.1.columns } * element.bytes)
-        expandedBlock = address
+        let memory = try DeviceAllocation(on: device, bytes: stored.reduce(0) { $0 + $1.1.rows * $1.1.columns } * element.bytes)
+        var (address, expanded) = (memory.address, matrices)
         for (name, matrix) in stored {
             try expand(matrix, into: address, on: device, element)
-            matrices[name] = DeviceMatrix(rows: matrix.rows, columns: matrix.columns, form: .element(address))
+            expanded[name] = DeviceMatrix(rows: matrix.rows, columns: matrix.columns, form: .element(address))
             address = address + matrix.rows * matrix.columns * element.bytes
         }
         try device.synchronize()
+        // All or none: a failure above leaves the stored forms in use.
+        (expandedBlock, matrices) = (memory, expanded)
     }
 
     func set(_ name: String, matrix: DeviceMatrix) { matrices[name] = matrix }
@@ -91,9 +86,9 @@ package final class DeviceWeights {
 
     /// The next `bytes` of the block.
     func take(_ bytes: Int) throws -> DeviceAddress {
-        let address = block + used
+        let address = block.address + used
         used += (bytes + Self.alignment - 1) / Self.alignment * Self.alignment
-        guard used <= capacity else {
+        guard used <= block.bytes else {
             throw LorikeetError.machine("the weights are larger on the card than planned", mend: "report this with lorikeet plan's output")
         }
         return address
