@@ -64,4 +64,17 @@ namespace rope_cu {
 namespace attention_cu_hopper {
 #include "../../Sources/CUDAKernels/kernels/attention.cu"
 }
+
+// Registered as turing_NAME.
+#undef HOPPER
+#define HOPPER 0
+#undef EMULATED_PREFIX
+#define EMULATED_PREFIX "turing_"
+#undef ARCH
+#define ARCH 75
+#if TYPE == 1
+namespace attention_cu_turing {
+#include "../../Sources/CUDAKernels/kernels/attention.cu"
+}
+#endif
 }
