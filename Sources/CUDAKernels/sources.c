@@ -1,6 +1,9 @@
 // Written by Scripts/kernel_table.py from the folder Sources/CUDAKernels/kernels; do not edit.
 #include "CUDAKernels.h"
 
+static const unsigned char attention_cuh[] = {
+#embed "kernels/attention.cuh"
+};
 static const unsigned char codes_cuh[] = {
 #embed "kernels/codes.cuh"
 };
@@ -67,6 +70,7 @@ static const struct {
     const unsigned char *text;
     size_t length;
 } table[] = {
+    {"attention.cuh", attention_cuh, sizeof attention_cuh},
     {"codes.cuh", codes_cuh, sizeof codes_cuh},
     {"device.cuh", device_cuh, sizeof device_cuh},
     {"tiles.cuh", tiles_cuh, sizeof tiles_cuh},

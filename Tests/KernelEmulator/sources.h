@@ -1,4 +1,5 @@
 // Written by Scripts/kernel_table.py from the folder Sources/CUDAKernels/kernels; do not edit.
+#include "../../Sources/CUDAKernels/kernels/attention.cuh"
 #include "../../Sources/CUDAKernels/kernels/codes.cuh"
 #include "../../Sources/CUDAKernels/kernels/device.cuh"
 #include "../../Sources/CUDAKernels/kernels/tiles.cuh"
