@@ -100,7 +100,7 @@ struct EmulatedAttentionTests {
                 var arguments = KernelArguments()
                 for address in [dJoint, cos, sin] { arguments.add(address) }
                 let heads = shape.heads + shape.keyHeads
-                for number in [shape.rows, heads * D + shape.keyHeads * D, heads, D, D / 2, 1] { arguments.add(Int32(number)) }
+                for number in [shape.rows, heads * D + shape.keyHeads * D, heads, D, D / 2, 1, 0] { arguments.add(Int32(number)) }
                 try device.launch(KernelLaunch("rope", "rope_apply", element, grid: (1, shape.rows, 1), threads: 128, arguments: arguments))
             }
             return (try floats(out, wide, 2), try floats(lse, shape.heads * shape.rows, 4), try floats(dJoint, joint, 2))

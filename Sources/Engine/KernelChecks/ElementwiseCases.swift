@@ -57,15 +57,21 @@ extension KernelChecks {
 
     private struct RopeShape: Sendable {
         var rows, heads, rotated, size, pairs: Int
+        var interleaved = false
         var large = false
     }
 
     static let ropeCases: [KernelCase] = [
         RopeShape(rows: 3, heads: 3, rotated: 2, size: 8, pairs: 4), RopeShape(rows: 5, heads: 2, rotated: 2, size: 10, pairs: 3),
         RopeShape(rows: 7, heads: 4, rotated: 3, size: 64, pairs: 32), RopeShape(rows: 300, heads: 5, rotated: 4, size: 128, pairs: 64, large: true),
+        RopeShape(rows: 5, heads: 3, rotated: 2, size: 64, pairs: 16, interleaved: true),
+        RopeShape(rows: 3, heads: 2, rotated: 2, size: 10, pairs: 3, interleaved: true),
+        RopeShape(rows: 3, heads: 4, rotated: 3, size: 256, pairs: 128),
     ].map { shape in
         KernelCase(
-            name: "rope", detail: "\(shape.rows) x \(shape.rotated) of \(shape.heads) heads of \(shape.size), \(shape.pairs) pairs", large: shape.large
+            name: "rope",
+            detail: "\(shape.rows) x \(shape.rotated) of \(shape.heads) heads of \(shape.size), \(shape.pairs) pairs"
+                + (shape.interleaved ? " of neighbours" : ""), large: shape.large
         ) { bench in try bench.compare { rope(shape, &$0) } }
     }
 
@@ -80,10 +86,22 @@ extension KernelChecks {
         for id in [joint, back] { b.compare(id, roundings: 4) }
         return [
             RoPEAngles(positions: positions, cos: cos, sin: sin, table: RoPETable(inverseFrequencies: frequencies, attentionScale: 1.25)),
-            RoPE(joint: joint, cos: cos, sin: sin, heads: s.rotated, headDimension: s.size, inverse: false),
-            RoPE(joint: back, cos: cos, sin: sin, heads: s.rotated, headDimension: s.size, inverse: true),
+            RoPE(joint: joint, cos: cos, sin: sin, heads: s.rotated, headDimension: s.size, inverse: false, interleaved: s.interleaved),
+            RoPE(joint: back, cos: cos, sin: sin, heads: s.rotated, headDimension: s.size, inverse: true, interleaved: s.interleaved),
         ]
     }
+
+    static let queryScaleCases: [KernelCase] = [(rows: 5, columns: 16, behind: 8), (rows: 3, columns: 13, behind: 4), (rows: 400, columns: 1024, behind: 512)]
+        .map { size in
+            KernelCase(name: "query_scale", detail: "\(size.rows) x \(size.columns) of \(size.columns + size.behind)", large: size.rows > 100) { bench in
+                try bench.compare { b in
+                    let positions = b.integers("positions", (0..<size.rows).map { Int32($0 * 977) })
+                    let joint = b.given("scaled", [size.rows, size.columns + size.behind])
+                    b.compare(joint, roundings: 2)
+                    return [QueryScale(joint: joint, positions: positions, columns: size.columns, beta: 0.3, original: 512, offset: 1)]
+                }
+            }
+        }
 
     // MARK: gated activations
 

@@ -33,9 +33,11 @@ struct RoPEAngles: Op {
     }
 }
 
-/// Rotates the first `heads` heads of each row of a joint buffer, in place, in the half-split form of Hugging Face:
+/// Rotates the first `heads` heads of each row of a joint buffer, in place:
 ///
-///     x1' = x1 cos - x2 sin,  x2' = x2 cos + x1 sin     with x1, x2 the two halves of a head's rotated dimensions
+///     x1' = x1 cos - x2 sin,  x2' = x2 cos + x1 sin
+///
+/// x1, x2: the two halves of a head's rotated dimensions, or where `interleaved` its dimensions 2i and 2i + 1.
 ///
 /// The rotation is orthogonal, so its adjoint is the inverse rotation of the gradient, in place too; where attention's backward
 /// kernels can rotate what they write, they do.
@@ -46,11 +48,13 @@ struct RoPE: Op {
     let heads: Int
     let headDimension: Int
     let inverse: Bool
+    /// Pairs of neighbours (GPT-J, GLM), not of halves (Hugging Face's form of Llama's weights).
+    var interleaved = false
     /// On a card: what the linear before has left to add, to the columns behind the heads too.
     var update: LowRankUpdate?
 
     /// Whether the kernel that adds and rotates (lora_up.cu) takes these heads: whole ones, in units of 64 columns.
-    func takesUpdate(pairs: Int) -> Bool { headDimension % 64 == 0 && 2 * pairs == headDimension }
+    func takesUpdate(pairs: Int) -> Bool { !interleaved && headDimension % 64 == 0 && 2 * pairs == headDimension }
 
     var kind: String { inverse ? "rope.backward" : "rope" }
     var reads: [ValueID] { [joint, cos, sin] + (update?.reads ?? []) }
@@ -61,18 +65,21 @@ struct RoPE: Op {
     }
 
     func renamed(_ name: (ValueID) -> ValueID) -> (any Op)? {
-        RoPE(joint: name(joint), cos: name(cos), sin: name(sin), heads: heads, headDimension: headDimension, inverse: inverse, update: update?.renamed(name))
+        RoPE(
+            joint: name(joint), cos: name(cos), sin: name(sin), heads: heads, headDimension: headDimension, inverse: inverse, interleaved: interleaved,
+            update: update?.renamed(name))
     }
 
     func differentiate(_ backward: inout Differentiation) {
         guard let gradient = backward.gradient(of: joint) else { return }
-        if backward.target.isDevice, var last = backward.lastOp as? AttentionBackward, last.dJoint == gradient,
+        if backward.target.isDevice, !interleaved, var last = backward.lastOp as? AttentionBackward, last.dJoint == gradient,
             last.rotatesBack(heads: heads, pairs: backward.values[cos].shape[1], backward.target)
         {
             last.unrotated = (cos, sin)
             return backward.replaceLast(with: last)
         }
-        backward.append(RoPE(joint: gradient, cos: cos, sin: sin, heads: heads, headDimension: headDimension, inverse: true))
+        backward.append(
+            RoPE(joint: gradient, cos: cos, sin: sin, heads: heads, headDimension: headDimension, inverse: true, interleaved: interleaved))
     }
 
     func run(_ context: borrowing CPURun) {
@@ -80,6 +87,6 @@ struct RoPE: Op {
         RoPEKernels.applyInPlace(
             context.floats(joint), ld: shape[1], rows: shape[0], headCount: heads, headDimension: headDimension,
             rotaryDimension: 2 * context.values[cos].shape[1], cos: context.floats(cos), sin: context.floats(sin), inverse: inverse,
-            cpu: context.cpu)
+            interleaved: interleaved, cpu: context.cpu)
     }
 }
