@@ -41,6 +41,9 @@ namespace lora_back_cu {
 namespace lora_up_cu {
 #include "../../Sources/CUDAKernels/kernels/lora_up.cu"
 }
+namespace norm_rows_cu {
+#include "../../Sources/CUDAKernels/kernels/norm_rows.cu"
+}
 namespace optimiser_cu {
 #include "../../Sources/CUDAKernels/kernels/optimiser.cu"
 }
@@ -49,6 +52,9 @@ namespace quantise_cu {
 }
 namespace range_cu {
 #include "../../Sources/CUDAKernels/kernels/range.cu"
+}
+namespace residual_cu {
+#include "../../Sources/CUDAKernels/kernels/residual.cu"
 }
 namespace rmsnorm_cu {
 #include "../../Sources/CUDAKernels/kernels/rmsnorm.cu"

@@ -8,19 +8,21 @@ extension KernelChecks {
         var delta = true
         var passing = true
         var weightOffset: Float = 0
+        var deltaScale: Float = 1
         var large = false
     }
 
     static let normCases: [KernelCase] = [
         NormShape(rows: 1, columns: 8, delta: false), NormShape(rows: 5, columns: 24), NormShape(rows: 3, columns: 577),
         NormShape(rows: 2, columns: 1100, delta: false, passing: false, weightOffset: 1), NormShape(rows: 7, columns: 33, passing: false),
+        NormShape(rows: 5, columns: 24, deltaScale: 0.22), NormShape(rows: 2, columns: 613, deltaScale: 2.5),
         NormShape(rows: 129, columns: 576, large: true), NormShape(rows: 64, columns: 4096, weightOffset: 1, large: true),
         NormShape(rows: 3, columns: 16384, large: true),
     ].map { shape in
         KernelCase(
             name: "rmsnorm",
             detail: "\(shape.rows) x \(shape.columns)" + (shape.delta ? " + delta" : "") + (shape.passing ? " + passing" : "")
-                + (shape.weightOffset == 0 ? "" : ", 1 + w"),
+                + (shape.weightOffset == 0 ? "" : ", 1 + w") + (shape.deltaScale == 1 ? "" : ", times \(shape.deltaScale)"),
             large: shape.large
         ) { bench in try bench.compare { norm(shape, &$0) } }
     }
@@ -36,7 +38,7 @@ extension KernelChecks {
         let dy = b.given("dy", size)
         let passing = s.passing ? b.given("passing", size, .residual) : nil
         let dx = b.made("dx", size, .residual)
-        let narrow = s.delta && b.target.element != b.target.residual ? b.made("dx, narrow", size) : nil
+        let narrow = s.delta && (s.deltaScale != 1 || b.target.element != b.target.residual) ? b.made("dx, narrow", size) : nil
         if let sum { b.compare(sum, roundings: 1) }
         b.compare(output, roundings: 3)
         b.compare(inverse, roundings: 2)
@@ -46,10 +48,12 @@ extension KernelChecks {
         let normalised = sum ?? hidden
         return [
             RMSNorm(
-                hidden: hidden, delta: delta, sum: sum, output: output, inverseRMS: inverse, weight: "w", epsilon: 1e-5, weightOffset: s.weightOffset),
+                hidden: hidden, delta: delta, sum: sum, output: output, inverseRMS: inverse, weight: "w", epsilon: 1e-5, weightOffset: s.weightOffset,
+                deltaScale: s.deltaScale),
             RMSNormAgain(hidden: normalised, inverseRMS: inverse, output: again, weight: "w", weightOffset: s.weightOffset),
             RMSNormBackward(
-                dy: dy, hidden: normalised, inverseRMS: inverse, passing: passing, dx: dx, narrow: narrow, weight: "w", weightOffset: s.weightOffset),
+                dy: dy, hidden: normalised, inverseRMS: inverse, passing: passing, dx: dx, narrow: narrow, weight: "w", weightOffset: s.weightOffset,
+                deltaScale: s.deltaScale),
         ]
     }
 

@@ -22,7 +22,7 @@ package struct KernelChecks {
 
     /// All cases, in order.
     static let cases: [KernelCase] =
-        normCases + ropeCases + queryScaleCases + activationCases + attentionCases + cachedAttentionCases
+        normCases + normRowsCases + residualCases + ropeCases + queryScaleCases + activationCases + attentionCases + cachedAttentionCases
         + embeddingCases + headCases + linearCases + updateCases + expansionCases + decodingCases + loadingCases + optimiserCases + productCases
 
     /// The types of activations that the card has.

@@ -10,10 +10,10 @@ package enum HeadBlock {
 
 /// Head and cross-entropy over the trained tokens only, in chunks: never a T×V matrix.
 ///
-///     z = x W^T (soft-capped where the family does)   [chunk, V]
+///     z = logitScale * x W^T (soft-capped where the family does)   [chunk, V]
 ///     logProbabilities[t] = z[target] - log sum exp z  [T], 0 where targets[t] < 0
 ///     loss = -sum_t weights[t] * logProbabilities[t]
-///     gradient[t, :] = d loss / d x = (weights[t] * (softmax(z) - onehot(target))) W   [T, C], 0 where not trained
+///     gradient[t, :] = d loss / d x = (weights[t] * (softmax(z) - onehot(target))) W * logitScale   [T, C], 0 where not trained
 ///
 /// In training the weights are known beforehand, so each chunk forms its gradient at once and its logits are never kept.
 /// Overwrites logProbabilities and gradient.
@@ -32,6 +32,8 @@ struct HeadLoss: Op {
     let weight: String
     let vocabulary: Int
     let softCap: Float?
+    /// Multiplies the logits before the soft cap (Granite: 1 / logits_scaling).
+    var logitScale: Float = 1
 
     var kind: String { "head_loss" }
     var reads: [ValueID] { [x, targets, weights] + (trainedRows.map { [$0] } ?? []) }
@@ -55,7 +57,7 @@ struct HeadLoss: Op {
     }
 }
 
-/// logits [n, V] = x[rows] W^T for the wanted rows of a decoding program. Overwrites logits.
+/// logits [n, V] = logitScale * x[rows] W^T (soft-capped) for the wanted rows of a decoding program. Overwrites logits.
 struct Logits: Op {
     let x: ValueID
     let rows: ValueID
@@ -65,6 +67,7 @@ struct Logits: Op {
     let weight: String
     let vocabulary: Int
     let softCap: Float?
+    var logitScale: Float = 1
 
     var kind: String { "logits" }
     var reads: [ValueID] { [x, rows] }

@@ -2,7 +2,7 @@ import LorikeetDevices
 
 /// Root-mean-square normalisation with the residual addition in front (Zhang & Sennrich 2019, arXiv:1910.07467).
 ///
-///     h = hidden + delta                  [T, C]   (delta optional; written to `sum` when there is one)
+///     h = hidden + deltaScale * delta     [T, C]   (delta optional; written to `sum` when there is one)
 ///     r = 1 / sqrt(mean_c h² + epsilon)   [T]
 ///     y = h * r * (weight + weightOffset) [T, C]   (weightOffset is 1 in Gemma, else 0)
 ///
@@ -16,6 +16,8 @@ struct RMSNorm: Op {
     let weight: String
     let epsilon: Float
     let weightOffset: Float
+    /// What a sublayer's output is multiplied by (Granite's residual multiplier).
+    var deltaScale: Float = 1
 
     var kind: String { "rmsnorm" }
     var reads: [ValueID] { [hidden] + (delta.map { [$0] } ?? []) }
@@ -35,7 +37,7 @@ struct RMSNorm: Op {
     func renamed(_ name: (ValueID) -> ValueID) -> (any Op)? {
         RMSNorm(
             hidden: name(hidden), delta: delta.map(name), sum: sum.map(name), output: name(output), inverseRMS: name(inverseRMS), weight: weight,
-            epsilon: epsilon, weightOffset: weightOffset)
+            epsilon: epsilon, weightOffset: weightOffset, deltaScale: deltaScale)
     }
 
     /// With g = dy * (weight + offset):  dh = r * (g - h * r² * mean_c(g * h)) + (gradient that came to h past this norm).
@@ -45,20 +47,27 @@ struct RMSNorm: Op {
         let passing = backward.gradient(of: normalised)
         guard let dy = backward.gradient(of: output) else {
             // Nothing came through the norm itself: the residual's gradient goes on unchanged.
-            if let passing, let delta { share(passing, delta, nil, &backward) }
+            if let passing, let delta {
+                let narrow = dDelta(&backward)
+                if let narrow { backward.append(ResidualScale(x: passing, y: narrow, scale: deltaScale)) }
+                share(passing, delta, narrow, &backward)
+            }
             return
         }
         let dx = backward.newGradient(of: normalised)
-        // Products take 16-bit operands: where the stream is float32 beside them, what goes to the delta is written twice.
-        var narrow: ValueID?
-        if delta != nil, backward.target.element != backward.target.residual {
-            narrow = backward.transient("d.\(backward.values[normalised].name).narrow", backward.values[normalised].shape, backward.target.element)
-        }
+        let narrow = dDelta(&backward)
         backward.append(
             RMSNormBackward(
-                dy: dy, hidden: normalised, inverseRMS: inverseRMS, passing: passing, dx: dx, narrow: narrow, weight: weight, weightOffset: weightOffset))
+                dy: dy, hidden: normalised, inverseRMS: inverseRMS, passing: passing, dx: dx, narrow: narrow, weight: weight, weightOffset: weightOffset,
+                deltaScale: deltaScale))
         backward.setGradient(of: normalised, to: dx)
         if let delta { share(dx, delta, narrow, &backward) }
+    }
+
+    /// Room for the gradient of delta where it is not the stream's: it is multiplied, or products take it in 16 bits beside a float32 stream.
+    private func dDelta(_ backward: inout Differentiation) -> ValueID? {
+        guard delta != nil, deltaScale != 1 || backward.target.element != backward.target.residual else { return nil }
+        return backward.transient("d.\(backward.values[normalised].name).narrow", backward.values[normalised].shape, backward.target.element)
     }
 
     private func share(_ gradient: ValueID, _ delta: ValueID, _ narrow: ValueID?, _ backward: inout Differentiation) {
@@ -70,7 +79,7 @@ struct RMSNorm: Op {
         let shape = context.values[output].shape
         guard let weight = context.weights.vector(weight) else { return }
         RMSNormKernels.forward(
-            x: context.floats(hidden), delta: delta.map { UnsafePointer(context.floats($0)) }, weight: weight, epsilon: epsilon,
+            x: context.floats(hidden), delta: delta.map { UnsafePointer(context.floats($0)) }, deltaScale: deltaScale, weight: weight, epsilon: epsilon,
             weightOffset: weightOffset, hOut: sum.map { context.floats($0) }, y: context.floats(output),
             inverseRMS: context.floats(inverseRMS), rows: shape[0], columns: shape[1], cpu: context.cpu)
     }
@@ -106,10 +115,11 @@ struct RMSNormBackward: Op {
     let inverseRMS: ValueID
     let passing: ValueID?
     let dx: ValueID
-    /// dx again in the activations' type; nil where dx has it.
+    /// deltaScale * dx in the activations' type: the gradient of delta, where it is not dx itself.
     let narrow: ValueID?
     let weight: String
     let weightOffset: Float
+    var deltaScale: Float = 1
 
     var kind: String { "rmsnorm.backward" }
     var reads: [ValueID] { [dy, hidden, inverseRMS] + (passing.map { [$0] } ?? []) }
@@ -123,6 +133,6 @@ struct RMSNormBackward: Op {
         RMSNormKernels.backward(
             dy: context.floats(dy), h: context.floats(hidden), inverseRMS: context.floats(inverseRMS), weight: weight,
             weightOffset: weightOffset, dResidual: passing.map { UnsafePointer(context.floats($0)) }, dx: context.floats(dx),
-            rows: shape[0], columns: shape[1], cpu: context.cpu)
+            dDelta: narrow.map { context.floats($0) }, deltaScale: deltaScale, rows: shape[0], columns: shape[1], cpu: context.cpu)
     }
 }
