@@ -42,7 +42,8 @@ const unsigned char *lorikeet_kernel_source_text(size_t index, size_t *length) {
 def emulated():
     """The emulator's includes: headers for all, then each kernel in a namespace of its own, as each is compiled alone for a card.
 
-    What takes its products from tiles.cuh comes a second time with a warpgroup's, which a card of capability 9.0 runs.
+    What takes its products from tiles.cuh comes a second time with a warpgroup's, which a card of capability 9.0 runs, and in float16 a
+    third time with the tile sizes and stages of 7.5.
     """
     path = "../../Sources/CUDAKernels/kernels/"
 
@@ -56,7 +57,11 @@ def emulated():
     text = NOTE + "".join('#include "%s%s"\n' % (path, name) for name in names(".cuh")) + "\nnamespace {\n"
     text += "".join(included(name, "") for name in names(".cu"))
     text += '\n// Registered as hopper_NAME.\n#undef HOPPER\n#define HOPPER 1\n#undef EMULATED_PREFIX\n#define EMULATED_PREFIX "hopper_"\n'
-    return text + "".join(included(name, "_hopper") for name in names(".cu") if has_tiles(name)) + "}\n"
+    tiled = [name for name in names(".cu") if has_tiles(name)]
+    text += "".join(included(name, "_hopper") for name in tiled)
+    text += '\n// Registered as turing_NAME.\n#undef HOPPER\n#define HOPPER 0\n#undef EMULATED_PREFIX\n#define EMULATED_PREFIX "turing_"\n'
+    text += "#undef ARCH\n#define ARCH 75\n#if TYPE == 1\n"
+    return text + "".join(included(name, "_turing") for name in tiled) + "#endif\n}\n"
 
 
 LISTS = {"Sources/CUDAKernels/sources.c": embedded, "Tests/KernelEmulator/sources.h": emulated}

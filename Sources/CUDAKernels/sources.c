@@ -1,6 +1,9 @@
 // Written by Scripts/kernel_table.py from the folder Sources/CUDAKernels/kernels; do not edit.
 #include "CUDAKernels.h"
 
+static const unsigned char attention_cuh[] = {
+#embed "kernels/attention.cuh"
+};
 static const unsigned char codes_cuh[] = {
 #embed "kernels/codes.cuh"
 };
@@ -12,9 +15,6 @@ static const unsigned char tiles_cuh[] = {
 };
 static const unsigned char activation_cu[] = {
 #embed "kernels/activation.cu"
-};
-static const unsigned char add_cu[] = {
-#embed "kernels/add.cu"
 };
 static const unsigned char attention_cu[] = {
 #embed "kernels/attention.cu"
@@ -49,6 +49,9 @@ static const unsigned char lora_back_cu[] = {
 static const unsigned char lora_up_cu[] = {
 #embed "kernels/lora_up.cu"
 };
+static const unsigned char norm_rows_cu[] = {
+#embed "kernels/norm_rows.cu"
+};
 static const unsigned char optimiser_cu[] = {
 #embed "kernels/optimiser.cu"
 };
@@ -57,6 +60,9 @@ static const unsigned char quantise_cu[] = {
 };
 static const unsigned char range_cu[] = {
 #embed "kernels/range.cu"
+};
+static const unsigned char residual_cu[] = {
+#embed "kernels/residual.cu"
 };
 static const unsigned char rmsnorm_cu[] = {
 #embed "kernels/rmsnorm.cu"
@@ -70,11 +76,11 @@ static const struct {
     const unsigned char *text;
     size_t length;
 } table[] = {
+    {"attention.cuh", attention_cuh, sizeof attention_cuh},
     {"codes.cuh", codes_cuh, sizeof codes_cuh},
     {"device.cuh", device_cuh, sizeof device_cuh},
     {"tiles.cuh", tiles_cuh, sizeof tiles_cuh},
     {"activation.cu", activation_cu, sizeof activation_cu},
-    {"add.cu", add_cu, sizeof add_cu},
     {"attention.cu", attention_cu, sizeof attention_cu},
     {"attention_any.cu", attention_any_cu, sizeof attention_any_cu},
     {"convert.cu", convert_cu, sizeof convert_cu},
@@ -86,9 +92,11 @@ static const struct {
     {"lora.cu", lora_cu, sizeof lora_cu},
     {"lora_back.cu", lora_back_cu, sizeof lora_back_cu},
     {"lora_up.cu", lora_up_cu, sizeof lora_up_cu},
+    {"norm_rows.cu", norm_rows_cu, sizeof norm_rows_cu},
     {"optimiser.cu", optimiser_cu, sizeof optimiser_cu},
     {"quantise.cu", quantise_cu, sizeof quantise_cu},
     {"range.cu", range_cu, sizeof range_cu},
+    {"residual.cu", residual_cu, sizeof residual_cu},
     {"rmsnorm.cu", rmsnorm_cu, sizeof rmsnorm_cu},
     {"rope.cu", rope_cu, sizeof rope_cu},
 };

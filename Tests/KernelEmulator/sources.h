@@ -1,4 +1,5 @@
 // Written by Scripts/kernel_table.py from the folder Sources/CUDAKernels/kernels; do not edit.
+#include "../../Sources/CUDAKernels/kernels/attention.cuh"
 #include "../../Sources/CUDAKernels/kernels/codes.cuh"
 #include "../../Sources/CUDAKernels/kernels/device.cuh"
 #include "../../Sources/CUDAKernels/kernels/tiles.cuh"
@@ -6,9 +7,6 @@
 namespace {
 namespace activation_cu {
 #include "../../Sources/CUDAKernels/kernels/activation.cu"
-}
-namespace add_cu {
-#include "../../Sources/CUDAKernels/kernels/add.cu"
 }
 namespace attention_cu {
 #include "../../Sources/CUDAKernels/kernels/attention.cu"
@@ -43,6 +41,9 @@ namespace lora_back_cu {
 namespace lora_up_cu {
 #include "../../Sources/CUDAKernels/kernels/lora_up.cu"
 }
+namespace norm_rows_cu {
+#include "../../Sources/CUDAKernels/kernels/norm_rows.cu"
+}
 namespace optimiser_cu {
 #include "../../Sources/CUDAKernels/kernels/optimiser.cu"
 }
@@ -51,6 +52,9 @@ namespace quantise_cu {
 }
 namespace range_cu {
 #include "../../Sources/CUDAKernels/kernels/range.cu"
+}
+namespace residual_cu {
+#include "../../Sources/CUDAKernels/kernels/residual.cu"
 }
 namespace rmsnorm_cu {
 #include "../../Sources/CUDAKernels/kernels/rmsnorm.cu"
@@ -67,4 +71,17 @@ namespace rope_cu {
 namespace attention_cu_hopper {
 #include "../../Sources/CUDAKernels/kernels/attention.cu"
 }
+
+// Registered as turing_NAME.
+#undef HOPPER
+#define HOPPER 0
+#undef EMULATED_PREFIX
+#define EMULATED_PREFIX "turing_"
+#undef ARCH
+#define ARCH 75
+#if TYPE == 1
+namespace attention_cu_turing {
+#include "../../Sources/CUDAKernels/kernels/attention.cu"
+}
+#endif
 }

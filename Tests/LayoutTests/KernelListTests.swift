@@ -49,12 +49,12 @@ struct KernelListTests {
         func included(_ name: String, _ suffix: String) -> String {
             "namespace \(Self.identifier(name))\(suffix) {\n#include \"../../\(Self.folder)/\(name)\"\n}\n"
         }
-        // Once each; with the products of a warpgroup once more, where there are such products.
+        // Once each; with the products of a warpgroup and with the tiles of 7.5 once more each, where there are such products.
         let tiled = try Self.files(".cu").filter { try Self.text(Self.folder + "/" + $0).contains(#"#include "tiles.cuh""#) }
         #expect(!tiled.isEmpty)
         for name in try Self.files(".cu") { #expect(list.contains(included(name, "")), "\(name)") }
-        for name in tiled { #expect(list.contains(included(name, "_hopper")), "\(name)") }
-        let expected = try Self.files(".cuh") + Self.files(".cu") + tiled
+        for suffix in ["_hopper", "_turing"] { for name in tiled { #expect(list.contains(included(name, suffix)), "\(name)") } }
+        let expected = try Self.files(".cuh") + Self.files(".cu") + tiled + tiled
         #expect(try Self.matches(#"#include "\.\./\.\./Sources/CUDAKernels/kernels/(\w+\.cuh?)""#, in: list) == expected)
     }
 }

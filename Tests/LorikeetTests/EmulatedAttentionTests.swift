@@ -21,6 +21,9 @@ struct EmulatedAttentionTests {
         Case(size: 64, heads: 2, keyHeads: 1, rows: 97, starts: [0, 33], cap: 3),
         Case(size: 128, heads: 2, keyHeads: 1, rows: 131, starts: [0, 77]),
         Case(size: 128, heads: 2, keyHeads: 2, rows: 70, starts: [0], window: 9, cap: 2),
+        Case(size: 256, heads: 1, keyHeads: 1, rows: 1, starts: [0]), Case(size: 256, heads: 2, keyHeads: 1, rows: 97, starts: [0, 5, 69, 70]),
+        Case(size: 256, heads: 2, keyHeads: 2, rows: 131, starts: [0, 100], window: 40),
+        Case(size: 256, heads: 2, keyHeads: 1, rows: 70, starts: [0, 33], cap: 3),
     ]
 
     @Test(arguments: [DeviceElement.f16, .bf16], cases) func `equals the plain kernels`(element: DeviceElement, shape: Case) throws {
@@ -65,7 +68,8 @@ struct EmulatedAttentionTests {
         let angles = (0..<shape.rows * D / 2).map { _ in 3 * uniform() }
         for (table, values) in [(cos, angles.map(cosf)), (sin, angles.map(sinf))] { try values.withUnsafeBytes { try device.upload($0, to: table) } }
 
-        func run(tuned: Bool, prefix: String = "") throws -> (out: [Float], lse: [Float], dJoint: [Float]) {
+        // `own`: rows of a block of the backward kernels.
+        func run(tuned: Bool, prefix: String = "", own: Int = 64) throws -> (out: [Float], lse: [Float], dJoint: [Float]) {
             let (out, dJoint) = (try device.allocate(bytes: 2 * wide), try device.allocate(bytes: 2 * joint))
             let lse = try device.allocate(bytes: 4 * shape.heads * shape.rows)
             let delta = try device.allocate(bytes: 4 * shape.heads * shape.rows)
@@ -80,23 +84,23 @@ struct EmulatedAttentionTests {
             let kernels =
                 tuned
                 ? [
-                    ("attention", "\(prefix)attention_forward_\(D)", tiles(64), shape.heads),
-                    ("attention", "\(prefix)attention_backward_q_\(D)", tiles(64), shape.heads),
-                    ("attention", "\(prefix)attention_backward_kv_\(D)", tiles(64), shape.keyHeads),
+                    ("attention", "\(prefix)attention_forward_\(D)", tiles(64), shape.heads, 128),
+                    ("attention", "\(prefix)attention_backward_q_\(D)", tiles(own), shape.heads, 2 * own),
+                    ("attention", "\(prefix)attention_backward_kv_\(D)", tiles(own), shape.keyHeads, D == 256 ? 4 * own : 128),
                 ]
                 : [
-                    ("attention_any", "attention_forward_any", quads, shape.heads), ("attention_any", "attention_delta", quads, shape.heads),
-                    ("attention_any", "attention_backward_q_any", quads, shape.heads),
-                    ("attention_any", "attention_backward_kv_any", quads, shape.keyHeads),
+                    ("attention_any", "attention_forward_any", quads, shape.heads, 128), ("attention_any", "attention_delta", quads, shape.heads, 128),
+                    ("attention_any", "attention_backward_q_any", quads, shape.heads, 128),
+                    ("attention_any", "attention_backward_kv_any", quads, shape.keyHeads, 128),
                 ]
-            for (source, kernel, x, y) in kernels {
-                try device.launch(KernelLaunch(source, kernel, element, grid: (x, y, 1), threads: 128, arguments: arguments))
+            for (source, kernel, x, y, threads) in kernels {
+                try device.launch(KernelLaunch(source, kernel, element, grid: (x, y, 1), threads: threads, arguments: arguments))
             }
             if !tuned {
                 var arguments = KernelArguments()
                 for address in [dJoint, cos, sin] { arguments.add(address) }
                 let heads = shape.heads + shape.keyHeads
-                for number in [shape.rows, heads * D + shape.keyHeads * D, heads, D, D / 2, 1] { arguments.add(Int32(number)) }
+                for number in [shape.rows, heads * D + shape.keyHeads * D, heads, D, D / 2, 1, 0] { arguments.add(Int32(number)) }
                 try device.launch(KernelLaunch("rope", "rope_apply", element, grid: (1, shape.rows, 1), threads: 128, arguments: arguments))
             }
             return (try floats(out, wide, 2), try floats(lse, shape.heads * shape.rows, 4), try floats(dJoint, joint, 2))
@@ -113,9 +117,9 @@ struct EmulatedAttentionTests {
         }
         // Probabilities are rounded to the element type before the second product, as every flash attention does.
         let tolerance = element == .f16 ? 1e-3 : 8e-3
-        // By warps, and as compute capability 9.0 multiplies.
-        for prefix in ["", "hopper_"] {
-            let tuned = try run(tuned: true, prefix: prefix)
+        // By warps, as compute capability 9.0 multiplies, and with the tiles of 7.5, which has no bfloat16.
+        for prefix in ["", "hopper_"] + (element == .f16 ? ["turing_"] : []) {
+            let tuned = try run(tuned: true, prefix: prefix, own: prefix == "turing_" && D == 256 ? 32 : 64)
             #expect(distance(tuned.out, plain.out) < tolerance)
             #expect(zip(tuned.lse, plain.lse).allSatisfy { abs($0 - $1) < 1e-4 })
             #expect(distance(tuned.dJoint, plain.dJoint) < 2 * tolerance)

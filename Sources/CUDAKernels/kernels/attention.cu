@@ -1,4 +1,4 @@
-// Causal attention on tensor cores, head sizes 64 and 128, 16-bit types: formulas as in attention_any.cu.
+// Causal attention on tensor cores, head sizes 64, 128 and 256, 16-bit types: formulas as in attention_any.cu.
 //
 // Trick (Dao 2023, arXiv:2307.08691): a block keeps 64 rows of its own in shared memory, 16 a warp, and streams tiles of the others past
 // them; scores and probabilities never leave registers, for the C fragment of one product is the A fragment of the next. Tiles outside a
@@ -7,46 +7,32 @@
 //
 // dq and dk leave rotated back where cos and sin [rows, D / 2] are given (see rope.cu): both halves of a head stand in one thread.
 //
-// Launch: 128 threads, D the head size in the name, N / 64 rounded up, S streamed rows a tile (`Streamed` below), stages = 2 from
-// ARCH 80 on, else 1.
+// Heads of 256: one warp cannot hold dk and dv of 16 rows (256 registers a thread), so backward_kv has two warps for them, and the
+// weights go from one to the other through shared memory. Tiles are smaller: 99 KB a block is all that 8.6, 8.9 and 12.0 have.
+//
+// Launch: 128 threads, D the head size in the name, rows / R rounded up, R own rows a block, S streamed rows a tile (`Streamed` below),
+// stages = 2 from ARCH 80 on, else 1.
 //   attention_forward_D:      grid (rows / 64, heads), shared 2 D (64 + 2 S)
-//   attention_backward_q_D:   grid (rows / 64, heads), shared 4 D (64 + stages S) + 256
-//   attention_backward_kv_D:  grid (rows / 64, key_value_heads), shared 4 D (64 + stages S) + stages 12 S. Needs backward_q before it (delta).
+//   attention_backward_q_D:   grid (rows / R, heads), shared 4 D (R + stages S) + 4 R. 2 R threads.
+//   attention_backward_kv_D:  grid (rows / R, key_value_heads), shared 4 D (R + stages S) + stages 12 S. Needs backward_q before it (delta).
+//   attention_backward_kv_256: 4 R threads, and 2 R S bytes of shared memory more.
 #include "tiles.cuh"
+#include "attention.cuh"
 
 #if TYPE != 0
-
-struct AttentionArguments {
-    const element *joint;
-    const int *segment_start;
-    element *out;
-    float *lse;
-    const element *d_out;
-    float *delta;
-    element *d_joint;
-    const float *cos;  // null: not rotated back
-    const float *sin;
-    int rows, heads, key_value_heads, head_dimension, window;
-    float scale, soft_cap;
-};
 
 #if ARCH >= 80
 enum { stages = 2 };
 #else
 enum { stages = 1 };
 #endif
-/// S of each kernel: what measured best, and what 64 KB of shared memory hold before ARCH 80; on HOPPER a product's width.
+/// R of the backward kernels, and S of each kernel: what measured best, and what 64 KB of shared memory hold before ARCH 80; on HOPPER a product's width.
 template <int D> struct Streamed {
-    enum { forward = 64, backward_q = !HOPPER && (D == 64 || ARCH < 80) ? 32 : 64, backward_kv = D == 128 && ARCH < 80 ? 32 : 64 };
+    enum { own = 64, forward = 64, backward_q = !HOPPER && (D == 64 || ARCH < 80) ? 32 : 64, backward_kv = D == 128 && ARCH < 80 ? 32 : 64 };
 };
-
-#define LOG2E 1.4426950408889634f
-#define LN2 0.6931471805599453f
-
-DEVICE int later(int a, int b) { return a > b ? a : b; }
-/// The first row that a row whose segment begins at `start` sees.
-DEVICE int first_seen(const AttentionArguments &p, int row, int start) { return p.window > 0 ? later(start, row - p.window + 1) : start; }
-DEVICE int first_seen(const AttentionArguments &p, int row) { return first_seen(p, row, p.segment_start[row]); }
+template <> struct Streamed<256> {
+    enum { own = ARCH < 80 ? 32 : 64, forward = HOPPER ? 64 : 32, backward_q = HOPPER ? 64 : 16, backward_kv = HOPPER ? 64 : 16 };
+};
 
 // The products of tiles by one body or the other (tiles.cuh); of those of a group, one call is for all warps.
 #if HOPPER
@@ -56,48 +42,6 @@ DEVICE int first_seen(const AttentionArguments &p, int row) { return first_seen(
 #define SCORES warp_scores
 #define ACCUMULATE warp_accumulate
 #endif
-
-/// Writes 16 rows (those before `end`) from `first` on, row r to to + r * ld, times `low` for rows g and `high` for g + 8.
-template <int D> DEVICE void store_rows(float (*x)[4], float low, float high, element *to, i64 ld, int first, int end) {
-    const int t = threadIdx.x % 4;
-#pragma unroll
-    for (int h = 0; h < 2; h++) {
-        const int row = first + threadIdx.x % 32 / 4 + 8 * h;
-        const float factor = h ? high : low;
-        if (row >= end) continue;
-#pragma unroll
-        for (int j = 0; j < D / 8; j++) *(u32 *)(to + (i64)row * ld + 8 * j + 2 * t) = pack2<element>(x[j][2 * h] * factor, x[j][2 * h + 1] * factor);
-    }
-}
-
-/// Rotates 16 rows from `first` on back, each by its row's angles.
-template <int D> DEVICE void rotate_back(const AttentionArguments &p, float (*x)[4], int first) {
-    if (!p.cos) return;
-    const int t = threadIdx.x % 4;
-#pragma unroll
-    for (int h = 0; h < 2; h++) {
-        const int row = first + threadIdx.x % 32 / 4 + 8 * h;
-        if (row >= p.rows) continue;
-#pragma unroll
-        for (int j = 0; j < D / 16; j++) {
-            const float2 c = *(const float2 *)(p.cos + (i64)row * (D / 2) + 8 * j + 2 * t), s = *(const float2 *)(p.sin + (i64)row * (D / 2) + 8 * j + 2 * t);
-            float *a = x[j] + 2 * h, *b = x[j + D / 16] + 2 * h;
-            const float a0 = a[0], a1 = a[1];
-            a[0] = a0 * c.x + b[0] * s.x;
-            b[0] = b[0] * c.x - a0 * s.x;
-            a[1] = a1 * c.y + b[1] * s.y;
-            b[1] = b[1] * c.y - a1 * s.y;
-        }
-    }
-}
-
-DEVICE float quad_sum(float x) { x += shuffle_xor(x, 1); return x + shuffle_xor(x, 2); }
-DEVICE float quad_max(float x) {
-    float y = shuffle_xor(x, 1);
-    x = x > y ? x : y;
-    y = shuffle_xor(x, 2);
-    return x > y ? x : y;
-}
 
 // ---- forward ----
 
@@ -213,46 +157,9 @@ template <int D, int S, bool capped> DEVICE void forward(const AttentionArgument
 
 // ---- backward ----
 
-/// From scores and their dp: weights (in s) and ds without the scale (in dp), of a row with its lse (in powers of two) and delta.
-template <bool capped> DEVICE void weigh(const AttentionArguments &p, float &s, float &dp, float lse, float delta) {
-    if (capped) {
-        const float bend = tanhf(s * (p.scale / p.soft_cap));
-        s = exp2_fast(fmaf(bend, p.soft_cap * LOG2E, -lse));
-        dp = s * (dp - delta) * (1 - bend * bend);
-    } else {
-        s = exp2_fast(fmaf(s, p.scale * LOG2E, -lse));
-        dp = s * (dp - delta);
-    }
-}
-
-/// delta = d_out . out of the block's R rows, to memory and to `delta` [R]; gradients: d_out's tile.
-template <int D> DEVICE void form_delta(const AttentionArguments &p, u8 *gradients, float *delta, int first, int head) {
-    enum { lanes = D / 8, at_a_time = 32 / lanes };
-    const int lane = threadIdx.x % 32, own = threadIdx.x / 32 * 16, column = lane % lanes * 8;
-#pragma unroll
-    for (int r = 0; r < 16; r += at_a_time) {
-        const int local = own + r + lane / lanes, row = first + local;
-        float sum = 0;
-        if (row < p.rows) {
-            float a[8], b[8];
-            load_pack(p.out + ((i64)row * p.heads + head) * D + column, a);
-            load_pack((const element *)piece<64>(gradients, local, column), b);
-#pragma unroll
-            for (int i = 0; i < 8; i++) sum += a[i] * b[i];
-        }
-#pragma unroll
-        for (int mask = lanes / 2; mask > 0; mask >>= 1) sum += shuffle_xor(sum, mask);
-        if (lane % lanes == 0) {
-            delta[local] = sum;
-            if (row < p.rows) p.delta[(i64)head * p.rows + row] = sum;
-        }
-    }
-    warp_barrier();
-}
-
 template <int D, int S, bool capped> DEVICE void backward_q(const AttentionArguments &p) {
     DYNAMIC_SHARED(memory);
-    enum { R = 64, tile = 2 * S * D, N = HOPPER ? 64 : 32 };
+    enum { R = Streamed<D>::own, threads = 2 * R, tile = 2 * S * D, N = HOPPER ? 64 : S < 32 ? S : 32 };
     u8 *queries = memory, *gradients = memory + 2 * R * D, *streamed = memory + 4 * R * D;
     float *deltas = (float *)(streamed + stages * 2 * tile);
     const int first = ((int)gridDim.x - 1 - (int)blockIdx.x) * R, head = blockIdx.y, own = threadIdx.x / 32 * 16, mine = first + own;
@@ -263,12 +170,12 @@ template <int D, int S, bool capped> DEVICE void backward_q(const AttentionArgum
     const int end = first + R < p.rows ? first + R : p.rows, start = first_seen(p, first), last_start = first_seen(p, end - 1);
     auto load = [&](int from, int i) {
         u8 *to = streamed + i % stages * (2 * tile);
-        load_tile<D, S>(to, key, ld, from, end);
-        load_tile<D, S>(to + tile, value, ld, from, end);
+        load_tile<D, S, threads>(to, key, ld, from, end);
+        load_tile<D, S, threads>(to + tile, value, ld, from, end);
         copies_commit();
     };
-    load_tile<D, R>(queries, p.joint + (i64)head * D, ld, first, end);
-    load_tile<D, R>(gradients, p.d_out + (i64)head * D, wide, first, end);
+    load_tile<D, R, threads>(queries, p.joint + (i64)head * D, ld, first, end);
+    load_tile<D, R, threads>(gradients, p.d_out + (i64)head * D, wide, first, end);
     copies_commit();
     if (stages == 2) {
         load(start, 0);
@@ -277,7 +184,7 @@ template <int D, int S, bool capped> DEVICE void backward_q(const AttentionArgum
         copies_wait<0>();
     }
     block_barrier();
-    form_delta<D>(p, gradients, deltas, first, head);
+    form_delta<D, R>(p, gradients, deltas, first, head);
     float lse[2], delta[2];
 #pragma unroll
     for (int h = 0; h < 2; h++) {
@@ -305,8 +212,8 @@ template <int D, int S, bool capped> DEVICE void backward_q(const AttentionArgum
             if ((!HOPPER && at >= mine + 16) || at >= end) continue;
             float s[N / 8][4], dp[N / 8][4];
             products_begin();
-            SCORES<D, N, S>(s, queries, own, keys, part);
-            SCORES<D, N, S>(dp, gradients, own, keys + tile, part);
+            SCORES<D, N, S, R>(s, queries, own, keys, part);
+            SCORES<D, N, S, R>(dp, gradients, own, keys + tile, part);
             products_end<N / 8>(s);
             products_end<N / 8>(dp);
 #pragma unroll
@@ -337,29 +244,13 @@ template <int D, int S, bool capped> DEVICE void backward_q(const AttentionArgum
     store_rows<D>(dq, p.scale, p.scale, p.d_joint + (i64)head * D, ld, mine, p.rows);
 }
 
-/// How many tiles of S queries from `first` on begin with a row that sees row `last` or one before it. What a row sees first only rises.
-template <int S> DEVICE int seeing_tiles(const AttentionArguments &p, int first, int last) {
-    int low = 0, high = (p.rows - first + S - 1) / S;
-    while (low < high) {
-        // Thirty-two places at once: a search one by one would wait for memory every time.
-        const int step = (high - low + 31) / 32, at = low + (int)(threadIdx.x % 32) * step;
-        const float sees = at < high && first_seen(p, first + at * S) <= last ? 1.0f : 0.0f;
-        const int count = (int)warp_sum(sees);
-        if (count == 0) return low;
-        const int known = low + (count - 1) * step;  // the last place that sees
-        high = known + step < high ? known + step : high;
-        low = known + 1;
-    }
-    return low;
-}
-
 template <int D, int S, bool capped> DEVICE void backward_kv(const AttentionArguments &p) {
     DYNAMIC_SHARED(memory);
     enum { R = 64, tile = 2 * S * D, N = HOPPER ? 64 : 32 };
     // Tiles at multiples of 1,024 bytes; lse, delta and segments of the streamed rows behind all of them.
     u8 *keys = memory, *values = memory + 2 * R * D, *streamed = memory + 4 * R * D, *beside = streamed + stages * 2 * tile;
     const int first = blockIdx.x * R, key_head = blockIdx.y, own = threadIdx.x / 32 * 16, mine = first + own;
-    const int g8 = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+    const int t = threadIdx.x % 4;
     const int group = p.heads / p.key_value_heads;
     const i64 ld = (i64)(p.heads + 2 * p.key_value_heads) * D, wide = (i64)p.heads * D;
     const i64 key = (i64)(p.heads + key_head) * D, value = key + (i64)p.key_value_heads * D;
@@ -372,16 +263,7 @@ template <int D, int S, bool capped> DEVICE void backward_kv(const AttentionArgu
         const int head = key_head * group + i / tiles, from = first + i % tiles * S;
         load_tile<D, S>(to, p.joint + (i64)head * D, ld, from, p.rows);
         load_tile<D, S>(to + tile, p.d_out + (i64)head * D, wide, from, p.rows);
-        // Rows past the end become zeros: they weigh 1 and bring nothing.
-        if (threadIdx.x < S) {
-            const int row = from + threadIdx.x;
-            const bool inside = row < p.rows;
-            const i64 at = (i64)head * p.rows + (inside ? row : 0);
-            u8 *numbers = beside + i % stages * (12 * S) + 4 * threadIdx.x;
-            copy_async_word(numbers, p.lse + at, inside);
-            copy_async_word(numbers + 4 * S, p.delta + at, inside);
-            copy_async_word(numbers + 8 * S, p.segment_start + (inside ? row : 0), inside);
-        }
+        load_beside<S>(p, beside + i % stages * (12 * S), head, from);
         copies_commit();
     };
     float dk[D / 8][4] = {}, dv[D / 8][4] = {};
@@ -415,20 +297,7 @@ template <int D, int S, bool capped> DEVICE void backward_kv(const AttentionArgu
 #pragma unroll
                 for (int e = 0; e < 4; e++) weigh<capped>(p, s[j][e], dp[j][e], (e % 2 ? l.y : l.x) * LOG2E, e % 2 ? d.y : d.x);
             }
-            const int end = at + N < p.rows ? at + N : p.rows;
-            if (at < mine + 15 || first_seen(p, end - 1, starts[end - 1 - from]) > mine) {
-#pragma unroll
-                for (int j = 0; j < N / 8; j++)
-#pragma unroll
-                    for (int e = 0; e < 2; e++) {
-                        const int column = part + 8 * j + 2 * t + e, row = from + column, seen = first_seen(p, row, starts[column]);
-#pragma unroll
-                        for (int h = 0; h < 2; h++) {
-                            const int u = mine + 8 * h + g8;
-                            if (u > row || u < seen) s[j][2 * h + e] = dp[j][2 * h + e] = 0;
-                        }
-                    }
-            }
+            mask_queries<N>(p, s, dp, at, mine, starts + part);
             u32 weights[N / 16][4], ds[N / 16][4];
             narrowed<N>(weights, s);
             narrowed<N>(ds, dp);
@@ -442,6 +311,95 @@ template <int D, int S, bool capped> DEVICE void backward_kv(const AttentionArgu
     rotate_back<D>(p, dk, mine);
     store_rows<D>(dk, p.scale, p.scale, p.d_joint + key, ld, mine, p.rows);
     store_rows<D>(dv, 1, 1, p.d_joint + value, ld, mine, p.rows);
+}
+
+/// backward_kv for heads whose dk and dv one warp cannot hold. The block's first half makes the weights and from them dv, the second dp,
+/// ds and dk. Thread i of either half has the same places of its fragments: the weights, times the soft cap's slope, pass word by word.
+template <int D, int S, bool capped> DEVICE void backward_kv_by_halves(const AttentionArguments &p) {
+    DYNAMIC_SHARED(memory);
+    enum { R = Streamed<D>::own, threads = 4 * R, tile = 2 * S * D };
+    const int second = threadIdx.x / (2 * R), local = threadIdx.x % (2 * R);
+    u8 *keys = memory, *values = memory + 2 * R * D, *streamed = memory + 4 * R * D, *beside = streamed + stages * 2 * tile;
+    u32 *passed = (u32 *)(beside + stages * 12 * S) + local;
+    const int first = blockIdx.x * R, key_head = blockIdx.y, own = local / 32 * 16, mine = first + own, t = threadIdx.x % 4;
+    const int group = p.heads / p.key_value_heads;
+    const i64 ld = (i64)(p.heads + 2 * p.key_value_heads) * D, wide = (i64)p.heads * D;
+    const i64 key = (i64)(p.heads + key_head) * D, value = key + (i64)p.key_value_heads * D;
+    const int last = (first + R < p.rows ? first + R : p.rows) - 1;
+    load_tile<D, R, threads>(keys, p.joint + key, ld, first, p.rows);
+    load_tile<D, R, threads>(values, p.joint + value, ld, first, p.rows);
+    const int tiles = seeing_tiles<S>(p, first, last), count = tiles * group;
+    auto load = [&](int i) {
+        u8 *to = streamed + i % stages * (2 * tile);
+        const int head = key_head * group + i / tiles, from = first + i % tiles * S;
+        load_tile<D, S, threads>(to, p.joint + (i64)head * D, ld, from, p.rows);
+        load_tile<D, S, threads>(to + tile, p.d_out + (i64)head * D, wide, from, p.rows);
+        load_beside<S>(p, beside + i % stages * (12 * S), head, from);
+        copies_commit();
+    };
+    float sum[D / 8][4] = {};
+    if (stages == 2) load(0);
+    for (int i = 0; i < count; i++) {
+        if (stages == 1) {
+            block_barrier();
+            load(i);
+        }
+        copies_wait<0>();
+        tiles_visible();
+        block_barrier();
+        if (stages == 2 && i + 1 < count) load(i + 1);
+        u8 *queries = streamed + i % stages * (2 * tile), *gradients = queries + tile;
+        const float *lse = (const float *)(beside + i % stages * (12 * S)), *delta = lse + S;
+        const int from = first + i % tiles * S;
+        const bool seen = HOPPER || from + S > mine;
+        float s[S / 8][4];
+        u32 words[S / 16][4];
+        if (seen) {
+            products_begin();
+            SCORES<D, S, S, R>(s, second ? values : keys, own, second ? gradients : queries, 0);
+            products_end<S / 8>(s);
+        }
+        if (seen && !second) {
+            float bent[S / 8][4];
+#pragma unroll
+            for (int j = 0; j < S / 8; j++) {
+                const float2 l = *(const float2 *)(lse + 8 * j + 2 * t);
+#pragma unroll
+                for (int e = 0; e < 4; e++) {
+                    bent[j][e] = 1;
+                    weigh<capped>(p, s[j][e], bent[j][e], (e % 2 ? l.y : l.x) * LOG2E, 0);
+                }
+            }
+            mask_queries<S>(p, s, bent, from, mine, (const int *)(delta + S));
+            narrowed<S>(words, bent);
+#pragma unroll
+            for (int k = 0; k < S / 4; k++) passed[k * 2 * R] = words[k / 4][k % 4];
+            if (capped) narrowed<S>(words, s);
+        }
+        block_barrier();
+        if (seen && second) {
+#pragma unroll
+            for (int j = 0; j < S / 8; j++) {
+                const float2 d = *(const float2 *)(delta + 8 * j + 2 * t);
+#pragma unroll
+                for (int h = 0; h < 2; h++) {
+                    // narrowed: rows g and g + 8 of eight columns are two words.
+                    const u32 word = passed[(2 * j + h) * 2 * R];
+                    s[j][2 * h] = unpack_low<element>(word) * (s[j][2 * h] - d.x);
+                    s[j][2 * h + 1] = unpack_high<element>(word) * (s[j][2 * h + 1] - d.y);
+                }
+            }
+            narrowed<S>(words, s);
+        }
+        if (seen) {
+            products_begin();
+            ACCUMULATE<D, S, S>(sum, words, second ? queries : gradients, 0);
+            products_end<D / 8>(sum);
+        }
+    }
+    if (second) rotate_back<D>(p, sum, mine);
+    const float factor = second ? p.scale : 1;
+    store_rows<D>(sum, factor, factor, p.d_joint + (second ? key : value), ld, mine, p.rows);
 }
 
 #define ATTENTION(name) JOINED(attention_, name)
@@ -460,6 +418,11 @@ KERNEL_OF_MANY(128, HOPPER ? 3 : 1, ATTENTION(backward_kv_64), AttentionArgument
 KERNEL_OF_MANY(128, HOPPER ? 3 : 1, ATTENTION(forward_128), AttentionArguments) { EITHER(forward, 128, Streamed<128>::forward); }
 KERNEL_OF_MANY(128, HOPPER ? 2 : 1, ATTENTION(backward_q_128), AttentionArguments) { EITHER(backward_q, 128, Streamed<128>::backward_q); }
 KERNEL_OF_MANY(128, HOPPER ? 2 : 1, ATTENTION(backward_kv_128), AttentionArguments) { EITHER(backward_kv, 128, Streamed<128>::backward_kv); }
+#endif
+#if !defined(HEAD) || HEAD == 256
+KERNEL_OF_MANY(128, HOPPER ? 2 : 1, ATTENTION(forward_256), AttentionArguments) { EITHER(forward, 256, Streamed<256>::forward); }
+KERNEL_OF_MANY(128, 1, ATTENTION(backward_q_256), AttentionArguments) { EITHER(backward_q, 256, Streamed<256>::backward_q); }
+KERNEL_OF_MANY(256, 1, ATTENTION(backward_kv_256), AttentionArguments) { EITHER(backward_kv_by_halves, 256, Streamed<256>::backward_kv); }
 #endif
 #undef EITHER
 #undef SCORES

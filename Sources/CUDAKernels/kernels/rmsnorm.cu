@@ -1,6 +1,6 @@
 // Root-mean-square normalisation with the residual addition in front. hidden, delta, sum, dx [rows, columns]; weight [columns].
 //
-//     h = hidden + delta                   (delta optional; written to `sum` when there is one)
+//     h = hidden + delta_scale * delta     (delta optional; written to `sum` when there is one)
 //     r = 1 / sqrt(mean_c h² + epsilon)    [rows]
 //     y = h * r * (weight + offset)
 //     dx = r * (g - h * r² * mean_c(g h)) (+ passing),   g = dy * (weight + offset)
@@ -57,13 +57,13 @@ struct RMSNormForward {
     float *inverse;
     const float *weight;
     int rows, columns;
-    float epsilon, weight_offset;
+    float epsilon, weight_offset, delta_scale;
 };
 
-/// x += delta, rounded as `sum` is: the backward pass normalises what it reads there.
-template <int width> DEVICE void add_piece(float *x, const float *delta, residual *sum) {
+/// x += scale * delta, rounded as `sum` is: the backward pass normalises what it reads there.
+template <int width> DEVICE void add_piece(float *x, const float *delta, float scale, residual *sum) {
 #pragma unroll
-    for (int i = 0; i < width; i++) x[i] = to_float(from_float<residual>(x[i] + delta[i]));
+    for (int i = 0; i < width; i++) x[i] = to_float(from_float<residual>(fmaf(delta[i], scale, x[i])));
     store_row_piece<width>(x, sum);
 }
 
@@ -80,7 +80,7 @@ template <int width> DEVICE void forward_row(const RMSNormForward &p, float *scr
     if (p.delta) {
         float d[kept / width][width];
         each_kept<width>(columns, [&](int k, int c) { load_row_piece<width>(delta + c, d[k]); });
-        each_kept<width>(columns, [&](int k, int c) { add_piece<width>(h[k], d[k], sum + c); });
+        each_kept<width>(columns, [&](int k, int c) { add_piece<width>(h[k], d[k], p.delta_scale, sum + c); });
     }
     each_kept<width>(columns, [&](int k, int) {
 #pragma unroll
@@ -92,7 +92,7 @@ template <int width> DEVICE void forward_row(const RMSNormForward &p, float *scr
         if (p.delta) {
             float d[width];
             load_row_piece<width>(delta + c, d);
-            add_piece<width>(x, d, sum + c);
+            add_piece<width>(x, d, p.delta_scale, sum + c);
         }
 #pragma unroll
         for (int i = 0; i < width; i++) squares += x[i] * x[i];
@@ -159,9 +159,9 @@ struct RMSNormBackward {
     const float *weight;
     const residual *passing;  // null: none
     residual *dx;
-    element *dx_element;      // null, or dx again as elements
+    element *dx_element;      // null, or delta_scale * dx as elements
     int rows, columns;
-    float weight_offset;
+    float weight_offset, delta_scale;
 };
 
 /// g (dy * weight, already) and h become dx.
@@ -177,7 +177,11 @@ DEVICE void backward_piece(const RMSNormBackward &p, const float *g, const float
         for (int i = 0; i < width; i++) out[i] += more[i];
     }
     store_row_piece<width>(out, p.dx + at);
-    if (p.dx_element) store_row_piece<width>(out, p.dx_element + at);
+    if (p.dx_element) {
+#pragma unroll
+        for (int i = 0; i < width; i++) out[i] *= p.delta_scale;
+        store_row_piece<width>(out, p.dx_element + at);
+    }
 }
 
 template <int width> DEVICE void load_backward(const RMSNormBackward &p, i64 start, int c, float *g, float *h) {

@@ -1,15 +1,18 @@
-// Rotary positions in Hugging Face's half-split form. cos, sin [rows, half] float32; joint [rows, ld], its first heads *
-// head_dimension columns the heads, each head's first 2 * half dimensions rotated:
+// Rotary positions. cos, sin [rows, half] float32; joint [rows, ld], its first heads * head_dimension columns the heads, each head's
+// first 2 * half dimensions rotated:
 //
 //     angle = float(position) * inverse_frequency       rounded to float32, as transformers does
-//     x1' = x1 cos - x2 sin,   x2' = x2 cos + x1 sin     x1, x2 the halves; sin negated where `inverse`
+//     x1' = x1 cos - x2 sin,   x2' = x2 cos + x1 sin     sin negated where `inverse`
 //
-// A thread turns 16 bytes of the first half and the same of the second, in place; the heads of a row share its angles, which
-// come from the first-level cache after the first of them.
+// x1, x2: the two halves of the rotated dimensions (Hugging Face), or where `interleaved` dimensions 2 i and 2 i + 1 (GPT-J, GLM).
+// A thread turns 16 bytes of x1 and the same of x2, in place; the heads of a row share its angles, which come from the first-level cache
+// after the first of them.
+//
+//     query_scale: joint[t, c] *= 1 + beta * log(1 + floor((position[t] + offset) / original)),   c < columns     (Llama 4, Ministral 3)
 //
 // Launch: rope_angles: grid.x = rows * half / threads rounded up, threads 256 at most.
 //         rope_apply: grid.x = heads * half / (16 bytes' worth of elements) / threads rounded up, grid.y = min(rows, 65535),
-//         threads 256 at most (128 are good). Any grid is right: the kernels step over what it does not cover.
+//         threads 256 at most (128 are good). query_scale: the same with grid.x of columns. Any grid is right: the kernels step over what it does not cover.
 #include "device.cuh"
 
 struct RoPEAngles {
@@ -35,7 +38,7 @@ struct RoPEApply {
     element *joint;
     const float *cos;
     const float *sin;
-    int rows, ld, heads, head_dimension, half, inverse;
+    int rows, ld, heads, head_dimension, half, inverse, interleaved;
 };
 
 template <int width, class T> DEVICE void load_piece(const T *from, float *to) {
@@ -45,34 +48,67 @@ template <int width> DEVICE void store_piece(const float *from, element *to) {
     if constexpr (width == 1) to[0] = from_float<element>(from[0]); else store_some<width>(from, to);
 }
 
-template <int width> DEVICE void rotate(const RoPEApply &p) {
+template <int width, bool interleaved> DEVICE void rotate(const RoPEApply &p) {
     const u32 pieces = p.half / width, all = pieces * p.heads, step = gridDim.x * blockDim.x;
     for (int row = blockIdx.y; row < p.rows; row += gridDim.y)
         for (u32 unit = blockIdx.x * blockDim.x + threadIdx.x; unit < all; unit += step) {
             const int head = unit / pieces, i = unit % pieces * width;
-            element *first = p.joint + (i64)row * p.ld + (i64)head * p.head_dimension + i;
+            // x1 stands at 0..<width of the thread's numbers and x2 behind it, or they alternate.
+            element *first = p.joint + (i64)row * p.ld + (i64)head * p.head_dimension + (interleaved ? 2 * i : i);
+            element *second = first + (interleaved ? width : p.half);
             const i64 angle = (i64)row * p.half + i;
-            float a[width], b[width], c[width], s[width];
-            load_piece<width>(first, a);
-            load_piece<width>(first + p.half, b);
+            float x[2 * width], c[width], s[width];
+            load_piece<width>(first, x);
+            load_piece<width>(second, x + width);
             load_piece<width>(p.cos + angle, c);
             load_piece<width>(p.sin + angle, s);
 #pragma unroll
             for (int k = 0; k < width; k++) {
                 const float sine = p.inverse ? -s[k] : s[k];
-                const float x = a[k], y = b[k];
-                a[k] = x * c[k] - y * sine;
-                b[k] = y * c[k] + x * sine;
+                float &one = x[interleaved ? 2 * k : k], &other = x[interleaved ? 2 * k + 1 : width + k];
+                const float a = one, b = other;
+                one = a * c[k] - b * sine;
+                other = b * c[k] + a * sine;
             }
-            store_piece<width>(a, first);
-            store_piece<width>(b, first + p.half);
+            store_piece<width>(x, first);
+            store_piece<width>(x + width, second);
         }
+}
+
+template <int width> DEVICE void rotate_either(const RoPEApply &p) {
+    if (p.interleaved) rotate<width, true>(p); else rotate<width, false>(p);
 }
 
 KERNEL(256, rope_apply, RoPEApply) {
     enum { wide = Pack<element>::count };
     if (p.half % wide == 0 && p.head_dimension % wide == 0 && p.ld % wide == 0 && aligned(p.joint) && aligned(p.cos) && aligned(p.sin))
-        rotate<wide>(p);
+        rotate_either<wide>(p);
     else
-        rotate<1>(p);
+        rotate_either<1>(p);
+}
+
+struct QueryScale {
+    element *joint;
+    const int *positions;
+    int rows, ld, columns, offset, original;
+    float beta;
+};
+
+template <int width> DEVICE void scale_rows(const QueryScale &p) {
+    const int first = (int)(blockIdx.x * blockDim.x + threadIdx.x) * width, step = (int)(gridDim.x * blockDim.x) * width;
+    for (int row = blockIdx.y; row < p.rows; row += gridDim.y) {
+        const float factor = 1 + p.beta * logf((float)(1 + (p.positions[row] + p.offset) / p.original));
+        for (int c = first; c < p.columns; c += step) {
+            float x[width];
+            load_piece<width>(p.joint + (i64)row * p.ld + c, x);
+#pragma unroll
+            for (int i = 0; i < width; i++) x[i] *= factor;
+            store_piece<width>(x, p.joint + (i64)row * p.ld + c);
+        }
+    }
+}
+
+KERNEL(256, query_scale, QueryScale) {
+    enum { wide = Pack<element>::count };
+    if (p.columns % wide == 0 && p.ld % wide == 0 && aligned(p.joint)) scale_rows<wide>(p); else scale_rows<1>(p);
 }

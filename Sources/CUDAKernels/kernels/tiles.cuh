@@ -3,7 +3,7 @@
 //
 // A tile is R rows of 128 bytes (64 elements), eight rows to 1,024 bytes, at a multiple of 1,024; the 16-byte pieces of row r stand at
 // piece ^ (r % 8): ldmatrix meets no bank twice, and it is wgmma's 128-byte swizzle (PTX ISA, "Asynchronous warpgroup level matrix
-// instructions"). Wider rows are halves one after the other, each of all rows.
+// instructions"). Wider rows are parts of 64 columns one after the other, each of all rows.
 //
 // Fragments of a thread are mma_16816's; of a group's products those of the 16 rows of its warp: rows 16 w + g and + 8.
 // A group's products are asynchronous: products_begin, some calls, products_end; sums, fragments and tiles are not touched in between.
@@ -22,16 +22,16 @@
 
 // ---- tiles ----
 
-/// Address of 16 bytes (8 columns) of a tile of R rows in shared memory: rows of 64 columns, the halves of 128 one after the other.
+/// Address of 16 bytes (8 columns) of a tile of R rows in shared memory: rows of 64 columns, the parts of wider ones one after the other.
 template <int R> DEVICE u8 *piece(u8 *tile, int row, int column) {
     return tile + column / 64 * (R * 128) + row * 128 + ((column % 64 / 8 ^ (row & 7)) * 16);
 }
 
-/// Starts copying `count` rows from `first` on, zeros from `end` on.
-template <int D, int count> DEVICE void load_tile(u8 *tile, const element *from, i64 ld, int first, int end) {
+/// Starts copying `count` rows from `first` on, zeros from `end` on. All `threads` of the block take part.
+template <int D, int count, int threads = 128> DEVICE void load_tile(u8 *tile, const element *from, i64 ld, int first, int end) {
 #pragma unroll
-    for (int i = 0; i < count * D / 8 / 128; i++) {
-        const int index = i * 128 + threadIdx.x, row = index / (D / 8), column = index % (D / 8) * 8;
+    for (int i = 0; i < count * D / 8 / threads; i++) {
+        const int index = i * threads + threadIdx.x, row = index / (D / 8), column = index % (D / 8) * 8;
         const bool inside = first + row < end;
         copy_async(piece<count>(tile, row, column), from + (i64)(inside ? first + row : first) * ld + column, inside);
     }
@@ -64,14 +64,14 @@ template <int R> DEVICE void load_b_transposed(u32 *b, u8 *tile, int row, int co
     load_matrices_transposed(b, piece<R>(tile, row + lane % 16, column + lane / 16 * 8));
 }
 
-/// c [16, N] = the warp's own rows from `row` on (of 64) times N rows of a tile of R rows from `from` on, over D columns.
-template <int D, int N, int R> DEVICE void warp_scores(float (*c)[4], u8 *own, int row, u8 *tile, int from) {
+/// c [16, N] = the warp's own rows from `row` on (of O) times N rows of a tile of R rows from `from` on, over D columns.
+template <int D, int N, int R, int O = 64> DEVICE void warp_scores(float (*c)[4], u8 *own, int row, u8 *tile, int from) {
 #pragma unroll
     for (int j = 0; j < N / 8; j++) c[j][0] = c[j][1] = c[j][2] = c[j][3] = 0;
 #pragma unroll
     for (int k = 0; k < D; k += 16) {
         u32 a[4];
-        load_a<64>(a, own, row, k);
+        load_a<O>(a, own, row, k);
 #pragma unroll
         for (int j = 0; j < N / 16; j++) {
             u32 b[4];
@@ -193,7 +193,7 @@ template <int N> DEVICE void multiply_shared(float (*c)[4], Operand a, Operand b
 }
 /// c [64, N] (+)= A B, 16 deep: A fragments as mma_16816's, B a tile whose rows are the depth.
 template <int N> DEVICE void multiply_registers(float (*c)[4], const u32 *a, Operand b, bool adding) {
-    static_assert(N == 64 || N == 128, "head sizes");
+    static_assert(N == 64 || N == 128, "columns of a product");
     if constexpr (N == 64) {
         asm volatile(WGMMA("64", "%37", R32 "{%32,%33,%34,%35}, %36, p, 1, 1, 1;\n\t")
                      : C32 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"((int)adding));
@@ -214,7 +214,8 @@ DEVICE void tiles_visible() {}
 
 #if HOPPER || defined(LORIKEET_EMULATED)
 /// c [64, N] = the warpgroup's own rows times N rows of a tile of R rows, over D columns. Begun: finished by products_end.
-template <int D, int N, int R> DEVICE void group_scores(float (*c)[4], u8 *own, int, u8 *tile, int from) {
+template <int D, int N, int R, int O = 64> DEVICE void group_scores(float (*c)[4], u8 *own, int, u8 *tile, int from) {
+    static_assert(O == 64, "rows of a group's product");
 #pragma unroll
     for (int k = 0; k < D; k += 16)
         multiply_shared<N>(
@@ -224,8 +225,12 @@ template <int D, int N, int R> DEVICE void group_scores(float (*c)[4], u8 *own, 
 
 /// sum [64, D] += x [64, N] times N rows of the tile of R rows from `from` on. Begun: finished by products_end.
 template <int D, int N, int R> DEVICE void group_accumulate(float (*sum)[4], u32 (*x)[4], u8 *tile, int from) {
+    enum { wide = D < 128 ? D : 128 };
 #pragma unroll
-    for (int k = 0; k < N / 16; k++) multiply_registers<D>(sum, x[k], advanced(operand_down(tile, R * 128), (from + 16 * k) * 128), true);
+    for (int k = 0; k < N / 16; k++)
+#pragma unroll
+        for (int c = 0; c < D; c += wide)
+            multiply_registers<wide>(sum + c / 8, x[k], advanced(operand_down(tile, R * 128), c / 64 * (R * 128) + (from + 16 * k) * 128), true);
 }
 #endif
 #endif

@@ -23,26 +23,18 @@ extension RoPETable {
     /// - Throws: exit 2 for other types, by name.
     init(_ c: ModelConfiguration) throws {
         let rotated = Int((Double(c.headDimension) * c.rope.partialRotaryFactor).rounded(.down)) / 2 * 2
-        var frequencies = (0..<rotated / 2).map { 1 / pow(c.rope.theta, Double(2 * $0) / Double(rotated)) }
-        switch c.rope.type {
-        case "default": break
-        case "linear": frequencies = frequencies.map { $0 / c.rope.factor }
-        case "llama3": frequencies = frequencies.map { Self.llama3($0, c.rope) }
+        let (frequencies, rope) = (Self.frequencies(theta: c.rope.theta, rotated: rotated), c.rope)
+        switch rope.type {
+        case "default": self.init(frequencies)
+        case "linear": self = .linear(frequencies, factor: rope.factor)
+        case "llama3":
+            self = .llama3(
+                frequencies, factor: rope.factor, lowFrequencyFactor: rope.lowFrequencyFactor, highFrequencyFactor: rope.highFrequencyFactor,
+                originalPositions: rope.originalMaximumPositions)
         default:
             throw LorikeetError.input(
-                "rotary positions of type '\(c.rope.type)' are not supported", at: "config.json: rope_type",
+                "rotary positions of type '\(rope.type)' are not supported", at: "config.json: rope_type",
                 mend: "supported are default, linear and llama3")
         }
-        self.init(inverseFrequencies: frequencies.map { Float($0) })
-    }
-
-    /// Llama 3.1: long waves are slowed by `factor`, short ones kept, those between blended.
-    private static func llama3(_ frequency: Double, _ rope: RoPEConfiguration) -> Double {
-        let wavelength = 2 * Double.pi / frequency
-        let original = Double(rope.originalMaximumPositions)
-        if wavelength > original / rope.lowFrequencyFactor { return frequency / rope.factor }
-        if wavelength < original / rope.highFrequencyFactor { return frequency }
-        let smooth = (original / wavelength - rope.lowFrequencyFactor) / (rope.highFrequencyFactor - rope.lowFrequencyFactor)
-        return (1 - smooth) * frequency / rope.factor + smooth * frequency
     }
 }

@@ -17,7 +17,7 @@ extension KernelChecks {
         }
     }
 
-    /// 64 and 128 have kernels of their own in 16 bits.
+    /// 64, 128 and 256 have kernels of their own in 16 bits.
     static let attentionCases: [KernelCase] =
         [
             Case(size: 64, heads: 2, keyHeads: 1, rows: 1, starts: [0]), Case(size: 64, heads: 3, keyHeads: 1, rows: 77, starts: [0, 5, 69, 70]),
@@ -25,10 +25,14 @@ extension KernelChecks {
             Case(size: 128, heads: 2, keyHeads: 1, rows: 67, starts: [0, 33]), Case(size: 128, heads: 1, keyHeads: 1, rows: 70, starts: [0], window: 9, cap: 2),
             Case(size: 8, heads: 3, keyHeads: 1, rows: 37, starts: [0, 11]), Case(size: 24, heads: 2, keyHeads: 2, rows: 19, starts: [0, 1], window: 5),
             Case(size: 80, heads: 2, keyHeads: 1, rows: 21, starts: [0], cap: 3), Case(size: 256, heads: 1, keyHeads: 1, rows: 9, starts: [0, 4]),
+            Case(size: 256, heads: 2, keyHeads: 1, rows: 67, starts: [0, 33], window: 20),
+            Case(size: 256, heads: 1, keyHeads: 1, rows: 70, starts: [0], cap: 3),
             Case(size: 64, heads: 9, keyHeads: 3, rows: 1031, starts: [0, 511, 512, 700], large: true),
             Case(size: 64, heads: 32, keyHeads: 8, rows: 520, starts: [0], window: 100, large: true),
             Case(size: 128, heads: 8, keyHeads: 8, rows: 777, starts: [0, 300], large: true),
             Case(size: 128, heads: 4, keyHeads: 2, rows: 640, starts: [0, 64, 128], cap: 5, large: true),
+            Case(size: 256, heads: 8, keyHeads: 4, rows: 613, starts: [0, 300, 301], large: true),
+            Case(size: 256, heads: 4, keyHeads: 1, rows: 1031, starts: [0], window: 200, cap: 5, large: true),
             Case(size: 96, heads: 4, keyHeads: 2, rows: 333, starts: [0, 7], large: true),
         ].map { item in
             KernelCase(name: "attention", detail: item.detail, large: item.large) { bench in try bench.compare { attention(item, &$0) } }

@@ -8,19 +8,21 @@ extension KernelChecks {
         var delta = true
         var passing = true
         var weightOffset: Float = 0
+        var deltaScale: Float = 1
         var large = false
     }
 
     static let normCases: [KernelCase] = [
         NormShape(rows: 1, columns: 8, delta: false), NormShape(rows: 5, columns: 24), NormShape(rows: 3, columns: 577),
         NormShape(rows: 2, columns: 1100, delta: false, passing: false, weightOffset: 1), NormShape(rows: 7, columns: 33, passing: false),
+        NormShape(rows: 5, columns: 24, deltaScale: 0.22), NormShape(rows: 2, columns: 613, deltaScale: 2.5),
         NormShape(rows: 129, columns: 576, large: true), NormShape(rows: 64, columns: 4096, weightOffset: 1, large: true),
         NormShape(rows: 3, columns: 16384, large: true),
     ].map { shape in
         KernelCase(
             name: "rmsnorm",
             detail: "\(shape.rows) x \(shape.columns)" + (shape.delta ? " + delta" : "") + (shape.passing ? " + passing" : "")
-                + (shape.weightOffset == 0 ? "" : ", 1 + w"),
+                + (shape.weightOffset == 0 ? "" : ", 1 + w") + (shape.deltaScale == 1 ? "" : ", times \(shape.deltaScale)"),
             large: shape.large
         ) { bench in try bench.compare { norm(shape, &$0) } }
     }
@@ -36,7 +38,7 @@ extension KernelChecks {
         let dy = b.given("dy", size)
         let passing = s.passing ? b.given("passing", size, .residual) : nil
         let dx = b.made("dx", size, .residual)
-        let narrow = s.delta && b.target.element != b.target.residual ? b.made("dx, narrow", size) : nil
+        let narrow = s.delta && (s.deltaScale != 1 || b.target.element != b.target.residual) ? b.made("dx, narrow", size) : nil
         if let sum { b.compare(sum, roundings: 1) }
         b.compare(output, roundings: 3)
         b.compare(inverse, roundings: 2)
@@ -46,44 +48,34 @@ extension KernelChecks {
         let normalised = sum ?? hidden
         return [
             RMSNorm(
-                hidden: hidden, delta: delta, sum: sum, output: output, inverseRMS: inverse, weight: "w", epsilon: 1e-5, weightOffset: s.weightOffset),
+                hidden: hidden, delta: delta, sum: sum, output: output, inverseRMS: inverse, weight: "w", epsilon: 1e-5, weightOffset: s.weightOffset,
+                deltaScale: s.deltaScale),
             RMSNormAgain(hidden: normalised, inverseRMS: inverse, output: again, weight: "w", weightOffset: s.weightOffset),
             RMSNormBackward(
-                dy: dy, hidden: normalised, inverseRMS: inverse, residualGradient: passing, dx: dx, narrow: narrow, weight: "w", weightOffset: s.weightOffset),
+                dy: dy, hidden: normalised, inverseRMS: inverse, residualGradient: passing, dx: dx, narrow: narrow, weight: "w", weightOffset: s.weightOffset,
+                deltaScale: s.deltaScale),
         ]
-    }
-
-    // MARK: sums and conversions
-
-    static let sumCases: [KernelCase] = [(1, 8), (5, 24), (3, 577), (130, 576)].map { rows, columns in
-        KernelCase(name: "add", detail: "\(rows) x \(columns)", large: rows > 100) { bench in
-            try bench.compare { b in
-                let size = [rows, columns]
-                let (stream, delta, other) = (b.given("stream", size, .residual), b.given("delta", size, .residual), b.given("other", size))
-                let (sum, mixed, gradients) = (b.made("stream + delta", size, .residual), b.made("stream + other", size, .residual), b.made("other + other", size))
-                let narrow = b.made("converted", size)
-                for id in [sum, mixed, gradients, narrow] { b.compare(id, roundings: 1) }
-                return [
-                    Add(a: stream, b: delta, out: sum), Add(a: stream, b: other, out: mixed),
-                    Add(a: other, b: other, out: gradients, isGradient: true), Convert(x: stream, out: narrow),
-                ]
-            }
-        }
     }
 
     // MARK: rotary positions
 
     private struct RopeShape: Sendable {
         var rows, heads, rotated, size, pairs: Int
+        var interleaved = false
         var large = false
     }
 
     static let ropeCases: [KernelCase] = [
         RopeShape(rows: 3, heads: 3, rotated: 2, size: 8, pairs: 4), RopeShape(rows: 5, heads: 2, rotated: 2, size: 10, pairs: 3),
         RopeShape(rows: 7, heads: 4, rotated: 3, size: 64, pairs: 32), RopeShape(rows: 300, heads: 5, rotated: 4, size: 128, pairs: 64, large: true),
+        RopeShape(rows: 5, heads: 3, rotated: 2, size: 64, pairs: 16, interleaved: true),
+        RopeShape(rows: 3, heads: 2, rotated: 2, size: 10, pairs: 3, interleaved: true),
+        RopeShape(rows: 3, heads: 4, rotated: 3, size: 256, pairs: 128),
     ].map { shape in
         KernelCase(
-            name: "rope", detail: "\(shape.rows) x \(shape.rotated) of \(shape.heads) heads of \(shape.size), \(shape.pairs) pairs", large: shape.large
+            name: "rope",
+            detail: "\(shape.rows) x \(shape.rotated) of \(shape.heads) heads of \(shape.size), \(shape.pairs) pairs"
+                + (shape.interleaved ? " of neighbours" : ""), large: shape.large
         ) { bench in try bench.compare { rope(shape, &$0) } }
     }
 
@@ -98,10 +90,22 @@ extension KernelChecks {
         for id in [joint, back] { b.compare(id, roundings: 4) }
         return [
             RoPEAngles(positions: positions, cos: cos, sin: sin, table: RoPETable(inverseFrequencies: frequencies, attentionScale: 1.25)),
-            RoPE(joint: joint, cos: cos, sin: sin, heads: s.rotated, headDimension: s.size, inverse: false),
-            RoPE(joint: back, cos: cos, sin: sin, heads: s.rotated, headDimension: s.size, inverse: true),
+            RoPE(joint: joint, cos: cos, sin: sin, heads: s.rotated, headDimension: s.size, inverse: false, interleaved: s.interleaved),
+            RoPE(joint: back, cos: cos, sin: sin, heads: s.rotated, headDimension: s.size, inverse: true, interleaved: s.interleaved),
         ]
     }
+
+    static let queryScaleCases: [KernelCase] = [(rows: 5, columns: 16, behind: 8), (rows: 3, columns: 13, behind: 4), (rows: 400, columns: 1024, behind: 512)]
+        .map { size in
+            KernelCase(name: "query_scale", detail: "\(size.rows) x \(size.columns) of \(size.columns + size.behind)", large: size.rows > 100) { bench in
+                try bench.compare { b in
+                    let positions = b.integers("positions", (0..<size.rows).map { Int32($0 * 977) })
+                    let joint = b.given("scaled", [size.rows, size.columns + size.behind])
+                    b.compare(joint, roundings: 2)
+                    return [QueryScale(joint: joint, positions: positions, columns: size.columns, beta: 0.3, original: 512, offset: 1)]
+                }
+            }
+        }
 
     // MARK: gated activations
 

@@ -24,6 +24,7 @@ extension KernelChecks {
     private struct HeadShape: Sendable {
         var tokens, columns, vocabulary, chunk: Int
         var softCap: Float?
+        var scale: Float = 1
         var training = true
         var large = false
     }
@@ -31,6 +32,8 @@ extension KernelChecks {
     static let headCases: [KernelCase] = [
         HeadShape(tokens: 13, columns: 24, vocabulary: 101, chunk: 5), HeadShape(tokens: 9, columns: 7, vocabulary: 33, chunk: 16),
         HeadShape(tokens: 12, columns: 16, vocabulary: 515, chunk: 8, softCap: 2),
+        HeadShape(tokens: 11, columns: 24, vocabulary: 101, chunk: 5, scale: 0.125),
+        HeadShape(tokens: 8, columns: 16, vocabulary: 90, chunk: 8, softCap: 2, scale: 0.3),
         HeadShape(tokens: 10, columns: 24, vocabulary: 77, chunk: 10, training: false),
         HeadShape(tokens: 300, columns: 576, vocabulary: 4099, chunk: 128, large: true),
         HeadShape(tokens: 64, columns: 256, vocabulary: 32000, chunk: 64, softCap: 3, large: true),
@@ -38,7 +41,7 @@ extension KernelChecks {
         KernelCase(
             name: "head",
             detail: "\(shape.tokens) x \(shape.columns) to \(shape.vocabulary) in \(shape.chunk)s\(shape.softCap.map { ", cap \($0)" } ?? "")"
-                + (shape.training ? "" : ", no gradient"), large: shape.large
+                + (shape.scale == 1 ? "" : ", times \(shape.scale)") + (shape.training ? "" : ", no gradient"), large: shape.large
         ) { bench in try bench.compare { head(shape, &$0) } }
     }
 
@@ -69,7 +72,7 @@ extension KernelChecks {
         b.compare(logits, roundings: 8, in: .f32)
         let chunks = HeadChunks(
             x: x, targets: targetIDs, trainedRows: b.target.isDevice ? rows : nil, gathered: gathered, logits: chunk, scratch: scratch, weight: "head",
-            vocabulary: s.vocabulary, softCap: s.softCap)
+            vocabulary: s.vocabulary, softCap: s.softCap, logitScale: s.scale)
         let head: any Op =
             if let gradient {
                 HeadLoss(chunks: chunks, weights: weightID, logProbabilities: logs, dx: gradient)
@@ -79,7 +82,8 @@ extension KernelChecks {
         return [
             head,
             Logits(
-                x: x, rows: logitRows, gathered: few, logits: logits, scratch: scratch, weight: "head", vocabulary: s.vocabulary, softCap: s.softCap),
+                x: x, rows: logitRows, gathered: few, logits: logits, scratch: scratch, weight: "head", vocabulary: s.vocabulary, softCap: s.softCap,
+                logitScale: s.scale),
         ]
     }
 }

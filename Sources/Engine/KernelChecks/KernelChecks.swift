@@ -22,8 +22,8 @@ package struct KernelChecks {
 
     /// All cases, in order.
     static let cases: [KernelCase] =
-        normCases + sumCases + ropeCases + activationCases + attentionCases + cachedAttentionCases + embeddingCases + headCases + linearCases + updateCases
-        + expansionCases + decodingCases + loadingCases + optimiserCases + productCases
+        normCases + normRowsCases + residualCases + ropeCases + queryScaleCases + activationCases + attentionCases + cachedAttentionCases
+        + embeddingCases + headCases + linearCases + updateCases + expansionCases + decodingCases + loadingCases + optimiserCases + productCases
 
     /// The types of activations that the card has.
     package var elements: [DeviceElement] { device.properties.architecture >= 80 ? [.f32, .f16, .bf16] : [.f32, .f16] }

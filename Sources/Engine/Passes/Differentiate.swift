@@ -9,8 +9,6 @@ package struct Differentiation {
     private let forward: [any Op]
     private let needing: Set<ValueID>
     private var gradients: [ValueID: ValueID] = [:]
-    /// Gradients converted to the activations' type, by the gradient they were made from.
-    private var conversions: [ValueID: ValueID] = [:]
     private var origin = 0
 
     init(_ list: OpList) {
@@ -52,15 +50,13 @@ package struct Differentiation {
         gradients[value] = sum
     }
 
-    /// `gradient`, of the residual stream, for an op whose products take the activations' type.
+    /// scale * `gradient`, of the residual stream, for an op whose products take the activations' type.
     ///
     /// - Parameter value: whose gradient it is, for the name.
-    package mutating func converted(_ gradient: ValueID, of value: ValueID) -> ValueID {
-        guard values[gradient].type != target.element else { return gradient }
-        if let known = conversions[gradient] { return known }
+    package mutating func converted(_ gradient: ValueID, of value: ValueID, scale: Float = 1) -> ValueID {
+        guard scale != 1 || values[gradient].type != target.element else { return gradient }
         let narrow = values.add("d.\(values[value].name)", values[gradient].shape, target.element, .transient)
-        append(Convert(x: gradient, out: narrow))
-        conversions[gradient] = narrow
+        append(Convert(x: gradient, out: narrow, scale: scale))
         return narrow
     }
 

@@ -41,7 +41,7 @@ enum Fuse {
         guard let next = list.users(of: add.out).first(where: { $0 > index }), var norm = list.entries[next].op as? RMSNorm,
             norm.hidden == add.out, norm.delta == nil, list.entries[next].isBackward == list.entries[index].isBackward
         else { return false }
-        (norm.hidden, norm.delta, norm.sum) = (add.a, add.b, add.out)
+        (norm.hidden, norm.delta, norm.sum, norm.deltaScale) = (add.a, add.b, add.out, add.scale)
         list.entries[next].op = norm
         list.entries.remove(at: index)
         return true
@@ -51,7 +51,7 @@ enum Fuse {
     private static func joinNormBackwardAndSum(_ list: inout OpList, _ index: Int) -> Bool {
         guard var norm = list.entries[index].op as? RMSNormBackward, norm.residualGradient == nil else { return false }
         let readers = list.users(of: norm.dx).filter { $0 != index }
-        guard readers.count == 1, let sum = list.entries[readers[0]].op as? Add, sum.b == norm.dx, sum.a != norm.dx,
+        guard readers.count == 1, let sum = list.entries[readers[0]].op as? Add, sum.isGradient, sum.b == norm.dx, sum.a != norm.dx,
             list.users(of: sum.a).allSatisfy({ $0 < index || $0 >= readers[0] })
         else { return false }
         (norm.residualGradient, norm.dx) = (sum.a, sum.out)
@@ -65,7 +65,7 @@ enum Fuse {
         guard var norm = list.entries[index].op as? RMSNormBackward, norm.narrow == nil,
             let next = list.users(of: norm.dx).first(where: { $0 > index }), let convert = list.entries[next].op as? Convert
         else { return false }
-        norm.narrow = convert.out
+        (norm.narrow, norm.deltaScale) = (convert.out, convert.scale)
         list.entries[index].op = norm
         list.entries.remove(at: next)
         return true
@@ -133,7 +133,7 @@ enum Fuse {
     /// `rope.backward` right behind attention's adjoint, where the kernels for this shape rotate what they write.
     private static func moveRotationIntoAttention(_ list: inout OpList, _ index: Int) -> Bool {
         guard var attention = list.entries[index].op as? AttentionBackward, attention.unrotated == nil,
-            let next = list.users(of: attention.dJoint).first(where: { $0 > index }), let rope = list.entries[next].op as? RoPE, rope.inverse,
+            let next = list.users(of: attention.dJoint).first(where: { $0 > index }), let rope = list.entries[next].op as? RoPE, rope.inverse, !rope.interleaved,
             attention.rotatesBack(heads: rope.heads, pairs: list.values[rope.cos].shape[1], list.target)
         else { return false }
         attention.unrotated = (rope.cos, rope.sin)

@@ -25,6 +25,8 @@ struct AttentionTests {
         Case(segments: [130, 5], heads: 3, keyValueHeads: 1, d: 64), Case(segments: [40, 45, 70, 20], heads: 6, keyValueHeads: 3, d: 16),
         Case(segments: [33, 20], heads: 4, keyValueHeads: 1, d: 16, window: 8), Case(segments: [17], heads: 2, keyValueHeads: 1, d: 16, cap: 1.5),
         Case(segments: [150], heads: 8, keyValueHeads: 1, d: 16, window: 20, cap: 2),
+        Case(segments: [9, 3], heads: 2, keyValueHeads: 1, d: 256), Case(segments: [140, 150], heads: 2, keyValueHeads: 2, d: 24, window: 33),
+        Case(segments: [90], heads: 2, keyValueHeads: 1, d: 16, window: 1), Case(segments: [11], heads: 1, keyValueHeads: 1, d: 8, window: 1000),
     ]
 
     /// out, and for d(sum out * dOut) the gradient of the joint buffer.
@@ -95,6 +97,31 @@ struct AttentionTests {
             let other = run(c, Numbers.floats(joint), Numbers.floats(dOut), threads: threads)
             #expect(other.out == one.out && other.gradient == one.gradient)
         }
+    }
+
+    /// T rows with a window cost T × window: rows beyond it are not read at all, which a NaN in one of them would show.
+    @Test func `a tile reads no row that its window does not reach`() {
+        let c = Case(segments: [400], heads: 2, keyValueHeads: 1, d: 16, window: 24)
+        let height = AttentionKernels.tileRows(c.shape)
+        var joint = Numbers.floats(Numbers.noise(c.rows * c.shape.jointColumns, seed: 24))
+        var dOut = Numbers.floats(Numbers.noise(c.rows * c.heads * c.d, seed: 25))
+        let broken = 200
+        for i in 0..<c.shape.jointColumns { joint[broken * c.shape.jointColumns + i] = .nan }
+        for i in 0..<c.heads * c.d { dOut[broken * c.heads * c.d + i] = .nan }
+        let results = run(c, joint, dOut, threads: 2)
+        // A tile begins at a multiple of its height, and reads 23 rows before it.
+        let tile = broken / height * height
+        let readers = (tile..<(broken + 23) / height * height + height)
+        #expect(readers.count < 200)
+        for row in 0..<c.rows where !readers.contains(row) { #expect(results.out[row * c.heads * c.d..<(row + 1) * c.heads * c.d].allSatisfy { $0.isFinite }) }
+        let ld = c.shape.jointColumns
+        // dk and dv of the keys that those tiles read.
+        for row in 0..<c.rows where row < tile - 23 || row >= readers.upperBound {
+            #expect(results.gradient[row * ld..<(row + 1) * ld].allSatisfy { $0.isFinite }, "row \(row)")
+        }
+        let whole = AttentionKernels.scratchFloats(rows: c.rows, shape: AttentionShape(heads: 2, keyValueHeads: 1, headDimension: 16, scale: 1))
+        #expect(AttentionKernels.scratchFloats(rows: c.rows, shape: c.shape) < whole / 3)
+        #expect(AttentionKernels.scratchFloats(rows: 8000, shape: c.shape) == AttentionKernels.scratchFloats(rows: 400, shape: c.shape))
     }
 
     @Test(arguments: cases.filter { $0.segments.count == 1 }) func `against a cache, token by token, it is the same attention`(c: Case) {

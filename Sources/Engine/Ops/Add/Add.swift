@@ -2,13 +2,15 @@ import LorikeetDevices
 
 /// The addition of a block's result to the residual stream, or of two contributions to one gradient.
 ///
-///     out = a + b            all [T, C]; out and a have one type, b has that type or the activations'
+///     out = a + scale * b    all [T, C]; out and a have one type, b has that type or the activations'
 ///
-/// Overwrites out. The gradient of out is the gradient of a and, converted to the activations' type, that of b.
+/// Overwrites out. The gradient of out is the gradient of a and, multiplied and in the activations' type, that of b.
 struct Add: Op {
     var a: ValueID
     var b: ValueID
     var out: ValueID
+    /// Of a sublayer's result (Granite).
+    var scale: Float = 1
     /// Distinguishes the sum of two gradients in listings.
     var isGradient = false
 
@@ -39,35 +41,23 @@ struct Add: Op {
         if backward.needsGradient(a) { backward.contribute(gradient, to: a) }
         guard backward.needsGradient(b) else { return }
         // The products behind b take operands of the activations' type.
-        backward.contribute(backward.converted(gradient, of: b), to: b)
+        backward.contribute(backward.converted(gradient, of: b, scale: scale), to: b)
     }
 
     func run(_ context: borrowing CPURun) throws {
         let (a, b, out) = (try context.floats(a), try context.floats(b), try context.floats(self.out))
-        let shape = context.values[self.out].shape
-        let columns = shape[1]
-        context.cpu.parallelRanges(over: shape[0]) { rows, _ in
-            for row in rows {
-                let start = row * columns
-                eachEight(columns) { i in
-                    store8(load8(a + start + i) + load8(b + start + i), out + start + i)
-                } rest: { i, lanes in
-                    storePartly(loadPartly(a + start + i, lanes) + loadPartly(b + start + i, lanes), out + start + i, lanes)
-                }
-            }
+        context.cpu.parallelRanges(over: context.values[self.out].elementCount, grain: 4096) { range, _ in
+            ResidualKernels.add(a + range.lowerBound, b + range.lowerBound, scale, into: out + range.lowerBound, range.count)
         }
     }
 
     func run(_ context: borrowing DeviceRun) throws {
-        // The kernel's three types: residual + residual, residual + element, element + element.
-        let kernel = context.type(out) == context.element ? "add_elements" : context.type(b) == context.element ? "add_to_residual" : "add_residuals"
-        let shape = context.values[out].shape
-        try context.launch("add", kernel, blocks: packBlocks(rows: shape[0], columns: shape[1], context.element), threads: 128) {
-            $0.add(try context.address(a))
-            $0.add(try context.address(b))
-            $0.add(try context.address(out))
-            $0.add(Int32(shape[0]))
-            $0.add(Int32(shape[1]))
+        let (sum, term) = (context.type(out), context.type(b))
+        // residual.cu: types that differ in float16 alone have kernels of their own.
+        let residual: DeviceElement = context.element == .f16 ? .f32 : context.element
+        let kernel = sum != residual ? "element_add" : term == residual ? "residual_add" : "residual_add_narrow"
+        try context.residual(kernel, count: context.values[out].elementCount, scale) {
+            for id in [a, b, out] { $0.add(try context.address(id)) }
         }
     }
 }

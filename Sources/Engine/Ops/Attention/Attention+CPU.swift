@@ -15,10 +15,12 @@ enum AttentionKernels {
     /// Tiles of a key head are dealt to so many accumulators of dk and dv, whatever the number of threads: the sums' order stays.
     static let shares = 2
 
-    /// Floats of scratch a worker needs: a tile's scores and their gradients, and its stacked q, dout and dq (or out).
+    /// Floats of scratch a worker needs: a tile's scores and their gradients, and its stacked q, dout and dq (or out). A tile sees as many
+    /// keys as its first row's window has, and its own rows.
     static func scratchFloats(rows: Int, shape: AttentionShape) -> Int {
-        let stacked = tileRows(shape) * (shape.heads / shape.keyValueHeads)
-        return 2 * stacked * rows + 3 * stacked * shape.headDimension
+        let (height, group) = (tileRows(shape), shape.heads / shape.keyValueHeads)
+        let keys = min(rows, min(rows, shape.window ?? rows) - 1 + height)
+        return group * height * (2 * keys + 3 * shape.headDimension)
     }
 
     /// What all tiles of a call share.

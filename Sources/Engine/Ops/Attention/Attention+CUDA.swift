@@ -1,9 +1,9 @@
 import LorikeetDevices
 
 extension AttentionShape {
-    /// The kernels for this head size: tuned for 64 and 128 in 16 bits, else one for any size.
+    /// The kernels for this head size: tensor cores for 64, 128 and 256 in 16 bits, else one for any size.
     func variant(_ element: DeviceElement) -> String {
-        element != .f32 && (headDimension == 64 || headDimension == 128) ? "\(headDimension)" : "any"
+        element != .f32 && [64, 128, 256].contains(headDimension) ? "\(headDimension)" : "any"
     }
 }
 
@@ -12,22 +12,25 @@ private struct AttentionLaunch {
     let source: String
     let kernel: String
     let blocks: (x: Int, y: Int, z: Int)
+    let threads: Int
     let sharedBytes: Int
 
     /// One warp a row.
     init(any kernel: String, rows: Int, heads: Int) {
-        (source, self.kernel, blocks, sharedBytes) = ("attention_any", kernel, ((rows + 3) / 4, heads, 1), 0)
+        (source, self.kernel, blocks, threads, sharedBytes) = ("attention_any", kernel, ((rows + 3) / 4, heads, 1), 128, 0)
     }
 
-    /// Tensor cores: 64 rows a block.
-    private init(tuned kernel: String, _ size: Int, rows: Int, heads: Int, sharedBytes: Int) {
-        (source, self.kernel, blocks, self.sharedBytes) = ("attention", "\(kernel)_\(size)", ((rows + 63) / 64, heads, 1), sharedBytes)
+    /// Tensor cores: a block has `own` rows of its own, sixteen a warp.
+    private init(tuned kernel: String, _ size: Int, rows: Int, heads: Int, own: Int = 64, threads: Int = 128, sharedBytes: Int) {
+        (source, self.kernel, blocks) = ("attention", "\(kernel)_\(size)", ((rows + own - 1) / own, heads, 1))
+        (self.threads, self.sharedBytes) = (threads, sharedBytes)
     }
 
     static func forward(_ shape: AttentionShape, rows: Int, _ device: AcceleratorProperties, _ element: DeviceElement) -> AttentionLaunch {
         guard shape.variant(element) != "any" else { return AttentionLaunch(any: "attention_forward_any", rows: rows, heads: shape.heads) }
         let size = shape.headDimension
-        return AttentionLaunch(tuned: "attention_forward", size, rows: rows, heads: shape.heads, sharedBytes: 2 * size * (64 + 2 * 64))
+        let streamed = size == 256 && !device.multipliesByWarpgroup ? 32 : 64
+        return AttentionLaunch(tuned: "attention_forward", size, rows: rows, heads: shape.heads, sharedBytes: 2 * size * (64 + 2 * streamed))
     }
 
     static func backward(_ shape: AttentionShape, rows: Int, _ device: AcceleratorProperties, _ element: DeviceElement) -> [AttentionLaunch] {
@@ -40,6 +43,17 @@ private struct AttentionLaunch {
         }
         let (size, wide) = (shape.headDimension, device.architecture >= 80)
         let stages = wide ? 2 : 1
+        if size == 256 {
+            let (own, streamed) = (wide ? 64 : 32, device.multipliesByWarpgroup ? 64 : 16)
+            let tiles = 4 * size * (own + stages * streamed)
+            return [
+                AttentionLaunch(
+                    tuned: "attention_backward_q", size, rows: rows, heads: shape.heads, own: own, threads: 2 * own, sharedBytes: tiles + 4 * own),
+                AttentionLaunch(
+                    tuned: "attention_backward_kv", size, rows: rows, heads: shape.keyValueHeads, own: own, threads: 4 * own,
+                    sharedBytes: tiles + stages * 12 * streamed + 2 * own * streamed),
+            ]
+        }
         let (queries, keys) = (!device.multipliesByWarpgroup && (size == 64 || !wide) ? 32 : 64, size == 128 && !wide ? 32 : 64)
         return [
             AttentionLaunch(
@@ -65,7 +79,7 @@ extension DeviceRun {
     ) throws {
         let tuned = kernel.source == "attention"
         let defines = tuned ? ["HEAD=\(shape.headDimension)", "CAPPED=\(shape.softCap == nil ? 0 : 1)"] : []
-        try launch(kernel.source, kernel.kernel, blocks: kernel.blocks, threads: 128, sharedBytes: kernel.sharedBytes, defines: defines) {
+        try launch(kernel.source, kernel.kernel, blocks: kernel.blocks, threads: kernel.threads, sharedBytes: kernel.sharedBytes, defines: defines) {
             $0.add(try address(joint))
             $0.add(try address(segmentStart))
             $0.add(try address(out))
@@ -81,7 +95,7 @@ extension DeviceRun {
             $0.add(Int32(shape.heads))
             $0.add(Int32(shape.keyValueHeads))
             $0.add(Int32(shape.headDimension))
-            $0.add(Int32(shape.window ?? 0))
+            $0.add(Int32(clamping: shape.window ?? 0))
             $0.add(shape.scale)
             $0.add(shape.softCap ?? 0)
         }
@@ -131,7 +145,7 @@ extension CachedAttention {
                 $0.add(Int32(shape.heads))
                 $0.add(Int32(shape.keyValueHeads))
                 $0.add(Int32(shape.headDimension))
-                $0.add(Int32(shape.window ?? 0))
+                $0.add(Int32(clamping: shape.window ?? 0))
                 $0.add(Int32(maximumPositions))
                 $0.add(shape.scale)
                 $0.add(shape.softCap ?? 0)

@@ -1,11 +1,12 @@
 import LorikeetDevices
 
-/// A gradient of the residual stream in the activations' type, which matrix products take: out = round(x), [T, C].
+/// A gradient of the residual stream in the activations' type, which matrix products take: out = scale * x, [T, C].
 ///
-/// Overwrites out. Only where the two types differ (float16 beside a float32 stream).
+/// Overwrites out. Only where the two types differ (float16 beside a float32 stream) or there is a scale.
 struct Convert: Op {
     var x: ValueID
     var out: ValueID
+    var scale: Float = 1
 
     var kind: String { "convert" }
     var reads: [ValueID] { [x] }
@@ -24,16 +25,15 @@ struct Convert: Op {
     func cost(_ values: ValueTable) -> Cost { Cost(bytes: Double(values[x].byteCount + values[out].byteCount)) }
 
     func run(_ context: borrowing CPURun) throws {
-        (try context.floats(out)).update(from: try context.floats(x), count: context.values[out].elementCount)
+        let (from, to) = (try context.floats(x), try context.floats(out))
+        context.cpu.parallelRanges(over: context.values[x].elementCount, grain: 4096) { range, _ in
+            ResidualKernels.scale(from + range.lowerBound, scale, into: to + range.lowerBound, range.count)
+        }
     }
 
     func run(_ context: borrowing DeviceRun) throws {
-        let shape = context.values[out].shape
-        try context.launch("add", "residual_to_element", blocks: packBlocks(rows: shape[0], columns: shape[1], context.element), threads: 128) {
-            $0.add(try context.address(x))
-            $0.add(try context.address(out))
-            $0.add(Int32(shape[0]))
-            $0.add(Int32(shape[1]))
+        try context.residual("residual_scale", count: context.values[x].elementCount, scale) {
+            for id in [x, out] { $0.add(try context.address(id)) }
         }
     }
 }

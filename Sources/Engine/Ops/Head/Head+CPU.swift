@@ -1,6 +1,11 @@
 import Glibc
 import LorikeetDevices
 
+/// to [C] = scale * from.
+private func copy(_ from: UnsafePointer<Float>, _ columns: Int, times scale: Float, to: UnsafeMutablePointer<Float>) {
+    if scale == 1 { to.update(from: from, count: columns) } else { ResidualKernels.scale(from, scale, into: to, columns) }
+}
+
 /// logits [n, V] = x [n, C] Wᵀ, every worker expanding its own rows of W block by block.
 private func project(
     _ x: UnsafePointer<Float>, count: Int, columns: Int, store: any WeightStore, vocabulary: Int, scratch: UnsafeMutablePointer<Float>,
@@ -73,7 +78,7 @@ extension HeadChunks {
         let trained = (0..<tokens).filter { targets[$0] >= 0 && Int(targets[$0]) < vocabulary }
         for first in stride(from: 0, to: trained.count, by: chunk) {
             let rows = trained[first..<min(trained.count, first + chunk)]
-            for (i, t) in rows.enumerated() { (gathered + i * columns).update(from: x + t * columns, count: columns) }
+            for (i, t) in rows.enumerated() { copy(x + t * columns, columns, times: logitScale, to: gathered + i * columns) }
             project(
                 gathered, count: rows.count, columns: columns, store: store, vocabulary: vocabulary, scratch: expanded,
                 scratchRows: scratchRows, logits: logits, cpu: context.cpu)
@@ -85,7 +90,7 @@ extension HeadChunks {
             projectBack(
                 logits, count: rows.count, columns: columns, store: store, vocabulary: vocabulary, scratch: expanded,
                 scratchRows: scratchRows, dx: gathered, cpu: context.cpu)
-            for (i, t) in rows.enumerated() { (gradient + t * columns).update(from: gathered + i * columns, count: columns) }
+            for (i, t) in rows.enumerated() { copy(gathered + i * columns, columns, times: logitScale, to: gradient + t * columns) }
         }
     }
 }
@@ -113,7 +118,7 @@ extension Logits {
         let tokens = context.values[self.x].shape[0]
         for i in 0..<count {
             let row = min(max(0, Int(rows[i])), tokens - 1)
-            (gathered + i * columns).update(from: x + row * columns, count: columns)
+            copy(x + row * columns, columns, times: logitScale, to: gathered + i * columns)
         }
         project(
             gathered, count: count, columns: columns, store: store, vocabulary: vocabulary, scratch: try context.floats(scratch, "the head's scratch"),

@@ -19,7 +19,7 @@ extension HeadChunks {
             try device.multiply(
                 MatrixProduct(
                     m: count, n: vocabulary, k: columns, transposeB: true, inputs: element, output: element, lda: columns, ldb: columns,
-                    ldc: vocabulary),
+                    ldc: vocabulary, alpha: logitScale),
                 a: gatheredAt, b: table, c: logitsAt)
             try context.launch("cross_entropy", "cross_entropy", blocks: (count, 1, 1), threads: 512) {
                 $0.add(logitsAt)
@@ -35,7 +35,9 @@ extension HeadChunks {
             }
             guard let dx else { continue }
             try device.multiply(
-                MatrixProduct(m: count, n: columns, k: vocabulary, inputs: element, output: element, lda: vocabulary, ldb: columns, ldc: columns),
+                MatrixProduct(
+                    m: count, n: columns, k: vocabulary, inputs: element, output: element, lda: vocabulary, ldb: columns, ldc: columns,
+                    alpha: logitScale),
                 a: logitsAt, b: table, c: gatheredAt)
             try context.launch("embedding", "scatter_rows", blocks: packBlocks(rows: count, columns: columns, element), threads: 128) {
                 $0.add(gatheredAt)
@@ -68,7 +70,7 @@ extension Logits {
         try context.device.multiply(
             MatrixProduct(
                 m: count, n: vocabulary, k: columns, transposeB: true, inputs: context.element, output: .f32, lda: columns, ldb: columns,
-                ldc: vocabulary),
+                ldc: vocabulary, alpha: logitScale),
             a: to, b: context.table(weight), c: context.address(logits))
         guard let softCap else { return }
         try context.launch("cross_entropy", "soft_cap", count: count * vocabulary) {

@@ -26,6 +26,8 @@ struct HeadChunks: Sendable {
     let vocabulary: Int
     /// z -> cap * tanh(z / cap).
     let softCap: Float?
+    /// Multiplies the logits before the soft cap (Granite: 1 / logits_scaling).
+    var logitScale: Float = 1
 
     var reads: [ValueID] { [x, targets] + (trainedRows.map { [$0] } ?? []) }
     var writes: [ValueID] { [gathered, logits] + (scratch.map { [$0] } ?? []) }
@@ -68,7 +70,7 @@ protocol HeadOp: Op {
 
 /// The log-probability of each target:
 ///
-///     z = x W^T (soft-capped where the family does)             [chunk, V]
+///     z = logitScale * x W^T (soft-capped where the family does)   [chunk, V]
 ///     logProbabilities[t] = z[target] - log sum exp z           [T] float32, 0 where targets[t] < 0
 ///
 /// Overwrites logProbabilities.
@@ -93,7 +95,7 @@ struct HeadLogProbabilities: HeadOp {
 
     func cost(_ values: ValueTable) -> Cost { chunks.cost(values, products: 1, logitPasses: 2) }
 
-    /// With w the weight of a token (minus the derivative of the loss by its log-probability): dx = w * (softmax(z) - onehot(target)) W.
+    /// With w the weight of a token (minus the derivative of the loss by its log-probability): dx = w * (softmax(z) - onehot(target)) W * logitScale.
     func differentiate(_ backward: inout Differentiation) {
         guard backward.needsGradient(chunks.x), let tokenWeights = backward.gradient(of: logProbabilities) else { return }
         let dx = backward.newGradient(of: chunks.x)
@@ -172,7 +174,7 @@ struct HeadLoss: HeadOp {
     func cost(_ values: ValueTable) -> Cost { chunks.cost(values, products: 2, logitPasses: 4) }
 }
 
-/// logits [n, V] = x[rows] W^T for the wanted rows of a decoding program, float32. Overwrites logits.
+/// logits [n, V] = logitScale * x[rows] W^T (soft-capped) for the wanted rows of a decoding program, float32. Overwrites logits.
 struct Logits: Op {
     var x: ValueID
     var rows: ValueID
@@ -182,6 +184,7 @@ struct Logits: Op {
     let weight: String
     let vocabulary: Int
     let softCap: Float?
+    var logitScale: Float = 1
 
     var kind: String { "logits" }
     var reads: [ValueID] { [x, rows] }

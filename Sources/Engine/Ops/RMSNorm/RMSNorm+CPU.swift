@@ -2,18 +2,18 @@ import LorikeetDevices
 
 /// Root-mean-square normalisation of rows of `columns` floats, dense.
 enum RMSNormKernels {
-    /// h = x (+ delta) to `hOut` where given, 1/rms to `inverseRMS`, y = h / rms * (weight + offset).
+    /// h = x (+ deltaScale * delta) to `hOut` where given, 1/rms to `inverseRMS`, y = h / rms * (weight + offset).
     static func forward(
-        x: UnsafePointer<Float>, delta: UnsafePointer<Float>?, weight: UnsafePointer<Float>, epsilon: Float, weightOffset: Float,
-        hOut: UnsafeMutablePointer<Float>?, y: UnsafeMutablePointer<Float>, inverseRMS: UnsafeMutablePointer<Float>, rows: Int, columns: Int,
-        cpu: CPU
+        x: UnsafePointer<Float>, delta: UnsafePointer<Float>?, deltaScale: Float = 1, weight: UnsafePointer<Float>, epsilon: Float,
+        weightOffset: Float, hOut: UnsafeMutablePointer<Float>?, y: UnsafeMutablePointer<Float>, inverseRMS: UnsafeMutablePointer<Float>,
+        rows: Int, columns: Int, cpu: CPU
     ) {
         cpu.parallelRanges(over: rows) { range, _ in
             for row in range {
                 let start = row * columns
                 var h = x + start
                 if let delta, let hOut {
-                    add(h, delta + start, into: hOut + start, columns)
+                    ResidualKernels.add(h, delta + start, deltaScale, into: hOut + start, columns)
                     h = UnsafePointer(hOut + start)
                 }
                 let inverse = 1 / (sumOfProducts(h, h, columns) / Float(columns) + epsilon).squareRoot()
@@ -33,10 +33,11 @@ enum RMSNormKernels {
         }
     }
 
-    /// dx = r * (g - h * r² * mean(g h)) (+ dResidual), g = dy * (weight + offset). Overwrites dx.
+    /// dx = r * (g - h * r² * mean(g h)) (+ dResidual), g = dy * (weight + offset). Overwrites dx, and dDelta with deltaScale * dx.
     static func backward(
         dy: UnsafePointer<Float>, h: UnsafePointer<Float>, inverseRMS: UnsafePointer<Float>, weight: UnsafePointer<Float>,
-        weightOffset: Float, dResidual: UnsafePointer<Float>?, dx: UnsafeMutablePointer<Float>, rows: Int, columns: Int, cpu: CPU
+        weightOffset: Float, dResidual: UnsafePointer<Float>?, dx: UnsafeMutablePointer<Float>, dDelta: UnsafeMutablePointer<Float>? = nil,
+        deltaScale: Float = 1, rows: Int, columns: Int, cpu: CPU
     ) {
         cpu.parallelRanges(over: rows) { range, _ in
             for row in range {
@@ -60,16 +61,8 @@ enum RMSNormKernels {
                     if let residual { v += loadPartly(residual + i, n) }
                     storePartly(v, dx + i, n)
                 }
+                if let dDelta { ResidualKernels.scale(dx, deltaScale, into: dDelta + start, columns) }
             }
-        }
-    }
-
-    @inline(__always)
-    private static func add(_ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, into c: UnsafeMutablePointer<Float>, _ count: Int) {
-        eachEight(count) {
-            store8(load8(a + $0) + load8(b + $0), c + $0)
-        } rest: { i, n in
-            storePartly(loadPartly(a + i, n) + loadPartly(b + i, n), c + i, n)
         }
     }
 

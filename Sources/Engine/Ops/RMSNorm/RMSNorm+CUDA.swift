@@ -14,6 +14,7 @@ extension RMSNorm {
             $0.add(Int32(shape[1]))
             $0.add(epsilon)
             $0.add(weightOffset)
+            $0.add(deltaScale)
         }
     }
 }
@@ -47,6 +48,7 @@ extension RMSNormBackward {
             $0.add(Int32(shape[0]))
             $0.add(Int32(shape[1]))
             $0.add(weightOffset)
+            $0.add(deltaScale)
         }
     }
 }

@@ -2,7 +2,7 @@ import LorikeetDevices
 
 /// Root-mean-square normalisation (Zhang & Sennrich 2019, arXiv:1910.07467).
 ///
-///     h = hidden + delta                  [T, C]   (delta optional: an addition to the residual stream joined by the fusion table)
+///     h = hidden + deltaScale * delta     [T, C]   (delta optional: an addition to the residual stream joined by the fusion table)
 ///     r = 1 / sqrt(mean_c h² + epsilon)   [T]
 ///     y = h * r * (weight + weightOffset) [T, C]   (weightOffset is 1 in Gemma, else 0)
 ///
@@ -16,6 +16,7 @@ struct RMSNorm: Op {
     let weight: String
     let epsilon: Float
     let weightOffset: Float
+    var deltaScale: Float = 1
 
     var kind: String { "rmsnorm" }
     var reads: [ValueID] { [hidden] + (delta.map { [$0] } ?? []) }
@@ -62,8 +63,8 @@ struct RMSNorm: Op {
     func run(_ context: borrowing CPURun) throws {
         let shape = context.values[output].shape
         RMSNormKernels.forward(
-            x: try context.floats(hidden), delta: try delta.map { UnsafePointer(try context.floats($0)) }, weight: try context.vector(weight),
-            epsilon: epsilon, weightOffset: weightOffset, hOut: try sum.map { try context.floats($0) }, y: try context.floats(output),
+            x: try context.floats(hidden), delta: try delta.map { UnsafePointer(try context.floats($0)) }, deltaScale: deltaScale,
+            weight: try context.vector(weight), epsilon: epsilon, weightOffset: weightOffset, hOut: try sum.map { try context.floats($0) }, y: try context.floats(output),
             inverseRMS: try context.floats(inverseRMS), rows: shape[0], columns: shape[1], cpu: context.cpu)
     }
 }
@@ -112,10 +113,11 @@ struct RMSNormBackward: Op {
     /// The gradient that reached the same value past the norm.
     var residualGradient: ValueID?
     var dx: ValueID
-    /// dx again in the activations' type; nil where nobody asks for it.
+    /// deltaScale * dx in the activations' type; nil where nobody asks for it.
     var narrow: ValueID?
     let weight: String
     let weightOffset: Float
+    var deltaScale: Float = 1
 
     var kind: String { "rmsnorm.backward" }
     var reads: [ValueID] { [dy, hidden, inverseRMS] + (residualGradient.map { [$0] } ?? []) }
@@ -145,11 +147,9 @@ struct RMSNormBackward: Op {
 
     func run(_ context: borrowing CPURun) throws {
         let shape = context.values[dx].shape
-        let dx = try context.floats(dx)
         RMSNormKernels.backward(
             dy: try context.floats(dy), h: try context.floats(hidden), inverseRMS: try context.floats(inverseRMS), weight: try context.vector(weight),
-            weightOffset: weightOffset, dResidual: try residualGradient.map { UnsafePointer(try context.floats($0)) }, dx: dx,
-            rows: shape[0], columns: shape[1], cpu: context.cpu)
-        if let narrow { try context.floats(narrow).update(from: dx, count: shape[0] * shape[1]) }
+            weightOffset: weightOffset, dResidual: try residualGradient.map { UnsafePointer(try context.floats($0)) }, dx: try context.floats(dx),
+            dDelta: try narrow.map { try context.floats($0) }, deltaScale: deltaScale, rows: shape[0], columns: shape[1], cpu: context.cpu)
     }
 }

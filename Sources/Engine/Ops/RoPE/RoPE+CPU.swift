@@ -1,7 +1,7 @@
 import Glibc
 import LorikeetDevices
 
-/// Rotary positions in Hugging Face's half-split form.
+/// Rotary positions.
 enum RoPEKernels {
     /// cos, sin [rows, pairs] of position * frequency, computed in float32 as transformers does, times the attention scale.
     static func table(
@@ -18,10 +18,11 @@ enum RoPEKernels {
         }
     }
 
-    /// Rotates the first `headCount` heads of each row of x (row stride `ld`), or back when `inverse`.
+    /// Rotates the first `headCount` heads of each row of x (row stride `ld`), or back when `inverse`: pairs of the two halves of the rotated
+    /// dimensions, or of neighbours when `interleaved`.
     static func applyInPlace(
         _ x: UnsafeMutablePointer<Float>, ld: Int, rows: Int, headCount: Int, headDimension: Int, rotaryDimension: Int,
-        cos: UnsafePointer<Float>, sin: UnsafePointer<Float>, inverse: Bool, cpu: CPU
+        cos: UnsafePointer<Float>, sin: UnsafePointer<Float>, inverse: Bool, interleaved: Bool = false, cpu: CPU
     ) {
         let half = rotaryDimension / 2
         let sign: Float = inverse ? -1 : 1
@@ -30,6 +31,10 @@ enum RoPEKernels {
                 let (c, s) = (cos + row * half, sin + row * half)
                 for head in 0..<headCount {
                     let first = x + row * ld + head * headDimension
+                    if interleaved {
+                        rotateNeighbours(first, c, s, sign, pairs: half)
+                        continue
+                    }
                     let second = first + half
                     eachEight(half) { i in
                         let (a, b) = (load8(first + i), load8(second + i))
@@ -44,6 +49,17 @@ enum RoPEKernels {
                     }
                 }
             }
+        }
+    }
+
+    @inline(__always)
+    private static func rotateNeighbours(
+        _ x: UnsafeMutablePointer<Float>, _ cos: UnsafePointer<Float>, _ sin: UnsafePointer<Float>, _ sign: Float, pairs: Int
+    ) {
+        for i in 0..<pairs {
+            let (a, b, cosine, sine) = (x[2 * i], x[2 * i + 1], cos[i], sin[i] * sign)
+            x[2 * i] = a * cosine - b * sine
+            x[2 * i + 1] = b * cosine + a * sine
         }
     }
 }

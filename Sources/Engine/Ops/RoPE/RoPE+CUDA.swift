@@ -32,6 +32,7 @@ extension RoPE {
             $0.add(Int32(headDimension))
             $0.add(Int32(half))
             $0.add(Int32(inverse ? 1 : 0))
+            $0.add(Int32(interleaved ? 1 : 0))
         }
     }
 }

@@ -46,9 +46,11 @@ struct RoPEAngles: Op {
     }
 }
 
-/// Rotates the first `heads` heads of each row of a joint buffer, in place, in the half-split form of Hugging Face:
+/// Rotates the first `heads` heads of each row of a joint buffer, in place:
 ///
-///     x1' = x1 cos - x2 sin,  x2' = x2 cos + x1 sin     with x1, x2 the two halves of a head's rotated dimensions
+///     x1' = x1 cos - x2 sin,  x2' = x2 cos + x1 sin
+///
+/// x1, x2: the two halves of a head's rotated dimensions, or where `interleaved` its dimensions 2i and 2i + 1.
 ///
 /// The rotation is orthogonal, so its adjoint is the inverse rotation of the gradient, in place too.
 struct RoPE: Op {
@@ -58,11 +60,13 @@ struct RoPE: Op {
     let heads: Int
     let headDimension: Int
     let inverse: Bool
+    /// Pairs of neighbours (GPT-J, GLM), not of halves (Hugging Face's form of Llama's weights).
+    var interleaved = false
     /// LoRA's second product, which the linear's output still lacks: added to all columns before the rotation (see the fusion table).
     var update: LowRankUpdate?
 
     /// Whether the kernel that adds and rotates (lora_up.cu) takes these heads: whole ones, in units of 64 columns.
-    func takesUpdate(pairs: Int) -> Bool { headDimension % 64 == 0 && 2 * pairs == headDimension }
+    func takesUpdate(pairs: Int) -> Bool { !interleaved && headDimension % 64 == 0 && 2 * pairs == headDimension }
 
     var kind: String { inverse ? "rope.backward" : "rope" }
     var reads: [ValueID] { [joint, cos, sin] + (update?.reads ?? []) }
@@ -91,7 +95,7 @@ struct RoPE: Op {
 
     func differentiate(_ backward: inout Differentiation) {
         guard let gradient = backward.gradient(of: joint) else { return }
-        backward.append(RoPE(joint: gradient, cos: cos, sin: sin, heads: heads, headDimension: headDimension, inverse: true))
+        backward.append(RoPE(joint: gradient, cos: cos, sin: sin, heads: heads, headDimension: headDimension, inverse: true, interleaved: interleaved))
     }
 
     func run(_ context: borrowing CPURun) throws {
@@ -99,6 +103,6 @@ struct RoPE: Op {
         RoPEKernels.applyInPlace(
             try context.floats(joint), ld: shape[1], rows: shape[0], headCount: heads, headDimension: headDimension,
             rotaryDimension: 2 * context.values[cos].shape[1], cos: try context.floats(cos), sin: try context.floats(sin), inverse: inverse,
-            cpu: context.cpu)
+            interleaved: interleaved, cpu: context.cpu)
     }
 }
