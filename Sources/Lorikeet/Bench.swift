@@ -106,14 +106,13 @@ package struct Bench {
         let loadSeconds = clock.uptime - loadStart
         let (loadPeak, anonymous) = (Machine.peakResidentBytes(), Machine.anonymousBytes())
         let session = try Session(model: model, sizes: choice.sizes, recompute: choice.recompute)
-        var number = 0
         let first = clock.uptime
-        let (firstLoss, firstNorm) = try step(session, batches[0], &number)
+        let (firstLoss, firstNorm) = try step(session, batches[0])
         let firstStep = Machine.processAge()
         let firstSeconds = clock.uptime - first
         // Programs are recorded in their second run.
-        for batch in batches + batches { _ = try step(session, batch, &number) }
-        let (steps, products) = try measure(session, batches, &number, choice.sizes.training)
+        for batch in batches + batches { _ = try step(session, batch) }
+        let (steps, products) = try measure(session, batches, choice.sizes.training)
         let used = try compute.device?.usedBytes() ?? 0
         // On the processor both at their fastest: what else runs there only ever slows, and it slows the step (memory) more than the
         // product. A card is ours alone: the median.
@@ -144,7 +143,7 @@ package struct Bench {
     }
 
     /// Seconds of each round through the batches, and the best product's FLOP/s. They take turns, so that both see the same machine.
-    private func measure(_ session: Session, _ batches: [TokenBatch], _ number: inout Int, _ tokens: Int) throws -> ([Double], Double) {
+    private func measure(_ session: Session, _ batches: [TokenBatch], _ tokens: Int) throws -> ([Double], Double) {
         var probe: any ProductProbe
         if let device = compute.device {
             probe = try DeviceGemmProbe(configuration: configuration, tokens: tokens, device: device, element: compute.element)
@@ -155,7 +154,7 @@ package struct Bench {
         for round in 0..<rounds {
             if compute.device == nil || round == 0 { try probe.measure() }
             let start = clock.uptime
-            for batch in batches { _ = try step(session, batch, &number) }
+            for batch in batches { _ = try step(session, batch) }
             steps.append(clock.uptime - start)
         }
         return (steps, probe.best)
@@ -173,10 +172,9 @@ package struct Bench {
     private static let records = 16
 
     /// The loss and the gradients' norm of one optimiser step.
-    private func step(_ session: Session, _ batch: TokenBatch, _ number: inout Int) throws -> (Double, Double) {
-        number += 1
+    private func step(_ session: Session, _ batch: TokenBatch) throws -> (Double, Double) {
         let loss = try session.accumulate(batch, zeroFirst: true).lossSum
-        return (loss, try session.optimiserStep(learningRate: 1e-4, settings: AdamWSettings(), step: number).gradientNorm)
+        return (loss, try session.optimiserStep(learningRate: 1e-4, optimiser: AdamWSettings()).gradientNorm)
     }
 
     /// `tokens` random rows in segments of `sequence`.

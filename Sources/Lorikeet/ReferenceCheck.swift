@@ -114,7 +114,7 @@ package struct ReferenceCheck {
         try session.pullAdapters()
         let reference = scalars[prefix + "loss"]?.double ?? .nan
         results.append(Deviation(name: prefix + "loss, relative", measured: abs(loss - reference) / reference, tolerance: exact ? Tolerance.loss : narrow.loss))
-        let gradients = model.adapters.floats(\.gradients)
+        let gradients = model.adapters.floats(.gradients)
         for entry in model.adapters.entries {
             let wanted = try floats(prefix + "grad." + entry.name, expected).values
             let got = Array(gradients[entry.offset..<entry.offset + entry.elementCount])
@@ -140,16 +140,16 @@ package struct ReferenceCheck {
         for step in 0..<count {
             for entry in alone.adapters.entries {
                 let gradient = try floats("step\(step)_grad.\(entry.name)", expected).values
-                for (i, value) in gradient.enumerated() { alone.adapters.floats(\.gradients)[entry.offset + i] = value }
+                for (i, value) in gradient.enumerated() { alone.adapters.floats(.gradients)[entry.offset + i] = value }
             }
             try optimiser.pushAdapters()
-            _ = try optimiser.optimiserStep(learningRate: rate, settings: settings, step: step + 1)
+            _ = try optimiser.optimiserStep(learningRate: rate, optimiser: settings)
             try optimiser.pullAdapters()
             var worst = 0.0
             for entry in alone.adapters.entries {
                 let wanted = try floats("step\(step)_after.\(entry.name)", expected).values
-                worst = max(worst, Vectors.distance(Array(alone.adapters.floats(\.values)[entry.offset..<entry.offset + entry.elementCount]), wanted))
-                for (i, value) in wanted.enumerated() { alone.adapters.floats(\.values)[entry.offset + i] = value }
+                worst = max(worst, Vectors.distance(Array(alone.adapters.floats(.values)[entry.offset..<entry.offset + entry.elementCount]), wanted))
+                for (i, value) in wanted.enumerated() { alone.adapters.floats(.values)[entry.offset + i] = value }
             }
             results.append(Deviation(name: "AdamW on dumped gradients, step \(step)", measured: worst, tolerance: Tolerance.adamW))
         }
@@ -159,7 +159,7 @@ package struct ReferenceCheck {
         let session = try Session(model: model, maximumTokens: batch.rows)
         for step in 0..<count {
             _ = try session.accumulate(batch, zeroFirst: true)
-            _ = try session.optimiserStep(learningRate: rate, settings: settings, step: step + 1)
+            _ = try session.optimiserStep(learningRate: rate, optimiser: settings)
         }
         let loss = try session.accumulate(batch, zeroFirst: true).lossSum
         let reference = scalars["loss_after"]?.double ?? .nan

@@ -126,12 +126,12 @@ package struct Planner {
     }
 
     func disk(_ program: ProgramPlan, _ merged: Int64) -> [Plan.Part] {
-        let checkpoint = Int64(12 * program.trainableParameters)
+        let checkpoint = Int64(program.checkpointBytes)
         let saves = saveSteps > 0 ? steps / saveSteps + 1 : 1
         // One more than is kept: the oldest goes when the newest is whole.
         let kept = saveTotalLimit > 0 ? min(saves, saveTotalLimit + 1) : saves
         return [
-            .init("checkpoints (\(kept))", Int64(kept) * checkpoint), .init("adapter", Int64(4 * program.trainableParameters)),
+            .init("checkpoints (\(kept))", Int64(kept) * checkpoint), .init("adapter", Int64(program.parameterBytes)),
             .init("merged model", merged),
         ]
     }

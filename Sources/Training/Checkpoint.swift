@@ -18,7 +18,11 @@ package struct TrainerState: Sendable, Equatable {
     package var skipped = 0
     package var unmeasured = 0
     /// Skipped steps in a row that no smaller loss scale can save.
-    package var hopeless = 0
+    package var unrecoverable = 0
+    /// Steps whose records are left out: they failed in a row, and would fail again the same way. Ascending.
+    package var leftOut: [Range<Int>] = []
+    /// How often training went back to a checkpoint.
+    package var rewinds = 0
     /// float16's loss scale; nil where gradients need none.
     package var lossScaling: LossScaling?
     /// Evaluations so far: step and loss.
@@ -31,6 +35,14 @@ package struct TrainerState: Sendable, Equatable {
 
     package init() {}
 
+    /// The step state of a checkpoint that holds it here alone.
+    var stepState: StepState {
+        var result = StepState()
+        if let lossScaling { (result.lossScale, result.goodSteps) = (lossScaling.scale, Float(lossScaling.goodSteps)) }
+        result.updates = Float(step - skipped)
+        return result
+    }
+
     /// Mean loss of the steps so far.
     package var meanLoss: Double { step > unmeasured ? lossSum / Double(step - unmeasured) : 0 }
 
@@ -39,7 +51,8 @@ package struct TrainerState: Sendable, Equatable {
             "global_step": JSON(step), "loss_sum": JSON(lossSum), "tokens": JSON(tokens), "trained_tokens": JSON(trainedTokens),
             "seconds": JSON(seconds),
             "evaluations": .array(evaluations.map { ["step": JSON($0.step), "eval_loss": JSON($0.loss)] }),
-            "skipped_steps": JSON(skipped), "unmeasured_steps": JSON(unmeasured), "hopeless_steps": JSON(hopeless),
+            "skipped_steps": JSON(skipped), "unmeasured_steps": JSON(unmeasured), "unrecoverable_steps": JSON(unrecoverable), "rewinds": JSON(rewinds),
+            "left_out_steps": .array(leftOut.map { [JSON($0.lowerBound), JSON($0.upperBound)] }),
         ]
         if let lossScaling {
             json["loss_scale"] = JSON(Double(lossScaling.scale))
@@ -57,7 +70,12 @@ package struct TrainerState: Sendable, Equatable {
         seconds = json["seconds"]?.double ?? 0
         skipped = json["skipped_steps"]?.int ?? 0
         unmeasured = json["unmeasured_steps"]?.int ?? 0
-        hopeless = json["hopeless_steps"]?.int ?? 0
+        // Earlier checkpoints call it `hopeless_steps`.
+        unrecoverable = json["unrecoverable_steps"]?.int ?? json["hopeless_steps"]?.int ?? 0
+        rewinds = json["rewinds"]?.int ?? 0
+        for entry in json["left_out_steps"]?.array ?? [] {
+            if let bounds = entry.array?.compactMap(\.int), bounds.count == 2, bounds[0] >= 0, bounds[0] < bounds[1] { leftOut.append(bounds[0]..<bounds[1]) }
+        }
         if let scale = json["loss_scale"]?.double { lossScaling = LossScaling(scale: Float(scale), goodSteps: json["loss_scale_good_steps"]?.int ?? 0) }
         for entry in json["evaluations"]?.array ?? [] {
             if let step = entry["step"]?.int, let loss = entry["eval_loss"]?.double { evaluations.append(Evaluation(step: step, loss: loss)) }
@@ -160,11 +178,16 @@ package struct CheckpointStore {
             }
         }
         let optimizer = try SafetensorsFile(path: path + "/optimizer.safetensors")
-        for (name, buffer) in [("first_moment", \AdapterSet.firstMoment), ("second_moment", \AdapterSet.secondMoment)] {
-            guard let view = optimizer.tensors[name], view.type == .f32, view.elementCount == adapters.elementCount else {
-                throw LorikeetError.input("'\(name)' does not fit this adapter", at: path + "/optimizer.safetensors")
+        for value in Self.optimiserValues(adapters) {
+            if value.name == PersistentName.state, optimizer.tensors[value.name] == nil {
+                // Written before the step state was part of it.
+                adapters.state = state.stepState
+                continue
             }
-            UnsafeMutableRawBufferPointer(adapters.floats(buffer)).copyMemory(from: view.bytes)
+            guard let view = optimizer.tensors[value.name], view.type == .f32, view.elementCount == value.elementCount else {
+                throw LorikeetError.input("'\(value.name)' does not fit this adapter", at: path + "/optimizer.safetensors")
+            }
+            UnsafeMutableRawBufferPointer(adapters.floats(named: value.name)).copyMemory(from: view.bytes)
         }
         try adapters.load(AdapterFile.read(directory: path, files: files))
         return state
@@ -173,10 +196,14 @@ package struct CheckpointStore {
     private func writeMoments(_ adapters: AdapterSet, to path: String) throws {
         let writer = try SafetensorsWriter(
             path: path, files: files,
-            tensors: [("first_moment", .f32, [adapters.elementCount]), ("second_moment", .f32, [adapters.elementCount])])
-        try writer.append(UnsafeRawBufferPointer(adapters.floats(\.firstMoment)))
-        try writer.append(UnsafeRawBufferPointer(adapters.floats(\.secondMoment)))
+            tensors: Self.optimiserValues(adapters).map { ($0.name, .f32, $0.shape) })
+        for value in Self.optimiserValues(adapters) { try writer.append(UnsafeRawBufferPointer(adapters.floats(named: value.name))) }
         try writer.finish()
+    }
+
+    /// What a checkpoint holds beside the trained matrices, as the step program names it.
+    private static func optimiserValues(_ adapters: AdapterSet) -> [Value] {
+        adapters.program.checkpointValues.filter { $0.name != PersistentName.parameters }
     }
 
     /// Length and FNV-1a over 64-bit words: finds damage, not malice.

@@ -53,6 +53,8 @@ package struct Trainer {
 
     /// Skipped steps in a row, none of which a smaller loss scale could save, after which training goes back to its last checkpoint.
     package static let patience = 10
+    /// How often training goes back before it gives up.
+    package static let mostRewinds = 3
 
     /// Trains to the end, from the newest checkpoint if there is one.
     ///
@@ -61,17 +63,16 @@ package struct Trainer {
         let total = settings.totalSteps(samples: train.count)
         let sampler = StepSampler(settings: settings, count: train.count)
         var state = try restored() ?? TrainerState()
-        if let scaling = state.lossScaling { try session.setLossScaling(scaling) }
         try session.pushAdapters()
         let watched = randomSubset(of: validation.count, wanted: settings.evalSamples, seed: settings.seed, purpose: .evaluationSubset).map { validation[$0] }
         var since = Window(state: state)
         var lastSave = clock.uptime
-        var rewoundTo: Int?
         while state.step < total {
             if shouldStop() {
                 try save(&state)
                 return TrainingResult(state: state, totalSteps: total)
             }
+            if state.leaveOut() { continue }
             let outcome = try step(state, of: total, samples: train, sampler)
             state.add(outcome)
             try report(
@@ -79,9 +80,8 @@ package struct Trainer {
                     number: state.step, of: total, loss: outcome.loss, learningRate: outcome.learningRate, gradientNorm: outcome.gradientNorm,
                     tokens: outcome.tokens, seconds: outcome.seconds))
             if outcome.skipped { try report(.skipped(step: state.step, lossScale: session.lossScaling.map { Double($0.scale) })) }
-            if state.hopeless >= Self.patience {
-                state = try rewound(from: state, last: rewoundTo)
-                rewoundTo = state.step
+            if state.unrecoverable >= Self.patience {
+                state = try rewound(from: state)
                 since = Window(state: state)
                 continue
             }
@@ -97,8 +97,8 @@ package struct Trainer {
             }
             let due = settings.saveSteps > 0 && state.step % settings.saveSteps == 0
             let late = settings.saveMinutes > 0 && clock.uptime - lastSave >= settings.saveMinutes * 60
-            // What is being lost is no place to come back to.
-            if (due || late) && state.hopeless == 0 || state.step == total {
+            // Never write a checkpoint during unrecoverable steps.
+            if (due || late) && state.unrecoverable == 0 || state.step == total {
                 try save(&state)
                 lastSave = clock.uptime
             }
@@ -114,20 +114,30 @@ package struct Trainer {
         return state
     }
 
-    /// Back at the last checkpoint, with the loss scale that was reached: the same steps are not lost the same way twice.
+    /// The state of the last checkpoint, with the loss scale that was reached and without the records of the steps that failed: a replay
+    /// would fail the same way.
     ///
-    /// - Throws: exit 4 where there is no checkpoint, or the same one has been tried.
-    private func rewound(from state: TrainerState, last: Int?) throws -> TrainerState {
-        let what = "\(Self.patience) steps in a row, up to step \(state.step), had gradients or losses that are no numbers"
-        let mend = "lower learning_rate, or say compute_type float32 (bfloat16 on a card from 8.0 on)"
-        guard var earlier = try restored(), earlier.step != last else {
-            let ending = last == nil ? "; there is no checkpoint to go back to" : ", again; the last checkpoint is kept"
-            throw LorikeetError.machine(what + ending, mend: mend)
+    /// - Throws: exit 1 where there is no checkpoint, or training has gone back too often.
+    private func rewound(from state: TrainerState) throws -> TrainerState {
+        let failed = (state.step - Self.patience)..<state.step
+        let what = "steps \(failed.lowerBound + 1) to \(failed.upperBound) had gradients or losses that are not finite"
+        func givenUp(_ why: String) -> LorikeetError {
+            LorikeetError(
+                .checkFailed, "\(what)\(why)",
+                mend: "look at those records, lower learning_rate, or say compute_type float32 (bfloat16 on a card from 8.0 on)")
         }
+        guard state.rewinds < Self.mostRewinds else {
+            throw givenUp("; training has gone back \(state.rewinds) times and the last checkpoint is kept")
+        }
+        guard var earlier = try restored() else { throw givenUp("; there is no checkpoint to go back to") }
+        let reached = session.lossScaling
         try session.pushAdapters()
-        earlier.lossScaling = session.lossScaling
-        earlier.hopeless = 0
-        try report(.warning(what + ": training goes back to the checkpoint of step \(earlier.step)"))
+        if let reached { try session.setLossScaling(reached) }
+        earlier.lossScaling = reached
+        earlier.unrecoverable = 0
+        earlier.rewinds = state.rewinds + 1
+        earlier.leftOut = state.leftOut + [failed]
+        try report(.warning("\(what): training goes back to the checkpoint of step \(earlier.step) and leaves their records out"))
         return earlier
     }
 
@@ -167,7 +177,7 @@ package struct Trainer {
         /// The gradients were not finite and nothing was changed.
         var skipped = false
         /// No smaller loss scale would have saved the step.
-        var hopeless = false
+        var unrecoverable = false
         var learningRate = 0.0
         var gradientNorm = 0.0
         var tokens = 0
@@ -195,37 +205,35 @@ package struct Trainer {
             for (index, batch) in batches.enumerated() {
                 outcome.loss += try session.accumulate(batch.tokenBatch(weight: weight), zeroFirst: index == 0).lossSum
             }
-            try refuse(outcome.loss, state)
             scale = session.lossScaling?.scale ?? LossScaling.smallest
-            // AdamW corrects its moments by how often they were updated.
-            result = try session.optimiserStep(learningRate: outcome.learningRate, settings: settings.adamW, step: state.step - state.skipped + 1)
+            result = try session.optimiserStep(learningRate: outcome.learningRate, optimiser: settings.adamW)
             guard result.skipped, outcome.loss.isFinite, scale > LossScaling.smallest else { break }
             let smaller = Int(session.lossScaling?.scale ?? LossScaling.smallest)
             try report(.warning("step \(state.step + 1) overflowed at loss scale \(Int(scale)) and is done again at \(smaller)"))
         }
         outcome.gradientNorm = result.gradientNorm
         outcome.skipped = result.skipped
-        outcome.hopeless = result.skipped && (!outcome.loss.isFinite || scale <= LossScaling.smallest)
+        outcome.unrecoverable = result.skipped && (!outcome.loss.isFinite || scale <= LossScaling.smallest)
         outcome.seconds = clock.uptime - start
         return outcome
-    }
-
-    /// Refuses a loss that is no number before the optimiser sees its gradients: a card's leaves everything as it is then, the processor's
-    /// does not look.
-    private func refuse(_ loss: Double, _ state: TrainerState) throws {
-        guard loss.isFinite || session.model.placed != nil else {
-            throw LorikeetError.machine("the loss of step \(state.step + 1) is not a number", mend: "lower the learning rate; the last checkpoint is kept")
-        }
     }
 }
 
 extension TrainerState {
+    /// Passes over the next step where its records are left out; returns whether it did.
+    fileprivate mutating func leaveOut() -> Bool {
+        guard leftOut.contains(where: { $0.contains(step) }) else { return false }
+        step += 1
+        unmeasured += 1
+        return true
+    }
+
     /// Counts a step.
     fileprivate mutating func add(_ outcome: Trainer.Outcome) {
         step += 1
         if outcome.loss.isFinite { lossSum += outcome.loss } else { unmeasured += 1 }
         if outcome.skipped { skipped += 1 }
-        hopeless = outcome.hopeless ? hopeless + 1 : 0
+        unrecoverable = outcome.unrecoverable ? unrecoverable + 1 : 0
         tokens += outcome.tokens
         trainedTokens += outcome.trainedTokens
         seconds += outcome.seconds

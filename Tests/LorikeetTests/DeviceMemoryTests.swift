@@ -27,7 +27,7 @@ struct DeviceMemoryTests {
         let model = try Compute(cpu: cpu, device: device, element: .f16).model(files.source, storage: .nf4, lora: Self.lora, seed: 1)
         let session = try Session(model: model, maximumTokens: 32)
         _ = try session.accumulate(Self.batch(8), zeroFirst: true)
-        _ = try session.optimiserStep(learningRate: 1e-3, settings: AdamWSettings(), step: 1)
+        _ = try session.optimiserStep(learningRate: 1e-3, optimiser: AdamWSettings())
         _ = try session.magnitudes(Self.batch(8))
         _ = try session.evaluate(Self.batch(70))
         _ = try session.generate(prompts: [[1, 2, 3], [4]], maxNewTokens: 2, endTokens: [])

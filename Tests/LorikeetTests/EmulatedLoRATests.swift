@@ -43,14 +43,14 @@ struct EmulatedLoRATests {
         func gradients(on device: EmulatedDevice?) throws -> (loss: Double, values: [Float], entries: [AdapterLayout.Entry]) {
             let compute = Compute(cpu: CPU(threads: 2), device: device, element: item.element)
             let model = try compute.model(files.source, storage: .f32, lora: lora, seed: 3)
-            let values = model.adapters.floats(\.values)
+            let values = model.adapters.floats(.values)
             for i in values.indices { values[i] += 0.05 * Float(Int(mix64(UInt64(i)) % 2001) - 1000) / 1000 }
             let session = try Session(model: model, maximumTokens: 320)
             let before = device?.unprepared
             let result = try session.accumulate(batch, zeroFirst: true)
             try session.pullAdapters()
-            let gradients = Array(model.adapters.floats(\.gradients))
-            _ = try session.optimiserStep(learningRate: 1e-3, settings: AdamWSettings(), step: 1)
+            let gradients = Array(model.adapters.floats(.gradients))
+            _ = try session.optimiserStep(learningRate: 1e-3, optimiser: AdamWSettings())
             // Everything was compiled before the first launch.
             #expect(device?.unprepared == before)
             return (result.lossSum, gradients, model.adapters.entries)

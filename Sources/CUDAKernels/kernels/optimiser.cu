@@ -9,6 +9,7 @@
 // the clipping factor is formed on the device, once a block.
 //
 // Launch: sum_of_squares: grid = count / 4096 rounded up, 256 threads. sum_partials: grid 1, 256 threads.
+//         loss_scale: grid 1, 32 threads.
 //         adamw: grid = count / (4 * threads) rounded up, or fewer (8 blocks a multiprocessor are good), 256 threads at most.
 #include "device.cuh"
 
@@ -127,4 +128,26 @@ KERNEL(256, adamw, AdamW) {
         store_pack(value, p.values + 4 * i);
     }
     for (i64 i = 4 * packs + thread; i < p.count; i += all) update(s, p.gradients[i], p.values[i], p.first[i], p.second[i]);
+}
+
+struct LossScale {
+    float *state;  // scale, good steps, updates, norm, 1 where skipped
+    int dynamic, patience;
+    float smallest, largest;
+};
+
+/// Counts the update; where the scale is dynamic, half of it after a step that overflowed, double after `patience` good ones.
+KERNEL(32, loss_scale, LossScale) {
+    if (threadIdx.x != 0) return;
+    float *s = p.state;
+    const bool skipped = s[4] != 0;
+    if (!skipped) s[2] += 1;
+    if (!p.dynamic) return;
+    s[1] = skipped ? 0 : s[1] + 1;
+    if (skipped) {
+        s[0] = s[0] / 2 > p.smallest ? s[0] / 2 : p.smallest;
+    } else if (s[1] == (float)p.patience) {
+        s[0] = s[0] * 2 < p.largest ? s[0] * 2 : p.largest;
+        s[1] = 0;
+    }
 }

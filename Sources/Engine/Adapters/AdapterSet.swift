@@ -102,35 +102,50 @@ private func distance(_ a: String, _ b: String) -> Int {
     return row[b.count]
 }
 
-/// The trained state: one flat float32 buffer each for values, gradients and AdamW's two moments, all in `layout`'s order.
+/// The host's copy of what training changes: the persistent values of the step program by name, all in `layout`'s order.
 package final class AdapterSet: Sendable {
     package let layout: AdapterLayout
-    package let values: Buffer
-    package let gradients: Buffer
-    package let firstMoment: Buffer
-    package let secondMoment: Buffer
+    /// Names, shapes and types of the persistent values; the programs' own list.
+    package let program: Program
+    package let optimiser: any Optimiser.Type
+    private let buffers: [String: Buffer]
 
     package var entries: [AdapterLayout.Entry] { layout.entries }
     package var elementCount: Int { layout.elementCount }
-    /// Bytes of the four buffers.
-    package static func bytes(elementCount: Int) -> Int { 16 * elementCount }
 
-    package init(layout: AdapterLayout) throws {
+    package init(layout: AdapterLayout, optimiser: any Optimiser.Type = AdamWSettings.self) throws {
         self.layout = layout
-        let bytes = max(4, layout.elementCount * 4)
-        values = try Buffer(bytes: bytes)
-        gradients = try Buffer(bytes: bytes)
-        firstMoment = try Buffer(bytes: bytes)
-        secondMoment = try Buffer(bytes: bytes)
+        self.optimiser = optimiser
+        program = StepProgram.build(count: layout.elementCount, optimiser: optimiser, target: .cpu(threads: 1))
+        buffers = try Dictionary(uniqueKeysWithValues: program.persistentValues.map { ($0.name, try Buffer(bytes: max(4, $0.byteCount))) })
+        state = StepState()
     }
 
-    package func floats(_ buffer: KeyPath<AdapterSet, Buffer>) -> UnsafeMutableBufferPointer<Float> {
-        UnsafeMutableBufferPointer(start: self[keyPath: buffer].pointer(as: Float.self), count: elementCount)
+    /// The buffer of a persistent value of the step program.
+    package func buffer(_ name: String) -> Buffer? { buffers[name] }
+
+    /// The numbers of a persistent float32 value; empty where there is none of that name.
+    package func floats(named name: String) -> UnsafeMutableBufferPointer<Float> {
+        guard let buffer = buffers[name], let value = program.persistentValues.first(where: { $0.name == name }) else {
+            return UnsafeMutableBufferPointer(start: nil, count: 0)
+        }
+        return UnsafeMutableBufferPointer(start: buffer.pointer(as: Float.self), count: value.elementCount)
+    }
+
+    package enum Part: Sendable { case values, gradients }
+
+    package func floats(_ part: Part) -> UnsafeMutableBufferPointer<Float> {
+        floats(named: part == .values ? PersistentName.parameters : PersistentName.gradients)
+    }
+
+    package var state: StepState {
+        get { StepState(Array(floats(named: PersistentName.state))) }
+        set { for (i, number) in newValue.numbers.enumerated() { floats(named: PersistentName.state)[i] = number } }
     }
 
     /// PEFT's start: A uniform in ±1/sqrt(in) (kaiming_uniform with a = sqrt 5), B zero. A function of the seed alone.
     package func initialise(seed: UInt64) {
-        let values = floats(\.values)
+        let values = floats(.values)
         values.update(repeating: 0)
         for (index, entry) in entries.enumerated() where entry.name.hasSuffix("lora_A.weight") {
             let bound = 1 / Float(entry.shape[1]).squareRoot()
@@ -143,7 +158,7 @@ package final class AdapterSet: Sendable {
 
     /// Reads values from a PEFT folder; every matrix has to be there with its shape.
     package func load(_ file: AdapterFile) throws {
-        let values = floats(\.values)
+        let values = floats(.values)
         for entry in entries {
             guard let view = file.tensors[entry.name] else {
                 throw LorikeetError.input("the adapter lacks '\(entry.name)'", mend: "start from an adapter of the same rank and target modules")

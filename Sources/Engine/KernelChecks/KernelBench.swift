@@ -81,9 +81,9 @@ struct KernelBench {
         let (parameters, gradients) = (try Buffer(bytes: 4 * builder.parameters.count + 4), try Buffer(bytes: 4 * builder.parameters.count + 4))
         parameters.pointer(as: Float.self).update(from: builder.parameters, count: builder.parameters.count)
         gradients.pointer(as: Float.self).update(from: builder.gradients, count: builder.gradients.count)
-        var states: [Int: UnsafeMutablePointer<Float>] = [:]
+        var states: [Int: UnsafeMutableRawPointer] = [:]
         for id in builder.values.ids where builder.values[id].kind == .state {
-            if let offset = offsets[id.index] { states[id.index] = arena.pointer(as: Float.self, at: offset) }
+            if let offset = offsets[id.index] { states[id.index] = arena.base + offset }
         }
         let context = CPURun(
             cpu: cpu, values: builder.values, weights: weights, adapterOn: !builder.parameters.isEmpty, offsets: offsets, arena: arena.base,

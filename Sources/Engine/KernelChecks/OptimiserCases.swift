@@ -25,44 +25,48 @@ extension KernelChecks {
         let lora = LoRASettings(r: rank, targetModules: ["q_proj", "v_proj"])
         let model = try Model(
             randomly: configuration, storage: .f32, lora: lora, cpu: bench.cpu, device: bench.device, element: bench.element)
-        guard let placed = model.placed else { return [] }
-        let plain = try AdapterSet(layout: model.adapters.layout)
-        let count = plain.elementCount
-        for buffer in [\AdapterSet.values, \.gradients, \.firstMoment, \.secondMoment] {
-            let (ours, theirs) = (model.adapters.floats(buffer), plain.floats(buffer))
+        // The processor's model of the same shape and state.
+        let plain = try Model(randomly: configuration, storage: .f32, lora: lora, cpu: bench.cpu)
+        let names = [PersistentName.parameters, PersistentName.gradients] + AdamWSettings.moments
+        let count = plain.adapters.elementCount
+        for name in names {
+            let (ours, theirs) = (model.adapters.floats(named: name), plain.adapters.floats(named: name))
             for i in 0..<count {
                 let number = Float(mix64(UInt64(i)) >> 40) / Float(1 << 23) - 1
-                ours[i] = buffer == \.secondMoment ? abs(number) * 0.01 : number * 0.1
-                if betas != nil, buffer == \.firstMoment || buffer == \.secondMoment { ours[i] = 0 }
+                ours[i] = name == "second_moment" ? abs(number) * 0.01 : number * 0.1
+                if betas != nil, AdamWSettings.moments.contains(name) { ours[i] = 0 }
                 theirs[i] = ours[i]
             }
         }
-        let backend = try DeviceBackend(model: model, on: placed)
+        for adapters in [model.adapters, plain.adapters] { adapters.state.updates = betas == nil ? 2 : 0 }
+        let sizes = SessionSizes(training: 0, evaluation: 32)
+        let (session, reference) = (try Session(model: model, sizes: sizes), try Session(model: plain, sizes: sizes))
         var results: [Deviation] = []
         // Clipped, not clipped, and clipped to nearly nothing.
-        for (index, limit) in [0.05, 1e6, 1e-50].enumerated() {
-            let step = (betas == nil ? 3 : 1) + index
+        for limit in [0.05, 1e6, 1e-50] {
             var settings = AdamWSettings(weightDecay: 0.1, maxGradNorm: limit)
             if let betas { (settings.beta1, settings.beta2) = betas }
-            let norm = adamWStep(plain, learningRate: 0.01, settings: settings, step: step, cpu: bench.cpu)
-            let result = try backend.optimiserStep(learningRate: 0.01, settings: settings, step: step)
-            try backend.pullAdapters()
+            let norm = try reference.optimiserStep(learningRate: 0.01, optimiser: settings).gradientNorm
+            let result = try session.optimiserStep(learningRate: 0.01, optimiser: settings)
+            try session.pullAdapters()
+            let step = Int(model.adapters.state.updates)
             results.append(Deviation(name: "norm, step \(step)", measured: abs(result.gradientNorm - norm) / norm, tolerance: 1e-5))
             results.append(Deviation(name: "skipped, step \(step)", measured: result.skipped ? 1 : 0, tolerance: 0))
-            for (name, buffer) in [("values", \AdapterSet.values), ("first moments", \.firstMoment), ("second moments", \.secondMoment)] {
-                let measured = KernelBench.difference(Array(model.adapters.floats(buffer)), Array(plain.floats(buffer)))
+            for name in names where name != PersistentName.gradients {
+                let measured = KernelBench.difference(Array(model.adapters.floats(named: name)), Array(plain.adapters.floats(named: name)))
                 results.append(Deviation(name: "\(name), step \(step)", measured: measured, tolerance: 4 * DeviceElement.f32.unit))
             }
         }
-        // One gradient that is infinite: nothing may change.
-        model.adapters.floats(\.gradients)[count - 1] = .infinity
-        try backend.pushAdapters()
-        let skipped = try backend.optimiserStep(learningRate: 0.01, settings: AdamWSettings(), step: 5).skipped
-        try backend.pullAdapters()
-        let measured = KernelBench.difference(Array(model.adapters.floats(\.values)), Array(plain.floats(\.values)))
-        return results + [
-            Deviation(name: "an infinite gradient is skipped", measured: skipped ? 0 : 1, tolerance: 0),
-            Deviation(name: "values after that", measured: measured, tolerance: 4 * DeviceElement.f32.unit),
-        ]
+        // One gradient that is infinite: nothing may change, on the processor neither.
+        for (model, session) in [(model, session), (plain, reference)] {
+            model.adapters.floats(.gradients)[count - 1] = .infinity
+            try session.pushAdapters()
+            let skipped = try session.optimiserStep(learningRate: 0.01, optimiser: AdamWSettings()).skipped
+            try session.pullAdapters()
+            results.append(Deviation(name: "an infinite gradient is skipped", measured: skipped ? 0 : 1, tolerance: 0))
+        }
+        let measured = KernelBench.difference(Array(model.adapters.floats(.values)), Array(plain.adapters.floats(.values)))
+        results.append(Deviation(name: "parameters after that", measured: measured, tolerance: 4 * DeviceElement.f32.unit))
+        return results
     }
 }

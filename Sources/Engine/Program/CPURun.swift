@@ -12,8 +12,8 @@ package struct CPURun: ~Copyable {
     let arena: UnsafeMutableRawPointer
     let parameters: UnsafeMutablePointer<Float>?
     let gradients: UnsafeMutablePointer<Float>?
-    /// Persistent states by value index.
-    let states: [Int: UnsafeMutablePointer<Float>]
+    /// Caches and persistent values by value index.
+    let states: [Int: UnsafeMutableRawPointer]
 
     /// The first element of a float32 value; for weights use `matrix` and `vector`.
     ///
@@ -31,6 +31,11 @@ package struct CPURun: ~Copyable {
     /// The first element of an int32 value.
     package func integers(_ id: ValueID) throws -> UnsafeMutablePointer<Int32> {
         try pointer(id).assumingMemoryBound(to: Int32.self)
+    }
+
+    /// The first element of a float64 value.
+    func doubles(_ id: ValueID) throws -> UnsafeMutablePointer<Double> {
+        try pointer(id).assumingMemoryBound(to: Double.self)
     }
 
     /// A frozen matrix by its tensor's name.
@@ -55,8 +60,8 @@ package struct CPURun: ~Copyable {
             if let parameters { return UnsafeMutableRawPointer(parameters + values[id].flatOffset) }
         case .parameterGradient:
             if let gradients { return UnsafeMutableRawPointer(gradients + values[id].flatOffset) }
-        case .state:
-            if let state = states[id.index] { return UnsafeMutableRawPointer(state) }
+        case .state, .persistent:
+            if let state = states[id.index] { return state }
         default:
             if let offset = offsets[id.index] { return arena + offset }
         }

@@ -15,7 +15,7 @@ package struct DeviceRun: ~Copyable {
     /// The adapters in the activations' type, and their float32 gradients, both flat.
     let parameters: DeviceAddress?
     let gradients: DeviceAddress?
-    /// Persistent states by value index.
+    /// Caches and persistent values by value index.
     let states: [Int: DeviceAddress]
     /// One float32: what the loss is multiplied by before the backward pass.
     let lossScale: DeviceAddress
@@ -28,7 +28,7 @@ package struct DeviceRun: ~Copyable {
             if let parameters { return parameters + values[id].flatOffset * element.bytes }
         case .parameterGradient:
             if let gradients { return gradients + values[id].flatOffset * 4 }
-        case .state:
+        case .state, .persistent:
             if let state = states[id.index] { return state }
         default:
             if let offset = offsets[id.index] { return arena + offset }

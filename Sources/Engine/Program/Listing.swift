@@ -22,7 +22,7 @@ extension Program {
         let shape = "[" + value.shape.map(String.init).joined(separator: ",") + "]"
         switch value.kind {
         case .parameterGradient: return "\(value.name) \(shape) += flat gradient @\(value.flatOffset)"
-        case .state: return "\(value.name) \(shape) state"
+        case .state, .persistent: return "\(value.name) \(shape) persistent"
         default: break
         }
         guard let offset = schedule.offsets[id.index], let life = schedule.lifetimes[id.index] else { return "\(value.name) \(shape)" }
@@ -47,6 +47,7 @@ extension ProgramPurpose {
         switch self {
         case .training: "training"
         case .evaluation: "evaluation"
+        case .step: "optimiser step"
         case .decoding(let slots, let positions, _): "decoding (\(slots) slots of \(positions) positions)"
         }
     }

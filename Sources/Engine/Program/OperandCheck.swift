@@ -10,7 +10,7 @@ package struct OperandCheck {
         case residual
         /// Either of the two.
         case activationOrResidual
-        case f32, i32
+        case f32, i32, f64
     }
 
     let values: ValueTable
@@ -39,6 +39,7 @@ package struct OperandCheck {
             case .activationOrResidual: [target.element, target.residual]
             case .f32: [.f32]
             case .i32: [.i32]
+            case .f64: [.f64]
             }
         if !allowed.contains(value.type) {
             violations.append("\(operand) '\(value.name)' is \(value.type.rawValue), not \(allowed.map(\.rawValue).joined(separator: " or "))")

@@ -8,6 +8,8 @@ package enum ProgramPurpose: Sendable, Hashable {
     case evaluation
     /// Forward with a KV cache of `slots` sequences of `positions` tokens; logits of `outputRows` rows.
     case decoding(slots: Int, positions: Int, outputRows: Int)
+    /// The optimiser's update of the trained parameters; see `StepProgram`.
+    case step
 }
 
 /// What a program is made for: it decides element types and scratch.
@@ -67,6 +69,8 @@ package struct ProgramInputs: Sendable {
     package var slots: ValueID?
     /// Rows whose logits are wanted (decoding).
     package var outputRows: ValueID?
+    /// float64: what an optimiser step is given.
+    package var numbers: ValueID?
     /// The rows with a target, in order, then -1 (training and evaluation on a card).
     package var trainedRows: ValueID?
 }

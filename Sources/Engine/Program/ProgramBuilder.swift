@@ -44,6 +44,7 @@ package struct ProgramBuilder {
         case .decoding(_, _, let outputRows):
             inputs.slots = values.add("slots", perRow, .i32, .input)
             inputs.outputRows = values.add("output_rows", [outputRows], .i32, .input)
+        case .step: break
         }
     }
 

@@ -19,15 +19,23 @@ package enum ValueKind: Sendable, Hashable {
     case parameter
     /// The gradient of a parameter: the same range of the flat gradient buffer, always added to.
     case parameterGradient
-    /// Persists from run to run (a KV cache).
+    /// Persists from run to run of one program (a KV cache).
     case state
+    /// Persists and is shared by name between programs: trained parameters, their gradients and moments, the step state.
+    case persistent
 }
 
 /// Element types of values in a program; frozen weights keep their own storage format.
 package enum ValueType: String, Sendable {
-    case f32, i32, f16, bf16
+    case f32, i32, f16, bf16, f64
 
-    package var byteCount: Int { self == .f16 || self == .bf16 ? 2 : 4 }
+    package var byteCount: Int {
+        switch self {
+        case .f16, .bf16: 2
+        case .f32, .i32: 4
+        case .f64: 8
+        }
+    }
 
     init(_ element: DeviceElement) { self = [.f32, .f16, .bf16][Int(element.rawValue)] }
 }

@@ -1,4 +1,3 @@
-import Glibc
 import LorikeetDevices
 import LorikeetGround
 
@@ -25,13 +24,9 @@ final class DeviceBackend: SessionBackend {
     private var graphs: [GraphKey: any RecordedWork] = [:]
     private var runs: [GraphKey: Int] = [:]
 
-    /// Adapters on the card: float32 values, gradients and moments, and the values in the activations' type.
-    private let adapters: Adapters?
-    /// The loss scale; from byte 8 on AdamW's numbers as doubles; from 64 on its report; then partial sums as doubles.
-    private let scalarMemory: DeviceAllocation
-    private var scalars: DeviceAddress { scalarMemory.address }
-    private(set) var lossScaling: LossScaling?
-    private var lossScale: Float { lossScaling?.scale ?? 1 }
+    /// The step program's persistent values in one block, by name.
+    private let persistentMemory: DeviceAllocation
+    private let persistent: [String: DeviceAddress]
 
     private struct GraphKey: Hashable {
         let purpose: ProgramPurpose
@@ -40,39 +35,28 @@ final class DeviceBackend: SessionBackend {
         let adapterOn: Bool
     }
 
-    private struct Adapters {
-        /// Holds everything below.
-        let memory: DeviceAllocation
-        let values, gradients, first, second, narrow: DeviceAddress
-        let count: Int
-
-        init(_ memory: DeviceAllocation, count: Int) {
-            let step = (count * 4 + 255) / 256 * 256
-            (self.memory, self.count) = (memory, count)
-            values = memory.address
-            (gradients, first, second, narrow) = (values + step, values + 2 * step, values + 3 * step, values + 4 * step)
-        }
-    }
-
     init(model: Model, on placed: ModelDevice) throws {
         self.model = model
         device = placed.device
         element = placed.element
         weights = placed.weights
-        let count = model.adapters.elementCount
-        scalarMemory = try DeviceAllocation(on: device, bytes: Self.scalarBytes(count))
-        let adapterBytes = Self.adapterBytes(count: count, element) - Self.scalarBytes(count)
-        adapters = count > 0 ? Adapters(try DeviceAllocation(on: device, bytes: adapterBytes), count: count) : nil
-        // float16 starts where torch's GradScaler does; the others need no scale.
-        if element == .f16 { lossScaling = .start }
-        try writeLossScale()
-        try pushAdapters()
+        let program = StepProgram.build(
+            count: model.adapters.elementCount, optimiser: model.adapters.optimiser, target: .device(placed.element))
+        persistentMemory = try DeviceAllocation(on: device, bytes: max(256, program.persistentBytes))
+        var (addresses, used): ([String: DeviceAddress], Int) = ([:], 0)
+        for value in program.persistentValues {
+            addresses[value.name] = persistentMemory.address + used
+            used += (value.byteCount + 255) / 256 * 256
+        }
+        persistent = addresses
     }
 
-    private static func scalarBytes(_ count: Int) -> Int { 256 + 8 * ((count + 4095) / 4096 + 1) }
-
-    /// What `count` trained parameters take on a card: values, gradients, two moments, values in the activations' type, partial sums.
-    static func adapterBytes(count: Int, _ element: DeviceElement) -> Int { count * (16 + element.bytes) + 5 * 256 + scalarBytes(count) }
+    private func address(_ name: String) throws -> DeviceAddress {
+        guard let address = persistent[name] else {
+            throw LorikeetError.machine("the card does not hold \(name)", mend: "report this with lorikeet plan --explain's output")
+        }
+        return address
+    }
 
     var target: ProgramTarget { .device(element) }
 
@@ -121,6 +105,8 @@ final class DeviceBackend: SessionBackend {
         }
         let chunk = model.headChunk(program)
         let graphKey = GraphKey(purpose: program.purpose, tokens: program.tokens, chunks: (trainedRows + chunk - 1) / chunk, adapterOn: adapterOn)
+        // A step program is short, and its numbers are new each time it is made.
+        if program.purpose == .step { return try runAll(on: device) }
         if let graph = graphs[graphKey] { return try graph.run() }
         let seen = runs[graphKey, default: 0]
         if seen == 0 { try prepare(program, trainedRows: trainedRows, states: states) }
@@ -133,14 +119,16 @@ final class DeviceBackend: SessionBackend {
         runs[graphKey] = seen + 1
     }
 
-    private var adapterOn: Bool { model.adapterEnabled && adapters != nil }
+    private var adapterOn: Bool { model.adapterEnabled && model.adapters.elementCount > 0 }
 
     /// - Parameter device: this one, or one that stands for it.
     private func context(_ program: Program, on device: any Accelerator, trainedRows: Int, states: [Int: DeviceAddress] = [:]) throws -> DeviceRun {
-        DeviceRun(
+        var places = states
+        for id in program.values.ids where program.values[id].kind == .persistent { places[id.index] = try address(program.values[id].name) }
+        return DeviceRun(
             device: device, element: element, values: program.values, weights: weights, adapterOn: adapterOn, offsets: program.schedule.offsets,
-            arena: try arenaAddress(), parameters: adapters?.narrow, gradients: adapters?.gradients, states: states, lossScale: scalars,
-            trainedRows: trainedRows)
+            arena: try arenaAddress(), parameters: try address(PersistentName.narrow), gradients: try address(PersistentName.gradients),
+            states: places, lossScale: try address(PersistentName.state), trainedRows: trainedRows)
     }
 
     /// Has everything compiled that the program launches, and the step after it, at once: one by one it would take several times as long.
@@ -148,7 +136,7 @@ final class DeviceBackend: SessionBackend {
         let list = LaunchList(device.properties)
         let context = try context(program, on: list, trainedRows: trainedRows, states: states)
         for op in program.ops { try op.run(context) }
-        device.prepare(list.modules + more + (program.purpose == .training ? [KernelModule("optimiser", element)] : []))
+        device.prepare(list.modules + more + (program.purpose == .training ? [KernelModule("optimiser", element), KernelModule("embedding", element)] : []))
     }
 
     private func caches(_ program: Program, key: ProgramPurpose) throws -> [Int: DeviceAddress] {
@@ -168,105 +156,38 @@ final class DeviceBackend: SessionBackend {
 
     // MARK: the adapters' state
 
-    private func writeLossScale() throws { try [lossScale].withUnsafeBytes { try device.upload($0, to: scalars) } }
+    func clearGradients() throws { try device.zero(address(PersistentName.gradients), bytes: model.adapters.elementCount * 4) }
 
-    func clearGradients() throws {
-        if let adapters { try device.zero(adapters.gradients, bytes: adapters.count * 4) }
+    func pullState() throws { try download(PersistentName.state) }
+    func pushState() throws { try upload(PersistentName.state) }
+
+    private func upload(_ name: String) throws {
+        try device.upload(UnsafeRawBufferPointer(model.adapters.floats(named: name)), to: address(name))
     }
 
+    private func download(_ name: String) throws {
+        try device.download(address(name), into: UnsafeMutableRawBufferPointer(model.adapters.floats(named: name)))
+    }
+
+    private var heldNames: [String] { model.adapters.program.persistentValues.map(\.name).filter { $0 != PersistentName.gradients } }
+
     func pushAdapters() throws {
-        guard let adapters else { return }
-        for (buffer, to) in [
-            (model.adapters.values, adapters.values), (model.adapters.gradients, adapters.gradients), (model.adapters.firstMoment, adapters.first),
-            (model.adapters.secondMoment, adapters.second),
-        ] {
-            try device.upload(UnsafeRawBufferPointer(start: buffer.base, count: adapters.count * 4), to: to)
-        }
+        guard model.adapters.elementCount > 0 else { return try pushState() }
+        for name in heldNames { try upload(name) }
         // On the card gradients are those of the scaled loss.
-        if lossScale != 1 {
-            let gradients = model.adapters.floats(\.gradients)
-            let scaled = (0..<adapters.count).map { gradients[$0] * lossScale }
-            try scaled.withUnsafeBytes { try device.upload($0, to: adapters.gradients) }
-        }
-        try narrowValues()
+        let scale = model.adapters.state.lossScale
+        let scaled = model.adapters.floats(.gradients).map { $0 * scale }
+        try scaled.withUnsafeBytes { try device.upload($0, to: address(PersistentName.gradients)) }
+        // The parameters in the activations' type, which products read.
+        let (from, to, count) = (try address(PersistentName.parameters), try address(PersistentName.narrow), model.adapters.elementCount)
+        try NarrowParameters.run(from, to, count: count, on: device, element)
     }
 
     func pullAdapters() throws {
-        guard let adapters else { return }
-        for (buffer, from) in [
-            (model.adapters.values, adapters.values), (model.adapters.gradients, adapters.gradients), (model.adapters.firstMoment, adapters.first),
-            (model.adapters.secondMoment, adapters.second),
-        ] {
-            try device.download(from, into: UnsafeMutableRawBufferPointer(start: buffer.base, count: adapters.count * 4))
-        }
-        let gradients = model.adapters.floats(\.gradients)
-        if lossScale != 1 { for i in 0..<adapters.count { gradients[i] /= lossScale } }
-    }
-
-    /// The adapters in the activations' type, which products read.
-    private func narrowValues() throws {
-        guard let adapters else { return }
-        if element == .f32 { return try device.copy(adapters.values, to: adapters.narrow, bytes: adapters.count * 4) }
-        try launch("embedding", "to_element", blocks: (adapters.count + 2047) / 2048, threads: 256) {
-            $0.add(adapters.values)
-            $0.add(adapters.narrow)
-            $0.add(adapters.count)
-        }
-    }
-
-    private func launch(_ source: String, _ kernel: String, blocks: Int, threads: Int, _ fill: (inout KernelArguments) -> Void) throws {
-        var arguments = KernelArguments()
-        fill(&arguments)
-        try device.launch(KernelLaunch(source, kernel, element, grid: (max(1, blocks), 1, 1), threads: threads, arguments: arguments))
-    }
-
-    func optimiserStep(learningRate: Double, settings: AdamWSettings, step: Int) throws -> OptimiserResult {
-        guard let adapters else { return OptimiserResult(gradientNorm: 0) }
-        let numbers = [
-            learningRate / (1 - pow(settings.beta1, Double(step))), 1 / (1 - pow(settings.beta2, Double(step))).squareRoot(),
-            1 - learningRate * settings.weightDecay, settings.maxGradNorm ?? 0, 1 / Double(lossScale),
-        ]
-        try numbers.withUnsafeBytes { try device.upload($0, to: scalars + 8) }
-        let (report, sum, partial) = (scalars + 64, scalars + 128, scalars + 256)
-        let blocks = (adapters.count + 4095) / 4096
-        try launch("optimiser", "sum_of_squares", blocks: blocks, threads: 256) {
-            $0.add(adapters.gradients)
-            $0.add(partial)
-            $0.add(adapters.count)
-        }
-        try launch("optimiser", "sum_partials", blocks: 1, threads: 256) {
-            $0.add(partial)
-            $0.add(sum)
-            $0.add(Int32(blocks))
-        }
-        try launch("optimiser", "adamw", blocks: min((adapters.count + 1023) / 1024, 8 * device.properties.multiprocessors), threads: 256) {
-            $0.add(adapters.values)
-            $0.add(adapters.gradients)
-            $0.add(adapters.first)
-            $0.add(adapters.second)
-            $0.add(sum)
-            $0.add(report)
-            $0.add(scalars + 8)
-            $0.add(adapters.count)
-            $0.add(Float(settings.beta1))
-            $0.add(Float(settings.beta2))
-            $0.add(Float(1 - settings.beta1))
-            $0.add(Float(1 - settings.beta2))
-            $0.add(Float(settings.epsilon))
-        }
-        try narrowValues()
-        let reported = try floats(report, 2)
-        let skipped = reported[1] != 0
-        let before = lossScale
-        lossScaling?.adapt(skipped: skipped)
-        if lossScale != before { try writeLossScale() }
-        return OptimiserResult(gradientNorm: Double(reported[0]), skipped: skipped)
-    }
-
-    func setLossScaling(_ scaling: LossScaling) throws {
-        guard lossScaling != nil else { return }
-        lossScaling = scaling
-        try writeLossScale()
+        guard model.adapters.elementCount > 0 else { return }
+        for name in heldNames + [PersistentName.gradients] { try download(name) }
+        let (gradients, scale) = (model.adapters.floats(.gradients), model.adapters.state.lossScale)
+        if scale != 1 { for i in gradients.indices { gradients[i] /= scale } }
     }
 
     func magnitudes(_ program: Program, trainedRows: Int) throws -> [ValueMagnitude] {

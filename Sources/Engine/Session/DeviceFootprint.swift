@@ -16,7 +16,7 @@ extension Session {
             $0 + DeviceWeights.bytes($1, storage: request.storage, stored: stored($1.tensor) ?? .f32, element: element)
         }
         return DeviceBytes(
-            context: 0, weights: weights, expanded: 0, adapters: DeviceBackend.adapterBytes(count: program.trainableParameters, element),
+            context: 0, weights: weights, expanded: 0, adapters: program.adapterBytes,
             arena: program.evaluationArenaBytes, cache: program.cacheBytes)
     }
 }

@@ -83,7 +83,7 @@ package struct DevicePlanner {
     private let contextBytes: Int
     private let weightBytes: Int
     private let expandedBytes: Int
-    private let adapterBytes: Int
+    private let step: Program
     private let blockCount: Int
     /// Whether programs are fused; see `RecomputePolicy.fuse`.
     package var fuse = true
@@ -112,7 +112,8 @@ package struct DevicePlanner {
             if case .linear = declaration.role, bytes < plain { expanded += plain }
         }
         (weightBytes, expandedBytes) = (weights, expanded)
-        adapterBytes = DeviceBackend.adapterBytes(count: layout.elementCount, element)
+        step = StepProgram.build(
+            count: layout.elementCount, optimiser: AdamWSettings.self, settings: AdamWSettings(), target: .device(element))
     }
 
     /// The fastest way to train micro-batches of `tokens` within `cap` bytes; nil where none fits.
@@ -137,14 +138,14 @@ package struct DevicePlanner {
         func measured(_ blocks: Int) -> (arena: Int, cost: Cost, operations: Int) {
             if let value = known[blocks] { return value }
             let training = program(.training, sizes.training, sizes, policy(blocks))
-            let value = (max(training.arenaBytes, evaluationArena), cost(training), training.ops.count)
+            let value = (max(training.arenaBytes, evaluationArena, step.arenaBytes), cost(training), training.ops.count)
             known[blocks] = value
             return value
         }
         return (expandedBytes > 0 ? [true, false] : [false]).compactMap { keeps in
             func bytes(_ blocks: Int) -> DeviceBytes {
                 DeviceBytes(
-                    context: contextBytes, weights: weightBytes, expanded: keeps ? expandedBytes : 0, adapters: adapterBytes,
+                    context: contextBytes, weights: weightBytes, expanded: keeps ? expandedBytes : 0, adapters: step.persistentBytes,
                     arena: measured(blocks).arena)
             }
             var (low, high) = (0, blockCount)
@@ -193,7 +194,7 @@ package struct DevicePlanner {
         let sizes = SessionSizes(training: Session.batchRows(tokens, .device(element)), evaluation: min(evaluation, tokens), headChunk: min(headChunk, 256))
         let training = program(.training, sizes.training, sizes, policy(blockCount))
         let evaluation = program(.evaluation, Session.batchRows(sizes.evaluation, .device(element)), sizes, policy(0))
-        return contextBytes + weightBytes + adapterBytes + max(training.arenaBytes, evaluation.arenaBytes)
+        return contextBytes + weightBytes + step.persistentBytes + max(training.arenaBytes, evaluation.arenaBytes, step.arenaBytes)
     }
 
     /// A program's cost with attention over segments instead of all its rows, and at a third of the products' rate, as measured; products

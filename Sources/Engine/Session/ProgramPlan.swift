@@ -4,8 +4,11 @@ import LorikeetModelFiles
 package struct ProgramPlan: Sendable {
     /// Bytes of the frozen weights in their storage; those read in place from the mapped file are counted too.
     package let weightBytes: Int
-    /// Adapters, gradients and AdamW's moments, float32.
+    /// Trained parameters, gradients, the optimiser's moments and the step state: the step program's persistent values.
     package let adapterBytes: Int
+    /// What a checkpoint holds of them, and the trained parameters alone.
+    package let checkpointBytes: Int
+    package let parameterBytes: Int
     /// The arena that training and evaluation share.
     package let arenaBytes: Int
     /// The arena of a session that only evaluates and decodes.
@@ -56,6 +59,8 @@ extension Session {
         }
         let training = program(.training, max(1, request.sizes.training))
         let evaluation = program(.evaluation, request.sizes.evaluation)
+        let step = StepProgram.build(
+            count: layout.elementCount, optimiser: AdamWSettings.self, settings: AdamWSettings(), target: request.target)
         var evaluating = evaluation.arenaBytes
         var cache = 0
         if request.slots > 0 {
@@ -68,8 +73,9 @@ extension Session {
         }
         let (weights, matrix) = weightBytes(family, request.storage, stored)
         return ProgramPlan(
-            weightBytes: weights, adapterBytes: AdapterSet.bytes(elementCount: layout.elementCount),
-            arenaBytes: max(training.arenaBytes, evaluation.arenaBytes), evaluationArenaBytes: evaluating, cacheBytes: cache,
+            weightBytes: weights, adapterBytes: step.persistentBytes, checkpointBytes: step.checkpointValues.reduce(0) { $0 + $1.byteCount },
+            parameterBytes: step.checkpointValues.first?.byteCount ?? 0,
+            arenaBytes: max(training.arenaBytes, evaluation.arenaBytes, step.arenaBytes), evaluationArenaBytes: evaluating, cacheBytes: cache,
             trainableParameters: layout.elementCount, matrixParameters: matrix, training: training.cost, evaluation: evaluation.cost,
             program: training)
     }

@@ -47,6 +47,7 @@ package final class Session {
         self.sizes = sizes
         self.recompute = recompute
         backend = try model.placed.map { try DeviceBackend(model: model, on: $0) } ?? CPUBackend(model: model, clock: clock)
+        try pushAdapters()
         var bytes = Schedule.alignment
         if sizes.training > 0 { bytes = max(bytes, program(.training, tokens: Self.batchRows(sizes.training, backend.target)).arenaBytes) }
         bytes = max(bytes, program(.evaluation, tokens: Self.batchRows(sizes.evaluation, backend.target)).arenaBytes)
@@ -221,20 +222,55 @@ package final class Session {
 
     // MARK: the adapters' state
 
-    /// One AdamW step over the adapters (see `adamWStep`), where they are.
-    package func optimiserStep(learningRate: Double, settings: AdamWSettings, step: Int) throws -> OptimiserResult {
-        try backend.optimiserStep(learningRate: learningRate, settings: settings, step: step)
+    /// One update of the trained parameters from the gradients that `accumulate` left, or none where those are not finite.
+    ///
+    /// - Throws: exit 4 when memory or the card fail.
+    package func optimiserStep(learningRate: Double, optimiser: any Optimiser) throws -> OptimiserResult {
+        guard model.adapters.elementCount > 0 else { return OptimiserResult(gradientNorm: 0) }
+        let program = StepProgram.build(
+            count: model.adapters.elementCount, optimiser: type(of: optimiser), settings: optimiser, target: backend.target)
+        try backend.reserve(program.arenaBytes)
+        let before = model.adapters.state
+        let numbers =
+            optimiser.numbers(learningRate: learningRate, update: Int(before.updates) + 1) + [optimiser.maxGradNorm ?? 0, 1 / Double(before.lossScale)]
+        if let id = program.inputs.numbers { try write(numbers, to: id, program) }
+        try backend.execute(program, trainedRows: 0, states: nil, observe: nil)
+        try backend.pullState()
+        let after = model.adapters.state
+        return OptimiserResult(gradientNorm: Double(after.gradientNorm), skipped: after.skipped != 0)
     }
 
-    /// float16's loss scale as it stands; nil where gradients need none. A checkpoint holds it.
-    package var lossScaling: LossScaling? { backend.lossScaling }
+    /// float16's loss scale as it stands; nil where gradients need none.
+    package var lossScaling: LossScaling? {
+        guard scalesLoss else { return nil }
+        let state = model.adapters.state
+        return LossScaling(scale: state.lossScale, goodSteps: Int(state.goodSteps))
+    }
 
-    /// Goes on with a checkpoint's loss scale; without effect where gradients need none.
-    package func setLossScaling(_ scaling: LossScaling) throws { try backend.setLossScaling(scaling) }
+    private var scalesLoss: Bool { backend.target.element == .f16 }
+
+    /// Goes on with another loss scale; without effect where gradients need none.
+    package func setLossScaling(_ scaling: LossScaling) throws {
+        guard scalesLoss else { return }
+        (model.adapters.state.lossScale, model.adapters.state.goodSteps) = (scaling.scale, Float(scaling.goodSteps))
+        try backend.pushState()
+    }
+
+    /// Makes the loss scale one of this device's type: another device may have left the state.
+    private func adoptLossScale() {
+        if scalesLoss, model.adapters.state.goodSteps < 0 {
+            (model.adapters.state.lossScale, model.adapters.state.goodSteps) = (LossScaling.start.scale, 0)
+        } else if !scalesLoss {
+            (model.adapters.state.lossScale, model.adapters.state.goodSteps) = (1, -1)
+        }
+    }
 
     /// Makes `model.adapters` what was trained: before it is read.
     package func pullAdapters() throws { try backend.pullAdapters() }
 
     /// Makes what is trained `model.adapters`: after it was written.
-    package func pushAdapters() throws { try backend.pushAdapters() }
+    package func pushAdapters() throws {
+        adoptLossScale()
+        try backend.pushAdapters()
+    }
 }

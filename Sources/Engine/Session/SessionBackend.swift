@@ -23,13 +23,11 @@ protocol SessionBackend: AnyObject {
     /// Runs a program op by op and returns what its 16-bit values reach; nothing where all are float32.
     func magnitudes(_ program: Program, trainedRows: Int) throws -> [ValueMagnitude]
 
-    /// What the loss is multiplied by; nil where gradients need no scale.
-    var lossScaling: LossScaling? { get }
-    func setLossScaling(_ scaling: LossScaling) throws
-
     func clearGradients() throws
-    /// One AdamW step; see `adamWStep`.
-    func optimiserStep(learningRate: Double, settings: AdamWSettings, step: Int) throws -> OptimiserResult
+    /// Reads the step state where the backend keeps it into the host's copy.
+    func pullState() throws
+    /// Makes the backend's step state the host's copy.
+    func pushState() throws
     /// Makes the host's copy of the adapters' state what the backend has.
     func pullAdapters() throws
     /// Makes the backend's state what the host's copy holds.
@@ -100,12 +98,16 @@ final class CPUBackend: SessionBackend {
     func execute(_ program: Program, trainedRows: Int, states key: ProgramPurpose?, observe: OpObserver?) throws {
         let states = try key.map { try caches(program, key: $0) } ?? [:]
         let trained = model.adapters.elementCount > 0
+        var places = states.mapValues { UnsafeMutableRawPointer($0.base) }
+        for id in program.values.ids where program.values[id].kind == .persistent {
+            if let buffer = model.adapters.buffer(program.values[id].name) { places[id.index] = UnsafeMutableRawPointer(buffer.base) }
+        }
         let context = CPURun(
             cpu: model.cpu, values: program.values, weights: model.weights, adapterOn: model.adapterEnabled && trained,
             offsets: program.schedule.offsets, arena: arena.base,
-            parameters: trained ? model.adapters.values.pointer(as: Float.self) : nil,
-            gradients: trained ? model.adapters.gradients.pointer(as: Float.self) : nil,
-            states: states.mapValues { $0.pointer(as: Float.self) })
+            parameters: trained ? model.adapters.floats(.values).baseAddress : nil,
+            gradients: trained ? model.adapters.floats(.gradients).baseAddress : nil,
+            states: places)
         guard let observe else {
             for op in program.ops { try op.run(context) }
             return
@@ -135,15 +137,10 @@ final class CPUBackend: SessionBackend {
 
     func magnitudes(_ program: Program, trainedRows: Int) -> [ValueMagnitude] { [] }
 
-    var lossScaling: LossScaling? { nil }
-    func setLossScaling(_ scaling: LossScaling) {}
+    func clearGradients() { model.adapters.floats(.gradients).update(repeating: 0) }
 
-    func clearGradients() { model.adapters.floats(\.gradients).update(repeating: 0) }
-
-    func optimiserStep(learningRate: Double, settings: AdamWSettings, step: Int) -> OptimiserResult {
-        OptimiserResult(gradientNorm: adamWStep(model.adapters, learningRate: learningRate, settings: settings, step: step, cpu: model.cpu))
-    }
-
+    func pullState() {}
+    func pushState() {}
     func pullAdapters() {}
     func pushAdapters() {}
 }

@@ -239,9 +239,11 @@ struct EdgeTests {
                 Numbers.floats(Numbers.noise(count, seed: 91)), Numbers.floats(Numbers.noise(count, seed: 92)),
                 Numbers.floats(Numbers.noise(count, seed: 93)).map { abs($0) }
             )
+            let settings = AdamWSettings(weightDecay: 0.1)
+            let n = settings.numbers(learningRate: 1e-2, update: 3)
             AdamWKernels.step(
-                values: &p, gradients: Numbers.floats(Numbers.noise(count, seed: 94)), firstMoment: &m, secondMoment: &v, count: count, learningRate: 1e-2,
-                beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0.1, gradientScale: 0.5, step: 3, cpu: CPU(threads: threads))
+                values: &p, gradients: Numbers.floats(Numbers.noise(count, seed: 94)), firstMoment: &m, secondMoment: &v, count: count,
+                numbers: (n[0], n[1], n[2], 0.5), settings: settings, cpu: CPU(threads: threads))
             runs.append([p, m, v])
         }
         #expect(runs[1] == runs[0] && runs[2] == runs[0])

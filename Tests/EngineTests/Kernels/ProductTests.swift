@@ -101,9 +101,11 @@ struct ProductTests {
                 v[i] = beta2 * v[i] + (1 - beta2) * clipped * clipped
                 p[i] -= 1e-2 / (1 - pow(beta1, Double(step))) * m[i] / (v[i].squareRoot() / (1 - pow(beta2, Double(step))).squareRoot() + 1e-8)
             }
+            let settings = AdamWSettings(beta1: beta1, beta2: beta2, weightDecay: 0.1)
+            let n = settings.numbers(learningRate: 1e-2, update: step)
             AdamWKernels.step(
-                values: &fp, gradients: Numbers.floats(g), firstMoment: &fm, secondMoment: &fv, count: count, learningRate: 1e-2,
-                beta1: beta1, beta2: beta2, epsilon: 1e-8, weightDecay: 0.1, gradientScale: 0.5, step: step, cpu: cpu)
+                values: &fp, gradients: Numbers.floats(g), firstMoment: &fm, secondMoment: &fv, count: count, numbers: (n[0], n[1], n[2], 0.5),
+                settings: settings, cpu: cpu)
         }
         #expect(Numbers.difference(fp, p) < 2e-6 && Numbers.difference(fm, m, floor: 1e-6 * (1 - beta1)) < 1e-4)
         #expect(Numbers.difference(fv, v, floor: 1e-6 * (1 - beta2)) < 1e-5)
@@ -112,7 +114,11 @@ struct ProductTests {
     @Test func `the gradients' norm is that of doubles for any number of threads`() {
         let values = Numbers.floats(Numbers.noise(10_007, seed: 71))
         let expected = values.reduce(0.0) { $0 + Double($1) * Double($1) }
-        let sums = [1, 2, 5].map { GradientNormKernels.sumOfSquares(values, count: values.count, cpu: CPU(threads: $0)) }
+        func norm(_ values: [Float], _ cpu: CPU) -> Double {
+            var partials = [Double](repeating: 0, count: 3)
+            return GradientNormKernels.sumOfSquares(values, count: values.count, partials: &partials, cpu: cpu)
+        }
+        let sums = [1, 2, 5].map { norm(values, CPU(threads: $0)) }
         #expect(Set(sums).count == 1 && abs(sums[0] / expected - 1) < 1e-12)
     }
 }

@@ -1,19 +1,18 @@
-import Glibc
 import LorikeetDevices
 
 enum AdamWKernels {
-    /// One step over `count` elements; see `adamWStep`. Gradients are read, not changed.
+    /// One step over `count` elements; see `AdamW`. Gradients are read, not changed.
+    ///
+    /// - Parameter numbers: `AdamWSettings.numbers`, and what gradients are multiplied by.
     static func step(
         values: UnsafeMutablePointer<Float>, gradients: UnsafePointer<Float>, firstMoment: UnsafeMutablePointer<Float>,
-        secondMoment: UnsafeMutablePointer<Float>, count: Int, learningRate: Double, beta1: Double, beta2: Double, epsilon: Double,
-        weightDecay: Double, gradientScale: Double, step: Int, cpu: CPU
+        secondMoment: UnsafeMutablePointer<Float>, count: Int, numbers: (rate: Double, root: Double, keep: Double, gradientScale: Double),
+        settings: AdamWSettings, cpu: CPU
     ) {
-        let correction1 = 1 - pow(beta1, Double(step))
-        let correction2 = (1 - pow(beta2, Double(step))).squareRoot()
-        let keep = Float(1 - learningRate * weightDecay)
-        let (b1, b2) = (Float(beta1), Float(beta2))
-        let (new1, new2) = (Float(1 - beta1), Float(1 - beta2))
-        let (rate, root, eps, scale) = (Float(learningRate / correction1), Float(1 / correction2), Float(epsilon), Float(gradientScale))
+        let (b1, b2) = (Float(settings.beta1), Float(settings.beta2))
+        let (new1, new2) = (Float(1 - settings.beta1), Float(1 - settings.beta2))
+        let (rate, root, keep, scale) = (Float(numbers.rate), Float(numbers.root), Float(numbers.keep), Float(numbers.gradientScale))
+        let eps = Float(settings.epsilon)
         cpu.parallelRanges(over: count, grain: 8) { range, _ in
             let (values, gradients) = (values + range.lowerBound, gradients + range.lowerBound)
             let (first, second) = (firstMoment + range.lowerBound, secondMoment + range.lowerBound)
@@ -43,20 +42,17 @@ enum AdamWKernels {
 
 enum GradientNormKernels {
     /// Sum of squares in double over blocks of fixed size: the same for any number of threads.
-    static func sumOfSquares(_ values: UnsafePointer<Float>, count: Int, cpu: CPU) -> Double {
-        let block = 4096
+    /// - Parameter partials: one float64 for each block of `GradientNorm.blockLength` values.
+    static func sumOfSquares(_ values: UnsafePointer<Float>, count: Int, partials: UnsafeMutablePointer<Double>, cpu: CPU) -> Double {
+        let block = GradientNorm.blockLength
         let blocks = (count + block - 1) / block
-        var sums = [Double](repeating: 0, count: blocks)
-        sums.withUnsafeMutableBufferPointer { sums in
-            let base = sums.baseAddress
-            cpu.parallelRanges(over: blocks) { range, _ in
-                for b in range {
-                    var sum = 0.0
-                    for i in b * block..<min(count, (b + 1) * block) { sum += Double(values[i]) * Double(values[i]) }
-                    base?[b] = sum
-                }
+        cpu.parallelRanges(over: blocks) { range, _ in
+            for b in range {
+                var sum = 0.0
+                for i in b * block..<min(count, (b + 1) * block) { sum += Double(values[i]) * Double(values[i]) }
+                partials[b] = sum
             }
         }
-        return sums.reduce(0, +)
+        return (0..<blocks).reduce(0.0) { $0 + partials[$1] }
     }
 }

@@ -1,0 +1,90 @@
+import LorikeetDevices
+
+/// What an optimiser step keeps beside parameters and moments, as one persistent value of five float32 numbers.
+package struct StepState: Sendable, Equatable {
+    /// The loss is multiplied by it before the backward pass.
+    package var lossScale: Float = 1
+    /// Steps since the loss scale last changed; below zero where the type of activations needs no scale.
+    package var goodSteps: Float = -1
+    /// Updates so far, which AdamW corrects its moments by.
+    package var updates: Float = 0
+    /// The gradients' L2 norm before clipping, in the last step.
+    package var gradientNorm: Float = 0
+    /// 1 where the last step changed nothing because its gradients were not finite.
+    package var skipped: Float = 0
+
+    static let count = 5
+
+    package init() {}
+
+    init(_ numbers: [Float]) {
+        (lossScale, goodSteps, updates, gradientNorm, skipped) = (numbers[0], numbers[1], numbers[2], numbers[3], numbers[4])
+    }
+
+    var numbers: [Float] { [lossScale, goodSteps, updates, gradientNorm, skipped] }
+}
+
+/// Names of persistent values: those that outlive a run of a program, are shared between programs, and stand in checkpoints.
+package enum PersistentName {
+    /// float32 [n]: every trained matrix, flat, in the layout's order.
+    package static let parameters = "parameters"
+    /// float32 [n], like the parameters: of the loss times the loss scale. Not part of a checkpoint.
+    package static let gradients = "gradients"
+    /// The parameters in the activations' type, which products read. Not part of a checkpoint.
+    package static let narrow = "parameters, in the activations' type"
+    package static let state = "step_state"
+}
+
+/// The program of an optimiser step: gradient norm, clipping, the check for gradients that are not finite, the update, the loss scale.
+///
+/// It shares its persistent values with the micro-batch programs. What a session, a plan or a checkpoint needs to know of trained
+/// state is read from here.
+package enum StepProgram {
+    /// - Parameter count: trained parameters; 0 gives a program without ops.
+    package static func build(count: Int, optimiser: any Optimiser.Type, settings: (any Optimiser)? = nil, target: ProgramTarget) -> Program {
+        var values = ValueTable()
+        func persistent(_ name: String, _ shape: [Int], _ type: ValueType = .f32) -> ValueID { values.add(name, shape, type, .persistent) }
+        let parameters = persistent(PersistentName.parameters, [count])
+        let gradients = persistent(PersistentName.gradients, [count])
+        let moments = optimiser.moments.map { persistent($0, [count]) }
+        let state = persistent(PersistentName.state, [StepState.count])
+        let numbers = values.add("numbers", [optimiser.numberCount + 2], .f64, .input)
+        let sum = values.add("sum of squares", [1], .f64, .transient)
+        var ops: [any Op] = []
+        if count > 0, let settings {
+            let partials = values.add("partial sums", [(count + GradientNorm.blockLength - 1) / GradientNorm.blockLength], .f64, .transient)
+            ops.append(GradientNorm(gradients: gradients, partials: partials, sumOfSquares: sum))
+            ops.append(
+                settings.op(
+                    OptimiserOperands(
+                        parameters: parameters, gradients: gradients, moments: moments, sumOfSquares: sum, numbers: numbers, state: state)))
+            ops.append(LossScaleUpdate(state: state, dynamic: target.element == .f16))
+        }
+        if target.isDevice {
+            let narrow = persistent(PersistentName.narrow, [count], target.element)
+            if count > 0, settings != nil { ops.append(NarrowParameters(parameters: parameters, narrow: narrow)) }
+        }
+        var inputs = ProgramInputs(ids: numbers, positions: numbers)
+        inputs.numbers = numbers
+        return Program(
+            purpose: .step, target: target, tokens: 0, values: values, ops: ops, origins: Array(ops.indices),
+            roles: ops.map { _ in .forward }, firstBackwardOp: ops.count, inputs: inputs, outputs: ProgramOutputs(),
+            schedule: Schedule(values: values, ops: ops, alignment: target.isDevice ? 256 : Schedule.alignment), incomplete: [])
+    }
+}
+
+extension Program {
+    /// Persistent values in the order in which they were named.
+    package var persistentValues: [Value] { values.values.filter { $0.kind == .persistent } }
+
+    /// Bytes of the persistent values where they lie in one block, each aligned as arena values are.
+    package var persistentBytes: Int {
+        let alignment = target.isDevice ? 256 : Schedule.alignment
+        return persistentValues.reduce(0) { $0 + ($1.byteCount + alignment - 1) / alignment * alignment }
+    }
+
+    /// The persistent values that a checkpoint holds, in order.
+    package var checkpointValues: [Value] {
+        persistentValues.filter { $0.name != PersistentName.gradients && $0.name != PersistentName.narrow }
+    }
+}
