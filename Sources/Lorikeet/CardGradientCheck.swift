@@ -8,7 +8,7 @@ import LorikeetModelFiles
 struct CardGradientCheck {
     let source: ModelSource
     /// Token ids of texts; those of two tokens or more are trained, packed into one micro-batch.
-    let texts: [[Int]]
+    let texts: [[Int32]]
     let compute: Compute
 
     /// Limits of a card; in 16 bits of 1 - cosine, for one matrix and for all as one vector.
@@ -35,7 +35,7 @@ struct CardGradientCheck {
         let element = compute.element
         var results = [
             Deviation(
-                name: "gradients: loss, relative to the processor's", measured: abs(card.loss - plain.loss) / plain.loss,
+                name: "gradients: loss, relative to the processor's", measured: Vectors.relative(card.loss, to: plain.loss),
                 tolerance: Tolerance.loss(element))
         ]
         let limit = Tolerance.cosine(element)
@@ -81,10 +81,10 @@ struct CardGradientCheck {
         for text in texts where text.count > 1 {
             let start = batch.ids.count
             for (place, id) in text.enumerated() {
-                batch.ids.append(Int32(truncatingIfNeeded: id))
+                batch.ids.append(id)
                 batch.positions.append(Int32(place))
                 batch.segmentStart.append(Int32(start))
-                batch.targets.append(place + 1 < text.count ? Int32(truncatingIfNeeded: text[place + 1]) : -1)
+                batch.targets.append(place + 1 < text.count ? text[place + 1] : -1)
                 batch.dropoutKeys.append(0)
             }
         }
