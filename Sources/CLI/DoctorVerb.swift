@@ -24,24 +24,41 @@ struct DoctorVerb: ParsableCommand {
         if kernels { return try checkKernels() }
         let compute = try place.compute()
         guard let reference else { return try describeMachine(compute) }
-        let results: [Deviation]
+        let report: CheckReport
         if TextReferenceCheck.fits(reference) {
             guard let model else { throw LorikeetError.input("a folder of texts needs a model", at: "--model", mend: "give --model MODEL") }
-            results = try TextReferenceCheck(directory: reference, model: model, compute: compute).run()
+            report = try TextReferenceCheck(directory: reference, model: model, compute: compute).run()
         } else {
-            results = try ReferenceCheck(directory: reference, compute: compute).run { Screen.out("skip  \($0)\n") }
+            report = try ReferenceCheck(directory: reference, compute: compute).run()
         }
-        for result in results where !json { Screen.out(result.line + "\n") }
-        let failed = results.count { !$0.passes }
         if json {
-            let list = results.map {
-                ["name": .string($0.name), "measured": .number($0.measured), "tolerance": .number($0.tolerance), "pass": .bool($0.passes)] as JSON
-            }
-            Screen.out(JSON.array(list).serialized(pretty: true) + "\n")
+            Screen.out(JSON.array(report.results.map(Self.object) + report.notTested.map(Self.object)).serialized(pretty: true) + "\n")
         } else {
-            Screen.out("\(results.count - failed) passed, \(failed) failed\n")
+            for line in report.results.map(\.line) + report.notTested.map(\.line) + [report.summary] { Screen.out(line + "\n") }
         }
-        if failed > 0 { throw LorikeetError(.checkFailed, "\(failed) of \(results.count) numbers are outside their tolerance", at: reference) }
+        if let failure = Self.failure(report, at: reference) { throw failure }
+    }
+
+    static func object(_ result: Deviation) -> JSON {
+        ["name": .string(result.name), "measured": .number(result.measured), "tolerance": .number(result.tolerance), "pass": .bool(result.passes)]
+    }
+
+    /// What was not tested has `pass` null, as in summary.json.
+    static func object(_ part: CheckReport.NotTested) -> JSON {
+        ["name": .string(part.name), "measured": .null, "tolerance": .null, "pass": .null, "reason": .string(part.reason)]
+    }
+
+    /// Exit 1 where a number is outside its tolerance or something was not tested; nil where everything passed.
+    static func failure(_ report: CheckReport, at place: String) -> LorikeetError? {
+        if let first = report.results.first(where: { !$0.passes }) {
+            return LorikeetError(
+                .checkFailed, "\(report.failed) of \(report.results.count) numbers are outside their tolerance, the first is \(first.name)", at: place)
+        }
+        guard let first = report.notTested.first else {
+            return report.passes ? nil : LorikeetError(.checkFailed, "nothing was tested", at: place)
+        }
+        let more = report.notTested.count > 1 ? " (and \(report.notTested.count - 1) more)" : ""
+        return LorikeetError(.checkFailed, "\(first.name) not tested\(more): \(first.reason)", at: place)
     }
 
     private func describeMachine(_ compute: Compute) throws {

@@ -22,6 +22,6 @@ struct TestVerb: ParsableCommand {
             open: DeviceOptions.open
         ).run()
         Screen.out(parsed.flags.contains("json") ? result.json.serialized(pretty: true) + "\n" : result.text + "\n")
-        guard result.passes else { throw LorikeetError(.checkFailed, "the merged model is not what was trained", at: recipe.output + "/merged") }
+        if let error = result.error { throw error }
     }
 }

@@ -20,10 +20,11 @@ extension DatasetSettings {
 }
 
 extension Dataset {
-    /// The samples that a recipe asks for; see `load(_:tokenizer:template:files:cpu:)`.
+    /// The samples that a recipe asks for; see `load(_:tokenizer:template:embeddingRows:files:cpu:)`.
     package static func load(
-        recipe: Recipe, tokenizer: Tokenizer, template: ChatTemplate?, files: any Files, cpu: CPU
+        recipe: Recipe, tokenizer: Tokenizer, template: ChatTemplate?, embeddingRows: Int?, files: any Files, cpu: CPU
     ) throws -> Dataset {
-        try load(DatasetSettings(recipe), tokenizer: tokenizer, template: template, files: files, cpu: cpu)
+        try load(
+            DatasetSettings(recipe), tokenizer: tokenizer, template: template, embeddingRows: embeddingRows, files: files, cpu: cpu)
     }
 }

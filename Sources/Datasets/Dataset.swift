@@ -17,13 +17,15 @@ package struct Dataset: Sendable {
 
     /// Reads, chooses, formats and tokenises, on all workers; the result follows from the arguments alone.
     ///
-    /// - Parameter template: the model's chat template; needed by the layouts with messages.
-    /// - Throws: exit 2 for a missing or empty file, unknown keys, a line that is not JSON (`file:line`), more unusable
-    ///   records than `maxBadRecords` allows, or nothing left to train. Silent mistakes do not throw: see `DataReport.mistakes`.
+    /// - Parameters:
+    ///   - template: the model's chat template; needed by the layouts with messages.
+    ///   - embeddingRows: of the model that will read the samples; nil where there is none.
+    /// - Throws: exit 2 for a missing or empty file, unknown keys, a line that is not JSON, a token that the model has no
+    ///   row for (both with `file:line`), more unusable records than `maxBadRecords` allows, or nothing left to train. Silent mistakes do not throw: see `DataReport.mistakes`.
     package static func load(
-        _ settings: DatasetSettings, tokenizer: Tokenizer, template: ChatTemplate?, files: any Files, cpu: CPU
+        _ settings: DatasetSettings, tokenizer: Tokenizer, template: ChatTemplate?, embeddingRows: Int? = nil, files: any Files, cpu: CPU
     ) throws -> Dataset {
-        let maker = SampleMaker(tokenizer: tokenizer, template: template, maxLength: settings.maxLength)
+        let maker = SampleMaker(tokenizer: tokenizer, template: template, maxLength: settings.maxLength, embeddingRows: embeddingRows)
         let paths = try Self.paths(settings, files)
         let choice = try Choice(settings, paths: paths, files: files)
         var train = LoadedSide()

@@ -128,11 +128,17 @@ struct RowReader {
             return .broken(.input("\(error)", at: file.place(of: row)))
         }
         guard isChosen else { return .notTaken }
-        do throws(Unusable) {
+        do {
             let record = try layout.record(from: json, instructionRole: settings.instructionRole)
-            return .made(try maker.make(record, row: row, heldOut: heldOut))
+            let made = try maker.make(record, row: row, heldOut: heldOut)
+            try maker.requireRows(made, at: file.place(of: row))
+            return .made(made)
+        } catch let unusable as Unusable {
+            return .unusable(unusable)
+        } catch let error as LorikeetError {
+            return .broken(error)
         } catch {
-            return .unusable(error)
+            return .broken(.input("\(error)", at: file.place(of: row)))
         }
     }
 

@@ -22,9 +22,12 @@ struct SampleMaker: Sendable {
     private let tokenizer: Tokenizer
     private let template: ChatTemplate?
     private let maxLength: Int
+    /// Rows of the model's embedding table; nil where no model will read the samples.
+    private let embeddingRows: Int?
     private let endTexts: [[UInt8]]
 
-    init(tokenizer: Tokenizer, template: ChatTemplate?, maxLength: Int) {
+    init(tokenizer: Tokenizer, template: ChatTemplate?, maxLength: Int, embeddingRows: Int?) {
+        self.embeddingRows = embeddingRows
         self.tokenizer = tokenizer
         self.template = template
         self.maxLength = maxLength
@@ -48,6 +51,15 @@ struct SampleMaker: Sendable {
                 [Piece(text: text, trained: true)], row: row, endsWithEOS: true, endIsTrained: tokenizer.eos != nil, emptyAnswers: 0,
                 answer: nil)
         }
+    }
+
+    /// Holds a sample's ids to the model's embedding table.
+    ///
+    /// - Throws: exit 2 at `place`: tokenizer and model do not belong together, so the record is not merely left out.
+    func requireRows(_ made: Made, at place: String) throws {
+        guard let embeddingRows else { return }
+        try tokenizer.requireRows(for: made.sample.ids, rows: embeddingRows, at: place)
+        try tokenizer.requireRows(for: made.heldOut?.promptIDs ?? [], rows: embeddingRows, at: place)
     }
 
     // MARK: - Text to tokens

@@ -1,5 +1,6 @@
 import LorikeetDatasets
 import LorikeetEngine
+import LorikeetJSON
 import LorikeetTokenizers
 
 /// A form of the model (base, base + adapter, merged) on held-out rows.
@@ -10,11 +11,14 @@ package struct FormResult: Sendable {
     package var answersRight: Double?
     /// The answers, in the rows' order.
     package var answers: [String]
+    /// Why the form gives no answers, e.g. logits that are not finite; nil where it gives them.
+    package var failure: String?
 
-    package init(loss: Double?, answersRight: Double?, answers: [String]) {
+    package init(loss: Double?, answersRight: Double?, answers: [String], failure: String? = nil) {
         self.loss = loss
         self.answersRight = answersRight
         self.answers = answers
+        self.failure = failure
     }
 }
 
@@ -37,6 +41,7 @@ package struct AnswerTest {
     }
 
     /// - Parameter onGroup: called when the first of so many prompts at a time have been read.
+    /// - Throws: exit 1 where the model's logits are not finite (see `Session.generate`).
     package func answers(of session: Session, onGroup: @escaping () -> Void = {}) throws -> [String] {
         let limit = maxNewTokens
         let ends = Set(tokenizer.endTokens)
@@ -66,27 +71,79 @@ package struct AnswerTest {
     }
 }
 
+/// What a proof came to.
+package enum Verdict: Sendable, Equatable {
+    case pass
+    case fail
+    /// There was nothing to compare: this proves nothing, so it is not a pass.
+    case notTested
+
+    /// `pass` of a summary: true, false, or null where nothing was tested.
+    package var json: JSON {
+        switch self {
+        case .pass: true
+        case .fail: false
+        case .notTested: .null
+        }
+    }
+
+    package var word: String {
+        switch self {
+        case .pass: "pass"
+        case .fail: "FAIL"
+        case .notTested: "not tested"
+        }
+    }
+}
+
+/// Transfer: the merged model may be worse than the form that was trained by at most `tolerance` of loss on held-out rows.
+package func transferVerdict(trained: FormResult, merged: FormResult, tolerance: Double) -> Verdict {
+    guard trained.failure == nil, merged.failure == nil else { return .fail }
+    guard let before = trained.loss, let after = merged.loss else { return .notTested }
+    return before.isFinite && after.isFinite && after <= before + tolerance ? .pass : .fail
+}
+
 /// How far two forms' logits are apart.
 package struct LogitDifference: Sendable, Equatable {
-    package var maximum: Double
-    package var mean: Double
+    /// Over the rows that were compared.
+    package var maximum = 0.0
+    package var mean = 0.0
     /// The largest absolute logit met: what the differences are measured against.
-    package var largestLogit: Double
-    /// Share of rows on which both choose the same token.
-    package var sameChoice: Double
+    package var largestLogit = 0.0
+    /// Share of the compared rows on which both choose the same token; nil where none was compared.
+    package var sameChoice: Double?
+    /// Rows that were compared.
+    package var rows = 0
+    /// Rows that could not be: a logit of either form is NaN or infinite, or only one form has the row.
+    package var unusableRows = 0
+
+    package init() {}
+
+    /// The least share of rows on which both have to choose the same token. Rounding turns near ties around, which are few: where most
+    /// rows choose another token, it is another model, however small the differences.
+    package static let leastSameChoice = 0.5
+
+    /// Identity: the merged model's logits are base + adapter's, as far as merging in `precision` rounds.
+    package func verdict(_ precision: MergePrecision) -> Verdict {
+        guard unusableRows == 0 else { return .fail }
+        guard let sameChoice else { return .notTested }
+        return maximum <= mergeLogitTolerance(precision) * max(largestLogit, 1) && sameChoice >= Self.leastSameChoice ? .pass : .fail
+    }
 }
 
 /// Logits of one form of a model, to be compared with another's when this one is no longer there.
 package struct LogitRecord: Sendable {
-    fileprivate let samples: [TokenSample]
+    private let samples: [TokenSample]
     /// By sample: [rows, V].
-    fileprivate let logits: [[Float]]
-    fileprivate let rowsOfSample: Int
+    private let logits: [[Float]]
+    private let rowsOfSample: Int
+    private let vocabulary: Int
 
     /// - Parameter rowsOfSample: of the tokens that a sample answers, so many, evenly spread.
     package init(of session: Session, samples: [TokenSample], rowsOfSample: Int) throws {
         self.samples = samples
         self.rowsOfSample = rowsOfSample
+        vocabulary = session.model.family.vocabularySize
         logits = try samples.map { try Self.logits(session, $0, rowsOfSample) }
     }
 
@@ -99,30 +156,47 @@ package struct LogitRecord: Sendable {
 
     /// How far `session`'s logits are from these, which are float32 on both sides.
     package func difference(from session: Session) throws -> LogitDifference {
-        var result = LogitDifference(maximum: 0, mean: 0, largestLogit: 0, sameChoice: 0)
-        var (sum, count, same, rows) = (0.0, 0, 0, 0)
-        let vocabulary = session.model.family.vocabularySize
-        for (sample, x) in zip(samples, logits) {
-            let y = try Self.logits(session, sample, rowsOfSample)
-            guard x.count == y.count else { continue }
-            for row in 0..<x.count / vocabulary {
-                let range = row * vocabulary..<(row + 1) * vocabulary
+        let others = try samples.map { try Self.logits(session, $0, rowsOfSample) }
+        return LogitRecord.difference(logits, others, vocabulary: (vocabulary, session.model.family.vocabularySize))
+    }
+
+    /// - Parameters:
+    ///   - x: by sample: [rows, V].
+    ///   - y: the same of the other form.
+    ///   - vocabulary: V of either.
+    static func difference(_ x: [[Float]], _ y: [[Float]], vocabulary: (x: Int, y: Int)) -> LogitDifference {
+        var result = LogitDifference()
+        var (sum, same) = (0.0, 0)
+        for (x, y) in zip(x, y) {
+            let rows = (x: x.count / max(1, vocabulary.x), y: y.count / max(1, vocabulary.y))
+            guard vocabulary.x == vocabulary.y, rows.x == rows.y else {
+                result.unusableRows += max(rows.x, rows.y)
+                continue
+            }
+            for row in 0..<rows.x {
+                let range = row * vocabulary.x..<(row + 1) * vocabulary.x
+                // NaN is smaller than nothing: `max(0, .nan)` is 0.
+                guard x[range].allSatisfy(\.isFinite), y[range].allSatisfy(\.isFinite) else {
+                    result.unusableRows += 1
+                    continue
+                }
                 var (bestX, bestY) = (range.lowerBound, range.lowerBound)
                 for i in range {
-                    let difference = Double(abs(x[i] - y[i]))
+                    let difference = abs(Double(x[i]) - Double(y[i]))
                     result.maximum = max(result.maximum, difference)
                     result.largestLogit = max(result.largestLogit, Double(abs(x[i])))
                     sum += difference
                     if x[i] > x[bestX] { bestX = i }
                     if y[i] > y[bestY] { bestY = i }
                 }
-                rows += 1
+                result.rows += 1
                 if bestX == bestY { same += 1 }
             }
-            count += x.count
         }
-        result.mean = count > 0 ? sum / Double(count) : 0
-        result.sameChoice = rows > 0 ? Double(same) / Double(rows) : 1
+        if result.rows > 0 {
+            result.mean = sum / Double(result.rows * vocabulary.x)
+            result.sameChoice = Double(same) / Double(result.rows)
+        }
         return result
     }
 }

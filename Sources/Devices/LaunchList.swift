@@ -3,12 +3,17 @@ package final class LaunchList: Accelerator {
     package let properties: AcceleratorProperties
     /// In the order of their first launch.
     package private(set) var modules: [KernelModule] = []
+    /// Names without the type's suffix.
+    package private(set) var kernels: Set<String> = []
     private var known: Set<KernelModule> = []
 
     /// - Parameter properties: those of the device that is meant, for launches hang on them.
     package init(_ properties: AcceleratorProperties) { self.properties = properties }
 
-    package func launch(_ launch: KernelLaunch) { if known.insert(launch.module).inserted { modules.append(launch.module) } }
+    package func launch(_ launch: KernelLaunch) {
+        kernels.insert(launch.kernel)
+        if known.insert(launch.module).inserted { modules.append(launch.module) }
+    }
 
     package func allocate(bytes: Int) -> DeviceAddress { DeviceAddress(raw: 256) }
     package func free(_ address: DeviceAddress) {}

@@ -8,16 +8,16 @@ import LorikeetModelFiles
 struct CardGradientCheck {
     let source: ModelSource
     /// Token ids of texts; those of two tokens or more are trained, packed into one micro-batch.
-    let texts: [[Int]]
+    let texts: [[Int32]]
     let compute: Compute
 
-    /// Limits of a card; in 16 bits of 1 - cosine, for one matrix and for all as one vector.
+    /// Limits of a card; in 16 bits of 1 - cosine, for one matrix and for all as one vector (SmolLM2 with adapters on q, k, v and o).
     enum Tolerance {
         static func loss(_ element: DeviceElement) -> Double { [5e-6, 5e-4, 5e-3][Int(element.rawValue)] }
         /// Relative L2 in float32, of one matrix and of all as one vector. Between card and processor the Hugging Face stack's own gradients
         /// of this model and these texts are up to 1.7e-4 and 5.3e-5 apart (torch 2.11, an H100): what the order of long sums does.
         static let (distance, distanceOfAll) = (1.7e-4, 5e-5)
-        static func cosine(_ element: DeviceElement) -> (matrix: Double, all: Double) { element == .bf16 ? (0.015, 0.004) : (0.001, 0.001) }
+        static func cosine(_ element: DeviceElement) -> (matrix: Double, all: Double) { element == .bf16 ? (0.015, 0.005) : (0.001, 0.001) }
     }
 
     func run() throws -> [Deviation] {
@@ -35,7 +35,7 @@ struct CardGradientCheck {
         let element = compute.element
         var results = [
             Deviation(
-                name: "gradients: loss, relative to the processor's", measured: abs(card.loss - plain.loss) / plain.loss,
+                name: "gradients: loss, relative to the processor's", measured: Vectors.relative(card.loss, to: plain.loss),
                 tolerance: Tolerance.loss(element))
         ]
         let limit = Tolerance.cosine(element)
@@ -55,9 +55,9 @@ struct CardGradientCheck {
         return results
     }
 
-    /// What the default preset adapts. In bfloat16 other linears are farther off: over q, k, v and o together 1 - cosine is 0.0043 (the
-    /// Hugging Face stack's: 0.015), of one down_proj, in the block where activations grow largest, 0.017.
-    static let targets = ["q_proj", "v_proj"]
+    /// What the presets adapt. In bfloat16 1 - cosine over all four together is 0.0043 on an H100 (the Hugging Face stack's: 0.015); of one
+    /// down_proj, which no preset adapts, in the block where activations grow largest, 0.017.
+    static let targets = ["q_proj", "k_proj", "v_proj", "o_proj"]
 
     /// One micro-batch on a model with adapters.
     func step(_ compute: Compute) throws -> Step {
@@ -81,10 +81,10 @@ struct CardGradientCheck {
         for text in texts where text.count > 1 {
             let start = batch.ids.count
             for (place, id) in text.enumerated() {
-                batch.ids.append(Int32(truncatingIfNeeded: id))
+                batch.ids.append(id)
                 batch.positions.append(Int32(place))
                 batch.segmentStart.append(Int32(start))
-                batch.targets.append(place + 1 < text.count ? Int32(truncatingIfNeeded: text[place + 1]) : -1)
+                batch.targets.append(place + 1 < text.count ? text[place + 1] : -1)
                 batch.dropoutKeys.append(0)
             }
         }

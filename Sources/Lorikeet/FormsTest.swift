@@ -30,11 +30,10 @@ struct FormsTest {
         var after: FormResult
         var merged: FormResult
         var identity: LogitDifference
-        var identityPasses: Bool
-        var transferPasses: Bool
+        var identityVerdict: Verdict
+        var transferVerdict: Verdict
         var rows: [HeldOutRow]
         var questions: [String]
-        var fields: JSONObject
     }
 
     /// Records whose logits are compared: enough to meet every kind of token, few enough to take a second.
@@ -51,15 +50,10 @@ struct FormsTest {
         let merged = try mergedForm(questions)
         let identity = try difference(record, compared)
         let precision = MergePrecision(rawValue: recipe.mergeDtype) ?? .float16
-        let identityPasses = identity.maximum <= mergeLogitTolerance(precision) * max(identity.largestLogit, 1)
-        var transferPasses = true
-        if let trainedLoss = after.loss, let mergedLoss = merged.loss {
-            transferPasses = mergedLoss <= trainedLoss + recipe.mergeTolerance
-        }
         return Result(
-            before: before, after: after, merged: merged, identity: identity, identityPasses: identityPasses, transferPasses: transferPasses,
-            rows: questions.rows, questions: questions.rows.map(question),
-            fields: fields(before, after, merged, identity, identityPasses, transferPasses))
+            before: before, after: after, merged: merged, identity: identity, identityVerdict: identity.verdict(precision),
+            transferVerdict: transferVerdict(trained: after, merged: merged, tolerance: recipe.mergeTolerance), rows: questions.rows,
+            questions: questions.rows.map(question))
     }
 
     private var processor: Compute { Compute(cpu: compute.cpu) }
@@ -131,8 +125,14 @@ struct FormsTest {
     private func form(_ session: Session, _ test: AnswerTest) throws -> FormResult {
         let tokens = session.model.placed == nil ? min(choices.evaluationTokensPerBatch, Planner.tokensPerBatch) : choices.evaluationTokensPerBatch
         let loss = try session.loss(of: dataset.validation, tokensPerBatch: tokens)
-        let answers = test.rows.isEmpty ? [] : try test.answers(of: session, onGroup: observe)
-        return FormResult(loss: loss, answersRight: test.shareRight(answers), answers: answers)
+        guard !test.rows.isEmpty else { return FormResult(loss: loss, answersRight: nil, answers: []) }
+        do {
+            let answers = try test.answers(of: session, onGroup: observe)
+            return FormResult(loss: loss, answersRight: test.shareRight(answers), answers: answers)
+        } catch let error as LorikeetError where error.exit == .checkFailed {
+            // The proof fails and is reported with everything else that was measured.
+            return FormResult(loss: loss, answersRight: nil, answers: test.rows.map { _ in "" }, failure: error.what)
+        }
     }
 
     /// The last line of the prompt that says something: what a person would call the question.
@@ -140,34 +140,67 @@ struct FormsTest {
         let lines = preparation.tokenizer.decode(row.promptIDs, skipSpecial: true).split(separator: "\n").map(String.init)
         return lines.dropLast().last ?? lines.last ?? ""
     }
+}
 
-    private func fields(
-        _ before: FormResult, _ after: FormResult, _ merged: FormResult, _ identity: LogitDifference, _ identityPasses: Bool, _ transferPasses: Bool
-    ) -> JSONObject {
+extension FormsTest.Result {
+    /// What summary.json holds of the test; numbers that are not finite are null.
+    var fields: JSONObject {
         func number(_ value: Double?) -> JSON { value.map { .number($0) } ?? .null }
+        // Without a compared row there are no differences, which is not a difference of 0.
+        func compared(_ value: Double) -> JSON { identity.rows > 0 ? .number(value) : .null }
         return [
             "validation_loss_before": number(before.loss), "validation_loss_after": number(after.loss),
             "answers_right_before": number(before.answersRight), "answers_right_after": number(merged.answersRight),
             "answers_right_with_adapter": number(after.answersRight),
             "merged_matches_adapter": [
-                "pass": .bool(identityPasses), "max_logit_difference": .number(identity.maximum), "mean_logit_difference": .number(identity.mean),
-                "largest_logit": .number(identity.largestLogit), "same_choice": .number(identity.sameChoice),
+                "pass": identityVerdict.json, "max_logit_difference": compared(identity.maximum), "mean_logit_difference": compared(identity.mean),
+                "largest_logit": compared(identity.largestLogit), "same_choice": number(identity.sameChoice), "rows": JSON(identity.rows),
+                "unusable_rows": JSON(identity.unusableRows),
             ],
-            "transfer": ["pass": .bool(transferPasses), "trained_form_loss": number(after.loss), "merged_loss": number(merged.loss)],
+            "transfer": ["pass": transferVerdict.json, "trained_form_loss": number(after.loss), "merged_loss": number(merged.loss)],
         ]
     }
-}
 
-extension FormsTest.Result {
+    /// The first proof that failed; nil where none did.
+    func failure(merged path: String) -> LorikeetError? {
+        if identityVerdict == .fail {
+            return LorikeetError(.checkFailed, "the merged model is not base + adapter: \(identityText)", at: path, mend: "merge to float32, or report this")
+        }
+        guard transferVerdict == .fail else { return nil }
+        if let broken = [("merged model", merged), ("trained form", after)].first(where: { $1.failure != nil || $1.loss?.isFinite == false }) {
+            return LorikeetError(
+                .checkFailed, "the \(broken.0) cannot be used: \(broken.1.failure ?? "its loss is not a finite number")", at: path,
+                mend: "look for NaN or infinity in the base and the adapter, and train again with a lower learning_rate")
+        }
+        return LorikeetError(
+            .checkFailed, "the merged model's loss exceeds the trained form's by more than merge_tolerance", at: path,
+            mend: "set merge_into: trained, or train on base_storage f16")
+    }
+
+    /// A sentence for each proof that had nothing to compare.
+    var notTested: [String] {
+        let mend = "give --validation FILE, or a validation_share above 0"
+        return (identityVerdict == .notTested ? ["merged = adapter was not tested, for there are no records to compare: \(mend)"] : [])
+            + (transferVerdict == .notTested ? ["transfer was not tested, for there are no held-out records: \(mend)"] : [])
+    }
+
+    private var identityText: String {
+        if identity.unusableRows > 0 { return "\(identity.unusableRows) rows of logits are NaN or infinite, or only one of the two models has them" }
+        guard let same = identity.sameChoice else { return "no rows compared" }
+        let (most, of) = (Terminal.figure(identity.maximum), Terminal.figure(identity.largestLogit))
+        return "largest difference of a logit \(most) of \(of); same choice on \(percent(same))"
+    }
+
+    private func percent(_ share: Double?) -> String { share.map { "\(Int(($0 * 100).rounded())) %" } ?? "-" }
+
     /// Losses, right answers and proofs, and three answers before and after.
     func text() -> String {
-        func percent(_ share: Double?) -> String { share.map { "\(Int(($0 * 100).rounded())) %" } ?? "-" }
-        func figure(_ loss: Double?) -> String { loss.map(Terminal.figure) ?? "-" }
+        func figure(_ loss: Double?) -> String { loss.map { $0.isFinite ? Terminal.figure($0) : "not a finite number" } ?? "-" }
         var lines = [
             "validation loss   \(figure(before.loss)) -> \(figure(after.loss)) (merged \(figure(merged.loss)))",
             "right answers     \(percent(before.answersRight)) -> \(percent(merged.answersRight)) of \(rows.count) held-out rows",
-            "merged = adapter  \(identityPasses ? "pass" : "FAIL") (largest difference of a logit \(Terminal.figure(identity.maximum)) of \(Terminal.figure(identity.largestLogit)); same choice on \(percent(identity.sameChoice)))",
-            "transfer          \(transferPasses ? "pass" : "FAIL")", "",
+            "merged = adapter  \(identityVerdict.word) (\(identityText))",
+            "transfer          \(transferVerdict.word)" + (transferVerdict == .notTested ? " (no held-out records)" : ""), "",
         ]
         for index in rows.indices.prefix(3) {
             lines.append("question  \(shortened(questions[index]))")

@@ -14,6 +14,8 @@ public final class Generator {
     private let template: ChatTemplate?
     private let model: Model
     private let name: String
+    /// Rows of the embedding table.
+    private let embeddingRows: Int
 
     /// What a generator is asked.
     public enum Question {
@@ -55,23 +57,32 @@ public final class Generator {
         model = try compute.model(source, storage: BaseStorage(rawValue: baseStorage) ?? .stored, lora: lora)
         if let file { try model.loadAdapter(file) }
         name = path
+        embeddingRows = source.configuration.vocabularySize
     }
 
     /// The greedy answer, up to an end token or `maxNewTokens`.
     ///
     /// - Parameter onText: hears the answer piece by piece; returning false stops it.
+    /// - Throws: an error for a prompt that cannot be read, for one with a token that the model has no row for, and where the model's
+    ///   logits are not finite numbers.
     public func answer(_ question: Question, maxNewTokens: Int, onText: ((String) -> Bool)? = nil) throws -> String {
         let prompt = try promptIDs(question)
         guard !prompt.isEmpty else { throw LorikeetError.input("the prompt is empty", mend: "say something") }
+        try tokenizer.requireRows(for: prompt, rows: embeddingRows, at: "the prompt")
         let session = try Session(model: model, sizes: SessionSizes(training: 0, evaluation: min(512, prompt.count), headChunk: 32))
         let ends = Set(tokenizer.endTokens)
         var decoder = Tokenizer.StreamDecoder(tokenizer, skipSpecial: true)
         var text = ""
-        _ = try session.generate(prompts: [prompt], maxNewTokens: maxNewTokens, endTokens: ends, slots: 1) { _, token in
-            if ends.contains(token) { return false }
-            let piece = decoder.append(token)
-            text += piece
-            return piece.isEmpty ? true : onText?(piece) ?? true
+        do {
+            _ = try session.generate(prompts: [prompt], maxNewTokens: maxNewTokens, endTokens: ends, slots: 1) { _, token in
+                if ends.contains(token) { return false }
+                let piece = decoder.append(token)
+                text += piece
+                return piece.isEmpty ? true : onText?(piece) ?? true
+            }
+        } catch var error as LorikeetError where error.place == nil {
+            error.place = name
+            throw error
         }
         let rest = decoder.finish()
         if !rest.isEmpty { _ = onText?(rest) }

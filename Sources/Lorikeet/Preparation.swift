@@ -34,11 +34,14 @@ package struct Preparation {
     }
 
     /// Reads and formats the records.
+    ///
+    /// - Throws: exit 2 as `Dataset.load` says, for tokens that the model has no row for among others.
     package mutating func loadData(files: any Files, cpu: CPU) throws -> Dataset {
         guard recipe.data != nil else {
             throw LorikeetError.input("no training data named", at: "data", mend: "give --data FILE or 'data:' in the recipe")
         }
-        let loaded = try Dataset.load(recipe: recipe, tokenizer: tokenizer, template: template, files: files, cpu: cpu)
+        let loaded = try Dataset.load(
+            recipe: recipe, tokenizer: tokenizer, template: template, embeddingRows: source.configuration.vocabularySize, files: files, cpu: cpu)
         dataset = loaded
         return loaded
     }

@@ -33,23 +33,34 @@ package struct ReferenceCheck {
         }
     }
 
-    /// - Parameter skipping: told what was left out and why.
-    package func run(skipping: (String) -> Void = { _ in }) throws -> [Deviation] {
-        var results: [Deviation] = []
-        if files.exists(directory + "/nf4.safetensors") { results += try nf4() }
+    /// - Returns: the deviations; what the folder or this engine lacks is not tested, and named.
+    /// - Throws: exit 2 for files that cannot be used, exit 4 when the device fails.
+    package func run() throws -> CheckReport {
+        var report = try nf4()
+        let names = (forward: "logits, losses and gradients, float32 and NF4", steps: "AdamW and the loss after its steps")
         let source = try ModelSource.open(directory, files: files)
         do {
             _ = try Families.family(for: source.configuration)
         } catch let error as LorikeetError {
-            skipping(error.description)
-            return results
+            report.notTested += [.init(names.forward, error.description), .init(names.steps, error.description)]
+            return report
+        }
+        let needed = ["expected.safetensors", "expected.json", "adapter_init/adapter_config.json", "adapter_init/adapter_model.safetensors"]
+        if let missing = needed.first(where: { !files.exists(directory + "/" + $0) }) {
+            let reason = "the folder has no \(missing)"
+            report.notTested += [.init(names.forward, reason), .init(names.steps, reason)]
+            return report
         }
         let expected = try SafetensorsFile(path: directory + "/expected.safetensors")
         let scalars = try JSON.parse(files.read(directory + "/expected.json"), source: directory + "/expected.json")
-        results += try forward(source, expected, scalars, storage: .f32, prefix: "")
-        results += try forward(source, expected, scalars, storage: .nf4, prefix: "nf4_")
-        results += try steps(source, expected, scalars)
-        return results
+        report.results += try forward(source, expected, scalars, storage: .f32, prefix: "")
+        report.results += try forward(source, expected, scalars, storage: .nf4, prefix: "nf4_")
+        guard let count = scalars["steps"]?.int, count > 0 else {
+            report.notTested.append(.init(names.steps, "expected.json has no 'steps' above 0"))
+            return report
+        }
+        report.results += try steps(source, expected, scalars, count: count)
+        return report
     }
 
     // MARK: forward and backward
@@ -64,11 +75,21 @@ package struct ReferenceCheck {
     }
 
     /// The reference's batch [B, T] as packed segments, and the (b, t) of each row.
-    private func batch(_ expected: SafetensorsFile) throws -> (batch: TokenBatch, places: [(Int, Int)]) {
+    ///
+    /// - Parameter vocabulary: rows of the model's tables, V.
+    private func batch(_ expected: SafetensorsFile, vocabulary: Int) throws -> (batch: TokenBatch, places: [(Int, Int)]) {
         let ids = try integers("input_ids", expected)
-        let labels = try integers("labels", expected).values
-        let mask = try integers("attention_mask", expected).values
         let (count, width) = (ids.shape[0], ids.shape[1])
+        let labels = try integers("labels", expected, ids.shape).values
+        let mask = try integers("attention_mask", expected, ids.shape).values
+        // -100 marks what has no loss, as in transformers.
+        for (name, values) in [("input_ids", ids.values), ("labels", labels.filter { $0 != -100 })] {
+            if let wrong = values.first(where: { $0 < 0 || $0 >= Int64(vocabulary) }) {
+                throw LorikeetError.input(
+                    "'\(name)' has the token id \(wrong), which is outside the model's embedding table of \(vocabulary) rows", at: expected.path,
+                    mend: "make the folder again from this model")
+            }
+        }
         var batch = TokenBatch(ids: [], positions: [], segmentStart: [], targets: [], weights: [], dropoutKeys: [])
         var places: [(Int, Int)] = []
         for b in 0..<count {
@@ -93,18 +114,19 @@ package struct ReferenceCheck {
         _ source: ModelSource, _ expected: SafetensorsFile, _ scalars: JSON, storage: BaseStorage, prefix: String
     ) throws -> [Deviation] {
         let model = try model(source, storage)
-        let (batch, places) = try batch(expected)
+        let vocabulary = model.family.vocabularySize
+        let (batch, places) = try batch(expected, vocabulary: vocabulary)
         let session = try Session(model: model, maximumTokens: batch.rows)
         var results: [Deviation] = []
-        let theirs = try floats(prefix + "logits", expected)
+        let shape = try integers("input_ids", expected).shape
+        let theirs = try floats(prefix + "logits", expected, shape + [vocabulary])
         let ours = try session.logits(batch, rows: Array(0..<batch.rows))
-        let (width, vocabulary) = (theirs.shape[1], theirs.shape[2])
         var (worst, largest) = (0.0, 0.0)
         for (row, (b, t)) in places.enumerated() {
             for v in 0..<vocabulary {
-                let value = theirs.values[(b * width + t) * vocabulary + v]
-                worst = max(worst, Double(abs(ours[row * vocabulary + v] - value)))
-                largest = max(largest, Double(abs(value)))
+                let value = Double(theirs[(b * shape[1] + t) * vocabulary + v])
+                worst = maximumOrNaN(worst, abs(Double(ours[row * vocabulary + v]) - value))
+                largest = maximumOrNaN(largest, abs(value))
             }
         }
         let exact = compute.element == .f32
@@ -113,10 +135,11 @@ package struct ReferenceCheck {
         let loss = try session.accumulate(batch, zeroFirst: true).lossSum
         try session.pullAdapters()
         let reference = scalars[prefix + "loss"]?.double ?? .nan
-        results.append(Deviation(name: prefix + "loss, relative", measured: abs(loss - reference) / reference, tolerance: exact ? Tolerance.loss : narrow.loss))
-        let gradients = model.adapters.floats(.gradients)
+        results.append(
+            Deviation(name: prefix + "loss, relative", measured: Vectors.relative(loss, to: reference), tolerance: exact ? Tolerance.loss : narrow.loss))
+        let gradients = model.adapters.floats(\.gradients)
         for entry in model.adapters.entries {
-            let wanted = try floats(prefix + "grad." + entry.name, expected).values
+            let wanted = try floats(prefix + "grad." + entry.name, expected, [entry.elementCount])
             let got = Array(gradients[entry.offset..<entry.offset + entry.elementCount])
             let name = prefix + "grad." + short(entry.name)
             results.append(
@@ -129,33 +152,36 @@ package struct ReferenceCheck {
 
     // MARK: optimiser
 
-    private func steps(_ source: ModelSource, _ expected: SafetensorsFile, _ scalars: JSON) throws -> [Deviation] {
+    private func steps(_ source: ModelSource, _ expected: SafetensorsFile, _ scalars: JSON, count: Int) throws -> [Deviation] {
         var results: [Deviation] = []
-        let rate = scalars["lr"]?.double ?? 0
-        let count = scalars["steps"]?.int ?? 0
-        let settings = AdamWSettings(epsilon: scalars["eps"]?.double ?? 1e-8, weightDecay: scalars["weight_decay"]?.double ?? 0, maxGradNorm: nil)
+        func number(_ name: String) throws -> Double {
+            guard let value = scalars[name]?.double else { throw LorikeetError.input("no number '\(name)'", at: directory + "/expected.json") }
+            return value
+        }
+        let rate = try number("lr")
+        let settings = AdamWSettings(epsilon: try number("eps"), weightDecay: try number("weight_decay"), maxGradNorm: nil)
         // AdamW alone, on the gradients and parameters that were dumped.
         let alone = try model(source, .f32)
         let optimiser = try Session(model: alone, maximumTokens: 32)
         for step in 0..<count {
             for entry in alone.adapters.entries {
-                let gradient = try floats("step\(step)_grad.\(entry.name)", expected).values
-                for (i, value) in gradient.enumerated() { alone.adapters.floats(.gradients)[entry.offset + i] = value }
+                let gradient = try floats("step\(step)_grad.\(entry.name)", expected, [entry.elementCount])
+                for (i, value) in gradient.enumerated() { alone.adapters.floats(\.gradients)[entry.offset + i] = value }
             }
             try optimiser.pushAdapters()
             _ = try optimiser.optimiserStep(learningRate: rate, optimiser: settings)
             try optimiser.pullAdapters()
             var worst = 0.0
             for entry in alone.adapters.entries {
-                let wanted = try floats("step\(step)_after.\(entry.name)", expected).values
-                worst = max(worst, Vectors.distance(Array(alone.adapters.floats(.values)[entry.offset..<entry.offset + entry.elementCount]), wanted))
-                for (i, value) in wanted.enumerated() { alone.adapters.floats(.values)[entry.offset + i] = value }
+                let wanted = try floats("step\(step)_after.\(entry.name)", expected, [entry.elementCount])
+                worst = maximumOrNaN(worst, Vectors.distance(Array(alone.adapters.floats(\.values)[entry.offset..<entry.offset + entry.elementCount]), wanted))
+                for (i, value) in wanted.enumerated() { alone.adapters.floats(\.values)[entry.offset + i] = value }
             }
             results.append(Deviation(name: "AdamW on dumped gradients, step \(step)", measured: worst, tolerance: Tolerance.adamW))
         }
         // The whole loop.
         let model = try model(source, .f32)
-        let (batch, _) = try batch(expected)
+        let (batch, _) = try batch(expected, vocabulary: model.family.vocabularySize)
         let session = try Session(model: model, maximumTokens: batch.rows)
         for step in 0..<count {
             _ = try session.accumulate(batch, zeroFirst: true)
@@ -165,37 +191,39 @@ package struct ReferenceCheck {
         let reference = scalars["loss_after"]?.double ?? .nan
         results.append(
             Deviation(
-                name: "loss after \(count) steps, relative", measured: abs(loss - reference) / reference,
+                name: "loss after \(count) steps, relative", measured: Vectors.relative(loss, to: reference),
                 tolerance: compute.element == .f32 ? Tolerance.lossAfterSteps : Tolerance.narrow(compute.element).loss))
         return results
     }
 
     // MARK: storage
 
-    private func nf4() throws -> [Deviation] {
+    private func nf4() throws -> CheckReport {
+        let name = "NF4 storage"
+        guard files.exists(directory + "/nf4.safetensors") else { return CheckReport(notTested: [.init(name, "the folder has no nf4.safetensors")]) }
         let file = try SafetensorsFile(path: directory + "/nf4.safetensors")
         var results: [Deviation] = []
         for name in file.names where name.hasSuffix(".codes") {
             let stem = String(name.dropLast(6))
-            let weight = try floats(stem + ".weight", file)
-            guard weight.shape.count == 2 else { throw LorikeetError.input("'\(stem).weight' is no matrix", at: file.path) }
-            let store = try FloatStore(rows: weight.shape[0], columns: weight.shape[1], copying: weight.values)
-            let offset = try floats(stem + ".offset", file).values.first ?? 0
+            let shape = try view(stem + ".weight", file).shape
+            guard shape.count == 2 else { throw LorikeetError.input("'\(stem).weight' is no matrix", at: file.path) }
+            let store = try FloatStore(rows: shape[0], columns: shape[1], copying: try floats(stem + ".weight", file))
+            let offset = try floats(stem + ".offset", file, [1])[0]
             var maxima: [Float] = []
             let own = try NF4Store.quantise(store, name: stem, cpu: compute.cpu) { maxima = $0 }
             let fed = try NF4Store.quantise(store, name: stem, offset: offset, cpu: compute.cpu)
             func different<T: Equatable>(_ a: [T], _ b: [T]) -> Double { a.count == b.count ? Double(zip(a, b).count { $0 != $1 }) : .infinity }
             results += [
                 Deviation(name: "nf4 \(short(stem)): codes that differ", measured: different(own.codes, try bytes(stem + ".codes", file)), tolerance: 0),
-                Deviation(name: "nf4 \(short(stem)): block maxima", measured: different(maxima, try floats(stem + ".block_absmax", file).values), tolerance: 0),
+                Deviation(name: "nf4 \(short(stem)): block maxima", measured: different(maxima, try floats(stem + ".block_absmax", file)), tolerance: 0),
                 Deviation(
                     name: "nf4 \(short(stem)): nested codes, fed the offset", measured: different(fed.maxima, try bytes(stem + ".absmax", file)), tolerance: 0),
                 Deviation(
                     name: "nf4 \(short(stem)): nested maxima, fed the offset",
-                    measured: different(fed.nestedMaxima, try floats(stem + ".nested_absmax", file).values), tolerance: 0),
+                    measured: different(fed.nestedMaxima, try floats(stem + ".nested_absmax", file)), tolerance: 0),
             ]
         }
-        return results
+        return CheckReport(results: results, notTested: results.isEmpty ? [.init(name, "nf4.safetensors has no '*.codes'")] : [])
     }
 
     // MARK: reading
@@ -205,15 +233,22 @@ package struct ReferenceCheck {
         return view
     }
 
-    private func floats(_ name: String, _ file: SafetensorsFile) throws -> (shape: [Int], values: [Float]) {
+    /// - Parameter shape: what the tensor has to have; of one length, as many elements in any shape.
+    private func floats(_ name: String, _ file: SafetensorsFile, _ shape: [Int]? = nil) throws -> [Float] {
         let view = try view(name, file)
         guard view.type == .f32 else { throw LorikeetError.input("'\(name)' is not float32", at: file.path) }
-        return (view.shape, (0..<view.elementCount).map { view.bytes.loadUnaligned(fromByteOffset: 4 * $0, as: Float.self) })
+        if let shape, shape.count == 1 ? view.elementCount != shape[0] : view.shape != shape {
+            throw LorikeetError.input("'\(name)' has the shape \(view.shape), not \(shape)", at: file.path, mend: "make the folder again from this model")
+        }
+        return (0..<view.elementCount).map { view.bytes.loadUnaligned(fromByteOffset: 4 * $0, as: Float.self) }
     }
 
-    private func integers(_ name: String, _ file: SafetensorsFile) throws -> (shape: [Int], values: [Int64]) {
+    /// - Parameter shape: what the tensor has to have; nil takes any [B, T].
+    private func integers(_ name: String, _ file: SafetensorsFile, _ shape: [Int]? = nil) throws -> (shape: [Int], values: [Int64]) {
         let view = try view(name, file)
-        guard view.type == .i64, view.shape.count == 2 else { throw LorikeetError.input("'\(name)' is not int64 [B, T]", at: file.path) }
+        guard view.type == .i64, view.shape.count == 2, shape == nil || view.shape == shape else {
+            throw LorikeetError.input("'\(name)' is not int64 \(shape.map { "\($0)" } ?? "[B, T]")", at: file.path)
+        }
         return (view.shape, (0..<view.elementCount).map { view.bytes.loadUnaligned(fromByteOffset: 8 * $0, as: Int64.self) })
     }
 

@@ -24,7 +24,8 @@ package struct StandaloneTest {
     package struct Result {
         package let json: JSON
         package let text: String
-        package let passes: Bool
+        /// Why the test is no pass: a proof failed, or had nothing to compare. nil where all passed.
+        package let error: LorikeetError?
     }
 
     package func run() throws -> Result {
@@ -41,6 +42,7 @@ package struct StandaloneTest {
             preparation: preparation, dataset: dataset, choices: plan.choices, compute: compute, lora: lora, merged: mergedSource, adapter: adapter,
             files: files
         ).run(trained: nil)
-        return Result(json: .object(result.fields), text: result.text(), passes: result.identityPasses && result.transferPasses)
+        let untested = result.notTested.first.map { LorikeetError(.checkFailed, $0, at: merged) }
+        return Result(json: .object(result.fields), text: result.text(), error: result.failure(merged: merged) ?? untested)
     }
 }

@@ -41,44 +41,87 @@ package struct TextReferenceCheck {
 
     private var isExact: Bool { compute.element == .f32 }
 
-    package func run() throws -> [Deviation] {
-        let path = directory + "/expected.json"
+    private var path: String { directory + "/expected.json" }
+
+    /// - Returns: the deviations; what the folder lacks as a whole (texts, chats) is not tested, and named.
+    /// - Throws: exit 2 for entries that lack something, for ids that the model's tables do not have; exit 4 when the device fails.
+    package func run() throws -> CheckReport {
         let expected = try JSON.parse(files.read(path), source: path)
         let source = try ModelSource.open(model, files: files)
         let tokenizer = try Tokenizer.load(from: source)
-        var results: [Deviation] = []
-        let texts = expected["texts"]?.array ?? []
+        var report = CheckReport()
+        let list = expected["texts"]?.array ?? []
+        let texts = try list.enumerated().map { number, entry in
+            Text(
+                text: try string(entry["text"], "texts[\(number)].text"), ids: try ids(entry["ids"], "texts[\(number)].ids", source, tokenizer),
+                numbers: entry)
+        }
         for (number, entry) in texts.enumerated() {
-            let ids = tokenizer.encode(entry["text"]?.string ?? "").map(Int.init)
-            results.append(Deviation(name: "text \(number): token ids", measured: ids == ints(entry["ids"]) ? 0 : 1, tolerance: 0))
+            let same = tokenizer.encode(entry.text) == entry.ids
+            report.results.append(Deviation(name: "text \(number): token ids", measured: same ? 0 : 1, tolerance: 0))
         }
-        results += try losses(texts, source, .stored, key: "loss", tolerance: Tolerance.loss)
-        results += try losses(texts, source, .nf4, key: "nf4_loss", tolerance: Tolerance.nf4Loss)
-        results += try chats(expected["chats"]?.array ?? [], source, tokenizer)
+        // A single token predicts nothing.
+        if !texts.contains(where: { $0.ids.count > 1 }) { report.notTested.append(.init("losses of texts", "\(path) has no text of two tokens")) }
+        report.results += try losses(texts, source, .stored, key: "loss", tolerance: Tolerance.loss)
+        report.results += try losses(texts, source, .nf4, key: "nf4_loss", tolerance: Tolerance.nf4Loss)
+        let chats = expected["chats"]?.array ?? []
+        if chats.isEmpty {
+            report.notTested.append(.init("prompts and greedy answers", "\(path) has no chats"))
+        } else {
+            report.results += try self.chats(chats, source, tokenizer)
+        }
         if compute.device != nil {
-            results += try CardGradientCheck(source: source, texts: texts.map { ints($0["ids"]) }, compute: compute).run()
+            report.results += try CardGradientCheck(source: source, texts: texts.map(\.ids), compute: compute).run()
         }
-        return results
+        return report
     }
 
-    private func ints(_ json: JSON?) -> [Int] { (json?.array ?? []).compactMap(\.int) }
+    private struct Text {
+        let text: String
+        let ids: [Int32]
+        /// The entry, for its losses.
+        let numbers: JSON
+    }
+
+    private func string(_ json: JSON?, _ name: String) throws -> String {
+        guard let text = json?.string else { throw LorikeetError.input("'\(name)' is not text", at: path, mend: "make the folder again") }
+        return text
+    }
+
+    /// Token ids that the model's tables have.
+    private func ids(_ json: JSON?, _ name: String, _ source: ModelSource, _ tokenizer: Tokenizer) throws -> [Int32] {
+        guard let list = json?.array else { throw LorikeetError.input("'\(name)' is not a list of token ids", at: path, mend: "make the folder again") }
+        let ids = try list.map { item in
+            guard let id = item.int.flatMap({ Int32(exactly: $0) }) else {
+                throw LorikeetError.input("'\(name)' holds \(item.serialized()), which is no token id", at: path, mend: "make the folder again")
+            }
+            return id
+        }
+        try tokenizer.requireRows(for: ids, rows: source.configuration.vocabularySize, at: "\(path), \(name)")
+        return ids
+    }
 
     /// Each text's loss in float32; in 16 bits that of all of them, for a few words' alone is mostly rounding.
-    private func losses(_ texts: [JSON], _ source: ModelSource, _ storage: BaseStorage, key: String, tolerance: Double) throws -> [Deviation] {
+    private func losses(_ texts: [Text], _ source: ModelSource, _ storage: BaseStorage, key: String, tolerance: Double) throws -> [Deviation] {
         let session = try Session(
             model: compute.model(source, storage: storage, lora: nil), sizes: SessionSizes(training: 0, evaluation: 128, headChunk: 128))
         var (results, ours, theirs): ([Deviation], Double, Double) = ([], 0, 0)
-        for (number, entry) in texts.enumerated() {
-            guard let reference = entry[key]?.double else { continue }
-            let logs = try session.evaluate(TokenBatch(sequence: ints(entry["ids"]).map(Int32.init)))
+        for (number, entry) in texts.enumerated() where entry.ids.count > 1 {
+            guard let reference = entry.numbers[key]?.double else {
+                throw LorikeetError.input("'texts[\(number)].\(key)' is not a number", at: path, mend: "make the folder again")
+            }
+            let logs = try session.evaluate(TokenBatch(sequence: entry.ids))
             let sum = -logs.reduce(0) { $0 + Double($1) }
             let loss = sum / Double(max(1, logs.count))
-            results.append(Deviation(name: "text \(number): \(key), relative", measured: abs(loss - reference) / reference, tolerance: tolerance))
+            results.append(
+                Deviation(name: "text \(number): \(key), relative", measured: Vectors.relative(loss, to: reference), tolerance: tolerance))
             ours += sum
             theirs += reference * Double(logs.count)
         }
-        if isExact { return results }
-        return [Deviation(name: "all texts: \(key), relative", measured: abs(ours - theirs) / theirs, tolerance: Tolerance.narrow(compute.element).loss)]
+        if isExact || results.isEmpty { return results }
+        return [
+            Deviation(name: "all texts: \(key), relative", measured: Vectors.relative(ours, to: theirs), tolerance: Tolerance.narrow(compute.element).loss)
+        ]
     }
 
     private func chats(_ chats: [JSON], _ source: ModelSource, _ tokenizer: Tokenizer) throws -> [Deviation] {
@@ -88,22 +131,39 @@ package struct TextReferenceCheck {
             model: compute.model(source, storage: .stored, lora: nil), sizes: SessionSizes(training: 0, evaluation: 128, headChunk: 32))
         var results: [Deviation] = []
         for (number, chat) in chats.enumerated() {
-            let messages = (chat["messages"]?.array ?? []).map { ChatMessage(role: $0["role"]?.string ?? "", content: $0["content"]?.string ?? "") }
-            let prompt = try template.render(messages, addGenerationPrompt: true)
-            let ids = tokenizer.encode(prompt)
-            let greedy = ints(chat["greedy"])
-            results += [
-                Deviation(name: "chat \(number): prompt", measured: prompt == chat["prompt"]?.string ? 0 : 1, tolerance: 0),
-                Deviation(name: "chat \(number): prompt ids", measured: ids.map(Int.init) == ints(chat["prompt_ids"]) ? 0 : 1, tolerance: 0),
-            ]
-            if isExact {
-                let ours = try session.generate(prompts: [ids], maxNewTokens: 24, endTokens: Set(tokenizer.endTokens))[0].map(Int.init)
-                results.append(Deviation(name: "chat \(number): greedy continuation", measured: ours == greedy ? 0 : 1, tolerance: 0))
-            } else {
-                results.append(try gap("chat \(number): greedy continuation, below the best logit", ids, greedy.map(Int32.init), session))
+            let place = "chats[\(number)]"
+            let messages = try (chat["messages"]?.array ?? []).enumerated().map { turn, message in
+                let name = "\(place).messages[\(turn)]"
+                return ChatMessage(role: try string(message["role"], name + ".role"), content: try string(message["content"], name + ".content"))
             }
+            let prompt = try template.render(messages, addGenerationPrompt: true)
+            let wanted = try ids(chat["prompt_ids"], "\(place).prompt_ids", source, tokenizer)
+            let greedy = try ids(chat["greedy"], "\(place).greedy", source, tokenizer)
+            let encoded = tokenizer.encode(prompt)
+            try tokenizer.requireRows(for: encoded, rows: source.configuration.vocabularySize, at: "\(path), \(place).messages")
+            guard !wanted.isEmpty, !greedy.isEmpty, !encoded.isEmpty else {
+                throw LorikeetError.input("'\(place)' has no prompt or no answer", at: path, mend: "make the folder again")
+            }
+            results += [
+                Deviation(name: "chat \(number): prompt", measured: try prompt == string(chat["prompt"], "\(place).prompt") ? 0 : 1, tolerance: 0),
+                Deviation(name: "chat \(number): prompt ids", measured: encoded == wanted ? 0 : 1, tolerance: 0),
+            ]
+            results.append(
+                isExact
+                    ? try continuation("chat \(number): greedy continuation", encoded, greedy, session, Set(tokenizer.endTokens))
+                    : try gap("chat \(number): greedy continuation, below the best logit", encoded, greedy, session))
         }
         return results
+    }
+
+    /// The session's own answer, which has to be the reference's.
+    private func continuation(_ name: String, _ prompt: [Int32], _ answer: [Int32], _ session: Session, _ ends: Set<Int32>) throws -> Deviation {
+        do {
+            let ours = try session.generate(prompts: [prompt], maxNewTokens: 24, endTokens: ends)[0]
+            return Deviation(name: name, measured: ours == answer ? 0 : 1, tolerance: 0)
+        } catch let error as LorikeetError where error.exit == .checkFailed {
+            return Deviation(name: "\(name): \(error.what)", measured: .infinity, tolerance: 0)
+        }
     }
 
     /// Rounding may prefer another word where two are almost equal, and what follows is another text: so the reference's words are given,
@@ -112,11 +172,10 @@ package struct TextReferenceCheck {
         let batch = TokenBatch(sequence: prompt + answer)
         let first = max(1, prompt.count) - 1
         let logits = try session.logits(batch, rows: Array(first..<first + answer.count))
-        guard !answer.isEmpty else { return Deviation(name: name, measured: 0, tolerance: 0) }
+        guard logits.allSatisfy(\.isFinite) else { return Deviation(name: name, measured: .infinity, tolerance: 0) }
         let vocabulary = logits.count / answer.count
         var (worst, largest) = (0.0, 0.0)
         for (number, token) in answer.enumerated() {
-            guard token >= 0, token < vocabulary else { return Deviation(name: name, measured: .infinity, tolerance: 0) }
             let row = logits[(number * vocabulary)..<((number + 1) * vocabulary)]
             let best = row.max() ?? 0
             worst = max(worst, Double(best - row[row.startIndex + Int(token)]))

@@ -1,7 +1,9 @@
-/// How near two lists of numbers are, in double precision.
+/// How near numbers are, in double precision. What cannot be compared (other lengths, nothing, NaN, infinity) is infinitely far, or has
+/// a cosine of NaN: no limit lets it pass.
 enum Vectors {
-    /// Of the angle between them; 1 where both are zero: B's gradient aside, A's is zero while B is.
+    /// Cosine similarity, at most 1. Two zero vectors count as 1: while B is 0, A's gradient is 0.
     static func cosine<A: Collection<Float>, B: Collection<Float>>(_ a: A, _ b: B) -> Double {
+        guard a.count == b.count, !a.isEmpty else { return .nan }
         var (product, x, y) = (0.0, 0.0, 0.0)
         for (p, q) in zip(a, b) {
             product += Double(p) * Double(q)
@@ -9,18 +11,27 @@ enum Vectors {
             y += Double(q) * Double(q)
         }
         if x == 0, y == 0 { return 1 }
-        return product / (x * y).squareRoot()
+        // Rounding may leave 1 by a last digit; NaN stays NaN.
+        let cosine = product / (x.squareRoot() * y.squareRoot())
+        return cosine > 1 ? 1 : cosine
     }
 
     /// L2 norm of the difference, of b's norm where that is not zero.
     static func distance<A: Collection<Float>, B: Collection<Float>>(_ a: A, _ b: B) -> Double {
-        guard a.count == b.count else { return .infinity }
+        guard a.count == b.count, !a.isEmpty else { return .infinity }
         var (difference, norm) = (0.0, 0.0)
         for (x, y) in zip(a, b) {
             difference += (Double(x) - Double(y)) * (Double(x) - Double(y))
             norm += Double(y) * Double(y)
         }
+        guard difference.isFinite, norm.isFinite else { return .infinity }
         return norm > 0 ? (difference / norm).squareRoot() : difference.squareRoot()
+    }
+
+    /// |a - b| / |b|; infinite where either is not finite or b is 0 and a is not.
+    static func relative(_ a: Double, to b: Double) -> Double {
+        guard a.isFinite, b.isFinite else { return .infinity }
+        return a == b ? 0 : abs(a - b) / abs(b)
     }
 
     /// An adapter matrix's name without what all of them begin with.

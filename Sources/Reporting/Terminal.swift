@@ -23,7 +23,7 @@ package final class Terminal: EventSink {
         case .step: if isTerminal { bar(fields) }
         case .log: if !isTerminal { line("      " + progress(fields) + machine(fields)) }
         case .evaluation:
-            line("      step \(whole(fields["step"])): validation loss \(Self.figure(fields["eval_loss"]?.double ?? 0)) over \(whole(fields["rows"])) rows")
+            line("      step \(whole(fields["step"])): validation loss \(Self.figure(fields["eval_loss"]?.double ?? .nan)) over \(whole(fields["rows"])) rows")
         case .checkpoint: if !isTerminal { line("      checkpoint at step \(whole(fields["step"]))") }
         case .warning: line("warning: \(fields["text"]?.string ?? "")")
         case .note, .result: for text in (fields["text"]?.string ?? "").split(separator: "\n", omittingEmptySubsequences: false) { line("      " + text) }

@@ -92,6 +92,7 @@ package struct Trainer {
             if settings.evalSteps > 0 && state.step % settings.evalSteps == 0 && state.step < total,
                 let loss = try session.loss(of: watched, tokensPerBatch: settings.evaluationTokensPerBatch ?? settings.tokensPerBatch)
             {
+                if !loss.isFinite { try report(.warning("the validation loss of step \(state.step) is not a finite number")) }
                 state.evaluations.append(.init(step: state.step, loss: loss))
                 try report(.evaluation(step: state.step, loss: loss, rows: watched.count))
             }

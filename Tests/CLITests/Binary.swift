@@ -16,8 +16,10 @@ enum Binary {
 
     static func run(_ arguments: String...) throws -> Outcome { try run(arguments) }
 
-    /// - Parameter environment: added to this process's.
-    static func run(_ arguments: [String], environment: [String: String] = [:]) throws -> Outcome {
+    /// - Parameters:
+    ///   - environment: added to this process's.
+    ///   - input: standard input.
+    static func run(_ arguments: [String], environment: [String: String] = [:], input: String = "") throws -> Outcome {
         let process = Process()
         process.executableURL = URL(fileURLWithPath: path)
         process.arguments = arguments
@@ -28,7 +30,8 @@ enum Binary {
         for file in [out, error] { _ = FileManager.default.createFile(atPath: file, contents: nil) }
         process.standardOutput = FileHandle(forWritingAtPath: out)
         process.standardError = FileHandle(forWritingAtPath: error)
-        process.standardInput = FileHandle.nullDevice
+        try input.write(toFile: folder + "/in", atomically: true, encoding: .utf8)
+        process.standardInput = FileHandle(forReadingAtPath: folder + "/in")
         try process.run()
         process.waitUntilExit()
         return Outcome(

@@ -34,8 +34,9 @@ struct MergeTests {
     }
 
     private func difference(_ a: [Float], _ b: [Float]) -> Double {
-        let largest = a.map { Double(abs($0)) }.max() ?? 1
-        return zip(a, b).map { Double(abs($0 - $1)) }.max().map { $0 / largest } ?? .infinity
+        guard a.count == b.count, !a.isEmpty else { return .infinity }
+        let largest = a.reduce(0.0) { maximumOrNaN($0, Double(abs($1))) }
+        return zip(a, b).reduce(0.0) { maximumOrNaN($0, Double(abs($1.0 - $1.1))) } / largest
     }
 
     @Test(arguments: [(ElementType.f32, MergePrecision.float32), (.f16, .float16), (.bf16, .bfloat16)])

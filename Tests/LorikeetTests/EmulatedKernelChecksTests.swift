@@ -13,30 +13,50 @@ struct EmulatedKernelChecksTests {
     @Test(arguments: DeviceElement.allCases) func `every kernel of the type is launched and passes`(element: DeviceElement) throws {
         let device = EmulatedDevice()
         var results: [KernelChecks.Result] = []
-        try KernelChecks(device: device, cpu: Self.cpu).run(element, large: false) { results.append($0) }
+        let cases = try KernelChecks(device: device, cpu: Self.cpu).run(element, large: false) { results.append($0) }
         for result in results { #expect(result.deviation.passes, "\(result.deviation.line)") }
         #expect(results.count > 300)
         #expect(device.unprepared.isEmpty, "compiled when it was launched, not before: \(device.unprepared)")
         let launched = Set(device.launched.keys)
-        for kernel in try Self.kernels() {
+        for kernel in KernelSources.kernels {
             // Tensor cores and what is made for 16 bits have no float32; the residual stream has a type of its own beside float16 alone.
             if element == .f32, kernel.name.hasPrefix("lora_") || kernel.source == "attention.cu" { continue }
             if element == .bf16, kernel.name == "lora_up_residual" { continue }
             if element != .f16, kernel.name.hasSuffix("_wide") || kernel.name.hasSuffix("_narrow") { continue }
             #expect(launched.contains(kernel.name + "_" + element.suffix), "\(kernel.source): \(kernel.name)")
         }
+        // float16 has all kernels; what no case launched is named.
+        guard element == .f16 else { return }
+        #expect(KernelChecks.notTested(launched: cases).isEmpty)
+        let untested = KernelChecks.notTested(launched: cases, kernels: KernelSources.kernels + [("new.cu", "new_forward")])
+        #expect(untested == [.init("new_forward", "no case launches this kernel of new.cu")])
     }
 
-    /// The entry points of the sources.
-    private static func kernels() throws -> [(source: String, name: String)] {
-        let folder = ReferenceTests.root.appending(path: "../Sources/CUDAKernels/kernels").standardizedFileURL
-        return try FileManager.default.contentsOfDirectory(atPath: folder.path).filter { $0.hasSuffix(".cu") }.sorted().flatMap { source in
-            try String(contentsOf: folder.appending(path: source), encoding: .utf8).split(separator: "\n").compactMap { line in
-                if let plain = line.firstMatch(of: /^KERNEL\(\d+, (\w+),/) { return (source, String(plain.1)) }
-                if let attention = line.firstMatch(of: /^KERNEL_OF_MANY\(.*ATTENTION\((\w+)\)/) { return (source, "attention_" + attention.1) }
-                return line.firstMatch(of: /^KERNEL_OF_MANY\(\d+, \d+, (\w+),/).map { (source, String($0.1)) }
+    @Test func `a number that is NaN, infinite or not there is as far off as can be`() {
+        for bad in [Float.nan, .infinity, -.infinity] {
+            for pair in [([1, bad], [1, 2]), ([1, 2], [1, bad]), ([bad, bad], [bad, bad])] as [([Float], [Float])] {
+                #expect(KernelBench.difference(pair.0, pair.1) == .infinity)
+                #expect(KernelBench.difference(pair.0, pair.1, .zeros) == .infinity)
             }
         }
+        #expect(KernelBench.difference([], []) == .infinity && KernelBench.unequal([], []) == .infinity && KernelBench.difference([1], [1]) == 0)
+        for bad in [Double.nan, .infinity, -.infinity, -1] { #expect(!Deviation(name: "", measured: bad, tolerance: 1e9).passes) }
+        #expect(!Deviation(name: "", measured: 0, tolerance: .nan).passes && Deviation(name: "", measured: 1, tolerance: 1).passes)
+        #expect(maximumOrNaN(0, .nan).isNaN && maximumOrNaN(.nan, 0).isNaN && maximumOrNaN(1, 2) == 2)
+        // The worst of a kernel's results is the one that is no number.
+        let results = [Double.nan, 3, .infinity, 0.5].map {
+            KernelChecks.Result(kernel: "k", element: .f32, deviation: Deviation(name: "", measured: $0, tolerance: 1))
+        }
+        for order in [results, results.reversed()] {
+            #expect(KernelChecks.worst(order).count == 1 && KernelChecks.worst(order).first?.deviation.measured.isFinite == false)
+        }
+    }
+
+    @Test func `a check passes on evidence alone`() {
+        let good = Deviation(name: "", measured: 0, tolerance: 1)
+        #expect(CheckReport(results: [good]).passes && !CheckReport().passes)
+        let partly = CheckReport(results: [good, good], notTested: [.init("losses", "no file")])
+        #expect(!partly.passes && partly.failed == 0 && partly.summary == "2 passed, 0 failed, 1 not tested")
     }
 
     /// A card on which one kernel, or every product, does nothing.

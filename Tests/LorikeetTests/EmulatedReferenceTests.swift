@@ -12,16 +12,16 @@ struct EmulatedReferenceTests {
     @Test(arguments: DeviceElement.allCases) func `the tiny llama on an emulated card passes every tolerance`(element: DeviceElement) throws {
         let device = EmulatedDevice()
         let compute = Compute(cpu: CPU(threads: 2), device: device, element: element)
-        let results = try ReferenceCheck(directory: ReferenceTests.root.appending(path: "Reference/llama").path, compute: compute).run()
-        #expect(results.count > 80)
-        for result in results { #expect(result.passes, "\(result.line)") }
+        let report = try ReferenceCheck(directory: ReferenceTests.root.appending(path: "Reference/llama").path, compute: compute).run()
+        #expect(report.results.count > 80 && report.notTested.isEmpty)
+        for result in report.results { #expect(result.passes, "\(result.line)") }
         #expect(device.launched["rmsnorm_backward_" + element.suffix] != nil)
     }
 
     @Test(arguments: DeviceElement.allCases) func `gradients on a card are the processor's, and another model's are not`(element: DeviceElement) throws {
         let path = ReferenceTests.root.appending(path: "Reference/llama").path
         let source = try ModelSource.open(path)
-        let texts = [4, 1, 37, 0, 20].map { length in (0..<length).map { Int(mix64(UInt64($0 + length)) % UInt64(source.configuration.vocabularySize)) } }
+        let texts = [4, 1, 37, 0, 20].map { length in (0..<length).map { Int32(mix64(UInt64($0 + length)) % UInt64(source.configuration.vocabularySize)) } }
         let check = CardGradientCheck(source: source, texts: texts, compute: Compute(cpu: CPU(threads: 2), device: EmulatedDevice(), element: element))
         let results = try check.run()
         // A and B of each adapted linear, all of them, and the loss.

@@ -35,9 +35,9 @@ struct OverflowTests {
             (settings.saveSteps, settings.tokensPerBatch, settings.learningRate) = (2, 64, 1e-3)
         }
 
-        func run(_ report: @escaping (TrainingEvent) throws -> Void = { _ in }) throws -> TrainingResult {
+        func run(validation: [TokenSample] = [], _ report: @escaping (TrainingEvent) throws -> Void = { _ in }) throws -> TrainingResult {
             try Trainer(session: session, settings: settings, checkpoints: store, clock: SystemClock(), report: report)
-                .run(train: OverflowTests.samples, validation: [])
+                .run(train: OverflowTests.samples, validation: validation)
         }
 
         /// What no loss scale can save.
@@ -79,6 +79,20 @@ struct OverflowTests {
         #expect(error?.exit == .checkFailed && skipped == Trainer.patience)
         #expect(
             error?.description.contains("steps 1 to 10 had gradients or losses that are not finite") == true && error?.description.contains("no checkpoint") == true, "\(String(describing: error))")
+    }
+
+    @Test func `a validation loss that is no number is warned of`() throws {
+        var training = try Training(.bf16)
+        (training.settings.maxSteps, training.settings.saveSteps, training.settings.evalSteps) = (3, 0, 1)
+        var warnings: [String] = []
+        let listen: (TrainingEvent) -> Void = { if case .warning(let text) = $0 { warnings.append(text) } }
+        _ = try training.run(validation: Array(Self.samples.prefix(2)), listen)
+        #expect(!warnings.contains { $0.contains("validation loss") }, "\(warnings)")
+        var poisoned = try Training(.bf16)
+        poisoned.settings = training.settings
+        try poisoned.poison()
+        _ = try poisoned.run(validation: Array(Self.samples.prefix(2)), listen)
+        #expect(warnings.contains("the validation loss of step 1 is not a finite number"), "\(warnings)")
     }
 
     @Test(arguments: [DeviceElement.f16, nil]) func `several lost steps in a row go back to the last checkpoint and are left out`(element: DeviceElement?) throws {

@@ -16,4 +16,15 @@ package enum KernelSources {
         }
         return nil
     }
+
+    /// The kernels of all sources, by their name without the type's suffix: what `KERNEL` and `KERNEL_OF_MANY` define.
+    package static var kernels: [(source: String, name: String)] {
+        names.filter { $0.hasSuffix(".cu") }.flatMap { source in
+            (text(source) ?? "").split(separator: "\n").compactMap { line in
+                if let plain = line.firstMatch(of: /^KERNEL\(\d+, (\w+),/) { return (source, String(plain.1)) }
+                if let attention = line.firstMatch(of: /^KERNEL_OF_MANY\(.*ATTENTION\((\w+)\)/) { return (source, "attention_" + attention.1) }
+                return line.firstMatch(of: /^KERNEL_OF_MANY\(\d+, \d+, (\w+),/).map { (source, String($0.1)) }
+            }
+        }
+    }
 }

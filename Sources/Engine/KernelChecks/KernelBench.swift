@@ -22,9 +22,9 @@ struct KernelBench {
         }
     }
 
-    /// Infinite where a number of ours is none, or the counts differ.
+    /// Infinite where a number is NaN or infinite, the counts differ, or there are none.
     static func difference(_ ours: [Float], _ theirs: [Float], _ measure: CaseBuilder.Measure = .ofLargest) -> Double {
-        guard ours.count == theirs.count, ours.allSatisfy(\.isFinite), theirs.allSatisfy(\.isFinite) else { return .infinity }
+        guard ours.count == theirs.count, !theirs.isEmpty, ours.allSatisfy(\.isFinite), theirs.allSatisfy(\.isFinite) else { return .infinity }
         if measure == .zeros { return Double(zip(ours, theirs).count { ($0 == 0) != ($1 == 0) }) }
         var (worst, largest) = (0.0, 0.0)
         for (a, b) in zip(ours, theirs) {
@@ -34,9 +34,9 @@ struct KernelBench {
         return largest > 0 ? worst / largest : worst
     }
 
-    /// How many bytes differ: for what has to be equal.
+    /// How many bytes differ: for what has to be equal. Infinite where there are none.
     static func unequal(_ ours: [UInt8], _ theirs: [UInt8]) -> Double {
-        ours.count == theirs.count ? Double(zip(ours, theirs).count { $0 != $1 }) : .infinity
+        ours.count == theirs.count && !theirs.isEmpty ? Double(zip(ours, theirs).count { $0 != $1 }) : .infinity
     }
 
     // MARK: places

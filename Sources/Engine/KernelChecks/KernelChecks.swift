@@ -35,19 +35,23 @@ package struct KernelChecks {
         package let deviation: Deviation
     }
 
-    /// A case that cannot run, for want of a kernel or of a way to multiply, counts as one that failed.
+    /// A case that cannot run, for want of a kernel or of a way to multiply, counts as one that failed, and so does one that compares
+    /// nothing.
     ///
     /// - Parameter report: told each result as it comes.
+    /// - Returns: the kernels that the cases launch (see `notTested`).
     /// - Throws: exit 4 when the card is lost.
-    package func run(_ element: DeviceElement, large: Bool = true, report: (Result) -> Void) throws {
+    @discardableResult
+    package func run(_ element: DeviceElement, large: Bool = true, report: (Result) -> Void) throws -> Set<String> {
         let bench = KernelBench(device: device, cpu: cpu, element: element)
-        prepare(element)
+        let launched = prepare(element)
         for item in Self.cases where item.elements.contains(element) && (large || !item.large) {
-            let deviations: [Deviation]
+            var deviations: [Deviation]
             do { deviations = try item.run(bench) } catch {
                 try device.synchronize()
                 deviations = [Deviation(name: "\(error)", measured: .infinity, tolerance: 0)]
             }
+            if deviations.isEmpty { deviations = [Deviation(name: "nothing was compared", measured: .infinity, tolerance: 0)] }
             for deviation in deviations {
                 let name = "\(item.name) \(element.suffix), \(item.detail): \(deviation.name)"
                 report(
@@ -56,21 +60,36 @@ package struct KernelChecks {
                         deviation: Deviation(name: name, measured: deviation.measured, tolerance: deviation.tolerance)))
             }
         }
+        return launched
+    }
+
+    /// The kernels that exist and that no case launched.
+    ///
+    /// - Parameters:
+    ///   - launched: of all types that the card has; some kernels exist for one of them alone.
+    ///   - kernels: of the program's sources.
+    package static func notTested(launched: Set<String>, kernels: [(source: String, name: String)] = KernelSources.kernels) -> [CheckReport.NotTested] {
+        kernels.filter { !launched.contains($0.name) }.map { .init($0.name, "no case launches this kernel of \($0.source)") }
     }
 
     /// Has the kernels of the small cases compiled all at once: dozens of sources would take a minute one after the other. What only a
     /// large case needs is compiled when it comes. Nothing is made of the numbers here, which no kernel wrote.
-    private func prepare(_ element: DeviceElement) {
+    ///
+    /// - Returns: the kernels that are launched.
+    private func prepare(_ element: DeviceElement) -> Set<String> {
         let list = LaunchList(device.properties)
         let bench = KernelBench(device: list, cpu: cpu, element: element)
         for item in Self.cases where item.elements.contains(element) && !item.large { _ = try? item.run(bench) }
         device.prepare(list.modules)
+        return list.kernels
     }
 
     /// Of each kernel and type the result that comes nearest to its limit or is farthest beyond it.
     package static func worst(_ results: [Result]) -> [Result] {
         func share(_ result: Result) -> Double {
             let d = result.deviation
+            // What passes no limit is beyond all others; a comparison with NaN would be false.
+            guard d.measured.isFinite else { return .infinity }
             return d.tolerance > 0 ? d.measured / d.tolerance : d.measured == 0 ? 0 : .infinity
         }
         var (order, found): ([String], [String: Result]) = ([], [:])

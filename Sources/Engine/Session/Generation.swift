@@ -1,3 +1,5 @@
+import LorikeetGround
+
 extension Session {
     /// Greedy continuations of prompts, several at a time against one KV cache.
     ///
@@ -6,10 +8,14 @@ extension Session {
     ///   - slots: sequences at a time.
     ///   - onToken: told (prompt's index, token) as each token is chosen; returning false stops that sequence.
     /// - Returns: the new tokens of each prompt, in the prompts' order.
+    /// - Throws: exit 2 for a prompt's token id that the embedding table does not have; exit 1 where logits are not finite, for then no
+    ///   token is the likeliest.
     package func generate(
         prompts: [[Int32]], maxNewTokens: Int, endTokens: Set<Int32>, slots: Int = 16, onToken: ((Int, Int32) -> Bool)? = nil
     ) throws -> [[Int32]] {
+        try checkPrompts(prompts)
         var results: [[Int32]] = Array(repeating: [], count: prompts.count)
+        defer { releaseCaches() }
         for first in stride(from: 0, to: prompts.count, by: slots) {
             let group = first..<min(prompts.count, first + slots)
             let longest = group.map { prompts[$0].count }.max() ?? 0
@@ -26,8 +32,16 @@ extension Session {
                 if !active.isEmpty { next = try sequences.step(active, next) }
             }
         }
-        releaseCaches()
         return results
+    }
+
+    /// Before the first prompt is read: a later one must not be refused when earlier ones have been answered.
+    private func checkPrompts(_ prompts: [[Int32]]) throws {
+        for prompt in prompts {
+            var rows = DecodingRows()
+            for (position, id) in prompt.enumerated() { rows.append(id, position: position, slot: 0) }
+            try rows.check(vocabulary: model.family.vocabularySize, slots: 1, maximumPositions: max(1, prompt.count), outputRows: [])
+        }
     }
 
     /// The state of one group of sequences.
@@ -63,7 +77,7 @@ extension Session {
 
         private func flush(_ rows: inout DecodingRows, _ ends: inout [(slot: Int, row: Int)], into next: inout [Int32]) throws {
             let logits = try session.decode(rows, slots: prompts.count, positions: positions, outputRows: ends.map(\.row))
-            for (i, end) in ends.enumerated() { next[end.slot] = session.largest(logits, i) }
+            for (i, end) in ends.enumerated() { next[end.slot] = try session.largest(logits, i) }
             rows = DecodingRows()
             ends = []
         }
@@ -77,16 +91,25 @@ extension Session {
             }
             let logits = try session.decode(rows, slots: prompts.count, positions: positions, outputRows: Array(active.indices))
             var next = last
-            for (i, slot) in active.enumerated() { next[slot] = session.largest(logits, i) }
+            for (i, slot) in active.enumerated() { next[slot] = try session.largest(logits, i) }
             return next
         }
     }
 
     /// Index of the largest logit of row `row`; the lowest of equals.
-    private func largest(_ logits: [Float], _ row: Int) -> Int32 {
+    ///
+    /// - Throws: exit 1 where a logit is NaN or infinite.
+    private func largest(_ logits: [Float], _ row: Int) throws -> Int32 {
         let vocabulary = model.family.vocabularySize
-        var best = row * vocabulary
-        for i in best..<best + vocabulary where logits[i] > logits[best] { best = i }
+        let range = row * vocabulary..<(row + 1) * vocabulary
+        guard logits[range].allSatisfy(\.isFinite) else {
+            throw LorikeetError(
+                .checkFailed, "the model's logits are not finite numbers, so no token is the likeliest",
+                mend: "the weights or the adapter hold NaN or infinity, or a value left the range of float16: say --compute-type float32, "
+                    + "or merge or train again")
+        }
+        var best = range.lowerBound
+        for i in range where logits[i] > logits[best] { best = i }
         return Int32(best - row * vocabulary)
     }
 }

@@ -6,7 +6,7 @@ package struct ValueMagnitude: Sendable {
     package let op: String
     /// What it is, e.g. `model.layers.3.mlp: gate * up`.
     package let detail: String
-    /// Infinity where it overflowed.
+    /// Infinity (or NaN) where it overflowed.
     package let largest: Float
 }
 
@@ -15,7 +15,11 @@ extension ValueMagnitude {
     package static func largest(over batches: [TokenBatch], _ session: Session) throws -> ValueMagnitude? {
         var most: ValueMagnitude?
         for batch in batches {
-            for value in try session.magnitudes(batch) where value.largest > most?.largest ?? -1 { most = value }
+            // A comparison with NaN is false: it counts as overflow, which ends the search.
+            for value in try session.magnitudes(batch) where !(value.largest <= most?.largest ?? -1) {
+                most = value
+                guard value.largest.isFinite else { return most }
+            }
         }
         return most
     }

@@ -84,8 +84,9 @@ package final class Session {
     /// Forward and backward: adds the gradient of sum(weight * -log p) to `model.adapters.gradients`.
     ///
     /// - Parameter zeroFirst: clears the gradients before (a step's first micro-batch).
-    /// - Throws: exit 4 when memory for the arena cannot be had.
+    /// - Throws: exit 2 for ids that the model's tables do not have, exit 4 when memory for the arena cannot be had.
     package func accumulate(_ batch: TokenBatch, zeroFirst: Bool) throws -> StepResult {
+        try batch.check(vocabulary: model.family.vocabularySize)
         if zeroFirst { try backend.clearGradients() }
         let results = try run(batch, .training)
         var sum = 0.0
@@ -148,7 +149,10 @@ package final class Session {
     }
 
     /// The program for a batch with its inputs in place; the batch's rows, and how many of them are trained.
+    ///
+    /// - Throws: exit 2 for ids, positions or segments that the model's tables do not have (see `TokenBatch.check`).
     private func prepare(_ batch: TokenBatch, _ purpose: ProgramPurpose) throws -> (program: Program, rows: Int, trained: Int) {
+        try batch.check(vocabulary: model.family.vocabularySize)
         let padded = batch.padded(to: Self.batchRows(batch.rows, backend.target))
         let program = program(purpose, tokens: padded.rows)
         try backend.reserve(program.arenaBytes)
@@ -158,7 +162,7 @@ package final class Session {
         if let id = program.inputs.targets { try write(padded.targets, to: id, program) }
         if let id = program.inputs.weights { try write(padded.weights, to: id, program) }
         if let id = program.inputs.dropoutKeys { try write(padded.dropoutKeys, to: id, program) }
-        let trained = padded.targets.indices.filter { padded.targets[$0] >= 0 && Int(padded.targets[$0]) < model.family.vocabularySize }
+        let trained = padded.targets.indices.filter { padded.targets[$0] >= 0 }
         if let id = program.inputs.trainedRows {
             try write(trained.map(Int32.init) + Array(repeating: -1, count: padded.rows - trained.count), to: id, program)
         }
@@ -167,6 +171,7 @@ package final class Session {
 
     /// Logits [rows.count, V] of the wanted rows of one packed batch.
     package func logits(_ batch: TokenBatch, rows: [Int]) throws -> [Float] {
+        try batch.check(vocabulary: model.family.vocabularySize)
         // The segments become cache slots, so that decoding's program serves here too.
         let starts = Array(Set(batch.segmentStart)).sorted()
         let slotOf = Dictionary(uniqueKeysWithValues: starts.enumerated().map { ($1, Int32($0)) })
@@ -190,7 +195,10 @@ package final class Session {
     }
 
     /// Runs rows against the cache of (`slots`, `positions`) and returns the logits of `outputRows`.
+    ///
+    /// - Throws: exit 2 for ids, slots, positions or output rows that do not exist.
     func decode(_ rows: DecodingRows, slots: Int, positions: Int, outputRows: [Int]) throws -> [Float] {
+        try rows.check(vocabulary: model.family.vocabularySize, slots: slots, maximumPositions: positions, outputRows: outputRows)
         let purpose = ProgramPurpose.decoding(slots: slots + 1, positions: positions, outputRows: max(1, outputRows.count))
         let count = rows.ids.count <= Self.granularity ? rows.ids.count : Self.roundedUp(rows.ids.count)
         var padded = rows

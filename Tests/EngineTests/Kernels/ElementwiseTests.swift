@@ -133,7 +133,7 @@ struct ElementwiseTests {
         for i in 0..<200_000 {
             let x = Float(-87 + 175 * Double(i) / 200_000)
             let exact = exp(Double(x))
-            worst = max(worst, abs(Double(exponential(SIMD8(repeating: x))[3]) - exact) / Double(Float(exact).ulp))
+            worst = maximumOrNaN(worst, abs(Double(exponential(SIMD8(repeating: x))[3]) - exact) / Double(Float(exact).ulp))
         }
         #expect(worst <= 2, "\(worst)")
         #expect(exponential(SIMD8(repeating: -.infinity)) == SIMD8(repeating: 0) && exponential(SIMD8(repeating: -100))[0] == 0)

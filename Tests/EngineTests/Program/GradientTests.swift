@@ -4,33 +4,81 @@ import Testing
 
 /// The whole program's gradient against finite differences of its own loss, and its independence of packing.
 struct GradientTests {
-    /// Central differences in float32 carry an error of about loss * 1e-7 / step.
+    /// Of a matrix's own norm. Central differences in float32 carry an error of about loss * 1e-7 / step, which is 2e-4 here; the smallest
+    /// gradient's norm is above 0.1.
     static let tolerance = 2e-2
 
-    @Test(arguments: [["q_proj", "v_proj"], ["all-linear"], ["down_proj"]])
-    func `the adapters' gradient is the slope of the loss`(targets: [String]) throws {
-        let model = try TinyModel.model(lora: LoRASettings(r: 3, alpha: 6, targetModules: targets))
-        let session = try Session(model: model, maximumTokens: 64)
-        let batch = TinyModel.pack([TinyModel.tokens(13), TinyModel.tokens(7, seed: 2)])
-        _ = try session.accumulate(batch, zeroFirst: true)
-        let gradients = Array(model.adapters.floats(\.gradients))
-        let values = model.adapters.floats(\.values)
-        func loss() throws -> Double { try session.evaluate(batch).reduce(0) { $0 - Double($1) } }
-        // Along the gradient itself and along a random direction, the loss changes as the gradient says.
-        for seed in 0..<2 {
-            let direction = gradients.indices.map { seed == 0 ? gradients[$0] : Float(Int(mix64(UInt64($0)) % 201) - 100) / 100 }
-            let length = direction.reduce(0.0) { $0 + Double($1) * Double($1) }.squareRoot()
-            let step = 1e-2 / length
-            let before = Array(values)
-            for i in values.indices { values[i] = before[i] + Float(step) * direction[i] }
-            let above = try loss()
-            for i in values.indices { values[i] = before[i] - Float(step) * direction[i] }
-            let below = try loss()
-            for i in values.indices { values[i] = before[i] }
-            let slope = (above - below) / (2 * step)
-            let expected = zip(gradients, direction).reduce(0.0) { $0 + Double($1.0) * Double($1.1) }
-            #expect(abs(slope - expected) <= Self.tolerance * max(abs(expected), 1), "\(slope) is not \(expected)")
+    /// A model, a batch and its gradient.
+    private struct Slope {
+        let model: Model
+        let session: Session
+        let batch: TokenBatch
+        let gradients: [Float]
+
+        init(targets: [String]) throws {
+            model = try TinyModel.model(lora: LoRASettings(r: 3, alpha: 6, targetModules: targets))
+            session = try Session(model: model, maximumTokens: 64)
+            batch = TinyModel.pack([TinyModel.tokens(13), TinyModel.tokens(7, seed: 2)])
+            _ = try session.accumulate(batch, zeroFirst: true)
+            gradients = Array(model.adapters.floats(\.gradients))
         }
+
+        private func loss() throws -> Double { try session.evaluate(batch).reduce(0) { $0 - Double($1) } }
+
+        /// By how much the loss's slope and `gradients` disagree on each matrix, relative to the norm of its own gradient: along that gradient
+        /// and along a random direction, with the other matrices at rest. Infinite for a gradient of zeros.
+        func deviations(_ gradients: [Float]) throws -> [MatrixDistance] {
+            let values = model.adapters.floats(\.values)
+            return try model.adapters.entries.map { entry in
+                let range = entry.offset..<entry.offset + entry.elementCount
+                let own = Array(gradients[range])
+                let norm = euclideanNorm(own)
+                var worst = norm > 0 ? 0 : Double.infinity
+                for direction in [own, range.map { Float(Int(mix64(UInt64($0)) % 201) - 100) / 100 }] where norm > 0 {
+                    let step = 1e-2 / euclideanNorm(direction)
+                    let before = Array(values)
+                    func moved(_ by: Double) throws -> Double {
+                        for i in range { values[i] = before[i] + Float(by) * direction[i - range.lowerBound] }
+                        defer { for i in range { values[i] = before[i] } }
+                        return try loss()
+                    }
+                    let slope = try (moved(step) - moved(-step)) / (2 * step)
+                    let expected = zip(own, direction).reduce(0.0) { $0 + Double($1.0) * Double($1.1) }
+                    worst = maximumOrNaN(worst, abs(slope - expected) / (euclideanNorm(direction) * norm))
+                }
+                return MatrixDistance(name: entry.name, relative: worst)
+            }
+        }
+    }
+
+    @Test(arguments: [["q_proj", "v_proj"], ["all-linear"], ["down_proj"]])
+    func `each adapter matrix's gradient is the slope of the loss`(targets: [String]) throws {
+        let slope = try Slope(targets: targets)
+        let deviations = try slope.deviations(slope.gradients)
+        #expect(deviations.count == slope.model.adapters.entries.count && deviations.count >= 4)
+        for deviation in deviations { #expect(deviation.relative <= Self.tolerance, "\(deviation)") }
+    }
+
+    @Test func `one wrong matrix is found, however small it is`() throws {
+        let slope = try Slope(targets: ["all-linear"])
+        let entries = slope.model.adapters.entries
+        let norms = entries.map { euclideanNorm(slope.gradients[$0.offset..<$0.offset + $0.elementCount]) }
+        let smallest = try #require(norms.indices.min { norms[$0] < norms[$1] })
+        let range = entries[smallest].offset..<entries[smallest].offset + entries[smallest].elementCount
+        // A factor forgotten, a sign, a transposed matrix, nothing at all, no number.
+        let mistakes: [(String, ([Float]) -> [Float])] = [
+            ("factor", { $0.map { $0 * 1.1 } }), ("sign", { $0.map { -$0 } }), ("order", { $0.reversed() }), ("zeros", { $0.map { _ in 0 } }),
+            ("NaN", { $0.map { _ in .nan } }),
+        ]
+        for (name, mistake) in mistakes {
+            var wrong = slope.gradients
+            wrong.replaceSubrange(range, with: mistake(Array(wrong[range])))
+            let found = try slope.deviations(wrong).filter { !($0.relative <= Self.tolerance) }
+            #expect(found.map(\.name) == [entries[smallest].name], "\(name): \(found)")
+            #expect(distances(wrong, slope.gradients, entries).filter { !($0.relative < 1e-5) }.map(\.name) == [entries[smallest].name], "\(name)")
+        }
+        // Which one norm over all matrices does not show: the matrix is a small share of it.
+        #expect(norms[smallest] < 0.1 * euclideanNorm(slope.gradients))
     }
 
     @Test(arguments: [0.0, 0.3]) func `computing values again changes no bit of the gradient`(dropout: Double) throws {
@@ -52,7 +100,7 @@ struct GradientTests {
     func `sixteen samples give the same gradient in one, three or sixteen micro-batches`(dropout: Float) throws {
         let samples = (0..<16).map { TinyModel.tokens(3 + $0 % 7, seed: UInt64($0 + 5)) }
         let keys = TinyModel.pack(samples).dropoutKeys
-        var gradients: [[Float]] = []
+        var (gradients, entries): ([[Float]], [AdapterLayout.Entry]) = ([], [])
         for parts in [1, 3, 16] {
             let model = try TinyModel.model(lora: LoRASettings(r: 3, alpha: 6, dropout: Double(dropout), targetModules: ["all-linear"]))
             let session = try Session(model: model, maximumTokens: 128)
@@ -65,9 +113,11 @@ struct GradientTests {
                 _ = try session.accumulate(batch, zeroFirst: part == 0)
             }
             gradients.append(Array(model.adapters.floats(\.gradients)))
+            entries = model.adapters.entries
         }
-        #expect(distance(gradients[0], gradients[1]) < 1e-5)
-        #expect(distance(gradients[0], gradients[2]) < 1e-5)
+        for other in gradients.dropFirst() {
+            for matrix in distances(other, gradients[0], entries) { #expect(matrix.relative < 1e-5, "\(matrix)") }
+        }
     }
 
     @Test func `a packed sample's loss equals its loss alone`() throws {
@@ -102,14 +152,5 @@ struct GradientTests {
             runs.append(Array(model.adapters.floats(\.gradients)))
         }
         #expect(runs[0] == runs[1])
-    }
-
-    private func distance(_ a: [Float], _ b: [Float]) -> Double {
-        var (difference, norm) = (0.0, 0.0)
-        for (x, y) in zip(a, b) {
-            difference += Double(x - y) * Double(x - y)
-            norm += Double(x) * Double(x)
-        }
-        return (difference / norm).squareRoot()
     }
 }

@@ -2,8 +2,8 @@ import LorikeetDevices
 
 /// hidden[t, :] = scale * table[ids[t], :].    ids [T] int32, table [V, C] (any storage), hidden [T, C] (overwritten).
 ///
-/// The table is frozen, so there is no backward op. An id outside the table gives a row of zeros; samples are checked
-/// against the vocabulary before they get here.
+/// The table is frozen, so there is no backward op. A session refuses ids outside the table before it runs a program
+/// (`TokenBatch.check`); the kernels read nothing outside it all the same.
 struct Embedding: Op {
     var ids: ValueID
     var output: ValueID
