@@ -21,6 +21,7 @@ struct TestVerb: ParsableCommand {
             recipe: recipe, adapter: parsed.extra["adapter"] ?? recipe.output + "/adapter", merged: parsed.extra["merged"] ?? recipe.output + "/merged",
             open: DeviceOptions.open
         ).run()
+        Screen.warn(result.warnings)
         Screen.out(parsed.flags.contains("json") ? result.json.serialized(pretty: true) + "\n" : result.text + "\n")
         guard result.passes else { throw LorikeetError(.checkFailed, "the merged model is not what was trained", at: recipe.output + "/merged") }
     }

@@ -37,14 +37,13 @@ package struct ReferenceCheck {
     package func run(skipping: (String) -> Void = { _ in }) throws -> [Deviation] {
         var results: [Deviation] = []
         if files.exists(directory + "/nf4.safetensors") { results += try nf4() }
-        let source = try ModelSource.open(directory, files: files)
-        do {
-            _ = try Families.family(for: source.configuration)
-        } catch let error as LorikeetError {
-            skipping(error.description)
+        let model = try ModelFiles.open(directory, files: files)
+        if let refusal = Families.refusal(of: model) {
+            skipping(refusal.description)
             return results
         }
-        let expected = try SafetensorsFile(path: directory + "/expected.safetensors")
+        let source = try ModelSource(model)
+        let expected = try SafetensorsFile(path: directory + "/expected.safetensors", files: files)
         let scalars = try JSON.parse(files.read(directory + "/expected.json"), source: directory + "/expected.json")
         results += try forward(source, expected, scalars, storage: .f32, prefix: "")
         results += try forward(source, expected, scalars, storage: .nf4, prefix: "nf4_")
@@ -173,7 +172,7 @@ package struct ReferenceCheck {
     // MARK: storage
 
     private func nf4() throws -> [Deviation] {
-        let file = try SafetensorsFile(path: directory + "/nf4.safetensors")
+        let file = try SafetensorsFile(path: directory + "/nf4.safetensors", files: files)
         var results: [Deviation] = []
         for name in file.names where name.hasSuffix(".codes") {
             let stem = String(name.dropLast(6))

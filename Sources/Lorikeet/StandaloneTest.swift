@@ -25,6 +25,8 @@ package struct StandaloneTest {
         package let json: JSON
         package let text: String
         package let passes: Bool
+        /// What stands in the models' files and is not used.
+        package let warnings: [String]
     }
 
     package func run() throws -> Result {
@@ -36,11 +38,12 @@ package struct StandaloneTest {
         let dataset = try preparation.loadData(files: files, cpu: compute.cpu)
         let plan = try preparation.plan(dataset, merges: true, compute: compute, clock: SystemClock())
         let c = adapterFile.configuration
-        let lora = LoRASettings(r: c.r, alpha: c.alpha, targetModules: c.targetModules, useRSLoRA: c.useRSLoRA)
+        let lora = LoRASettings(r: c.r, alpha: c.alpha, targetModules: adapterFile.modules, useRSLoRA: c.useRSLoRA)
         let result = try FormsTest(
             preparation: preparation, dataset: dataset, choices: plan.choices, compute: compute, lora: lora, merged: mergedSource, adapter: adapter,
             files: files
         ).run(trained: nil)
-        return Result(json: .object(result.fields), text: result.text(), passes: result.identityPasses && result.transferPasses)
+        return Result(json: .object(result.fields), text: result.text(), passes: result.identityPasses && result.transferPasses,
+            warnings: preparation.source.warnings + mergedSource.warnings)
     }
 }

@@ -45,7 +45,7 @@ package struct TextReferenceCheck {
         let path = directory + "/expected.json"
         let expected = try JSON.parse(files.read(path), source: path)
         let source = try ModelSource.open(model, files: files)
-        let tokenizer = try Tokenizer.load(from: source)
+        let tokenizer = try Tokenizer.load(from: source.files)
         var results: [Deviation] = []
         let texts = expected["texts"]?.array ?? []
         for (number, entry) in texts.enumerated() {
