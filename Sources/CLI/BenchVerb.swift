@@ -51,6 +51,7 @@ struct BenchVerb: ParsableCommand {
 
     func run() throws {
         let source = try model.map { try ModelSource.open($0) }
+        Screen.warn(source?.warnings ?? [])
         let configuration = try source?.configuration ?? Bench.configuration(shape: shape ?? "")
         let storage = BaseStorage(rawValue: baseStorage) ?? (source?.isGGUF == true ? .stored : .nf4)
         let lora = LoRASettings(r: loraR, alpha: 16, dropout: loraDropout, targetModules: targetModules.split(separator: ",").map(String.init))

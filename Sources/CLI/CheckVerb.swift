@@ -19,6 +19,7 @@ struct CheckVerb: ParsableCommand {
         guard let rows = Int(parsed.extra["rows"] ?? "2"), rows >= 0 else { throw LorikeetError.input("--rows has to be a whole number") }
         let files = RealFiles()
         var preparation = try Preparation(recipe: recipe, files: files)
+        Screen.warn(preparation.source.warnings)
         let dataset = try preparation.loadData(files: files, cpu: CPU())
         if parsed.flags.contains("json") {
             Screen.out(dataset.report.json.serialized(pretty: true) + "\n")

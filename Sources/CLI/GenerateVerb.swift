@@ -22,7 +22,10 @@ struct GenerationOptions: ParsableArguments {
     }
 
     func generator() throws -> Generator {
-        try Generator(model: model, adapter: adapter, baseStorage: baseStorage, compute: work.request(device: device).open(DeviceOptions.cards))
+        let generator = try Generator(
+            model: model, adapter: adapter, baseStorage: baseStorage, compute: work.request(device: device).open(DeviceOptions.cards))
+        Screen.warn(generator.warnings)
+        return generator
     }
 }
 

@@ -55,6 +55,8 @@ struct Command: ParsableCommand {
 enum Screen {
     static func out(_ text: String) { write(text, to: STDOUT_FILENO) }
     static func error(_ text: String) { write("lorikeet: \(text)\n", to: STDERR_FILENO) }
+    /// What does not stop a verb: one line each.
+    static func warn(_ warnings: [String]) { for warning in warnings { error("warning: \(warning)") } }
     static var isTerminal: Bool { isatty(STDOUT_FILENO) == 1 }
 
     private static func write(_ text: String, to descriptor: Int32) {

@@ -30,6 +30,7 @@ struct MergeVerb: ParsableCommand {
         guard !files.exists(output) else { throw LorikeetError.input("something is there already", at: output, mend: "name another --output") }
         let settings = MergeSettings(type: Self.types[dtype] ?? .f16, into: BaseStorage(rawValue: into) ?? .stored)
         let source = try ModelSource.open(model)
+        Screen.warn(source.warnings)
         let adapter = try AdapterFile.read(directory: adapter)
         let start = SystemClock().uptime
         try Merger(base: source, adapter: adapter, settings: settings, files: files, cpu: CPU()).write(to: output)

@@ -21,6 +21,7 @@ struct TestVerb: ParsableCommand {
             recipe: recipe, adapter: parsed.extra["adapter"] ?? recipe.output + "/adapter", merged: parsed.extra["merged"] ?? recipe.output + "/merged",
             open: DeviceOptions.open
         ).run()
+        Screen.warn(result.warnings)
         Screen.out(parsed.flags.contains("json") ? result.json.serialized(pretty: true) + "\n" : result.text + "\n")
         if let error = result.error { throw error }
     }

@@ -4,7 +4,7 @@ import LorikeetModelFiles
 
 /// The tokenizer that goes with a merged model: the base directory's files, or, for a GGUF, `tokenizer.json` from its metadata.
 struct MergedTokenizer {
-    let source: ModelSource
+    let source: ModelFiles
     let files: any Files
 
     private static let copied = [

@@ -4,6 +4,8 @@ import Glibc
 package protocol Files: Sendable {
     /// The whole file. Throws exit 2 when it is missing or cannot be read.
     func read(_ path: String) throws -> [UInt8]
+    /// Opens a regular file for reading in place. Throws exit 2 when it is missing, empty or cannot be read.
+    func map(_ path: String) throws -> MappedFile
     func exists(_ path: String) -> Bool
     func isDirectory(_ path: String) -> Bool
     /// Names in a directory, sorted.
@@ -74,6 +76,8 @@ package struct RealFiles: Files {
         bytes.removeLast(bytes.count - done)
         return bytes
     }
+
+    package func map(_ path: String) throws -> MappedFile { try MappedFile(path: path) }
 
     package func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
 

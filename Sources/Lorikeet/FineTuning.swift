@@ -68,11 +68,16 @@ public struct FineTuning: Sendable {
     }
 
     /// Merges a PEFT adapter into its base, streamed, as a Hugging Face directory of float16 safetensors.
-    public static func merge(model: String, adapter: String, output: String) throws {
+    ///
+    /// - Returns: warnings of what stands in the model's files and is not used.
+    @discardableResult
+    public static func merge(model: String, adapter: String, output: String) throws -> [String] {
+        let base = try ModelSource.open(model)
         try Merger(
-            base: ModelSource.open(model), adapter: AdapterFile.read(directory: adapter), settings: MergeSettings(type: .f16), files: RealFiles(),
+            base: base, adapter: AdapterFile.read(directory: adapter), settings: MergeSettings(type: .f16), files: RealFiles(),
             cpu: CPU()
         ).write(to: output)
+        return base.warnings
     }
 }
 

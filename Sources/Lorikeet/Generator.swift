@@ -16,6 +16,8 @@ public final class Generator {
     private let name: String
     /// Rows of the embedding table.
     private let embeddingRows: Int
+    /// What stands in the model's files and is not used.
+    public let warnings: [String]
 
     /// What a generator is asked.
     public enum Question {
@@ -45,14 +47,13 @@ public final class Generator {
 
     package init(model path: String, adapter: String?, baseStorage: String, compute: Compute) throws {
         let source = try ModelSource.open(path)
-        tokenizer = try Tokenizer.load(from: source)
+        warnings = source.warnings
+        tokenizer = try Tokenizer.load(from: source.files)
         let names = tokenizer.namedTokens
         template = try tokenizer.chatTemplateSource.map { try ChatTemplate($0, name: "chat template of \(path)", specialTokens: names) }
         let file = try adapter.map { try AdapterFile.read(directory: $0) }
         let lora = file.map {
-            LoRASettings(
-                r: $0.configuration.r, alpha: $0.configuration.alpha, targetModules: $0.configuration.targetModules,
-                useRSLoRA: $0.configuration.useRSLoRA)
+            LoRASettings(r: $0.configuration.r, alpha: $0.configuration.alpha, targetModules: $0.modules, useRSLoRA: $0.configuration.useRSLoRA)
         }
         model = try compute.model(source, storage: BaseStorage(rawValue: baseStorage) ?? .stored, lora: lora)
         if let file { try model.loadAdapter(file) }

@@ -295,7 +295,7 @@ package final class Pipeline {
             try Merger(
                 base: preparation.source, adapter: adapter, settings: MergeSettings(type: recipe.mergeType, into: preparation.mergedStorage),
                 files: environment.files, cpu: cpu
-            ).write(to: output.merged)
+            ).write(to: output.merged, replacing: true)
         }
         return try ModelSource.open(output.merged, files: environment.files)
     }

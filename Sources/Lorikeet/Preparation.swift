@@ -25,8 +25,8 @@ package struct Preparation {
         self.recipe = recipe
         source = try ModelSource.open(model, files: files)
         // Families and target modules are refused before anything is read that takes time.
-        _ = try AdapterLayout(recipe.loraSettings, linears: Families.family(for: source.configuration).linears())
-        let tokenizer = try Tokenizer.load(from: source)
+        _ = try AdapterLayout(recipe.loraSettings, linears: source.configuration.family.linears())
+        let tokenizer = try Tokenizer.load(from: source.files)
         self.tokenizer = tokenizer
         template = try tokenizer.chatTemplateSource.map {
             try ChatTemplate($0, name: "chat template of \(model)", specialTokens: tokenizer.namedTokens)
@@ -73,6 +73,8 @@ package struct Preparation {
                 : DeviceRates(matrixFlops: 1e11, bytes: 8e9), card: card)
         planner.comparedStorage = mergedStorage
         planner.fuse = recipe.fuse
-        return try planner.plan()
+        var plan = try planner.plan()
+        plan.warnings = source.warnings + plan.warnings
+        return plan
     }
 }

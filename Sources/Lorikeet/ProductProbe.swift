@@ -13,11 +13,13 @@ protocol ProductProbe {
 
 /// Outputs and inputs of a step's products. A slice of the head serves for all of it: 8,192 outputs reach the same speed.
 private func productSizes(_ configuration: ModelConfiguration) -> [(n: Int, k: Int)] {
-    let hidden = configuration.hiddenSize
-    let joint = (configuration.headCount + 2 * configuration.keyValueHeadCount) * configuration.headDimension
+    func size(_ key: String) -> Int { configuration.values[key]?.int ?? 1 }
+    let (hidden, intermediate) = (configuration.hiddenSize, size("intermediate_size"))
+    let (heads, headDimension) = (size("num_attention_heads"), size("head_dim"))
+    let joint = (heads + 2 * size("num_key_value_heads")) * headDimension
     return [
-        (joint, hidden), (hidden, configuration.headCount * configuration.headDimension), (2 * configuration.intermediateSize, hidden),
-        (hidden, configuration.intermediateSize), (min(8192, configuration.vocabularySize), hidden),
+        (joint, hidden), (hidden, heads * headDimension), (2 * intermediate, hidden), (hidden, intermediate),
+        (min(8192, configuration.vocabularySize), hidden),
     ]
 }
 

@@ -38,11 +38,9 @@ package struct ReferenceCheck {
     package func run() throws -> CheckReport {
         var report = try nf4()
         let names = (forward: "logits, losses and gradients, float32 and NF4", steps: "AdamW and the loss after its steps")
-        let source = try ModelSource.open(directory, files: files)
-        do {
-            _ = try Families.family(for: source.configuration)
-        } catch let error as LorikeetError {
-            report.notTested += [.init(names.forward, error.description), .init(names.steps, error.description)]
+        let model = try ModelFiles.open(directory, files: files)
+        if let refusal = Families.refusal(of: model) {
+            report.notTested += [.init(names.forward, refusal.description), .init(names.steps, refusal.description)]
             return report
         }
         let needed = ["expected.safetensors", "expected.json", "adapter_init/adapter_config.json", "adapter_init/adapter_model.safetensors"]
@@ -51,7 +49,8 @@ package struct ReferenceCheck {
             report.notTested += [.init(names.forward, reason), .init(names.steps, reason)]
             return report
         }
-        let expected = try SafetensorsFile(path: directory + "/expected.safetensors")
+        let source = try ModelSource(model)
+        let expected = try SafetensorsFile(path: directory + "/expected.safetensors", files: files)
         let scalars = try JSON.parse(files.read(directory + "/expected.json"), source: directory + "/expected.json")
         report.results += try forward(source, expected, scalars, storage: .f32, prefix: "")
         report.results += try forward(source, expected, scalars, storage: .nf4, prefix: "nf4_")
@@ -201,7 +200,7 @@ package struct ReferenceCheck {
     private func nf4() throws -> CheckReport {
         let name = "NF4 storage"
         guard files.exists(directory + "/nf4.safetensors") else { return CheckReport(notTested: [.init(name, "the folder has no nf4.safetensors")]) }
-        let file = try SafetensorsFile(path: directory + "/nf4.safetensors")
+        let file = try SafetensorsFile(path: directory + "/nf4.safetensors", files: files)
         var results: [Deviation] = []
         for name in file.names where name.hasSuffix(".codes") {
             let stem = String(name.dropLast(6))

@@ -26,6 +26,8 @@ package struct StandaloneTest {
         package let text: String
         /// Why the test is no pass: a proof failed, or had nothing to compare. nil where all passed.
         package let error: LorikeetError?
+        /// What stands in the models' files and is not used.
+        package let warnings: [String]
     }
 
     package func run() throws -> Result {
@@ -37,12 +39,13 @@ package struct StandaloneTest {
         let dataset = try preparation.loadData(files: files, cpu: compute.cpu)
         let plan = try preparation.plan(dataset, merges: true, compute: compute, clock: SystemClock())
         let c = adapterFile.configuration
-        let lora = LoRASettings(r: c.r, alpha: c.alpha, targetModules: c.targetModules, useRSLoRA: c.useRSLoRA)
+        let lora = LoRASettings(r: c.r, alpha: c.alpha, targetModules: adapterFile.modules, useRSLoRA: c.useRSLoRA)
         let result = try FormsTest(
             preparation: preparation, dataset: dataset, choices: plan.choices, compute: compute, lora: lora, merged: mergedSource, adapter: adapter,
             files: files
         ).run(trained: nil)
         let untested = result.notTested.first.map { LorikeetError(.checkFailed, $0, at: merged) }
-        return Result(json: .object(result.fields), text: result.text(), error: result.failure(merged: merged) ?? untested)
+        return Result(json: .object(result.fields), text: result.text(), error: result.failure(merged: merged) ?? untested,
+            warnings: preparation.source.warnings + mergedSource.warnings)
     }
 }

@@ -48,7 +48,7 @@ package struct TextReferenceCheck {
     package func run() throws -> CheckReport {
         let expected = try JSON.parse(files.read(path), source: path)
         let source = try ModelSource.open(model, files: files)
-        let tokenizer = try Tokenizer.load(from: source)
+        let tokenizer = try Tokenizer.load(from: source.files)
         var report = CheckReport()
         let list = expected["texts"]?.array ?? []
         let texts = try list.enumerated().map { number, entry in

@@ -19,24 +19,54 @@ package struct AdapterConfiguration: Sendable, Equatable {
         self.baseModel = baseModel
     }
 
-    /// - Throws: exit 2 for other adapters than LoRA, and for LoRA variants that are not supported, by name.
+    /// Defaults are those of PEFT's `LoraConfig`.
+    ///
+    /// - Throws: exit 2 for other adapters than LoRA, and for LoRA variants that are not supported, by name; for numbers out of range.
     init(json: JSON, source: String) throws {
         guard json["peft_type"]?.string == "LORA" else {
             throw LorikeetError.input("not a LoRA adapter (peft_type \(json["peft_type"]?.string ?? "missing"))", at: source)
         }
-        for key in ["use_dora", "lora_bias", "use_qalora"] where json[key]?.bool == true {
-            throw LorikeetError.input("'\(key)' is not supported", at: source, mend: "use a plain LoRA adapter")
+        try Self.refuseVariants(json, source)
+        func number(_ key: String, _ standard: Double, _ range: ClosedRange<Double>) throws -> Double {
+            guard let value = json[key], !value.isNull else { return standard }
+            guard let number = value.double, range.contains(number) else {
+                throw LorikeetError.input(
+                    "'\(key)' is \(value.serialized().prefix(40)); it has to be a number from \(range.lowerBound) to \(range.upperBound)", at: source)
+            }
+            return number
         }
-        for key in ["rank_pattern", "alpha_pattern"] where json[key]?.object?.entries.isEmpty == false {
-            throw LorikeetError.input("'\(key)' is not supported", at: source, mend: "use one rank and alpha for all modules")
-        }
-        guard let r = json["r"]?.int, r > 0, r <= 4096 else { throw LorikeetError.input("'r' is missing or out of range", at: source) }
+        guard let r = Int(exactly: try number("r", 8, 1...4096)) else { throw LorikeetError.input("'r' is not a whole number", at: source) }
         self.r = r
-        alpha = json["lora_alpha"]?.double ?? Double(r)
-        dropout = json["lora_dropout"]?.double ?? 0
+        alpha = try number("lora_alpha", 8, -1e9...1e9)
+        dropout = try number("lora_dropout", 0, 0...1)
         targetModules = json["target_modules"]?.array?.compactMap(\.string).sorted() ?? json["target_modules"]?.string.map { [$0] } ?? []
         useRSLoRA = json["use_rslora"]?.bool ?? false
         baseModel = json["base_model_name_or_path"]?.string
+    }
+
+    /// - Throws: exit 2 where the adapter is something else than base + scale · B A.
+    private static func refuseVariants(_ json: JSON, _ source: String) throws {
+        func refuse(_ key: String, _ mend: String) -> LorikeetError {
+            .input("'\(key)' \(json[key]?.serialized().prefix(60) ?? "") is not supported", at: source, mend: mend)
+        }
+        for key in ["use_dora", "lora_bias", "use_qalora", "fan_in_fan_out"] where json[key]?.bool == true {
+            throw refuse(key, "use a plain LoRA adapter")
+        }
+        for key in ["rank_pattern", "alpha_pattern"] where json[key]?.object?.entries.isEmpty == false {
+            throw refuse(key, "use one rank and alpha for all modules")
+        }
+        for key in [
+            "modules_to_save", "trainable_token_indices", "target_parameters", "alora_invocation_tokens", "layer_replication", "corda_config",
+        ] {
+            guard let value = json[key], !value.isNull, value.array?.isEmpty != true, value.object?.entries.isEmpty != true else { continue }
+            throw refuse(key, "use an adapter of A and B alone")
+        }
+        if let bias = json["bias"], !bias.isNull, bias.string != "none" { throw refuse("bias", "use an adapter with bias \"none\"") }
+        // These start from a changed base: base + B A is not what was trained.
+        let start = json["init_lora_weights"]?.string ?? ""
+        if ["pissa", "olora", "corda", "loftq", "lora_ga"].contains(where: { start.lowercased().hasPrefix($0) }) {
+            throw refuse("init_lora_weights", "convert the adapter to plain LoRA with PEFT (path_initial_model_for_weight_conversion)")
+        }
     }
 
     /// The keys PEFT reads; what it does not find it fills with its own defaults.
@@ -53,17 +83,61 @@ package struct AdapterConfiguration: Sendable, Equatable {
 
 /// A PEFT folder: `adapter_config.json` and `adapter_model.safetensors`.
 package struct AdapterFile: Sendable {
+    /// The folder.
+    package let path: String
     package let configuration: AdapterConfiguration
     /// By PEFT's names: `base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight` [r, in], `….lora_B.weight` [out, r].
     package let tensors: [String: TensorView]
 
+    /// - Throws: exit 2 where a file is missing, the adapter is of a kind that is not supported, a tensor is none of A and B, or a value is
+    ///   not finite.
     package static func read(directory: String, files: any Files = RealFiles()) throws -> AdapterFile {
         let config = directory + "/adapter_config.json"
         guard files.exists(config) else {
             throw LorikeetError.input("no adapter_config.json in it", at: directory, mend: "give a PEFT adapter folder")
         }
         let configuration = try AdapterConfiguration(json: JSON.parse(files.read(config), source: config), source: config)
-        return AdapterFile(configuration: configuration, tensors: try SafetensorsFile(path: directory + "/adapter_model.safetensors").tensors)
+        let weights = directory + "/adapter_model.safetensors"
+        if !files.exists(weights), files.exists(directory + "/adapter_model.bin") {
+            throw LorikeetError.input(
+                "the adapter's weights are pickled (adapter_model.bin), which is not read", at: directory, mend: "save the adapter as safetensors")
+        }
+        let file = try SafetensorsFile(path: weights, files: files)
+        var tensors: [String: TensorView] = [:]
+        for name in file.names {
+            guard let view = file.tensors[name] else { continue }
+            guard let plain = plainName(name) else {
+                throw LorikeetError.input("the adapter's '\(name)' is not supported", at: weights, mend: "use an adapter of A and B alone")
+            }
+            guard tensors[plain] == nil else {
+                throw LorikeetError.input("'\(plain)' stands twice, as parts of two adapters", at: weights, mend: "save one adapter")
+            }
+            if let element = view.firstNonFinite() {
+                throw LorikeetError.input("the adapter's '\(name)' is not finite (NaN or infinity) at element \(element)", at: weights, mend: "train it again")
+            }
+            tensors[plain] = view.part(plain, rows: 0..<(view.shape.first ?? 0))
+        }
+        guard !tensors.isEmpty else { throw LorikeetError.input("the adapter holds no tensors", at: weights, mend: "save the adapter again") }
+        return AdapterFile(path: directory, configuration: configuration, tensors: tensors)
+    }
+
+    /// The name without an adapter's own (`….lora_A.default.weight`); nil for what is neither A nor B.
+    private static func plainName(_ name: String) -> String? {
+        for part in [".lora_A.", ".lora_B."] {
+            guard let range = name.ranges(of: part).last else { continue }
+            let rest = name[range.upperBound...]
+            guard rest == "weight" || (rest.hasSuffix(".weight") && rest.dropLast(".weight".count).allSatisfy { $0 != "." }) else { return nil }
+            return name[..<range.upperBound] + "weight"
+        }
+        return nil
+    }
+
+    /// The modules that it wraps, sorted: `model.layers.0.self_attn.q_proj`, … The configuration may say the same by a pattern.
+    package var modules: [String] {
+        let prefix = "base_model.model."
+        return Set(tensors.keys.compactMap { name in
+            name.hasPrefix(prefix) && name.hasSuffix(".lora_A.weight") ? String(name.dropFirst(prefix.count).dropLast(".lora_A.weight".count)) : nil
+        }).sorted()
     }
 
     /// Writes the folder; each file whole or not at all, the configuration last.

@@ -11,6 +11,7 @@ package enum GGUFValue: Sendable {
     case stringArray([String])
     case intArray([Int64])
     case floatArray([Float])
+    case boolArray([Bool])
 
     package var int: Int? {
         switch self {
@@ -44,7 +45,8 @@ package struct GGUFFile: Sendable {
     package let path: String
     package let version: Int
     package let metadata: [String: GGUFValue]
-    /// By the file's own names.
+    /// The tensors' own names, in the file's order.
+    package let names: [String]
     package let tensors: [String: TensorView]
 
     private static let types: [UInt32: ElementType] = [
@@ -52,9 +54,9 @@ package struct GGUFFile: Sendable {
         24: .i8, 25: .i16, 26: .i32, 27: .i64, 28: .f64, 30: .bf16,
     ]
 
-    /// - Throws: exit 2 with the byte at which the file stops making sense.
-    package init(path: String) throws {
-        let file = try MappedFile(path: path)
+    /// - Throws: exit 2 with the byte at which the file stops making sense; for a part of a split model.
+    package init(path: String, files: any Files = RealFiles()) throws {
+        let file = try files.map(path)
         var reader = GGUFReader(file: file)
         guard try reader.bytes(4).elementsEqual("GGUF".utf8) else {
             throw LorikeetError.input("not a GGUF file (it does not begin with 'GGUF')", at: path, mend: "name a .gguf file")
@@ -65,29 +67,12 @@ package struct GGUFFile: Sendable {
         }
         let tensorCount = try reader.count(minimumBytes: 24)
         let metadataCount = try reader.count(minimumBytes: 12)
-        var metadata: [String: GGUFValue] = [:]
-        for _ in 0..<metadataCount {
-            let key = try reader.string()
-            metadata[key] = try reader.value(type: reader.number(UInt32.self), depth: 0)
+        metadata = try reader.metadata(count: metadataCount)
+        if let parts = metadata["split.count"]?.int, parts > 1 {
+            throw LorikeetError.input(
+                "this is one of \(parts) parts of a model", at: path, mend: "join them with llama.cpp's gguf-split --merge, and name the result")
         }
-        var infos: [(name: String, shape: [Int], type: ElementType, offset: UInt64)] = []
-        for _ in 0..<tensorCount {
-            let name = try reader.string()
-            let dimensions = Int(try reader.number(UInt32.self))
-            guard (0...8).contains(dimensions) else { throw reader.broken("the tensor '\(name)' has \(dimensions) dimensions") }
-            var shape: [Int] = []
-            for _ in 0..<dimensions {
-                guard let size = Int(exactly: try reader.number(UInt64.self)) else { throw reader.broken("the tensor '\(name)' is too large") }
-                shape.insert(size, at: 0)
-            }
-            let code = try reader.number(UInt32.self)
-            guard let type = Self.types[code] else {
-                throw LorikeetError.input(
-                    "the tensor '\(name)' has GGUF type \(code), which is not supported", at: path,
-                    mend: "use F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 or Q2_K to Q6_K")
-            }
-            infos.append((name, shape, type, try reader.number(UInt64.self)))
-        }
+        let infos = try reader.tensors(count: tensorCount)
         let alignment = metadata["general.alignment"]?.int ?? 32
         guard alignment > 0, alignment <= 1 << 20 else { throw reader.broken("the alignment is \(alignment)") }
         let start = (reader.position + alignment - 1) / alignment * alignment
@@ -104,11 +89,18 @@ package struct GGUFFile: Sendable {
             tensors[info.name] = TensorView(
                 name: info.name, shape: info.shape, type: info.type, file: file, offset: start + offset, byteCount: bytes)
         }
+        let ranges = tensors.values.filter { $0.byteCount > 0 }.sorted { ($0.offset, $0.name) < ($1.offset, $1.name) }
+        for (a, b) in zip(ranges, ranges.dropFirst()) where a.offset + a.byteCount > b.offset {
+            throw LorikeetError.input("the tensors '\(a.name)' and '\(b.name)' overlap", at: path, mend: "the file is damaged; fetch it again")
+        }
         self.path = path
         self.version = version
-        self.metadata = metadata
+        names = infos.map(\.name)
         self.tensors = tensors
     }
+
+    /// A GGUF type's number.
+    static func type(code: UInt32) -> ElementType? { types[code] }
 }
 
 /// A position in the file's bytes; every read checks what is left.
@@ -140,6 +132,42 @@ private struct GGUFReader {
     }
 
     mutating func string() throws -> String { String(decoding: try bytes(count(minimumBytes: 1)), as: UTF8.self) }
+
+    /// The metadata's keys and values, each key once.
+    mutating func metadata(count: Int) throws -> [String: GGUFValue] {
+        var metadata: [String: GGUFValue] = [:]
+        for _ in 0..<count {
+            let key = try string()
+            let value = try value(type: number(UInt32.self), depth: 0)
+            guard metadata.updateValue(value, forKey: key) == nil else { throw broken("the metadata key '\(key)' stands twice") }
+        }
+        return metadata
+    }
+
+    /// The tensors' infos, each name once.
+    mutating func tensors(count: Int) throws -> [(name: String, shape: [Int], type: ElementType, offset: UInt64)] {
+        var infos: [(name: String, shape: [Int], type: ElementType, offset: UInt64)] = []
+        var known: Set<String> = []
+        for _ in 0..<count {
+            let name = try string()
+            guard known.insert(name).inserted else { throw broken("the tensor '\(name)' stands twice") }
+            let dimensions = Int(try number(UInt32.self))
+            guard (0...8).contains(dimensions) else { throw broken("the tensor '\(name)' has \(dimensions) dimensions") }
+            var shape: [Int] = []
+            for _ in 0..<dimensions {
+                guard let size = Int(exactly: try number(UInt64.self)) else { throw broken("the tensor '\(name)' is too large") }
+                shape.insert(size, at: 0)
+            }
+            let code = try number(UInt32.self)
+            guard let type = GGUFFile.type(code: code) else {
+                throw LorikeetError.input(
+                    "the tensor '\(name)' has GGUF type \(code), which is not supported", at: file.path,
+                    mend: "use F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 or Q2_K to Q6_K")
+            }
+            infos.append((name, shape, type, try number(UInt64.self)))
+        }
+        return infos
+    }
 
     mutating func value(type: UInt32, depth: Int) throws -> GGUFValue {
         switch type {
@@ -177,7 +205,9 @@ private struct GGUFReader {
             floats.reserveCapacity(count)
             for _ in 0..<count { floats.append(Float(try value(type: type, depth: depth).double ?? 0)) }
             return .floatArray(floats)
-        case 7, 9:
+        case 7:
+            return .boolArray(try bytes(count).map { $0 != 0 })
+        case 9:
             var values: [GGUFValue] = []
             for _ in 0..<count { values.append(try value(type: type, depth: depth + 1)) }
             return .array(values)

@@ -17,8 +17,8 @@ package struct SafetensorsFile: Sendable {
     static func name(of type: ElementType) -> String? { types.first { $0.value == type }?.key }
 
     /// - Throws: exit 2 for anything that does not add up, with the tensor's name or the byte.
-    package init(path: String) throws {
-        let file = try MappedFile(path: path)
+    package init(path: String, files: any Files = RealFiles()) throws {
+        let file = try files.map(path)
         func broken(_ what: String) -> LorikeetError { .input(what, at: path, mend: "the file is damaged; fetch it again") }
         guard file.count >= 8 else { throw broken("too short for safetensors (\(file.count) bytes)") }
         let length = file.bytes.loadUnaligned(as: UInt64.self).littleEndian
@@ -62,26 +62,59 @@ package struct SafetensorsFile: Sendable {
         self.metadata = metadata
     }
 
-    /// All tensors of a directory: `model.safetensors`, or the shards that `model.safetensors.index.json` names.
-    package static func openDirectory(_ directory: String, files: any Files = RealFiles()) throws -> [String: TensorView] {
-        let index = directory + "/model.safetensors.index.json"
-        if !files.exists(index) { return try SafetensorsFile(path: directory + "/model.safetensors").tensors }
-        let map = try JSON.parse(files.read(index), source: index)["weight_map"]?.object
-        guard let map else { throw LorikeetError.input("no 'weight_map' in it", at: index, mend: "fetch the file again") }
-        var shards: [String: SafetensorsFile] = [:]
-        var tensors: [String: TensorView] = [:]
+    /// All tensors of a directory, in the files' order: `model.safetensors`, or the shards that `model.safetensors.index.json` names.
+    ///
+    /// A shard's tensor that the index does not name counts too; where two shards hold a name, the index says which is meant.
+    package static func openDirectory(
+        _ directory: String, files: any Files = RealFiles()
+    ) throws -> (names: [String], tensors: [String: TensorView]) {
+        let (index, whole) = (directory + "/model.safetensors.index.json", "model.safetensors")
+        if !files.exists(index) {
+            guard files.exists(directory + "/" + whole) else { throw noWeights(directory, files) }
+            let file = try SafetensorsFile(path: directory + "/" + whole, files: files)
+            return (file.names, file.tensors)
+        }
+        guard let map = try JSON.parse(files.read(index), source: index)["weight_map"]?.object else {
+            throw LorikeetError.input("no 'weight_map' in it", at: index, mend: "fetch the file again")
+        }
+        var (order, shardOf): ([String], [String: String]) = ([], [:])
         for (name, value) in map.entries {
             guard let shard = value.string, !shard.contains("/"), shard != ".." else {
                 throw LorikeetError.input("the shard of '\(name)' is not a file name", at: index)
             }
-            let file = try shards[shard] ?? SafetensorsFile(path: directory + "/" + shard)
-            shards[shard] = file
-            guard let view = file.tensors[name] else {
-                throw LorikeetError.input("the tensor '\(name)' is not in it", at: directory + "/" + shard, mend: "fetch the shard again")
-            }
-            tensors[name] = view
+            if !order.contains(shard) { order.append(shard) }
+            shardOf[name] = shard
         }
-        return tensors
+        if files.exists(directory + "/" + whole), !order.contains(whole) {
+            throw LorikeetError.input(
+                "the directory holds both model.safetensors and shards", at: directory,
+                mend: "remove model.safetensors, or the shards with model.safetensors.index.json, whichever is left over")
+        }
+        var (names, tensors): ([String], [String: TensorView]) = ([], [:])
+        for shard in order {
+            let file = try SafetensorsFile(path: directory + "/" + shard, files: files)
+            for name in file.names where shardOf[name] ?? shard == shard {
+                guard tensors[name] == nil else {
+                    throw LorikeetError.input("the tensor '\(name)' stands in two shards and not in the index", at: directory, mend: "fetch the model again")
+                }
+                names.append(name)
+                tensors[name] = file.tensors[name]
+            }
+        }
+        for name in map.keys where tensors[name] == nil {
+            throw LorikeetError.input(
+                "the tensor '\(name)' is not in it", at: directory + "/" + (shardOf[name] ?? ""), mend: "fetch the shard again")
+        }
+        return (names, tensors)
+    }
+
+    /// What a directory without safetensors holds instead, as far as its names say it.
+    private static func noWeights(_ directory: String, _ files: any Files) -> LorikeetError {
+        let names = (try? files.list(directory)) ?? []
+        let pickled = names.contains { $0.hasPrefix("pytorch_model") && $0.hasSuffix(".bin") }
+        return .input(
+            pickled ? "the weights are pickled (pytorch_model.bin), which is not read" : "no model.safetensors in the directory", at: directory,
+            mend: pickled ? "save the model as safetensors" : "fetch the model's safetensors files")
     }
 }
 

@@ -1,3 +1,5 @@
+import LorikeetGround
+
 /// How a tensor's elements are stored. Quantised types come in blocks along the last dimension (GGUF).
 package enum ElementType: String, Sendable, CaseIterable {
     case f64, f32, f16, bf16, i64, i32, i16, i8, u8, bool
@@ -63,6 +65,13 @@ package struct RowPermutation: Sendable, Equatable {
         let (half, pair) = (inside / (size / 2), inside % (size / 2))
         return head * size + 2 * pair + half
     }
+
+    /// The inverse: which row of the Hugging Face order stands at row `source` of the file.
+    package func row(ofSource source: Int, rows: Int) -> Int {
+        let size = rows / heads
+        let (head, inside) = (source / size, source % size)
+        return head * size + inside % 2 * (size / 2) + inside / 2
+    }
 }
 
 /// A tensor inside a mapped file. Whoever makes one has checked that its bytes lie in the file.
@@ -77,9 +86,12 @@ package struct TensorView: Sendable {
     package let byteCount: Int
     /// Set where the file's rows stand in another order than Hugging Face's.
     package let rowPermutation: RowPermutation?
+    /// What the file's values exceed the tensor's by: 1 where a norm's weight w is stored as 1 + w.
+    package let storedOffset: Float
 
     package init(
-        name: String, shape: [Int], type: ElementType, file: MappedFile, offset: Int, byteCount: Int, rowPermutation: RowPermutation? = nil
+        name: String, shape: [Int], type: ElementType, file: MappedFile, offset: Int, byteCount: Int, rowPermutation: RowPermutation? = nil,
+        storedOffset: Float = 0
     ) {
         self.name = name
         self.shape = shape
@@ -88,6 +100,7 @@ package struct TensorView: Sendable {
         self.offset = offset
         self.byteCount = byteCount
         self.rowPermutation = rowPermutation
+        self.storedOffset = storedOffset
     }
 
     package var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: file.bytes[offset..<offset + byteCount]) }
@@ -111,8 +124,42 @@ package struct TensorView: Sendable {
         }
     }
 
-    /// The same bytes under another name and row order.
-    func renamed(_ name: String, rowPermutation: RowPermutation?) -> TensorView {
-        TensorView(name: name, shape: shape, type: type, file: file, offset: offset, byteCount: byteCount, rowPermutation: rowPermutation)
+    /// Rows `rows` of the file's tensor under another name; row order and offset are `rowPermutation` and `storedOffset`.
+    ///
+    /// - Parameter rows: inside the first dimension, whose rows have to be a whole number of bytes each.
+    package func part(
+        _ name: String, rows: Range<Int>, rowPermutation: RowPermutation? = nil, storedOffset: Float = 0
+    ) -> TensorView {
+        let rowBytes = shape.first.map { $0 > 0 ? byteCount / $0 : 0 } ?? 0
+        return TensorView(
+            name: name, shape: [rows.count] + shape.dropFirst(), type: type, file: file, offset: offset + rows.lowerBound * rowBytes,
+            byteCount: rows.count * rowBytes, rowPermutation: rowPermutation, storedOffset: storedOffset)
+    }
+
+    /// The same bytes as a matrix: a vector is one row, or one column where its elements stand in another order.
+    package var asMatrix: TensorView {
+        guard shape.count != 2 else { return self }
+        let (rows, columns) = shape.count > 2 ? (shape[0], shape.dropFirst().reduce(1, *)) : rowPermutation == nil ? (1, elementCount) : (elementCount, 1)
+        return TensorView(
+            name: name, shape: [rows, columns], type: type, file: file, offset: offset, byteCount: byteCount, rowPermutation: rowPermutation,
+            storedOffset: storedOffset)
+    }
+
+    /// The index of the first element that is no finite number; nil where all are, or where the type holds no floats of its own.
+    ///
+    /// Looks at bits alone: every exponent bit of such an element is set.
+    package func firstNonFinite() -> Int? {
+        switch type {
+        case .f32: firstIndex(of: UInt32.self) { $0 & 0x7F80_0000 == 0x7F80_0000 }
+        case .f64: firstIndex(of: UInt64.self) { $0 & 0x7FF0_0000_0000_0000 == 0x7FF0_0000_0000_0000 }
+        case .f16: firstIndex(of: UInt16.self) { $0 & 0x7C00 == 0x7C00 }
+        case .bf16: firstIndex(of: UInt16.self) { $0 & 0x7F80 == 0x7F80 }
+        default: nil
+        }
+    }
+
+    private func firstIndex<Bits: FixedWidthInteger>(of: Bits.Type, where found: (Bits) -> Bool) -> Int? {
+        let (bytes, size) = (bytes, MemoryLayout<Bits>.size)
+        return (0..<bytes.count / size).first { found(Bits(littleEndian: bytes.loadUnaligned(fromByteOffset: $0 * size, as: Bits.self))) }
     }
 }

@@ -9,6 +9,7 @@ package final class FullDisk: Files {
     package init(bytes: Int) { left = Mutex(bytes) }
 
     package func read(_ path: String) throws -> [UInt8] { try real.read(path) }
+    package func map(_ path: String) throws -> MappedFile { try real.map(path) }
     package func exists(_ path: String) -> Bool { real.exists(path) }
     package func isDirectory(_ path: String) -> Bool { real.isDirectory(path) }
     package func list(_ directory: String) throws -> [String] { try real.list(directory) }

@@ -17,7 +17,7 @@ struct EmulatedLoadingTests {
         try Data([1, 2, 3, 4] + bytes).write(to: path)
         defer { try? FileManager.default.removeItem(at: path) }
         return TensorView(
-            name: "w", shape: shape, type: type, file: try MappedFile(path: path.path), offset: 4, byteCount: bytes.count, rowPermutation: permutation)
+            name: "w", shape: shape, type: type, file: try RealFiles().map(path.path), offset: 4, byteCount: bytes.count, rowPermutation: permutation)
     }
 
     private func view(_ values: [Float], _ shape: [Int], as type: ElementType, permutation: RowPermutation? = nil) throws -> TensorView {
@@ -171,7 +171,7 @@ struct EmulatedLoadingTests {
         let path = FileManager.default.temporaryDirectory.appending(path: "lorikeet-cut-" + UUID().uuidString).path
         try Data(count: 8192).write(to: URL(fileURLWithPath: path))
         defer { try? FileManager.default.removeItem(atPath: path) }
-        let view = TensorView(name: "w", shape: [32, 64], type: .f32, file: try MappedFile(path: path), offset: 0, byteCount: 8192)
+        let view = TensorView(name: "w", shape: [32, 64], type: .f32, file: try RealFiles().map(path), offset: 0, byteCount: 8192)
         #expect(truncate(path, 5000) == 0)
         let failed = try error { _ = try load(view, .nf4, .bf16, on: EmulatedDevice()) }
         #expect(failed.exit == .machineFailed && failed.description.contains("\(path) at byte 5000"))
@@ -179,7 +179,7 @@ struct EmulatedLoadingTests {
 
     @Test func `a tensor that is missing or misshapen is an error before the card is asked for memory`() throws {
         let model = try RandomModel(Self.small)
-        let family = try Families.family(for: model.source.configuration)
+        let family = model.source.configuration.family
         for declaration in [
             WeightDeclaration(tensor: "model.nothing", shape: [4], role: .vector),
             WeightDeclaration(tensor: "model.norm.weight", shape: [4], role: .vector),

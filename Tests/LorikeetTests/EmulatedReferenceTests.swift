@@ -25,7 +25,7 @@ struct EmulatedReferenceTests {
         let check = CardGradientCheck(source: source, texts: texts, compute: Compute(cpu: CPU(threads: 2), device: EmulatedDevice(), element: element))
         let results = try check.run()
         // A and B of each adapted linear, all of them, and the loss.
-        #expect(results.count == 2 + 2 * CardGradientCheck.targets.count * source.configuration.layerCount)
+        #expect(results.count == 2 + 2 * CardGradientCheck.targets.count * source.configuration.family.blockCount)
         for result in results { #expect(result.passes, "\(result.line)") }
         let wrong = CardGradientCheck(source: source, texts: texts.map { $0.map { ($0 + 1) % 50 } }, compute: check.compute)
         let apart = try wrong.compare(check.step(check.compute), wrong.step(Compute(cpu: CPU(threads: 2))))

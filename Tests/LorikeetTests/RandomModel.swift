@@ -22,7 +22,7 @@ final class RandomModel {
         directory = FileManager.default.temporaryDirectory.appending(path: "lorikeet-model-" + UUID().uuidString).path
         try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
         try Data(JSON.object(config).serialized().utf8).write(to: URL(fileURLWithPath: directory + "/config.json"))
-        let weights = try Families.family(for: ModelConfiguration(json: .object(config), source: "test")).weights()
+        let weights = try ModelConfiguration(json: .object(config), source: "test").family.weights()
         let writer = try SafetensorsWriter(
             path: directory + "/model.safetensors", tensors: weights.map { ($0.tensor, type, $0.shape) })
         for (number, declaration) in weights.enumerated() {

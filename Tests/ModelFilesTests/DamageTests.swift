@@ -51,8 +51,8 @@ struct DamageTests {
         #expect(throws: LorikeetError.self) { try SafetensorsFile(path: file(Data())) }
         #expect(throws: LorikeetError.self) { try SafetensorsFile(path: "/no/such") }
         #expect(throws: LorikeetError.self) { try SafetensorsFile(path: file(Data([1, 2, 3]))) }
-        #expect(throws: LorikeetError.self) { try ModelSource.open(file(Data("GGUF".utf8), "x.gguf")) }
-        #expect(throws: LorikeetError.self) { try ModelSource.open(FileManager.default.temporaryDirectory.path) }
+        #expect(throws: LorikeetError.self) { try ModelFiles.open(file(Data("GGUF".utf8), "x.gguf")) }
+        #expect(throws: LorikeetError.self) { try ModelFiles.open(FileManager.default.temporaryDirectory.path) }
     }
 
     /// A small GGUF of every kind of metadata and two tensors.
@@ -103,34 +103,17 @@ struct DamageTests {
                 changed[place] = value
                 let path = try file(changed, "changed.gguf")
                 _ = try? GGUFFile(path: path)
-                _ = try? ModelSource.open(path)
+                _ = try? ModelFiles.open(path)
                 try FileManager.default.removeItem(atPath: path)
             }
         }
-    }
-
-    @Test func `both forms of rope and of a config are read`() throws {
-        let base = #""model_type":"llama","hidden_size":64,"intermediate_size":8,"num_hidden_layers":1,"num_attention_heads":4,"vocab_size":9"#
-        let today = try ModelConfiguration(
-            json: JSON.parse(
-                "{\(base),\"rope_parameters\":{\"rope_theta\":5e5,\"rope_type\":\"llama3\",\"factor\":8.0,\"low_freq_factor\":1.0,\"high_freq_factor\":4.0,\"original_max_position_embeddings\":8192}}",
-                source: "c"), source: "c")
-        let older = try ModelConfiguration(
-            json: JSON.parse(
-                "{\(base),\"rope_theta\":500000,\"rope_scaling\":{\"type\":\"llama3\",\"factor\":8.0,\"low_freq_factor\":1.0,\"high_freq_factor\":4.0,\"original_max_position_embeddings\":8192}}",
-                source: "c"), source: "c")
-        #expect(today.rope == older.rope && today.rope.type == "llama3" && today.rope.theta == 500_000)
-        #expect(today.headDimension == 16 && today.keyValueHeadCount == 4)
-        let error = #expect(throws: LorikeetError.self) {
-            try ModelConfiguration(json: JSON.parse("{\"model_type\":\"llama\"}", source: "c"), source: "config.json")
-        }
-        #expect(error?.description.contains("config.json: 'hidden_size' is missing") == true)
     }
 
     @Test func `llama's rows of q and k stand where Hugging Face has them`() {
         let order = RowPermutation(heads: 2)
         // Two heads of six rows: the file interleaves the halves of a head.
         #expect((0..<12).map { order.sourceRow(of: $0, rows: 12) } == [0, 2, 4, 1, 3, 5, 6, 8, 10, 7, 9, 11])
+        #expect((0..<12).map { order.row(ofSource: order.sourceRow(of: $0, rows: 12), rows: 12) } == Array(0..<12))
     }
 
     @Test func `an adapter that is read and written keeps every byte`() throws {

@@ -12,7 +12,7 @@ struct ReadingTests {
     private func file() throws -> MappedFile {
         try Data(bytes).write(to: URL(fileURLWithPath: path))
         defer { try? FileManager.default.removeItem(atPath: path) }
-        return try MappedFile(path: path)
+        return try RealFiles().map(path)
     }
 
     @Test(arguments: [0..<0, 0..<5000, 17..<18, 4999..<5000, 5000..<5000]) func `any stretch of a file, also when its name is gone`(

@@ -1,31 +1,61 @@
 import LorikeetGround
 import LorikeetModelFiles
 
-/// A model family: configuration → forward pass. Its weights' names and shapes are what the forward pass asks for.
+/// A model family: configuration → forward pass, and how both are called in each file format. Its weights' names and shapes are what the
+/// forward pass asks for.
 ///
 /// To add one: a file like `Llama.swift` and a line in `Families.table`.
 package protocol ModelFamily: Sendable {
-    /// The `model_type`s of `config.json` that this family reads.
-    static var modelTypes: [String] { get }
+    /// Names in a Hugging Face directory; the forward pass uses its tensor names.
+    static var huggingFace: HuggingFaceFormat { get }
+    /// Names in a GGUF; nil where the format has no such model.
+    static var gguf: GGUFFormat? { get }
+    /// Reads the keys that decide the computation; those it does not read are judged by `ConfigurationReader.finish`.
+    ///
     /// - Throws: exit 2, naming the key, when the configuration asks for something this family's code does not do.
-    init(_ configuration: ModelConfiguration) throws
+    init(_ reader: inout ConfigurationReader) throws
     /// The forward pass.
     func forward(_ b: inout ProgramBuilder)
     /// Entries of the logits.
     var vocabularySize: Int { get }
+    /// Columns of the residual stream.
+    var hiddenSize: Int { get }
 }
 
 package enum Families {
     /// One line a family.
     static let table: [any ModelFamily.Type] = [Llama.self]
 
-    package static func family(for configuration: ModelConfiguration) throws -> any ModelFamily {
-        for family in table where family.modelTypes.contains(configuration.modelType) {
-            return try family.init(configuration)
+    /// The family of a `config.json`'s `model_type`.
+    static func named(modelType: String) throws -> any ModelFamily.Type {
+        if let family = table.first(where: { $0.huggingFace.modelType == modelType }) { return family }
+        throw unsupported("model_type", modelType, table.map { $0.huggingFace.modelType })
+    }
+
+    /// The family of a GGUF's metadata, and its table.
+    static func reading(_ file: GGUFFile) throws -> (family: any ModelFamily.Type, format: GGUFFormat) {
+        guard let architecture = file.metadata["general.architecture"]?.string else {
+            throw LorikeetError.input("no 'general.architecture' in the metadata", at: file.path, mend: "use a GGUF of a language model")
         }
-        let known = table.flatMap { $0.modelTypes }.joined(separator: ", ")
-        throw LorikeetError.input(
-            "models of type '\(configuration.modelType)' are not supported", at: "config.json: model_type", mend: "supported are \(known)")
+        for family in table {
+            if let format = family.gguf, format.architecture == architecture { return (family, format) }
+        }
+        throw unsupported("general.architecture", architecture, table.compactMap { $0.gguf?.architecture })
+    }
+
+    /// Why a model is of no family here; nil where one reads it.
+    package static func refusal(of files: ModelFiles) -> LorikeetError? {
+        do {
+            switch files.metadata {
+            case .configuration(let json): _ = try named(modelType: json["model_type"]?.string ?? "")
+            case .gguf(let file): _ = try reading(file)
+            }
+            return nil
+        } catch let error as LorikeetError { return error } catch { return nil }
+    }
+
+    private static func unsupported(_ key: String, _ name: String, _ known: [String]) -> LorikeetError {
+        .input("models of type '\(name)' are not supported", at: key, mend: "supported are \(known.joined(separator: ", "))")
     }
 }
 

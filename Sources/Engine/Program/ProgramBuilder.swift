@@ -16,6 +16,7 @@ package struct ProgramBuilder {
     package private(set) var outputs = ProgramOutputs()
     /// The frozen tensors named so far.
     package private(set) var weights: [WeightDeclaration] = []
+    private var declared: Set<String> = []
     private var ropeTables: [(rope: RoPETable, cos: ValueID, sin: ValueID)] = []
     private var layer = 0
     /// The ops of each block of the model.
@@ -67,7 +68,7 @@ package struct ProgramBuilder {
     var blockCount: Int { blocks.count }
 
     private mutating func declare(_ tensor: String, _ shape: [Int], _ role: WeightDeclaration.Role) {
-        if !weights.contains(where: { $0.tensor == tensor }) { weights.append(WeightDeclaration(tensor: tensor, shape: shape, role: role)) }
+        if declared.insert(tensor).inserted { weights.append(WeightDeclaration(tensor: tensor, shape: shape, role: role)) }
     }
 
     /// hidden [T, C] = scale * table[ids].

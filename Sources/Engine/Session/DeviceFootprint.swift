@@ -12,7 +12,7 @@ extension Session {
         _ configuration: ModelConfiguration, _ request: ProgramRequest, element: DeviceElement, stored: (String) -> ElementType?
     ) throws -> DeviceBytes {
         let program = try plan(configuration, request, stored: stored)
-        let weights = try Families.family(for: configuration).weights().reduce(DeviceWeights.overheadBytes) {
+        let weights = configuration.family.weights().reduce(DeviceWeights.overheadBytes) {
             $0 + DeviceWeights.bytes($1, storage: request.storage, stored: stored($1.tensor) ?? .f32, element: element)
         }
         return DeviceBytes(

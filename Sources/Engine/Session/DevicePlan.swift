@@ -96,7 +96,7 @@ package struct DevicePlanner {
         _ configuration: ModelConfiguration, storage: BaseStorage, lora: LoRASettings?, card: AcceleratorProperties, element: DeviceElement,
         segment: Int, contextBytes: Int, stored: (String) -> ElementType?
     ) throws {
-        family = try Families.family(for: configuration)
+        family = configuration.family
         layout = try lora.map { [family] in try AdapterLayout($0, linears: family.linears()) } ?? .none
         self.storage = storage
         self.element = element

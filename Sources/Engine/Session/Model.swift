@@ -23,7 +23,7 @@ package final class Model {
     ///   disk or card fail.
     package init(source: ModelSource, storage: BaseStorage, lora: LoRASettings?, seed: UInt64 = 0, compute: Compute) throws {
         configuration = source.configuration
-        let family = try Families.family(for: source.configuration)
+        let family = source.configuration.family
         let layout = try lora.map { try AdapterLayout($0, linears: family.linears()) } ?? .none
         self.family = family
         self.storage = storage
@@ -50,7 +50,7 @@ package final class Model {
     /// A model of `configuration`'s shape with random weights, for benchmarks.
     package init(randomly configuration: ModelConfiguration, storage: BaseStorage, lora: LoRASettings?, seed: UInt64 = 0, cpu: CPU) throws {
         self.configuration = configuration
-        let family = try Families.family(for: configuration)
+        let family = configuration.family
         let layout = try lora.map { try AdapterLayout($0, linears: family.linears()) } ?? .none
         self.family = family
         self.storage = storage
@@ -67,7 +67,7 @@ package final class Model {
         element: DeviceElement
     ) throws {
         self.configuration = configuration
-        let family = try Families.family(for: configuration)
+        let family = configuration.family
         let layout = try lora.map { try AdapterLayout($0, linears: family.linears()) } ?? .none
         self.family = family
         self.storage = storage

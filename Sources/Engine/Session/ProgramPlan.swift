@@ -50,7 +50,7 @@ extension Session {
     package static func plan(
         _ configuration: ModelConfiguration, _ request: ProgramRequest, stored: (String) -> ElementType?
     ) throws -> ProgramPlan {
-        let family = try Families.family(for: configuration)
+        let family = configuration.family
         let layout = try request.lora.map { try AdapterLayout($0, linears: family.linears()) } ?? .none
         func program(_ purpose: ProgramPurpose, _ tokens: Int) -> Program {
             family.program(

@@ -83,13 +83,22 @@ struct StoredMatrix {
 private func storedForm(_ view: TensorView) throws -> any WeightStore {
     let matrix = try StoredMatrix(view)
     let (rows, columns) = (matrix.rows, matrix.columns)
-    switch matrix.form {
-    case .float(.f32): return FloatStore(rows: rows, columns: columns, bytes: try rowsInOrder(view, rows: rows, alignment: 4))
-    case .float(.f16): return HalfStore(rows: rows, columns: columns, form: .f16, bytes: try rowsInOrder(view, rows: rows, alignment: 2))
-    case .float(.bf16): return HalfStore(rows: rows, columns: columns, form: .bf16, bytes: try rowsInOrder(view, rows: rows, alignment: 2))
-    case .blocks(let format):
-        return try BlockStore(
-            rows: rows, columns: columns, format: format, bytes: try rowsInOrder(view, rows: rows, alignment: 1), name: view.name)
+    let alignment =
+        switch matrix.form {
+        case .float(.f32): 4
+        case .float: 2
+        case .blocks: 1
+        }
+    return try storedForm(matrix.form, rows: rows, columns: columns, bytes: try rowsInOrder(view, rows: rows, alignment: alignment), name: view.name)
+}
+
+/// A matrix on bytes in a file's form, aligned to its elements.
+func storedForm(_ form: StoredMatrix.Form, rows: Int, columns: Int, bytes: StoredBytes, name: String) throws -> any WeightStore {
+    switch form {
+    case .float(.f32): FloatStore(rows: rows, columns: columns, bytes: bytes)
+    case .float(.f16): HalfStore(rows: rows, columns: columns, form: .f16, bytes: bytes)
+    case .float(.bf16): HalfStore(rows: rows, columns: columns, form: .bf16, bytes: bytes)
+    case .blocks(let format): try BlockStore(rows: rows, columns: columns, format: format, bytes: bytes, name: name)
     }
 }
 

@@ -44,10 +44,10 @@ package struct WeightTable: Sendable {
     static func floats(_ view: TensorView) throws -> Buffer {
         let count = view.shape.reduce(1, *)
         let buffer = try Buffer(bytes: max(4, count * 4))
-        let flat = TensorView(
-            name: view.name, shape: [1, count], type: view.type, file: view.file, offset: view.offset, byteCount: view.byteCount,
-            rowPermutation: nil)
-        try loadStore(view: flat, storage: .f32, cpu: nil).expand(rows: 0..<1, into: buffer.pointer(as: Float.self))
+        let values = buffer.pointer(as: Float.self)
+        let store = try loadStore(view: view.asMatrix, storage: .f32, cpu: nil)
+        store.expand(rows: 0..<store.rows, into: values)
+        if view.storedOffset != 0 { for i in 0..<count { values[i] -= view.storedOffset } }
         return buffer
     }
 }
@@ -88,7 +88,7 @@ extension WeightDeclaration {
     /// The tensor in a model's file.
     ///
     /// - Throws: exit 2 when it is missing or has another shape.
-    func view(in source: ModelSource) throws -> TensorView {
+    package func view(in source: ModelSource) throws -> TensorView {
         guard let view = source.tensor(tensor) else {
             throw LorikeetError.input("the model lacks the tensor '\(tensor)'", at: source.path, mend: "download the model again")
         }

@@ -4,7 +4,7 @@ import LorikeetModelFiles
 
 extension Tokenizer {
     /// The tokenizer of a model, whichever form it came in.
-    package static func load(from source: ModelSource, files: any Files = RealFiles()) throws -> Tokenizer {
+    package static func load(from source: ModelFiles, files: any Files = RealFiles()) throws -> Tokenizer {
         if let gguf = source.gguf { return try Tokenizer(gguf: gguf) }
         return try Tokenizer(directory: source.path, files: files)
     }

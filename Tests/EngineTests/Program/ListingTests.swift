@@ -12,7 +12,7 @@ struct ListingTests {
                 "model_type": "llama", "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9,
                 "num_key_value_heads": 3, "vocab_size": 49152, "tie_word_embeddings": true, "rms_norm_eps": 1e-5, "rope_theta": 10000,
             ], source: "test")
-        let family = try Families.family(for: configuration)
+        let family = configuration.family
         let layout = try AdapterLayout(LoRASettings(r: 8, targetModules: ["q_proj", "v_proj"]), linears: family.linears())
         let listing = family.program(.training, tokens: 512, adapters: layout, target: .cpu(threads: 2)).listing()
         let path = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().appending(

@@ -22,7 +22,7 @@ struct LoadStoreTests {
         let content = [UInt8](repeating: 0xff, count: offset) + bytes
         try #require(write(descriptor, content, content.count) == content.count)
         let path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        let file = try MappedFile(path: path)
+        let file = try RealFiles().map(path)
         unlink(path)
         return TensorView(
             name: "w", shape: shape, type: type, file: file, offset: offset, byteCount: byteCount ?? bytes.count,

@@ -21,21 +21,6 @@ extension RoPETable {
         RoPETable(zip(frequencies, factors).map { $0 / Double($1) }, attentionScale: attentionScale)
     }
 
-    /// Llama 3.1: long waves are slowed by `factor`, short ones kept, those between blended.
-    package static func llama3(
-        _ frequencies: [Double], factor: Double, lowFrequencyFactor: Double, highFrequencyFactor: Double, originalPositions: Int
-    ) -> RoPETable {
-        let original = Double(originalPositions)
-        return RoPETable(
-            frequencies.map { frequency in
-                let wavelength = 2 * Double.pi / frequency
-                if wavelength > original / lowFrequencyFactor { return frequency / factor }
-                if wavelength < original / highFrequencyFactor { return frequency }
-                let smooth = (original / wavelength - lowFrequencyFactor) / (highFrequencyFactor - lowFrequencyFactor)
-                return (1 - smooth) * frequency / factor + smooth * frequency
-            })
-    }
-
     // MARK: YaRN
 
     /// The settings of `rope_type: yarn` (Peng et al. 2023, arXiv:2309.00071).

@@ -1,8 +1,7 @@
 import Glibc
-import LorikeetGround
 
-/// A file mapped read-only into memory; its pages are read when they are touched and can be dropped by the system. It stays open, so
-/// that long stretches can be read past the mapping too.
+/// A file mapped read-only into memory, as `Files.map` opens it; its pages are read when they are touched and can be dropped by the
+/// system. It stays open, so that long stretches can be read past the mapping too.
 ///
 /// The address is held as a number, so that the type is plainly `Sendable`: nothing is ever written through it.
 package final class MappedFile: Sendable {
@@ -12,9 +11,10 @@ package final class MappedFile: Sendable {
     private let address: UInt
     private let descriptor: Int32
 
-    /// - Throws: exit 2 when the file is missing, empty, a directory, or cannot be read.
-    package init(path: String) throws {
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    /// - Throws: exit 2 when the file is missing, empty, a directory or another thing than a regular file, or cannot be read.
+    init(path: String) throws {
+        // Opening a pipe would wait for whoever writes into it.
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
         guard descriptor >= 0 else {
             throw LorikeetError.input(
                 errno == ENOENT ? "no such file" : "cannot be read: \(String(cString: strerror(errno)))", at: path, mend: "check the path")
@@ -23,7 +23,7 @@ package final class MappedFile: Sendable {
         defer { if !complete { close(descriptor) } }
         var status = stat()
         guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
-            throw LorikeetError.input("not a file", at: path, mend: "name a file")
+            throw LorikeetError.input("not a regular file", at: path, mend: "name a file")
         }
         guard status.st_size > 0 else { throw LorikeetError.input("the file is empty", at: path, mend: "fetch or write it again") }
         guard let base = mmap(nil, Int(status.st_size), PROT_READ, MAP_PRIVATE, descriptor, 0), base != MAP_FAILED else {

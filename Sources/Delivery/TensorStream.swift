@@ -1,0 +1,113 @@
+import LorikeetDevices
+import LorikeetEngine
+import LorikeetGround
+import LorikeetModelFiles
+
+/// A tensor's name and form.
+package struct TensorDescription: Sendable, Equatable {
+    package let name: String
+    /// Row-major, last index fastest.
+    package let shape: [Int]
+    package let type: ElementType
+
+    /// As a matrix: a vector is one row.
+    var rows: Int { shape.count < 2 ? 1 : shape[0] }
+    var columns: Int { shape.count < 2 ? shape.reduce(1, *) : shape.dropFirst().reduce(1, *) }
+    /// Rows that are read and written at a time: 4 MiB of float32.
+    var blockRows: Int { max(1, min(rows, (4 << 20) / max(1, columns * 4))) }
+}
+
+/// A tensor on its way from a model to a sink. Nothing of it is read before it is opened, and then a block of rows at a time.
+package struct StreamedTensor {
+    /// Writes some rows, of the tensor's type and dense, to memory. No more than `blockRows` at a time.
+    package typealias Rows = (_ rows: Range<Int>, _ memory: UnsafeMutableRawPointer) throws -> Void
+
+    package let description: TensorDescription
+    /// Makes ready to read; what it holds is freed with the closure it returns.
+    package let open: () throws -> Rows
+}
+
+/// What changes tensors on their way: each yields the tensor that comes out, without reading it.
+package protocol TensorStep {
+    /// - Throws: exit 2 where the tensor cannot be changed so.
+    func apply(_ tensor: StreamedTensor) throws -> StreamedTensor
+}
+
+/// Where tensors end: a file format.
+package protocol TensorSink: AnyObject {
+    /// - Parameter tensors: all that will come, in order.
+    func begin(_ tensors: [TensorDescription]) throws
+    /// The next bytes, tensor after tensor.
+    func append(_ bytes: UnsafeRawBufferPointer) throws
+    /// After the last byte.
+    func finish() throws
+}
+
+/// A model's tensors in the order of its forward pass, as float32.
+///
+/// Memory is one block of rows, but where linears are expanded from NF4: that is one matrix's codes.
+package struct TensorStream {
+    private let source: ModelSource
+    private let storage: BaseStorage
+    private let cpu: CPU
+
+    /// - Parameter storage: the form through which the linears go; `.stored` leaves them as the files have them.
+    package init(_ source: ModelSource, linearsThrough storage: BaseStorage, cpu: CPU) {
+        self.source = source
+        self.storage = storage
+        self.cpu = cpu
+    }
+
+    package func tensors() throws -> [StreamedTensor] {
+        try source.configuration.family.weights().map { declaration in
+            let view = try declaration.view(in: source)
+            var through = BaseStorage.stored
+            if case .linear = declaration.role { through = storage }
+            return StreamedTensor(description: TensorDescription(name: declaration.tensor, shape: declaration.shape, type: .f32)) {
+                [cpu] in try Self.rows(of: view, through, cpu)
+            }
+        }
+    }
+
+    private static func rows(of view: TensorView, _ storage: BaseStorage, _ cpu: CPU) throws -> StreamedTensor.Rows {
+        let blocks = try RowBlocks(view)
+        guard storage == .nf4 else {
+            return { rows, memory in
+                let store = try convert(blocks.store(rows), to: storage, name: view.name, cpu: cpu)
+                expand(store, 0..<store.rows, memory, cpu)
+                blocks.finish(memory.assumingMemoryBound(to: Float.self), count: store.rows * store.columns)
+            }
+        }
+        // The second quantisation looks at all of a matrix's blocks.
+        let store = try loadStore(view: view, storage: .nf4, cpu: cpu)
+        return { rows, memory in expand(store, rows, memory, cpu) }
+    }
+
+    private static func expand(_ store: any WeightStore, _ rows: Range<Int>, _ memory: UnsafeMutableRawPointer, _ cpu: CPU) {
+        let values = memory.assumingMemoryBound(to: Float.self)
+        cpu.parallelRanges(over: rows.count) { range, _ in
+            store.expand(
+                rows: rows.lowerBound + range.lowerBound..<rows.lowerBound + range.upperBound, into: values + range.lowerBound * store.columns)
+        }
+    }
+}
+
+/// Moves tensors from a stream to a sink, a block of rows at a time.
+///
+/// - Parameter progress: told the share done after each tensor.
+package func pour(_ tensors: [StreamedTensor], into sink: any TensorSink, progress: (Double) -> Void) throws {
+    try sink.begin(tensors.map(\.description))
+    for (number, tensor) in tensors.enumerated() {
+        let form = tensor.description
+        let read = try tensor.open()
+        let rowBytes = form.columns * form.type.blockBytes
+        let buffer = try Buffer(bytes: max(1, form.blockRows * rowBytes))
+        for first in stride(from: 0, to: form.rows, by: form.blockRows) {
+            let rows = first..<min(first + form.blockRows, form.rows)
+            try read(rows, buffer.base)
+            try sink.append(UnsafeRawBufferPointer(start: buffer.base, count: rows.count * rowBytes))
+        }
+        progress(Double(number + 1) / Double(tensors.count))
+    }
+    try sink.finish()
+}

@@ -1,0 +1,129 @@
+import LorikeetJSON
+
+/// How a family's models lie in a Hugging Face directory. The family's own names are those of its `config.json` and tensors there.
+package struct HuggingFaceFormat: Sendable {
+    /// `model_type`
+    let modelType: String
+    /// The class in `architectures`.
+    let architecture: String
+    /// Keys of `config.json` that change nothing in this family, beside those that change nothing in any.
+    var inertKeys: [Ignored] = []
+    /// Tensors that may stand in the files and are not used.
+    var ignoredTensors: [Ignored] = []
+}
+
+/// How a family's models lie in a GGUF file: one table for reading and writing.
+///
+/// Reading goes from the file to `config.json`'s keys and the family's tensor names, writing back. Each line of a table has an inverse:
+/// see `ModelConfiguration.init(gguf:)`, `GGUFFormat.metadata(of:)` and `TensorNames`.
+package struct GGUFFormat: Sendable {
+    /// `general.architecture`; metadata keys stand behind it and a dot.
+    let architecture: String
+    /// In the order of the `config.json` that is made of them.
+    let metadata: [MetadataRule]
+    let tensors: [TensorRule]
+    /// The tensor that holds what divides the rotary frequencies, one a pair, where the format keeps it as one.
+    var ropeFactors: String?
+    /// Metadata keys of the architecture that change nothing.
+    var inertMetadata: [Ignored] = []
+    var ignoredTensors: [Ignored] = []
+}
+
+/// A key of `config.json` ↔ what a GGUF says of it. Keys inside an object are written with a dot: `rope_scaling.factor`.
+package enum MetadataRule: Sendable {
+    /// A metadata key's value.
+    case value(_ key: String, _ metadata: String, MetadataType, ifAbsent: MetadataDefault)
+    /// The format does not say it: every model of the architecture has this value.
+    case constant(_ key: String, JSON)
+    /// The rows of a tensor; also written as a metadata key, which readers of tensors need not believe.
+    case rows(_ key: String, ofTensor: String, _ metadata: String)
+    /// true where the file has the tensor, or, with `present` false, where it lacks it.
+    case tensor(_ key: String, _ tensor: String, present: Bool)
+    /// A metadata key that repeats `key`: it has to agree.
+    case repeats(_ key: String, _ metadata: String)
+    /// The number of a head's dimensions that rotate ↔ `partial_rotary_factor`, their share of `head_dim`.
+    case rotatedDimensions(_ metadata: String)
+    /// A metadata key that has no key in `config.json` and may have this value alone.
+    case only(_ metadata: String, JSON)
+}
+
+package enum MetadataType: Sendable {
+    /// u32
+    case whole
+    /// float32; read as the shortest decimal that gives the same float32 (1e-5, not 9.99999974e-06).
+    case real
+    /// bool
+    case flag
+    /// string
+    case text
+}
+
+/// What a metadata key stands for where a file lacks it.
+package enum MetadataDefault: Sendable {
+    /// The file is refused.
+    case refused
+    /// `config.json` lacks the key too: the family's default.
+    case omitted
+    case value(JSON)
+    /// The value of another key of `config.json`, named by a rule before.
+    case same(_ key: String)
+    /// One key's value divided by another's.
+    case quotient(_ key: String, _ by: String)
+}
+
+/// A tensor under the family's name ↔ under a file's. `{layer}` stands for a layer's number in both.
+///
+/// Rules that name the same tensor of the file cut it into rows, one behind the other in the table's order: a fused matrix.
+package struct TensorRule: Sendable {
+    let name: TensorPattern
+    let file: TensorPattern
+    let transform: TensorTransform
+    /// Endings that both names have: a module's weight and bias.
+    let endings: [String]
+
+    init(_ name: TensorPattern, _ file: TensorPattern, _ transform: TensorTransform = .none, endings: [String] = [".weight", ".bias"]) {
+        self.name = name
+        self.file = file
+        self.transform = transform
+        self.endings = endings
+    }
+}
+
+/// What a file does to a tensor's values. Each has an inverse.
+package enum TensorTransform: Sendable {
+    case none
+    /// Rows of q or k: the two halves of each rotated head interleaved (see `RowPermutation`). `heads` is the key of `config.json` that
+    /// says their number.
+    case interleavedHeads(_ heads: String)
+    /// The file holds the tensor plus this number: a norm's w stored as 1 + w.
+    case plus(Float)
+}
+
+/// A tensor's name in which `{layer}` may stand for a layer's number.
+package struct TensorPattern: Sendable, ExpressibleByStringLiteral {
+    private let prefix: String
+    /// What follows the number; nil where there is none.
+    private let suffix: String?
+
+    package init(stringLiteral text: String) { self.init(text) }
+
+    init(_ text: String) {
+        if let range = text.firstRange(of: "{layer}") {
+            (prefix, suffix) = (String(text[..<range.lowerBound]), String(text[range.upperBound...]))
+        } else {
+            (prefix, suffix) = (text, nil)
+        }
+    }
+
+    /// The layer's digits in a name of this pattern, empty where the pattern has none; nil for other names.
+    func layer(of name: some StringProtocol) -> String? {
+        guard let suffix else { return name == prefix ? "" : nil }
+        guard name.hasPrefix(prefix), name.hasSuffix(suffix), name.utf8.count > prefix.utf8.count + suffix.utf8.count else { return nil }
+        let digits = name.dropFirst(prefix.count).dropLast(suffix.count)
+        let isNumber = digits.utf8.allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) } && (digits.first != "0" || digits.count == 1)
+        return isNumber ? String(digits) : nil
+    }
+
+    /// The name for a layer's digits.
+    func name(layer: String) -> String { suffix.map { prefix + layer + $0 } ?? prefix }
+}

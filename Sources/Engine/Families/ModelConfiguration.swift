@@ -1,0 +1,70 @@
+import LorikeetGround
+import LorikeetJSON
+
+/// A model's configuration: `config.json`, as read or as its family makes it from a GGUF's metadata, and the family that reads it.
+package struct ModelConfiguration: Sendable {
+    /// What merging writes.
+    package let json: JSON
+    package let family: any ModelFamily
+    /// Every key that the family read with the value it has, its defaults included.
+    package let values: JSONObject
+    /// What was found and is not used; for the user.
+    package let warnings: [String]
+    /// What divides the rotary frequencies, where no configuration key expresses it.
+    let ropeFactors: [Float]?
+
+    /// - Parameters:
+    ///   - source: the file, for errors.
+    ///   - ropeFactors: what divides the rotary frequencies, where the file holds it as a tensor that no key expresses.
+    /// - Throws: exit 2 naming the key that is not supported, out of range, or of the wrong type.
+    package init(json: JSON, source: String, ropeFactors: [Float]? = nil) throws {
+        guard let type = json["model_type"]?.string else {
+            throw LorikeetError.input("'model_type' is missing", at: source, mend: "use the model's own config.json")
+        }
+        let kind = try Families.named(modelType: type)
+        var reader = ConfigurationReader(json, source: source, ropeFactors: ropeFactors)
+        try Self.readCommon(&reader, kind.huggingFace)
+        family = try kind.init(&reader)
+        try reader.finish(model: type, inert: kind.huggingFace.inertKeys)
+        self.json = json
+        self.ropeFactors = ropeFactors
+        values = reader.values
+        warnings = reader.warnings
+    }
+
+    /// The keys that mean the same in every family.
+    private static func readCommon(_ reader: inout ConfigurationReader, _ format: HuggingFaceFormat) throws {
+        _ = try reader.text("model_type", default: format.modelType)
+        if let classes = try reader.texts("architectures"), !classes.isEmpty, !classes.contains(format.architecture) {
+            reader.warn("\(reader.source): 'architectures' is \(classes.joined(separator: ", ")); the model is computed as a \(format.architecture)")
+        }
+        if try reader.number("attention_dropout", default: 0, in: 0...1) != 0 {
+            reader.warn("\(reader.source): 'attention_dropout' is not applied in training; set lora_dropout instead")
+        }
+        if let quantised = reader.found("quantization_config"), !quantised.isNull {
+            let method = quantised["quant_method"]?.string ?? "an unnamed method"
+            throw LorikeetError.input(
+                "the weights are quantised with \(method), which is not read", at: "\(reader.source): quantization_config",
+                mend: "give the model in float16, bfloat16 or float32, or a GGUF of it")
+        }
+    }
+
+    package var vocabularySize: Int { family.vocabularySize }
+    package var hiddenSize: Int { family.hiddenSize }
+
+    /// The same with the merged weights' type: what `config.json` beside them says.
+    ///
+    /// - Throws: exit 2 where the model holds what no key of `config.json` expresses.
+    package func written(type: String?) throws -> JSON {
+        if ropeFactors != nil {
+            throw LorikeetError.input(
+                "the model's factors of the rotary frequencies are a tensor that config.json has no key for", at: "rope_freqs.weight",
+                mend: "merge into the model's safetensors directory")
+        }
+        var object = json.object ?? [:]
+        // `dtype` is today's key, `torch_dtype` what older readers look for.
+        for key in ["dtype", "torch_dtype"] { object[key] = type.map { .string($0) } }
+        object["quantization_config"] = nil
+        return .object(object)
+    }
+}

@@ -1,0 +1,80 @@
+import Glibc
+import LorikeetGround
+import LorikeetJSON
+import LorikeetModelFiles
+
+/// What divides a model's rotary frequencies, one number a pair, as a GGUF holds it in a tensor (`rope_freqs.weight`).
+struct RoPEFactors {
+    let values: [Float]
+
+    /// - Parameter configuration: the keys that the metadata gave: how many pairs there are.
+    /// - Throws: exit 2 where the tensor is not one positive float32 a pair.
+    init(_ view: TensorView, _ configuration: JSON) throws {
+        let size = configuration["head_dim"]?.int ?? 0
+        let pairs = Int(Double(size) * (configuration["partial_rotary_factor"]?.double ?? 1)) / 2
+        guard view.type == .f32, view.shape == [pairs] else {
+            throw LorikeetError.input(
+                "'\(view.name)' is \(view.type.rawValue) of shape \(view.shape) where float32 of shape [\(pairs)] is needed", at: view.file.path,
+                mend: "download the model again")
+        }
+        let bytes = view.bytes
+        values = (0..<pairs).map { Float(bitPattern: UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: 4 * $0, as: UInt32.self))) }
+        guard values.allSatisfy({ $0.isFinite && $0 > 0 }) else {
+            throw LorikeetError.input("'\(view.name)' holds a factor that is no positive number", at: view.file.path, mend: "download the model again")
+        }
+    }
+
+    init(values: [Float]) { self.values = values }
+
+    /// The factors of Llama 3.1's scaling, as llama.cpp's converter computes them: 1 / (scaled frequency / frequency).
+    init(_ scaling: Llama3Scaling, theta: Double, rotated: Int) {
+        values = (0..<rotated / 2).map { pair in
+            let frequency = 1 / pow(theta, Double(2 * pair) / Double(rotated))
+            return Float(frequency / scaling.scaled(frequency))
+        }
+    }
+
+    /// `rope_scaling` of type llama3 that gives these factors; nil where none does.
+    ///
+    /// The converter writes the factors alone. The longest waves have the whole factor, the blend between starts and ends at 1 and 4
+    /// waves in all models known; the positions the model began with are tried.
+    func scaling(_ configuration: JSON) -> JSON? {
+        guard let theta = configuration["rope_theta"]?.double, let factor = values.max(), factor >= 1 else { return nil }
+        for positions in [8192, 1024, 2048, 4096, 16384, 32768, 65536, 131_072] {
+            let scaling = Llama3Scaling(factor: Double(factor), lowFrequencyFactor: 1, highFrequencyFactor: 4, originalPositions: positions)
+            let expected = RoPEFactors(scaling, theta: theta, rotated: 2 * values.count).values
+            // The converter's frequencies are float32.
+            guard zip(values, expected).allSatisfy({ abs($0 - $1) <= Self.tolerance * $1 }) else { continue }
+            return scaling.json
+        }
+        return nil
+    }
+
+    /// What float32 frequencies change of a factor of the blend.
+    private static let tolerance: Float = 1e-5
+}
+
+/// Llama 3.1's scaling (`rope_type` llama3): long waves are slowed by `factor`, short ones kept, those between blended.
+struct Llama3Scaling: Sendable, Equatable {
+    let factor: Double
+    let lowFrequencyFactor: Double
+    let highFrequencyFactor: Double
+    let originalPositions: Int
+
+    /// transformers' `_compute_llama3_parameters` for one inverse frequency.
+    func scaled(_ frequency: Double) -> Double {
+        let wavelength = 2 * Double.pi / frequency
+        let original = Double(originalPositions)
+        if wavelength > original / lowFrequencyFactor { return frequency / factor }
+        if wavelength < original / highFrequencyFactor { return frequency }
+        let smooth = (original / wavelength - lowFrequencyFactor) / (highFrequencyFactor - lowFrequencyFactor)
+        return (1 - smooth) * frequency / factor + smooth * frequency
+    }
+
+    var json: JSON {
+        [
+            "rope_type": "llama3", "factor": .number(factor), "low_freq_factor": .number(lowFrequencyFactor),
+            "high_freq_factor": .number(highFrequencyFactor), "original_max_position_embeddings": JSON(originalPositions),
+        ]
+    }
+}

@@ -1,0 +1,155 @@
+import Glibc
+import LorikeetGround
+import LorikeetModelFiles
+
+/// Finds each tensor of a family's forward pass in a model's files, and what is left over there.
+struct TensorAssignment {
+    let files: ModelFiles
+    let configuration: ModelConfiguration
+    /// The file format's names; nil where it has the family's own.
+    let names: TensorNames?
+    /// The files' tensors that something uses.
+    private(set) var used: Set<String>
+    private let declarations: [WeightDeclaration]
+
+    init(files: ModelFiles, configuration: ModelConfiguration, names: TensorNames?, used: Set<String>) {
+        self.files = files
+        self.configuration = configuration
+        self.names = names
+        self.used = used
+        declarations = configuration.family.weights()
+    }
+
+    /// A declared tensor, and where it stands.
+    private struct Wanted {
+        let declaration: WeightDeclaration
+        let place: TensorNames.Place
+    }
+
+    /// Every declared tensor by its name.
+    ///
+    /// - Throws: exit 2 naming a tensor that is missing, has another shape, or is of a type no weight can have.
+    mutating func assign() throws -> [String: TensorView] {
+        // By the files' names: a fused matrix holds several.
+        var (order, wanted): ([String], [String: [Wanted]]) = ([], [:])
+        for declaration in declarations {
+            let own = TensorNames.Place(name: declaration.tensor, rule: 0, transform: .none)
+            guard let place = names.map({ $0.inFile(declaration.tensor) }) ?? own else { throw missing(declaration.tensor) }
+            if wanted[place.name] == nil { order.append(place.name) }
+            wanted[place.name, default: []].append(Wanted(declaration: declaration, place: place))
+        }
+        var result: [String: TensorView] = [:]
+        for name in order {
+            guard let view = files.tensors[name] else { throw missing(name) }
+            used.insert(name)
+            for part in try parts(of: view, (wanted[name] ?? []).sorted { $0.place.rule < $1.place.rule }) { result[part.name] = part }
+        }
+        return result
+    }
+
+    /// The family's tensors in one of the file's.
+    private func parts(of view: TensorView, _ wanted: [Wanted]) throws -> [TensorView] {
+        let shape = wanted[0].declaration.shape
+        let rows = wanted.reduce(0) { $0 + ($1.declaration.shape.first ?? 0) }
+        guard view.shape == [rows] + shape.dropFirst(), wanted.allSatisfy({ $0.declaration.shape.dropFirst() == shape.dropFirst() }) else {
+            throw LorikeetError.input(
+                "the tensor '\(view.name)' has shape \(view.shape), the configuration asks for \([rows] + shape.dropFirst())", at: files.path,
+                mend: "configuration and weights have to be of one model")
+        }
+        var first = 0
+        return try wanted.map { wanted in
+            let rows = wanted.declaration.shape[0]
+            defer { first += rows }
+            let part = try part(of: view, first..<first + rows, wanted)
+            _ = try StoredMatrix(part.asMatrix)
+            return part
+        }
+    }
+
+    private func part(of view: TensorView, _ rows: Range<Int>, _ wanted: Wanted) throws -> TensorView {
+        let name = wanted.declaration.tensor
+        switch wanted.place.transform {
+        case .none: return view.part(name, rows: rows)
+        case .plus(let number):
+            guard case .vector = wanted.declaration.role else {
+                throw LorikeetError.machine("'\(name)' is no vector and cannot be stored with an offset", mend: "report this")
+            }
+            return view.part(name, rows: rows, storedOffset: number)
+        case .interleavedHeads(let key):
+            guard let heads = configuration.values[key]?.int, heads > 0, rows.count % (2 * heads) == 0 else {
+                throw LorikeetError.input("the rows of '\(view.name)' do not divide into the heads of \(key)", at: files.path)
+            }
+            return view.part(name, rows: rows, rowPermutation: RowPermutation(heads: heads))
+        }
+    }
+
+    private func missing(_ name: String) -> LorikeetError {
+        let (what, mend) =
+            hint(files.names)
+            ?? (
+                "the model lacks the tensor '\(name)'",
+                name == "lm_head.weight"
+                    ? "if the head is the embedding, config.json has to say \"tie_word_embeddings\": true; otherwise download the model again"
+                    : "configuration and weights have to be of one model; download it again"
+            )
+        return .input(what, at: files.path, mend: mend)
+    }
+
+    // MARK: what is left over
+
+    /// - Throws: exit 2 naming the first tensor that nothing uses and no list ignores.
+    func refuseLeftOver(ignored: [Ignored]) throws {
+        for name in files.names where !used.contains(name) && !ignored.contains(where: { $0.names(tensor: name) }) {
+            if name == Self.head, !declarations.contains(where: { $0.tensor == name }) {
+                try checkTiedHead()
+                continue
+            }
+            let (what, mend) =
+                hint([name])
+                ?? (
+                    "the tensor '\(name)' has no place in a model of this configuration",
+                    name.hasSuffix(".bias")
+                        ? "if the model has biases, its configuration has to say so (attention_bias, mlp_bias); otherwise remove the tensor"
+                        : "configuration and weights have to be of one model that is supported"
+                )
+            throw LorikeetError.input(what, at: files.path, mend: mend)
+        }
+    }
+
+    private static let head = "lm_head.weight"
+
+    /// A head that the configuration ties to the embedding may stand in the file, as a copy.
+    private func checkTiedHead() throws {
+        let embedding = declarations.first { if case .table = $0.role { true } else { false } }?.tensor
+        guard let head = files.tensors[Self.head], let embedding, let table = files.tensors[embedding] else { return }
+        let same = head.shape == table.shape && head.type == table.type && sameBytes(head, table)
+        guard same else {
+            throw LorikeetError.input(
+                "the tensor 'lm_head.weight' differs from '\(embedding)' though tie_word_embeddings is true", at: files.path,
+                mend: "say \"tie_word_embeddings\": false in config.json, or remove the tensor")
+        }
+    }
+
+    private func sameBytes(_ a: TensorView, _ b: TensorView) -> Bool {
+        guard a.byteCount == b.byteCount, let first = a.bytes.baseAddress, let second = b.bytes.baseAddress else { return a.byteCount == b.byteCount }
+        return memcmp(first, second, a.byteCount) == 0
+    }
+
+    /// What names say of files that are not a plain model.
+    private func hint(_ names: [String]) -> (what: String, mend: String)? {
+        func any(_ matches: (String) -> Bool) -> String? { names.first(where: matches) }
+        if let name = any({ $0.hasPrefix("_orig_mod.") }) {
+            return ("the tensors are those of a compiled module ('\(name)')", "save the model itself, without '_orig_mod.' before its names")
+        }
+        if let name = any({ $0.contains(".quant_state.") || $0.hasSuffix(".absmax") || $0.hasSuffix(".quant_map") }) {
+            return ("the weights are quantised with bitsandbytes ('\(name)')", "give the model in float16, bfloat16 or float32")
+        }
+        if let name = any({ $0.hasSuffix(".qweight") || $0.hasSuffix(".qzeros") }) {
+            return ("the weights are quantised with GPTQ or AWQ ('\(name)')", "give the model in float16, bfloat16 or float32, or a GGUF of it")
+        }
+        if let name = any({ $0.contains(".lora_A.") || $0.contains(".lora_B.") }) {
+            return ("the directory holds an adapter's tensors ('\(name)')", "name the base model, and the adapter as --adapter")
+        }
+        return nil
+    }
+}

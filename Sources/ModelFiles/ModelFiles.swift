@@ -1,0 +1,52 @@
+import LorikeetGround
+import LorikeetJSON
+
+/// A model on disk as its files have it: a Hugging Face directory with safetensors, or a GGUF file. Names and metadata are the files'
+/// own; what they mean is for the engine's families to say.
+package struct ModelFiles: Sendable {
+    /// What stands beside the tensors.
+    package enum Metadata: Sendable {
+        /// `config.json`
+        case configuration(JSON)
+        case gguf(GGUFFile)
+    }
+
+    package let path: String
+    package let metadata: Metadata
+    /// In the files' order.
+    package let names: [String]
+    package let tensors: [String: TensorView]
+
+    package var gguf: GGUFFile? { if case .gguf(let file) = metadata { file } else { nil } }
+
+    /// The file that holds the configuration, for errors.
+    package var configurationPath: String { gguf == nil ? path + "/config.json" : path }
+
+    /// - Throws: exit 2 when the path is neither form, or the files do not add up.
+    package static func open(_ path: String, files: any Files = RealFiles()) throws -> ModelFiles {
+        guard files.exists(path) else {
+            throw LorikeetError.input("no such model", at: path, mend: "give a directory with config.json and safetensors, or a .gguf file")
+        }
+        guard files.isDirectory(path) else {
+            let file = try GGUFFile(path: path, files: files)
+            return ModelFiles(path: path, metadata: .gguf(file), names: file.names, tensors: file.tensors)
+        }
+        let config = path + "/config.json"
+        guard files.exists(config) else {
+            throw LorikeetError.input("no config.json in the directory", at: path, mend: "give a Hugging Face model directory or a .gguf file")
+        }
+        let json = try JSON.parse(files.read(config), source: config)
+        guard json.object != nil else {
+            throw LorikeetError.input("the configuration is not a JSON object", at: config, mend: "use the model's own config.json")
+        }
+        let (names, tensors) = try SafetensorsFile.openDirectory(path, files: files)
+        return ModelFiles(path: path, metadata: .configuration(json), names: names, tensors: tensors)
+    }
+
+    /// The path of a file that stands beside the weights, where there is one; nil for a GGUF.
+    package func fileIfPresent(_ name: String, files: any Files = RealFiles()) -> String? {
+        guard gguf == nil else { return nil }
+        let full = path + "/" + name
+        return files.exists(full) ? full : nil
+    }
+}
