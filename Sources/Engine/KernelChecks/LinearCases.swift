@@ -24,6 +24,7 @@ extension KernelChecks {
     static let linearCases: [KernelCase] = [
         Shape(tokens: 11, columns: 24, rows: [16], adapted: [], bias: true),
         Shape(tokens: 19, columns: 40, rows: [24, 8, 8], adapted: [0, 2], rank: 3, bias: true),
+        Shape(tokens: 12, columns: 32, rows: [40], adapted: [0], rank: 8, bias: true, residual: true),
         Shape(tokens: 13, columns: 33, rows: [17], adapted: [0], rank: 5, dropout: 0.3),
         Shape(tokens: 9, columns: 24, rows: [16, 8], adapted: [0, 1], rank: 4, dropout: 0.5),
         // lora.cu: sixteen bits, ranks in eights, columns in 32s.

@@ -38,15 +38,12 @@ extension Linear {
         for part in parts {
             if part.weight.hasBias {
                 let bias = try context.weights.vector(part.weight.name + ".bias")
-                try context.launch(
-                    "embedding", "bias_add", blocks: packBlocks(rows: tokens, columns: part.weight.rows, context.element), threads: 128
-                ) {
-                    $0.add(y + part.firstRow * output.bytes)
-                    $0.add(bias)
-                    $0.add(Int32(tokens))
-                    $0.add(Int32(part.weight.rows))
-                    $0.add(Int32(joint))
-                }
+                var arguments = KernelArguments()
+                for address in [y + part.firstRow * output.bytes, bias] { arguments.add(address) }
+                for number in [tokens, part.weight.rows, joint] { arguments.add(Int32(number)) }
+                // y's own type: beside float16 the residual stream is float32.
+                let blocks = packBlocks(rows: tokens, columns: part.weight.rows, output)
+                try device.launch(KernelLaunch("embedding", "bias_add", output, grid: blocks, threads: 128, arguments: arguments))
             }
         }
     }
