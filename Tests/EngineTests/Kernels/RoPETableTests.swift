@@ -14,7 +14,8 @@ struct RoPETableTests {
     private let plain = RoPETable.frequencies(theta: 500_000, rotated: 16)
 
     @Test func `llama3 keeps short waves, slows long ones and blends between`() {
-        let table = RoPETable.llama3(plain, factor: 8, lowFrequencyFactor: 1, highFrequencyFactor: 4, originalPositions: 8192)
+        let scaling = Llama3Scaling(factor: 8, lowFrequencyFactor: 1, highFrequencyFactor: 4, originalPositions: 8192)
+        let table = RoPETable(plain.map(scaling.scaled))
         #expect(same(table, [1.0, 0.19392274, 0.03760603, 0.0072926647, 0.00052484616, 3.4281022e-05, 6.64786987e-06, 1.28917315e-06]))
     }
 
