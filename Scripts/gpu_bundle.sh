@@ -16,7 +16,7 @@ trap 'rm -rf "$scratch"' EXIT
 bundle=$scratch/lorikeet-gpu
 mkdir -p "$bundle/Reference"
 strip -o "$bundle/lorikeet" .build-static/release/lorikeet
-cp -r Tests/Reference/llama Tests/Reference/smollm2 "$bundle/Reference/"
+cp -r Tests/Reference/{llama,gemma2,qwen3,smollm2} "$bundle/Reference/"
 cp LICENSE Scripts/make_random_model.py "$bundle/"
 cat > "$bundle/README.txt" <<'TEXT'
 Lorikeet for a machine with an NVIDIA card (compute capability 7.5 or newer, driver 525 or newer). Linux on x86-64 with AVX2, glibc 2.35.

@@ -9,10 +9,12 @@ import Testing
 
 /// The GPU's programs and kernels, run on the CPU, against the numbers of the Hugging Face stack.
 struct EmulatedReferenceTests {
-    @Test(arguments: DeviceElement.allCases) func `the tiny llama on an emulated card passes every tolerance`(element: DeviceElement) throws {
+    @Test(arguments: ReferenceTests.families, DeviceElement.allCases) func `a tiny model of each family on an emulated card passes every tolerance`(
+        family: String, element: DeviceElement
+    ) throws {
         let device = EmulatedDevice()
         let compute = Compute(cpu: CPU(threads: 2), device: device, element: element)
-        let report = try ReferenceCheck(directory: ReferenceTests.root.appending(path: "Reference/llama").path, compute: compute).run()
+        let report = try ReferenceCheck(directory: ReferenceTests.root.appending(path: "Reference/\(family)").path, compute: compute).run()
         #expect(report.results.count > 80 && report.notTested.isEmpty)
         for result in report.results { #expect(result.passes, "\(result.line)") }
         #expect(device.launched["rmsnorm_backward_" + element.suffix] != nil)

@@ -65,7 +65,7 @@ struct FusionTests {
         return Gradients(flat: Array(model.adapters.floats(\.gradients)), entries: model.adapters.entries, kinds: program.ops.map(\.kind))
     }
 
-    private static let families = Families.table.flatMap { $0.modelTypes.prefix(1) }
+    private static let families = Families.table.map { $0.huggingFace.modelType }
 
     @Test(arguments: families, [0, 0.1]) func `in float32 both have the same bits, on the processor and on a card`(family: String, dropout: Double) throws {
         for device in [nil, EmulatedDevice()] {

@@ -9,8 +9,10 @@ import Testing
 struct ReferenceTests {
     static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
 
-    @Test(arguments: [1, 2]) func `the tiny llama passes every tolerance`(threads: Int) throws {
-        let report = try ReferenceCheck(directory: Self.root.appending(path: "Reference/llama").path, compute: Compute(cpu: CPU(threads: threads))).run()
+    static let families = ["llama", "gemma2", "qwen3"]
+
+    @Test(arguments: families, [1, 2]) func `a tiny model of each family passes every tolerance`(family: String, threads: Int) throws {
+        let report = try ReferenceCheck(directory: Self.root.appending(path: "Reference/\(family)").path, compute: Compute(cpu: CPU(threads: threads))).run()
         #expect(report.results.count > 100 && report.notTested.isEmpty)
         for result in report.results { #expect(result.passes, "\(result.line)") }
     }

@@ -43,8 +43,45 @@ package enum MetadataRule: Sendable {
     case repeats(_ key: String, _ metadata: String)
     /// The number of a head's dimensions that rotate ↔ `partial_rotary_factor`, their share of `head_dim`.
     case rotatedDimensions(_ metadata: String)
+    /// The format does not say it: it follows from other keys.
+    case derived(_ key: String, MetadataDefault)
     /// A metadata key that has no key in `config.json` and may have this value alone.
     case only(_ metadata: String, JSON)
+}
+
+extension GGUFFormat {
+    /// What llama.cpp writes alike for decoders with RMS norms.
+    static func decoderMetadata(activation: String, activationKey: String = "hidden_act") -> [MetadataRule] {
+        [
+            .constant(activationKey, .string(activation)),
+            .value("hidden_size", "embedding_length", .whole, ifAbsent: .refused),
+            .value("intermediate_size", "feed_forward_length", .whole, ifAbsent: .refused),
+            .value("num_hidden_layers", "block_count", .whole, ifAbsent: .refused),
+            .value("num_attention_heads", "attention.head_count", .whole, ifAbsent: .refused),
+            .value("num_key_value_heads", "attention.head_count_kv", .whole, ifAbsent: .same("num_attention_heads")),
+            .value("head_dim", "attention.key_length", .whole, ifAbsent: .quotient("hidden_size", "num_attention_heads")),
+            .repeats("head_dim", "attention.value_length"),
+            .value("max_position_embeddings", "context_length", .whole, ifAbsent: .refused),
+            .value("rms_norm_eps", "attention.layer_norm_rms_epsilon", .real, ifAbsent: .refused),
+            .rows("vocab_size", ofTensor: "token_embd.weight", "vocab_size"),
+        ]
+    }
+
+    /// Tensors that llama.cpp calls alike in decoders whose q and k keep Hugging Face's order.
+    static func attentionTensors(norms: TensorTransform = .none) -> [TensorRule] {
+        [
+            TensorRule("model.embed_tokens", "token_embd"),
+            TensorRule("model.norm", "output_norm", norms),
+            TensorRule("model.layers.{layer}.input_layernorm", "blk.{layer}.attn_norm", norms),
+            TensorRule("model.layers.{layer}.self_attn.q_proj", "blk.{layer}.attn_q"),
+            TensorRule("model.layers.{layer}.self_attn.k_proj", "blk.{layer}.attn_k"),
+            TensorRule("model.layers.{layer}.self_attn.v_proj", "blk.{layer}.attn_v"),
+            TensorRule("model.layers.{layer}.self_attn.o_proj", "blk.{layer}.attn_output"),
+            TensorRule("model.layers.{layer}.mlp.gate_proj", "blk.{layer}.ffn_gate"),
+            TensorRule("model.layers.{layer}.mlp.up_proj", "blk.{layer}.ffn_up"),
+            TensorRule("model.layers.{layer}.mlp.down_proj", "blk.{layer}.ffn_down"),
+        ]
+    }
 }
 
 package enum MetadataType: Sendable {
@@ -59,7 +96,7 @@ package enum MetadataType: Sendable {
 }
 
 /// What a metadata key stands for where a file lacks it.
-package enum MetadataDefault: Sendable {
+package indirect enum MetadataDefault: Sendable {
     /// The file is refused.
     case refused
     /// `config.json` lacks the key too: the family's default.
@@ -69,6 +106,8 @@ package enum MetadataDefault: Sendable {
     case same(_ key: String)
     /// One key's value divided by another's.
     case quotient(_ key: String, _ by: String)
+    /// The first where a key has this value, else the other.
+    case when(_ key: String, equals: Int, MetadataDefault, otherwise: MetadataDefault)
 }
 
 /// A tensor under the family's name ↔ under a file's. `{layer}` stands for a layer's number in both.

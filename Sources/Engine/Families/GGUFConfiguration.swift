@@ -54,6 +54,8 @@ struct GGUFConfiguration {
                 json.set(key, converted)
             }
         case .constant(let key, let value): json.set(key, value)
+        case .derived(let key, let standard):
+            if let value = try standard.json(json, key, file) { json.set(key, value) }
         case .rows(let key, let tensor, let metadata):
             guard let rows = file.tensors[tensor]?.shape.first ?? found(metadata).value?.int else {
                 throw LorikeetError.input("the model lacks the tensor '\(tensor)'", at: file.path, mend: "download the model again")
@@ -89,7 +91,7 @@ struct GGUFConfiguration {
         for rule in format.metadata {
             switch rule {
             case .value(_, let name, _, _), .rows(_, _, let name), .repeats(_, let name), .rotatedDimensions(let name), .only(let name, _): known.insert(name)
-            case .constant, .tensor: break
+            case .constant, .tensor, .derived: break
             }
         }
         let prefix = format.architecture + "."
@@ -118,7 +120,7 @@ extension GGUFFormat {
                 let share = values["partial_rotary_factor"]?.double ?? 1
                 add(name, values["head_dim"]?.int.map { .unsigned(UInt64(max(0, Double($0) * share))) })
             // Tensors say these, or readers need them not.
-            case .tensor, .only: break
+            case .tensor, .only, .derived: break
             }
         }
         return result
@@ -165,6 +167,8 @@ extension MetadataDefault {
         case .quotient(let key, let by):
             guard let a = known.at(key)?.int, let b = known.at(by)?.int, b > 0 else { return nil }
             return JSON(a / b)
+        case .when(let key, let wanted, let first, let other):
+            return try (known.at(key)?.int == wanted ? first : other).json(known, name, file)
         }
     }
 }

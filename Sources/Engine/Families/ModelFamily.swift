@@ -24,7 +24,7 @@ package protocol ModelFamily: Sendable {
 
 package enum Families {
     /// One line a family.
-    static let table: [any ModelFamily.Type] = [Llama.self]
+    static let table: [any ModelFamily.Type] = [Llama.self, Gemma2.self, Qwen3.self]
 
     /// The family of a `config.json`'s `model_type`.
     static func named(modelType: String) throws -> any ModelFamily.Type {

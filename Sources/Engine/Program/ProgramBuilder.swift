@@ -97,6 +97,31 @@ package struct ProgramBuilder {
         return y
     }
 
+    /// Normalises parts of the rows of x in place: heads of q and k, or all of each, in the joint buffer.
+    package mutating func normInPlace(_ x: ValueID, _ parts: [NormPart], epsilon: Float, weightOffset: Float = 0) {
+        let groups = parts.reduce(0) { $0 + $1.groups }
+        for part in parts { declare(part.weight, [part.columns], .vector) }
+        let width = parts.map { $0.firstColumn + $0.groups * $0.columns }.max() ?? 0
+        // The backward pass reads what stood there before.
+        let kept = purpose == .training ? activationValue("before norm", [tokens, width]) : nil
+        append(
+            NormRows(
+                input: x, output: x, kept: kept, inverseRMS: transient("inverse_rms", [tokens, groups]), parts: parts, epsilon: epsilon,
+                weightOffset: weightOffset))
+    }
+
+    /// A sublayer's output, normalised before it is added to the residual stream: y [T, C], of x's type.
+    package mutating func sublayerNorm(_ x: ValueID, _ weight: String, epsilon: Float, weightOffset: Float = 0) -> ValueID {
+        let shape = values[x].shape
+        declare(weight, [shape[1]], .vector)
+        let y = transient(String(weight.dropLast(".weight".count)), shape, values[x].type)
+        append(
+            NormRows(
+                input: x, output: y, kept: nil, inverseRMS: transient("inverse_rms", [tokens, 1]), parts: [NormPart(weight: weight, columns: shape[1])],
+                epsilon: epsilon, weightOffset: weightOffset))
+        return y
+    }
+
     /// y [T, sum of rows] = x Wᵀ (+ bias) (+ adapters), the named matrices side by side in one product.
     ///
     /// - Parameter residual: y has the residual stream's type.
