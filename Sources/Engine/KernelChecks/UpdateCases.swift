@@ -9,6 +9,7 @@ extension KernelChecks {
     private struct Turn: Sendable {
         var tokens, columns, heads, keyHeads, size, rank: Int
         var adapted = [0, 2]
+        var bias = false
         var large = false
     }
 
@@ -16,19 +17,21 @@ extension KernelChecks {
         Turn(tokens: 5, columns: 24, heads: 2, keyHeads: 1, size: 64, rank: 8), Turn(tokens: 131, columns: 40, heads: 1, keyHeads: 1, size: 128, rank: 16),
         Turn(tokens: 9, columns: 32, heads: 2, keyHeads: 2, size: 64, rank: 24, adapted: [1]),
         Turn(tokens: 7, columns: 32, heads: 2, keyHeads: 1, size: 64, rank: 12),
+        Turn(tokens: 6, columns: 32, heads: 2, keyHeads: 1, size: 64, rank: 8, bias: true),
+        Turn(tokens: 4, columns: 24, heads: 1, keyHeads: 1, size: 256, rank: 8, bias: true),
         Turn(tokens: 515, columns: 576, heads: 9, keyHeads: 3, size: 64, rank: 8, large: true),
         Turn(tokens: 300, columns: 1024, heads: 8, keyHeads: 8, size: 128, rank: 16, adapted: [0, 1, 2], large: true),
     ].map { turn in
         KernelCase(
             name: "linear, then rope",
-            detail: "\(turn.tokens) x \(turn.columns), \(turn.heads)/\(turn.keyHeads) heads of \(turn.size), rank \(turn.rank) on \(turn.adapted.count)",
-            large: turn.large
+            detail: "\(turn.tokens) x \(turn.columns), \(turn.heads)/\(turn.keyHeads) heads of \(turn.size), rank \(turn.rank) on \(turn.adapted.count)"
+                + (turn.bias ? ", bias" : ""), large: turn.large
         ) { bench in try bench.compare { turned(turn, &$0) } }
     }
 
     private static func turned(_ s: Turn, _ b: inout CaseBuilder) -> [any Op] {
         let rows = [s.heads, s.keyHeads, s.keyHeads].map { $0 * s.size }
-        let matrices = b.parts("qkv", rows: rows, columns: s.columns, adapted: s.adapted, rank: s.rank)
+        let matrices = b.parts("qkv", rows: rows, columns: s.columns, adapted: s.adapted, rank: s.rank, bias: s.bias)
         let (x, joint) = (b.given("x", [s.tokens, s.columns]), b.made("rotated", [s.tokens, rows.reduce(0, +)]))
         let (cos, sin) = (b.given("cos", [s.tokens, s.size / 2], .plain), b.given("sin", [s.tokens, s.size / 2], .plain))
         b.compare(joint, roundings: 6)
@@ -44,12 +47,14 @@ extension KernelChecks {
         var adapted = [0, 1]
         /// down has an adapter too.
         var down = true
+        var bias = false
         var large = false
     }
 
     private static let gatedCases: [KernelCase] = [
         Gated(tokens: 5, columns: 24, width: 32, rank: 8), Gated(tokens: 131, columns: 32, width: 160, rank: 16, activation: .geluTanh),
         Gated(tokens: 9, columns: 24, width: 64, rank: 24, activation: .gelu, adapted: [1], down: false),
+        Gated(tokens: 10, columns: 24, width: 64, rank: 16, activation: .gelu, bias: true),
         Gated(tokens: 11, columns: 40, width: 64, rank: 8, adapted: []), Gated(tokens: 7, columns: 24, width: 40, rank: 8),
         Gated(tokens: 517, columns: 576, width: 1536, rank: 8, large: true),
         Gated(tokens: 260, columns: 256, width: 1024, rank: 16, activation: .geluTanh, large: true),
@@ -57,13 +62,13 @@ extension KernelChecks {
         KernelCase(
             name: "linear, then gated_activation",
             detail: "\(gated.tokens) x \(gated.columns) to \(gated.width), \(gated.activation.rawValue), rank \(gated.rank) on \(gated.adapted.count)"
-                + (gated.down ? " and down" : ""), large: gated.large
+                + (gated.down ? " and down" : "") + (gated.bias ? ", bias" : ""), large: gated.large
         ) { bench in try bench.compare { Self.gated(gated, &$0) } }
     }
 
     /// gate|up and the activation forward; down and the activation backward, from the values that forward made.
     private static func gated(_ s: Gated, _ b: inout CaseBuilder) -> [any Op] {
-        let upper = b.parts("gate|up", rows: [s.width, s.width], columns: s.columns, adapted: s.adapted, rank: s.rank)
+        let upper = b.parts("gate|up", rows: [s.width, s.width], columns: s.columns, adapted: s.adapted, rank: s.rank, bias: s.bias)
         let below = b.parts("down", rows: [s.columns], columns: s.width, adapted: s.down ? [0] : [], rank: s.rank)
         let (x, gateUp, out) = (
             b.given("x", [s.tokens, s.columns]), b.made("gate|up", [s.tokens, 2 * s.width]), b.made("out", [s.tokens, s.width])
