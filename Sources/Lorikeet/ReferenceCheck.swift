@@ -136,7 +136,7 @@ package struct ReferenceCheck {
         let reference = scalars[prefix + "loss"]?.double ?? .nan
         results.append(
             Deviation(name: prefix + "loss, relative", measured: Vectors.relative(loss, to: reference), tolerance: exact ? Tolerance.loss : narrow.loss))
-        let gradients = model.adapters.floats(\.gradients)
+        let gradients = model.adapters.floats(.gradients)
         for entry in model.adapters.entries {
             let wanted = try floats(prefix + "grad." + entry.name, expected, [entry.elementCount])
             let got = Array(gradients[entry.offset..<entry.offset + entry.elementCount])
@@ -165,7 +165,7 @@ package struct ReferenceCheck {
         for step in 0..<count {
             for entry in alone.adapters.entries {
                 let gradient = try floats("step\(step)_grad.\(entry.name)", expected, [entry.elementCount])
-                for (i, value) in gradient.enumerated() { alone.adapters.floats(\.gradients)[entry.offset + i] = value }
+                for (i, value) in gradient.enumerated() { alone.adapters.floats(.gradients)[entry.offset + i] = value }
             }
             try optimiser.pushAdapters()
             _ = try optimiser.optimiserStep(learningRate: rate, optimiser: settings)
@@ -173,8 +173,8 @@ package struct ReferenceCheck {
             var worst = 0.0
             for entry in alone.adapters.entries {
                 let wanted = try floats("step\(step)_after.\(entry.name)", expected, [entry.elementCount])
-                worst = maximumOrNaN(worst, Vectors.distance(Array(alone.adapters.floats(\.values)[entry.offset..<entry.offset + entry.elementCount]), wanted))
-                for (i, value) in wanted.enumerated() { alone.adapters.floats(\.values)[entry.offset + i] = value }
+                worst = maximumOrNaN(worst, Vectors.distance(Array(alone.adapters.floats(.values)[entry.offset..<entry.offset + entry.elementCount]), wanted))
+                for (i, value) in wanted.enumerated() { alone.adapters.floats(.values)[entry.offset + i] = value }
             }
             results.append(Deviation(name: "AdamW on dumped gradients, step \(step)", measured: worst, tolerance: Tolerance.adamW))
         }

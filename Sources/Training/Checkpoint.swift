@@ -136,7 +136,7 @@ package struct CheckpointStore {
 
     /// Writes the adapter in PEFT's format.
     package static func writeAdapter(_ adapters: AdapterSet, configuration: AdapterConfiguration, to directory: String, files: any Files) throws {
-        let values = UnsafeBufferPointer(adapters.floats(\.values))
+        let values = UnsafeBufferPointer(adapters.floats(.values))
         try AdapterFile.write(
             directory: directory, configuration: configuration,
             tensors: adapters.entries.map {

@@ -77,7 +77,7 @@ struct ComparisonTests {
         }
         let record = try LogitRecord(of: session, samples: samples, rowsOfSample: 4)
         #expect(try record.difference(from: session).verdict(.float32) == .pass)
-        model.adapters.floats(\.values).update(repeating: .nan)
+        model.adapters.floats(.values).update(repeating: .nan)
         let broken = try record.difference(from: session)
         #expect(broken.verdict(.bfloat16) == .fail && broken.unusableRows == 12)
         // And the loss that transfer compares is no number.

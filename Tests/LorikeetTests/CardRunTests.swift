@@ -169,7 +169,7 @@ struct CardRunTests {
             let choices = plan.choices
             let model = try compute.model(preparation.source, storage: choices.storage, lora: recipe.loraSettings, seed: 1)
             // B is not zero, so that A's gradient is not.
-            let values = model.adapters.floats(\.values)
+            let values = model.adapters.floats(.values)
             for i in values.indices { values[i] += 0.05 * Float(Int(mix64(UInt64(i)) % 2001) - 1000) / 1000 }
             if choices.keepsExpanded { try model.keepExpanded() }
             let session = try Session(model: model, sizes: choices.sizes, recompute: choices.recompute)
@@ -183,7 +183,7 @@ struct CardRunTests {
                 _ = try session.accumulate(batch.tokenBatch(weight: 1 / Float(trained)), zeroFirst: number == 0)
             }
             try session.pullAdapters()
-            return (Array(model.adapters.floats(\.gradients)), model.adapters.entries, batches.count)
+            return (Array(model.adapters.floats(.gradients)), model.adapters.entries, batches.count)
         }
     }
 

@@ -52,7 +52,7 @@ struct FusionTests {
             } else {
                 try Model(randomly: configuration, storage: .f32, lora: lora, seed: 3, cpu: CPU(threads: 2))
             }
-        let values = model.adapters.floats(\.values)
+        let values = model.adapters.floats(.values)
         for i in values.indices { values[i] += 0.05 * Float(Int(mix64(UInt64(i)) % 2001) - 1000) / 1000 }
         var policy = RecomputePolicy(blocks: 1)
         policy.fuse = fuse
@@ -62,7 +62,7 @@ struct FusionTests {
         try session.pullAdapters()
         let program = session.program(.training, tokens: Session.batchRows(lengths.reduce(0, +), device == nil ? .cpu(threads: 2) : .device(element)))
         try program.verify()
-        return Gradients(flat: Array(model.adapters.floats(\.gradients)), entries: model.adapters.entries, kinds: program.ops.map(\.kind))
+        return Gradients(flat: Array(model.adapters.floats(.gradients)), entries: model.adapters.entries, kinds: program.ops.map(\.kind))
     }
 
     private static let families = Families.table.map { $0.huggingFace.modelType }

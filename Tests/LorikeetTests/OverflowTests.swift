@@ -42,7 +42,7 @@ struct OverflowTests {
 
         /// What no loss scale can save.
         func poison() throws {
-            session.model.adapters.floats(\.values).update(repeating: 1e30)
+            session.model.adapters.floats(.values).update(repeating: 1e30)
             try session.pushAdapters()
         }
     }
@@ -51,14 +51,14 @@ struct OverflowTests {
         var training = try Training()
         training.settings.maxSteps = 12
         try training.session.setLossScaling(LossScaling(scale: LossScaling.largest, goodSteps: 7))
-        let before = Array(training.session.model.adapters.floats(\.values))
+        let before = Array(training.session.model.adapters.floats(.values))
         var warnings: [String] = []
         let result = try training.run { if case .warning(let text) = $0 { warnings.append(text) } }
         #expect(result.finished && result.state.skipped == 0 && (1...10).contains(warnings.count), "\(warnings)")
         for (i, warning) in warnings.enumerated() { #expect(warning.hasSuffix("done again at \(Int(LossScaling.largest) / (2 << i))"), "\(warning)") }
         #expect(training.session.lossScaling?.scale == LossScaling.largest / Float(1 << warnings.count))
         #expect(result.trainLoss.isFinite && result.state.unmeasured == 0)
-        let values = training.session.model.adapters.floats(\.values)
+        let values = training.session.model.adapters.floats(.values)
         #expect(values.allSatisfy(\.isFinite) && zip(values, before).contains { $0 != $1 })
         // The checkpoint goes on where this ended.
         let other = try Training()
@@ -109,7 +109,7 @@ struct OverflowTests {
         }
         #expect(warnings.count == 1 && warnings[0].contains("goes back to the checkpoint of step"), "\(warnings)")
         #expect(result.finished && result.trainLoss.isFinite && result.state.rewinds == 1 && result.state.leftOut == [2..<12])
-        #expect(run.session.model.adapters.floats(\.values).allSatisfy { $0.isFinite && abs($0) < 1e3 })
+        #expect(run.session.model.adapters.floats(.values).allSatisfy { $0.isFinite && abs($0) < 1e3 })
     }
 
     @Test(arguments: [DeviceElement.f16, nil]) func `one lost step is skipped and counted, and parameters stay finite`(element: DeviceElement?) throws {

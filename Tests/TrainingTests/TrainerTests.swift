@@ -62,7 +62,7 @@ struct TrainerTests {
                 if case .step(let number, _, _, _, _, _, _) = event { steps.set(number) }
             })
         let result = try trainer.run(train: Array(Self.samples.prefix(16)), validation: Array(Self.samples.suffix(4)))
-        return Outcome(result: result, adapter: Array(model.adapters.floats(\.values)), events: events)
+        return Outcome(result: result, adapter: Array(model.adapters.floats(.values)), events: events)
     }
 
     @Test func `training lowers the loss and tells what it does`() throws {

@@ -43,7 +43,7 @@ struct BatchCheckTests {
         let model = try TinyModel.model()
         let session = try Session(model: model, maximumTokens: 64)
         let good = try session.accumulate(Self.batch(), zeroFirst: true)
-        let gradients = Array(model.adapters.floats(\.gradients))
+        let gradients = Array(model.adapters.floats(.gradients))
         var wrong = Self.batch()
         mistake.make(&wrong)
         // -1 says that a row has no target.
@@ -57,7 +57,7 @@ struct BatchCheckTests {
             #expect(error?.exit == .unusableInput)
             for word in mistake.words { #expect(error?.description.contains(word) == true, "\(String(describing: error))") }
         }
-        #expect(Array(model.adapters.floats(\.gradients)) == gradients)
+        #expect(Array(model.adapters.floats(.gradients)) == gradients)
         #expect(try session.accumulate(Self.batch(), zeroFirst: true).lossSum == good.lossSum)
     }
 
@@ -96,7 +96,7 @@ struct BatchCheckTests {
         let model = try TinyModel.model()
         let session = try Session(model: model, maximumTokens: 32)
         #expect(try session.generate(prompts: [[1, 2, 3]], maxNewTokens: 2, endTokens: [])[0].count == 2)
-        model.adapters.floats(\.values).update(repeating: bad)
+        model.adapters.floats(.values).update(repeating: bad)
         let error = #expect(throws: LorikeetError.self) { try session.generate(prompts: [[1, 2, 3]], maxNewTokens: 2, endTokens: []) }
         #expect(error?.exit == .checkFailed && error?.description.contains("not finite") == true)
     }

@@ -20,7 +20,7 @@ struct GradientTests {
             session = try Session(model: model, maximumTokens: 64)
             batch = TinyModel.pack([TinyModel.tokens(13), TinyModel.tokens(7, seed: 2)])
             _ = try session.accumulate(batch, zeroFirst: true)
-            gradients = Array(model.adapters.floats(\.gradients))
+            gradients = Array(model.adapters.floats(.gradients))
         }
 
         private func loss() throws -> Double { try session.evaluate(batch).reduce(0) { $0 - Double($1) } }
@@ -28,7 +28,7 @@ struct GradientTests {
         /// By how much the loss's slope and `gradients` disagree on each matrix, relative to the norm of its own gradient: along that gradient
         /// and along a random direction, with the other matrices at rest. Infinite for a gradient of zeros.
         func deviations(_ gradients: [Float]) throws -> [MatrixDistance] {
-            let values = model.adapters.floats(\.values)
+            let values = model.adapters.floats(.values)
             return try model.adapters.entries.map { entry in
                 let range = entry.offset..<entry.offset + entry.elementCount
                 let own = Array(gradients[range])
@@ -90,7 +90,7 @@ struct GradientTests {
             let model = try TinyModel.model(lora: lora)
             let session = try Session(model: model, maximumTokens: 32, recompute: policy)
             _ = try session.accumulate(batch, zeroFirst: true)
-            results.append(Array(model.adapters.floats(\.gradients)))
+            results.append(Array(model.adapters.floats(.gradients)))
         }
         #expect(results.allSatisfy { $0 == results[0] })
         #expect(results[0].contains { $0 != 0 })
@@ -112,7 +112,7 @@ struct GradientTests {
                 row += batch.rows
                 _ = try session.accumulate(batch, zeroFirst: part == 0)
             }
-            gradients.append(Array(model.adapters.floats(\.gradients)))
+            gradients.append(Array(model.adapters.floats(.gradients)))
             entries = model.adapters.entries
         }
         for other in gradients.dropFirst() {
@@ -149,7 +149,7 @@ struct GradientTests {
             let model = try TinyModel.model(storage: .nf4)
             let session = try Session(model: model, maximumTokens: 64)
             _ = try session.accumulate(batch, zeroFirst: true)
-            runs.append(Array(model.adapters.floats(\.gradients)))
+            runs.append(Array(model.adapters.floats(.gradients)))
         }
         #expect(runs[0] == runs[1])
     }

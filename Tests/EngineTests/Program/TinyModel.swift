@@ -26,7 +26,7 @@ enum TinyModel {
         let model = try Model(
             randomly: configuration(layers: layers), storage: storage, lora: lora, seed: 3, cpu: CPU(threads: threads))
         // B is not zero, so that every gradient is non-trivial.
-        let values = model.adapters.floats(\.values)
+        let values = model.adapters.floats(.values)
         for i in values.indices { values[i] += 0.05 * Float(Int(mix64(UInt64(i)) % 2001) - 1000) / 1000 }
         return model
     }
