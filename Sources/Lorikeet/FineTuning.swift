@@ -1,5 +1,6 @@
 import LorikeetDelivery
 import LorikeetDevices
+import LorikeetEngine
 import LorikeetGround
 import LorikeetJSON
 import LorikeetModelFiles

@@ -81,6 +81,20 @@ package struct ConfigurationReader {
         return value
     }
 
+    /// The first of keys that mean the same; where several are there, they have to agree.
+    package mutating func agreed(_ keys: [String]) throws -> String {
+        let present = keys.filter { has($0) }
+        guard let first = present.first else { return keys[keys.count - 1] }
+        for other in present.dropFirst() {
+            let (a, b) = (found(first), found(other))
+            guard a == b || (a?.double != nil && a?.double == b?.double) else {
+                throw refusal(other, "differs from '\(first)'", "the same, or in one place alone")
+            }
+            consumed.insert(other)
+        }
+        return first
+    }
+
     /// Notes a value that was found in another way than by its key: what a writer of this configuration needs.
     package mutating func note(_ key: String, _ value: JSON) { values[key] = value }
 
@@ -128,7 +142,8 @@ package struct ConfigurationReader {
         }
         var unknown: [String] = []
         for (key, value) in object.entries {
-            if consumed.contains(key) || ConfigurationKeys.isInert(key, inert) { continue }
+            // null says as much as no key.
+            if value.isNull || consumed.contains(key) || ConfigurationKeys.isInert(key, inert) { continue }
             if consumed.contains(where: { $0.hasPrefix(key + ".") }), let nested = value.object {
                 for inside in nested.keys where !isRead(key + "." + inside) && !ConfigurationKeys.isInert(key + "." + inside, inert) {
                     unknown.append(key + "." + inside)
