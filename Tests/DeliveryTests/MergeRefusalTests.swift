@@ -158,7 +158,8 @@ struct MergeRefusalTests {
     @Test func `an adapter of other modules or of one half is refused by name`() throws {
         let (base, adapter) = try copies()
         let path = adapter + "/adapter_model.safetensors"
-        for (from, to) in [("layers.0.self_attn.q_proj.lora_A", "layers.9.self_attn.q_proj.lora_A"), ("layers.0.self_attn.q_proj.lora_A", "layers.0.self_attn.x_proj.lora_A")] {
+        let from = "layers.0.self_attn.q_proj.lora_A"
+        for to in ["layers.9.self_attn.q_proj.lora_A", "layers.0.self_attn.x_proj.lora_A"] {
             var bytes = Data(try files.read(path))
             let range = try #require(bytes.firstRange(of: Data(from.utf8)))
             bytes.replaceSubrange(range, with: Data(to.utf8))

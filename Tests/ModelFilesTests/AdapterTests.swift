@@ -39,19 +39,22 @@ struct AdapterTests {
         #expect(adapter.configuration.r == 8 && adapter.configuration.alpha == 8 && adapter.configuration.dropout == 0)
     }
 
-    @Test(arguments: [
-        ("r", JSON(0)), ("r", 5000), ("r", 2.5), ("r", "2"), ("lora_alpha", .number(1e39)), ("lora_alpha", "8"), ("lora_dropout", 1.5), ("lora_dropout", -0.1),
-    ] as [(String, JSON)])
+    @Test(
+        arguments: [
+            ("r", JSON(0)), ("r", 5000), ("r", 2.5), ("r", "2"), ("lora_alpha", .number(1e39)), ("lora_alpha", "8"), ("lora_dropout", 1.5),
+            ("lora_dropout", -0.1),
+        ] as [(String, JSON)])
     func `a number out of range is refused by its key`(key: String, value: JSON) throws {
         #expect(refusal(try folder([(key, value)])).contains("'\(key)'"))
     }
 
-    @Test(arguments: [
-        ("modules_to_save", ["lm_head"]), ("bias", "all"), ("bias", "lora_only"), ("trainable_token_indices", [1, 2]), ("init_lora_weights", "pissa"),
-        ("init_lora_weights", "pissa_niter_16"), ("init_lora_weights", "olora"), ("init_lora_weights", "loftq"), ("alora_invocation_tokens", [1]),
-        ("use_dora", true), ("lora_bias", true), ("fan_in_fan_out", true), ("rank_pattern", ["q_proj": 4]), ("alpha_pattern", ["q_proj": 4]),
-        ("layer_replication", [[0, 1]]), ("target_parameters", ["x"]),
-    ] as [(String, JSON)])
+    @Test(
+        arguments: [
+            ("modules_to_save", ["lm_head"]), ("bias", "all"), ("bias", "lora_only"), ("trainable_token_indices", [1, 2]), ("init_lora_weights", "pissa"),
+            ("init_lora_weights", "pissa_niter_16"), ("init_lora_weights", "olora"), ("init_lora_weights", "loftq"), ("alora_invocation_tokens", [1]),
+            ("use_dora", true), ("lora_bias", true), ("fan_in_fan_out", true), ("rank_pattern", ["q_proj": 4]), ("alpha_pattern", ["q_proj": 4]),
+            ("layer_replication", [[0, 1]]), ("target_parameters", ["x"]),
+        ] as [(String, JSON)])
     func `an adapter that is more than base and B A is refused by its key`(key: String, value: JSON) throws {
         #expect(refusal(try folder([(key, value)])).contains("'\(key)'"))
     }

@@ -62,7 +62,11 @@ package struct ConfigurationReader {
 
     /// A list of texts such as `layer_types`; nil where it is absent or null.
     package mutating func texts(_ key: String) throws -> [String]? {
-        try read(key, nil, "a list of texts", { list in list.array.flatMap { array in array.allSatisfy { $0.string != nil } ? array.compactMap(\.string) : nil } }, { JSON($0) })
+        func convert(_ json: JSON) -> [String]? {
+            guard let array = json.array, array.allSatisfy({ $0.string != nil }) else { return nil }
+            return array.compactMap(\.string)
+        }
+        return try read(key, nil, "a list of texts", convert, { JSON($0) })
     }
 
     /// The factors of the rotary frequencies that the file holds as a tensor, for a family that divides by them.
@@ -162,7 +166,7 @@ package struct ConfigurationReader {
         }
         guard !unknown.isEmpty else { return }
         let names = unknown.map { "'\($0)'" }.joined(separator: ", ")
-        warn("\(source): the \(unknown.count == 1 ? "key" : "keys") \(names) \(unknown.count == 1 ? "is" : "are") not known for models of type '\(model)' and not used")
+        warn("\(source): not known for models of type '\(model)' and not used: \(names)")
     }
 
     private func isRead(_ key: String) -> Bool { consumed.contains(key) || consumed.contains { $0.hasPrefix(key + ".") } }

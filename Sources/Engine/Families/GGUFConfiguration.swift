@@ -30,7 +30,7 @@ struct GGUFConfiguration {
         self.json = json
         let unknown = leftOver()
         if !unknown.isEmpty {
-            warnings.append("\(file.path): the metadata \(unknown.map { "'\($0)'" }.joined(separator: ", ")) is not known for this architecture and not used")
+            warnings.append("\(file.path): metadata not known for this architecture and not used: \(unknown.map { "'\($0)'" }.joined(separator: ", "))")
         }
     }
 

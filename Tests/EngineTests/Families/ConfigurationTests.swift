@@ -25,29 +25,31 @@ struct ConfigurationTests {
     }
 
     /// Each value is of the wrong type, or a number that would size memory or a loop beyond any model's, or give no finite result.
-    @Test(arguments: [
-        ("hidden_size", 0), ("hidden_size", -64), ("hidden_size", 268_435_456), ("hidden_size", 64.5), ("hidden_size", "64"),
-        ("intermediate_size", 268_435_456), ("vocab_size", 268_435_456), ("num_hidden_layers", 5000), ("num_hidden_layers", 0),
-        ("num_attention_heads", 100_000), ("num_attention_heads", 3), ("num_key_value_heads", 0), ("num_key_value_heads", 3),
-        ("num_key_value_heads", 1_000_000), ("head_dim", 0), ("head_dim", 7), ("head_dim", 1_048_576), ("head_dim", -8),
-        ("max_position_embeddings", 0), ("max_position_embeddings", .number(1e30)), ("rms_norm_eps", 0), ("rms_norm_eps", -1e-5),
-        ("rms_norm_eps", "1e-5"), ("rms_norm_eps", .number(1e39)), ("rms_norm_eps", .number(1e-50)), ("rope_theta", "500000"), ("rope_theta", 0),
-        ("rope_theta", .number(1e300)), ("partial_rotary_factor", 2), ("partial_rotary_factor", -1), ("partial_rotary_factor", 0),
-        ("partial_rotary_factor", 0.1), ("partial_rotary_factor", "1"), ("hidden_act", "relu"), ("hidden_act", 1), ("attention_bias", "yes"),
-        ("tie_word_embeddings", 1), ("rope_scaling", "linear"), ("rope_scaling", []), ("architectures", "LlamaForCausalLM"),
-    ] as [(String, JSON)])
+    @Test(
+        arguments: [
+            ("hidden_size", 0), ("hidden_size", -64), ("hidden_size", 268_435_456), ("hidden_size", 64.5), ("hidden_size", "64"),
+            ("intermediate_size", 268_435_456), ("vocab_size", 268_435_456), ("num_hidden_layers", 5000), ("num_hidden_layers", 0),
+            ("num_attention_heads", 100_000), ("num_attention_heads", 3), ("num_key_value_heads", 0), ("num_key_value_heads", 3),
+            ("num_key_value_heads", 1_000_000), ("head_dim", 0), ("head_dim", 7), ("head_dim", 1_048_576), ("head_dim", -8),
+            ("max_position_embeddings", 0), ("max_position_embeddings", .number(1e30)), ("rms_norm_eps", 0), ("rms_norm_eps", -1e-5),
+            ("rms_norm_eps", "1e-5"), ("rms_norm_eps", .number(1e39)), ("rms_norm_eps", .number(1e-50)), ("rope_theta", "500000"), ("rope_theta", 0),
+            ("rope_theta", .number(1e300)), ("partial_rotary_factor", 2), ("partial_rotary_factor", -1), ("partial_rotary_factor", 0),
+            ("partial_rotary_factor", 0.1), ("partial_rotary_factor", "1"), ("hidden_act", "relu"), ("hidden_act", 1), ("attention_bias", "yes"),
+            ("tie_word_embeddings", 1), ("rope_scaling", "linear"), ("rope_scaling", []), ("architectures", "LlamaForCausalLM"),
+        ] as [(String, JSON)])
     func `a value that cannot be is refused by its key`(key: String, value: JSON) throws {
         let error = #expect(throws: LorikeetError.self) { try configuration([key: value]) }
         #expect(error?.exit == .unusableInput && error?.description.contains(key) == true, "\(error?.description ?? "")")
         #expect(error?.description.contains("config.json") == true)
     }
 
-    @Test(arguments: [
-        ("sliding_window", 8), ("attn_logit_softcapping", 50.0), ("final_logit_softcapping", 30.0), ("query_pre_attn_scalar", 32),
-        ("num_local_experts", 8), ("embedding_multiplier", 12), ("residual_multiplier", 0.22), ("logits_scaling", 16), ("attention_multiplier", 0.01),
-        ("rope_interleaved", true), ("use_sliding_window", true), ("layer_types", ["sliding_attention", "full_attention"]), ("clip_qkv", 8),
-        ("quantization_config", ["quant_method": "bitsandbytes"]),
-    ] as [(String, JSON)])
+    @Test(
+        arguments: [
+            ("sliding_window", 8), ("attn_logit_softcapping", 50.0), ("final_logit_softcapping", 30.0), ("query_pre_attn_scalar", 32),
+            ("num_local_experts", 8), ("embedding_multiplier", 12), ("residual_multiplier", 0.22), ("logits_scaling", 16), ("attention_multiplier", 0.01),
+            ("rope_interleaved", true), ("use_sliding_window", true), ("layer_types", ["sliding_attention", "full_attention"]), ("clip_qkv", 8),
+            ("quantization_config", ["quant_method": "bitsandbytes"]),
+        ] as [(String, JSON)])
     func `a key of other families that changes the computation is refused`(key: String, value: JSON) throws {
         let error = #expect(throws: LorikeetError.self) { try configuration([key: value]) }
         #expect(error?.exit == .unusableInput && error?.description.contains(key) == true, "\(error?.description ?? "")")
@@ -87,9 +89,8 @@ struct ConfigurationTests {
         ]
         var today = scaling
         today["rope_theta"] = 500_000.0
-        let (newer, older) = (
-            try frequencies(["rope_parameters": .object(today), "rope_theta": .null]), try frequencies(["rope_theta": 500_000, "rope_scaling": .object(scaling)])
-        )
+        let newer = try frequencies(["rope_parameters": .object(today), "rope_theta": .null])
+        let older = try frequencies(["rope_theta": 500_000, "rope_scaling": .object(scaling)])
         #expect(newer == older)
         // Beside a null of today's form the older one counts.
         #expect(try frequencies(["rope_theta": 500_000, "rope_parameters": .null, "rope_scaling": .object(scaling)]) == older)
@@ -106,16 +107,17 @@ struct ConfigurationTests {
         #expect(try frequencies(["partial_rotary_factor": 0.5]).count == 2)
     }
 
-    @Test(arguments: [
-        (["rope_type": "linear"], "rope_scaling.factor"), (["rope_type": "linear", "factor": "2"], "rope_scaling.factor"),
-        (["rope_type": "linear", "factor": 0], "rope_scaling.factor"), (["rope_type": "llama3", "factor": 8], "rope_scaling.low_freq_factor"),
-        (
-            ["rope_type": "llama3", "factor": 8, "low_freq_factor": 4, "high_freq_factor": 4, "original_max_position_embeddings": 8192],
-            "rope_scaling.high_freq_factor"
-        ), (["rope_type": "llama3", "factor": 8, "low_freq_factor": 1, "high_freq_factor": 4], "original_max_position_embeddings"),
-        (["rope_type": "strange"], "rope_scaling.rope_type"), (["rope_type": "linear", "type": "llama3", "factor": 2], "rope_scaling.type"),
-        (["rope_type": 3], "rope_scaling.rope_type"),
-    ] as [(JSON, String)])
+    @Test(
+        arguments: [
+            (["rope_type": "linear"], "rope_scaling.factor"), (["rope_type": "linear", "factor": "2"], "rope_scaling.factor"),
+            (["rope_type": "linear", "factor": 0], "rope_scaling.factor"), (["rope_type": "llama3", "factor": 8], "rope_scaling.low_freq_factor"),
+            (
+                ["rope_type": "llama3", "factor": 8, "low_freq_factor": 4, "high_freq_factor": 4, "original_max_position_embeddings": 8192],
+                "rope_scaling.high_freq_factor"
+            ), (["rope_type": "llama3", "factor": 8, "low_freq_factor": 1, "high_freq_factor": 4], "original_max_position_embeddings"),
+            (["rope_type": "strange"], "rope_scaling.rope_type"), (["rope_type": "linear", "type": "llama3", "factor": 2], "rope_scaling.type"),
+            (["rope_type": 3], "rope_scaling.rope_type"),
+        ] as [(JSON, String)])
     func `scaling that lacks or misstates a number is refused by its key`(scaling: JSON, key: String) throws {
         let error = #expect(throws: LorikeetError.self) { try configuration(["rope_scaling": scaling]) }
         #expect(error?.exit == .unusableInput && error?.description.contains(key) == true, "\(error?.description ?? "")")
