@@ -135,9 +135,11 @@ package struct AdapterFile: Sendable {
     /// The modules that it wraps, sorted: `model.layers.0.self_attn.q_proj`, … The configuration may say the same by a pattern.
     package var modules: [String] {
         let prefix = "base_model.model."
-        return Set(tensors.keys.compactMap { name in
-            name.hasPrefix(prefix) && name.hasSuffix(".lora_A.weight") ? String(name.dropFirst(prefix.count).dropLast(".lora_A.weight".count)) : nil
-        }).sorted()
+        return Set(
+            tensors.keys.compactMap { name in
+                name.hasPrefix(prefix) && name.hasSuffix(".lora_A.weight") ? String(name.dropFirst(prefix.count).dropLast(".lora_A.weight".count)) : nil
+            }
+        ).sorted()
     }
 
     /// Writes the folder; each file whole or not at all, the configuration last.

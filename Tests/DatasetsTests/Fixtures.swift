@@ -14,6 +14,7 @@ struct MemoryFiles: Files {
         guard let bytes = contents[path] else { throw LorikeetError.input("no such file or directory", at: path) }
         return bytes
     }
+    func map(_ path: String) throws -> MappedFile { throw LorikeetError.machine("not on a disk", at: path) }
     func exists(_ path: String) -> Bool { contents[path] != nil || isDirectory(path) }
     func isDirectory(_ path: String) -> Bool {
         let folder = path.hasSuffix("/") ? path : path + "/"

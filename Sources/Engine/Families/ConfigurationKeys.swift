@@ -40,25 +40,30 @@ enum ConfigurationKeys {
     /// A key that changes the computation of models that have it.
     struct Computing {
         let key: String
-        /// Whether the value is one that changes nothing.
+        /// Whether a value other than null is one that changes nothing.
         let isNeutral: @Sendable (JSON) -> Bool
     }
 
     /// Keys of other families: a family that knows one reads it; where it is left over, only a value that changes nothing passes.
     static let computing: [Computing] =
-        [
-            "sliding_window", "attn_logit_softcapping", "final_logit_softcapping", "query_pre_attn_scalar", "clip_qkv", "attention_chunk_size",
-            "num_local_experts", "num_experts", "n_routed_experts", "num_experts_per_tok", "no_rope_layers", "no_rope_layer_interval",
-            "quantization_config", "attn_temperature_tuning", "use_mem_rope", "logit_cap", "add_cross_attention",
-        ].map { key in Computing(key: key) { $0.isNull || $0.bool == false || $0.double == 0 || $0.array?.isEmpty == true } }
-        + ["rope_interleaved", "use_sliding_window", "use_qk_norm", "qk_layernorm", "use_bidirectional_attention", "alibi", "parallel_attn", "use_parallel_residual", "moe"].map { key in
-            Computing(key: key) { $0.isNull || $0.bool == false }
-        }
-        + ["embedding_multiplier", "residual_multiplier", "logits_scaling", "logit_scale", "scale_emb"].map { key in
-            Computing(key: key) { $0.isNull || $0.double == 1 }
-        }
+        absent.map { key in Computing(key: key) { $0.bool == false || $0.double == 0 || $0.array?.isEmpty == true } }
+        + off.map { key in Computing(key: key) { $0.bool == false } }
+        + factors.map { key in Computing(key: key) { $0.double == 1 } }
         + [
-            Computing(key: "attention_multiplier") { $0.isNull },
-            Computing(key: "layer_types") { types in types.isNull || types.array?.allSatisfy { $0 == "full_attention" } == true },
+            Computing(key: "attention_multiplier") { _ in false },
+            Computing(key: "layer_types") { types in types.array?.allSatisfy { $0 == "full_attention" } == true },
         ]
+
+    /// 0, false or an empty list says that the model has none.
+    private static let absent = [
+        "sliding_window", "attn_logit_softcapping", "final_logit_softcapping", "query_pre_attn_scalar", "clip_qkv", "attention_chunk_size",
+        "num_local_experts", "num_experts", "n_routed_experts", "num_experts_per_tok", "no_rope_layers", "no_rope_layer_interval",
+        "attn_temperature_tuning", "use_mem_rope", "logit_cap", "add_cross_attention",
+    ]
+    private static let off = [
+        "rope_interleaved", "use_sliding_window", "use_qk_norm", "qk_layernorm", "use_bidirectional_attention", "alibi", "parallel_attn",
+        "use_parallel_residual", "moe",
+    ]
+    /// 1 multiplies by nothing.
+    private static let factors = ["embedding_multiplier", "residual_multiplier", "logits_scaling", "logit_scale", "scale_emb"]
 }

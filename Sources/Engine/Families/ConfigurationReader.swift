@@ -62,7 +62,11 @@ package struct ConfigurationReader {
 
     /// A list of texts such as `layer_types`; nil where it is absent or null.
     package mutating func texts(_ key: String) throws -> [String]? {
-        try read(key, nil, "a list of texts", { list in list.array.flatMap { array in array.allSatisfy { $0.string != nil } ? array.compactMap(\.string) : nil } }, { JSON($0) })
+        func convert(_ json: JSON) -> [String]? {
+            guard let array = json.array, array.allSatisfy({ $0.string != nil }) else { return nil }
+            return array.compactMap(\.string)
+        }
+        return try read(key, nil, "a list of texts", convert, { JSON($0) })
     }
 
     /// The factors of the rotary frequencies that the file holds as a tensor, for a family that divides by them.
@@ -79,6 +83,20 @@ package struct ConfigurationReader {
         var value: JSON? = .object(object)
         for part in key.split(separator: ".") { value = value?[String(part)] }
         return value
+    }
+
+    /// The first of keys that mean the same; where several are there, they have to agree.
+    package mutating func agreed(_ keys: [String]) throws -> String {
+        let present = keys.filter { has($0) }
+        guard let first = present.first else { return keys[keys.count - 1] }
+        for other in present.dropFirst() {
+            let (a, b) = (found(first), found(other))
+            guard a == b || (a?.double != nil && a?.double == b?.double) else {
+                throw refusal(other, "differs from '\(first)'", "the same, or in one place alone")
+            }
+            consumed.insert(other)
+        }
+        return first
     }
 
     /// Notes a value that was found in another way than by its key: what a writer of this configuration needs.
@@ -128,7 +146,8 @@ package struct ConfigurationReader {
         }
         var unknown: [String] = []
         for (key, value) in object.entries {
-            if consumed.contains(key) || ConfigurationKeys.isInert(key, inert) { continue }
+            // null says as much as no key.
+            if value.isNull || consumed.contains(key) || ConfigurationKeys.isInert(key, inert) { continue }
             if consumed.contains(where: { $0.hasPrefix(key + ".") }), let nested = value.object {
                 for inside in nested.keys where !isRead(key + "." + inside) && !ConfigurationKeys.isInert(key + "." + inside, inert) {
                     unknown.append(key + "." + inside)
@@ -147,7 +166,7 @@ package struct ConfigurationReader {
         }
         guard !unknown.isEmpty else { return }
         let names = unknown.map { "'\($0)'" }.joined(separator: ", ")
-        warn("\(source): the \(unknown.count == 1 ? "key" : "keys") \(names) \(unknown.count == 1 ? "is" : "are") not known for models of type '\(model)' and not used")
+        warn("\(source): not known for models of type '\(model)' and not used: \(names)")
     }
 
     private func isRead(_ key: String) -> Bool { consumed.contains(key) || consumed.contains { $0.hasPrefix(key + ".") } }

@@ -25,12 +25,12 @@ struct GGUFConfiguration {
         }
         if let name = format.ropeFactors, let view = file.tensors[name] {
             let factors = try RoPEFactors(view, json)
-            if let scaling = factors.scaling(json) { json.set("rope_scaling", scaling) } else { ropeFactors = factors.values }
+            if json["rope_scaling"] == nil, let scaling = factors.scaling(json) { json.set("rope_scaling", scaling) } else { ropeFactors = factors.values }
         }
         self.json = json
         let unknown = leftOver()
         if !unknown.isEmpty {
-            warnings.append("\(file.path): the metadata \(unknown.map { "'\($0)'" }.joined(separator: ", ")) is not known for this architecture and not used")
+            warnings.append("\(file.path): metadata not known for this architecture and not used: \(unknown.map { "'\($0)'" }.joined(separator: ", "))")
         }
     }
 
@@ -50,12 +50,12 @@ struct GGUFConfiguration {
                     throw LorikeetError.input("the metadata '\(name)' is not \(type.words)", at: file.path, mend: "use a GGUF that llama.cpp reads")
                 }
                 json.set(key, converted)
-            } else if let converted = try standard.json(json, name, file) {
+            } else if let converted = try standard.json(json, name, file.path) {
                 json.set(key, converted)
             }
         case .constant(let key, let value): json.set(key, value)
         case .derived(let key, let standard):
-            if let value = try standard.json(json, key, file) { json.set(key, value) }
+            if let value = try standard.json(json, key, file.path) { json.set(key, value) }
         case .rows(let key, let tensor, let metadata):
             guard let rows = file.tensors[tensor]?.shape.first ?? found(metadata).value?.int else {
                 throw LorikeetError.input("the model lacks the tensor '\(tensor)'", at: file.path, mend: "download the model again")
@@ -102,28 +102,56 @@ struct GGUFConfiguration {
 extension GGUFFormat {
     /// A model's metadata as a GGUF has it: the table the other way.
     ///
+    /// What no line names is not written: a writer reads its file again and compares the values.
+    ///
     /// - Parameter values: every key of the configuration with its value (`ModelConfiguration.values`).
     /// - Throws: exit 2 where the format cannot say a value.
     package func metadata(of values: JSONObject) throws -> [(key: String, value: GGUFValue)] {
         var result: [(key: String, value: GGUFValue)] = [("general.architecture", .string(architecture))]
+        // Said by a tensor, see `ropeFactors(of:)`.
+        let scalingIsTensor = values[Self.ropeType] == "llama3"
+        if scalingIsTensor && ropeFactors == nil { throw unsaid(Self.ropeType, values[Self.ropeType]) }
         func add(_ name: String, _ value: GGUFValue?) { if let value { result.append(("\(architecture).\(name)", value)) } }
         for rule in metadata {
             switch rule {
-            case .value(let key, let name, let type, _): add(name, values[key].flatMap(type.value))
+            case .value(let key, _, _, _) where scalingIsTensor && key.hasPrefix("rope_scaling."): break
+            case .value(let key, let name, let type, let standard):
+                let value = values[key].flatMap(type.value)
+                // Where a reader would put a default, "none" cannot be said.
+                if case .omitted = standard {} else if value == nil { throw unsaid(key, values[key]) }
+                add(name, value)
             case .constant(let key, let value):
-                guard values[key].map({ $0 == value }) ?? true else {
-                    throw LorikeetError.input("a GGUF of architecture '\(architecture)' cannot say \(key) \(values[key]?.serialized() ?? "")", at: key)
-                }
+                guard values[key].map({ $0 == value }) ?? true else { throw unsaid(key, values[key]) }
+            case .derived(let key, let standard):
+                guard let value = values[key], try standard.json(.object(values), key, key)?.double == value.double else { throw unsaid(key, values[key]) }
             case .rows(let key, _, let name): add(name, values[key]?.int.map { .unsigned(UInt64(max(0, $0))) })
             case .repeats(let key, let name): add(name, values[key]?.int.map { .unsigned(UInt64(max(0, $0))) })
             case .rotatedDimensions(let name):
                 let share = values["partial_rotary_factor"]?.double ?? 1
                 add(name, values["head_dim"]?.int.map { .unsigned(UInt64(max(0, Double($0) * share))) })
             // Tensors say these, or readers need them not.
-            case .tensor, .only, .derived: break
+            case .tensor, .only: break
             }
         }
         return result
+    }
+
+    /// The values of the tensor `ropeFactors`, where a configuration's scaling is said by it: the other way of `RoPEFactors.scaling`.
+    package func ropeFactors(of values: JSONObject) -> [Float]? {
+        guard ropeFactors != nil, values[Self.ropeType] == "llama3" else { return nil }
+        func number(_ key: String) -> Double { values[key]?.double ?? 0 }
+        let scaling = Llama3Scaling(
+            factor: number("rope_scaling.factor"), lowFrequencyFactor: number("rope_scaling.low_freq_factor"),
+            highFrequencyFactor: number("rope_scaling.high_freq_factor"),
+            originalPositions: values["rope_scaling.original_max_position_embeddings"]?.int ?? 0)
+        let rotated = Int(number("head_dim") * number("partial_rotary_factor"))
+        return RoPEFactors(scaling, theta: number("rope_theta"), rotated: rotated).values
+    }
+
+    private static let ropeType = "rope_scaling.rope_type"
+
+    private func unsaid(_ key: String, _ value: JSON?) -> LorikeetError {
+        .input("a GGUF of architecture '\(architecture)' cannot say \(key) \(value?.serialized() ?? "null")", at: key)
     }
 }
 
@@ -158,9 +186,12 @@ extension MetadataType {
 }
 
 extension MetadataDefault {
-    fileprivate func json(_ known: JSON, _ name: String, _ file: GGUFFile) throws -> JSON? {
+    /// - Parameters:
+    ///   - known: the keys that are known so far.
+    ///   - name: the metadata key that is missing, and `path` where.
+    fileprivate func json(_ known: JSON, _ name: String, _ path: String) throws -> JSON? {
         switch self {
-        case .refused: throw LorikeetError.input("the metadata '\(name)' is missing", at: file.path, mend: "use a GGUF that llama.cpp reads")
+        case .refused: throw LorikeetError.input("the metadata '\(name)' is missing", at: path, mend: "use a GGUF that llama.cpp reads")
         case .omitted: return nil
         case .value(let value): return value
         case .same(let key): return known.at(key)
@@ -168,7 +199,7 @@ extension MetadataDefault {
             guard let a = known.at(key)?.int, let b = known.at(by)?.int, b > 0 else { return nil }
             return JSON(a / b)
         case .when(let key, let wanted, let first, let other):
-            return try (known.at(key)?.int == wanted ? first : other).json(known, name, file)
+            return try (known.at(key)?.int == wanted ? first : other).json(known, name, path)
         }
     }
 }

@@ -24,10 +24,10 @@ struct RoPEConfiguration: Sendable, Equatable {
     static func read(
         _ reader: inout ConfigurationReader, headDimension: Int, layerType: String? = nil, theta standard: Double = 10_000, partial: Double = 1
     ) throws -> RoPEConfiguration {
-        let root = try root(reader, layerType)
-        func first(_ keys: [String]) -> String { keys.first { reader.has($0) } ?? keys[keys.count - 1] }
-        let theta = try reader.number(first(["\(root).rope_theta", "rope_theta"]), default: standard, in: 1...1e15)
-        let partialKey = first(["\(root).partial_rotary_factor", "partial_rotary_factor"])
+        let root = try root(&reader, layerType)
+        let thetaKey = try reader.agreed(["\(root).rope_theta", "rope_theta"])
+        let theta = try reader.number(thetaKey, default: standard, in: 1...1e15)
+        let partialKey = try reader.agreed(["\(root).partial_rotary_factor", "partial_rotary_factor"])
         let share = try reader.number(partialKey, default: partial, in: 0...1)
         let size = Int(Double(headDimension) * share)
         guard size >= 2, size % 2 == 0 else {
@@ -41,18 +41,17 @@ struct RoPEConfiguration: Sendable, Equatable {
     }
 
     /// The object that holds the scaling.
-    private static func root(_ reader: ConfigurationReader, _ layerType: String?) throws -> String {
+    private static func root(_ reader: inout ConfigurationReader, _ layerType: String?) throws -> String {
         let today = layerType.map { "rope_parameters.\($0)" } ?? "rope_parameters"
         for key in [today, "rope_scaling"] {
             guard let value = reader.found(key), !value.isNull, value.object == nil else { continue }
             throw reader.refusal(key, "is \(value.serialized().prefix(60))", "an object or null")
         }
         guard reader.has(today) else { return "rope_scaling" }
-        if let older = reader.found("rope_scaling")?.object {
-            let newer = reader.found(today)
-            for entry in older.entries where newer?[entry.key] != entry.value {
-                throw reader.refusal("rope_scaling.\(entry.key)", "differs from \(today).\(entry.key)", "the same there, or in one of both alone")
-            }
+        for key in reader.found("rope_scaling")?.object?.keys ?? [] {
+            let names = ["\(today).\(key)", "rope_scaling.\(key)"]
+            guard reader.has(names[0]) else { throw reader.refusal(names[1], "is not in '\(today)'", "in both, or in one of both alone") }
+            _ = try reader.agreed(names)
         }
         return today
     }
@@ -87,7 +86,7 @@ struct RoPEConfiguration: Sendable, Equatable {
         let high = try reader.requiredNumber("\(root).high_freq_factor", in: 1e-6...1e6)
         guard high > low else { throw reader.refusal("\(root).high_freq_factor", "is \(high)", "larger than low_freq_factor (\(low))") }
         let inside = "\(root).original_max_position_embeddings"
-        let positions = try reader.requiredNumber(reader.has(inside) ? inside : "original_max_position_embeddings", in: 1...1e9)
+        let positions = try reader.requiredNumber(reader.agreed([inside, "original_max_position_embeddings"]), in: 1...1e9)
         guard let whole = Int(exactly: positions) else { throw reader.refusal(inside, "is \(positions)", "a whole number") }
         return Llama3Scaling(factor: factor, lowFrequencyFactor: low, highFrequencyFactor: high, originalPositions: whole)
     }

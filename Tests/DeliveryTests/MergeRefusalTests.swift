@@ -1,0 +1,214 @@
+import Foundation
+import LorikeetDevices
+import LorikeetEngine
+import LorikeetGround
+import LorikeetJSON
+import LorikeetModelFiles
+import Synchronization
+import Testing
+
+@testable import LorikeetDelivery
+
+/// What a merge does not write, and what it does not remove.
+struct MergeRefusalTests {
+    private let cpu = CPU(threads: 2)
+    private let files = RealFiles()
+
+    /// Copies of the reference's base and adapter that a test may change.
+    private func copies() throws -> (base: String, adapter: String) {
+        let (base, adapter) = (Temporary.folder(), Temporary.folder())
+        try files.createDirectory(base)
+        try files.createDirectory(adapter)
+        for name in ["config.json", "generation_config.json", "model.safetensors"] { try copy(MergeTests.llama + "/" + name, base + "/" + name) }
+        for name in ["adapter_config.json", "adapter_model.safetensors"] { try copy(MergeTests.llama + "/adapter_init/" + name, adapter + "/" + name) }
+        return (base, adapter)
+    }
+
+    private func copy(_ from: String, _ to: String) throws { try files.writeDurably(files.read(from), to: to) }
+
+    private func merge(_ base: String, _ adapter: String, _ type: ElementType, to directory: String, replacing: Bool = false) throws {
+        try Merger(
+            base: ModelSource.open(base), adapter: AdapterFile.read(directory: adapter), settings: MergeSettings(type: type), files: files, cpu: cpu
+        ).write(to: directory, replacing: replacing)
+    }
+
+    /// Writes a float32 into a tensor of a safetensors file.
+    private func set(_ value: Float, _ name: String, in path: String) throws {
+        let view = try #require(SafetensorsFile(path: path).tensors[name])
+        var bytes = try files.read(path)
+        withUnsafeBytes(of: value) { bytes.replaceSubrange(view.offset + 8..<view.offset + 12, with: $0) }
+        try files.writeDurably(bytes, to: path)
+    }
+
+    private func setAlpha(_ alpha: JSON?, _ adapter: String) throws {
+        var json = try #require(JSON.parse(files.read(adapter + "/adapter_config.json"), source: "c").object)
+        json["lora_alpha"] = alpha
+        try files.writeDurably(JSON.object(json).serialized(), to: adapter + "/adapter_config.json")
+    }
+
+    // MARK: values
+
+    @Test(arguments: [Float.nan, .infinity, -.infinity], [ElementType.f32, .bf16, .f16])
+    func `a base that is not finite is refused by the tensor's name`(value: Float, type: ElementType) throws {
+        for name in ["model.layers.1.self_attn.q_proj.weight", "model.layers.2.mlp.down_proj.weight", "model.norm.weight", "model.embed_tokens.weight"] {
+            let (base, adapter) = try copies()
+            try set(value, name, in: base + "/model.safetensors")
+            let directory = Temporary.folder()
+            let error = #expect(throws: LorikeetError.self) { try merge(base, adapter, type, to: directory) }
+            #expect(error?.exit == .unusableInput && error?.description.contains("'\(name)'") == true, "\(error?.description ?? "")")
+            #expect(!files.exists(directory) && !files.exists(directory + ".partial"))
+        }
+    }
+
+    @Test(arguments: [Float.nan, .infinity]) func `an adapter that is not finite is refused by the tensor's name`(value: Float) throws {
+        let (_, adapter) = try copies()
+        let name = "base_model.model.model.layers.1.self_attn.v_proj.lora_B.weight"
+        try set(value, name, in: adapter + "/adapter_model.safetensors")
+        let error = #expect(throws: LorikeetError.self) { try AdapterFile.read(directory: adapter) }
+        #expect(error?.exit == .unusableInput && error?.description.contains("'\(name)'") == true, "\(error?.description ?? "")")
+    }
+
+    @Test func `a sum that leaves float32 or bfloat16 is refused by the tensor's name`() throws {
+        for (value, type, word) in [(Float(3e38), ElementType.f32, "not finite"), (3.395e38, .bf16, "bfloat16")] {
+            let (base, adapter) = try copies()
+            let name = "model.layers.0.self_attn.q_proj.weight"
+            try set(value, name, in: base + "/model.safetensors")
+            if type == .f32 {
+                // B A of 1e35 and more, times a scale of 2.5e8.
+                try set(1e30, "base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight", in: adapter + "/adapter_model.safetensors")
+                try setAlpha(1e9, adapter)
+            }
+            let error = #expect(throws: LorikeetError.self) { try merge(base, adapter, type, to: Temporary.folder()) }
+            #expect(error?.description.contains("'\(name)'") == true && error?.description.contains(word) == true, "\(error?.description ?? "")")
+        }
+    }
+
+    @Test(arguments: [.number(1e39), .number(-1e39), "16", .number(1e300)] as [JSON]) func `lora_alpha beyond use is refused by its key`(alpha: JSON) throws {
+        let (_, adapter) = try copies()
+        try setAlpha(alpha, adapter)
+        let error = #expect(throws: LorikeetError.self) { try AdapterFile.read(directory: adapter) }
+        #expect(error?.exit == .unusableInput && error?.description.contains("'lora_alpha'") == true, "\(error?.description ?? "")")
+    }
+
+    // MARK: what stands in the way
+
+    @Test func `a folder of the user's beside the output is not removed`() throws {
+        let (base, adapter) = try copies()
+        let directory = Temporary.folder()
+        let theirs = directory + ".partial"
+        try files.createDirectory(theirs)
+        try files.writeDurably("mine", to: theirs + "/model.safetensors")
+        let error = #expect(throws: LorikeetError.self) { try merge(base, adapter, .f16, to: directory) }
+        #expect(error?.exit == .unusableInput && error?.description.contains(".partial") == true)
+        #expect(try files.readText(theirs + "/model.safetensors") == "mine" && !files.exists(directory))
+        // The same for a file of that name.
+        try files.remove(theirs)
+        try files.writeDurably("mine", to: theirs)
+        #expect(throws: LorikeetError.self) { try merge(base, adapter, .f16, to: directory) }
+        #expect(try files.readText(theirs) == "mine")
+    }
+
+    @Test func `an output that is there is not removed`() throws {
+        let (base, adapter) = try copies()
+        let directory = Temporary.folder()
+        try files.createDirectory(directory)
+        try files.writeDurably("mine", to: directory + "/notes.txt")
+        let error = #expect(throws: LorikeetError.self) { try merge(base, adapter, .f16, to: directory) }
+        #expect(error?.exit == .unusableInput)
+        #expect(try files.readText(directory + "/notes.txt") == "mine" && !files.exists(directory + ".partial"))
+        // A run replaces what is its own.
+        try merge(base, adapter, .f16, to: directory, replacing: true)
+        #expect(!files.exists(directory + "/notes.txt") && files.exists(directory + "/config.json"))
+    }
+
+    @Test func `what a merge left that was killed is recognised and replaced`() throws {
+        let (base, adapter) = try copies()
+        let (directory, other) = (Temporary.folder(), Temporary.folder())
+        // A disk that fails and a process that dies: nothing is tidied up.
+        let killed = KilledFiles(writes: 4)
+        #expect(throws: LorikeetError.self) {
+            try Merger(
+                base: ModelSource.open(base), adapter: AdapterFile.read(directory: adapter), settings: MergeSettings(type: .f16), files: killed, cpu: cpu
+            ).write(to: directory)
+        }
+        #expect(files.exists(directory + ".partial") && !files.exists(directory))
+        try merge(base, adapter, .f16, to: directory)
+        try merge(base, adapter, .f16, to: other)
+        #expect(!files.exists(directory + ".partial"))
+        #expect(try files.list(directory) == files.list(other))
+        for name in try files.list(other) { #expect(try files.read(directory + "/" + name) == files.read(other + "/" + name), "\(name)") }
+    }
+
+    // MARK: what stands beside the weights
+
+    @Test func `the base's generation_config is kept`() throws {
+        let (base, adapter) = try copies()
+        let text = #"{"eos_token_id": [2, 3, 4], "temperature": 0.6, "top_p": 0.9}"#
+        try files.writeDurably(text, to: base + "/generation_config.json")
+        let (kept, made) = (Temporary.folder(), Temporary.folder())
+        try merge(base, adapter, .f16, to: kept)
+        #expect(try files.readText(kept + "/generation_config.json") == text)
+        // Without one, the configuration's ids.
+        try files.remove(base + "/generation_config.json")
+        try merge(base, adapter, .f16, to: made)
+        let ids = try JSON.parse(files.read(made + "/generation_config.json"), source: "g")
+        #expect(ids["eos_token_id"] == 2 && ids["bos_token_id"] == 1 && ids["pad_token_id"] == 0)
+    }
+
+    @Test func `an adapter of other modules or of one half is refused by name`() throws {
+        let (base, adapter) = try copies()
+        let path = adapter + "/adapter_model.safetensors"
+        let from = "layers.0.self_attn.q_proj.lora_A"
+        for to in ["layers.9.self_attn.q_proj.lora_A", "layers.0.self_attn.x_proj.lora_A"] {
+            var bytes = Data(try files.read(path))
+            let range = try #require(bytes.firstRange(of: Data(from.utf8)))
+            bytes.replaceSubrange(range, with: Data(to.utf8))
+            let changed = Temporary.folder()
+            try files.createDirectory(changed)
+            try copy(adapter + "/adapter_config.json", changed + "/adapter_config.json")
+            try files.writeDurably(Array(bytes), to: changed + "/adapter_model.safetensors")
+            let error = #expect(throws: LorikeetError.self) { try merge(base, changed, .f16, to: Temporary.folder()) }
+            #expect(error?.exit == .unusableInput && error?.description.contains("q_proj") == true, "\(error?.description ?? "")")
+        }
+    }
+}
+
+/// The real disk under a process that dies after some writes: from then on nothing happens, not even tidying up.
+private final class KilledFiles: Files {
+    private let real = RealFiles()
+    private let left: Mutex<Int>
+
+    init(writes: Int) { left = Mutex(writes) }
+
+    private var isDead: Bool { left.withLock { $0 <= 0 } }
+    private func work<Result>(_ body: () throws -> Result) throws -> Result {
+        guard !isDead else { throw LorikeetError.machine("killed") }
+        return try body()
+    }
+
+    func read(_ path: String) throws -> [UInt8] { try real.read(path) }
+    func map(_ path: String) throws -> MappedFile { try real.map(path) }
+    func exists(_ path: String) -> Bool { real.exists(path) }
+    func isDirectory(_ path: String) -> Bool { real.isDirectory(path) }
+    func list(_ directory: String) throws -> [String] { try real.list(directory) }
+    func createDirectory(_ path: String) throws { try work { try real.createDirectory(path) } }
+    func remove(_ path: String) throws { try work { try real.remove(path) } }
+    func rename(_ from: String, to: String) throws { try work { try real.rename(from, to: to) } }
+    func create(_ path: String) throws -> any FileWriter { try work { Writer(self, try real.create(path)) } }
+    func openAppending(_ path: String) throws -> any FileWriter { try work { Writer(self, try real.openAppending(path)) } }
+    func freeBytes(at path: String) throws -> Int64 { try real.freeBytes(at: path) }
+
+    private final class Writer: FileWriter {
+        let files: KilledFiles
+        let real: any FileWriter
+
+        init(_ files: KilledFiles, _ real: any FileWriter) { (self.files, self.real) = (files, real) }
+
+        func write(_ bytes: UnsafeRawBufferPointer) throws {
+            files.left.withLock { $0 -= 1 }
+            try files.work { try real.write(bytes) }
+        }
+        func sync() throws { try real.sync() }
+        func close() throws { try real.close() }
+    }
+}
