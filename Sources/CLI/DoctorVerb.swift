@@ -8,20 +8,25 @@ import LorikeetJSON
 struct DoctorVerb: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "doctor",
-        abstract: "The machine; or a card's kernels against the processor; or a folder of reference numbers: each deviation beside its tolerance.",
+        abstract: "The machine; or a card's kernels against the processor, or its memory after use; or reference numbers: each deviation beside its tolerance.",
         discussion: "Example: lorikeet doctor --reference Tests/Reference/llama")
     @Flag(help: "Every kernel of a card (--device, the first card if none is named) against the processor's.") var kernels = false
+    @Option(help: "Open and use a card so many times, and look whether all memory comes back.") var leaks: Int?
     @Option(help: "A model folder with dumped numbers, or a folder of texts for a --model.") var reference: String?
     @Option(help: "The model that a folder of texts speaks of.") var model: String?
     @OptionGroup var place: DeviceOptions
     @Flag(help: "Print JSON.") var json = false
 
     func validate() throws {
-        guard !kernels || reference == nil else { throw ValidationError("give --kernels or --reference, one at a time") }
+        guard [kernels, reference != nil, leaks != nil].count(where: \.self) < 2 else {
+            throw ValidationError("give --kernels, --leaks or --reference, one at a time")
+        }
+        guard (10...100_000).contains(leaks ?? 10) else { throw ValidationError("--leaks has to be between 10 and 100000") }
     }
 
     func run() throws {
         if kernels { return try checkKernels() }
+        if let leaks { return try checkLeaks(rounds: leaks) }
         let compute = try place.compute()
         guard let reference else { return try describeMachine(compute) }
         let report: CheckReport

@@ -132,7 +132,7 @@ package struct AcceleratorProperties: Sendable {
     }
 }
 
-/// Work recorded once, to be run again with one call.
+/// Work recorded once, to be run again with one call. It holds its device.
 package protocol RecordedWork: AnyObject {
     func run() throws
 }
@@ -140,10 +140,20 @@ package protocol RecordedWork: AnyObject {
 /// A device with its own memory that runs kernels and matrix products in order.
 ///
 /// Calls are asynchronous; `download` and `synchronize` wait. Everything throws exit 4 when the device fails.
+///
+/// Threads: any call, the release of the last reference too, may come from any thread, but one at a time for each device: a device has no
+/// lock, and its work runs in the order of its calls. Different devices may be called from different threads at the same time, and in
+/// turns from one: each call makes its own device the thread's current one first and relies on nothing that was current before. What
+/// `upload` and `record` are given runs on the calling thread, inside the call; it may call other devices (and in `record` this one).
+///
+/// Ownership: a device gives back everything that it took when its last reference goes: its stream, events, pinned memory, workspace,
+/// modules, library handles and its share of the card's context. It waits for its work before that. Memory of `allocate` belongs to the
+/// caller, who holds it in a `DeviceAllocation`, and so holds the device.
 package protocol Accelerator: AnyObject {
     var properties: AcceleratorProperties { get }
 
     func allocate(bytes: Int) throws -> DeviceAddress
+    /// Waits for the work that was asked for before.
     func free(_ address: DeviceAddress)
     /// Sends `count` bytes that `fill` writes: it is called for one part after the other with the part's place among the bytes and the
     /// memory to write, pinned where the device can. While one part travels, the next is filled.

@@ -107,6 +107,18 @@ struct CardTests {
         #expect(outcome.error.hasPrefix("lorikeet: ") && outcome.error.split(separator: "\n").count == 1, "\(outcome.error)")
     }
 
+    @Test func `doctor --leaks opens a card again and again and says what memory is in use`() throws {
+        let outcome = try run(try StubCard(["capability 80"]), "doctor", "--leaks", "12", "--json")
+        #expect(outcome.status == 0, "\(outcome.error)")
+        let report = try JSON.parse(outcome.out, source: "leaks")
+        #expect(report["pass"]?.bool == true && report["device_bytes_growth"]?.int == 0 && report["readings"]?.array?.count == 10)
+        #expect(try run(try StubCard(), "doctor", "--leaks", "10").out.contains("round 10: "))
+        let none = try run(try StubCard(["devices 0"]), "doctor", "--leaks", "10")
+        #expect(none.status == 4 && none.error.contains("shows no card"))
+        #expect(try run(try StubCard(), "doctor", "--leaks", "3").status == 2)
+        #expect(try run(try StubCard(), "doctor", "--leaks", "10", "--kernels").status == 2)
+    }
+
     @Test func `doctor --kernels fails on a card whose kernels do nothing, and says which`() throws {
         // The stub's kernels do nothing. The smallest types first: float32, of which a T4 has float16 besides.
         let stub = try StubCard()

@@ -42,6 +42,24 @@ package struct StubCard {
         return text.split(separator: "\n").map(String.init).filter { name == nil || $0.hasPrefix((name ?? "") + " ") }
     }
 
+    /// What the libraries were asked to make and was not given back yet, by kind, and what a driver would have refused.
+    package func books() -> (live: [String: Int], faults: [String]) {
+        var (live, faults): ([String: Int], [String]) = ([:], [])
+        for line in ((try? String(contentsOfFile: folder + "/books.txt", encoding: .utf8)) ?? "").split(separator: "\n") {
+            switch line.prefix(2) {
+            case "+ ": live[String(line.dropFirst(2)), default: 0] += 1
+            case "- ": live[String(line.dropFirst(2)), default: 0] -= 1
+            default: faults.append(String(line))
+            }
+        }
+        return (live.filter { $0.value != 0 }, faults)
+    }
+
+    /// How many of `kind` were made so far.
+    package func made(_ kind: String) -> Int {
+        ((try? String(contentsOfFile: folder + "/books.txt", encoding: .utf8)) ?? "").split(separator: "\n").count { $0 == "+ " + kind }
+    }
+
     /// Options that find these libraries and no others, and keep kernels in this folder.
     package var options: CUDADevice.Options {
         var options = CUDADevice.Options()

@@ -1,8 +1,19 @@
 // libnvidia-ml: the card's readings; a line `process PID BYTES` of the configuration is a process on the card.
 #include "stub.h"
 
+static int started;
+
 ENTRY int nvmlInit_v2(void) {
     CALL("");
+    started++;
+    stub_book("+ nvml");
+    return 0;
+}
+ENTRY int nvmlShutdown(void) {
+    CALL("");
+    if (started == 0) return 1;
+    started--;
+    stub_book("- nvml");
     return 0;
 }
 ENTRY int nvmlSystemGetDriverVersion(char *text, unsigned length) {

@@ -14,8 +14,10 @@ ENTRY int nvrtcVersion(int *major, int *minor) {
 }
 ENTRY int nvrtcCreateProgram(void **program, const char *source, const char *name, int headers, const char *const *texts, const char *const *names) {
     CALL("%s %d", name, headers);
+    if (!source || (headers && (!texts || !names))) return 1;
     struct Program *made = calloc(1, sizeof *made);
-    if (!made || !source || (headers && (!texts || !names))) return 1;
+    if (!made) return 1;
+    stub_book("+ program");
     snprintf(made->name, sizeof made->name, "%s", name);
     *program = made;
     return 0;
@@ -65,7 +67,9 @@ ENTRY int nvrtcGetCUBIN(void *program, char *bytes) {
 }
 ENTRY int nvrtcDestroyProgram(void **program) {
     CALL("");
+    if (!*program) return 4;
     free(*program);
     *program = NULL;
+    stub_book("- program");
     return 0;
 }

@@ -1,6 +1,6 @@
 import LorikeetGround
 
-/// One NVIDIA card through libcuda, NVRTC and cuBLASLt, all opened at run time.
+/// One NVIDIA card through libcuda, NVRTC and cuBLASLt, all opened at run time. Everything it took goes back with it.
 package final class CUDADevice: Accelerator {
     /// What a user may say about a card.
     package struct Options: Sendable {
@@ -33,23 +33,25 @@ package final class CUDADevice: Accelerator {
     /// NVRTC's version and the libraries' paths, for `doctor`.
     package let libraries: [(name: String, path: String)]
     private let driver: Driver
-    private let stream: OpaquePointer?
+    private let context: CardContext
+    private let stream: CardHandle
     private let kernels: KernelLibrary
     private let matrices: MatrixLibrary
     private let memory: CardMemory
     /// What is asked for is recorded, not run.
     private var recording = false
-    private var events: [OpaquePointer?] = []
+    /// Of `mark`, until `marks`.
+    private var events: [CardHandle] = []
     /// Pinned memory that uploads go through.
-    private let staging: UnsafeMutableRawPointer
+    private let staging: CardResource<UnsafeMutableRawPointer>
     private static let stagingBytes = 16 << 20
     /// Half of the staging memory is being copied while the other half is filled.
-    private var stagingEvents: [OpaquePointer?] = [nil, nil]
+    private let stagingEvents: [CardHandle]
     private var half = 0
 
     package init(_ options: Options) throws {
         let folders = options.folders
-        driver = try Driver(folders)
+        let driver = try Driver(folders)
         let card = try Card(driver, ordinal: options.ordinal)
         let (title, capability) = (card.name, card.capability)
         let architecture = options.architecture ?? capability
@@ -69,38 +71,45 @@ package final class CUDADevice: Accelerator {
         let major = driver.version / 1000
         let compiler = try KernelCompiler(major: major, folders: folders)
         let management = ManagementLibrary(folders: folders, bus: card.bus)
-        var context: OpaquePointer?
-        let retained = driver.retainContext(&context, card.handle)
-        if retained == CardMemory.outOfMemory { throw CardMemory.shortage(card, wanted: "a context", free: nil, held: 0, management) }
-        try driver.check(retained, "cuDevicePrimaryCtxRetain")
-        try driver.check(driver.setContext(context), "cuCtxSetCurrent")
-        memory = try CardMemory(driver, card, management)
-        var stream: OpaquePointer?
-        try driver.check(driver.streamCreate(&stream, 1, 0), "cuStreamCreateWithPriority")
-        self.stream = stream
-        var pinned: UnsafeMutableRawPointer?
-        guard driver.allocateHost(&pinned, Self.stagingBytes, 0) == 0, let pinned else {
-            throw LorikeetError.machine(
-                "this machine gives no \(Units.formatBytes(Int64(Self.stagingBytes))) of pinned memory (cuMemHostAlloc)", mend: "free some RAM")
+        let context = try CardContext(driver, card, management)
+        memory = try CardMemory(context, card, management)
+        stream = try CardHandle(in: context, release: driver.streamDestroy) {
+            try driver.made("cuStreamCreateWithPriority") { driver.streamCreate($0, 1, 0) }
         }
-        staging = pinned
-        let workspaceBytes = 32 << 20
-        let workspace = try memory.allocate(bytes: workspaceBytes)
+        staging = try Self.pinned(context)
+        stagingEvents = [try context.event(flags: 2), try context.event(flags: 2)]
         let cache = KernelCache(folder: options.cacheFolder)
-        matrices = try MatrixLibrary(
-            major: major, folders: folders, workspace: workspace, workspaceBytes: workspaceBytes, timer: ProductTimer(driver, memory, cache, card: title))
-        kernels = KernelLibrary(driver, compiler, cache, architecture: architecture, native: native)
+        matrices = try MatrixLibrary(major: major, folders: folders, memory, cache)
+        kernels = KernelLibrary(context, compiler, cache, architecture: architecture, native: native)
         libraries = [("nvrtc \(compiler.versionText)", compiler.path), ("cublasLt", matrices.path)]
-        for i in 0..<2 { try driver.check(driver.eventCreate(&stagingEvents[i], 2), "cuEventCreate") }
+        (self.driver, self.context) = (driver, context)
+    }
+
+    deinit {
+        // What was asked for may still read the staging memory, and run kernels whose modules are about to go.
+        if (try? context.makeCurrent()) != nil { _ = driver.streamSynchronize(stream.handle) }
+    }
+
+    private static func pinned(_ context: CardContext) throws -> CardResource<UnsafeMutableRawPointer> {
+        let driver = context.driver
+        return try CardResource(in: context, release: { driver.freeHost($0) }) {
+            var pinned: UnsafeMutableRawPointer?
+            guard driver.allocateHost(&pinned, stagingBytes, 0) == 0, let pinned else {
+                throw LorikeetError.machine(
+                    "this machine gives no \(Units.formatBytes(Int64(stagingBytes))) of pinned memory (cuMemHostAlloc)", mend: "free some RAM")
+            }
+            return pinned
+        }
     }
 
     // MARK: memory
 
     package func allocate(bytes: Int) throws -> DeviceAddress {
-        DeviceAddress(raw: try memory.allocate(bytes: max(256, bytes)))
+        try context.makeCurrent()
+        return DeviceAddress(raw: try memory.allocate(bytes: max(256, bytes)))
     }
 
-    package func free(_ address: DeviceAddress) { _ = driver.free(address.raw) }
+    package func free(_ address: DeviceAddress) { if (try? context.makeCurrent()) != nil { _ = driver.free(address.raw) } }
 
     package func upload(count: Int, to address: DeviceAddress, fill: (Int, UnsafeMutableRawBufferPointer) throws -> Void) throws {
         let size = Self.stagingBytes / 2
@@ -108,11 +117,14 @@ package final class CUDADevice: Accelerator {
         while done < count {
             let part = min(size, count - done)
             // The half was given to the card two pieces ago.
-            try driver.check(driver.eventSynchronize(stagingEvents[half]), "cuEventSynchronize")
-            let to = staging + half * size
+            try context.makeCurrent()
+            try driver.check(driver.eventSynchronize(stagingEvents[half].handle), "cuEventSynchronize")
+            let to = staging.handle + half * size
             try fill(done, UnsafeMutableRawBufferPointer(start: to, count: part))
-            try driver.check(driver.copyToDevice(address.raw + UInt64(done), to, part, stream), "cuMemcpyHtoDAsync")
-            try driver.check(driver.eventRecord(stagingEvents[half], stream), "cuEventRecord")
+            // `fill` may have called another device.
+            try context.makeCurrent()
+            try driver.check(driver.copyToDevice(address.raw + UInt64(done), to, part, stream.handle), "cuMemcpyHtoDAsync")
+            try driver.check(driver.eventRecord(stagingEvents[half].handle, stream.handle), "cuEventRecord")
             half = 1 - half
             done += part
         }
@@ -120,20 +132,24 @@ package final class CUDADevice: Accelerator {
 
     package func download(_ from: DeviceAddress, into: UnsafeMutableRawBufferPointer) throws {
         guard into.count > 0 else { return }
-        try driver.check(driver.copyFromDevice(into.baseAddress, from.raw, into.count, stream), "cuMemcpyDtoHAsync")
+        try context.makeCurrent()
+        try driver.check(driver.copyFromDevice(into.baseAddress, from.raw, into.count, stream.handle), "cuMemcpyDtoHAsync")
         try synchronize()
     }
 
     package func copy(_ from: DeviceAddress, to: DeviceAddress, bytes: Int) throws {
-        try driver.check(driver.copyOnDevice(to.raw, from.raw, bytes, stream), "cuMemcpyDtoDAsync")
+        try context.makeCurrent()
+        try driver.check(driver.copyOnDevice(to.raw, from.raw, bytes, stream.handle), "cuMemcpyDtoDAsync")
     }
 
     package func zero(_ address: DeviceAddress, bytes: Int) throws {
-        try driver.check(driver.fill(address.raw, 0, bytes, stream), "cuMemsetD8Async")
+        try context.makeCurrent()
+        try driver.check(driver.fill(address.raw, 0, bytes, stream.handle), "cuMemsetD8Async")
     }
 
     package func usedBytes() throws -> Int {
-        try CardMemory.used(driver)
+        try context.makeCurrent()
+        return try memory.used()
     }
 
     /// What NVML says of the card now; nil without NVML.
@@ -144,6 +160,7 @@ package final class CUDADevice: Accelerator {
     package func prepare(_ modules: [KernelModule]) { kernels.prepare(modules) }
 
     package func launch(_ launch: KernelLaunch) throws {
+        try context.makeCurrent()
         let function = try kernels.function(launch)
         // More than 48 KB has to be asked for: CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES 8.
         if launch.sharedBytes > 48 << 10 {
@@ -154,7 +171,7 @@ package final class CUDADevice: Accelerator {
             var parameters: [UnsafeMutableRawPointer?] = [bytes.baseAddress]
             return driver.launchKernel(
                 function, UInt32(launch.grid.x), UInt32(launch.grid.y), UInt32(launch.grid.z), UInt32(launch.threads), 1, 1,
-                UInt32(launch.sharedBytes), stream, &parameters, nil)
+                UInt32(launch.sharedBytes), stream.handle, &parameters, nil)
         }
         try driver.check(status, "cuLaunchKernel (\(launch.kernel))")
     }
@@ -162,44 +179,58 @@ package final class CUDADevice: Accelerator {
     package var products: ProductChoices? { matrices.choices }
 
     package func multiply(_ product: MatrixProduct, a: DeviceAddress, b: DeviceAddress, c: DeviceAddress) throws {
-        try matrices.multiply(product, a: a.raw, b: b.raw, c: c.raw, stream: stream, measurable: !recording)
+        try context.makeCurrent()
+        try matrices.multiply(product, a: a.raw, b: b.raw, c: c.raw, stream: stream.handle, measurable: !recording)
     }
 
-    package func synchronize() throws { try driver.check(driver.streamSynchronize(stream), "cuStreamSynchronize") }
+    package func synchronize() throws {
+        try context.makeCurrent()
+        try driver.check(driver.streamSynchronize(stream.handle), "cuStreamSynchronize")
+    }
 
+    /// Holds its device: the graph's kernels are those of the device's modules.
     private final class Graph: RecordedWork {
-        let driver: Driver
-        let executable: OpaquePointer?
-        let stream: OpaquePointer?
-        init(_ driver: Driver, _ executable: OpaquePointer?, _ stream: OpaquePointer?) {
-            (self.driver, self.executable, self.stream) = (driver, executable, stream)
-        }
-        func run() throws { try driver.check(driver.graphLaunch(executable, stream), "cuGraphLaunch") }
-        deinit { _ = driver.graphExecDestroy(executable) }
+        let device: CUDADevice
+        let executable: CardHandle
+        init(_ device: CUDADevice, _ executable: CardHandle) { (self.device, self.executable) = (device, executable) }
+        func run() throws { try device.run(executable) }
+    }
+
+    private func run(_ graph: CardHandle) throws {
+        try context.makeCurrent()
+        try driver.check(driver.graphLaunch(graph.handle, stream.handle), "cuGraphLaunch")
     }
 
     package func record(_ body: () throws -> Void) throws -> (any RecordedWork)? {
         // CU_STREAM_CAPTURE_MODE_RELAXED 2: other calls of this thread stay allowed.
-        try driver.check(driver.captureBegin(stream, 2), "cuStreamBeginCapture")
+        try context.makeCurrent()
+        try driver.check(driver.captureBegin(stream.handle, 2), "cuStreamBeginCapture")
         recording = true
         let outcome = Result { try body() }
         recording = false
-        var graph: OpaquePointer?
-        let ended = driver.captureEnd(stream, &graph)
-        defer { if graph != nil { _ = driver.graphDestroy(graph) } }
+        // Whatever the body made current: the capture has to end.
+        try context.makeCurrent()
+        let graph = Result { try CardHandle(in: context, release: driver.graphDestroy) { try endCapture() } }
         try outcome.get()
-        try driver.check(ended, "cuStreamEndCapture")
-        var executable: OpaquePointer?
-        try driver.check(driver.graphInstantiate(&executable, graph, 0), "cuGraphInstantiate")
-        return Graph(driver, executable, stream)
+        let captured = try graph.get()
+        return Graph(
+            self,
+            try CardHandle(in: context, release: driver.graphExecDestroy) {
+                try driver.made("cuGraphInstantiate") { driver.graphInstantiate($0, captured.handle, 0) }
+            })
+    }
+
+    /// What was captured. The driver may give no graph with an error.
+    private func endCapture() throws -> OpaquePointer? {
+        try driver.made("cuStreamEndCapture") { driver.captureEnd(stream.handle, $0) }
     }
 
     // MARK: time
 
     package func mark() throws {
-        var event: OpaquePointer?
-        try driver.check(driver.eventCreate(&event, 0), "cuEventCreate")
-        try driver.check(driver.eventRecord(event, stream), "cuEventRecord")
+        try context.makeCurrent()
+        let event = try context.event()
+        try driver.check(driver.eventRecord(event.handle, stream.handle), "cuEventRecord")
         events.append(event)
     }
 
@@ -208,7 +239,7 @@ package final class CUDADevice: Accelerator {
         try synchronize()
         return try zip(events, events.dropFirst()).map { from, to in
             var milliseconds: Float = 0
-            try driver.check(driver.eventElapsed(&milliseconds, from, to), "cuEventElapsedTime")
+            try driver.check(driver.eventElapsed(&milliseconds, from.handle, to.handle), "cuEventElapsedTime")
             return Double(milliseconds) / 1000
         }
     }

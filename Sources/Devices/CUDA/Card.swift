@@ -72,19 +72,22 @@ struct Card {
 
 /// The memory of a card, and what to say when it has no room.
 struct CardMemory {
-    let driver: Driver
+    let context: CardContext
+    var driver: Driver { context.driver }
     let card: Card
     let management: ManagementLibrary?
     /// In use when the card was opened: other processes', and this one's context.
     let heldAtStart: Int
 
-    /// The context of `card` has to be current.
-    init(_ driver: Driver, _ card: Card, _ management: ManagementLibrary?) throws {
-        (self.driver, self.card, self.management) = (driver, card, management)
-        heldAtStart = try Self.used(driver)
+    /// - Parameter context: is current, here and in every call.
+    init(_ context: CardContext, _ card: Card, _ management: ManagementLibrary?) throws {
+        (self.context, self.card, self.management) = (context, card, management)
+        heldAtStart = try Self.used(context.driver)
     }
 
-    static func used(_ driver: Driver) throws -> Int {
+    func used() throws -> Int { try Self.used(driver) }
+
+    private static func used(_ driver: Driver) throws -> Int {
         var (free, total) = (0, 0)
         try driver.check(driver.memoryInfo(&free, &total), "cuMemGetInfo")
         return total - free
@@ -95,11 +98,16 @@ struct CardMemory {
         var address: UInt64 = 0
         let status = driver.allocate(&address, bytes)
         if status == Self.outOfMemory {
-            let used = (try? Self.used(driver)) ?? card.totalBytes
+            let used = (try? used()) ?? card.totalBytes
             throw Self.shortage(card, wanted: Units.formatBytes(Int64(bytes)), free: card.totalBytes - used, held: heldAtStart, management)
         }
         try driver.check(status, "cuMemAlloc of \(Units.formatBytes(Int64(bytes)))")
         return address
+    }
+
+    /// The same with an owner that frees it.
+    func block(bytes: Int) throws -> CardResource<UInt64> {
+        try CardResource(in: context, release: driver.free) { try allocate(bytes: bytes) }
     }
 
     /// CUDA_ERROR_OUT_OF_MEMORY.

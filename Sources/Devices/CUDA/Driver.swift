@@ -17,18 +17,22 @@ struct Driver {
     let deviceBus: @convention(c) (UnsafeMutablePointer<CChar>, Int32, Int32) -> Int32
     let deviceTotalMemory: @convention(c) (UnsafeMutablePointer<Int>, Int32) -> Int32
     let retainContext: @convention(c) (UnsafeMutablePointer<Handle?>, Int32) -> Int32
+    let releaseContext: @convention(c) (Int32) -> Int32
     let setContext: @convention(c) (Handle?) -> Int32
     let memoryInfo: @convention(c) (UnsafeMutablePointer<Int>, UnsafeMutablePointer<Int>) -> Int32
     let allocate: @convention(c) (UnsafeMutablePointer<UInt64>, Int) -> Int32
     let free: @convention(c) (UInt64) -> Int32
     let allocateHost: @convention(c) (UnsafeMutablePointer<Pointer?>, Int, UInt32) -> Int32
+    let freeHost: @convention(c) (Pointer?) -> Int32
     let streamCreate: @convention(c) (UnsafeMutablePointer<Handle?>, UInt32, Int32) -> Int32
+    let streamDestroy: @convention(c) (Handle?) -> Int32
     let streamSynchronize: @convention(c) (Handle?) -> Int32
     let copyToDevice: @convention(c) (UInt64, UnsafeRawPointer?, Int, Handle?) -> Int32
     let copyFromDevice: @convention(c) (Pointer?, UInt64, Int, Handle?) -> Int32
     let copyOnDevice: @convention(c) (UInt64, UInt64, Int, Handle?) -> Int32
     let fill: @convention(c) (UInt64, UInt8, Int, Handle?) -> Int32
     let moduleLoad: @convention(c) (UnsafeMutablePointer<Handle?>, UnsafeRawPointer?) -> Int32
+    let moduleUnload: @convention(c) (Handle?) -> Int32
     let moduleFunction: @convention(c) (UnsafeMutablePointer<Handle?>, Handle?, UnsafePointer<CChar>) -> Int32
     let functionSetAttribute: @convention(c) (Handle?, Int32, Int32) -> Int32
     let launchKernel:
@@ -73,18 +77,22 @@ struct Driver {
         deviceBus = try library.function("cuDeviceGetPCIBusId")
         deviceTotalMemory = try library.function("cuDeviceTotalMem_v2")
         retainContext = try library.function("cuDevicePrimaryCtxRetain")
+        releaseContext = try library.function("cuDevicePrimaryCtxRelease_v2")
         setContext = try library.function("cuCtxSetCurrent")
         memoryInfo = try library.function("cuMemGetInfo_v2")
         allocate = try library.function("cuMemAlloc_v2")
         free = try library.function("cuMemFree_v2")
         allocateHost = try library.function("cuMemHostAlloc")
+        freeHost = try library.function("cuMemFreeHost")
         streamCreate = try library.function("cuStreamCreateWithPriority")
+        streamDestroy = try library.function("cuStreamDestroy_v2")
         streamSynchronize = try library.function("cuStreamSynchronize")
         copyToDevice = try library.function("cuMemcpyHtoDAsync_v2")
         copyFromDevice = try library.function("cuMemcpyDtoHAsync_v2")
         copyOnDevice = try library.function("cuMemcpyDtoDAsync_v2")
         fill = try library.function("cuMemsetD8Async")
         moduleLoad = try library.function("cuModuleLoadData")
+        moduleUnload = try library.function("cuModuleUnload")
         moduleFunction = try library.function("cuModuleGetFunction")
         functionSetAttribute = try library.function("cuFuncSetAttribute")
         launchKernel = try library.function("cuLaunchKernel")
@@ -103,6 +111,13 @@ struct Driver {
     }
 
     private static func text(_ version: Int) -> String { "\(version / 1000).\(version % 1000 / 10)" }
+
+    /// What `create` makes; `call` names it in an error.
+    func made(_ call: String, _ create: (UnsafeMutablePointer<Handle?>) -> Int32) throws -> Handle? {
+        var made: Handle?
+        try check(create(&made), call)
+        return made
+    }
 
     /// Turns a status into an error that carries the call and the code's name.
     func check(_ status: Int32, _ call: String) throws {

@@ -58,19 +58,26 @@ struct KernelCompiler {
         defer { texts.forEach { free($0) } }
         var pointers = texts.map { $0.map { UnsafePointer($0) } }
         guard compile(program, Int32(options.count), &pointers) == 0 else {
-            var size = 0
-            _ = logSize(program, &size)
-            var log = [CChar](repeating: 0, count: size + 1)
-            _ = logText(program, &log)
-            let text = String(decoding: log.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-                .split(separator: "\n").joined(separator: " | ")
+            let log = text(program, logSize, logText) ?? []
+            let words = String(decoding: log.prefix { $0 != 0 }, as: UTF8.self).split(separator: "\n").joined(separator: " | ")
             throw LorikeetError.machine(
-                "NVRTC \(versionText) could not compile \(name): \(text.prefix(2000))", mend: "report this with lorikeet doctor's output")
+                "NVRTC \(versionText) could not compile \(name): \(words.prefix(2000))", mend: "report this with lorikeet doctor's output")
         }
-        var size = 0
-        _ = native ? cubinSize(program, &size) : codeSize(program, &size)
-        var bytes = [CChar](repeating: 0, count: size)
-        _ = native ? cubin(program, &bytes) : code(program, &bytes)
+        guard let binary = native ? text(program, cubinSize, cubin) : text(program, codeSize, code), !binary.isEmpty else {
+            throw LorikeetError.machine("NVRTC \(versionText) gave no code of \(name)", mend: "report this with lorikeet doctor's output")
+        }
+        return binary
+    }
+
+    /// What NVRTC holds for a program; nil where it does not say how much that is: it must not be asked to write then.
+    private func text(
+        _ program: Program?, _ size: (Program?, UnsafeMutablePointer<Int>) -> Int32, _ write: (Program?, UnsafeMutablePointer<CChar>) -> Int32
+    ) -> [UInt8]? {
+        var count = 0
+        guard size(program, &count) == 0, count >= 0, count < 1 << 30 else { return nil }
+        guard count > 0 else { return [] }
+        var bytes = [CChar](repeating: 0, count: count)
+        guard write(program, &bytes) == 0 else { return nil }
         return bytes.map { UInt8(bitPattern: $0) }
     }
 }

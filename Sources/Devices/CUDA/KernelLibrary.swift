@@ -3,19 +3,21 @@ import Synchronization
 
 /// A card's kernels: compiled at first use or ahead of it, kept on disk, loaded.
 final class KernelLibrary {
-    private let driver: Driver
+    private let context: CardContext
+    private var driver: Driver { context.driver }
     private let compiler: KernelCompiler
     private let cache: KernelCache
     private let architecture: Int
     /// For the card's own architecture: machine code, else PTX that the driver compiles.
     private let native: Bool
-    private var loaded: [KernelModule: OpaquePointer] = [:]
+    private var loaded: [KernelModule: CardHandle] = [:]
+    /// Parts of the loaded modules.
     private var functions: [String: OpaquePointer] = [:]
     /// What `prepare` compiled, until it is loaded.
     private var compiled: [KernelModule: Result<[UInt8], any Error>] = [:]
 
-    init(_ driver: Driver, _ compiler: KernelCompiler, _ cache: KernelCache, architecture: Int, native: Bool) {
-        (self.driver, self.compiler, self.cache) = (driver, compiler, cache)
+    init(_ context: CardContext, _ compiler: KernelCompiler, _ cache: KernelCache, architecture: Int, native: Bool) {
+        (self.context, self.compiler, self.cache) = (context, compiler, cache)
         (self.architecture, self.native) = (architecture, native)
     }
 
@@ -24,27 +26,28 @@ final class KernelLibrary {
         let key = ([entry] + launch.defines).joined(separator: "/")
         if let known = functions[key] { return known }
         let module = try module(launch.module)
-        var found: OpaquePointer?
-        try driver.check(driver.moduleFunction(&found, module, entry), "cuModuleGetFunction (\(entry))")
+        let found = try driver.made("cuModuleGetFunction (\(entry))") { driver.moduleFunction($0, module.handle, entry) }
         guard let found else { throw LorikeetError.machine("\(launch.source).cu has no kernel \(entry)") }
         functions[key] = found
         return found
     }
 
     /// The compiled source: from `prepare`, from the cache, else compiled now.
-    private func module(_ wanted: KernelModule) throws -> OpaquePointer? {
+    private func module(_ wanted: KernelModule) throws -> CardHandle {
         if let known = loaded[wanted] { return known }
-        var module: OpaquePointer?
-        func load(_ binary: [UInt8]) -> Int32 { binary.withUnsafeBytes { driver.moduleLoad(&module, $0.baseAddress) } }
+        func load(_ binary: [UInt8]) throws -> CardHandle {
+            try CardHandle(in: context, release: driver.moduleUnload) {
+                try driver.made("cuModuleLoadData (\(wanted))") { module in binary.withUnsafeBytes { driver.moduleLoad(module, $0.baseAddress) } }
+            }
+        }
         let text = try Text(wanted)
         let ahead = compiled.removeValue(forKey: wanted)
         // What another driver kept, this one may refuse: then it is compiled anew.
-        if ahead == nil, let kept = cache.read(name(wanted, text)), load(kept) == 0 {
+        if ahead == nil, let kept = cache.read(name(wanted, text)), let module = try? load(kept) {
             loaded[wanted] = module
             return module
         }
-        let binary = try ahead?.get() ?? compile(wanted, text)
-        try driver.check(load(binary), "cuModuleLoadData (\(wanted))")
+        let module = try load(try ahead?.get() ?? compile(wanted, text))
         loaded[wanted] = module
         return module
     }

@@ -33,18 +33,30 @@ struct ManagementLibrary {
     private typealias ReadingOf = @convention(c) (Device?, Int32, UnsafeMutablePointer<UInt32>) -> Int32
     private let library: DynamicLibrary
     private let device: Device?
+    private let started: Started
+
+    /// NVML counts how often it was started, and is shut down as often.
+    private final class Started {
+        private let stop: @convention(c) () -> Int32
+        init?(_ library: DynamicLibrary) {
+            guard let start: @convention(c) () -> Int32 = try? library.function("nvmlInit_v2"),
+                let stop: @convention(c) () -> Int32 = try? library.function("nvmlShutdown"), start() == 0
+            else { return nil }
+            self.stop = stop
+        }
+        deinit { _ = stop() }
+    }
 
     /// nil where NVML is not found or does not know the card.
     init?(folders: LibraryFolders, bus: String) {
         guard let library = folders.ofDriver(["libnvidia-ml.so.1"]) else { return nil }
-        self.library = library
-        guard let start: @convention(c) () -> Int32 = try? library.function("nvmlInit_v2"), start() == 0,
+        guard let started = Started(library),
             let find: @convention(c) (UnsafePointer<CChar>, UnsafeMutablePointer<Device?>) -> Int32 = try? library.function(
                 "nvmlDeviceGetHandleByPciBusId_v2")
         else { return nil }
         var device: Device?
         guard find(bus, &device) == 0 else { return nil }
-        self.device = device
+        (self.library, self.device, self.started) = (library, device, started)
     }
 
     func readings() -> CardReadings {

@@ -4,11 +4,13 @@ import LorikeetGround
 final class MatrixLibrary {
     private typealias Handle = OpaquePointer
     private typealias Setter = @convention(c) (Handle?, Int32, UnsafeRawPointer, Int) -> Int32
+    private typealias Destroyer = @convention(c) (Handle?) -> Int32
     private let layoutCreate: @convention(c) (UnsafeMutablePointer<Handle?>, Int32, UInt64, UInt64, Int64) -> Int32
     private let descriptionCreate: @convention(c) (UnsafeMutablePointer<Handle?>, Int32, Int32) -> Int32
     private let descriptionSet: Setter
     private let preferenceCreate: @convention(c) (UnsafeMutablePointer<Handle?>) -> Int32
     private let preferenceSet: Setter
+    private let layoutDestroy, descriptionDestroy, preferenceDestroy: Destroyer
     private let heuristic:
         @convention(c) (
             Handle?, Handle?, Handle?, Handle?, Handle?, Handle?, Handle?, Int32, UnsafeMutableRawPointer, UnsafeMutablePointer<Int32>
@@ -18,10 +20,12 @@ final class MatrixLibrary {
             Handle?, Handle?, UnsafeRawPointer, UInt64, Handle?, UInt64, Handle?, UnsafeRawPointer, UInt64, Handle?, UInt64, Handle?,
             UnsafeRawPointer, UInt64, Int, Handle?
         ) -> Int32
-    private var handle: Handle?
+    private let context: CardContext
+    private let handle: CardHandle
     private var plans: [Key: Plan] = [:]
-    private let workspace: UInt64
-    private let workspaceBytes: Int
+    /// Device memory for split sums.
+    private let workspace: CardResource<UInt64>
+    private static let workspaceBytes = 32 << 20
     private let timer: ProductTimer
     let choices = ProductChoices()
     /// cublasLtGetVersion: ways of one version say nothing of another's.
@@ -48,8 +52,8 @@ final class MatrixLibrary {
     }
 
     private struct Plan {
-        let description: Handle?
-        let a, b, c: Handle?
+        let description: CardHandle
+        let a, b, c: CardHandle
         /// cublasLtMatmulAlgo_t: eight 64-bit words.
         let algorithm: [UInt64]
     }
@@ -60,27 +64,42 @@ final class MatrixLibrary {
         let stream: OpaquePointer?
     }
 
-    /// - Parameter workspace: device memory for split sums.
-    init(major: Int, folders: LibraryFolders, workspace: UInt64, workspaceBytes: Int, timer: ProductTimer) throws {
+    /// - Parameter cache: keeps measured choices.
+    init(major: Int, folders: LibraryFolders, _ memory: CardMemory, _ cache: KernelCache) throws {
         let library = try folders.toolkit("libcublasLt", major: major, package: "nvidia-cublas")
         path = library.path
-        self.timer = timer
+        context = memory.context
+        timer = ProductTimer(memory, cache)
+        workspace = try memory.block(bytes: Self.workspaceBytes)
         let version: @convention(c) () -> Int = try library.function("cublasLtGetVersion")
         self.version = version()
-        self.workspace = workspace
-        self.workspaceBytes = workspaceBytes
         layoutCreate = try library.function("cublasLtMatrixLayoutCreate")
         descriptionCreate = try library.function("cublasLtMatmulDescCreate")
         descriptionSet = try library.function("cublasLtMatmulDescSetAttribute")
         preferenceCreate = try library.function("cublasLtMatmulPreferenceCreate")
         preferenceSet = try library.function("cublasLtMatmulPreferenceSetAttribute")
+        layoutDestroy = try library.function("cublasLtMatrixLayoutDestroy")
+        descriptionDestroy = try library.function("cublasLtMatmulDescDestroy")
+        preferenceDestroy = try library.function("cublasLtMatmulPreferenceDestroy")
         heuristic = try library.function("cublasLtMatmulAlgoGetHeuristic")
         matmul = try library.function("cublasLtMatmul")
         let create: @convention(c) (UnsafeMutablePointer<Handle?>) -> Int32 = try library.function("cublasLtCreate")
-        try check(create(&handle), "cublasLtCreate")
+        let destroy: Destroyer = try library.function("cublasLtDestroy")
+        handle = try Self.made("cublasLtCreate", in: context, destroy, create)
     }
 
-    private func check(_ status: Int32, _ call: String) throws {
+    /// What `create` makes, until its owner gives it back.
+    private static func made(
+        _ call: String, in context: CardContext, _ destroy: @escaping Destroyer, _ create: (UnsafeMutablePointer<Handle?>) -> Int32
+    ) throws -> CardHandle {
+        try CardHandle(in: context, release: destroy) {
+            var made: Handle?
+            try check(create(&made), call)
+            return made
+        }
+    }
+
+    private static func check(_ status: Int32, _ call: String) throws {
         guard status != 0 else { return }
         let names: [Int32: String] = [
             1: "NOT_INITIALIZED", 3: "ALLOC_FAILED", 7: "INVALID_VALUE", 8: "ARCH_MISMATCH", 11: "MAPPING_ERROR", 13: "EXECUTION_FAILED",
@@ -100,30 +119,31 @@ final class MatrixLibrary {
         let p = key.product
         // cudaDataType and cublasComputeType_t: CUDA_R_32F 0, CUDA_R_16F 2, CUDA_R_16BF 14; CUBLAS_COMPUTE_32F 68 (no TF32).
         func type(_ element: DeviceElement) -> Int32 { [0, 2, 14][Int(element.rawValue)] }
-        var (description, a, b, c, preference): (Handle?, Handle?, Handle?, Handle?, Handle?)
-        try check(descriptionCreate(&description, 68, 0), "cublasLtMatmulDescCreate")
+        let description = try Self.made("cublasLtMatmulDescCreate", in: context, descriptionDestroy) { descriptionCreate($0, 68, 0) }
         // CUBLASLT_MATMUL_DESC_TRANSA 3, _TRANSB 4; CUBLAS_OP_N 0, CUBLAS_OP_T 1.
-        var (first, second): (Int32, Int32) = (p.transposeB ? 1 : 0, p.transposeA ? 1 : 0)
-        try check(descriptionSet(description, 3, &first, 4), "cublasLtMatmulDescSetAttribute")
-        try check(descriptionSet(description, 4, &second, 4), "cublasLtMatmulDescSetAttribute")
-        let (m, n, k) = (UInt64(p.m), UInt64(p.n), UInt64(p.k))
-        try check(layoutCreate(&b, type(p.inputs), p.transposeB ? k : n, p.transposeB ? n : k, Int64(p.ldb)), "cublasLtMatrixLayoutCreate")
-        try check(layoutCreate(&a, type(p.inputs), p.transposeA ? m : k, p.transposeA ? k : m, Int64(p.lda)), "cublasLtMatrixLayoutCreate")
-        try check(layoutCreate(&c, type(p.output), n, m, Int64(p.ldc)), "cublasLtMatrixLayoutCreate")
-        try check(preferenceCreate(&preference), "cublasLtMatmulPreferenceCreate")
-        var bytes = UInt64(workspaceBytes)
-        try check(preferenceSet(preference, 1, &bytes, 8), "cublasLtMatmulPreferenceSetAttribute")
-        // CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES 5, B 6, C 7, D 8; the library's A is our B.
-        for (attribute, alignment) in [(5, key.b), (6, key.a), (7, key.c), (8, key.c)] as [(Int32, UInt32)] {
-            var bytes = alignment
-            try check(preferenceSet(preference, attribute, &bytes, 4), "cublasLtMatmulPreferenceSetAttribute")
+        for (attribute, transposed) in [(3, p.transposeB), (4, p.transposeA)] as [(Int32, Bool)] {
+            var operation: Int32 = transposed ? 1 : 0
+            try Self.check(descriptionSet(description.handle, attribute, &operation, 4), "cublasLtMatmulDescSetAttribute")
         }
+        func layout(_ element: DeviceElement, _ rows: Int, _ columns: Int, _ leading: Int) throws -> CardHandle {
+            try Self.made("cublasLtMatrixLayoutCreate", in: context, layoutDestroy) {
+                layoutCreate($0, type(element), UInt64(rows), UInt64(columns), Int64(leading))
+            }
+        }
+        let b = try layout(p.inputs, p.transposeB ? p.k : p.n, p.transposeB ? p.n : p.k, p.ldb)
+        let a = try layout(p.inputs, p.transposeA ? p.m : p.k, p.transposeA ? p.k : p.m, p.lda)
+        let c = try layout(p.output, p.n, p.m, p.ldc)
+        let preference = try preference(key)
+        defer { withExtendedLifetime(preference) {} }
         // cublasLtMatmulHeuristicResult_t: algorithm (64 bytes), workspace size, status, waves, four reserved words.
         let known = choices.indices[key.text(version)]
         let wanted = choices.measures || known != nil ? ProductTimer.mostWays : 1
         var results = [UInt64](repeating: 0, count: 12 * wanted)
         var count: Int32 = 0
-        try check(heuristic(handle, description, b, a, c, c, preference, Int32(wanted), &results, &count), "cublasLtMatmulAlgoGetHeuristic (\(p))")
+        try Self.check(
+            heuristic(
+                handle.handle, description.handle, b.handle, a.handle, c.handle, c.handle, preference.handle, Int32(wanted), &results, &count),
+            "cublasLtMatmulAlgoGetHeuristic (\(p))")
         guard count > 0 else { throw LorikeetError.machine("cuBLASLt has no way to multiply \(p)") }
         func way(_ index: Int) -> Plan { Plan(description: description, a: a, b: b, c: c, algorithm: Array(results[12 * index..<12 * index + 8])) }
         var index = known ?? 0
@@ -141,19 +161,32 @@ final class MatrixLibrary {
         return plan
     }
 
+    /// What a way may use: the workspace, and what the addresses are multiples of.
+    private func preference(_ key: Key) throws -> CardHandle {
+        let preference = try Self.made("cublasLtMatmulPreferenceCreate", in: context, preferenceDestroy) { preferenceCreate($0) }
+        var bytes = UInt64(Self.workspaceBytes)
+        try Self.check(preferenceSet(preference.handle, 1, &bytes, 8), "cublasLtMatmulPreferenceSetAttribute")
+        // CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES 5, B 6, C 7, D 8; the library's A is our B.
+        for (attribute, alignment) in [(5, key.b), (6, key.a), (7, key.c), (8, key.c)] as [(Int32, UInt32)] {
+            var bytes = alignment
+            try Self.check(preferenceSet(preference.handle, attribute, &bytes, 4), "cublasLtMatmulPreferenceSetAttribute")
+        }
+        return preference
+    }
+
     private func run(_ p: MatrixProduct, _ plan: Plan, _ place: Place) -> Int32 {
         var (alpha, beta) = (p.alpha, p.beta)
         return plan.algorithm.withUnsafeBytes { algorithm -> Int32 in
             guard let base = algorithm.baseAddress else { return -1 }
             return matmul(
-                handle, plan.description, &alpha, place.b, plan.b, place.a, plan.a, &beta, place.c, plan.c, place.c, plan.c, base, workspace,
-                workspaceBytes, place.stream)
+                handle.handle, plan.description.handle, &alpha, place.b, plan.b.handle, place.a, plan.a.handle, &beta, place.c, plan.c.handle, place.c,
+                plan.c.handle, base, workspace.handle, Self.workspaceBytes, place.stream)
         }
     }
 
     /// - Parameter measurable: not while work is recorded, for nothing runs then.
     func multiply(_ p: MatrixProduct, a: UInt64, b: UInt64, c: UInt64, stream: OpaquePointer?, measurable: Bool) throws {
         let place = Place(a: a, b: b, c: c, stream: stream)
-        try check(run(p, plan(Key(p, a, b, c), place, measurable: measurable), place), "cublasLtMatmul (\(p))")
+        try Self.check(run(p, plan(Key(p, a, b, c), place, measurable: measurable), place), "cublasLtMatmul (\(p))")
     }
 }

@@ -8,16 +8,16 @@ final class ProductTimer {
     /// Another way has to be faster than the first by this factor: less is chance.
     private static let gain = 1.01
 
-    private let driver: Driver
     private let memory: CardMemory
+    private var driver: Driver { memory.driver }
     private let cache: KernelCache
     private let name: String
     /// nil until they are read.
     private var kept: [String: Int]?
 
-    init(_ driver: Driver, _ memory: CardMemory, _ cache: KernelCache, card: String) {
-        (self.driver, self.memory, self.cache) = (driver, memory, cache)
-        name = "products of \(card)"
+    init(_ memory: CardMemory, _ cache: KernelCache) {
+        (self.memory, self.cache) = (memory, cache)
+        name = "products of \(memory.card.name)"
     }
 
     /// The place of the fastest among `ways` of a product: as it was measured before, else measured now.
@@ -31,13 +31,13 @@ final class ProductTimer {
         kept = known
         if let index = known[product] { return index }
         guard ways > 1 else { return 0 }
-        var scratch: UInt64?
+        var scratch: CardResource<UInt64>?
         if let extra {
-            guard let room = try? memory.allocate(bytes: extra) else { return 0 }
+            guard let room = try? memory.block(bytes: extra) else { return 0 }
             scratch = room
         }
-        defer { if let scratch { _ = driver.free(scratch) } }
-        let seconds = try (0..<ways).map { way in try time(stream) { run(way, scratch) } }
+        defer { withExtendedLifetime(scratch) {} }
+        let seconds = try (0..<ways).map { way in try time(stream) { run(way, scratch?.handle) } }
         var best = 0
         for way in 1..<ways where seconds[way] * Float(Self.gain) < seconds[0] && seconds[way] < seconds[best] { best = way }
         known[product] = best
@@ -48,18 +48,16 @@ final class ProductTimer {
 
     /// Infinite for a way that fails.
     private func time(_ stream: OpaquePointer?, _ run: () -> Int32) throws -> Float {
-        var (start, end): (OpaquePointer?, OpaquePointer?)
-        try driver.check(driver.eventCreate(&start, 0), "cuEventCreate")
-        try driver.check(driver.eventCreate(&end, 0), "cuEventCreate")
-        defer { for event in [start, end] { _ = driver.eventDestroy(event) } }
+        let (start, end) = (try memory.context.event(), try memory.context.event())
+        defer { withExtendedLifetime((start, end)) {} }
         // Once to warm up.
         guard run() == 0 else { return .infinity }
-        try driver.check(driver.eventRecord(start, stream), "cuEventRecord")
+        try driver.check(driver.eventRecord(start.handle, stream), "cuEventRecord")
         for _ in 0..<Self.repeats { guard run() == 0 else { return .infinity } }
-        try driver.check(driver.eventRecord(end, stream), "cuEventRecord")
-        try driver.check(driver.eventSynchronize(end), "cuEventSynchronize")
+        try driver.check(driver.eventRecord(end.handle, stream), "cuEventRecord")
+        try driver.check(driver.eventSynchronize(end.handle), "cuEventSynchronize")
         var milliseconds: Float = 0
-        try driver.check(driver.eventElapsed(&milliseconds, start, end), "cuEventElapsedTime")
+        try driver.check(driver.eventElapsed(&milliseconds, start.handle, end.handle), "cuEventElapsedTime")
         return milliseconds
     }
 

@@ -1,19 +1,26 @@
 import LorikeetDevices
 import LorikeetModelFiles
 
-/// Where models are held and run: this machine's processor, or a card.
+/// Where models are held and run: this machine's processor, or its cards.
 package struct Compute {
     package let cpu: CPU
-    /// nil computes on the processor.
-    package let device: (any Accelerator)?
-    /// The type of activations on the card.
+    /// None computes on the processor. Models run on the first; nothing uses the others yet.
+    package let devices: [any Accelerator]
+    /// The type of activations on the cards.
     package let element: DeviceElement
 
-    package init(cpu: CPU, device: (any Accelerator)? = nil, element: DeviceElement = .f32) {
+    package init(cpu: CPU, devices: [any Accelerator], element: DeviceElement = .f32) {
         self.cpu = cpu
-        self.device = device
+        self.devices = devices
         self.element = element
     }
+
+    package init(cpu: CPU, device: (any Accelerator)? = nil, element: DeviceElement = .f32) {
+        self.init(cpu: cpu, devices: device.map { [$0] } ?? [], element: element)
+    }
+
+    /// The card that models run on; nil computes on the processor.
+    package var device: (any Accelerator)? { devices.first }
 
     /// What programs are made for.
     package var target: ProgramTarget { device == nil ? .cpu(threads: cpu.threads) : .device(element) }
