@@ -74,9 +74,9 @@ package struct LeakCheck {
             device: device, element: compute.element)
         let session = try Session(model: model, maximumTokens: 128)
         let batch = TokenBatch(sequence: (0..<128).map { Int32($0) }, weight: 0.01)
-        for step in 1...3 {
+        for _ in 1...3 {
             _ = try session.accumulate(batch, zeroFirst: true)
-            _ = try session.optimiserStep(learningRate: 1e-3, settings: AdamWSettings(), step: step)
+            _ = try session.optimiserStep(learningRate: 1e-3, optimiser: AdamWSettings())
         }
         _ = try session.generate(prompts: [[1, 2, 3]], maxNewTokens: 4, endTokens: [])
     }

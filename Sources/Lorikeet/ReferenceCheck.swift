@@ -182,7 +182,7 @@ package struct ReferenceCheck {
         let model = try model(source, .f32)
         let (batch, _) = try batch(expected, vocabulary: model.family.vocabularySize)
         let session = try Session(model: model, maximumTokens: batch.rows)
-        for step in 0..<count {
+        for _ in 0..<count {
             _ = try session.accumulate(batch, zeroFirst: true)
             _ = try session.optimiserStep(learningRate: rate, optimiser: settings)
         }

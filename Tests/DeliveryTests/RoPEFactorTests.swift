@@ -43,7 +43,7 @@ struct RoPEFactorTests {
         let lora = LoRASettings(r: 2, alpha: 4, targetModules: ["q_proj"])
         let set = try AdapterSet(layout: AdapterLayout(lora, linears: base.configuration.family.linears()))
         set.initialise(seed: 1)
-        let values = UnsafeBufferPointer(set.floats(\.values))
+        let values = UnsafeBufferPointer(set.floats(.values))
         try AdapterFile.write(
             directory: adapter, configuration: AdapterConfiguration(r: 2, alpha: 4, dropout: 0, targetModules: ["q_proj"]),
             tensors: set.entries.map { ($0.name, $0.shape, UnsafeBufferPointer(rebasing: values[$0.offset..<$0.offset + $0.elementCount])) },

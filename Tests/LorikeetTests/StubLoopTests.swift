@@ -57,9 +57,9 @@ struct StubLoopTests {
             let model = try compute.model(files.source, storage: .nf4, lora: LoRASettings(r: 4, alpha: 8, targetModules: ["q_proj"]))
             let session = try Session(model: model, maximumTokens: 32)
             // The third runs the graph that the second recorded.
-            for step in 1...3 {
+            for _ in 1...3 {
                 _ = try session.accumulate(batch, zeroFirst: true)
-                _ = try session.optimiserStep(learningRate: 1e-3, settings: AdamWSettings(), step: step)
+                _ = try session.optimiserStep(learningRate: 1e-3, optimiser: AdamWSettings())
             }
             _ = try session.generate(prompts: [[1, 2]], maxNewTokens: 2, endTokens: [])
         }

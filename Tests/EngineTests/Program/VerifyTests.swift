@@ -12,7 +12,7 @@ struct VerifyTests {
         _ target: ProgramTarget, purpose: ProgramPurpose = .training, recompute: RecomputePolicy = .norms, fuse: Bool = true, dropout: Double = 0,
         modules: [String] = ["all-linear"]
     ) throws -> Program {
-        let family = try Families.family(for: TinyModel.configuration(hidden: 64, intermediate: 64, heads: 2, headDimension: 64))
+        let family = try TinyModel.configuration(hidden: 64, intermediate: 64, heads: 2, headDimension: 64).family
         let lora = LoRASettings(r: 8, dropout: dropout, targetModules: modules)
         var policy = recompute
         policy.fuse = fuse
