@@ -81,6 +81,15 @@ package struct PendingFolder: Sendable {
         return free
     }
 
+    /// Removes a folder that the program made: first its name, at once, then what is in it.
+    ///
+    /// - Parameter known: names of what the program made in it. Anything else stays, in `place.partial`.
+    package static func remove(_ place: String, known: [String], files: any Files) throws {
+        guard let free = names(of: place).first(where: { !files.exists($0) }) else { return }
+        try files.rename(place, to: free)
+        _ = try clear(free, known: known, files: files)
+    }
+
     /// Puts things right after a kill: brings back the replaced folder where its successor never came, clears it where it did, and clears
     /// what was left of folders under construction.
     ///
@@ -95,14 +104,17 @@ package struct PendingFolder: Sendable {
 
     /// Bytes that `restore` or the next `PendingFolder` would set free.
     package static func reusableBytes(of place: String, known: [String], files: any Files) throws -> Int64 {
-        var sum: Int64 = 0
-        for folder in names(of: place) + (files.exists(place) ? names(of: place, replaced) : []) where files.isDirectory(folder) {
-            for name in Set(try recorded(in: folder, files: files) + known) {
-                let path = folder + "/" + name
-                if files.exists(path), !files.isDirectory(path) { sum += Int64(try files.byteCount(of: path)) }
-            }
+        try (names(of: place) + (files.exists(place) ? names(of: place, replaced) : [])).reduce(0) {
+            try $0 + recognisedBytes(in: $1, known: known, files: files)
         }
-        return sum
+    }
+
+    /// Bytes of what the program made in a folder, by its marker and the names it is known to write.
+    package static func recognisedBytes(in folder: String, known: [String], files: any Files) throws -> Int64 {
+        guard files.isDirectory(folder) else { return 0 }
+        return try Set(try recorded(in: folder, files: files) + known).map { folder + "/" + $0 }.reduce(0) { sum, path in
+            try sum + (files.exists(path) && !files.isDirectory(path) ? Int64(files.byteCount(of: path)) : 0)
+        }
     }
 
     /// Removes from `folder` what the program made there, and then the folder itself when nothing is left in it.
