@@ -19,7 +19,7 @@ package struct UnreadableFiles: Files {
     }
 
     package func read(_ path: String) throws -> [UInt8] { try read(path) { try real.read(path) } }
-    package func openReading(_ path: String) throws -> any FileReader { try read(path) { try real.openReading(path) } }
+    package func map(_ path: String) throws -> MappedFile { try read(path) { try real.map(path) } }
     package func byteCount(of path: String) throws -> Int { try read(path) { try real.byteCount(of: path) } }
     package func exists(_ path: String) -> Bool { real.exists(path) }
     package func isDirectory(_ path: String) -> Bool { real.isDirectory(path) }
