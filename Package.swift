@@ -93,7 +93,8 @@ let package = Package(
         .target(name: "FailingFiles", dependencies: [.target(name: "LorikeetGround")], path: "Tests/FailingFiles"),
         .testTarget(
             name: "LorikeetTests",
-            dependencies: ["Lorikeet", "EmulatedDevice", "StubCard"] + below("").map { .target(name: "Lorikeet\($0)") }, path: "Tests/LorikeetTests"),
+            dependencies: ["Lorikeet", "EmulatedDevice", "FailingFiles", "StubCard"] + below("").map { .target(name: "Lorikeet\($0)") },
+            path: "Tests/LorikeetTests"),
         .testTarget(
             name: "CLITests", dependencies: ["CLI", "StubCard", .target(name: "LorikeetGround"), .target(name: "LorikeetJSON")], path: "Tests/CLITests"),
         tests("Layout", ["Ground"]),

@@ -2,6 +2,7 @@ import ArgumentParser
 import Glibc
 import LorikeetDevices
 import LorikeetGround
+import LorikeetRecipe
 
 /// `lorikeet VERB`: one file a verb; parse, call, print.
 @main
@@ -15,10 +16,26 @@ struct Main {
         exit(run(Array(CommandLine.arguments.dropFirst())))
     }
 
+    /// The switches of verbs that argument-parser reads; it knows them as `--json` alone.
+    static let switches = ["bench": ["tune", "profile", "json"], "doctor": ["kernels", "json"], "generate": ["raw", "json"], "merge": ["json"]]
+
+    /// `--json=true` as `--json`, `--json=false` as nothing.
+    private static func plainSwitches(_ arguments: [String]) throws -> [String] {
+        guard let names = arguments.first.flatMap({ switches[$0] }) else { return arguments }
+        return try arguments.compactMap { argument in
+            guard let name = names.first(where: { argument.hasPrefix("--\($0)=") }) else { return argument }
+            let value = String(argument.dropFirst(name.count + 3))
+            guard let on = Recipe.switchValue(value) else {
+                throw LorikeetError.input("--\(name) has to be true or false, not '\(value)'", mend: "write --\(name) or --\(name)=false")
+            }
+            return on ? "--" + name : nil
+        }
+    }
+
     /// The exit code of the contract: argument-parser's usage error 64 becomes 2.
     private static func run(_ arguments: [String]) -> Int32 {
         do {
-            var command = try Command.parseAsRoot(arguments)
+            var command = try Command.parseAsRoot(plainSwitches(arguments))
             try command.run()
             return 0
         } catch let error as LorikeetError {

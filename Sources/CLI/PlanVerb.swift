@@ -34,7 +34,8 @@ struct PlanVerb: ParsableCommand {
         }
         let files = RealFiles()
         try plan.requireFit(
-            availableMemory: Machine.availableMemoryBytes() + Machine.residentBytes(), freeDisk: files.freeBytes(at: recipe.output), output: recipe.output)
+            availableMemory: Machine.availableMemoryBytes() + Machine.residentBytes(),
+            freeDisk: files.freeBytes(at: recipe.output) + OutputDirectory(path: recipe.output, files: files).keptBytes(), output: recipe.output)
         if let seconds = recipe.sessionSeconds { try plan.requireTime(sessionSeconds: seconds) }
     }
 

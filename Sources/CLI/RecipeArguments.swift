@@ -31,7 +31,10 @@ struct RecipeArguments {
             let parts = argument.dropFirst(2).split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
             let name = parts[0]
             if flags.contains(where: { $0.0 == name }) {
-                result.flags.insert(name)
+                guard let on = parts.count == 2 ? Recipe.switchValue(parts[1]) : true else {
+                    throw LorikeetError.input("--\(name) has to be true or false, not '\(parts[1])'", mend: "write --\(name) or --\(name)=false")
+                }
+                if on { result.flags.insert(name) } else { result.flags.remove(name) }
                 continue
             }
             let key = KeyTable.key(option: name)

@@ -22,8 +22,7 @@ package struct MergeSettings: Sendable {
 /// Merges an adapter into its base: W + scale * B A for every adapted matrix, as a Hugging Face directory.
 ///
 /// The tensors go from the base through `AddAdapter` and `ConvertPrecision` to a `SafetensorsSink`, a block of rows at a time. The
-/// directory is built beside its place, in `DIRECTORY.partial`, and renamed when whole. A file in it says that it is ours: no other
-/// directory of that name is ever removed.
+/// directory is built beside its place and renamed when whole (see `PendingFolder`); nothing that stands there is ever replaced.
 package struct Merger {
     private let base: ModelSource
     private let adapter: AdapterFile
@@ -39,30 +38,25 @@ package struct Merger {
         self.cpu = cpu
     }
 
-    /// - Parameters:
-    ///   - replacing: whether a directory that is there may be replaced: one that belongs to this run.
-    ///   - progress: told the share done after each tensor.
+    /// - Parameter progress: told the share done after each tensor.
     /// - Throws: exit 2 when adapter and base do not fit, a merged weight is not finite or does not fit the type, or something that is not
     ///   ours is in the way; exit 4 when the disk fails.
-    package func write(to directory: String, replacing: Bool = false, progress: (Double) -> Void = { _ in }) throws {
+    package func write(to directory: String, progress: (Double) -> Void = { _ in }) throws {
         let add = try AddAdapter(adapter, base: base, cpu: cpu)
         let configuration = try base.configuration.written(type: Self.names[settings.type])
-        let place = OwnedDirectory(path: directory + ".partial", files: files)
-        guard replacing || !files.exists(directory) || OwnedDirectory(path: directory, files: files).isOurs else {
-            throw LorikeetError.input("something is there already", at: directory, mend: "name another output")
-        }
-        try place.create()
+        guard !files.exists(directory) else { throw LorikeetError.input("something is there already", at: directory, mend: "name another output") }
+        let pending = try PendingFolder(for: directory, files: files)
         do {
             let convert = ConvertPrecision(to: settings.type, path: base.path)
             let tensors = try TensorStream(base, linearsThrough: settings.into, cpu: cpu).tensors().map { try convert.apply(add.apply($0)) }
-            let sink = SafetensorsSink(directory: place.path, files: files, shardBytes: settings.shardBytes)
+            let sink = SafetensorsSink(directory: pending.path, files: pending.files, shardBytes: settings.shardBytes)
             try pour(tensors, into: sink, progress: progress)
-            try files.writeDurably(configuration.serialized(pretty: true) + "\n", to: place.path + "/config.json")
-            try writeGeneration(configuration, to: place.path)
-            try MergedTokenizer(source: base.files, files: files).write(to: place.path)
-            try place.rename(to: directory)
+            try pending.files.writeDurably(configuration.serialized(pretty: true) + "\n", to: pending.path + "/config.json")
+            try writeGeneration(configuration, to: pending)
+            try MergedTokenizer(source: base.files, files: pending.files).write(to: pending.path)
+            try pending.commit()
         } catch {
-            try? files.remove(place.path)
+            pending.discard()
             throw error
         }
     }
@@ -70,47 +64,14 @@ package struct Merger {
     private static let names: [ElementType: String] = [.f16: "float16", .bf16: "bfloat16", .f32: "float32"]
 
     /// The base's own `generation_config.json`; where it has none, its special tokens.
-    private func writeGeneration(_ configuration: JSON, to directory: String) throws {
+    private func writeGeneration(_ configuration: JSON, to pending: PendingFolder) throws {
+        let files = pending.files
         let name = "generation_config.json"
         if let path = base.files.fileIfPresent(name, files: files) {
-            return try files.writeDurably(files.read(path), to: directory + "/" + name)
+            return try files.writeDurably(files.read(path), to: pending.path + "/" + name)
         }
         var generation: JSONObject = [:]
         for key in ["bos_token_id", "eos_token_id", "pad_token_id"] { generation[key] = configuration[key] }
-        try files.writeDurably(JSON.object(generation).serialized(pretty: true) + "\n", to: directory + "/" + name)
-    }
-}
-
-/// A directory that is being written, with a file in it that says whose it is.
-private struct OwnedDirectory {
-    let path: String
-    let files: any Files
-
-    private static let mark = ".lorikeet-writes-here"
-    private var markPath: String { path + "/" + Self.mark }
-
-    var isOurs: Bool { files.isDirectory(path) && files.exists(markPath) }
-
-    /// Makes it anew; what an earlier process left of it is removed.
-    ///
-    /// - Throws: exit 2 where something that is not ours has the name.
-    func create() throws {
-        let isEmpty = try files.isDirectory(path) && files.list(path).isEmpty
-        if files.exists(path) {
-            guard isOurs || isEmpty else {
-                throw LorikeetError.input(
-                    "'\(path)' is needed for the merged model while it is written, and is there already", mend: "move it away, or name another output")
-            }
-            try files.remove(path)
-        }
-        try files.createDirectory(path)
-        try files.writeDurably("Lorikeet writes a merged model here and renames the directory when it is whole.\n", to: markPath)
-    }
-
-    /// Gives it its name, replacing what is there.
-    func rename(to directory: String) throws {
-        try files.remove(directory)
-        try files.rename(path, to: directory)
-        try files.remove(directory + "/" + Self.mark)
+        try files.writeDurably(JSON.object(generation).serialized(pretty: true) + "\n", to: pending.path + "/" + name)
     }
 }

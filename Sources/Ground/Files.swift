@@ -2,10 +2,15 @@ import Glibc
 
 /// The disk, passed in so that tests can make it fail.
 package protocol Files: Sendable {
-    /// The whole file. Throws exit 2 when it is missing or cannot be read.
+    /// The whole file.
+    ///
+    /// - Throws: exit 2 when it is missing, no file, or not allowed to be read; exit 4 when the machine fails to read it.
     func read(_ path: String) throws -> [UInt8]
-    /// Opens a regular file for reading in place. Throws exit 2 when it is missing, empty or cannot be read.
+    /// Opens a regular file for reading in place. Fails as `read` does, and with exit 2 when the file is empty.
     func map(_ path: String) throws -> MappedFile
+    /// Bytes in a file; fails as `read` does.
+    func byteCount(of path: String) throws -> Int
+    /// False only where nothing of that name is there: what cannot be examined counts as there, and reading it says why.
     func exists(_ path: String) -> Bool
     func isDirectory(_ path: String) -> Bool
     /// Names in a directory, sorted.
@@ -16,9 +21,9 @@ package protocol Files: Sendable {
     func remove(_ path: String) throws
     /// Renames, replacing what is there, and syncs the directory so that the new name survives a crash.
     func rename(_ from: String, to: String) throws
-    /// Opens for writing from nothing.
+    /// Opens a new file for writing. A file or link of that name is removed first, so that nothing is written through a link.
     func create(_ path: String) throws -> any FileWriter
-    /// Opens for writing at the end.
+    /// Opens for writing at the end; a link is not followed.
     func openAppending(_ path: String) throws -> any FileWriter
     /// Bytes an ordinary user may still write on the file system of `path` (or of its nearest existing parent).
     func freeBytes(at path: String) throws -> Int64
@@ -33,9 +38,12 @@ package protocol FileWriter: AnyObject {
 }
 
 extension Files {
+    /// What follows the name of a file that is being written. A file has no room for a marker, so its name says whose it is.
+    package static var partialSuffix: String { ".lorikeet-partial" }
+
     /// Whole or not at all: writes beside `path`, syncs, renames over it.
     package func writeDurably(_ bytes: [UInt8], to path: String) throws {
-        let beside = path + ".partial"
+        let beside = path + Self.partialSuffix
         do {
             let writer = try create(beside)
             try bytes.withUnsafeBytes { try writer.write($0) }
@@ -54,32 +62,33 @@ extension Files {
     package func readText(_ path: String) throws -> String { String(decoding: try read(path), as: UTF8.self) }
 }
 
+/// For disks of tests, which hold little.
+extension Files {
+    package func byteCount(of path: String) throws -> Int { try read(path).count }
+}
+
 /// The machine's own disk.
 package struct RealFiles: Files {
     package init() {}
 
     package func read(_ path: String) throws -> [UInt8] {
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { throw unreadable(path) }
+        let (descriptor, size) = try openRegular(path)
         defer { Glibc.close(descriptor) }
-        var status = stat()
-        guard fstat(descriptor, &status) == 0 else { throw unreadable(path) }
-        var bytes = [UInt8](repeating: 0, count: max(0, Int(status.st_size)))
-        var done = 0
-        while done < bytes.count {
-            let got = bytes.withUnsafeMutableBytes { Glibc.read(descriptor, $0.baseAddress?.advanced(by: done), $0.count - done) }
-            if got < 0 && errno == EINTR { continue }
-            guard got >= 0 else { throw unreadable(path) }
-            if got == 0 { break }
-            done += got
+        return try [UInt8](unsafeUninitializedCapacity: size) { memory, count in
+            try readFully(descriptor, at: 0, into: UnsafeMutableRawBufferPointer(UnsafeMutableBufferPointer(rebasing: memory[..<size])), path)
+            count = size
         }
-        bytes.removeLast(bytes.count - done)
-        return bytes
     }
 
     package func map(_ path: String) throws -> MappedFile { try MappedFile(path: path) }
 
-    package func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
+    package func byteCount(of path: String) throws -> Int {
+        let (descriptor, count) = try openRegular(path)
+        Glibc.close(descriptor)
+        return count
+    }
+
+    package func exists(_ path: String) -> Bool { access(path, F_OK) == 0 || errno != ENOENT && errno != ENOTDIR }
 
     package func isDirectory(_ path: String) -> Bool {
         var status = stat()
@@ -90,7 +99,12 @@ package struct RealFiles: Files {
         guard let handle = opendir(directory) else { throw unreadable(directory) }
         defer { closedir(handle) }
         var names: [String] = []
-        while let entry = readdir(handle) {
+        while true {
+            errno = 0
+            guard let entry = readdir(handle) else {
+                guard errno == 0 else { throw unreadable(directory) }
+                break
+            }
             let name = withUnsafePointer(to: &entry.pointee.d_name) {
                 $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
             }
@@ -124,15 +138,12 @@ package struct RealFiles: Files {
         Glibc.close(directory)
     }
 
-    package func create(_ path: String) throws -> any FileWriter { try writer(path, O_TRUNC) }
-
-    package func openAppending(_ path: String) throws -> any FileWriter { try writer(path, O_APPEND) }
-
-    private func writer(_ path: String, _ flag: Int32) throws -> any FileWriter {
-        let descriptor = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | flag, 0o666)
-        guard descriptor >= 0 else { throw failed("cannot write", path) }
-        return RealFileWriter(path: path, descriptor: descriptor)
+    package func create(_ path: String) throws -> any FileWriter {
+        guard unlink(path) == 0 || errno == ENOENT else { throw failed("cannot write", path) }
+        return try RealFileWriter(path, O_EXCL)
     }
+
+    package func openAppending(_ path: String) throws -> any FileWriter { try RealFileWriter(path, O_APPEND) }
 
     package func freeBytes(at path: String) throws -> Int64 {
         var place = path
@@ -149,14 +160,10 @@ package struct RealFiles: Files {
         guard let slash = trimmed.lastIndex(of: "/") else { return "." }
         return slash == trimmed.startIndex ? "/" : String(trimmed[..<slash])
     }
-
-    private func unreadable(_ path: String) -> LorikeetError {
-        .input(errno == ENOENT ? "no such file or directory" : "cannot be read: \(systemMessage())", at: path, mend: "check the path")
-    }
 }
 
 /// The system's words for the current `errno`.
-private func systemMessage() -> String { String(cString: strerror(errno)) }
+func systemMessage() -> String { String(cString: strerror(errno)) }
 
 private func failed(_ what: String, _ path: String) -> LorikeetError {
     let full = errno == ENOSPC || errno == EDQUOT
@@ -169,9 +176,10 @@ private final class RealFileWriter: FileWriter {
     private let path: String
     private var descriptor: Int32
 
-    init(path: String, descriptor: Int32) {
+    init(_ path: String, _ flag: Int32) throws {
+        descriptor = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | flag, 0o666)
         self.path = path
-        self.descriptor = descriptor
+        guard descriptor >= 0 else { throw failed("cannot write", path) }
     }
 
     deinit { if descriptor >= 0 { Glibc.close(descriptor) } }

@@ -11,26 +11,18 @@ package final class MappedFile: Sendable {
     private let address: UInt
     private let descriptor: Int32
 
-    /// - Throws: exit 2 when the file is missing, empty, a directory or another thing than a regular file, or cannot be read.
+    /// - Throws: exit 2 when the file is missing, empty, another thing than a regular file, or not allowed to be read; exit 4 when the
+    ///   machine fails to open it.
     init(path: String) throws {
-        // Opening a pipe would wait for whoever writes into it.
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
-        guard descriptor >= 0 else {
-            throw LorikeetError.input(
-                errno == ENOENT ? "no such file" : "cannot be read: \(String(cString: strerror(errno)))", at: path, mend: "check the path")
-        }
+        let (descriptor, size) = try openRegular(path)
         var complete = false
         defer { if !complete { close(descriptor) } }
-        var status = stat()
-        guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
-            throw LorikeetError.input("not a regular file", at: path, mend: "name a file")
-        }
-        guard status.st_size > 0 else { throw LorikeetError.input("the file is empty", at: path, mend: "fetch or write it again") }
-        guard let base = mmap(nil, Int(status.st_size), PROT_READ, MAP_PRIVATE, descriptor, 0), base != MAP_FAILED else {
-            throw LorikeetError.machine("cannot be mapped: \(String(cString: strerror(errno)))", at: path)
+        guard size > 0 else { throw LorikeetError.input("the file is empty", at: path, mend: "fetch or write it again") }
+        guard let base = mmap(nil, size, PROT_READ, MAP_PRIVATE, descriptor, 0), base != MAP_FAILED else {
+            throw LorikeetError.machine("cannot be mapped: \(systemMessage())", at: path)
         }
         self.path = path
-        count = Int(status.st_size)
+        count = size
         address = UInt(bitPattern: base)
         self.descriptor = descriptor
         complete = true
@@ -43,19 +35,54 @@ package final class MappedFile: Sendable {
 
     package var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: UnsafeRawPointer(bitPattern: address), count: count) }
 
-    /// Fills `memory` with the bytes from `offset` on. No page is mapped for it: the cost of a copy alone.
+    /// Fills `memory` with the bytes from `offset` on; calls may come from several threads. No page is mapped for it: the cost of a copy
+    /// alone, and a disk that fails is an error, not a signal.
     ///
     /// - Throws: exit 4 when the file is shorter by now or the disk fails.
-    package func read(at offset: Int, into memory: UnsafeMutableRawBufferPointer) throws {
-        var done = 0
-        while done < memory.count, let base = memory.baseAddress {
-            let got = pread(descriptor, base + done, memory.count - done, offset + done)
-            if got < 0 && errno == EINTR { continue }
-            guard got > 0 else {
-                let reason = got < 0 ? "cannot be read: \(String(cString: strerror(errno)))" : "the file ended early"
-                throw LorikeetError.machine(reason, at: "\(path) at byte \(offset + done)", mend: "check the disk, or fetch the file again")
-            }
-            done += got
+    package func read(at offset: Int, into memory: UnsafeMutableRawBufferPointer) throws { try readFully(descriptor, at: offset, into: memory, path) }
+}
+
+/// Opens a regular file: anything else (a folder, a pipe) has no bytes that can be read twice.
+///
+/// - Returns: the open file, and its size in bytes.
+func openRegular(_ path: String) throws -> (descriptor: Int32, size: Int) {
+    // Without O_NONBLOCK the opening of a pipe waits for whoever writes into it.
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+    guard descriptor >= 0 else { throw unreadable(path) }
+    var status = stat()
+    guard fstat(descriptor, &status) == 0 else {
+        defer { close(descriptor) }
+        throw unreadable(path)
+    }
+    guard status.st_mode & S_IFMT == S_IFREG else {
+        close(descriptor)
+        throw LorikeetError.input("not a regular file", at: path, mend: "name a file")
+    }
+    return (descriptor, max(0, Int(status.st_size)))
+}
+
+/// Fills `memory` with the bytes of an open file from `offset` on.
+func readFully(_ descriptor: Int32, at offset: Int, into memory: UnsafeMutableRawBufferPointer, _ path: String) throws {
+    var done = 0
+    while done < memory.count, let base = memory.baseAddress {
+        let got = pread(descriptor, base + done, memory.count - done, offset + done)
+        if got < 0 && errno == EINTR { continue }
+        guard got >= 0 else { throw unreadable("\(path) at byte \(offset + done)") }
+        guard got > 0 else {
+            throw LorikeetError.machine(
+                "the file ended early", at: "\(path) at byte \(offset + done)", mend: "nothing else may write it; run the same command again")
         }
+        done += got
+    }
+}
+
+/// Why `path` cannot be read: what the user can change (a wrong path, permissions) is exit 2, what the machine failed at (a bad disk, a
+/// lost network drive, too many open files) exit 4.
+func unreadable(_ path: String, _ code: Int32 = errno) -> LorikeetError {
+    let words = String(cString: strerror(code))
+    return switch code {
+    case ENOENT, ENOTDIR: .input("no such file or directory", at: path, mend: "check the path")
+    case EACCES, EPERM, EISDIR, ELOOP, ENAMETOOLONG, EINVAL: .input("cannot be read: \(words)", at: path, mend: "check the path")
+    default: .machine("cannot be read: \(words)", at: path, mend: "nothing is lost: check the disk and run the same command again")
     }
 }

@@ -40,16 +40,20 @@ package enum Units {
             }
         }
         if !number.isEmpty {
-            guard !seen, let value = Double(number), value >= 0 else { throw notADuration(text) }
+            guard !seen, let value = Double(number), value >= 0, value <= longestSeconds else { throw notADuration(text) }
             return value
         }
-        guard seen, total.isFinite else { throw notADuration(text) }
+        guard seen, total <= longestSeconds else { throw notADuration(text) }
         return total
     }
+
+    /// A thousand years: no duration that is meant is longer, and counting it in whole seconds overflows nothing.
+    private static let longestSeconds = 86_400 * 365_000.0
 
     /// `1 h 04 min`, `3 min 20 s`, `4.2 s`.
     package static func formatSeconds(_ seconds: Double) -> String {
         if !seconds.isFinite { return "?" }
+        if seconds > longestSeconds { return "more than a thousand years" }
         if seconds < 10 { return "\((max(0, seconds) * 10).rounded() / 10) s" }
         let whole = Int(seconds.rounded())
         let (hours, minutes, rest) = (whole / 3600, whole / 60 % 60, whole % 60)

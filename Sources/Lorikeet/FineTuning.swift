@@ -68,7 +68,7 @@ public struct FineTuning: Sendable {
         }
     }
 
-    /// Merges a PEFT adapter into its base, streamed, as a Hugging Face directory of float16 safetensors.
+    /// Merges a PEFT adapter into its base, streamed, as a Hugging Face directory of float16 safetensors. Nothing may stand at `output` yet.
     ///
     /// - Returns: warnings of what stands in the model's files and is not used.
     @discardableResult

@@ -172,7 +172,12 @@ extension FormsTest.Result {
                 .checkFailed, "the \(broken.0) cannot be used: \(broken.1.failure ?? "its loss is not a finite number")", at: path,
                 mend: "look for NaN or infinity in the base and the adapter, and train again with a lower learning_rate")
         }
-        return LorikeetError(
+        return Self.aboveTolerance(merged: path)
+    }
+
+    /// The sentence of a transfer proof that fails by its losses alone.
+    static func aboveTolerance(merged path: String) -> LorikeetError {
+        LorikeetError(
             .checkFailed, "the merged model's loss exceeds the trained form's by more than merge_tolerance", at: path,
             mend: "set merge_into: trained, or train on base_storage f16")
     }

@@ -76,16 +76,18 @@ package final class Pipeline {
     /// - Throws: exit 1 when a proof fails (everything is written), 2, 3 and 4 as the contract says, 75 when stopped with everything saved.
     package func run() throws -> JSON {
         let warnings = try output.check(for: recipe)
-        if let summary = output.finishedSummary(), goal == .adapter || summary["merged_matches_adapter"] != nil {
-            try reporter.note("this run is finished: \(output.summaryJSON)")
-            return summary
-        }
+        if let summary = try finished() { return try judged(summary) }
         let compute = try step(1, "environment") { try openEnvironment(warnings) }
         var preparation = try step(2, "data") { try Preparation(recipe: recipe, files: environment.files) }
         let dataset = try step(3, "formatting") { try preparation.loadData(files: environment.files, cpu: compute.cpu) }
         try step(4, "checks") { try check(dataset, preparation) }
         let plan = try step(5, "planning") { try self.plan(preparation, dataset, compute) }
+        // Nothing is written before it is known that these are the inputs the run began with.
+        let inputs = try verifiedInputs(preparation, compute.cpu)
         try output.claim(for: recipe)
+        try output.keep(inputs)
+        try output.reopen()
+        try output.parts.clearLeftovers()
         try events.open(path: output.events, files: environment.files)
         // A plan that is replayed is already there.
         if try output.keptChoices() != plan.choices { try output.write(plan.json, to: output.planJSON) }
@@ -97,8 +99,7 @@ package final class Pipeline {
             throw LorikeetError(
                 .stoppedEarly, "stopped at step \(result.state.step) of \(result.totalSteps) with everything saved", mend: "run the same command again")
         }
-        try CheckpointStore.writeAdapter(
-            trainable.adapters, configuration: recipe.adapterConfiguration, to: output.adapter, files: environment.files)
+        try deliver(trainable.adapters)
         guard goal == .testedModel else { return try writeSummary(plan, result, test: nil, stopped: false) }
         let merged = try step(8, "merging") { try merge(preparation, compute.cpu) }
         let test = try step(9, "testing") {
@@ -115,8 +116,7 @@ package final class Pipeline {
             return summary
         }
         for text in test.notTested { try reporter.warning(text) }
-        if let failure = test.failure(merged: output.merged) { throw failure }
-        return summary
+        return try judged(summary)
     }
 
     private func step<Result>(_ number: Int, _ name: String, _ body: () throws -> Result) throws -> Result {
@@ -171,11 +171,14 @@ package final class Pipeline {
         // What was measured is no part of what is planned.
         if let kept, kept.sameDevice(as: plan.choices), kept.tuned { plan.choices.products = kept.products }
         if let kept, kept != plan.choices { plan.choices = try replayed(kept, plan) }
+        if try output.planIsDamaged() {
+            try reporter.warning("\(output.planJSON) is damaged and made again: the result is bit-identical only if this is the machine of the first start")
+        }
         for warning in plan.warnings { try reporter.warning(warning) }
         try reporter.note(plan.table())
         try plan.requireFit(
             availableMemory: Machine.availableMemoryBytes() + Machine.residentBytes(),
-            freeDisk: environment.files.freeBytes(at: recipe.output) + (output.keptBytes()), output: recipe.output)
+            freeDisk: environment.files.freeBytes(at: recipe.output) + output.keptBytes(), output: recipe.output)
         if let session = recipe.sessionSeconds, kept == nil {
             try plan.requireTime(sessionSeconds: session - (environment.clock.uptime - environment.started))
         }
@@ -212,9 +215,12 @@ package final class Pipeline {
                 directory: output.checkpoints, files: environment.files, adapterConfiguration: recipe.adapterConfiguration)
             let deadline = recipe.sessionSeconds.map { environment.started + $0 - finishingSeconds(plan) }
             let (asked, clock) = (environment.shouldStop, environment.clock)
+            var settings = recipe.trainingSettings(
+                tokensPerBatch: choices.tokensPerBatch, evaluationTokensPerBatch: choices.evaluationTokensPerBatch)
+            // A run that goes on to its test evaluates there.
+            settings.evaluatesAtEnd = goal == .adapter
             let result = try Trainer(
-                session: session,
-                settings: recipe.trainingSettings(tokensPerBatch: choices.tokensPerBatch, evaluationTokensPerBatch: choices.evaluationTokensPerBatch),
+                session: session, settings: settings,
                 checkpoints: store, clock: environment.clock, shouldStop: { asked() || deadline.map { clock.uptime > $0 } ?? false },
                 report: { [self] event in
                     // Before a checkpoint can hang on them.
@@ -289,17 +295,6 @@ package final class Pipeline {
         }
     }
 
-    private func merge(_ preparation: Preparation, _ cpu: CPU) throws -> ModelSource {
-        if !environment.files.exists(output.merged + "/config.json") {
-            let adapter = try AdapterFile.read(directory: output.adapter, files: environment.files)
-            try Merger(
-                base: preparation.source, adapter: adapter, settings: MergeSettings(type: recipe.mergeType, into: preparation.mergedStorage),
-                files: environment.files, cpu: cpu
-            ).write(to: output.merged, replacing: true)
-        }
-        return try ModelSource.open(output.merged, files: environment.files)
-    }
-
     private func ending(_ summary: JSON) -> String {
         let (peak, predicted) = (summary["peak_rss_bytes"]?.int ?? 0, summary["predicted_rss_bytes"]?.int ?? 0)
         let (onCard, planned) = (summary["peak_gpu_bytes"]?.int ?? 0, summary["predicted_gpu_bytes"]?.int ?? 0)
@@ -318,7 +313,9 @@ package final class Pipeline {
             "steps": JSON(result.state.step), "trained_tokens": JSON(result.state.trainedTokens),
             "tokens_per_second": .number(result.tokensPerSecond), "train_loss": .number(result.trainLoss),
         ]
+        if let last = result.state.evaluations.last, last.step == result.totalSteps { summary["validation_loss_after"] = .number(last.loss) }
         for entry in test?.fields.entries ?? [] { summary[entry.key] = entry.value }
+        if let failure = test?.failure(merged: output.merged) { summary["failed_proof"] = Self.failedProof(failure) }
         summary["phases"] = .object(JSONObject(seconds.map { ($0.name, .number($0.seconds)) }))
         summary["skipped_steps"] = JSON(result.state.skipped)
         summary["peak_gpu_bytes"] = JSON(state.peakDeviceBytes)

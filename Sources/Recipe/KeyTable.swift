@@ -50,6 +50,9 @@ package enum KeyTable {
             help: "How the learning rate goes over the steps."),
         Key("warmup_steps", count, .integer(100), .identity, ["kaggle-free": .integer(50)], help: "Steps in which the rate rises from 0."),
         Key("warmup_ratio", share, .number(0), help: "Share of the steps that warm up, when warmup_steps is 0."),
+        Key(
+            "optim", .choice(optimisers), .text("adamw_torch"),
+            help: "The optimiser: AdamW with float32 moments, whichever AdamW is named (a note says so)."),
         Key("weight_decay", .number(0...10), .number(0), help: "AdamW's decoupled weight decay."),
         Key("adam_beta1", .number(0...0.999999), .number(0.9), help: "AdamW's first-moment decay."),
         Key("adam_beta2", .number(0...0.999999999), .number(0.999), help: "AdamW's second-moment decay."),
@@ -96,7 +99,7 @@ package enum KeyTable {
             "fuse", .flag, .flag(true), .machine,
             help: "Join neighbouring operations of the step program; false runs the plain program, slower, to compare the two."),
         Key("session", .duration, .none, .circumstance, help: "How long this session lasts (9h): the run ends before it, or says beforehand that it cannot."),
-        Key("scratch", .path, .none, .circumstance, help: "A directory for large temporary files."),
+        Key("scratch", .path, .none, .circumstance, help: "A directory for large temporary files: nothing needs one yet (a note says so)."),
     ]
 
     /// Keys of Hugging Face's arguments that have no meaning here: accepted with a note.
@@ -104,7 +107,7 @@ package enum KeyTable {
         "fp16": "the compute type is chosen by the device", "bf16": "the compute type is chosen by the device",
         "gradient_checkpointing": "the schedule decides what is computed again", "dataloader_pin_memory": "there is no data loader",
         "dataloader_num_workers": "records are read once, in parallel", "remove_unused_columns": "unused keys of records are named by check",
-        "report_to": "events.jsonl is always written", "optim": "the optimiser is AdamW", "save_strategy": "save_steps says when",
+        "report_to": "events.jsonl is always written", "save_strategy": "save_steps says when",
         "eval_strategy": "eval_steps says when", "evaluation_strategy": "eval_steps says when", "logging_strategy": "logging_steps says when",
         "per_device_eval_batch_size": "evaluation packs its micro-batches", "group_by_length": "packing needs no sorting",
         "load_in_4bit": "base_storage says how weights are held", "bnb_4bit_quant_type": "base_storage nf4 is that",
@@ -112,7 +115,30 @@ package enum KeyTable {
         "overwrite_output_dir": "a directory belongs to its recipe", "lora.task_type": "it is always CAUSAL_LM",
         "lora.fan_in_fan_out": "no supported family needs it",
         "lora.inference_mode": "adapters are trained here", "lora.init_lora_weights": "A random, B zero",
+        "lora.bias": "biases are not trained",
     ]
+
+    /// Of those keys, the values that ask for what happens anyway; any other asks for something else and is refused.
+    static let harmless: [String: Set<String>] = [
+        "bnb_4bit_quant_type": ["nf4"], "lora.task_type": ["causal_lm"], "lora.fan_in_fan_out": ["false"], "lora.init_lora_weights": ["true"],
+        "lora.bias": ["none"],
+    ]
+
+    /// Hugging Face's names of AdamW in all its storage forms.
+    private static let optimisers = [
+        "adamw_torch", "adamw_torch_fused", "adamw_hf", "adamw_apex_fused", "adamw_anyprecision", "adamw_8bit", "adamw_bnb_8bit", "adamw_torch_8bit",
+        "adamw_torch_4bit", "paged_adamw", "paged_adamw_8bit", "paged_adamw_32bit",
+    ]
+
+    /// What a value of a key asks for and does not get.
+    static func note(_ key: Key, _ value: KeyValue) -> String? {
+        switch (key.name, value) {
+        case ("scratch", .text): "'scratch' has no effect here: merging streams straight into the output, and nothing else needs large temporary files"
+        case ("optim", .text(let name)) where name != "adamw_torch":
+            "'optim: \(name)': AdamW with float32 moments runs instead; adapters are small, and so are their moments"
+        default: nil
+        }
+    }
 
     /// Keys that ask for what is not there: refused by name unless they say no.
     static let refused: Set<String> = [

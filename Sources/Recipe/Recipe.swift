@@ -74,7 +74,6 @@ package struct Recipe: Sendable, Equatable {
     package var tune: Bool { flag("tune") }
     package var fuse: Bool { flag("fuse") }
     package var threads: Int { integer("threads") ?? 0 }
-    package var scratch: String? { text("scratch") }
     /// Seconds of `session`; nil when it is not given.
     package var sessionSeconds: Double? { text("session").flatMap { try? Units.parseSeconds($0) } }
 

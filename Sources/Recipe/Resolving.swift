@@ -21,7 +21,9 @@ extension Recipe {
                 let near = KeyTable.nearest(to: option.key, among: KeyTable.keys.map(\.option))
                 throw LorikeetError.input("unknown option", at: place, mend: near.map { "did you mean --\($0)?" })
             }
-            said[key.name] = try parse(option.value, key, at: place)
+            let value = try parse(option.value, key, at: place)
+            said[key.name] = value
+            if let note = KeyTable.note(key, value) { notes.append("\(place): \(note)") }
         }
         let preset: String = if case .text(let name) = said["preset"] ?? written["preset"] { name } else { "kaggle-free" }
         var values: [String: KeyValue] = [:]
@@ -67,6 +69,7 @@ extension Recipe {
         let place = path + (keyNode.mark.map { ":\($0.line)" } ?? "")
         guard let key = KeyTable.key(named: name) else {
             if let why = KeyTable.ignored[name] {
+                try refuseHarmful(name, value, at: place)
                 notes.append("\(place): '\(name)' has no effect here: \(why)")
                 return
             }
@@ -82,10 +85,33 @@ extension Recipe {
         switch value {
         case .scalar(let scalar):
             let plain = scalar.style == .plain || scalar.style == .any
-            values[name] = plain && ["null", "~", ""].contains(scalar.string.lowercased()) ? KeyValue.none : try parse(scalar.string, key, at: place)
+            let value = try plain && nothing.contains(scalar.string.lowercased()) ? KeyValue.none : parse(scalar.string, key, at: place)
+            values[name] = value
+            if let note = KeyTable.note(key, value) { notes.append("\(place): \(note)") }
         case .sequence(let sequence) where key.type == .list:
             values[name] = try list(sequence.compactMap(\.string), key, at: place)
         default: throw LorikeetError.input("'\(name)' has to be \(key.type.name)", at: place, mend: "write '\(name): VALUE'")
+        }
+    }
+
+    /// How YAML writes nothing.
+    private static let nothing = ["null", "~", ""]
+
+    /// Refuses a value that asks for something else than what happens anyway.
+    private static func refuseHarmful(_ name: String, _ value: Node, at place: String) throws {
+        guard let harmless = KeyTable.harmless[name] else { return }
+        let said = value.string ?? ""
+        guard value.scalar == nil || !(harmless.contains(said.lowercased()) || nothing.contains(said.lowercased())) else { return }
+        throw LorikeetError.input(
+            "'\(name)' can only be \(harmless.sorted().joined(separator: ", "))" + (said.isEmpty ? "" : ", not '\(said)'"), at: place, mend: "remove the key")
+    }
+
+    /// `true`, `yes`, `on`, `1` and their opposites; nil for other text.
+    package static func switchValue(_ text: String) -> Bool? {
+        switch text.lowercased() {
+        case "true", "yes", "on", "1": true
+        case "false", "no", "off", "0": false
+        default: nil
         }
     }
 
@@ -97,11 +123,8 @@ extension Recipe {
             guard !text.isEmpty else { throw wrong("a text") }
             return .text(text)
         case .flag:
-            switch text.lowercased() {
-            case "true", "yes", "on", "1": return .flag(true)
-            case "false", "no", "off", "0": return .flag(false)
-            default: throw wrong("true or false")
-            }
+            guard let value = switchValue(text) else { throw wrong("true or false") }
+            return .flag(value)
         case .integer(let range):
             guard let value = Int(text) ?? Double(text).flatMap({ Int(exactly: $0) }) else { throw wrong("a whole number") }
             guard range.contains(value) else { throw wrong("between \(range.lowerBound) and \(range.upperBound)") }

@@ -4,89 +4,10 @@ import LorikeetGround
 import LorikeetJSON
 import LorikeetModelFiles
 
-/// Where training stands after a step: what a checkpoint holds beside the adapter and the optimiser's moments.
-package struct TrainerState: Sendable, Equatable {
-    /// Optimiser steps done.
-    package var step = 0
-    /// Sum over steps of their losses, and tokens so far: for the averages of the summary.
-    package var lossSum = 0.0
-    package var tokens = 0
-    package var trainedTokens = 0
-    /// Seconds spent in steps, over all processes that worked on this run.
-    package var seconds = 0.0
-    /// Steps that changed nothing, for their gradients were not finite; and those of them whose loss was no number either.
-    package var skipped = 0
-    package var unmeasured = 0
-    /// Skipped steps in a row that no smaller loss scale can save.
-    package var unrecoverable = 0
-    /// Steps whose records are left out: they failed in a row, and would fail again the same way. Ascending.
-    package var leftOut: [Range<Int>] = []
-    /// How often training went back to a checkpoint.
-    package var rewinds = 0
-    /// float16's loss scale; nil where gradients need none.
-    package var lossScaling: LossScaling?
-    /// Evaluations so far: step and loss.
-    package var evaluations: [Evaluation] = []
-
-    package struct Evaluation: Sendable, Equatable {
-        package var step: Int
-        package var loss: Double
-    }
-
-    package init() {}
-
-    /// The step state of a checkpoint that holds it here alone.
-    var stepState: StepState {
-        var result = StepState()
-        if let lossScaling { (result.lossScale, result.goodSteps) = (lossScaling.scale, Float(lossScaling.goodSteps)) }
-        result.updates = Float(step - skipped)
-        return result
-    }
-
-    /// Mean loss of the steps so far.
-    package var meanLoss: Double { step > unmeasured ? lossSum / Double(step - unmeasured) : 0 }
-
-    var json: JSON {
-        var json: JSONObject = [
-            "global_step": JSON(step), "loss_sum": JSON(lossSum), "tokens": JSON(tokens), "trained_tokens": JSON(trainedTokens),
-            "seconds": JSON(seconds),
-            "evaluations": .array(evaluations.map { ["step": JSON($0.step), "eval_loss": JSON($0.loss)] }),
-            "skipped_steps": JSON(skipped), "unmeasured_steps": JSON(unmeasured), "unrecoverable_steps": JSON(unrecoverable), "rewinds": JSON(rewinds),
-            "left_out_steps": .array(leftOut.map { [JSON($0.lowerBound), JSON($0.upperBound)] }),
-        ]
-        if let lossScaling {
-            json["loss_scale"] = JSON(Double(lossScaling.scale))
-            json["loss_scale_good_steps"] = JSON(lossScaling.goodSteps)
-        }
-        return .object(json)
-    }
-
-    init?(json: JSON) {
-        guard let step = json["global_step"]?.int, step >= 0 else { return nil }
-        self.step = step
-        lossSum = json["loss_sum"]?.double ?? 0
-        tokens = json["tokens"]?.int ?? 0
-        trainedTokens = json["trained_tokens"]?.int ?? 0
-        seconds = json["seconds"]?.double ?? 0
-        skipped = json["skipped_steps"]?.int ?? 0
-        unmeasured = json["unmeasured_steps"]?.int ?? 0
-        // Earlier checkpoints call it `hopeless_steps`.
-        unrecoverable = json["unrecoverable_steps"]?.int ?? json["hopeless_steps"]?.int ?? 0
-        rewinds = json["rewinds"]?.int ?? 0
-        for entry in json["left_out_steps"]?.array ?? [] {
-            if let bounds = entry.array?.compactMap(\.int), bounds.count == 2, bounds[0] >= 0, bounds[0] < bounds[1] { leftOut.append(bounds[0]..<bounds[1]) }
-        }
-        if let scale = json["loss_scale"]?.double { lossScaling = LossScaling(scale: Float(scale), goodSteps: json["loss_scale_good_steps"]?.int ?? 0) }
-        for entry in json["evaluations"]?.array ?? [] {
-            if let step = entry["step"]?.int, let loss = entry["eval_loss"]?.double { evaluations.append(Evaluation(step: step, loss: loss)) }
-        }
-    }
-}
-
 /// The checkpoints of a run: `checkpoints/step-000500/` with adapter, optimiser and, last of all, `trainer_state.json`.
 ///
-/// A checkpoint is built beside its place and renamed; it counts when `trainer_state.json` is there and the files have the
-/// sizes and check sums it names.
+/// A checkpoint is built beside its place and renamed. It counts when all its files are there and have the check sums that
+/// `trainer_state.json` holds, its own among them. Nothing is removed before what replaces it is whole.
 package struct CheckpointStore {
     package let directory: String
     package let files: any Files
@@ -98,40 +19,75 @@ package struct CheckpointStore {
         self.adapterConfiguration = adapterConfiguration
     }
 
+    private static let stateFile = "trainer_state.json"
     private static let contents = ["adapter_model.safetensors", "adapter_config.json", "optimizer.safetensors"]
+    /// All that is ever written into a checkpoint; the second names are those of files that an older version left half written.
+    private static let known = (contents + [stateFile]).flatMap { [$0, $0 + ".partial"] }
 
     static func name(step: Int) -> String {
         let digits = String(step)
         return "step-" + String(repeating: "0", count: max(0, 6 - digits.count)) + digits
     }
 
+    private func path(step: Int) -> String { directory + "/" + Self.name(step: step) }
+
     /// Bytes of one checkpoint on disk, headers not counted.
     package static func bytes(elementCount: Int) -> Int { 12 * elementCount }
 
-    /// Writes a checkpoint, whole or not at all, then removes the oldest beyond `limit` (0 keeps all).
+    /// Bytes of what checkpoints wrote into `directory`, leftovers of killed processes among it.
+    package static func recognisedBytes(in directory: String, files: any Files) throws -> Int64 {
+        guard files.isDirectory(directory) else { return 0 }
+        return try files.list(directory).filter { $0.hasPrefix("step-") }.reduce(0) {
+            try $0 + PendingFolder.recognisedBytes(in: directory + "/" + $1, known: known, files: files)
+        }
+    }
+
+    // MARK: writing
+
+    /// Writes a checkpoint, whole or not at all, then removes the oldest beyond `limit` (0 keeps all). A good checkpoint of this very
+    /// state is not written again.
     ///
     /// - Throws: exit 4 when the disk fails; what was half written is removed and earlier checkpoints stay.
     package func save(_ adapters: AdapterSet, _ state: TrainerState, limit: Int) throws {
-        let name = Self.name(step: state.step)
-        let beside = directory + "/" + name + ".partial"
-        do {
-            try files.remove(beside)
-            try files.createDirectory(beside)
-            try Self.writeAdapter(adapters, configuration: adapterConfiguration, to: beside, files: files)
-            try writeMoments(adapters, to: beside + "/optimizer.safetensors")
-            var sums = JSONObject()
-            for file in Self.contents { sums[file] = .string(try checkSum(beside + "/" + file)) }
-            var json = state.json.object ?? [:]
-            json["check_sums"] = .object(sums)
-            try files.writeDurably(JSON.object(json).serialized(pretty: true) + "\n", to: beside + "/trainer_state.json")
-            try files.remove(directory + "/" + name)
-            try files.rename(beside, to: directory + "/" + name)
-        } catch {
-            try? files.remove(beside)
-            throw error
+        if try !holds(state) {
+            let pending = try PendingFolder(for: path(step: state.step), files: files)
+            do {
+                try Self.writeAdapter(adapters, configuration: adapterConfiguration, to: pending.path, files: pending.files)
+                try writeMoments(adapters, to: pending.path + "/optimizer.safetensors", files: pending.files)
+                var json = state.json.object ?? [:]
+                var sums = JSONObject()
+                for file in Self.contents { sums[file] = .string(try ContentHash(ofFile: pending.path + "/" + file, files: files).description) }
+                json["check_sums"] = .object(sums)
+                sums[Self.stateFile] = .string(Self.checkSum(of: json))
+                json["check_sums"] = .object(sums)
+                try pending.files.writeDurably(JSON.object(json).serialized(pretty: true) + "\n", to: pending.path + "/" + Self.stateFile)
+                try pending.commit(replacing: Self.known)
+            } catch {
+                pending.discard()
+                throw error
+            }
         }
+        try removeOld(upTo: state.step, limit: limit)
+    }
+
+    /// Whether a good checkpoint of exactly this state is there.
+    private func holds(_ state: TrainerState) throws -> Bool {
+        guard files.exists(path(step: state.step)) else { return false }
+        do { return try verified(step: state.step).json.serialized() == state.json.serialized() } catch is Damage { return false }
+    }
+
+    /// Removes the oldest checkpoints so that `limit` good ones stay. Those of later steps belong to what was trained before it went back
+    /// to an earlier checkpoint: they are replaced when those steps come again.
+    private func removeOld(upTo step: Int, limit: Int) throws {
         guard limit > 0 else { return }
-        for old in try steps().dropLast(limit) { try files.remove(directory + "/" + Self.name(step: old)) }
+        var kept = 0
+        for old in try steps().reversed() where old <= step {
+            if kept >= limit {
+                try PendingFolder.remove(path(step: old), known: Self.known, files: files)
+            } else if try seemsWhole(step: old) {
+                kept += 1
+            }
+        }
     }
 
     /// Writes the adapter in PEFT's format.
@@ -144,60 +100,10 @@ package struct CheckpointStore {
             }, files: files)
     }
 
-    /// Loads the newest checkpoint that is whole into `adapters`; nil when there is none. `warn` hears of damaged ones.
-    package func loadNewest(into adapters: AdapterSet, warn: (String) -> Void) throws -> TrainerState? {
-        for step in try steps().reversed() {
-            let path = directory + "/" + Self.name(step: step)
-            do {
-                return try load(path, into: adapters)
-            } catch {
-                warn("the checkpoint \(path) is damaged and skipped (\(error))")
-            }
-        }
-        return nil
-    }
-
-    /// Steps of the checkpoints that are there, ascending; leftovers of a crash are removed.
-    func steps() throws -> [Int] {
-        guard files.isDirectory(directory) else { return [] }
-        var steps: [Int] = []
-        for name in try files.list(directory) {
-            if name.hasSuffix(".partial") { try files.remove(directory + "/" + name) }
-            if name.hasPrefix("step-"), let step = Int(name.dropFirst(5)) { steps.append(step) }
-        }
-        return steps.sorted()
-    }
-
-    private func load(_ path: String, into adapters: AdapterSet) throws -> TrainerState {
-        let statePath = path + "/trainer_state.json"
-        let json = try JSON.parse(files.read(statePath), source: statePath)
-        guard let state = TrainerState(json: json) else { throw LorikeetError.input("no usable 'global_step'", at: statePath) }
-        for file in Self.contents {
-            guard json["check_sums"]?[file]?.string == (try checkSum(path + "/" + file)) else {
-                throw LorikeetError.input("its bytes are not those that were written", at: path + "/" + file)
-            }
-        }
-        let optimizer = try SafetensorsFile(path: path + "/optimizer.safetensors")
-        for value in Self.optimiserValues(adapters) {
-            if value.name == PersistentName.state, optimizer.tensors[value.name] == nil {
-                // Written before the step state was part of it.
-                adapters.state = state.stepState
-                continue
-            }
-            guard let view = optimizer.tensors[value.name], view.type == .f32, view.elementCount == value.elementCount else {
-                throw LorikeetError.input("'\(value.name)' does not fit this adapter", at: path + "/optimizer.safetensors")
-            }
-            UnsafeMutableRawBufferPointer(adapters.floats(named: value.name)).copyMemory(from: view.bytes)
-        }
-        try adapters.load(AdapterFile.read(directory: path, files: files))
-        return state
-    }
-
-    private func writeMoments(_ adapters: AdapterSet, to path: String) throws {
-        let writer = try SafetensorsWriter(
-            path: path, files: files,
-            tensors: Self.optimiserValues(adapters).map { ($0.name, .f32, $0.shape) })
-        for value in Self.optimiserValues(adapters) { try writer.append(UnsafeRawBufferPointer(adapters.floats(named: value.name))) }
+    private func writeMoments(_ adapters: AdapterSet, to path: String, files: any Files) throws {
+        let values = Self.optimiserValues(adapters)
+        let writer = try SafetensorsWriter(path: path, files: files, tensors: values.map { ($0.name, .f32, $0.shape) })
+        for value in values { try writer.append(UnsafeRawBufferPointer(adapters.floats(named: value.name))) }
         try writer.finish()
     }
 
@@ -206,8 +112,129 @@ package struct CheckpointStore {
         adapters.program.checkpointValues.filter { $0.name != PersistentName.parameters }
     }
 
-    /// Length and FNV-1a over 64-bit words: finds damage, not malice.
-    private func checkSum(_ path: String) throws -> String {
+    // MARK: reading
+
+    /// Why a checkpoint cannot be used: its files are not what was written. What cannot be read is another matter, and an error: the
+    /// next attempt may succeed, and an earlier checkpoint, or none, would throw away what was trained.
+    private struct Damage: Error {
+        let what: String
+    }
+
+    /// Loads the newest checkpoint that is whole into `adapters`; nil when there is none. `warn` hears of damaged ones.
+    ///
+    /// - Throws: exit 4 when a checkpoint cannot be read; `adapters` and what is on the disk stay as they are.
+    package func loadNewest(into adapters: AdapterSet, warn: (String) -> Void) throws -> TrainerState? {
+        for step in try steps().reversed() {
+            do {
+                return try load(step: step, into: adapters)
+            } catch let damage as Damage {
+                warn("the checkpoint \(path(step: step)) is damaged and skipped (\(damage.what))")
+            }
+        }
+        return nil
+    }
+
+    /// Steps of the checkpoints that are there, ascending. What a killed process left is put right first.
+    func steps() throws -> [Int] {
+        guard files.exists(directory) else { return [] }
+        let names = try files.list(directory)
+        // `step-000500`, and `step-000500.partial` and `step-000500.replaced` beside it.
+        let steps = Set(names.compactMap { $0.hasPrefix("step-") ? Int($0.prefix { $0 != "." }.dropFirst(5)) : nil }).filter { $0 >= 0 }
+        for step in steps where names.contains(where: { $0.hasPrefix(Self.name(step: step) + ".") }) {
+            try PendingFolder.restore(path(step: step), known: Self.known, files: files)
+        }
+        return steps.filter { files.isDirectory(path(step: $0)) }.sorted()
+    }
+
+    /// Everything is verified before the first number is copied.
+    private func load(step: Int, into adapters: AdapterSet) throws -> TrainerState {
+        let state = try verified(step: step)
+        let path = path(step: step)
+        func opened<Result>(_ body: () throws -> Result) throws -> Result {
+            do { return try body() } catch let error as LorikeetError where error.exit == .unusableInput { throw Damage(what: error.description) }
+        }
+        let adapter = try opened { try AdapterFile.read(directory: path, files: files) }
+        for entry in adapters.entries {
+            guard let view = adapter.tensors[entry.name], view.shape == entry.shape, view.type == .f32 else {
+                throw Damage(what: "its '\(entry.name)' does not fit this adapter")
+            }
+        }
+        let optimizer = try opened { try SafetensorsFile(path: path + "/optimizer.safetensors", files: files) }
+        var views: [(name: String, view: TensorView)] = []
+        for value in Self.optimiserValues(adapters) {
+            // Older checkpoints have the step state in `trainer_state.json` alone.
+            if value.name == PersistentName.state, optimizer.tensors[value.name] == nil { continue }
+            guard let view = optimizer.tensors[value.name], view.type == .f32, view.elementCount == value.elementCount else {
+                throw Damage(what: "its '\(value.name)' does not fit this adapter")
+            }
+            views.append((value.name, view))
+        }
+        try adapters.load(adapter)
+        adapters.state = state.stepState
+        for (name, view) in views { UnsafeMutableRawBufferPointer(adapters.floats(named: name)).copyMemory(from: view.bytes) }
+        return state
+    }
+
+    /// The state a checkpoint holds, once all its files are found to be as they were written.
+    private func verified(step: Int) throws -> TrainerState {
+        let path = path(step: step)
+        let names = try read { try files.list(path) }
+        for name in Self.contents + [Self.stateFile] where !names.contains(name) { throw Damage(what: "\(name) is missing") }
+        let (state, sums) = try self.state(step: step)
+        for file in Self.contents {
+            let path = path + "/" + file
+            let found = try read { try sums[Self.stateFile] == nil ? olderCheckSum(path) : ContentHash(ofFile: path, files: files).description }
+            guard sums[file]?.string == found else { throw Damage(what: "the bytes of \(file) are not those that were written") }
+        }
+        return state
+    }
+
+    /// `trainer_state.json`, held to its own check sum and the ranges of its numbers.
+    private func state(step: Int) throws -> (state: TrainerState, sums: JSON) {
+        let bytes = try read { try files.read(path(step: step) + "/" + Self.stateFile) }
+        guard let json = try? JSON.parse(bytes, source: Self.stateFile), let sums = json["check_sums"] else {
+            throw Damage(what: "\(Self.stateFile) is not what was written")
+        }
+        // An older version wrote none for this file.
+        if let sum = sums[Self.stateFile] {
+            var (object, others) = (json.object ?? [:], sums.object ?? [:])
+            others[Self.stateFile] = nil
+            object["check_sums"] = .object(others)
+            guard sum.string == Self.checkSum(of: object) else { throw Damage(what: "\(Self.stateFile) is not what was written") }
+        }
+        guard let state = TrainerState(json: json), state.step == step else { throw Damage(what: "a number of \(Self.stateFile) is out of its range") }
+        return (state, sums)
+    }
+
+    /// Of `trainer_state.json`: of its text in one line, without the sum itself.
+    private static func checkSum(of json: JSONObject) -> String { ContentHash(of: Array(JSON.object(json).serialized().utf8)).description }
+
+    /// A checkpoint's files are there with the lengths that were written: enough to count it, without reading it all.
+    private func seemsWhole(step: Int) throws -> Bool {
+        do {
+            let (_, sums) = try state(step: step)
+            let path = path(step: step)
+            return try Self.contents.allSatisfy { name in
+                guard files.exists(path + "/" + name) else { return false }
+                let bytes = try read { try files.byteCount(of: path + "/" + name) }
+                return sums[name]?.string?.hasPrefix("\(bytes)-") == true
+            }
+        } catch is Damage {
+            return false
+        }
+    }
+
+    /// Whatever keeps a checkpoint's file from being read is the machine's failure, permissions too.
+    private func read<Result>(_ body: () throws -> Result) throws -> Result {
+        do { return try body() } catch let error as LorikeetError {
+            throw LorikeetError.machine(
+                "the checkpoint could not be read (\(error.what))", at: error.place,
+                mend: "nothing is lost: mend the disk or the permissions and run the same command again, or move the checkpoint away to do without it")
+        }
+    }
+
+    /// Length and FNV-1a over 64-bit words, as version 0.1 wrote before `ContentHash`.
+    private func olderCheckSum(_ path: String) throws -> String {
         let bytes = try files.read(path)
         var hash: UInt64 = 0xCBF2_9CE4_8422_2325
         bytes.withUnsafeBytes { raw in

@@ -89,13 +89,8 @@ package struct Trainer {
                 try log(state, outcome, since, total, samples: train.count)
                 since = Window(state: state)
             }
-            if settings.evalSteps > 0 && state.step % settings.evalSteps == 0 && state.step < total,
-                let loss = try session.loss(of: watched, tokensPerBatch: settings.evaluationTokensPerBatch ?? settings.tokensPerBatch)
-            {
-                if !loss.isFinite { try report(.warning("the validation loss of step \(state.step) is not a finite number")) }
-                state.evaluations.append(.init(step: state.step, loss: loss))
-                try report(.evaluation(step: state.step, loss: loss, rows: watched.count))
-            }
+            if settings.evalSteps > 0 && state.step % settings.evalSteps == 0 && state.step < total { try evaluate(watched, &state) }
+            if settings.evaluatesAtEnd && state.step == total { try evaluate(validation, &state) }
             let due = settings.saveSteps > 0 && state.step % settings.saveSteps == 0
             let late = settings.saveMinutes > 0 && clock.uptime - lastSave >= settings.saveMinutes * 60
             // Never write a checkpoint during unrecoverable steps.
@@ -104,7 +99,17 @@ package struct Trainer {
                 lastSave = clock.uptime
             }
         }
+        // The last checkpoint may be of a run that was to be tested, or end in records that were left out.
+        if settings.evaluatesAtEnd && state.evaluations.last?.step != total { try evaluate(validation, &state) }
         return TrainingResult(state: state, totalSteps: total)
+    }
+
+    /// The loss of held-out samples, told and added to the state's record; nothing where there are none.
+    private func evaluate(_ samples: [TokenSample], _ state: inout TrainerState) throws {
+        guard let loss = try session.loss(of: samples, tokensPerBatch: settings.evaluationTokensPerBatch ?? settings.tokensPerBatch) else { return }
+        if !loss.isFinite { try report(.warning("the validation loss of step \(state.step) is not a finite number")) }
+        state.evaluations.append(.init(step: state.step, loss: loss))
+        try report(.evaluation(step: state.step, loss: loss, rows: samples.count))
     }
 
     /// The newest whole checkpoint, in `model.adapters`; damaged ones are told.

@@ -19,6 +19,8 @@ package struct TrainingSettings: Sendable, Equatable {
     package var loggingSteps = 10
     /// 0: only at the end.
     package var evalSteps = 0
+    /// All validation rows are evaluated after the last step. A run that tests its forms does it there instead.
+    package var evaluatesAtEnd = false
     /// Validation rows used during training; all are used at the end.
     package var evalSamples = 512
     /// 0: only at the end.

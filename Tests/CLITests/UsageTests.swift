@@ -1,3 +1,4 @@
+import Foundation
 import LorikeetJSON
 import Testing
 
@@ -44,6 +45,41 @@ struct UsageTests {
         #expect(try Binary.run("doctor").out.contains("ram_total_bytes"))
         let json = try JSON.parse(Binary.run("doctor", "--json").out, source: "doctor")
         #expect((json["threads"]?.int ?? 0) >= 1 && (json["ram_total_bytes"]?.int ?? 0) > 1 << 28)
+    }
+
+    @Test func `a switch can be said to be off`() throws {
+        #expect(try !Binary.run("doctor", "--json=false").out.hasPrefix("{") && Binary.run("doctor", "--json=true").out.hasPrefix("{"))
+        #expect(try Binary.run("doctor", "--kernels=false").status == 0)
+        let wrong = try Binary.run("doctor", "--json=perhaps")
+        #expect(wrong.status == 2 && wrong.error == "lorikeet: --json has to be true or false, not 'perhaps'; write --json or --json=false\n")
+        // Verbs that take a recipe read their arguments themselves.
+        for verb in ["run", "train", "check", "plan", "test"] {
+            let outcome = try Binary.run(verb, "--json=perhaps")
+            #expect(outcome.status == 2 && outcome.error.contains("--json has to be true or false"), "\(outcome.error)")
+        }
+        guard let model = Binary.smollm2 else { return }
+        let data = try Binary.file(Binary.records(8))
+        for (value, isJSON) in [("--json=true", true), ("--json=false", false), ("--json", true)] {
+            let outcome = try Binary.run("check", "--model", model, "--data", data, "--shuffle=false", value)
+            #expect(outcome.status == 0 && ((try? JSON.parse(outcome.out, source: "check")) != nil) == isJSON, "\(value): \(outcome.error)")
+        }
+    }
+
+    @Test func `every switch of a verb can be said to be off`() throws {
+        let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appending(path: "../../Sources/CLI")
+        let main = try String(contentsOf: folder.appending(path: "Main.swift"), encoding: .utf8)
+        var seen = 0
+        for name in try FileManager.default.contentsOfDirectory(atPath: folder.path) where name.hasSuffix(".swift") {
+            var verb = ""
+            for line in try String(contentsOf: folder.appending(path: name), encoding: .utf8).split(separator: "\n") {
+                if let match = line.firstMatch(of: /commandName: "(\w+)"/) { verb = String(match.1) }
+                guard line.contains("@Flag"), let flag = line.firstMatch(of: /var (\w+) = false/)?.1 else { continue }
+                seen += 1
+                let row = try #require(main.firstMatch(of: Regex("\"\(verb)\": \\[([^\\]]*)\\]")), "\(verb)")
+                #expect(String(row.output[1].substring ?? "").contains("\"\(flag)\""), "\(verb) --\(flag)")
+            }
+        }
+        #expect(seen == 8)
     }
 
     @Test func `init writes a recipe that plan reads`() throws {

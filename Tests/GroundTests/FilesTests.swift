@@ -34,6 +34,27 @@ struct FilesTests {
         #expect(error?.exit == .unusableInput && error?.place == "/no/such/file")
     }
 
+    @Test func `what is no file is refused at once`() throws {
+        let path = try folder()
+        #expect(mkfifo(path + "/pipe", 0o600) == 0)
+        for name in ["/pipe", ""] {
+            let error = #expect(throws: LorikeetError.self) { try RealFiles().read(path + name) }
+            #expect(error?.exit == .unusableInput && error?.place == path + name)
+        }
+    }
+
+    @Test func `what fails to be read is the machine's failure, what is missing or forbidden the user's`() throws {
+        for code in [EIO, ESTALE, EMFILE, ENOMEM, ETIMEDOUT] { #expect(unreadable("x", code).exit == .machineFailed, "\(code)") }
+        for code in [ENOENT, ENOTDIR, EACCES, EISDIR] { #expect(unreadable("x", code).exit == .unusableInput, "\(code)") }
+        let path = try folder() + "/short"
+        try RealFiles().writeDurably("four", to: path)
+        let error = #expect(throws: LorikeetError.self) {
+            try withUnsafeTemporaryAllocation(byteCount: 16, alignment: 1) { try RealFiles().map(path).read(at: 2, into: $0) }
+        }
+        #expect(error?.exit == .machineFailed && error?.place == path + " at byte 4", "\(String(describing: error))")
+        #expect(#expect(throws: LorikeetError.self) { try RealFiles().list("/no/such/folder") }?.exit == .unusableInput)
+    }
+
     @Test func `directories are made with parents and removed with all they hold`() throws {
         let path = try folder()
         let files = RealFiles()
@@ -51,7 +72,7 @@ struct FilesTests {
     @Test(arguments: [("9h", 32400.0), ("90m", 5400), ("1h30m", 5400), ("45s", 45), ("20", 20), ("1d", 86400)])
     func `durations read as people write them`(text: String, seconds: Double) throws { #expect(try Units.parseSeconds(text) == seconds) }
 
-    @Test(arguments: ["", "h", "9x", "1h30", "-5m", "GiB", "many"])
+    @Test(arguments: ["", "h", "9x", "1h30", "-5m", "GiB", "many", "inf", "nan", "1e300", "1e300h", "-inf"])
     func `what is no unit is refused`(text: String) {
         #expect(throws: LorikeetError.self) { try Units.parseSeconds(text) }
         #expect(throws: LorikeetError.self) { try Units.parseBytes(text) }
@@ -62,5 +83,7 @@ struct FilesTests {
         #expect(Units.formatBytes(300) == "300 B")
         #expect(Units.formatSeconds(3840) == "1 h 04 min")
         #expect(Units.formatSeconds(200) == "3 min 20 s")
+        #expect(Units.formatSeconds(1e300) == "more than a thousand years" && Units.formatSeconds(.infinity) == "?")
+        #expect(Units.formatSeconds(-1e300) == "0.0 s" && Units.formatBytes(.max) == "8388608 TiB" && Units.formatBytes(.min) == "-8388608 TiB")
     }
 }

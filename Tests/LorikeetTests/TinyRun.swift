@@ -15,6 +15,8 @@ struct TinyRun {
     let folder: String
     var output: String
     var options: [String: String] = [:]
+    /// Processor threads.
+    var threads = 2
 
     /// - Parameter change: changes the weights' file, byte by byte.
     init(change: ((inout Data) throws -> Void)? = nil) throws {
@@ -86,10 +88,13 @@ struct TinyRun {
     /// Runs to the tested model on `device`, or on the processor.
     ///
     /// - Parameter stopAfter: steps of this process after which it is asked to stop.
-    func run(on device: EmulatedDevice?, goal: Pipeline.Goal = .testedModel, stopAfter: Int? = nil) throws -> Outcome {
+    func run(
+        on device: EmulatedDevice?, goal: Pipeline.Goal = .testedModel, stopAfter: Int? = nil, files: any Files = RealFiles()
+    ) throws -> Outcome {
         let heard = Heard()
         let environment = PipelineEnvironment(
-            sinks: [heard], shouldStop: { stopAfter.map { heard.steps >= $0 } ?? false }, open: { try Self.open($0, device) })
+            files: files, sinks: [heard], shouldStop: { stopAfter.map { heard.steps >= $0 } ?? false },
+            open: { [threads] in try Self.open($0, device, threads: threads) })
         do {
             let summary = try Pipeline(recipe: recipe(), notes: [], goal: goal, environment: environment).run()
             return Outcome(summary: summary, events: heard.events)
@@ -98,8 +103,8 @@ struct TinyRun {
         }
     }
 
-    static func open(_ recipe: Recipe, _ device: EmulatedDevice?) throws -> Compute {
-        let cpu = CPU(threads: 2)
+    static func open(_ recipe: Recipe, _ device: EmulatedDevice?, threads: Int = 2) throws -> Compute {
+        let cpu = CPU(threads: threads)
         guard let device else { return Compute(cpu: cpu) }
         return Compute(cpu: cpu, device: device, element: try DeviceRequest(recipe).element(for: device.properties))
     }

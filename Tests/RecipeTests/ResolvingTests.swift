@@ -73,6 +73,69 @@ struct ResolvingTests {
         #expect(notes.count == 2 && notes[0].contains(":1: 'fp16' has no effect"))
     }
 
+    @Test func `a key that has no effect says so, as an option and in the file`() throws {
+        for name in ["adamw_8bit", "paged_adamw_8bit", "adamw_torch_fused"] {
+            let path = try file("seed: 1\noptim: \(name)\n")
+            let resolved = try Recipe.resolve(file: path, options: [])
+            #expect(
+                resolved.notes.count == 1 && resolved.notes[0].contains(":2: 'optim: \(name)': AdamW with float32 moments runs instead"), "\(resolved.notes)")
+            #expect(try Recipe.resolve(file: nil, options: [("optim", name)]).notes.count == 1)
+        }
+        #expect(try Recipe.resolve(file: nil, options: [("optim", "adamw_torch")]).notes.isEmpty)
+        #expect(try message("optim: adafactor").contains("'optim' has to be one of adamw_torch") && message("optim: adafactor").contains("not 'adafactor'"))
+        let scratch = try Recipe.resolve(file: nil, options: [("scratch", "/tmp")])
+        #expect(scratch.notes.count == 1 && scratch.notes[0].hasPrefix("--scratch: 'scratch' has no effect here"))
+        #expect(try Recipe.resolve(file: file("scratch:\n"), options: []).notes.isEmpty)
+    }
+
+    @Test(arguments: [
+        ("bnb_4bit_quant_type: fp4", "'bnb_4bit_quant_type' can only be nf4, not 'fp4'"),
+        ("lora:\n  init_lora_weights: pissa", "can only be true, not 'pissa'"),
+        ("lora:\n  bias: all", "'lora.bias' can only be none"), ("lora:\n  task_type: SEQ_CLS", "can only be causal_lm, not 'SEQ_CLS'"),
+        ("lora:\n  task_type: [CAUSAL_LM]", "'lora.task_type' can only be causal_lm"),
+    ])
+    func `a key without effect is refused where it asks for something else`(text: String, expected: String) throws {
+        let said = try message(text)
+        #expect(said.contains(expected), "\(said)")
+    }
+
+    @Test func `what asks for what happens anyway is noted`() throws {
+        let text = "bnb_4bit_quant_type: nf4\nlora:\n  bias: none\n  task_type: CAUSAL_LM\n  init_lora_weights: true\n  fan_in_fan_out: false\n"
+        #expect(try Recipe.resolve(file: file(text), options: []).notes.count == 5)
+    }
+
+    @Test func `every key of the table is read by some code, or says that it has no effect`() throws {
+        let sources = Self.root.appending(path: "Sources")
+        // How code asks for each key: by the property that reads it, or by a field of `lora`.
+        var readers: [String: String] = [:]
+        var property = ""
+        for line in try String(contentsOf: sources.appending(path: "Recipe/Recipe.swift"), encoding: .utf8).split(separator: "\n") {
+            if let match = line.firstMatch(of: /package var (\w+):/) { property = String(match.1) }
+            for match in line.matches(of: /(?:(\w+): )?(?:text|flag|integer|number|list)\("([a-z0-9_.]+)"\)/) {
+                readers[String(match.2)] = property == "lora" ? "lora." + (match.1 ?? "") : property
+            }
+        }
+        // Outside the room: `recipe.name`, and the bare name where a recipe is extended (not that of another's property).
+        var code = ""
+        let walk = try #require(FileManager.default.enumerator(at: sources, includingPropertiesForKeys: nil))
+        for case let url as URL in walk where url.pathExtension == "swift" && !url.path.contains("/Recipe/") {
+            var text = try String(contentsOf: url, encoding: .utf8)
+            if text.contains("extension Recipe {") {
+                text = text.replacingOccurrences(of: #"settings\.\w+"#, with: "", options: .regularExpression)
+                text = text.replacingOccurrences(of: #"\b(lora\.)?[a-zA-Z]\w*"#, with: "recipe.$0", options: .regularExpression)
+            }
+            code += text
+        }
+        for key in KeyTable.keys {
+            let noted = ["scratch", "optim"].contains(key.name)
+            #expect(noted == (KeyTable.note(key, .text("anything")) != nil), "\(key.name)")
+            guard !noted else { continue }
+            let reader = try #require(readers[key.name], "no property of Recipe reads \(key.name)")
+            let asked = #"\brecipe\."# + reader.replacingOccurrences(of: ".", with: #"\."#) + #"\b"#
+            #expect(code.range(of: asked, options: .regularExpression) != nil, "nobody reads \(key.name): recipe.\(reader)")
+        }
+    }
+
     @Test func `an unknown option names the nearest`() {
         let error = #expect(throws: LorikeetError.self) { try Recipe.resolve(file: nil, options: [("lora-rr", "8")]) }
         #expect(error?.description.contains("did you mean --lora-r?") == true)

@@ -46,9 +46,10 @@ struct TrainerTests {
     }
 
     private func train(
-        in directory: String, files: any Files = RealFiles(), stopAfter: Int? = nil, settings: TrainingSettings? = nil
+        in directory: String, files: any Files = RealFiles(), stopAfter: Int? = nil, settings: TrainingSettings? = nil,
+        threads: Int = 2, hear: @escaping (TrainingEvent) -> Void = { _ in }
     ) throws -> Outcome {
-        let model = try Model(source: ModelSource.open(Self.llama), storage: .nf4, lora: Self.lora, seed: 5, cpu: CPU(threads: 2))
+        let model = try Model(source: ModelSource.open(Self.llama), storage: .nf4, lora: Self.lora, seed: 5, cpu: CPU(threads: threads))
         let store = CheckpointStore(
             directory: directory, files: files, adapterConfiguration: AdapterConfiguration(r: 4, alpha: 8, dropout: 0.2, targetModules: Self.lora.targetModules)
         )
@@ -59,6 +60,7 @@ struct TrainerTests {
             shouldStop: { stopAfter.map { steps.value >= $0 } ?? false },
             report: { event in
                 events.append(event)
+                hear(event)
                 if case .step(let number, _, _, _, _, _, _) = event { steps.set(number) }
             })
         let result = try trainer.run(train: Array(Self.samples.prefix(16)), validation: Array(Self.samples.suffix(4)))
@@ -99,6 +101,62 @@ struct TrainerTests {
         let second = try train(in: directory)
         #expect(second.adapter == calm.adapter)
         #expect(second.events.contains { if case .warning(let text) = $0 { text.contains("step-000004") && text.contains("skipped") } else { false } })
+    }
+
+    /// Three steps with a checkpoint after each: long enough for every kind of change on the disk.
+    private var short: TrainingSettings {
+        var short = settings()
+        (short.numTrainEpochs, short.saveSteps, short.saveTotalLimit, short.evalSteps) = (1, 1, 1, 0)
+        return short
+    }
+
+    @Test func `killed or failing at any change of the disk, the same run goes on from its last checkpoint to the same bits`() throws {
+        let count = DyingFiles(last: .max, end: .kill)
+        // One thread: hundreds of runs that take milliseconds each would wait for the second one.
+        let whole = try train(in: folder(), files: count, settings: short, threads: 1)
+        #expect(count.changes > 100)
+        for last in 1...count.changes {
+            // Every change meets one of the ends here, and all three in the tests of a folder and of a checkpoint.
+            let end = DyingFiles.End.allCases[last % DyingFiles.End.allCases.count]
+            let directory = folder()
+            let saved = Counter()
+            let error = #expect(throws: LorikeetError.self) {
+                try train(in: directory, files: DyingFiles(last: last, end: end), settings: short, threads: 1) {
+                    if case .checkpoint(let step) = $0 { saved.set(step) }
+                }
+            }
+            #expect(error?.exit == .machineFailed)
+            let outcome = try train(in: directory, settings: short, threads: 1)
+            let first = outcome.events.compactMap { if case .step(let number, _, _, _, _, _, _) = $0 { number } else { nil } }.first
+            #expect(outcome.adapter == whole.adapter && (first ?? 4) > saved.value, "change \(last): goes on at \(first ?? 4) after \(saved.value)")
+            let left = try RealFiles().list(directory)
+            #expect(left.contains("step-000003") && left.allSatisfy { !$0.contains(".") }, "change \(last): \(left)")
+            try FileManager.default.removeItem(atPath: directory)
+        }
+    }
+
+    @Test func `resumed and stopped at once, nothing is written`() throws {
+        let directory = folder()
+        _ = try train(in: directory, stopAfter: 2)
+        let disk = DyingFiles(last: 1, end: .kill)
+        let outcome = try train(in: directory, files: disk, stopAfter: 0)
+        #expect(outcome.result.state.step == 2 && !outcome.result.finished && disk.changes == 0)
+    }
+
+    @Test func `with nothing to test, all validation rows are evaluated after the last step`() throws {
+        var settings = short
+        settings.evaluatesAtEnd = true
+        let directory = folder()
+        let (calm, outcome) = (try train(in: folder(), settings: short), try train(in: directory, settings: settings))
+        let told = outcome.events.compactMap { if case .evaluation(let step, _, let rows) = $0 { [step, rows] } else { nil } }
+        #expect(told == [[3, 4]] && outcome.adapter == calm.adapter && calm.result.state.evaluations.isEmpty)
+        #expect(outcome.result.state.evaluations.map(\.step) == [3] && outcome.result.state.evaluations[0].loss > 0)
+        // It is part of the last checkpoint, and made up for where that is one of a run that was to be tested.
+        let again = try train(in: directory, settings: settings)
+        #expect(again.result.state.evaluations == outcome.result.state.evaluations && again.events.isEmpty)
+        let tested = folder()
+        _ = try train(in: tested, settings: short)
+        #expect(try train(in: tested, settings: settings).result.state.evaluations == outcome.result.state.evaluations)
     }
 
     @Test func `leftovers of a crash are removed and old checkpoints go`() throws {

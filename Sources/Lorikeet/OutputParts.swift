@@ -1,0 +1,130 @@
+import LorikeetGround
+import LorikeetJSON
+import LorikeetModelFiles
+
+/// The folders a run delivers, `adapter/` and `merged/`, and `files.json`: the check sum of every file the run made in them.
+///
+/// By it a part that is missing or damaged is found and made again, and what the program made is told from what a user put there.
+struct OutputParts {
+    enum Part: String {
+        case adapter, merged
+    }
+
+    /// The run's directory.
+    let path: String
+    let files: any Files
+
+    private var recordPath: String { path + "/files.json" }
+
+    func place(_ part: Part) -> String { path + "/" + part.rawValue }
+
+    /// Whether the part is there as it was made, and, for the merged model, made of the adapter that is there now. A part without a
+    /// record (of an older version, or of a process killed before it wrote one) is whole when it can be opened.
+    ///
+    /// - Throws: exit 4 when something cannot be read.
+    func isWhole(_ part: Part) throws -> Bool {
+        guard files.isDirectory(place(part)) else { return false }
+        guard let sums = try sums(part) else { return try opens(part) }
+        guard try sums.allSatisfy({ try currentSum(place(part) + "/" + $0.name) == $0.sum }) else { return false }
+        guard part == .merged, let origin = try record()["merged"]?["adapter"]?.string else { return true }
+        return try origin == adapterSum()
+    }
+
+    /// Makes a part. What stands in its place goes first, as far as the record recognises it.
+    ///
+    /// - Parameter build: builds the part beside its place and renames it there.
+    /// - Returns: where the older part is kept, when something in it is not, or no longer, what the run made.
+    func make(_ part: Part, _ build: (_ place: String) throws -> Void) throws -> String? {
+        let kept = try discard(part)
+        try build(place(part))
+        try keepRecord(of: part)
+        return kept
+    }
+
+    /// Records what is there, where there is no record of it.
+    func recordIfNeeded(_ part: Part) throws {
+        if try sums(part) == nil { try keepRecord(of: part) }
+    }
+
+    /// The files of a folder, by name, with their check sums.
+    func sums(in folder: String) throws -> [String: String] {
+        var sums: [String: String] = [:]
+        for name in try files.list(folder) where name != PendingFolder.marker && !files.isDirectory(folder + "/" + name) {
+            sums[name] = try ContentHash(ofFile: folder + "/" + name, files: files).description
+        }
+        return sums
+    }
+
+    /// Bytes that are already written of what a run delivers, or left by a killed process and set free by the next.
+    func keptBytes() throws -> Int64 {
+        var sum: Int64 = 0
+        for part in [Part.adapter, .merged] {
+            let place = place(part)
+            if files.isDirectory(place) {
+                for name in try files.list(place) where !files.isDirectory(place + "/" + name) { sum += Int64(try files.byteCount(of: place + "/" + name)) }
+            }
+            sum += try PendingFolder.reusableBytes(of: place, known: [], files: files)
+        }
+        return sum
+    }
+
+    /// Clears what a killed process left of the parts; only the run's owner may.
+    func clearLeftovers() throws {
+        for part in [Part.adapter, .merged] { try PendingFolder.restore(place(part), known: [], files: files) }
+    }
+
+    // MARK: the record
+
+    private func discard(_ part: Part) throws -> String? {
+        let known = try (sums(part) ?? []).filter { try currentSum(place(part) + "/" + $0.name) == $0.sum }.map(\.name)
+        var record = try record()
+        if record[part.rawValue] != nil {
+            record[part.rawValue] = nil
+            try files.writeDurably(JSON.object(record).serialized(pretty: true) + "\n", to: recordPath)
+        }
+        guard let old = try PendingFolder.setAside(place(part), files: files) else { return nil }
+        return try PendingFolder.clear(old, known: known, files: files) ? nil : old
+    }
+
+    private func keepRecord(of part: Part) throws {
+        var entry: JSONObject = ["files": .object(JSONObject(try sums(in: place(part)).sorted { $0.key < $1.key }.map { ($0.key, .string($0.value)) }))]
+        if part == .merged { entry["adapter"] = try adapterSum().map { .string($0) } }
+        var record = try record()
+        record[part.rawValue] = .object(entry)
+        try files.writeDurably(JSON.object(record).serialized(pretty: true) + "\n", to: recordPath)
+    }
+
+    /// What `files.json` holds; nothing where it is missing or damaged.
+    private func record() throws -> JSONObject {
+        guard files.exists(recordPath) else { return [:] }
+        let bytes = try files.read(recordPath)
+        return (try? JSON.parse(bytes, source: recordPath))?.object ?? [:]
+    }
+
+    private func sums(_ part: Part) throws -> [(name: String, sum: String)]? {
+        guard let entries = try record()[part.rawValue]?["files"]?.object?.entries else { return nil }
+        // A name that leads out of the folder is not one of ours.
+        let sums = entries.compactMap { entry in entry.value.string.map { (name: entry.key, sum: $0) } }.filter { !$0.name.contains("/") && $0.name != ".." }
+        return sums.isEmpty ? nil : sums
+    }
+
+    /// nil for what is not there.
+    private func currentSum(_ path: String) throws -> String? {
+        guard files.exists(path), !files.isDirectory(path) else { return nil }
+        return try ContentHash(ofFile: path, files: files).description
+    }
+
+    private func adapterSum() throws -> String? { try currentSum(place(.adapter) + "/adapter_model.safetensors") }
+
+    private func opens(_ part: Part) throws -> Bool {
+        do {
+            switch part {
+            case .adapter: _ = try AdapterFile.read(directory: place(part), files: files)
+            case .merged: _ = try ModelSource.open(place(part), files: files)
+            }
+            return true
+        } catch let error as LorikeetError where error.exit == .unusableInput {
+            return false
+        }
+    }
+}

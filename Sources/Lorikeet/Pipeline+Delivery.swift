@@ -1,0 +1,116 @@
+import LorikeetDelivery
+import LorikeetDevices
+import LorikeetEngine
+import LorikeetGround
+import LorikeetJSON
+import LorikeetModelFiles
+import LorikeetTraining
+
+/// What a run delivers, and what the same command finds of it the next time.
+extension Pipeline {
+    /// The summary of a run that is finished and whole; nil while there is work left, or something to be made again.
+    ///
+    /// - Throws: exit 2 when an input has changed since the run began.
+    func finished() throws -> JSON? {
+        guard let summary = try output.finishedSummary(), goal == .adapter || summary["merged_matches_adapter"] != nil else { return nil }
+        try output.keptInputs()?.requireUnchanged(files: environment.files)
+        let broken = try output.brokenParts(merged: goal == .testedModel)
+        guard broken.isEmpty else {
+            for part in broken { try reporter.warning("\(part) is missing, or not as the run made it: it is made again") }
+            return nil
+        }
+        try reporter.note("this run is finished: \(output.summaryJSON)")
+        return summary
+    }
+
+    /// Holds a summary to its proofs: the verdict of a run is the same whether it has just ended or is asked for again.
+    ///
+    /// `merge_tolerance` may have changed since; the transfer proof is judged by the present one.
+    ///
+    /// - Throws: exit 1 when a proof failed, with the sentence of the first time.
+    func judged(_ summary: JSON) throws -> JSON {
+        guard goal == .testedModel else { return summary }
+        let present = rejudged(summary)
+        if present != summary {
+            try output.claim(for: recipe)
+            try output.write(present, to: output.summaryJSON)
+        }
+        if let failure = present["failed_proof"] {
+            throw LorikeetError(.checkFailed, failure["what"]?.string ?? "a proof failed", at: output.merged, mend: failure["mend"]?.string)
+        }
+        if let proof = ["merged_matches_adapter", "transfer"].first(where: { present[$0]?["pass"]?.bool == false }) {
+            throw LorikeetError(.checkFailed, "the proof '\(proof)' failed", at: output.merged, mend: "look at its numbers in \(output.summaryJSON)")
+        }
+        return present
+    }
+
+    /// The summary with the transfer proof judged by the recipe's tolerance, where it is the tolerance that decides.
+    private func rejudged(_ summary: JSON) -> JSON {
+        guard var all = summary.object, var transfer = summary["transfer"]?.object, let pass = transfer["pass"]?.bool,
+            let trained = transfer["trained_form_loss"]?.double, let merged = transfer["merged_loss"]?.double, trained.isFinite, merged.isFinite
+        else { return summary }
+        let byLoss = Self.failedProof(FormsTest.Result.aboveTolerance(merged: output.merged))
+        // A proof that failed by something else than its losses stays failed.
+        guard pass || all["failed_proof"] == byLoss, pass != (merged <= trained + recipe.mergeTolerance) else { return summary }
+        transfer["pass"] = .bool(!pass)
+        all["transfer"] = .object(transfer)
+        if !pass { all["failed_proof"] = nil } else { all["failed_proof"] = all["failed_proof"] ?? byLoss }
+        return .object(all)
+    }
+
+    /// A failed proof as the summary holds it.
+    static func failedProof(_ error: LorikeetError) -> JSON { ["what": .string(error.what), "mend": error.mend.map { .string($0) } ?? .null] }
+
+    /// The inputs' check sums, held to those of the first start.
+    ///
+    /// - Throws: exit 2 when one is another.
+    func verifiedInputs(_ preparation: Preparation, _ cpu: CPU) throws -> RunInputs {
+        let inputs = try RunInputs(recipe: recipe, source: preparation.source, files: environment.files) { cpu.parallel(over: $0, $1) }
+        if let first = try output.keptInputs() {
+            try inputs.requireSame(as: first)
+        } else if try output.inputsAreUnknown() {
+            try reporter.note(
+                "the check sums of this run's inputs are not known: a file that has changed since it began is not noticed; from now on they are kept")
+        }
+        return inputs
+    }
+
+    /// `adapter/`, unless it is there with these very bytes.
+    func deliver(_ adapters: AdapterSet) throws {
+        let (parts, files) = (output.parts, environment.files)
+        let pending = try PendingFolder(for: output.adapter, files: files)
+        do {
+            try CheckpointStore.writeAdapter(adapters, configuration: recipe.adapterConfiguration, to: pending.path, files: pending.files)
+            let made = try parts.sums(in: pending.path)
+            let there = try files.isDirectory(output.adapter) ? parts.sums(in: output.adapter) : [:]
+            if made.allSatisfy({ there[$0.key] == $0.value }) {
+                pending.discard()
+                return try parts.recordIfNeeded(.adapter)
+            }
+            try tell(kept: parts.make(.adapter) { _ in try pending.commit() })
+        } catch {
+            pending.discard()
+            throw error
+        }
+    }
+
+    /// `merged/`, unless it is there as it was made, of this adapter.
+    func merge(_ preparation: Preparation, _ cpu: CPU) throws -> ModelSource {
+        let parts = output.parts
+        if try parts.isWhole(.merged) {
+            try parts.recordIfNeeded(.merged)
+        } else {
+            let adapter = try AdapterFile.read(directory: output.adapter, files: environment.files)
+            let merger = Merger(
+                base: preparation.source, adapter: adapter, settings: MergeSettings(type: recipe.mergeType, into: preparation.mergedStorage),
+                files: environment.files, cpu: cpu)
+            try tell(kept: parts.make(.merged) { try merger.write(to: $0) })
+        }
+        return try ModelSource.open(output.merged, files: environment.files)
+    }
+
+    private func tell(kept: String?) throws {
+        guard let kept else { return }
+        try reporter.warning("what stood there held files that this run did not make, or that have changed since: they are kept in \(kept)")
+    }
+}
