@@ -42,9 +42,11 @@ package struct Merger {
     /// - Parameters:
     ///   - replacing: whether a directory that is there may be replaced: one that belongs to this run.
     ///   - progress: told the share done after each tensor.
+    /// - Returns: warnings: what the directory lacks.
     /// - Throws: exit 2 when adapter and base do not fit, a merged weight is not finite or does not fit the type, or something that is not
     ///   ours is in the way; exit 4 when the disk fails.
-    package func write(to directory: String, replacing: Bool = false, progress: (Double) -> Void = { _ in }) throws {
+    @discardableResult
+    package func write(to directory: String, replacing: Bool = false, progress: (Double) -> Void = { _ in }) throws -> [String] {
         let add = try AddAdapter(adapter, base: base, cpu: cpu)
         let configuration = try base.configuration.written(type: Self.names[settings.type])
         let place = OwnedDirectory(path: directory + ".partial", files: files)
@@ -59,8 +61,9 @@ package struct Merger {
             try pour(tensors, into: sink, progress: progress)
             try files.writeDurably(configuration.serialized(pretty: true) + "\n", to: place.path + "/config.json")
             try writeGeneration(configuration, to: place.path)
-            try MergedTokenizer(source: base.files, files: files).write(to: place.path)
+            let warning = try MergedTokenizer(source: base.files, files: files).write(to: place.path)
             try place.rename(to: directory)
+            return warning.map { [$0] } ?? []
         } catch {
             try? files.remove(place.path)
             throw error

@@ -292,10 +292,11 @@ package final class Pipeline {
     private func merge(_ preparation: Preparation, _ cpu: CPU) throws -> ModelSource {
         if !environment.files.exists(output.merged + "/config.json") {
             let adapter = try AdapterFile.read(directory: output.adapter, files: environment.files)
-            try Merger(
+            let warnings = try Merger(
                 base: preparation.source, adapter: adapter, settings: MergeSettings(type: recipe.mergeType, into: preparation.mergedStorage),
                 files: environment.files, cpu: cpu
             ).write(to: output.merged, replacing: true)
+            for warning in warnings { try reporter.warning(warning) }
         }
         return try ModelSource.open(output.merged, files: environment.files)
     }

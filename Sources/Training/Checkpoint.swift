@@ -177,7 +177,7 @@ package struct CheckpointStore {
                 throw LorikeetError.input("its bytes are not those that were written", at: path + "/" + file)
             }
         }
-        let optimizer = try SafetensorsFile(path: path + "/optimizer.safetensors")
+        let optimizer = try SafetensorsFile(path: path + "/optimizer.safetensors", files: files)
         for value in Self.optimiserValues(adapters) {
             if value.name == PersistentName.state, optimizer.tensors[value.name] == nil {
                 // Written before the step state was part of it.
