@@ -33,7 +33,7 @@ struct MergeVerb: ParsableCommand {
         Screen.warn(source.warnings)
         let adapter = try AdapterFile.read(directory: adapter)
         let start = SystemClock().uptime
-        try Merger(base: source, adapter: adapter, settings: settings, files: files, cpu: CPU()).write(to: output)
+        Screen.warn(try Merger(base: source, adapter: adapter, settings: settings, files: files, cpu: CPU()).write(to: output))
         let seconds = SystemClock().uptime - start
         if json {
             Screen.out((["output": .string(output), "dtype": .string(dtype), "seconds": .number(seconds)] as JSON).serialized(pretty: true) + "\n")

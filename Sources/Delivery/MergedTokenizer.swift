@@ -12,72 +12,101 @@ struct MergedTokenizer {
         "vocab.json", "tokenizer.model", "added_tokens.json",
     ]
 
-    func write(to directory: String) throws {
-        if let gguf = source.gguf {
-            try write(gguf, to: directory)
-            return
-        }
+    /// - Returns: why there is no tokenizer in the directory, for the user; nil where there is one, or the base has none.
+    func write(to directory: String) throws -> String? {
+        if let gguf = source.gguf { return try write(gguf, to: directory) }
         for name in Self.copied {
             if let path = source.fileIfPresent(name, files: files) { try files.writeDurably(files.read(path), to: directory + "/" + name) }
         }
+        return nil
     }
 
-    /// What comes between text and byte-level BPE, by llama.cpp's name for it; nil for kinds that have no tokenizer.json here.
-    private static func preTokenizer(_ kind: String) -> JSON? {
-        func byteLevel(_ regex: Bool) -> JSON { ["type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": .bool(regex)] }
-        func split(_ pattern: String) -> JSON {
-            [
-                "type": "Sequence",
-                "pretokenizers": [["type": "Split", "pattern": ["Regex": .string(pattern)], "behavior": "Isolated", "invert": false], byteLevel(false)],
-            ]
-        }
-        switch kind {
-        case "gpt-2", "default": return byteLevel(true)
-        // What the model was trained with here: digits alone ("Digits" would also split ½ and Ⅻ).
-        case "smollm":
-            return [
-                "type": "Sequence",
-                "pretokenizers": [["type": "Split", "pattern": ["Regex": "\\d"], "behavior": "Isolated", "invert": false], byteLevel(true)],
-            ]
-        case "llama-bpe":
-            return split(#"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"#)
-        case "qwen2":
-            return split(#"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"#)
+    private func write(_ gguf: GGUFFile, to directory: String) throws -> String? {
+        guard let kind = gguf.metadata["tokenizer.ggml.model"]?.string else { return nil }
+        guard let metadata = TokenizerMetadata(gguf) else { return "the merged model has no tokenizer: '\(kind)' has no tokenizer.json here" }
+        try files.writeDurably(metadata.file.serialized(), to: directory + "/tokenizer.json")
+        try files.writeDurably(metadata.configuration(gguf).serialized(pretty: true) + "\n", to: directory + "/tokenizer_config.json")
+        return nil
+    }
+}
+
+/// A GGUF's tokenizer (`tokenizer.ggml.*`) as Hugging Face's `tokenizers` library writes one.
+private struct TokenizerMetadata {
+    private let tokens: [String]
+    private let types: [Int]
+    private let parts: TokenizerParts
+    /// Begins every text, where that is so.
+    private let beginning: Int?
+
+    /// nil for kinds that have no `tokenizer.json` here.
+    init?(_ gguf: GGUFFile) {
+        func value(_ key: String) -> GGUFValue? { gguf.metadata["tokenizer.ggml.\(key)"] }
+        guard let tokens = value("tokens")?.strings else { return nil }
+        self.tokens = tokens
+        let types = value("token_type")?.ints ?? []
+        self.types = types
+        let isSentencePiece = value("model")?.string == "llama"
+        switch value("model")?.string {
+        case "gpt2":
+            guard let merges = value("merges")?.strings, let parts = TokenizerParts.byteLevel(kind: value("pre")?.string ?? "default", merges: merges)
+            else { return nil }
+            self.parts = parts
+        case "llama":
+            guard let scores = value("scores")?.floats, scores.count == tokens.count else { return nil }
+            let added = Set(types.indices.filter { (2...4).contains(types[$0]) })
+            parts = .sentencePiece(
+                merges: SentencePieceMerges.merges(tokens, scores, added: added), addsPrefix: value("add_space_prefix")?.bool ?? true,
+                unknown: value("unknown_token_id")?.int.flatMap { tokens.indices.contains($0) ? tokens[$0] : nil })
         default: return nil
         }
+        let begins = value("add_bos_token")?.bool ?? isSentencePiece
+        beginning = begins ? value("bos_token_id")?.int.flatMap { tokens.indices.contains($0) ? $0 : nil } : nil
     }
 
-    private func write(_ gguf: GGUFFile, to directory: String) throws {
-        guard gguf.metadata["tokenizer.ggml.model"]?.string == "gpt2", let tokens = gguf.metadata["tokenizer.ggml.tokens"]?.strings,
-            let merges = gguf.metadata["tokenizer.ggml.merges"]?.strings,
-            let preTokenizer = Self.preTokenizer(gguf.metadata["tokenizer.ggml.pre"]?.string ?? "default")
-        else { return }
-        // llama.cpp's token types: 3 control, 4 user defined.
-        let types = gguf.metadata["tokenizer.ggml.token_type"]?.ints ?? []
-        let special = tokens.indices.filter { $0 < types.count && (types[$0] == 3 || types[$0] == 4) }
+    var file: JSON {
+        // llama.cpp's token types: 2 unknown, 3 control, 4 user defined.
+        let special = tokens.indices.filter { $0 < types.count && (types[$0] == 3 || types[$0] == 4 || (types[$0] == 2 && parts.isSentencePiece)) }
         let added = special.map { id -> JSON in
-            [
-                "id": JSON(id), "content": .string(tokens[id]), "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
-                "special": .bool(types[id] == 3),
+            // A user's `▁▁` means two spaces of the text.
+            let content = parts.isSentencePiece && types[id] == 4 ? SentencePieceMerges.text(tokens[id]) : tokens[id]
+            return [
+                "id": JSON(id), "content": .string(content), "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
+                "special": .bool(types[id] != 4),
             ]
         }
-        let tokenizer: JSON = [
-            "version": "1.0", "truncation": .null, "padding": .null, "added_tokens": .array(added), "normalizer": .null,
-            "pre_tokenizer": preTokenizer, "post_processor": .null,
-            "decoder": ["type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true],
-            "model": [
-                "type": "BPE", "dropout": .null, "unk_token": .null, "continuing_subword_prefix": .null, "end_of_word_suffix": .null,
-                "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
-                "vocab": .object(JSONObject(tokens.enumerated().map { ($1, JSON($0)) })), "merges": JSON(merges),
-            ],
+        var model: JSONObject = [
+            "type": "BPE", "dropout": .null, "unk_token": parts.unknown.map { .string($0) } ?? .null, "continuing_subword_prefix": .null,
+            "end_of_word_suffix": .null, "fuse_unk": .bool(parts.isSentencePiece), "byte_fallback": .bool(parts.isSentencePiece),
+            "ignore_merges": .bool(parts.ignoresMerges),
         ]
-        try files.writeDurably(tokenizer.serialized(), to: directory + "/tokenizer.json")
+        model["vocab"] = .object(JSONObject(tokens.enumerated().map { ($1, JSON($0)) }))
+        model["merges"] = JSON(parts.merges)
+        return [
+            "version": "1.0", "truncation": .null, "padding": .null, "added_tokens": .array(added), "normalizer": parts.normalizer,
+            "pre_tokenizer": parts.preTokenizer, "post_processor": postProcessor, "decoder": parts.decoder, "model": .object(model),
+        ]
+    }
+
+    /// Puts the token before every text that a GGUF's `add_bos_token` puts there.
+    private var postProcessor: JSON {
+        guard let beginning else { return .null }
+        let token = tokens[beginning]
+        let known: JSON = ["id": .string(token), "ids": [JSON(beginning)], "tokens": [.string(token)]]
+        func special(_ type: Int) -> JSON { ["SpecialToken": ["id": .string(token), "type_id": JSON(type)]] }
+        func sequence(_ id: String, _ type: Int) -> JSON { ["Sequence": ["id": .string(id), "type_id": JSON(type)]] }
+        return [
+            "type": "TemplateProcessing", "single": [special(0), sequence("A", 0)], "pair": [special(0), sequence("A", 0), special(1), sequence("B", 1)],
+            "special_tokens": .object(JSONObject([(token, known)])),
+        ]
+    }
+
+    func configuration(_ gguf: GGUFFile) -> JSON {
         var configuration: JSONObject = ["tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": false]
         for (key, name) in [("bos_token", "bos_token_id"), ("eos_token", "eos_token_id"), ("unk_token", "unknown_token_id"), ("pad_token", "padding_token_id")]
         {
             if let id = gguf.metadata["tokenizer.ggml.\(name)"]?.int, tokens.indices.contains(id) { configuration[key] = .string(tokens[id]) }
         }
         if let template = gguf.metadata["tokenizer.chat_template"]?.string { configuration["chat_template"] = .string(template) }
-        try files.writeDurably(JSON.object(configuration).serialized(pretty: true) + "\n", to: directory + "/tokenizer_config.json")
+        return .object(configuration)
     }
 }

@@ -70,15 +70,15 @@ public struct FineTuning: Sendable {
 
     /// Merges a PEFT adapter into its base, streamed, as a Hugging Face directory of float16 safetensors. Nothing may stand at `output` yet.
     ///
-    /// - Returns: warnings of what stands in the model's files and is not used.
+    /// - Returns: warnings: what stands in the model's files and is not used, and what the directory lacks.
     @discardableResult
     public static func merge(model: String, adapter: String, output: String) throws -> [String] {
         let base = try ModelSource.open(model)
-        try Merger(
+        let warnings = try Merger(
             base: base, adapter: AdapterFile.read(directory: adapter), settings: MergeSettings(type: .f16), files: RealFiles(),
             cpu: CPU()
         ).write(to: output)
-        return base.warnings
+        return base.warnings + warnings
     }
 }
 

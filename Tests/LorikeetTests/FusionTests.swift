@@ -1,6 +1,5 @@
 import EmulatedDevice
 import LorikeetDevices
-import LorikeetJSON
 import LorikeetModelFiles
 import Testing
 
@@ -10,13 +9,12 @@ import Testing
 /// The plain program and the fused one compute the same.
 struct FusionTests {
     /// Heads of 64, ranks of eight and widths in 64s: every row of the table applies.
-    private static func configuration(_ modelType: String) throws -> ModelConfiguration {
-        try ModelConfiguration(
-            json: [
-                "model_type": .string(modelType), "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2,
-                "num_key_value_heads": 1, "head_dim": 64, "vocab_size": 97, "rms_norm_eps": 1e-5, "rope_theta": 10000, "max_position_embeddings": 128,
-                "tie_word_embeddings": true, "hidden_act": "silu",
-            ], source: "test")
+    private static func model(_ family: String) throws -> RandomModel {
+        try RandomModel(
+            [
+                ("hidden_size", 64), ("intermediate_size", 128), ("num_hidden_layers", 2), ("num_attention_heads", 2), ("num_key_value_heads", 1),
+                ("head_dim", 64), ("vocab_size", 97),
+            ], family: family)
     }
 
     private static let lengths = [19, 9, 24]
@@ -45,13 +43,8 @@ struct FusionTests {
 
     private static func gradients(_ modelType: String, _ device: EmulatedDevice?, _ element: DeviceElement, fuse: Bool, dropout: Double) throws -> Gradients {
         let lora = LoRASettings(r: 8, alpha: 16, dropout: dropout, targetModules: ["all-linear"])
-        let configuration = try configuration(modelType)
-        let model =
-            if let device {
-                try Model(randomly: configuration, storage: .f32, lora: lora, seed: 3, cpu: CPU(threads: 2), device: device, element: element)
-            } else {
-                try Model(randomly: configuration, storage: .f32, lora: lora, seed: 3, cpu: CPU(threads: 2))
-            }
+        let random = try model(modelType)
+        let model = try Compute(cpu: CPU(threads: 2), device: device, element: element).model(random.source, storage: .f32, lora: lora, seed: 3)
         let values = model.adapters.floats(.values)
         for i in values.indices { values[i] += 0.05 * Float(Int(mix64(UInt64(i)) % 2001) - 1000) / 1000 }
         var policy = RecomputePolicy(blocks: 1)

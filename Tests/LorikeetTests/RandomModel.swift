@@ -4,18 +4,19 @@ import LorikeetEngine
 import LorikeetJSON
 import LorikeetModelFiles
 
-/// A small Llama with random weights, written as a Hugging Face directory that is removed with the value.
+/// A small model with random weights, written as a Hugging Face directory that is removed with the value.
 final class RandomModel {
     let directory: String
     let source: ModelSource
 
     /// - Parameters:
+    ///   - family: the `model_type`.
     ///   - numbers: keys of config.json beside the fixed ones.
     ///   - type: of every tensor.
     ///   - change: may replace a tensor's values before they are written.
-    init(_ numbers: [(String, Int)], type: ElementType = .f32, change: (String, inout [Float]) -> Void = { _, _ in }) throws {
+    init(_ numbers: [(String, Int)], family: String = "llama", type: ElementType = .f32, change: (String, inout [Float]) -> Void = { _, _ in }) throws {
         var config: JSONObject = [
-            "model_type": "llama", "architectures": ["LlamaForCausalLM"], "rms_norm_eps": 1e-5, "rope_theta": 10000, "max_position_embeddings": 512,
+            "model_type": .string(family), "rms_norm_eps": 1e-5, "rope_theta": 10000, "max_position_embeddings": 512,
             "tie_word_embeddings": true, "hidden_act": "silu",
         ]
         for (key, value) in numbers { config[key] = JSON(value) }

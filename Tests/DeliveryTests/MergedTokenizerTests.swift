@@ -1,0 +1,130 @@
+import Foundation
+import LorikeetGround
+import LorikeetJSON
+import LorikeetModelFiles
+import LorikeetTokenizers
+import Testing
+
+@testable import LorikeetDelivery
+
+/// The tokenizer that is written beside a model merged from a GGUF gives the ids that the GGUF's own gives.
+struct MergedTokenizerTests {
+    private typealias Metadata = [(key: String, value: GGUFValue)]
+    private let files = RealFiles()
+
+    /// A GGUF of metadata alone.
+    private func gguf(_ metadata: Metadata) throws -> String {
+        var bytes = Data("GGUF".utf8)
+        func number<N: FixedWidthInteger>(_ n: N) { withUnsafeBytes(of: n.littleEndian) { bytes.append(contentsOf: $0) } }
+        func string(_ s: String) {
+            number(UInt64(s.utf8.count))
+            bytes.append(contentsOf: Array(s.utf8))
+        }
+        func array(_ type: UInt32, _ count: Int) {
+            number(UInt32(9))
+            number(type)
+            number(UInt64(count))
+        }
+        number(UInt32(3))
+        number(UInt64(0))
+        number(UInt64(metadata.count))
+        for (key, value) in metadata {
+            string(key)
+            switch value {
+            case .unsigned(let n):
+                number(UInt32(4))
+                number(UInt32(n))
+            case .bool(let flag):
+                number(UInt32(7))
+                number(UInt8(flag ? 1 : 0))
+            case .string(let text):
+                number(UInt32(8))
+                string(text)
+            case .stringArray(let texts):
+                array(8, texts.count)
+                texts.forEach(string)
+            case .intArray(let numbers):
+                array(5, numbers.count)
+                numbers.forEach { number(Int32($0)) }
+            case .floatArray(let numbers):
+                array(6, numbers.count)
+                numbers.forEach { number($0.bitPattern) }
+            default: break
+            }
+        }
+        while bytes.count % 32 != 0 { bytes.append(0) }
+        let path = Temporary.folder() + ".gguf"
+        try bytes.write(to: URL(fileURLWithPath: path))
+        return path
+    }
+
+    /// The GGUF's tokenizer and the one read from the directory that is written of it.
+    private func both(_ metadata: Metadata) throws -> (gguf: Tokenizer, written: Tokenizer) {
+        let path = try gguf(metadata)
+        let directory = Temporary.folder()
+        try files.createDirectory(directory)
+        let warning = try MergedTokenizer(source: ModelFiles.open(path), files: files).write(to: directory)
+        #expect(warning == nil)
+        return (try Tokenizer(gguf: GGUFFile(path: path)), try Tokenizer(directory: directory))
+    }
+
+    private func same(_ metadata: Metadata, _ texts: [String]) throws {
+        let (gguf, written) = try both(metadata)
+        #expect(gguf.addsBOS == written.addsBOS && gguf.bos == written.bos && gguf.eos == written.eos)
+        for text in texts {
+            let ids = gguf.encode(text)
+            #expect(written.encode(text) == ids, "\(text.debugDescription)")
+            #expect(written.decode(ids) == gguf.decode(ids), "\(text.debugDescription)")
+        }
+    }
+
+    private func sentencePiece(addsPrefix: Bool?) -> Metadata {
+        let tokens = [
+            "<unk>", "<s>", "</s>", "<0x0A>", "<0xC3>", "<0xA9>", "\u{2581}", "a", "b", "ab", "\u{2581}a", "\u{2581}ab", "ba", "\u{2581}\u{2581}", "é",
+            "e\u{301}",
+        ]
+        let scores: [Float] = [0, 0, 0, 0, 0, 0, -9, -9.5, -9.25, -1, -2, -3, -0.5, 0, -8, -7]
+        var metadata: Metadata = [
+            ("tokenizer.ggml.model", .string("llama")), ("tokenizer.ggml.tokens", .stringArray(tokens)), ("tokenizer.ggml.scores", .floatArray(scores)),
+            ("tokenizer.ggml.token_type", .intArray([2, 3, 3, 6, 6, 6, 1, 1, 1, 1, 1, 1, 1, 4, 1, 1])), ("tokenizer.ggml.bos_token_id", .unsigned(1)),
+            ("tokenizer.ggml.eos_token_id", .unsigned(2)), ("tokenizer.ggml.unknown_token_id", .unsigned(0)),
+        ]
+        if let addsPrefix { metadata.append(("tokenizer.ggml.add_space_prefix", .bool(addsPrefix))) }
+        return metadata
+    }
+
+    @Test(arguments: [nil, true, false]) func `SentencePiece with scores becomes merges`(addsPrefix: Bool?) throws {
+        try same(sentencePiece(addsPrefix: addsPrefix), ["ab", "aba", "a b", "ab ab", "é\n", "e\u{301}", "x", "ab</s>ab", "a  b", " ab", "", "baab"])
+    }
+
+    @Test func `SentencePiece without a prefix has other ids than with one`() throws {
+        let (with, without) = (try both(sentencePiece(addsPrefix: true)).written, try both(sentencePiece(addsPrefix: false)).written)
+        #expect(with.encode("ab") == [11] && without.encode("ab") == [9])
+    }
+
+    /// Bytes "a" to "d" and a word that merges never reach.
+    private func byteLevel(_ kind: String, _ more: Metadata = []) -> Metadata {
+        let tokens = ["a", "b", "c", "ab", "abc", "Ġ", "<|begin|>", "Ã", "©", "Ã©"]
+        return [
+            ("tokenizer.ggml.model", .string("gpt2")), ("tokenizer.ggml.pre", .string(kind)), ("tokenizer.ggml.tokens", .stringArray(tokens)),
+            ("tokenizer.ggml.merges", .stringArray(["a b", "Ã ©"])), ("tokenizer.ggml.token_type", .intArray([1, 1, 1, 1, 1, 1, 3, 1, 1, 1])),
+            ("tokenizer.ggml.bos_token_id", .unsigned(6)),
+        ] + more
+    }
+
+    @Test(arguments: ["gpt-2", "default", "smollm", "llama-bpe", "qwen2"]) func `byte-level kinds keep what they do beside merging`(kind: String) throws {
+        for adds in [true, false] {
+            try same(byteLevel(kind, [("tokenizer.ggml.add_bos_token", .bool(adds))]), ["abc", "ab c", "<|begin|>abc", "c é", ""])
+        }
+        // Llama 3 takes a word that is a token whole.
+        #expect(try both(byteLevel(kind)).written.encode("abc") == (kind == "llama-bpe" ? [4] : [3, 2]))
+    }
+
+    @Test func `a kind that cannot be written is said`() throws {
+        let metadata: Metadata = [("tokenizer.ggml.model", .string("bert")), ("tokenizer.ggml.tokens", .stringArray(["a"]))]
+        let directory = Temporary.folder()
+        try files.createDirectory(directory)
+        let warning = try MergedTokenizer(source: ModelFiles.open(gguf(metadata)), files: files).write(to: directory)
+        #expect(warning?.contains("'bert'") == true && !files.exists(directory + "/tokenizer.json"))
+    }
+}
