@@ -38,21 +38,12 @@ package struct Merger {
         self.cpu = cpu
     }
 
-<<<<<<< HEAD
     /// - Parameter progress: told the share done after each tensor.
-    /// - Throws: exit 2 when adapter and base do not fit, a merged weight is not finite or does not fit the type, or something that is not
-    ///   ours is in the way; exit 4 when the disk fails.
-    package func write(to directory: String, progress: (Double) -> Void = { _ in }) throws {
-=======
-    /// - Parameters:
-    ///   - replacing: whether a directory that is there may be replaced: one that belongs to this run.
-    ///   - progress: told the share done after each tensor.
     /// - Returns: warnings: what the directory lacks.
     /// - Throws: exit 2 when adapter and base do not fit, a merged weight is not finite or does not fit the type, or something that is not
     ///   ours is in the way; exit 4 when the disk fails.
     @discardableResult
-    package func write(to directory: String, replacing: Bool = false, progress: (Double) -> Void = { _ in }) throws -> [String] {
->>>>>>> wt-formats
+    package func write(to directory: String, progress: (Double) -> Void = { _ in }) throws -> [String] {
         let add = try AddAdapter(adapter, base: base, cpu: cpu)
         let configuration = try base.configuration.written(type: Self.names[settings.type])
         guard !files.exists(directory) else { throw LorikeetError.input("something is there already", at: directory, mend: "name another output") }
@@ -62,18 +53,11 @@ package struct Merger {
             let tensors = try TensorStream(base, linearsThrough: settings.into, cpu: cpu).tensors().map { try convert.apply(add.apply($0)) }
             let sink = SafetensorsSink(directory: pending.path, files: pending.files, shardBytes: settings.shardBytes)
             try pour(tensors, into: sink, progress: progress)
-<<<<<<< HEAD
             try pending.files.writeDurably(configuration.serialized(pretty: true) + "\n", to: pending.path + "/config.json")
             try writeGeneration(configuration, to: pending)
-            try MergedTokenizer(source: base.files, files: pending.files).write(to: pending.path)
+            let warning = try MergedTokenizer(source: base.files, files: pending.files).write(to: pending.path)
             try pending.commit()
-=======
-            try files.writeDurably(configuration.serialized(pretty: true) + "\n", to: place.path + "/config.json")
-            try writeGeneration(configuration, to: place.path)
-            let warning = try MergedTokenizer(source: base.files, files: files).write(to: place.path)
-            try place.rename(to: directory)
             return warning.map { [$0] } ?? []
->>>>>>> wt-formats
         } catch {
             pending.discard()
             throw error

@@ -1,3 +1,4 @@
+import LorikeetEngine
 import LorikeetGround
 import LorikeetJSON
 import LorikeetModelFiles

@@ -104,7 +104,9 @@ extension Pipeline {
             let merger = Merger(
                 base: preparation.source, adapter: adapter, settings: MergeSettings(type: recipe.mergeType, into: preparation.mergedStorage),
                 files: environment.files, cpu: cpu)
-            try tell(kept: parts.make(.merged) { try merger.write(to: $0) })
+            var warnings: [String] = []
+            try tell(kept: parts.make(.merged) { warnings = try merger.write(to: $0) })
+            for warning in warnings { try reporter.warning(warning) }
         }
         return try ModelSource.open(output.merged, files: environment.files)
     }

@@ -295,21 +295,6 @@ package final class Pipeline {
         }
     }
 
-<<<<<<< HEAD
-=======
-    private func merge(_ preparation: Preparation, _ cpu: CPU) throws -> ModelSource {
-        if !environment.files.exists(output.merged + "/config.json") {
-            let adapter = try AdapterFile.read(directory: output.adapter, files: environment.files)
-            let warnings = try Merger(
-                base: preparation.source, adapter: adapter, settings: MergeSettings(type: recipe.mergeType, into: preparation.mergedStorage),
-                files: environment.files, cpu: cpu
-            ).write(to: output.merged, replacing: true)
-            for warning in warnings { try reporter.warning(warning) }
-        }
-        return try ModelSource.open(output.merged, files: environment.files)
-    }
-
->>>>>>> wt-formats
     private func ending(_ summary: JSON) -> String {
         let (peak, predicted) = (summary["peak_rss_bytes"]?.int ?? 0, summary["predicted_rss_bytes"]?.int ?? 0)
         let (onCard, planned) = (summary["peak_gpu_bytes"]?.int ?? 0, summary["predicted_gpu_bytes"]?.int ?? 0)

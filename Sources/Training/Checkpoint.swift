@@ -100,67 +100,10 @@ package struct CheckpointStore {
             }, files: files)
     }
 
-<<<<<<< HEAD
     private func writeMoments(_ adapters: AdapterSet, to path: String, files: any Files) throws {
         let values = Self.optimiserValues(adapters)
         let writer = try SafetensorsWriter(path: path, files: files, tensors: values.map { ($0.name, .f32, $0.shape) })
         for value in values { try writer.append(UnsafeRawBufferPointer(adapters.floats(named: value.name))) }
-=======
-    /// Loads the newest checkpoint that is whole into `adapters`; nil when there is none. `warn` hears of damaged ones.
-    package func loadNewest(into adapters: AdapterSet, warn: (String) -> Void) throws -> TrainerState? {
-        for step in try steps().reversed() {
-            let path = directory + "/" + Self.name(step: step)
-            do {
-                return try load(path, into: adapters)
-            } catch {
-                warn("the checkpoint \(path) is damaged and skipped (\(error))")
-            }
-        }
-        return nil
-    }
-
-    /// Steps of the checkpoints that are there, ascending; leftovers of a crash are removed.
-    func steps() throws -> [Int] {
-        guard files.isDirectory(directory) else { return [] }
-        var steps: [Int] = []
-        for name in try files.list(directory) {
-            if name.hasSuffix(".partial") { try files.remove(directory + "/" + name) }
-            if name.hasPrefix("step-"), let step = Int(name.dropFirst(5)) { steps.append(step) }
-        }
-        return steps.sorted()
-    }
-
-    private func load(_ path: String, into adapters: AdapterSet) throws -> TrainerState {
-        let statePath = path + "/trainer_state.json"
-        let json = try JSON.parse(files.read(statePath), source: statePath)
-        guard let state = TrainerState(json: json) else { throw LorikeetError.input("no usable 'global_step'", at: statePath) }
-        for file in Self.contents {
-            guard json["check_sums"]?[file]?.string == (try checkSum(path + "/" + file)) else {
-                throw LorikeetError.input("its bytes are not those that were written", at: path + "/" + file)
-            }
-        }
-        let optimizer = try SafetensorsFile(path: path + "/optimizer.safetensors", files: files)
-        for value in Self.optimiserValues(adapters) {
-            if value.name == PersistentName.state, optimizer.tensors[value.name] == nil {
-                // Written before the step state was part of it.
-                adapters.state = state.stepState
-                continue
-            }
-            guard let view = optimizer.tensors[value.name], view.type == .f32, view.elementCount == value.elementCount else {
-                throw LorikeetError.input("'\(value.name)' does not fit this adapter", at: path + "/optimizer.safetensors")
-            }
-            UnsafeMutableRawBufferPointer(adapters.floats(named: value.name)).copyMemory(from: view.bytes)
-        }
-        try adapters.load(AdapterFile.read(directory: path, files: files))
-        return state
-    }
-
-    private func writeMoments(_ adapters: AdapterSet, to path: String) throws {
-        let writer = try SafetensorsWriter(
-            path: path, files: files,
-            tensors: Self.optimiserValues(adapters).map { ($0.name, .f32, $0.shape) })
-        for value in Self.optimiserValues(adapters) { try writer.append(UnsafeRawBufferPointer(adapters.floats(named: value.name))) }
->>>>>>> wt-formats
         try writer.finish()
     }
 
