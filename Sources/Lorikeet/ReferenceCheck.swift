@@ -211,7 +211,9 @@ package struct ReferenceCheck {
             var maxima: [Float] = []
             let own = try NF4Store.quantise(store, name: stem, cpu: compute.cpu) { maxima = $0 }
             let fed = try NF4Store.quantise(store, name: stem, offset: offset, cpu: compute.cpu)
-            func different<T: Equatable>(_ a: [T], _ b: [T]) -> Double { a.count == b.count ? Double(zip(a, b).count { $0 != $1 }) : .infinity }
+            func different<T: Equatable>(_ a: [T], _ b: [T]) -> Double {
+                a.count == b.count && !b.isEmpty ? Double(zip(a, b).count { $0 != $1 }) : .infinity
+            }
             results += [
                 Deviation(name: "nf4 \(short(stem)): codes that differ", measured: different(own.codes, try bytes(stem + ".codes", file)), tolerance: 0),
                 Deviation(name: "nf4 \(short(stem)): block maxima", measured: different(maxima, try floats(stem + ".block_absmax", file)), tolerance: 0),
