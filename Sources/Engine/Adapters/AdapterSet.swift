@@ -158,6 +158,10 @@ package final class AdapterSet: Sendable {
 
     /// Reads values from a PEFT folder; every matrix has to be there with its shape.
     package func load(_ file: AdapterFile) throws {
+        if let other = Set(file.tensors.keys).subtracting(entries.map(\.name)).min() {
+            throw LorikeetError.input(
+                "the adapter's '\(other)' has no place here", at: file.path, mend: "use a model of its base, and all of its target modules")
+        }
         let values = floats(.values)
         for entry in entries {
             guard let view = file.tensors[entry.name] else {
