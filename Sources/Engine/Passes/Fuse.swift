@@ -6,8 +6,8 @@ enum Fuse {
     /// One line of the table.
     struct Row: Sendable {
         let name: String
-        /// Tries the op at this index; returns whether the list was changed.
-        let apply: @Sendable (inout OpList, Int) -> Bool
+        /// Joins the op at this index with others where the pattern and its conditions hold.
+        let apply: @Sendable (inout OpList, Int) -> Void
     }
 
     /// In the order in which they are tried.
@@ -25,10 +25,9 @@ enum Fuse {
     static func fuse(_ list: OpList) -> OpList {
         var list = list
         for row in table {
-            var index = 0
-            while index < list.entries.count {
-                if !row.apply(&list, index) { index += 1 }
-            }
+            list.beginRow()
+            for index in list.entries.indices where !list.isRemoved(index) { row.apply(&list, index) }
+            list.endRow()
         }
         return list
     }
@@ -36,39 +35,36 @@ enum Fuse {
     // MARK: residual stream
 
     /// `add` whose sum is next touched by an `rmsnorm`: the norm forms the sum.
-    private static func joinAdditionAndNorm(_ list: inout OpList, _ index: Int) -> Bool {
-        guard let add = list.entries[index].op as? Add, list.values[add.b].type == list.target.residual else { return false }
+    private static func joinAdditionAndNorm(_ list: inout OpList, _ index: Int) {
+        guard let add = list.entries[index].op as? Add, list.values[add.b].type == list.target.residual else { return }
         guard let next = list.users(of: add.out).first(where: { $0 > index }), var norm = list.entries[next].op as? RMSNorm,
             norm.hidden == add.out, norm.delta == nil, list.entries[next].isBackward == list.entries[index].isBackward
-        else { return false }
+        else { return }
         (norm.hidden, norm.delta, norm.sum, norm.deltaScale) = (add.a, add.b, add.out, add.scale)
         list.entries[next].op = norm
-        list.entries.remove(at: index)
-        return true
+        list.remove(index)
     }
 
     /// `rmsnorm.backward` whose result is only added to another gradient.
-    private static func joinNormBackwardAndSum(_ list: inout OpList, _ index: Int) -> Bool {
-        guard var norm = list.entries[index].op as? RMSNormBackward, norm.residualGradient == nil else { return false }
+    private static func joinNormBackwardAndSum(_ list: inout OpList, _ index: Int) {
+        guard var norm = list.entries[index].op as? RMSNormBackward, norm.residualGradient == nil else { return }
         let readers = list.users(of: norm.dx).filter { $0 != index }
         guard readers.count == 1, let sum = list.entries[readers[0]].op as? Add, sum.isGradient, sum.b == norm.dx, sum.a != norm.dx,
             list.users(of: sum.a).allSatisfy({ $0 < index || $0 >= readers[0] })
-        else { return false }
+        else { return }
         (norm.residualGradient, norm.dx) = (sum.a, sum.out)
         list.entries[index].op = norm
-        list.entries.remove(at: readers[0])
-        return true
+        list.remove(readers[0])
     }
 
     /// `rmsnorm.backward` whose result is also wanted in the activations' type.
-    private static func joinNormBackwardAndConversion(_ list: inout OpList, _ index: Int) -> Bool {
+    private static func joinNormBackwardAndConversion(_ list: inout OpList, _ index: Int) {
         guard var norm = list.entries[index].op as? RMSNormBackward, norm.narrow == nil,
             let next = list.users(of: norm.dx).first(where: { $0 > index }), let convert = list.entries[next].op as? Convert
-        else { return false }
+        else { return }
         (norm.narrow, norm.deltaScale) = (convert.out, convert.scale)
         list.entries[index].op = norm
-        list.entries.remove(at: next)
-        return true
+        list.remove(next)
     }
 
     // MARK: adapters
@@ -80,24 +76,23 @@ enum Fuse {
     }
 
     /// `lora.up` followed by a rotation of the same value, which completes it in place.
-    private static func moveUpdateIntoRotation(_ list: inout OpList, _ index: Int) -> Bool {
+    private static func moveUpdateIntoRotation(_ list: inout OpList, _ index: Int) {
         guard let up = list.entries[index].op as? LoRAUp, let update = update(list, up),
             let next = list.users(of: up.y).first(where: { $0 > index }), var rope = list.entries[next].op as? RoPE,
             rope.takesUpdate(pairs: list.values[rope.cos].shape[1])
-        else { return false }
+        else { return }
         rope.update = update
         list.entries[next].op = rope
-        list.entries.remove(at: index)
+        list.remove(index)
         list.incomplete.insert(up.y)
-        return true
     }
 
     /// `lora.up` whose result is read by gated activations and their adjoints alone: all of them add the term while they read.
-    private static func moveUpdateIntoActivation(_ list: inout OpList, _ index: Int) -> Bool {
-        guard let up = list.entries[index].op as? LoRAUp, let update = update(list, up), list.values[up.y].shape[1] % 64 == 0 else { return false }
+    private static func moveUpdateIntoActivation(_ list: inout OpList, _ index: Int) {
+        guard let up = list.entries[index].op as? LoRAUp, let update = update(list, up), list.values[up.y].shape[1] % 64 == 0 else { return }
         let readers = list.users(of: up.y).filter { $0 > index }
         guard !readers.isEmpty, readers.allSatisfy({ list.entries[$0].op is GatedActivation || list.entries[$0].op is GatedActivationBackward }) else {
-            return false
+            return
         }
         for reader in readers {
             if var forward = list.entries[reader].op as? GatedActivation {
@@ -108,52 +103,48 @@ enum Fuse {
                 list.entries[reader].op = backward
             }
         }
-        list.entries.remove(at: index)
+        list.remove(index)
         list.incomplete.insert(up.y)
-        return true
     }
 
     /// `lora.input_gradient` of one adapter whose result only a gated activation's adjoint reads.
-    private static func moveInputGradientIntoActivation(_ list: inout OpList, _ index: Int) -> Bool {
+    private static func moveInputGradientIntoActivation(_ list: inout OpList, _ index: Int) {
         guard case .device(let element) = list.target, element != .f32, let gradient = list.entries[index].op as? LoRAInputGradient,
             gradient.parts.count == 1, gradient.masked == nil, let part = gradient.parts.first, part.slot.rank == 8 || part.slot.rank == 16,
             list.values[gradient.dx].shape[1] % 32 == 0
-        else { return false }
+        else { return }
         let readers = list.users(of: gradient.dx).filter { $0 > index }
-        guard readers.count == 1, var backward = list.entries[readers[0]].op as? GatedActivationBackward, backward.dOut == gradient.dx else { return false }
+        guard readers.count == 1, var backward = list.entries[readers[0]].op as? GatedActivationBackward, backward.dOut == gradient.dx else { return }
         backward.dUpdate = InputUpdate(dProduct: gradient.dProduct, part: part)
         list.entries[readers[0]].op = backward
-        list.entries.remove(at: index)
+        list.remove(index)
         list.incomplete.insert(gradient.dx)
-        return true
     }
 
     // MARK: attention and head
 
     /// `rope.backward` right behind attention's adjoint, where the kernels for this shape rotate what they write.
-    private static func moveRotationIntoAttention(_ list: inout OpList, _ index: Int) -> Bool {
+    private static func moveRotationIntoAttention(_ list: inout OpList, _ index: Int) {
         guard var attention = list.entries[index].op as? AttentionBackward, attention.unrotated == nil,
             let next = list.users(of: attention.dJoint).first(where: { $0 > index }), let rope = list.entries[next].op as? RoPE, rope.inverse, !rope.interleaved,
             attention.rotatesBack(heads: rope.heads, pairs: list.values[rope.cos].shape[1], list.target)
-        else { return false }
+        else { return }
         attention.unrotated = (rope.cos, rope.sin)
         list.entries[index].op = attention
-        list.entries.remove(at: next)
-        return true
+        list.remove(next)
     }
 
     /// The head's forward pass and adjoint, where the loss knows its weights beforehand.
-    private static func joinHead(_ list: inout OpList, _ index: Int) -> Bool {
+    private static func joinHead(_ list: inout OpList, _ index: Int) {
         guard let head = list.entries[index].op as? HeadLogProbabilities,
             let lossAt = list.users(of: head.logProbabilities).first(where: { $0 > index }), let loss = list.entries[lossAt].op as? any LossOp,
             let weights = loss.knownWeights,
             let backwardAt = list.users(of: loss.tokenWeights).first(where: { $0 > lossAt }),
             let backward = list.entries[backwardAt].op as? HeadBackward, backward.chunks.x == head.chunks.x
-        else { return false }
+        else { return }
         list.entries[index].op = HeadLoss(
             chunks: head.chunks, weights: weights, logProbabilities: head.logProbabilities, dx: backward.dx)
-        list.entries.remove(at: backwardAt)
-        list.entries.remove(at: lossAt)
-        return true
+        list.remove(backwardAt)
+        list.remove(lossAt)
     }
 }

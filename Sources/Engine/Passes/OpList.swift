@@ -25,10 +25,35 @@ struct OpList {
     var incomplete: Set<ValueID> = []
     let target: ProgramTarget
 
+    init(entries: [Entry], values: ValueTable, incomplete: Set<ValueID> = [], target: ProgramTarget) {
+        (self.entries, self.values, self.incomplete, self.target) = (entries, values, incomplete, target)
+    }
+
     var firstBackward: Int { entries.firstIndex { $0.isBackward } ?? entries.count }
 
+    /// Entries by the values that they name, in order; of the time when `beginRow` was called.
+    private var index: [ValueID: [Int]] = [:]
+    private var removed: Set<Int> = []
+
+    /// Prepares `users` and `remove` for one walk over the entries.
+    mutating func beginRow() {
+        index = [:]
+        removed = []
+        for (place, entry) in entries.enumerated() {
+            for id in Set(entry.op.reads + entry.op.writes) { index[id, default: []].append(place) }
+        }
+    }
+
     /// Entries that name `value`, in order.
-    func users(of value: ValueID) -> [Int] {
-        entries.indices.filter { entries[$0].op.reads.contains(value) || entries[$0].op.writes.contains(value) }
+    func users(of value: ValueID) -> [Int] { (index[value] ?? []).filter { !removed.contains($0) } }
+
+    func isRemoved(_ place: Int) -> Bool { removed.contains(place) }
+
+    /// Takes an entry out; the places of the others stay until `endRow`.
+    mutating func remove(_ place: Int) { removed.insert(place) }
+
+    mutating func endRow() {
+        if !removed.isEmpty { entries = entries.indices.filter { !removed.contains($0) }.map { entries[$0] } }
+        (index, removed) = ([:], [])
     }
 }

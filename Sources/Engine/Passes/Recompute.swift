@@ -51,17 +51,23 @@ enum Recompute {
     /// Each value that an op can restore cheaply, restored before its first backward reader.
     private static func recomputeCheapValues(_ list: inout OpList, except blocks: [Range<Int>]) {
         let forward = list.entries[..<list.firstBackward]
+        var readersOf: [ValueID: [Int]] = [:]
+        for (place, entry) in list.entries.enumerated() {
+            for id in Set(entry.op.reads) { readersOf[id, default: []].append(place) }
+        }
+        var insertions: [(place: Int, entry: OpList.Entry)] = []
         for producer in forward where !blocks.contains(where: { $0.contains(producer.origin) }) {
             for value in producer.op.writes where list.values[value].kind == .transient {
-                let readers = list.entries.indices.filter { list.entries[$0].op.reads.contains(value) }
+                let readers = readersOf[value] ?? []
                 let backward = readers.filter { list.entries[$0].isBackward }
                 guard let first = backward.first, first - (readers.last { !list.entries[$0].isBackward } ?? 0) > nearby else { continue }
                 let copy = list.values.addCopy(of: value)
                 guard let again = producer.op.recomputation(of: value, into: copy) else { continue }
                 for index in backward { list.entries[index].op = list.entries[index].op.renamed { $0 == value ? copy : $0 } }
-                list.entries.insert(OpList.Entry(op: again, origin: producer.origin, role: .repeated), at: first)
+                insertions.append((first, OpList.Entry(op: again, origin: producer.origin, role: .repeated)))
             }
         }
+        for (place, entry) in insertions.sorted(by: { $0.place > $1.place }) { list.entries.insert(entry, at: place) }
     }
 
     /// Runs a block's forward ops again before its adjoints, on values of their own, and lets the adjoints read those.
