@@ -163,7 +163,11 @@ struct CheckpointTests {
     func `a number out of its range is damage, never a trap`(key: String, value: JSON) throws {
         let directory = folder()
         try store(directory).save(adapters(start: 1), state(step: 2), limit: 0)
-        try makeOlder(directory + "/step-000002") { $0[key] = value }
+        try makeOlder(directory + "/step-000002") {
+            // The older name counts where the newer is missing.
+            if key == "hopeless_steps" { $0["unrecoverable_steps"] = nil }
+            $0[key] = value
+        }
         let found = try newest(directory)
         #expect(found.state == nil && found.warnings.count == 1, "\(key) \(value): \(found.warnings)")
     }
