@@ -17,7 +17,8 @@ package protocol Files: Sendable {
     func list(_ directory: String) throws -> [String]
     /// Makes a directory and its parents; one that is there is fine.
     func createDirectory(_ path: String) throws
-    /// Removes a file or a directory with all it holds; one that is missing is fine.
+    /// Removes a file, a link or an empty directory; one that is missing is fine. Nothing removes a directory with what it holds: see
+    /// `PendingFolder` for those that the program made.
     func remove(_ path: String) throws
     /// Renames, replacing what is there, and syncs the directory so that the new name survives a crash.
     func rename(_ from: String, to: String) throws
@@ -123,7 +124,6 @@ package struct RealFiles: Files {
         var status = stat()
         guard lstat(path, &status) == 0 else { return }
         if status.st_mode & S_IFMT == S_IFDIR {
-            for name in try list(path) { try remove(path + "/" + name) }
             guard rmdir(path) == 0 || errno == ENOENT else { throw failed("cannot remove", path) }
         } else {
             guard unlink(path) == 0 || errno == ENOENT else { throw failed("cannot remove", path) }

@@ -55,13 +55,14 @@ struct FilesTests {
         #expect(#expect(throws: LorikeetError.self) { try RealFiles().list("/no/such/folder") }?.exit == .unusableInput)
     }
 
-    @Test func `directories are made with parents and removed with all they hold`() throws {
+    @Test func `directories are made with parents and removed only when they are empty`() throws {
         let path = try folder()
         let files = RealFiles()
         try files.createDirectory(path + "/a/b/c")
         try files.writeDurably("x", to: path + "/a/b/c/d")
         try files.createDirectory(path + "/a/b/c")
-        try files.remove(path + "/a")
+        #expect(throws: LorikeetError.self) { try files.remove(path + "/a") }
+        for name in ["a/b/c/d", "a/b/c", "a/b", "a", "not/there"] { try files.remove(path + "/" + name) }
         #expect(try files.list(path).isEmpty)
         #expect(try files.freeBytes(at: path + "/not/there/yet") > 0)
     }

@@ -116,10 +116,14 @@ struct OutputTests {
         #expect(try run.run(on: nil).error == nil)
         var summary = try run.json("summary.json").object ?? [:]
         summary["merged_matches_adapter"] = ["pass": false, "max_logit_difference": 1.0625]
-        try files.writeDurably(JSON.object(summary).serialized(), to: run.output + "/summary.json")
-        for _ in 0..<2 {
-            let error = try run.run(on: nil).error
-            #expect(error?.exit == .checkFailed && error?.what == "the merged model's logits differ from base + adapter by 1.0625")
+        // An older version kept the verdict without its sentence.
+        for sentence in [LorikeetError(.checkFailed, "they differ by 1.0625", at: run.output + "/merged", mend: "report this"), nil] {
+            summary["failed_proof"] = sentence.map(Pipeline.failedProof)
+            try files.writeDurably(JSON.object(summary).serialized(), to: run.output + "/summary.json")
+            for _ in 0..<2 {
+                let error = try run.run(on: nil).error
+                #expect(error?.exit == .checkFailed && error?.place == run.output + "/merged" && (sentence == nil || error == sentence))
+            }
         }
         // The verdict is the whole pipeline's: training by itself is done.
         #expect(try run.run(on: nil, goal: .adapter).error == nil)
