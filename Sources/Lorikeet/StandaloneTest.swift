@@ -45,7 +45,8 @@ package struct StandaloneTest {
             files: files
         ).run(trained: nil)
         let untested = result.notTested.first.map { LorikeetError(.checkFailed, $0, at: merged) }
-        return Result(json: .object(result.fields), text: result.text(), error: result.failure(merged: merged) ?? untested,
+        return Result(
+            json: .object(result.fields), text: result.text(), error: result.failure(merged: merged) ?? untested,
             warnings: preparation.source.warnings + mergedSource.warnings)
     }
 }

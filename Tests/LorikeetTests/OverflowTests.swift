@@ -66,7 +66,9 @@ struct OverflowTests {
         #expect(kept.lossScaling == training.session.lossScaling && kept.skipped == 0)
     }
 
-    @Test(arguments: [DeviceElement.f16, .bf16, nil]) func `losses that stay no numbers end in one sentence where there is no checkpoint`(element: DeviceElement?)
+    @Test(arguments: [DeviceElement.f16, .bf16, nil]) func `losses that stay no numbers end in one sentence where there is no checkpoint`(
+        element: DeviceElement?
+    )
         throws
     {
         var training = try Training(element)
@@ -78,7 +80,8 @@ struct OverflowTests {
         let error = #expect(throws: LorikeetError.self) { try poisoned.run { if case .skipped = $0 { skipped += 1 } } }
         #expect(error?.exit == .checkFailed && skipped == Trainer.patience)
         #expect(
-            error?.description.contains("steps 1 to 10 had gradients or losses that are not finite") == true && error?.description.contains("no checkpoint") == true, "\(String(describing: error))")
+            error?.description.contains("steps 1 to 10 had gradients or losses that are not finite") == true
+                && error?.description.contains("no checkpoint") == true, "\(String(describing: error))")
     }
 
     @Test func `a validation loss that is no number is warned of`() throws {
@@ -95,7 +98,9 @@ struct OverflowTests {
         #expect(warnings.contains("the validation loss of step 1 is not a finite number"), "\(warnings)")
     }
 
-    @Test(arguments: [DeviceElement.f16, nil]) func `several lost steps in a row go back to the last checkpoint and are left out`(element: DeviceElement?) throws {
+    @Test(arguments: [DeviceElement.f16, nil]) func `several lost steps in a row go back to the last checkpoint and are left out`(element: DeviceElement?)
+        throws
+    {
         var training = try Training(element)
         training.settings.maxSteps = 14
         let run = training

@@ -126,7 +126,8 @@ enum Fuse {
     /// `rope.backward` right behind attention's adjoint, where the kernels for this shape rotate what they write.
     private static func moveRotationIntoAttention(_ list: inout OpList, _ index: Int) {
         guard var attention = list.entries[index].op as? AttentionBackward, attention.unrotated == nil,
-            let next = list.users(of: attention.dJoint).first(where: { $0 > index }), let rope = list.entries[next].op as? RoPE, rope.inverse, !rope.interleaved,
+            let next = list.users(of: attention.dJoint).first(where: { $0 > index }), let rope = list.entries[next].op as? RoPE, rope.inverse,
+            !rope.interleaved,
             attention.rotatesBack(heads: rope.heads, pairs: list.values[rope.cos].shape[1], list.target)
         else { return }
         attention.unrotated = (rope.cos, rope.sin)

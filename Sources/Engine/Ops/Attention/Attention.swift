@@ -89,7 +89,8 @@ struct Attention: Op {
     func run(_ context: borrowing CPURun) throws {
         AttentionKernels.forward(
             joint: try context.floats(joint), segmentStart: try context.integers(segmentStart), out: try context.floats(out),
-            logSumExp: try context.floats(logSumExp), scratch: try context.floats(scratch, "attention's scratch"), rows: context.values[joint].shape[0], shape: shape,
+            logSumExp: try context.floats(logSumExp), scratch: try context.floats(scratch, "attention's scratch"), rows: context.values[joint].shape[0],
+            shape: shape,
             cpu: context.cpu)
     }
 }
@@ -154,6 +155,7 @@ struct AttentionBackward: Op {
         AttentionKernels.backward(
             dOut: try context.floats(dOut), joint: try context.floats(joint), out: try context.floats(out), logSumExp: try context.floats(logSumExp),
             segmentStart: try context.integers(segmentStart), dJoint: try context.floats(dJoint),
-            scratch: try context.floats(scratch, "attention's scratch"), sums: try context.floats(sums), rows: context.values[joint].shape[0], shape: shape, cpu: context.cpu)
+            scratch: try context.floats(scratch, "attention's scratch"), sums: try context.floats(sums), rows: context.values[joint].shape[0], shape: shape,
+            cpu: context.cpu)
     }
 }

@@ -64,7 +64,8 @@ struct RMSNorm: Op {
         let shape = context.values[output].shape
         RMSNormKernels.forward(
             x: try context.floats(hidden), delta: try delta.map { UnsafePointer(try context.floats($0)) }, deltaScale: deltaScale,
-            weight: try context.vector(weight), epsilon: epsilon, weightOffset: weightOffset, hOut: try sum.map { try context.floats($0) }, y: try context.floats(output),
+            weight: try context.vector(weight), epsilon: epsilon, weightOffset: weightOffset, hOut: try sum.map { try context.floats($0) },
+            y: try context.floats(output),
             inverseRMS: try context.floats(inverseRMS), rows: shape[0], columns: shape[1], cpu: context.cpu)
     }
 }
