@@ -78,18 +78,7 @@ extension Llama {
     /// llama.cpp's `LlamaModel` (convert_hf_to_gguf.py).
     static let gguf: GGUFFormat? = GGUFFormat(
         architecture: "llama",
-        metadata: [
-            .constant("hidden_act", "silu"),
-            .value("hidden_size", "embedding_length", .whole, ifAbsent: .refused),
-            .value("intermediate_size", "feed_forward_length", .whole, ifAbsent: .refused),
-            .value("num_hidden_layers", "block_count", .whole, ifAbsent: .refused),
-            .value("num_attention_heads", "attention.head_count", .whole, ifAbsent: .refused),
-            .value("num_key_value_heads", "attention.head_count_kv", .whole, ifAbsent: .same("num_attention_heads")),
-            .value("head_dim", "attention.key_length", .whole, ifAbsent: .quotient("hidden_size", "num_attention_heads")),
-            .repeats("head_dim", "attention.value_length"),
-            .value("max_position_embeddings", "context_length", .whole, ifAbsent: .refused),
-            .value("rms_norm_eps", "attention.layer_norm_rms_epsilon", .real, ifAbsent: .refused),
-            .rows("vocab_size", ofTensor: "token_embd.weight", "vocab_size"),
+        metadata: GGUFFormat.decoderMetadata(activation: "silu") + [
             .tensor("tie_word_embeddings", "output.weight", present: false),
             .tensor("attention_bias", "blk.0.attn_q.bias", present: true),
             .tensor("mlp_bias", "blk.0.ffn_up.bias", present: true),
