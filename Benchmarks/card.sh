@@ -24,10 +24,8 @@ print("%-16s %9.0f tok/s  %5d tokens %8.3f ms  share %.3f  of %3.0f TFLOP/s  %s 
     r["recompute"], "kept" if r["keeps_expanded"] else "expanding", r["peak_device_bytes"] / g, r["predicted_device_bytes"] / g,
     r["first_step_seconds"], r["before_first_step_seconds"]))
 # An op's own limit: its products at the speed of this run's best one and its bytes at 3.0 TB/s, what a copy reaches on an H100.
-# Attention counts its work for one segment of all tokens.
 for op in r.get("profile", []):
-    flops = 1e9 * op["gflop"] * (min(1, r["sequence"] / r["tokens"]) if op["op"].startswith("attention") else 1)
-    least = flops / r["gemm_flops_per_second"] + op["bytes"] / 3.0e12
+    least = 1e9 * op["gflop"] / r["gemm_flops_per_second"] + op["bytes"] / 3.0e12
     print("    %-28s %8.3f ms  %4d times  %3.0f %% of its limit  %s" % (op["op"], 1e3 * op["seconds"], op["count"], 100 * least / op["seconds"], "; ".join(
         "%s %d: %.3f" % (p["name"], p["count"], 1e3 * p["seconds"]) for p in op["parts"][:6])))
 PY

@@ -69,8 +69,8 @@ struct BenchVerb: ParsableCommand {
                 object["profile"] = .array(
                     result.profile.map {
                         [
-                            "op": .string($0.kind), "count": JSON($0.count), "seconds": .number($0.seconds), "gflop": .number($0.cost.matrixFlops / 1e9),
-                            "bytes": .number($0.cost.bytes),
+                            "op": .string($0.kind), "count": JSON($0.count), "seconds": .number($0.seconds), "gflop": .number($0.work.matrixFlops / 1e9),
+                            "bytes": .number($0.work.bytesMoved),
                             "parts": .array(
                                 $0.parts.sorted { $0.value.seconds > $1.value.seconds }.map {
                                     ["name": .string($0.key), "count": JSON($0.value.count), "seconds": .number($0.value.seconds)]
@@ -85,7 +85,7 @@ struct BenchVerb: ParsableCommand {
             Screen.out(entry.key + String(repeating: " ", count: max(2, 28 - entry.key.count)) + entry.value.serialized() + "\n")
         }
         for op in result.profile {
-            let rate = op.cost.matrixFlops > 0 ? "  \(Int(op.cost.matrixFlops / op.seconds / 1e9)) GFLOP/s" : ""
+            let rate = op.work.matrixFlops > 0 ? "  \(Int(op.work.matrixFlops / op.seconds / 1e9)) GFLOP/s" : ""
             Screen.out(op.kind + String(repeating: " ", count: max(2, 28 - op.kind.count)) + "\(Float(op.seconds)) s, \(op.count) times\(rate)\n")
         }
     }

@@ -22,10 +22,7 @@ struct PlanVerb: ParsableCommand {
         let compute = try DeviceOptions.open(recipe)
         let (plan, preparation) = try plan(recipe, compute)
         if parsed.flags.contains("explain") {
-            var request = ProgramRequest(
-                storage: plan.choices.storage, lora: recipe.loraSettings, sizes: plan.choices.sizes, target: compute.target)
-            request.recompute = plan.choices.recompute
-            Screen.out(try Session.plan(preparation.source.configuration, request) { preparation.source.tensor($0)?.type }.program.listing())
+            Screen.out(try preparation.listing(of: plan, compute: compute, clock: SystemClock()))
         } else if let other = parsed.extra["compare"] {
             let second = try Recipe.resolve(file: parsed.config, options: parsed.options + [("preset", other)]).recipe
             Screen.out(Plan.comparison((recipe.preset, plan), (other, try self.plan(second, compute).plan)))

@@ -75,6 +75,11 @@ package struct Bench {
         var predictedBytes = 0
     }
 
+    /// Rows of micro-batches of whole segments, of which the fastest on a card is taken.
+    package static func candidates(_ sequence: Int) -> [Int] {
+        [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32].map { $0 * sequence }.filter { $0 <= max(sequence, 16384) }
+    }
+
     private func choice(_ batches: [TokenBatch], before: Int) throws -> Choice {
         let longest = batches.map(\.rows).max() ?? 0
         guard let device = compute.device else {
@@ -83,14 +88,12 @@ package struct Bench {
             return choice
         }
         var planner = try DevicePlanner(
-            configuration, storage: storage, lora: lora, card: device.properties, element: compute.element, segment: sequence,
-            contextBytes: before
+            configuration, storage: storage, lora: lora, card: device.properties, element: compute.element,
+            workload: Workload(segments: SegmentLengths(batches.isEmpty ? [sequence] : batches.flatMap(\.segmentLengths))), contextBytes: before
         ) { source?.tensor($0)?.type }
         planner.fuse = fuse
-        let candidates =
-            batches.isEmpty ? [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32].map { $0 * sequence }.filter { $0 <= max(sequence, 16384) } : [longest]
         let plan = try planner.plan(
-            among: candidates, evaluation: 32, headChunk: 4096, cap: memoryCap ?? device.properties.totalBytes)
+            among: batches.isEmpty ? Self.candidates(sequence) : [longest], evaluation: 32, headChunk: 4096, cap: memoryCap ?? device.properties.totalBytes)
         return Choice(sizes: plan.sizes, recompute: plan.recompute, keepsExpanded: plan.keepsExpanded, predictedBytes: plan.bytes.total)
     }
 

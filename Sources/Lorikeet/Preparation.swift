@@ -60,21 +60,39 @@ package struct Preparation {
         let test = answerTest(dataset)
         let sampler = StepSampler(settings: settings, count: dataset.train.count)
         let card = try PlannedCard(compute, gpuMemory: recipe.gpuMemoryBytes)
-        var planner = Planner(
-            source: source, storage: recipe.storage(for: source), lora: recipe.loraSettings, train: dataset.train.map(Planner.Length.init),
-            validation: dataset.validation.map(Planner.Length.init), samplesOfStep: { sampler.samples(ofStep: $0).indices },
-            steps: settings.totalSteps(samples: dataset.train.count), packing: recipe.packing, evalSteps: recipe.evalSteps,
-            evalSamples: recipe.evalSamples, saveTotalLimit: recipe.saveTotalLimit, saveSteps: recipe.saveSteps, testRows: test.rows.count,
-            longestPrompt: test.rows.map(\.promptIDs.count).max() ?? 0, maxNewTokens: test.maxNewTokens,
-            mergedElementBytes: merges ? recipe.mergeType.blockBytes : 0, threads: compute.cpu.threads, residentBytes: Machine.residentBytes(),
-            // Beside a card the processor has little to do: what it reaches need not be measured.
-            rates: card == nil
-                ? try DeviceRates.measured(compute.cpu, columns: source.configuration.hiddenSize, clock: clock)
-                : DeviceRates(matrixFlops: 1e11, bytes: 8e9), card: card)
-        planner.comparedStorage = mergedStorage
-        planner.fuse = recipe.fuse
+        var model = PlannedModel(
+            source: source, storage: recipe.storage(for: source), lora: recipe.loraSettings, mergedElementBytes: merges ? recipe.mergeType.blockBytes : 0)
+        model.comparedStorage = mergedStorage
+        model.fuse = recipe.fuse
+        let planner = Planner(
+            model: model,
+            data: PlannedData(
+                train: dataset.train.map(SampleLength.init), validation: dataset.validation.map(SampleLength.init),
+                steps: settings.totalSteps(samples: dataset.train.count), packing: recipe.packing, samplesOfStep: { sampler.samples(ofStep: $0).indices }),
+            pace: PlannedPace(
+                evalSteps: recipe.evalSteps, evalSamples: recipe.evalSamples, saveSteps: recipe.saveSteps, saveTotalLimit: recipe.saveTotalLimit),
+            answers: PlannedAnswers(
+                rows: test.rows.count, longestPrompt: test.rows.map(\.promptIDs.count).max() ?? 0, maxNewTokens: test.maxNewTokens),
+            place: PlannedPlace(
+                threads: compute.cpu.threads, residentBytes: Machine.residentBytes(),
+                processor: card == nil
+                    ? try DeviceModel.measured(compute.cpu, columns: source.configuration.hiddenSize, clock: clock) : .besideCard, card: card))
         var plan = try planner.plan()
         plan.warnings = source.warnings + plan.warnings
         return plan
+    }
+
+    /// The training program of a plan as a table, with the predicted time of each op.
+    package func listing(of plan: Plan, compute: Compute, clock: any Clock) throws -> String {
+        var request = ProgramRequest(
+            storage: plan.choices.storage, lora: recipe.loraSettings, sizes: plan.choices.sizes, target: compute.target)
+        request.recompute = plan.choices.recompute
+        let program = try Session.plan(source.configuration, request) { source.tensor($0)?.type }
+        var load = PlannedData.workload(dataset?.train.map(SampleLength.init) ?? [])
+        if !plan.choices.keepsExpanded { load.storedBytes = program.storedBytes }
+        let model =
+            try compute.device.map { TableModel($0.properties, compute.element).model }
+            ?? DeviceModel.measured(compute.cpu, columns: source.configuration.hiddenSize, clock: clock)
+        return program.training?.listing(load, model) ?? ""
     }
 }

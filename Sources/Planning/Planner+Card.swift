@@ -31,10 +31,9 @@ extension Planner {
     private struct OnCard {
         let training: DevicePlan
         let tokensPerBatch: Int
-        /// Rows an evaluation batch may have, those of the largest, and its time.
+        /// Rows an evaluation batch may have, and those of the largest.
         let evaluationTokensPerBatch: Int
         let evaluationRows: Int
-        let evaluationSeconds: Double
 
         var sizes: SessionSizes {
             SessionSizes(training: training.sizes.training, evaluation: evaluationRows, headChunk: training.sizes.headChunk)
@@ -49,13 +48,13 @@ extension Planner {
     /// - Throws: exit 3 with the smallest cap that would do.
     func plan(on card: PlannedCard) throws -> Plan {
         var planner = try DevicePlanner(
-            source.configuration, storage: storage, lora: lora, card: card.properties, element: card.element,
-            segment: max(1, train.reduce(0) { $0 + $1.tokens } / max(1, train.count)), contextBytes: card.usedBytes
-        ) { source.tensor($0)?.type }
-        planner.fuse = fuse
+            model.source.configuration, storage: model.storage, lora: model.lora, card: card.properties, element: card.element,
+            workload: PlannedData.workload(data.train), contextBytes: card.usedBytes
+        ) { model.source.tensor($0)?.type }
+        planner.fuse = model.fuse
         let chosen = try choose(planner, card)
         var choices = Plan.Choices(
-            storage: storage, threads: threads, tokensPerBatch: chosen.tokensPerBatch, sizes: chosen.sizes, recompute: chosen.training.recompute,
+            storage: model.storage, threads: place.threads, tokensPerBatch: chosen.tokensPerBatch, sizes: chosen.sizes, recompute: chosen.training.recompute,
             evaluationTokensPerBatch: chosen.evaluationTokensPerBatch)
         choices.device = card.properties.name
         choices.element = card.element
@@ -63,29 +62,26 @@ extension Planner {
         choices.keepsExpanded = chosen.training.keepsExpanded
         var warnings: [String] = []
         let (testing, testedWeights) = try test(chosen, card, &choices.test, &warnings)
-        let small = ProgramRequest(storage: .stored, lora: lora, sizes: .init(training: 1, evaluation: 1), target: .cpu(threads: threads))
-        let program = try Session.plan(source.configuration, small) { source.tensor($0)?.type }
-        let tokens = trainedSteps.reduce(0) { $0 + $1.reduce(0) { $0 + $1.tokens } }
-        let phases = self.phases(
-            perTrainedToken: chosen.training.stepSeconds / Double(chosen.training.sizes.training), trainTokens: tokens,
-            forms: forms(chosen, card, choices, program), matrixParameters: program.matrixParameters, &warnings)
-        let merged = Int64(program.matrixParameters) * Int64(mergedElementBytes)
+        let small = ProgramRequest(
+            storage: .stored, lora: model.lora, sizes: .init(training: 0, evaluation: 1), target: .cpu(threads: place.threads))
+        let program = try model.plan(small)
+        let tokens = data.trainedSteps.reduce(0) { $0 + $1.reduce(0) { $0 + $1.tokens } }
+        let phases = self.phases(try times(chosen, card, choices), program, trainTokens: tokens, &warnings)
+        let merged = Int64(program.matrixParameters) * Int64(model.mergedElementBytes)
         let memory =
             base() + [
                 .init("adapters, gradients, optimiser", Int64(program.adapterBytes)),
                 .init("model file, as it is read", Int64(program.weightBytes), mapped: true),
             ]
         var testMemory = memory + [.init("merged model, as it is read", merged, mapped: true)]
-        if mergedElementBytes > 0, !choices.test.mergedOnCard {
-            let sizes = SessionSizes(training: 1, evaluation: min(Self.tokensPerBatch, chosen.evaluationRows), headChunk: HeadBlock.chunk)
-            let request = asked(ProgramRequest(storage: .stored, lora: nil, sizes: sizes, target: .cpu(threads: threads)))
-            let processor = try Session.plan(source.configuration, request) { source.tensor($0)?.type }
+        if model.mergedElementBytes > 0, !choices.test.mergedOnCard {
+            let processor = try model.plan(mergedOnProcessor(chosen))
             testMemory.append(.init("arena and KV cache of the merged model", Int64(processor.evaluationArenaBytes + processor.cacheBytes)))
         }
         return Plan(
             choices: choices, trainingMemory: memory, testMemory: testMemory,
-            gpuTraining: parts(chosen.training.bytes, "weights (\(storage.rawValue))"), gpuTesting: parts(testing, testedWeights),
-            disk: disk(program, merged), phases: phases, steps: steps,
+            gpuTraining: parts(chosen.training.bytes, "weights (\(model.storage.rawValue))"), gpuTesting: parts(testing, testedWeights),
+            disk: disk(program, merged), phases: phases, steps: data.steps,
             trainTokens: tokens, trainableParameters: program.trainableParameters, warnings: warnings)
     }
 
@@ -100,9 +96,9 @@ extension Planner {
 
     /// The fastest split of a step: one micro-batch where that fits without running blocks again, else whatever costs least a token.
     private func choose(_ planner: DevicePlanner, _ card: PlannedCard) throws -> OnCard {
-        let longest = max(1, train.map(\.tokens).max() ?? 1)
-        let longestHeldOut = max(1, heldOut.map(\.tokens).max() ?? 1)
-        let whole = packing ? trainedSteps.reduce(longest) { max($0, $1.reduce(0) { $0 + $1.tokens }) } : longest
+        let longest = max(1, data.train.map(\.tokens).max() ?? 1)
+        let longestHeldOut = max(1, data.heldOut.map(\.tokens).max() ?? 1)
+        let whole = data.packing ? data.trainedSteps.reduce(longest) { max($0, $1.reduce(0) { $0 + $1.tokens }) } : longest
         var best: (plan: DevicePlan, tokens: Int)?
         var least: (rows: Int, trained: Int) = (0, 0)
         var last = 0
@@ -110,7 +106,7 @@ extension Planner {
             let tokens = max(longest, (whole + share - 1) / share)
             guard tokens != last else { continue }
             last = tokens
-            let shape = largest(over: trainedSteps, tokensPerBatch: tokens)
+            let shape = data.largest(over: data.trainedSteps, tokensPerBatch: tokens)
             least = (max(1, shape.rows), max(1, shape.trained))
             let chunk = min(Self.headChunk, Session.batchRows(least.trained, .device(card.element)))
             guard let plan = planner.plan(tokens: least.rows, evaluation: longestHeldOut, headChunk: chunk, cap: card.cap) else { continue }
@@ -125,23 +121,19 @@ extension Planner {
             throw Self.tooSmall(card, needed: max(training, answering), "training on micro-batches of \(least.rows) tokens and answering held-out records")
         }
         var (limit, rows) = (longestHeldOut, longestHeldOut)
-        var seconds = planner.evaluation(tokens: rows, headChunk: best.plan.sizes.headChunk).seconds
         for tokens in Self.evaluationTokens where tokens > longestHeldOut {
             // Any choice of records may fill a batch.
-            let candidate = max(1, min(tokens, heldOut.reduce(0) { $0 + $1.tokens }))
-            let batch = planner.evaluation(tokens: candidate, headChunk: best.plan.sizes.headChunk)
+            let candidate = max(1, min(tokens, data.heldOut.reduce(0) { $0 + $1.tokens }))
+            let arenaBytes = planner.evaluationArenaBytes(tokens: candidate, headChunk: best.plan.sizes.headChunk)
             // Within the arena that training has anyway, and with room for an answer.
             let sizes = SessionSizes(training: 0, evaluation: candidate, headChunk: best.plan.sizes.headChunk)
-            guard batch.arenaBytes <= best.plan.bytes.arena, try trainedForm(sizes, card, slots: 1).total <= card.cap else { continue }
-            (limit, rows, seconds) = (tokens, candidate, batch.seconds)
+            guard arenaBytes <= best.plan.bytes.arena, try trainedForm(sizes, card, slots: 1).total <= card.cap else { continue }
+            (limit, rows) = (tokens, candidate)
             break
         }
         return OnCard(
-            training: best.plan, tokensPerBatch: best.tokens, evaluationTokensPerBatch: limit, evaluationRows: rows, evaluationSeconds: seconds)
+            training: best.plan, tokensPerBatch: best.tokens, evaluationTokensPerBatch: limit, evaluationRows: rows)
     }
-
-    /// What is evaluated: where there is no validation, the range probe and the comparison take training records.
-    private var heldOut: [Length] { validation.isEmpty ? train : validation }
 
     private static func secondsPerToken(_ plan: DevicePlan) -> Double { plan.stepSeconds / Double(plan.sizes.training) }
 
@@ -165,11 +157,9 @@ extension Planner {
     private func test(_ chosen: OnCard, _ card: PlannedCard, _ test: inout Plan.Choices.Test, _ warnings: inout [String]) throws
         -> (largest: DeviceBytes, weights: String)
     {
-        var largest = (try trainedForm(chosen, card, &test), "weights (\(storage.rawValue))")
-        guard mergedElementBytes > 0 else { return largest }
-        let sizes = SessionSizes(training: 0, evaluation: chosen.evaluationRows, headChunk: chosen.sizes.headChunk)
-        let request = asked(ProgramRequest(storage: .stored, lora: nil, sizes: sizes, target: .device(card.element)), slots: test.slots)
-        var merged = try bytes(request, card.element, merged: true)
+        var largest = (try trainedForm(chosen, card, &test), "weights (\(model.storage.rawValue))")
+        guard model.mergedElementBytes > 0 else { return largest }
+        var merged = try bytes(mergedForm(chosen, card, slots: test.slots), card.element, merged: true)
         merged.context = card.usedBytes
         test.mergedOnCard = merged.total <= card.cap
         if !test.mergedOnCard {
@@ -177,16 +167,16 @@ extension Planner {
         } else if merged.total > largest.0.total {
             largest = (merged, "weights of the merged model")
         }
-        let longest = max(1, heldOut.map(\.tokens).max() ?? 1)
+        let longest = max(1, data.heldOut.map(\.tokens).max() ?? 1)
         var compared: [DeviceBytes] = []
-        for (storage, lora) in [(comparedStorage, Optional(self.lora)), (.stored, nil)] {
+        for (storage, lora) in [(model.comparedStorage, Optional(model.lora)), (.stored, nil)] {
             let sizes = SessionSizes(training: 0, evaluation: longest, headChunk: 32)
             var request = ProgramRequest(storage: storage, lora: lora, sizes: sizes, target: .device(.f32))
             (request.slots, request.positions) = (1, longest)
             var bytes = try bytes(request, .f32, merged: lora == nil)
             bytes.context = card.usedBytes
             // A sample's rows at a time, not one.
-            bytes.arena += Planner.comparedRows * 4 * source.configuration.vocabularySize
+            bytes.arena += Planner.comparedRows * 4 * model.source.configuration.vocabularySize
             compared.append(bytes)
         }
         test.comparedOnCard = compared.allSatisfy { $0.total <= card.cap }
@@ -214,10 +204,23 @@ extension Planner {
 
     /// What evaluating and answering take, with linears expanded for every product.
     private func trainedForm(_ sizes: SessionSizes, _ card: PlannedCard, slots: Int) throws -> DeviceBytes {
-        let request = asked(ProgramRequest(storage: storage, lora: lora, sizes: sizes, target: .device(card.element)), slots: slots)
-        var bytes = try bytes(request, card.element)
+        var bytes = try bytes(trainedRequest(sizes, card, slots: slots), card.element)
         bytes.context = card.usedBytes
         return bytes
+    }
+
+    private func trainedRequest(_ sizes: SessionSizes, _ card: PlannedCard, slots: Int) -> ProgramRequest {
+        asked(ProgramRequest(storage: model.storage, lora: model.lora, sizes: sizes, target: .device(card.element)), slots: slots)
+    }
+
+    private func mergedForm(_ chosen: OnCard, _ card: PlannedCard, slots: Int) -> ProgramRequest {
+        let sizes = SessionSizes(training: 0, evaluation: chosen.evaluationRows, headChunk: chosen.sizes.headChunk)
+        return asked(ProgramRequest(storage: .stored, lora: nil, sizes: sizes, target: .device(card.element)), slots: slots)
+    }
+
+    private func mergedOnProcessor(_ chosen: OnCard) -> ProgramRequest {
+        let sizes = SessionSizes(training: 0, evaluation: min(Self.tokensPerBatch, chosen.evaluationRows), headChunk: HeadBlock.chunk)
+        return asked(ProgramRequest(storage: .stored, lora: nil, sizes: sizes, target: .cpu(threads: place.threads)))
     }
 
     private func asked(_ request: ProgramRequest, slots: Int) -> ProgramRequest {
@@ -226,25 +229,33 @@ extension Planner {
         return request
     }
 
-    /// - Parameter merged: of the merged model, whose matrices are not quantised.
+    /// A tensor's type in the file, or float32 in the merged model, whose matrices are not quantised.
+    private func type(_ tensor: String, merged: Bool) -> ElementType? { merged ? .f32 : model.source.tensor(tensor)?.type }
+
     private func bytes(_ request: ProgramRequest, _ element: DeviceElement, merged: Bool = false) throws -> DeviceBytes {
-        try Session.deviceBytes(source.configuration, request, element: element) { merged ? .f32 : source.tensor($0)?.type }
+        try Session.deviceBytes(model.source.configuration, request, element: element) { type($0, merged: merged) }
     }
 
-    /// How fast each form is tested.
-    private func forms(_ chosen: OnCard, _ card: PlannedCard, _ choices: Plan.Choices, _ program: ProgramPlan) -> [FormSeconds] {
-        let speed = DeviceSpeed(card.properties, card.element)
-        let perToken = chosen.evaluationSeconds / Double(Session.batchRows(chosen.evaluationRows, .device(card.element)))
-        // A token reads every matrix once, as it lies: codes are multiplied without expanding them. A third of the training ops.
-        func decoding(bytes: Double) -> Double { speed.seconds(Cost(bytes: bytes), operations: program.program.ops.count / 3) }
-        let wide = Double(card.element.bytes * program.matrixParameters)
-        let trained = FormSeconds(
-            perToken: perToken, perDecodingStep: decoding(bytes: choices.test.keepsExpanded ? wide : Double(chosen.training.bytes.weights)))
-        guard mergedElementBytes > 0 else { return [trained, trained] }
-        guard choices.test.mergedOnCard else {
-            let flops = 2 * Double(program.matrixParameters) / rates.matrixFlops
-            return [trained, trained, FormSeconds(perToken: flops, perDecodingStep: flops * Double(choices.test.slots))]
+    private func times(_ chosen: OnCard, _ card: PlannedCard, _ choices: Plan.Choices) throws -> Times {
+        let (onCard, held) = (TableModel(card.properties, card.element).model, PlannedData.workload(data.heldOut))
+        var times = Times()
+        times.perTrainedToken = chosen.training.stepSeconds / Double(chosen.training.sizes.training)
+        times.perMergedByte = place.processor.seconds(.bytes(1))
+        let sizes = SessionSizes(training: 0, evaluation: chosen.evaluationRows, headChunk: chosen.sizes.headChunk)
+        var request = trainedRequest(sizes, card, slots: choices.test.slots)
+        if choices.test.keepsExpanded { request.storage = .stored }
+        let trained = try Session.plan(model.source.configuration, request) {
+            // Kept expanded, linears lie in the activations' type.
+            choices.test.keepsExpanded ? .f32 : type($0, merged: false)
         }
-        return [trained, trained, FormSeconds(perToken: perToken, perDecodingStep: decoding(bytes: wide))]
+        times.perStep = trained.seconds(trained.step, Workload(), onCard)
+        let form = FormSeconds(trained, held, onCard)
+        times.forms = [form, form]
+        if model.mergedElementBytes > 0 {
+            let request = choices.test.mergedOnCard ? mergedForm(chosen, card, slots: choices.test.slots) : mergedOnProcessor(chosen)
+            let merged = try Session.plan(model.source.configuration, request) { type($0, merged: true) }
+            times.forms.append(FormSeconds(merged, held, choices.test.mergedOnCard ? onCard : place.processor))
+        }
+        return times
     }
 }

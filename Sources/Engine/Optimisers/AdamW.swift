@@ -51,7 +51,7 @@ struct AdamW: Op {
 
     func check(_ check: inout OperandCheck) { operands.check(&check, numberCount: AdamWSettings.numberCount) }
 
-    func cost(_ values: ValueTable) -> Cost { Cost(bytes: 7 * Double(values[operands.parameters].byteCount)) }
+    func work(_ context: WorkContext) -> [Work] { context.pass(7 * context.bytes(operands.parameters)) }
 
     func run(_ context: borrowing CPURun) throws {
         let numbers = try context.doubles(operands.numbers)

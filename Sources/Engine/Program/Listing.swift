@@ -1,18 +1,24 @@
 extension Program {
-    /// The program as a table a newcomer can read: number, op, result shapes, GFLOP, MB moved, what stays alive, offsets.
-    package func listing() -> String {
+    /// The program as a table a newcomer can read: number, op, result shapes, GFLOP, MB moved, predicted time, what stays alive, offsets.
+    ///
+    /// - Parameters:
+    ///   - load: the data, and how the weights are stored.
+    ///   - model: of the device; nil leaves the times out.
+    package func listing(_ load: Workload = Workload(), _ model: DeviceModel? = nil) -> String {
+        let context = WorkContext(values: values, target: target, load: load)
+        let work = ops.map { $0.work(context) }
         var lines = [
-            "\(purpose.label) program, T = \(tokens) tokens: \(ops.count) ops, \(Self.number(cost.matrixFlops / 1e9)) GFLOP in matrix products, "
-                + "arena \(Self.number(Double(arenaBytes) / 1e6)) MB",
-            "   op                     GFLOP     MB moved  writes (name [shape] @offset, first-last op)",
+            "\(purpose.label) program, T = \(tokens) tokens: \(ops.count) ops, \(Self.number(work.joined().matrixFlops / 1e9)) GFLOP in matrix products, "
+                + (model.map { "about \(Self.number($0.seconds(work.joined()) * 1e3)) ms, " } ?? "") + "arena \(Self.number(Double(arenaBytes) / 1e6)) MB",
+            "   op                     GFLOP     MB moved" + (model == nil ? "" : "   microsec.") + "  writes (name [shape] @offset, first-last op)",
         ]
         for (index, op) in ops.enumerated() {
             if index == firstBackwardOp { lines.append("   -- backward --") }
-            let cost = op.cost(values)
             let results = op.writes.map { describe($0) }.joined(separator: "; ")
             let head = Self.pad("\(index)", 4, left: true) + "  " + Self.pad(op.kind, 20)
-            let work = Self.pad(Self.number(cost.matrixFlops / 1e9), 9, left: true) + " " + Self.pad(Self.number(cost.bytes / 1e6), 11, left: true)
-            lines.append(head + work + "  " + results + (op.detail.isEmpty ? "" : "  <- \(op.detail)"))
+            let numbers = [(work[index].matrixFlops / 1e9, 9), (work[index].bytesMoved / 1e6, 11)] + (model.map { [($0.seconds(work[index]) * 1e6, 11)] } ?? [])
+            let amounts = numbers.map { Self.pad(Self.number($0.0), $0.1, left: true) }.joined(separator: " ")
+            lines.append(head + amounts + "  " + results + (op.detail.isEmpty ? "" : "  <- \(op.detail)"))
         }
         return lines.joined(separator: "\n") + "\n"
     }

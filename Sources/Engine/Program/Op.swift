@@ -18,8 +18,8 @@ package protocol Op: Sendable {
 
     /// States the shapes and element types that the operands must have.
     func check(_ operands: inout OperandCheck)
-    /// Matrix FLOPs and bytes for the shapes in `values`.
-    func cost(_ values: ValueTable) -> Cost
+    /// What the op does on a device, for the shapes, data and stored weights of `context`.
+    func work(_ context: WorkContext) -> [Work]
     /// Emits the backward ops of this op, reading the gradients of its outputs and contributing to those of its inputs.
     func differentiate(_ backward: inout Differentiation)
     /// An op that writes `output` again into `copy` from values that are kept, or nil when that would cost too much.

@@ -51,7 +51,6 @@ package struct Program: Sendable {
 
     /// Bytes of the arena this program needs.
     package var arenaBytes: Int { schedule.arenaBytes }
-    package var cost: Cost { ops.reduce(Cost()) { $0 + $1.cost(values) } }
 }
 
 /// The inputs every program has; all are one number a row (token), int32 unless said otherwise.

@@ -54,20 +54,3 @@ package struct Value: Sendable {
     /// Does it need room in the arena? Inputs and outputs do too: they live there with a longer lifetime.
     package var livesInArena: Bool { kind == .transient || kind == .input || kind == .output }
 }
-
-/// The work of an op, from which time is predicted.
-package struct Cost: Sendable, Equatable {
-    /// Floating-point operations in matrix products.
-    package var matrixFlops: Double
-    /// Bytes moved by everything else (and by expanding stored weights).
-    package var bytes: Double
-
-    package init(matrixFlops: Double = 0, bytes: Double = 0) {
-        self.matrixFlops = matrixFlops
-        self.bytes = bytes
-    }
-
-    package static func + (a: Cost, b: Cost) -> Cost {
-        Cost(matrixFlops: a.matrixFlops + b.matrixFlops, bytes: a.bytes + b.bytes)
-    }
-}

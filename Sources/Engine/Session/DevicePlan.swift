@@ -2,48 +2,6 @@ import LorikeetDevices
 import LorikeetGround
 import LorikeetModelFiles
 
-/// What a device reaches, for predictions and choices; from its model alone, so that the same card always chooses the same.
-package struct DeviceSpeed: Sendable {
-    /// In matrix products of the activations' type.
-    package let flopsPerSecond: Double
-    package let bytesPerSecond: Double
-    private let multiprocessors: Int
-    /// Columns of the tiles in which the library multiplies 128 rows, and what share of the best speed each width reaches.
-    private let tiles: [(columns: Int, speed: Double)]
-
-    /// Measured on an H100; others in proportion to their data sheets (dense tensor-core rate and memory bandwidth).
-    package init(_ card: AcceleratorProperties, _ element: DeviceElement) {
-        let (flops, bytes): (Double, Double) =
-            switch card.architecture {
-            case ..<80: (0.65e12, 0.25e12)
-            case 80: (2.2e12, 1.5e12)
-            case ..<89: (1.1e12, 0.6e12)
-            case 89: (1.3e12, 0.7e12)
-            case ..<100: (5.6e12, 2.6e12)
-            default: (6e12, 3e12)
-            }
-        flopsPerSecond = flops * Double(max(1, card.multiprocessors)) / (element == .f32 ? 16 : 1)
-        bytesPerSecond = bytes
-        multiprocessors = max(1, card.multiprocessors)
-        tiles = card.architecture >= 90 ? [(256, 1), (128, 0.9)] : [(128, 1), (64, 0.9)]
-    }
-
-    /// What share of its time a card computes in a product of `rows` by `columns` results: its last round of tiles leaves
-    /// multiprocessors idle, and a tile at the edge is not full. 3,072 rows of the 1B shape run 7 % slower a token than 4,096 on an H100.
-    func fullness(rows: Int, columns: Int) -> Double {
-        tiles.map { tile in
-            let (down, across) = ((rows + 127) / 128, (columns + tile.columns - 1) / tile.columns)
-            let rounds = (down * across + multiprocessors - 1) / multiprocessors
-            return tile.speed * Double(rows * columns) / Double(rounds * multiprocessors * 128 * tile.columns)
-        }.max() ?? 1
-    }
-
-    /// Of `operations` one after the other; each begins and ends with a card half empty.
-    package func seconds(_ cost: Cost, operations: Int) -> Double {
-        cost.matrixFlops / flopsPerSecond + cost.bytes / bytesPerSecond + Double(operations) * 2e-6
-    }
-}
-
 /// Where the bytes of a training session on a card go. Their sum is what the card is predicted to hold.
 package struct DeviceBytes: Sendable, Equatable {
     /// What the driver takes for a process: context, pinned staging, kernels, workspace of products.
@@ -78,8 +36,9 @@ package struct DevicePlanner {
     private let layout: AdapterLayout
     private let storage: BaseStorage
     private let element: DeviceElement
-    private let speed: DeviceSpeed
-    private let segment: Int
+    private let model: DeviceModel
+    private let workload: Workload
+    private let storedBytes: [String: Int]
     private let contextBytes: Int
     private let weightBytes: Int
     private let expandedBytes: Int
@@ -89,27 +48,27 @@ package struct DevicePlanner {
     package var fuse = true
 
     /// - Parameters:
-    ///   - segment: tokens of a usual record: attention's work grows with it.
+    ///   - workload: the training data, as segments and targets.
     ///   - contextBytes: what the opened card holds before anything is loaded; what running adds to it is counted here.
     ///   - stored: a tensor's type in the file; float32 where it says nil.
     package init(
         _ configuration: ModelConfiguration, storage: BaseStorage, lora: LoRASettings?, card: AcceleratorProperties, element: DeviceElement,
-        segment: Int, contextBytes: Int, stored: (String) -> ElementType?
+        workload: Workload, contextBytes: Int, stored: (String) -> ElementType?
     ) throws {
         family = configuration.family
         layout = try lora.map { [family] in try AdapterLayout($0, linears: family.linears()) } ?? .none
         self.storage = storage
         self.element = element
-        self.segment = segment
         self.contextBytes = contextBytes + card.bytesToRun
-        speed = DeviceSpeed(card, element)
+        model = TableModel(card, element).model
         blockCount = family.blockCount
         var (weights, expanded) = (DeviceWeights.overheadBytes, 0)
+        self.workload = workload
+        storedBytes = family.storedBytes(storage, .device(element), stored: stored)
         for declaration in family.weights() {
             let bytes = DeviceWeights.bytes(declaration, storage: storage, stored: stored(declaration.tensor) ?? .f32, element: element)
-            let plain = declaration.shape.reduce(1, *) * element.bytes
             weights += bytes
-            if case .linear = declaration.role, bytes < plain { expanded += plain }
+            if storedBytes[declaration.tensor] != nil { expanded += declaration.shape.reduce(1, *) * element.bytes }
         }
         (weightBytes, expandedBytes) = (weights, expanded)
         step = StepProgram.build(
@@ -133,12 +92,11 @@ package struct DevicePlanner {
 
     /// With and without kept expansions: the fewest blocks that run again, for each makes the arena smaller and the step longer.
     private func plans(_ sizes: SessionSizes, _ cap: Int) -> [DevicePlan] {
-        var known: [Int: (arena: Int, cost: Cost, operations: Int)] = [:]
+        var known: [Int: Program] = [:]
         let evaluationArena = program(.evaluation, Session.batchRows(sizes.evaluation, .device(element)), sizes, policy(0)).arenaBytes
-        func measured(_ blocks: Int) -> (arena: Int, cost: Cost, operations: Int) {
+        func training(_ blocks: Int) -> Program {
             if let value = known[blocks] { return value }
-            let training = program(.training, sizes.training, sizes, policy(blocks))
-            let value = (max(training.arenaBytes, evaluationArena, step.arenaBytes), cost(training), training.ops.count)
+            let value = program(.training, sizes.training, sizes, policy(blocks))
             known[blocks] = value
             return value
         }
@@ -146,7 +104,7 @@ package struct DevicePlanner {
             func bytes(_ blocks: Int) -> DeviceBytes {
                 DeviceBytes(
                     context: contextBytes, weights: weightBytes, expanded: keeps ? expandedBytes : 0, adapters: step.persistentBytes,
-                    arena: measured(blocks).arena)
+                    arena: max(training(blocks).arenaBytes, evaluationArena, step.arenaBytes))
             }
             var (low, high) = (0, blockCount)
             guard bytes(high).total <= cap else { return nil }
@@ -154,12 +112,9 @@ package struct DevicePlanner {
                 let middle = (low + high) / 2
                 if bytes(middle).total <= cap { high = middle } else { low = middle + 1 }
             }
-            // Expansion reads half a byte a weight and writes two; kept, it is not there at all.
-            let saved = keeps ? Double(expandedBytes) * 2.5 : 0
-            let (_, cost, operations) = measured(low)
-            let seconds = speed.seconds(Cost(matrixFlops: cost.matrixFlops, bytes: max(0, cost.bytes - saved)), operations: operations)
             return DevicePlan(
-                sizes: sizes, recompute: policy(low), keepsExpanded: keeps, bytes: bytes(low), stepSeconds: seconds)
+                sizes: sizes, recompute: policy(low), keepsExpanded: keeps, bytes: bytes(low),
+                stepSeconds: seconds(training(low), keepsExpanded: keeps))
         }
     }
 
@@ -182,11 +137,10 @@ package struct DevicePlanner {
             mend: "gpu_memory of \(Units.formatBytes(Int64(least))) would do, or a smaller max_length")
     }
 
-    /// The arena of an evaluation batch of `tokens`, and its predicted time.
-    package func evaluation(tokens: Int, headChunk: Int) -> (arenaBytes: Int, seconds: Double) {
+    /// The arena of an evaluation batch of `tokens`.
+    package func evaluationArenaBytes(tokens: Int, headChunk: Int) -> Int {
         let sizes = SessionSizes(training: 0, evaluation: tokens, headChunk: headChunk)
-        let program = program(.evaluation, Session.batchRows(tokens, .device(element)), sizes, policy(0))
-        return (program.arenaBytes, speed.seconds(cost(program), operations: program.ops.count))
+        return program(.evaluation, Session.batchRows(tokens, .device(element)), sizes, policy(0)).arenaBytes
     }
 
     /// What the leanest way to train micro-batches of `tokens` takes.
@@ -197,19 +151,10 @@ package struct DevicePlanner {
         return contextBytes + weightBytes + step.persistentBytes + max(training.arenaBytes, evaluation.arenaBytes, step.arenaBytes)
     }
 
-    /// A program's cost with attention over segments instead of all its rows, and at a third of the products' rate, as measured; products
-    /// by how full they keep the card.
-    private func cost(_ program: Program) -> Cost {
-        program.ops.reduce(Cost()) { sum, op in
-            var cost = op.cost(program.values)
-            switch op {
-            case is Attention, is AttentionBackward: cost.matrixFlops *= 3 * min(1, Double(segment) / Double(program.tokens))
-            case let op as Linear: cost.matrixFlops /= speed.fullness(rows: program.tokens, columns: program.values[op.y].shape[1])
-            case let op as LinearBackward: cost.matrixFlops /= speed.fullness(rows: program.tokens, columns: op.columns)
-            default: break
-            }
-            return sum + cost
-        }
+    private func seconds(_ program: Program, keepsExpanded: Bool) -> Double {
+        var load = workload
+        if !keepsExpanded { load.storedBytes = storedBytes }
+        return model.seconds(program.work(load))
     }
 
     private func policy(_ blocks: Int) -> RecomputePolicy {

@@ -18,12 +18,23 @@ package struct ProgramPlan: Sendable {
     package let trainableParameters: Int
     /// Elements of all matrices that multiply tokens, the head included.
     package let matrixParameters: Int
-    /// Work of the largest training micro-batch, every token trained.
-    package let training: Cost
-    /// Work of the largest evaluation batch.
-    package let evaluation: Cost
-    /// The training program, for `plan --explain`.
-    package let program: Program
+    /// For the largest training micro-batch; nil where nothing is trained.
+    package let training: Program?
+    /// For the largest evaluation batch.
+    package let evaluation: Program
+    /// For one new token of every sequence; nil where nothing is generated.
+    package let decoding: Program?
+    /// The optimiser's update.
+    package let step: Program
+    /// See `Workload.storedBytes`.
+    package let storedBytes: [String: Int]
+
+    /// Seconds of one run of `program` on such data.
+    package func seconds(_ program: Program, _ data: Workload, _ model: DeviceModel) -> Double {
+        var load = data
+        load.storedBytes = storedBytes
+        return model.seconds(program.work(load))
+    }
 }
 
 /// What is asked of a plan beside the model.
@@ -57,27 +68,31 @@ extension Session {
                 purpose, tokens: batchRows(tokens, request.target), adapters: layout, target: request.target, headChunk: request.sizes.headChunk,
                 recompute: request.recompute)
         }
-        let training = program(.training, max(1, request.sizes.training))
+        let training = request.sizes.training > 0 ? program(.training, request.sizes.training) : nil
         let evaluation = program(.evaluation, request.sizes.evaluation)
         let step = StepProgram.build(
             count: layout.elementCount, optimiser: AdamWSettings.self, settings: AdamWSettings(), target: request.target)
-        var evaluating = evaluation.arenaBytes
-        var cache = 0
+        var (evaluating, cache) = (evaluation.arenaBytes, 0)
+        var nextTokens: Program?
         if request.slots > 0 {
             let length = roundedUp(request.positions)
-            let decoding = program(
-                .decoding(slots: request.slots + 1, positions: length, outputRows: request.slots),
-                min(roundedUp(request.sizes.evaluation), request.slots * length))
-            evaluating = max(evaluating, decoding.arenaBytes)
-            cache = decoding.values.values.filter { $0.kind == .state }.reduce(0) { $0 + $1.byteCount }
+            func decoding(_ rows: Int) -> Program {
+                family.program(
+                    .decoding(slots: request.slots + 1, positions: length, outputRows: request.slots), tokens: rows, adapters: layout,
+                    target: request.target, recompute: request.recompute)
+            }
+            let reading = decoding(batchRows(min(roundedUp(request.sizes.evaluation), request.slots * length), request.target))
+            evaluating = max(evaluating, reading.arenaBytes)
+            cache = reading.values.values.filter { $0.kind == .state }.reduce(0) { $0 + $1.byteCount }
+            nextTokens = decoding(request.slots)
         }
         let (weights, matrix) = weightBytes(family, request.storage, stored)
         return ProgramPlan(
             weightBytes: weights, adapterBytes: step.persistentBytes, checkpointBytes: step.checkpointValues.reduce(0) { $0 + $1.byteCount },
             parameterBytes: step.checkpointValues.first?.byteCount ?? 0,
-            arenaBytes: max(training.arenaBytes, evaluation.arenaBytes, step.arenaBytes), evaluationArenaBytes: evaluating, cacheBytes: cache,
-            trainableParameters: layout.elementCount, matrixParameters: matrix, training: training.cost, evaluation: evaluation.cost,
-            program: training)
+            arenaBytes: max(training?.arenaBytes ?? 0, evaluation.arenaBytes, step.arenaBytes), evaluationArenaBytes: evaluating, cacheBytes: cache,
+            trainableParameters: layout.elementCount, matrixParameters: matrix, training: training, evaluation: evaluation, decoding: nextTokens,
+            step: step, storedBytes: family.storedBytes(request.storage, request.target, stored: stored))
     }
 
     private static func weightBytes(
@@ -99,5 +114,23 @@ extension Session {
             }
         }
         return (bytes, matrix + head)
+    }
+}
+
+extension ModelFamily {
+    /// See `Workload.storedBytes`: the linears that do not lie in the activations' type.
+    package func storedBytes(_ storage: BaseStorage, _ target: ProgramTarget, stored: (String) -> ElementType?) -> [String: Int] {
+        var result: [String: Int] = [:]
+        for declaration in weights() {
+            guard case .linear = declaration.role else { continue }
+            let type = stored(declaration.tensor) ?? .f32
+            let bytes =
+                switch target {
+                case .cpu: storage.bytes(rows: declaration.shape[0], columns: declaration.shape[1], stored: type)
+                case .device(let element): DeviceWeights.bytes(declaration, storage: storage, stored: type, element: element)
+                }
+            if bytes < declaration.shape.reduce(1, *) * target.element.byteCount { result[declaration.tensor] = bytes }
+        }
+        return result
     }
 }

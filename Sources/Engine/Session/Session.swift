@@ -99,21 +99,23 @@ package final class Session {
         package let kind: String
         package var count = 0
         package var seconds = 0.0
-        package var cost = Cost()
+        /// Of all its ops, for the segments and targets of the batch.
+        package var work: [Work] = []
         /// What the op asked of a card: calls and seconds.
         package var parts: [String: (count: Int, seconds: Double)] = [:]
     }
 
     /// Runs one micro-batch (its gradient stays in the gradients) and returns the seconds of each kind of op, most first.
     package func profile(_ batch: TokenBatch) throws -> [OpTime] {
-        let values = program(.training, tokens: Self.batchRows(batch.rows, backend.target)).values
+        let program = program(.training, tokens: Self.batchRows(batch.rows, backend.target))
+        let context = WorkContext(values: program.values, target: program.target, load: batch.workload(on: model))
         var times: [String: OpTime] = [:]
         var last: (any Op)?
         observer = { op, label, seconds in
             var time = times[op.kind] ?? OpTime(kind: op.kind)
             if op.writes != last?.writes {
                 time.count += 1
-                time.cost = time.cost + op.cost(values)
+                time.work += op.work(context)
             }
             last = op
             time.seconds += seconds

@@ -20,7 +20,7 @@ private struct GradientDescent: Optimiser {
         var writes: [ValueID] { operands.writes }
         mutating func rename(_ name: Renaming) { operands.rename(name) }
         func check(_ check: inout OperandCheck) { operands.check(&check, numberCount: 1) }
-        func cost(_ values: ValueTable) -> Cost { Cost() }
+        func work(_ context: WorkContext) -> [Work] { [] }
         func run(_ context: borrowing CPURun) throws {
             let (p, g) = (try context.floats(operands.parameters), try context.floats(operands.gradients))
             let rate = Float(try context.doubles(operands.numbers)[0])
@@ -50,7 +50,7 @@ private struct Doubled: Loss {
             name(&tokenWeights)
         }
         func check(_ operands: inout OperandCheck) { operands.expect(tokenWeights, "token weights", nil, .f32) }
-        func cost(_ values: ValueTable) -> Cost { Cost() }
+        func work(_ context: WorkContext) -> [Work] { [] }
         func run(_ context: borrowing CPURun) throws {
             let (from, to) = (try context.floats(weights), try context.floats(tokenWeights))
             for i in 0..<context.values[weights].elementCount { to[i] = 2 * from[i] }

@@ -24,6 +24,11 @@ package struct AttentionShape: Sendable, Equatable {
 
     /// Floats of a row of the joint q|k|v buffer.
     package var jointColumns: Int { (heads + 2 * keyValueHeads) * headDimension }
+
+    /// `count` products over the pairs that the segments and the window leave.
+    func products(_ count: Int, _ context: WorkContext, rows: Int) -> [Work] {
+        [.attention(pairs: context.pairs(rows: rows, window: window), width: heads * headDimension, products: count)]
+    }
 }
 
 /// Causal attention inside each segment of a packed micro-batch, without a T×T matrix (Dao et al. 2022, arXiv:2205.14135).
@@ -45,12 +50,9 @@ struct Attention: Op {
     var reads: [ValueID] { [joint, segmentStart] }
     var writes: [ValueID] { [out, logSumExp] + (scratch.map { [$0] } ?? []) }
 
-    /// Two products over the causal half, for one segment of T tokens (packs of short segments cost less).
-    func cost(_ values: ValueTable) -> Cost {
-        let tokens = Double(values[joint].shape[0])
-        return Cost(
-            matrixFlops: 2 * tokens * tokens * Double(shape.heads * shape.headDimension),
-            bytes: Double(values[joint].byteCount + values[out].byteCount))
+    /// Scores and the sum of the values.
+    func work(_ context: WorkContext) -> [Work] {
+        context.pass(context.bytes(joint) + context.bytes(out)) + shape.products(2, context, rows: context.values[joint].shape[0])
     }
 
     mutating func rename(_ name: Renaming) {
@@ -144,11 +146,9 @@ struct AttentionBackward: Op {
         operands.expect(unrotated?.sin, "sin", [tokens, shape.headDimension / 2], .f32)
     }
 
-    func cost(_ values: ValueTable) -> Cost {
-        let tokens = Double(values[joint].shape[0])
-        return Cost(
-            matrixFlops: 5 * tokens * tokens * Double(shape.heads * shape.headDimension),
-            bytes: Double(2 * values[joint].byteCount + 2 * values[out].byteCount))
+    /// Scores again, dp, dq, dk and dv.
+    func work(_ context: WorkContext) -> [Work] {
+        context.pass(2 * context.bytes(joint) + 2 * context.bytes(out)) + shape.products(5, context, rows: context.values[joint].shape[0])
     }
 
     func run(_ context: borrowing CPURun) throws {

@@ -21,8 +21,10 @@ struct CachedAttention: Op {
     var reads: [ValueID] { [joint, slots, positions, cache] }
     var writes: [ValueID] { [cache, out] + (scratch.map { [$0] } ?? []) }
 
-    func cost(_ values: ValueTable) -> Cost {
-        Cost(bytes: Double(values[joint].shape[0]) * Double(values[cache].byteCount) / Double(max(1, values[cache].shape[0])))
+    /// As if each row's slot were full.
+    func work(_ context: WorkContext) -> [Work] {
+        let shape = context.values[cache].shape
+        return context.pass(Double(context.values[joint].shape[0]) * context.bytes(cache) / Double(max(1, shape[0])))
     }
 
     mutating func rename(_ name: Renaming) {

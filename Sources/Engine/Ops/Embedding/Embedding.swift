@@ -15,7 +15,7 @@ struct Embedding: Op {
     var writes: [ValueID] { [output] }
     var detail: String { weight }
 
-    func cost(_ values: ValueTable) -> Cost { Cost(bytes: 2 * Double(values[output].byteCount)) }
+    func work(_ context: WorkContext) -> [Work] { context.pass(2 * context.bytes(output)) }
 
     mutating func rename(_ name: Renaming) {
         name(&ids)

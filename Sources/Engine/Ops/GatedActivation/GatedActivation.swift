@@ -33,7 +33,9 @@ struct GatedActivation: Op {
         operands.expect(out, "out", nil, .activation)
     }
 
-    func cost(_ values: ValueTable) -> Cost { Cost(bytes: Double(values[gateUp].byteCount + values[out].byteCount)) }
+    func work(_ context: WorkContext) -> [Work] {
+        context.pass(context.bytes(gateUp) + context.bytes(out)) + (update?.parts.products(rows: context.values[out].shape[0]) ?? [])
+    }
 
     func recomputation(of value: ValueID, into copy: ValueID) -> (any Op)? {
         value == out ? GatedActivation(gateUp: gateUp, out: copy, activation: activation, update: update) : nil
@@ -86,7 +88,11 @@ struct GatedActivationBackward: Op {
         operands.expect(dGateUp, "dgate|dup", [shape[0], 2 * shape[1]], .activation)
     }
 
-    func cost(_ values: ValueTable) -> Cost { Cost(bytes: Double(2 * values[gateUp].byteCount + values[dOut].byteCount)) }
+    func work(_ context: WorkContext) -> [Work] {
+        let shape = context.values[dOut].shape
+        return context.pass(2 * context.bytes(gateUp) + context.bytes(dOut)) + (update?.parts.products(rows: shape[0]) ?? [])
+            + (dUpdate.map { [.product(m: shape[0], n: shape[1], k: $0.part.slot.rank)] } ?? [])
+    }
 
     func run(_ context: borrowing CPURun) throws {
         let shape = context.values[dOut].shape

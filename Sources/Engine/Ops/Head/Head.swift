@@ -51,15 +51,18 @@ struct HeadChunks: Sendable {
         operands.expect(scratch, "scratch", nil, .f32)
     }
 
-    /// As if every token were trained. A card reads and writes logits; the processor expands the matrix for every chunk.
-    func cost(_ values: ValueTable, products: Double, logitPasses: Double) -> Cost {
-        let product = 2 * Double(values[x].elementCount) * Double(vocabulary)
-        guard scratch != nil else {
-            let bytes = Double(values[x].shape[0] * vocabulary * values[logits].type.byteCount)
-            return Cost(matrixFlops: products * product, bytes: logitPasses * bytes)
+    /// Forward, and the gradient of x where `backward`, over the rows with a target. A card reads and writes logits; the processor expands
+    /// the matrix for every chunk.
+    func work(_ context: WorkContext, backward: Bool) -> [Work] {
+        let (shape, chunk) = (context.values[x].shape, context.values[logits].shape[0])
+        let rows = min(shape[0], Int((Double(shape[0]) * context.load.trainedShare).rounded(.up)))
+        let table = 4 * Double(vocabulary * shape[1])
+        return stride(from: 0, to: rows, by: max(1, chunk)).flatMap { first -> [Work] in
+            let count = min(chunk, rows - first)
+            let passes = Double((backward ? 4 : 2) * count * vocabulary * context.values[logits].type.byteCount)
+            return [.bytes(scratch == nil ? passes : table * (backward ? 2 : 1)), .launches(backward ? 5 : 3), .product(m: count, n: vocabulary, k: shape[1])]
+                + (backward ? [.product(m: count, n: shape[1], k: vocabulary)] : [])
         }
-        let chunks = Double((values[x].shape[0] + HeadBlock.chunk - 1) / HeadBlock.chunk)
-        return Cost(matrixFlops: products * product, bytes: chunks * products * 4 * Double(vocabulary * values[x].shape[1]))
     }
 }
 
@@ -93,7 +96,7 @@ struct HeadLogProbabilities: HeadOp {
         operands.expect(logProbabilities, "log-probabilities", [operands.shape(chunks.x)[0]], .f32)
     }
 
-    func cost(_ values: ValueTable) -> Cost { chunks.cost(values, products: 1, logitPasses: 2) }
+    func work(_ context: WorkContext) -> [Work] { chunks.work(context, backward: false) }
 
     /// With w the weight of a token (minus the derivative of the loss by its log-probability): dx = w * (softmax(z) - onehot(target)) W * logitScale.
     func differentiate(_ backward: inout Differentiation) {
@@ -140,7 +143,7 @@ struct HeadBackward: HeadOp {
         operands.expect(logProbabilities, "log-probabilities", [shape[0]], .f32)
     }
 
-    func cost(_ values: ValueTable) -> Cost { chunks.cost(values, products: 2, logitPasses: 4) }
+    func work(_ context: WorkContext) -> [Work] { chunks.work(context, backward: true) }
 }
 
 /// Both passes of the head joined by the fusion table, for token weights that are known beforehand: each chunk forms its gradient at
@@ -171,7 +174,7 @@ struct HeadLoss: HeadOp {
         operands.expect(dx, "dx", shape, .activation)
     }
 
-    func cost(_ values: ValueTable) -> Cost { chunks.cost(values, products: 2, logitPasses: 4) }
+    func work(_ context: WorkContext) -> [Work] { chunks.work(context, backward: true) }
 }
 
 /// logits [n, V] = logitScale * x[rows] W^T (soft-capped) for the wanted rows of a decoding program, float32. Overwrites logits.
@@ -208,7 +211,10 @@ struct Logits: Op {
         operands.expect(scratch, "scratch", nil, .f32)
     }
 
-    func cost(_ values: ValueTable) -> Cost {
-        Cost(matrixFlops: 2 * Double(values[gathered].elementCount) * Double(vocabulary), bytes: 4 * Double(vocabulary * values[x].shape[1]))
+    /// Few rows: the matrix is read once, and is what they take.
+    func work(_ context: WorkContext) -> [Work] {
+        let shape = context.values[gathered].shape
+        let table = Double(vocabulary * shape[1] * context.target.element.byteCount)
+        return [.bytes(table + context.bytes(logits)), .product(m: shape[0], n: vocabulary, k: shape[1]), .launches(2)]
     }
 }

@@ -25,6 +25,19 @@ struct LinearPart: Sendable {
     let firstRow: Int
 }
 
+extension [LinearPart] {
+    /// Reading the matrices where they lie in a storage form: their codes, and what they are expanded to unless they are multiplied
+    /// `fromCodes`. A few rows multiplied with matrices in the activations' type read those.
+    func expansion(_ context: WorkContext, fromCodes: Bool) -> [Work] {
+        let bytes = reduce(0.0) { sum, part in
+            let expanded = Double(part.weight.rows * part.weight.columns * context.target.element.byteCount)
+            guard let stored = context.load.storedBytes[part.weight.name + ".weight"] else { return sum + (fromCodes ? expanded : 0) }
+            return sum + Double(stored) + (fromCodes ? 0 : expanded)
+        }
+        return bytes > 0 ? [.bytes(bytes)] : []
+    }
+}
+
 /// y [T, N] = x [T, C] · Wᵀ (+ bias), for matrices side by side (q|k|v, gate|up) in one product.
 ///
 /// W is expanded from its storage into `scratch`, each worker its own rows right before it multiplies them; up to eight rows of x
@@ -56,10 +69,10 @@ struct Linear: Op {
         operands.require(parts.allSatisfy { $0.weight.columns == columns }, "a matrix does not have \(columns) columns")
     }
 
-    /// Expansion reads about a quarter of what it writes.
-    func cost(_ values: ValueTable) -> Cost {
-        Cost(
-            matrixFlops: 2 * Double(values[x].shape[0]) * Double(values[y].shape[1] * columns), bytes: 1.25 * Double(values[scratch].byteCount))
+    func work(_ context: WorkContext) -> [Work] {
+        let shape = context.values[y].shape
+        let fromCodes = shape[0] <= (context.target.isDevice ? CodesProduct.mostRows : Self.rowsFromCodes)
+        return parts.expansion(context, fromCodes: fromCodes) + [.product(m: shape[0], n: shape[1], k: columns), .launches(1)]
     }
 
     /// dx = dy W.
@@ -100,8 +113,8 @@ struct LinearBackward: Op {
         operands.expect(scratch, "scratch", nil, .activation)
     }
 
-    func cost(_ values: ValueTable) -> Cost {
-        Cost(
-            matrixFlops: 2 * Double(values[dy].shape[0]) * Double(values[dy].shape[1] * columns), bytes: 1.25 * Double(values[scratch].byteCount))
+    func work(_ context: WorkContext) -> [Work] {
+        let shape = context.values[dy].shape
+        return parts.expansion(context, fromCodes: false) + [.product(m: shape[0], n: columns, k: shape[1]), .launches(1)]
     }
 }

@@ -24,6 +24,9 @@ extension [LoRAPart] {
     var rank: Int { first?.slot.rank ?? 8 }
     var detail: String { "rank \(rank) on \(count)" }
 
+    /// product Bᵀ of every adapter, for `rows` rows.
+    func products(rows: Int) -> [Work] { map { .product(m: rows, n: $0.outputs.count, k: $0.slot.rank) } }
+
     mutating func rename(_ name: Renaming) {
         for i in indices {
             name(&self[i].a)
@@ -64,8 +67,9 @@ struct LoRADown: Op {
         operands.require(dropped == nil || dropoutKeys != nil, "dropout without keys")
     }
 
-    func cost(_ values: ValueTable) -> Cost {
-        Cost(matrixFlops: 2 * Double(values[x].elementCount) * Double(parts.ranks))
+    func work(_ context: WorkContext) -> [Work] {
+        let shape = context.values[x].shape
+        return context.pass(context.bytes(x)) + [.product(m: shape[0], n: parts.ranks, k: shape[1])]
     }
 
     /// dA += dProductᵀ dropout(x);  dx += mask * (dProduct A).
@@ -110,9 +114,7 @@ struct LoRAUp: Op {
         }
     }
 
-    func cost(_ values: ValueTable) -> Cost {
-        Cost(matrixFlops: parts.reduce(0) { $0 + 2 * Double(values[y].shape[0] * $1.slot.rank * $1.outputs.count) })
-    }
+    func work(_ context: WorkContext) -> [Work] { context.pass(2 * context.bytes(y)) + parts.products(rows: context.values[y].shape[0]) }
 
     /// dProduct = scale * dy B;  dB += scale * dyᵀ product. dy itself passes through.
     func differentiate(_ backward: inout Differentiation) {
@@ -160,8 +162,13 @@ struct LoRAUpBackward: Op {
         for (part, gradient) in zip(parts, dB) { operands.expect(gradient, "dB", [part.outputs.count, part.slot.rank], .f32) }
     }
 
-    func cost(_ values: ValueTable) -> Cost {
-        Cost(matrixFlops: parts.reduce(0) { $0 + 4 * Double(values[dy].shape[0] * $1.slot.rank * $1.outputs.count) })
+    func work(_ context: WorkContext) -> [Work] {
+        let rows = context.values[dy].shape[0]
+        return context.pass(context.bytes(dy))
+            + parts.flatMap { part -> [Work] in
+                let (rank, columns) = (part.slot.rank, part.outputs.count)
+                return [.product(m: rows, n: rank, k: columns), .product(m: columns, n: rank, k: rows)]
+            }
     }
 }
 
@@ -197,8 +204,9 @@ struct LoRADownBackward: Op {
         for (part, gradient) in zip(parts, dA) { operands.expect(gradient, "dA", [part.slot.rank, shape[1]], .f32) }
     }
 
-    func cost(_ values: ValueTable) -> Cost {
-        Cost(matrixFlops: 2 * Double(values[x].elementCount) * Double(parts.ranks))
+    func work(_ context: WorkContext) -> [Work] {
+        let shape = context.values[x].shape
+        return context.pass(context.bytes(x)) + [.product(m: parts.ranks, n: shape[1], k: shape[0])]
     }
 }
 
@@ -233,7 +241,8 @@ struct LoRAInputGradient: Op {
         for part in parts { operands.expect(part.a, "A", [part.slot.rank, shape[1]], .f32) }
     }
 
-    func cost(_ values: ValueTable) -> Cost {
-        Cost(matrixFlops: 2 * Double(values[dx].elementCount) * Double(parts.ranks))
+    func work(_ context: WorkContext) -> [Work] {
+        let shape = context.values[dx].shape
+        return context.pass(2 * context.bytes(dx)) + [.product(m: shape[0], n: shape[1], k: parts.ranks)]
     }
 }

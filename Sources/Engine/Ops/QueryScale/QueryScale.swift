@@ -22,7 +22,9 @@ struct QueryScale: Op {
     var reads: [ValueID] { [joint, positions] }
     var writes: [ValueID] { [joint] }
 
-    func cost(_ values: ValueTable) -> Cost { Cost(bytes: Double(2 * values[joint].shape[0] * columns * values[joint].type.byteCount)) }
+    func work(_ context: WorkContext) -> [Work] {
+        context.pass(Double(2 * context.values[joint].shape[0] * columns * context.values[joint].type.byteCount))
+    }
 
     mutating func rename(_ name: Renaming) {
         name(&joint)

@@ -37,7 +37,7 @@ struct RoPEAngles: Op {
         operands.expect(sin, "sin", [tokens, table.inverseFrequencies.count], .f32)
     }
 
-    func cost(_ values: ValueTable) -> Cost { Cost(bytes: 2 * Double(values[cos].byteCount)) }
+    func work(_ context: WorkContext) -> [Work] { context.pass(2 * context.bytes(cos)) }
 
     func run(_ context: borrowing CPURun) throws {
         RoPEKernels.table(
@@ -89,8 +89,9 @@ struct RoPE: Op {
         operands.require(2 * angles[1] <= headDimension, "\(angles[1]) pairs are more than half of a head of \(headDimension)")
     }
 
-    func cost(_ values: ValueTable) -> Cost {
-        Cost(bytes: 8 * Double(values[joint].shape[0] * heads * headDimension))
+    func work(_ context: WorkContext) -> [Work] {
+        let rows = context.values[joint].shape[0]
+        return context.pass(8 * Double(rows * heads * headDimension)) + (update?.parts.products(rows: rows) ?? [])
     }
 
     func differentiate(_ backward: inout Differentiation) {

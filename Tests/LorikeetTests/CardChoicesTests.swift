@@ -1,0 +1,70 @@
+import Foundation
+import LorikeetDevices
+import LorikeetEngine
+import Testing
+
+@testable import Lorikeet
+
+/// How the rows of docs/benchmarks.md run on an H100, without one: what is chosen follows from the table model of the card alone.
+struct CardChoicesTests {
+    /// A row of the table: what is asked, and what was chosen when it was measured.
+    struct Row: Sendable, CustomTestStringConvertible {
+        let name: String
+        var shape = "llama-7b"
+        var architecture = 90
+        var cap = 16.0
+        var sequence = 512
+        /// nil takes the fastest that fits.
+        var rows: Int?
+        var targets = ["q_proj", "v_proj"]
+        var dropout = 0.0
+        let tokens: Int
+        var keeps = false
+        var recompute = "norms"
+        /// Bytes that were predicted.
+        let bytes: Int
+
+        var testDescription: String { name }
+    }
+
+    static let rows = [
+        Row(name: "7b-16", tokens: 4096, bytes: 17_113_781_768),
+        Row(name: "7b-8", cap: 8.2, tokens: 1024, bytes: 7_864_981_000),
+        Row(name: "1b-16", shape: "llama-3.2-1b", tokens: 4096, keeps: true, bytes: 8_104_516_744),
+        Row(name: "135m-16", shape: "smollm2-135m", tokens: 16384, keeps: true, bytes: 7_130_655_888),
+        Row(name: "1b-step", shape: "llama-3.2-1b", sequence: 136, rows: 2176, tokens: 2176, keeps: true, bytes: 6_001_970_824),
+        Row(name: "7b-step", sequence: 136, rows: 2176, tokens: 2176, bytes: 11_367_097_864),
+        Row(name: "1b-lengths", shape: "llama-3.2-1b", rows: 2932, tokens: 2944, keeps: true, bytes: 6_842_989_192),
+        Row(name: "7b-75", architecture: 75, cap: 15, tokens: 3072, bytes: 15_742_998_024),
+        Row(name: "1b-8192", shape: "llama-3.2-1b", sequence: 8192, rows: 8192, tokens: 8192, keeps: true, bytes: 11_522_497_672),
+        Row(name: "1b-32768", shape: "llama-3.2-1b", sequence: 32768, rows: 32768, tokens: 32768, recompute: "norms+9", bytes: 16_418_921_608),
+        Row(name: "7b-seven", targets: ["all-linear"], tokens: 3072, bytes: 14_399_360_648),
+        Row(name: "1b-seven", shape: "llama-3.2-1b", targets: ["all-linear"], tokens: 4096, keeps: true, bytes: 8_195_883_272),
+        Row(name: "7b-dropout", dropout: 0.05, tokens: 4096, bytes: 17_113_781_768),
+        Row(name: "1b-dropout", shape: "llama-3.2-1b", dropout: 0.05, tokens: 4096, keeps: true, bytes: 8_104_516_744),
+    ]
+
+    /// The card on which the table was measured.
+    private static func card(_ architecture: Int) -> AcceleratorProperties {
+        var card = AcceleratorProperties(
+            name: "NVIDIA H100 80GB HBM3", architecture: architecture, multiprocessors: 132, totalBytes: 85_000_000_000, driver: "")
+        card.bytesToRun = 40 << 20
+        return card
+    }
+
+    @Test(arguments: rows) func `a row of the table is chosen as it was measured`(_ row: Row) throws {
+        let start = Date()
+        let planner = try DevicePlanner(
+            Bench.configuration(shape: row.shape), storage: .nf4,
+            lora: LoRASettings(r: 8, alpha: 16, dropout: row.dropout, targetModules: row.targets), card: Self.card(row.architecture),
+            element: row.architecture == 75 ? .f16 : .bf16, workload: Workload(segments: SegmentLengths([row.sequence])), contextBytes: 588_054_528
+        ) { _ in nil }
+        let plan = try planner.plan(
+            among: row.rows.map { [$0] } ?? Bench.candidates(row.sequence), evaluation: 32, headChunk: 4096, cap: Int(row.cap * Double(1 << 30)))
+        print("choice \(row.name): \(plan.stepSeconds * 1e3) ms, planned in \(Float(-start.timeIntervalSinceNow)) s")
+        #expect(plan.sizes.training == row.tokens)
+        #expect(plan.keepsExpanded == row.keeps)
+        #expect(plan.recompute.rawValue == row.recompute)
+        #expect(abs(plan.bytes.total - row.bytes) < row.bytes / 100, "\(plan.bytes.total) bytes predicted")
+    }
+}
