@@ -109,9 +109,10 @@ extension Planner {
             let shape = data.largest(over: data.trainedSteps, tokensPerBatch: tokens)
             least = (max(1, shape.rows), max(1, shape.trained))
             let chunk = min(Self.headChunk, Session.batchRows(least.trained, .device(card.element)))
-            guard let plan = planner.plan(tokens: least.rows, evaluation: longestHeldOut, headChunk: chunk, cap: card.cap) else { continue }
-            let faster = best.map { Self.secondsPerToken(plan) < Self.secondsPerToken($0.plan) } ?? true
-            if faster { best = (plan, tokens) }
+            let plan = planner.plan(
+                tokens: least.rows, evaluation: longestHeldOut, headChunk: chunk, cap: card.cap, fasterThan: best?.plan.secondsPerToken ?? .infinity)
+            guard let plan = plan.plan else { continue }
+            best = (plan, tokens)
             if plan.recompute.blocks == 0, plan.keepsExpanded { break }
         }
         guard let best else {
@@ -134,8 +135,6 @@ extension Planner {
         return OnCard(
             training: best.plan, tokensPerBatch: best.tokens, evaluationTokensPerBatch: limit, evaluationRows: rows)
     }
-
-    private static func secondsPerToken(_ plan: DevicePlan) -> Double { plan.stepSeconds / Double(plan.sizes.training) }
 
     private static func tooSmall(_ card: PlannedCard, needed: Int, _ what: String) -> LorikeetError {
         let (wanted, cap) = (Units.formatBytes(Int64(needed)), Units.formatBytes(Int64(card.cap)))
@@ -239,7 +238,7 @@ extension Planner {
     private func times(_ chosen: OnCard, _ card: PlannedCard, _ choices: Plan.Choices) throws -> Times {
         let (onCard, held) = (TableModel(card.properties, card.element).model, PlannedData.workload(data.heldOut))
         var times = Times()
-        times.perTrainedToken = chosen.training.stepSeconds / Double(chosen.training.sizes.training)
+        times.perTrainedToken = chosen.training.secondsPerToken
         times.perMergedByte = place.processor.seconds(.bytes(1))
         let sizes = SessionSizes(training: 0, evaluation: chosen.evaluationRows, headChunk: chosen.sizes.headChunk)
         var request = trainedRequest(sizes, card, slots: choices.test.slots)

@@ -36,7 +36,8 @@ extension KernelChecks {
         let (cos, sin) = (b.given("cos", [s.tokens, s.size / 2], .plain), b.given("sin", [s.tokens, s.size / 2], .plain))
         b.compare(joint, roundings: 6)
         let rope = RoPE(joint: joint, cos: cos, sin: sin, heads: s.heads + s.keyHeads, headDimension: s.size, inverse: false)
-        return b.fused(b.adapted(x, joint, matrices, columns: s.columns) + [rope])
+        let ops = b.adapted(x, joint, matrices, columns: s.columns)
+        return b.fused(ops + [rope])
     }
 
     // MARK: gated activation

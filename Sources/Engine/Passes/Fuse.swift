@@ -7,7 +7,7 @@ enum Fuse {
     struct Row: Sendable {
         let name: String
         /// Joins the op at this index with others where the pattern and its conditions hold.
-        let apply: @Sendable (inout OpList, Int) -> Void
+        let apply: @Sendable (inout FusedOps, Int) -> Void
     }
 
     /// In the order in which they are tried.
@@ -23,84 +23,82 @@ enum Fuse {
     ]
 
     static func fuse(_ list: OpList) -> OpList {
-        var list = list
+        var fused = FusedOps(list)
         for row in table {
-            list.beginRow()
-            for index in list.entries.indices where !list.isRemoved(index) { row.apply(&list, index) }
-            list.endRow()
+            for index in list.entries.indices where !fused.isRemoved(index) { row.apply(&fused, index) }
         }
-        return list
+        return fused.list
     }
 
     // MARK: residual stream
 
     /// `add` whose sum is next touched by an `rmsnorm`: the norm forms the sum.
-    private static func joinAdditionAndNorm(_ list: inout OpList, _ index: Int) {
-        guard let add = list.entries[index].op as? Add, list.values[add.b].type == list.target.residual else { return }
-        guard let next = list.users(of: add.out).first(where: { $0 > index }), var norm = list.entries[next].op as? RMSNorm,
-            norm.hidden == add.out, norm.delta == nil, list.entries[next].isBackward == list.entries[index].isBackward
+    private static func joinAdditionAndNorm(_ list: inout FusedOps, _ index: Int) {
+        guard let add = list.op(index) as? Add, list.values[add.b].type == list.target.residual else { return }
+        guard let next = list.users(of: add.out).first(where: { $0 > index }), var norm = list.op(next) as? RMSNorm,
+            norm.hidden == add.out, norm.delta == nil, list.isBackward(next) == list.isBackward(index)
         else { return }
         (norm.hidden, norm.delta, norm.sum, norm.deltaScale) = (add.a, add.b, add.out, add.scale)
-        list.entries[next].op = norm
+        list.replace(next, norm)
         list.remove(index)
     }
 
     /// `rmsnorm.backward` whose result is only added to another gradient.
-    private static func joinNormBackwardAndSum(_ list: inout OpList, _ index: Int) {
-        guard var norm = list.entries[index].op as? RMSNormBackward, norm.residualGradient == nil else { return }
+    private static func joinNormBackwardAndSum(_ list: inout FusedOps, _ index: Int) {
+        guard var norm = list.op(index) as? RMSNormBackward, norm.residualGradient == nil else { return }
         let readers = list.users(of: norm.dx).filter { $0 != index }
-        guard readers.count == 1, let sum = list.entries[readers[0]].op as? Add, sum.isGradient, sum.b == norm.dx, sum.a != norm.dx,
+        guard readers.count == 1, let sum = list.op(readers[0]) as? Add, sum.isGradient, sum.b == norm.dx, sum.a != norm.dx,
             list.users(of: sum.a).allSatisfy({ $0 < index || $0 >= readers[0] })
         else { return }
         (norm.residualGradient, norm.dx) = (sum.a, sum.out)
-        list.entries[index].op = norm
+        list.replace(index, norm)
         list.remove(readers[0])
     }
 
     /// `rmsnorm.backward` whose result is also wanted in the activations' type.
-    private static func joinNormBackwardAndConversion(_ list: inout OpList, _ index: Int) {
-        guard var norm = list.entries[index].op as? RMSNormBackward, norm.narrow == nil,
-            let next = list.users(of: norm.dx).first(where: { $0 > index }), let convert = list.entries[next].op as? Convert
+    private static func joinNormBackwardAndConversion(_ list: inout FusedOps, _ index: Int) {
+        guard var norm = list.op(index) as? RMSNormBackward, norm.narrow == nil,
+            let next = list.users(of: norm.dx).first(where: { $0 > index }), let convert = list.op(next) as? Convert
         else { return }
         (norm.narrow, norm.deltaScale) = (convert.out, convert.scale)
-        list.entries[index].op = norm
+        list.replace(index, norm)
         list.remove(next)
     }
 
     // MARK: adapters
 
     /// Adapters of a card whose kernels can take the second product along.
-    private static func update(_ list: OpList, _ up: LoRAUp) -> LowRankUpdate? {
+    private static func update(_ list: FusedOps, _ up: LoRAUp) -> LowRankUpdate? {
         guard case .device(let element) = list.target, LowRankUpdate.fits(up.parts, columns: list.values[up.y].shape[1], element) else { return nil }
         return LowRankUpdate(product: up.product, parts: up.parts)
     }
 
     /// `lora.up` followed by a rotation of the same value, which completes it in place.
-    private static func moveUpdateIntoRotation(_ list: inout OpList, _ index: Int) {
-        guard let up = list.entries[index].op as? LoRAUp, let update = update(list, up),
-            let next = list.users(of: up.y).first(where: { $0 > index }), var rope = list.entries[next].op as? RoPE,
+    private static func moveUpdateIntoRotation(_ list: inout FusedOps, _ index: Int) {
+        guard let up = list.op(index) as? LoRAUp, let update = update(list, up),
+            let next = list.users(of: up.y).first(where: { $0 > index }), var rope = list.op(next) as? RoPE,
             rope.takesUpdate(pairs: list.values[rope.cos].shape[1])
         else { return }
         rope.update = update
-        list.entries[next].op = rope
+        list.replace(next, rope)
         list.remove(index)
         list.incomplete.insert(up.y)
     }
 
     /// `lora.up` whose result is read by gated activations and their adjoints alone: all of them add the term while they read.
-    private static func moveUpdateIntoActivation(_ list: inout OpList, _ index: Int) {
-        guard let up = list.entries[index].op as? LoRAUp, let update = update(list, up), list.values[up.y].shape[1] % 64 == 0 else { return }
+    private static func moveUpdateIntoActivation(_ list: inout FusedOps, _ index: Int) {
+        guard let up = list.op(index) as? LoRAUp, let update = update(list, up), list.values[up.y].shape[1] % 64 == 0 else { return }
         let readers = list.users(of: up.y).filter { $0 > index }
-        guard !readers.isEmpty, readers.allSatisfy({ list.entries[$0].op is GatedActivation || list.entries[$0].op is GatedActivationBackward }) else {
+        guard !readers.isEmpty, readers.allSatisfy({ list.op($0) is GatedActivation || list.op($0) is GatedActivationBackward }) else {
             return
         }
         for reader in readers {
-            if var forward = list.entries[reader].op as? GatedActivation {
+            if var forward = list.op(reader) as? GatedActivation {
                 forward.update = update
-                list.entries[reader].op = forward
-            } else if var backward = list.entries[reader].op as? GatedActivationBackward {
+                list.replace(reader, forward)
+            } else if var backward = list.op(reader) as? GatedActivationBackward {
                 backward.update = update
-                list.entries[reader].op = backward
+                list.replace(reader, backward)
             }
         }
         list.remove(index)
@@ -108,15 +106,15 @@ enum Fuse {
     }
 
     /// `lora.input_gradient` of one adapter whose result only a gated activation's adjoint reads.
-    private static func moveInputGradientIntoActivation(_ list: inout OpList, _ index: Int) {
-        guard case .device(let element) = list.target, element != .f32, let gradient = list.entries[index].op as? LoRAInputGradient,
+    private static func moveInputGradientIntoActivation(_ list: inout FusedOps, _ index: Int) {
+        guard case .device(let element) = list.target, element != .f32, let gradient = list.op(index) as? LoRAInputGradient,
             gradient.parts.count == 1, gradient.masked == nil, let part = gradient.parts.first, part.slot.rank == 8 || part.slot.rank == 16,
             list.values[gradient.dx].shape[1] % 32 == 0
         else { return }
         let readers = list.users(of: gradient.dx).filter { $0 > index }
-        guard readers.count == 1, var backward = list.entries[readers[0]].op as? GatedActivationBackward, backward.dOut == gradient.dx else { return }
+        guard readers.count == 1, var backward = list.op(readers[0]) as? GatedActivationBackward, backward.dOut == gradient.dx else { return }
         backward.dUpdate = InputUpdate(dProduct: gradient.dProduct, part: part)
-        list.entries[readers[0]].op = backward
+        list.replace(readers[0], backward)
         list.remove(index)
         list.incomplete.insert(gradient.dx)
     }
@@ -124,27 +122,27 @@ enum Fuse {
     // MARK: attention and head
 
     /// `rope.backward` right behind attention's adjoint, where the kernels for this shape rotate what they write.
-    private static func moveRotationIntoAttention(_ list: inout OpList, _ index: Int) {
-        guard var attention = list.entries[index].op as? AttentionBackward, attention.unrotated == nil,
-            let next = list.users(of: attention.dJoint).first(where: { $0 > index }), let rope = list.entries[next].op as? RoPE, rope.inverse,
+    private static func moveRotationIntoAttention(_ list: inout FusedOps, _ index: Int) {
+        guard var attention = list.op(index) as? AttentionBackward, attention.unrotated == nil,
+            let next = list.users(of: attention.dJoint).first(where: { $0 > index }), let rope = list.op(next) as? RoPE, rope.inverse,
             !rope.interleaved,
             attention.rotatesBack(heads: rope.heads, pairs: list.values[rope.cos].shape[1], list.target)
         else { return }
         attention.unrotated = (rope.cos, rope.sin)
-        list.entries[index].op = attention
+        list.replace(index, attention)
         list.remove(next)
     }
 
     /// The head's forward pass and adjoint, where the loss knows its weights beforehand.
-    private static func joinHead(_ list: inout OpList, _ index: Int) {
-        guard let head = list.entries[index].op as? HeadLogProbabilities,
-            let lossAt = list.users(of: head.logProbabilities).first(where: { $0 > index }), let loss = list.entries[lossAt].op as? any LossOp,
+    private static func joinHead(_ list: inout FusedOps, _ index: Int) {
+        guard let head = list.op(index) as? HeadLogProbabilities,
+            let lossAt = list.users(of: head.logProbabilities).first(where: { $0 > index }), let loss = list.op(lossAt) as? any LossOp,
             let weights = loss.knownWeights,
             let backwardAt = list.users(of: loss.tokenWeights).first(where: { $0 > lossAt }),
-            let backward = list.entries[backwardAt].op as? HeadBackward, backward.chunks.x == head.chunks.x
+            let backward = list.op(backwardAt) as? HeadBackward, backward.chunks.x == head.chunks.x
         else { return }
-        list.entries[index].op = HeadLoss(
-            chunks: head.chunks, weights: weights, logProbabilities: head.logProbabilities, dx: backward.dx)
+        list.replace(index, HeadLoss(
+            chunks: head.chunks, weights: weights, logProbabilities: head.logProbabilities, dx: backward.dx))
         list.remove(backwardAt)
         list.remove(lossAt)
     }

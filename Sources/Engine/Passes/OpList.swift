@@ -31,29 +31,15 @@ struct OpList {
 
     var firstBackward: Int { entries.firstIndex { $0.isBackward } ?? entries.count }
 
-    /// Entries by the values that they name, in order; of the time when `beginRow` was called.
-    private var index: [ValueID: [Int]] = [:]
-    private var removed: Set<Int> = []
-
-    /// Prepares `users` and `remove` for one walk over the entries.
-    mutating func beginRow() {
-        index = [:]
-        removed = []
+    /// Puts entries before the places that now have these numbers.
+    mutating func insert(_ insertions: [Int: [Entry]]) {
+        guard !insertions.isEmpty else { return }
+        var result: [Entry] = []
+        result.reserveCapacity(entries.count + insertions.values.reduce(0) { $0 + $1.count })
         for (place, entry) in entries.enumerated() {
-            for id in Set(entry.op.reads + entry.op.writes) { index[id, default: []].append(place) }
+            result += insertions[place] ?? []
+            result.append(entry)
         }
-    }
-
-    /// Entries that name `value`, in order.
-    func users(of value: ValueID) -> [Int] { (index[value] ?? []).filter { !removed.contains($0) } }
-
-    func isRemoved(_ place: Int) -> Bool { removed.contains(place) }
-
-    /// Takes an entry out; the places of the others stay until `endRow`.
-    mutating func remove(_ place: Int) { removed.insert(place) }
-
-    mutating func endRow() {
-        if !removed.isEmpty { entries = entries.indices.filter { !removed.contains($0) }.map { entries[$0] } }
-        (index, removed) = ([:], [])
+        entries = result
     }
 }

@@ -36,7 +36,8 @@ package struct DeviceModel: Sendable {
         productFlops = flops * Double(multiprocessors) / (element == .f32 ? 16 : 1)
         attentionFlops = productFlops / 3
         bytesPerSecond = bytes
-        launchSeconds = 2e-6
+        // Ops of a step with adapters on q and v, at what steps of few tokens take beside their work.
+        launchSeconds = 1.6e-6
         tiling = Tiling(multiprocessors: multiprocessors, widths: card.architecture >= 90 ? [(256, 1), (128, 0.9)] : [(128, 1), (64, 0.9)])
     }
 

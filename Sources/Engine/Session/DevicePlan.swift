@@ -28,6 +28,7 @@ package struct DevicePlan: Sendable {
     package let bytes: DeviceBytes
     /// Predicted for one micro-batch of `sizes.training` tokens.
     package let stepSeconds: Double
+    package var secondsPerToken: Double { stepSeconds / Double(sizes.training) }
 }
 
 /// Chooses micro-batches, what is computed again and what stays expanded, for the least time a token under a cap.
@@ -75,46 +76,84 @@ package struct DevicePlanner {
             count: layout.elementCount, optimiser: AdamWSettings.self, settings: AdamWSettings(), target: .device(element))
     }
 
-    /// The fastest way to train micro-batches of `tokens` within `cap` bytes; nil where none fits.
+    /// What a search for a plan finds.
+    package enum Outcome {
+        case plan(DevicePlan)
+        /// Something fits, but nothing is faster than asked for.
+        case slower
+        case doesNotFit
+
+        package var plan: DevicePlan? { if case .plan(let plan) = self { plan } else { nil } }
+    }
+
+    /// The fastest way to train micro-batches of `tokens` within `cap` bytes.
     ///
-    /// - Parameter headChunk: trained tokens whose logits exist at a time, at most; halved where that spares blocks from running again.
-    package func plan(tokens: Int, evaluation: Int, headChunk: Int, cap: Int) -> DevicePlan? {
+    /// - Parameters:
+    ///   - headChunk: trained tokens whose logits exist at a time, at most; halved where that spares blocks from running again.
+    ///   - fasterThan: seconds a token that the plan has to stay below.
+    package func plan(tokens: Int, evaluation: Int, headChunk: Int, cap: Int, fasterThan: Double = .infinity) -> Outcome {
         let rows = Session.batchRows(tokens, .device(element))
-        var best: DevicePlan?
-        for chunk in [headChunk, headChunk / 2, headChunk / 4, headChunk / 16].map({ min(max(128, $0), headChunk, rows) }) {
-            let sizes = SessionSizes(training: rows, evaluation: evaluation, headChunk: chunk)
-            if best?.sizes.headChunk == chunk { continue }
-            for plan in plans(sizes, cap) where plan.stepSeconds < best?.stepSeconds ?? .infinity { best = plan }
-            if let best, best.recompute.blocks == 0, best.keepsExpanded || expandedBytes == 0 { break }
+        let mayKeepExpanded = expandedBytes > 0 && contextBytes + weightBytes + expandedBytes + step.persistentBytes <= cap
+        var (best, limit, last) = (Outcome.doesNotFit, fasterThan * Double(rows), 0)
+        for chunk in [headChunk, headChunk / 2, headChunk / 4, headChunk / 16].map({ min(max(128, $0), headChunk, rows) }) where chunk != last {
+            last = chunk
+            let programs = TrainingPrograms(self, SessionSizes(training: rows, evaluation: evaluation, headChunk: chunk))
+            for keeps in mayKeepExpanded ? [true, false] : [false] {
+                switch programs.plan(keepsExpanded: keeps, cap: cap, limit: limit) {
+                case .plan(let plan): (best, limit) = (.plan(plan), plan.stepSeconds)
+                case .slower: if case .doesNotFit = best { best = .slower }
+                case .doesNotFit: break
+                }
+            }
+            if let best = best.plan, best.recompute.blocks == 0, best.keepsExpanded || !mayKeepExpanded { break }
         }
         return best
     }
 
-    /// With and without kept expansions: the fewest blocks that run again, for each makes the arena smaller and the step longer.
-    private func plans(_ sizes: SessionSizes, _ cap: Int) -> [DevicePlan] {
-        var known: [Int: Program] = [:]
-        let evaluationArena = program(.evaluation, Session.batchRows(sizes.evaluation, .device(element)), sizes, policy(0)).arenaBytes
-        func training(_ blocks: Int) -> Program {
-            if let value = known[blocks] { return value }
-            let value = program(.training, sizes.training, sizes, policy(blocks))
-            known[blocks] = value
-            return value
+    /// The training programs of one size, by how many blocks run again; each is made when it is first asked for.
+    private final class TrainingPrograms {
+        private let planner: DevicePlanner
+        private let sizes: SessionSizes
+        private var known: [Int: Program] = [:]
+        private lazy var evaluationArena = planner.program(
+            .evaluation, Session.batchRows(sizes.evaluation, .device(planner.element)), sizes, planner.policy(0)
+        ).arenaBytes
+
+        init(_ planner: DevicePlanner, _ sizes: SessionSizes) { (self.planner, self.sizes) = (planner, sizes) }
+
+        private func program(_ blocks: Int) -> Program {
+            if let program = known[blocks] { return program }
+            let program = planner.program(.training, sizes.training, sizes, planner.policy(blocks))
+            known[blocks] = program
+            return program
         }
-        return (expandedBytes > 0 ? [true, false] : [false]).compactMap { keeps in
+
+        /// The fewest blocks that run again within `cap` bytes, for each makes the arena smaller and the step longer.
+        ///
+        /// - Parameter limit: seconds that the step has to stay below.
+        func plan(keepsExpanded: Bool, cap: Int, limit: Double) -> Outcome {
+            func seconds(_ blocks: Int) -> Double { planner.seconds(program(blocks), keepsExpanded: keepsExpanded) }
             func bytes(_ blocks: Int) -> DeviceBytes {
                 DeviceBytes(
-                    context: contextBytes, weights: weightBytes, expanded: keeps ? expandedBytes : 0, adapters: step.persistentBytes,
-                    arena: max(training(blocks).arenaBytes, evaluationArena, step.arenaBytes))
+                    context: planner.contextBytes, weights: planner.weightBytes, expanded: keepsExpanded ? planner.expandedBytes : 0,
+                    adapters: planner.step.persistentBytes, arena: max(program(blocks).arenaBytes, evaluationArena, planner.step.arenaBytes))
             }
-            var (low, high) = (0, blockCount)
-            guard bytes(high).total <= cap else { return nil }
+            guard seconds(0) < limit else { return .slower }
+            var (low, high) = (0, bytes(0).total <= cap ? 0 : planner.blockCount)
+            guard bytes(high).total <= cap else { return .doesNotFit }
             while low < high {
                 let middle = (low + high) / 2
-                if bytes(middle).total <= cap { high = middle } else { low = middle + 1 }
+                if bytes(middle).total <= cap {
+                    high = middle
+                } else {
+                    guard seconds(middle) < limit else { return .slower }
+                    low = middle + 1
+                }
             }
-            return DevicePlan(
-                sizes: sizes, recompute: policy(low), keepsExpanded: keeps, bytes: bytes(low),
-                stepSeconds: seconds(training(low), keepsExpanded: keeps))
+            let time = seconds(low)
+            guard time < limit else { return .slower }
+            return .plan(
+                DevicePlan(sizes: sizes, recompute: planner.policy(low), keepsExpanded: keepsExpanded, bytes: bytes(low), stepSeconds: time))
         }
     }
 
@@ -123,14 +162,18 @@ package struct DevicePlanner {
     ///
     /// - Throws: exit 3 with the smallest cap that would do, where none fits.
     package func plan(among tokens: [Int], evaluation: Int, headChunk: Int, cap: Int) throws -> DevicePlan {
+        // Each faster a token than those before it: no other can be the smallest within 2 % of the fastest.
         var plans: [DevicePlan] = []
-        for count in tokens.sorted() {
-            guard let plan = plan(tokens: count, evaluation: min(evaluation, count), headChunk: headChunk, cap: cap) else { break }
-            plans.append(plan)
+        search: for count in tokens.sorted() {
+            let fasterThan = plans.last?.secondsPerToken ?? .infinity
+            switch plan(tokens: count, evaluation: min(evaluation, count), headChunk: headChunk, cap: cap, fasterThan: fasterThan) {
+            case .plan(let plan): plans.append(plan)
+            case .slower: continue
+            case .doesNotFit: break search
+            }
         }
-        func perToken(_ plan: DevicePlan) -> Double { plan.stepSeconds / Double(plan.sizes.training) }
-        let fastest = plans.map(perToken).min() ?? 0
-        if let chosen = plans.first(where: { perToken($0) <= 1.02 * fastest }) { return chosen }
+        let fastest = plans.last?.secondsPerToken ?? 0
+        if let chosen = plans.first(where: { $0.secondsPerToken <= 1.02 * fastest }) { return chosen }
         let least = smallestBytes(tokens: tokens.min() ?? Session.granularity, evaluation: evaluation, headChunk: headChunk)
         throw LorikeetError(
             .doesNotFit, "micro-batches of \(tokens.min() ?? 0) tokens do not fit in \(Units.formatBytes(Int64(cap))) of the card's memory", at: "gpu_memory",
