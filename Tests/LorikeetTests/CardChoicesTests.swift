@@ -1,4 +1,5 @@
 import Foundation
+import LorikeetChecks
 import LorikeetDevices
 import LorikeetEngine
 import Testing

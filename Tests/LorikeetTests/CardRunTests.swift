@@ -1,6 +1,7 @@
 import EmulatedDevice
 import Foundation
 import LorikeetDatasets
+import LorikeetChecks
 import LorikeetDevices
 import LorikeetEngine
 import LorikeetGround

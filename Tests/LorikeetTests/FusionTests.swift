@@ -1,4 +1,5 @@
 import EmulatedDevice
+import LorikeetChecks
 import LorikeetDevices
 import LorikeetModelFiles
 import Testing

@@ -1,6 +1,6 @@
 import LorikeetDevices
 
-extension KernelChecks {
+extension KernelCase {
     private struct Size: Sendable {
         var m, n, k: Int
         var large = false
@@ -11,12 +11,12 @@ extension KernelChecks {
         Size(m: 1, n: 1, k: 1), Size(m: 3, n: 5, k: 7), Size(m: 17, n: 33, k: 65), Size(m: 64, n: 128, k: 32), Size(m: 127, n: 8, k: 192),
         Size(m: 512, n: 576, k: 576, large: true), Size(m: 301, n: 999, k: 515, large: true), Size(m: 128, n: 16, k: 4096, large: true),
     ].map { size in
-        KernelCase(name: "product", detail: "\(size.m) x \(size.n) x \(size.k)", large: size.large) { bench in
+        KernelCase(name: "product", detail: "\(size.m) x \(size.n) x \(size.k)", large: size.large) { comparison in
             try [(false, false), (false, true), (true, false), (true, true)].flatMap { a, b in
-                try [DeviceElement.f32, bench.element].flatMap { output in
+                try [DeviceElement.f32, comparison.element].flatMap { output in
                     // Whole rows at whole addresses; rows with a rest, at addresses that bear only single numbers, added to.
                     try [(0, Float(1), Float(0)), (3, 0.5, 1)].map { padding, alpha, beta in
-                        try product(size, transposeA: a, transposeB: b, output: output, padding: padding, alpha: alpha, beta: beta, bench)
+                        try product(size, transposeA: a, transposeB: b, output: output, padding: padding, alpha: alpha, beta: beta, comparison)
                     }
                 }
             }
@@ -24,10 +24,10 @@ extension KernelChecks {
     }
 
     private static func product(
-        _ size: Size, transposeA: Bool, transposeB: Bool, output: DeviceElement, padding: Int, alpha: Float, beta: Float, _ bench: KernelBench
+        _ size: Size, transposeA: Bool, transposeB: Bool, output: DeviceElement, padding: Int, alpha: Float, beta: Float, _ comparison: KernelComparison
     ) throws -> Deviation {
         let (m, n, k) = (size.m, size.n, size.k)
-        let element = bench.element
+        let element = comparison.element
         let (lda, ldb, ldc) = ((transposeA ? m : k) + padding, (transposeB ? k : n) + padding, n + padding)
         var builder = CaseBuilder(target: .device(element), element: element)
         func numbers(_ count: Int, _ type: DeviceElement) -> [Float] { type.decode(type.encode(builder.numbers(count))) }
@@ -39,20 +39,20 @@ extension KernelChecks {
             alpha: alpha, beta: beta)
         // One number beyond an aligned address where rows have a rest.
         let shift = padding > 0 ? element.bytes : 0
-        let got = try bench.withMemory((a.count + b.count) * 4 + m * ldc * 4 + 4096) { memory in
+        let got = try comparison.withMemory((a.count + b.count) * 4 + m * ldc * 4 + 4096) { memory in
             func up(_ bytes: Int) -> Int { (bytes + 511) / 256 * 256 }
             let (atA, atB) = (memory + shift, memory + up(a.count * element.bytes) + shift)
             let atC = memory + up(a.count * element.bytes) + up(b.count * element.bytes)
-            try bench.upload(element.encode(a), to: atA)
-            try bench.upload(element.encode(b), to: atB)
+            try comparison.upload(element.encode(a), to: atA)
+            try comparison.upload(element.encode(b), to: atB)
             // Without beta what is there is not read: NaN stays out.
-            try bench.upload(output.encode(beta == 0 ? before.map { _ in .nan } : before), to: atC)
-            try bench.device.multiply(product, a: atA, b: atB, c: atC)
-            return output.decode(try bench.download(atC, m * ldc * output.bytes))
+            try comparison.upload(output.encode(beta == 0 ? before.map { _ in .nan } : before), to: atC)
+            try comparison.device.multiply(product, a: atA, b: atB, c: atC)
+            return output.decode(try comparison.download(atC, m * ldc * output.bytes))
         }
         var wanted = [Double](repeating: 0, count: m * n)
         wanted.withUnsafeMutableBufferPointer { wanted in
-            bench.cpu.parallel(over: m) { row in
+            comparison.cpu.parallel(over: m) { row in
                 for column in 0..<n {
                     var sum = 0.0
                     for i in 0..<k {

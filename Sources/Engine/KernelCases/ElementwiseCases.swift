@@ -1,6 +1,6 @@
 import LorikeetDevices
 
-extension KernelChecks {
+extension KernelCase {
     // MARK: normalisation
 
     private struct NormShape: Sendable {
@@ -24,7 +24,7 @@ extension KernelChecks {
             detail: "\(shape.rows) x \(shape.columns)" + (shape.delta ? " + delta" : "") + (shape.passing ? " + passing" : "")
                 + (shape.weightOffset == 0 ? "" : ", 1 + w") + (shape.deltaScale == 1 ? "" : ", times \(shape.deltaScale)"),
             large: shape.large
-        ) { bench in try bench.compare { norm(shape, &$0) } }
+        ) { comparison in try comparison.compare { norm(shape, &$0) } }
     }
 
     /// Forward, again and backward, each from what the one before made.
@@ -76,7 +76,7 @@ extension KernelChecks {
             name: "rope",
             detail: "\(shape.rows) x \(shape.rotated) of \(shape.heads) heads of \(shape.size), \(shape.pairs) pairs"
                 + (shape.interleaved ? " of neighbours" : ""), large: shape.large
-        ) { bench in try bench.compare { rope(shape, &$0) } }
+        ) { comparison in try comparison.compare { rope(shape, &$0) } }
     }
 
     private static func rope(_ s: RopeShape, _ b: inout CaseBuilder) -> [any Op] {
@@ -97,8 +97,8 @@ extension KernelChecks {
 
     static let queryScaleCases: [KernelCase] = [(rows: 5, columns: 16, behind: 8), (rows: 3, columns: 13, behind: 4), (rows: 400, columns: 1024, behind: 512)]
         .map { size in
-            KernelCase(name: "query_scale", detail: "\(size.rows) x \(size.columns) of \(size.columns + size.behind)", large: size.rows > 100) { bench in
-                try bench.compare { b in
+            KernelCase(name: "query_scale", detail: "\(size.rows) x \(size.columns) of \(size.columns + size.behind)", large: size.rows > 100) { comparison in
+                try comparison.compare { b in
                     let positions = b.integers("positions", (0..<size.rows).map { Int32($0 * 977) })
                     let joint = b.given("scaled", [size.rows, size.columns + size.behind])
                     b.compare(joint, roundings: 2)
@@ -111,8 +111,8 @@ extension KernelChecks {
 
     static let activationCases: [KernelCase] = [(1, 1), (3, 13), (5, 40), (257, 1536)].flatMap { rows, columns in
         [Activation.silu, .geluTanh, .gelu].map { activation in
-            KernelCase(name: "gated_activation", detail: "\(rows) x \(columns), \(activation.rawValue)", large: rows > 100) { bench in
-                try bench.compare { b in
+            KernelCase(name: "gated_activation", detail: "\(rows) x \(columns), \(activation.rawValue)", large: rows > 100) { comparison in
+                try comparison.compare { b in
                     let gateUp = b.given("gate|up", [rows, 2 * columns], spread: 6)
                     let (out, dOut) = (b.made("out", [rows, columns]), b.given("dout", [rows, columns]))
                     let dGateUp = b.made("d.gate|up", [rows, 2 * columns])

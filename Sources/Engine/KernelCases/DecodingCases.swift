@@ -1,7 +1,7 @@
 import LorikeetDevices
 
 /// Products straight from codes: what a decoded token takes of a card.
-extension KernelChecks {
+extension KernelCase {
     private struct Shape: Sendable {
         /// nil is NF4.
         var format: BlockFormat?
@@ -32,17 +32,17 @@ extension KernelChecks {
             KernelCase(name: "multiply_codes", detail: shape.detail, large: shape.large) { try decoded(shape, $0) }
         }
 
-    private static func decoded(_ shape: Shape, _ bench: KernelBench) throws -> [Deviation] {
+    private static func decoded(_ shape: Shape, _ comparison: KernelComparison) throws -> [Deviation] {
         let (rows, columns, joint) = (shape.rows, shape.columns, shape.outputs.reduce(0, +))
         // Small: scales of random blocks are not.
-        let x = bench.element.decode(
-            bench.element.encode((0..<rows * columns).map { (Float(mix64(UInt64($0) + 99) >> 40) / Float(1 << 23) - 1) / Float(columns) }))
-        let weights = try DeviceWeights(device: bench.device, bytes: joint * columns * 2 + 4096 * shape.outputs.count)
+        let x = comparison.element.decode(
+            comparison.element.encode((0..<rows * columns).map { (Float(mix64(UInt64($0) + 99) >> 40) / Float(1 << 23) - 1) / Float(columns) }))
+        let weights = try DeviceWeights(device: comparison.device, bytes: joint * columns * 2 + 4096 * shape.outputs.count)
         defer { withExtendedLifetime(weights) {} }
         var (matrices, wanted): ([CodesProduct.Matrix], [Float]) = ([], Array(repeating: 0, count: rows * joint))
         var first = 0
         for outputs in shape.outputs {
-            let (store, form) = try stored(shape.format, outputs, columns, in: weights, bench)
+            let (store, form) = try stored(shape.format, outputs, columns, in: weights, comparison)
             // The processor takes eight rows at a time.
             for row in stride(from: 0, to: rows, by: 8) {
                 wanted.withUnsafeMutableBufferPointer { y in
@@ -55,33 +55,34 @@ extension KernelChecks {
             matrices.append(CodesProduct.Matrix(form: form, outputs: outputs, first: first))
             first += outputs
         }
-        return try [bench.element, .f32].prefix(bench.element == .f32 ? 1 : 2).map { output in
-            let got = try bench.withMemory(x.count * bench.element.bytes) { from in
-                try bench.withMemory(rows * joint * output.bytes) { y in
-                    try bench.upload(bench.element.encode(x), to: from)
+        return try [comparison.element, .f32].prefix(comparison.element == .f32 ? 1 : 2).map { output in
+            let got = try comparison.withMemory(x.count * comparison.element.bytes) { from in
+                try comparison.withMemory(rows * joint * output.bytes) { y in
+                    try comparison.upload(comparison.element.encode(x), to: from)
                     let launches = CodesProduct(matrices, rows: rows, columns: columns)?.launches(
-                        x: from, y: y, rows: rows, ld: joint, output: output, nestedValues: weights.nestedValues, bench.element, bench.device.properties)
-                    for launch in launches ?? [] { try bench.device.launch(launch) }
-                    return output.decode(try bench.download(y, rows * joint * output.bytes))
+                        x: from, y: y, rows: rows, ld: joint, output: output, nestedValues: weights.nestedValues, comparison.element,
+                        comparison.device.properties)
+                    for launch in launches ?? [] { try comparison.device.launch(launch) }
+                    return output.decode(try comparison.download(y, rows * joint * output.bytes))
                 }
             }
-            return Deviation(name: "y in \(output.suffix)", measured: KernelBench.difference(got, wanted), tolerance: 4 * bench.element.unit)
+            return Deviation(name: "y in \(output.suffix)", measured: KernelComparison.difference(got, wanted), tolerance: 4 * comparison.element.unit)
         }
     }
 
     /// A matrix of random codes for both sides.
-    private static func stored(_ format: BlockFormat?, _ rows: Int, _ columns: Int, in weights: DeviceWeights, _ bench: KernelBench) throws
+    private static func stored(_ format: BlockFormat?, _ rows: Int, _ columns: Int, in weights: DeviceWeights, _ comparison: KernelComparison) throws
         -> (any WeightStore, DeviceForm)
     {
         guard let format else {
             let numbers = (0..<rows * columns).map { Float(mix64(UInt64($0)) >> 40) / Float(1 << 23) - 1 }
-            let store = try NF4Store.quantise(FloatStore(rows: rows, columns: columns, copying: numbers), name: "w", cpu: bench.cpu)
-            return (store, try bench.place(store, in: weights))
+            let store = try NF4Store.quantise(FloatStore(rows: rows, columns: columns, copying: numbers), name: "w", cpu: comparison.cpu)
+            return (store, try comparison.place(store, in: weights))
         }
         let bytes = blocks(format, count: rows * columns)
         let memory = try StoredBytes(count: bytes.count) { $0.copyMemory(from: bytes, byteCount: bytes.count) }
         let address = try weights.take(bytes.count)
-        try bench.upload(bytes, to: address)
+        try comparison.upload(bytes, to: address)
         return (try BlockStore(rows: rows, columns: columns, format: format, bytes: memory, name: "w"), .blocks(address, format))
     }
 }

@@ -147,20 +147,20 @@ package struct Bench {
 
     /// Seconds of each round through the batches, and the best product's FLOP/s. They take turns, so that both see the same machine.
     private func measure(_ session: Session, _ batches: [TokenBatch], _ tokens: Int) throws -> ([Double], Double) {
-        var probe: any ProductProbe
+        var rate: any GEMMRate
         if let device = compute.device {
-            probe = try DeviceGemmProbe(configuration: configuration, tokens: tokens, device: device, element: compute.element)
+            rate = try DeviceGEMMRate(configuration: configuration, tokens: tokens, device: device, element: compute.element)
         } else {
-            probe = try GemmProbe(configuration: configuration, tokens: tokens, cpu: compute.cpu, clock: clock)
+            rate = try ProcessorGEMMRate(configuration: configuration, tokens: tokens, cpu: compute.cpu, clock: clock)
         }
         var steps: [Double] = []
         for round in 0..<rounds {
-            if compute.device == nil || round == 0 { try probe.measure() }
+            if compute.device == nil || round == 0 { try rate.measure() }
             let start = clock.uptime
             for batch in batches { _ = try step(session, batch) }
             steps.append(clock.uptime - start)
         }
-        return (steps, probe.best)
+        return (steps, rate.best)
     }
 
     private func loaded() throws -> Model {

@@ -1,6 +1,6 @@
 import LorikeetDevices
 
-extension KernelChecks {
+extension KernelCase {
     private struct Case: Sendable {
         var size, heads, keyHeads, rows: Int
         var starts: [Int]
@@ -35,7 +35,7 @@ extension KernelChecks {
             Case(size: 256, heads: 4, keyHeads: 1, rows: 1031, starts: [0], window: 200, cap: 5, large: true),
             Case(size: 96, heads: 4, keyHeads: 2, rows: 333, starts: [0, 7], large: true),
         ].map { item in
-            KernelCase(name: "attention", detail: item.detail, large: item.large) { bench in try bench.compare { attention(item, &$0) } }
+            KernelCase(name: "attention", detail: item.detail, large: item.large) { comparison in try comparison.compare { attention(item, &$0) } }
         }
 
     /// Forward, backward from what forward made, and the rotation back: on a card inside the backward kernels where they can.
@@ -58,11 +58,11 @@ extension KernelChecks {
         var backward = AttentionBackward(
             dOut: dOut, joint: joint, out: out, logSumExp: logs, segmentStart: starts, dJoint: dJoint, scratch: scratch, sums: sums, shape: shape)
         let rotated = shape.heads + shape.keyValueHeads
-        let turn = RoPE(joint: dJoint, cos: cos, sin: sin, heads: rotated, headDimension: item.size, inverse: true)
+        let rotation = RoPE(joint: dJoint, cos: cos, sin: sin, heads: rotated, headDimension: item.size, inverse: true)
         let inside = backward.rotatesBack(heads: rotated, pairs: item.size / 2, b.target)
         if inside { backward.unrotated = (cos, sin) }
         let forward = Attention(joint: joint, out: out, logSumExp: logs, segmentStart: starts, scratch: scratch, shape: shape)
-        return [forward, backward] + (inside ? [] : [turn])
+        return [forward, backward] + (inside ? [] : [rotation])
     }
 
     // MARK: decoding
@@ -76,7 +76,7 @@ extension KernelChecks {
                 name: "attention.cached",
                 detail: "\(item.rows) rows, \(item.heads)/\(item.keyHeads) heads of \(item.size)\(item.window.map { ", window \($0)" } ?? "")"
                     + (item.cap.map { ", cap \($0)" } ?? ""), large: item.large
-            ) { bench in try bench.compare { cached(item, &$0) } }
+            ) { comparison in try comparison.compare { cached(item, &$0) } }
         }
 
     /// Rows go to two slots in turn, each at the next place behind what its cache holds already.

@@ -3,7 +3,7 @@ import LorikeetDevices
 import LorikeetEngine
 import Testing
 
-@testable import Lorikeet
+@testable import LorikeetChecks
 
 /// The engine against the numbers of the Hugging Face stack.
 struct ReferenceTests {

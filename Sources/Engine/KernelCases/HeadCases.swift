@@ -1,11 +1,11 @@
 import LorikeetDevices
 
-extension KernelChecks {
+extension KernelCase {
     // MARK: embedding
 
     static let embeddingCases: [KernelCase] = [(3, 7, 11), (5, 24, 53), (130, 576, 1000)].map { rows, columns, vocabulary in
-        KernelCase(name: "embedding", detail: "\(rows) of \(vocabulary) x \(columns)", large: rows > 100) { bench in
-            try bench.compare { b in
+        KernelCase(name: "embedding", detail: "\(rows) of \(vocabulary) x \(columns)", large: rows > 100) { comparison in
+            try comparison.compare { b in
                 b.matrix("table", rows: vocabulary, columns: columns)
                 // The first and the last row, and one outside.
                 let ids = b.integers("ids", (0..<rows).map { $0 == 1 ? Int32(vocabulary) : Int32($0 * 37 % vocabulary) })
@@ -42,7 +42,7 @@ extension KernelChecks {
             name: "head",
             detail: "\(shape.tokens) x \(shape.columns) to \(shape.vocabulary) in \(shape.chunk)s\(shape.softCap.map { ", cap \($0)" } ?? "")"
                 + (shape.scale == 1 ? "" : ", times \(shape.scale)") + (shape.training ? "" : ", no gradient"), large: shape.large
-        ) { bench in try bench.compare { head(shape, &$0) } }
+        ) { comparison in try comparison.compare { head(shape, &$0) } }
     }
 
     private static func head(_ s: HeadShape, _ b: inout CaseBuilder) -> [any Op] {
@@ -54,7 +54,7 @@ extension KernelChecks {
         b.trainedRows = trained.count
         let targetIDs = b.integers("targets", targets)
         // The card multiplies them by the loss scale.
-        let weights = b.numbers(s.tokens).map { abs($0) * (b.target.isDevice ? 1 : KernelBench.lossScale) }
+        let weights = b.numbers(s.tokens).map { abs($0) * (b.target.isDevice ? 1 : KernelComparison.lossScale) }
         let weightID = b.given("weights", [s.tokens], .plain, weights)
         let rows = b.integers("trained_rows", trained.map(Int32.init) + Array(repeating: -1, count: s.tokens - trained.count))
         let logs = b.made("log_probabilities", [s.tokens], .plain)

@@ -4,6 +4,7 @@ import LorikeetDevices
 import LorikeetGround
 import Testing
 
+@testable import LorikeetChecks
 @testable import LorikeetEngine
 
 /// `doctor --kernels` on the emulated card: every kernel is held up, passes, and is missed when it does nothing.
@@ -36,11 +37,11 @@ struct EmulatedKernelChecksTests {
     @Test func `a number that is NaN, infinite or not there is as far off as can be`() {
         for bad in [Float.nan, .infinity, -.infinity] {
             for pair in [([1, bad], [1, 2]), ([1, 2], [1, bad]), ([bad, bad], [bad, bad])] as [([Float], [Float])] {
-                #expect(KernelBench.difference(pair.0, pair.1) == .infinity)
-                #expect(KernelBench.difference(pair.0, pair.1, .zeros) == .infinity)
+                #expect(KernelComparison.difference(pair.0, pair.1) == .infinity)
+                #expect(KernelComparison.difference(pair.0, pair.1, .zeros) == .infinity)
             }
         }
-        #expect(KernelBench.difference([], []) == .infinity && KernelBench.unequal([], []) == .infinity && KernelBench.difference([1], [1]) == 0)
+        #expect(KernelComparison.difference([], []) == .infinity && KernelComparison.unequal([], []) == .infinity && KernelComparison.difference([1], [1]) == 0)
         for bad in [Double.nan, .infinity, -.infinity, -1] { #expect(!Deviation(name: "", measured: bad, tolerance: 1e9).passes) }
         #expect(!Deviation(name: "", measured: 0, tolerance: .nan).passes && Deviation(name: "", measured: 1, tolerance: 1).passes)
         #expect(maximumOrNaN(0, .nan).isNaN && maximumOrNaN(.nan, 0).isNaN && maximumOrNaN(1, 2) == 2)
@@ -100,7 +101,7 @@ struct EmulatedKernelChecksTests {
         var failed: [String] = []
         let checks = KernelChecks(device: device, cpu: Self.cpu)
         try checks.run(.f32, large: false) { if !$0.deviation.passes { failed.append($0.deviation.line) } }
-        let rotating = KernelChecks.cases.count { !$0.large && ["rope", "attention", "linear, then rope"].contains($0.name) }
+        let rotating = KernelCase.all.count { !$0.large && ["rope", "attention", "linear, then rope"].contains($0.name) }
         #expect(failed.count == rotating && rotating > 10 && failed.allSatisfy { $0.contains("refused") }, "\(failed)")
         device.lost = true
         #expect(throws: LorikeetError.self) { try checks.run(.f32, large: false) { _ in } }
@@ -108,17 +109,17 @@ struct EmulatedKernelChecksTests {
 
     @Test(arguments: [DeviceElement.f32, .f16]) func `a kernel that does nothing fails its check`(element: DeviceElement) throws {
         let device = BrokenDevice()
-        let bench = KernelBench(device: device, cpu: Self.cpu, element: element)
+        let comparison = KernelComparison(device: device, cpu: Self.cpu, element: element)
         var seen: Set<String> = []
-        for item in KernelChecks.cases where item.elements.contains(element) && !item.large {
+        for item in KernelCase.all where item.elements.contains(element) && !item.large {
             device.asked = []
             device.broken = ""
             // A case is run again only for what no earlier one has shown.
             let known = seen
-            if try item.run(bench).contains(where: { !$0.passes }) { Issue.record("\(item.name), \(item.detail)") }
+            if try item.run(comparison).contains(where: { !$0.passes }) { Issue.record("\(item.name), \(item.detail)") }
             for kernel in device.asked.subtracting(known).sorted() {
                 device.broken = kernel
-                #expect(try item.run(bench).contains { !$0.passes }, "\(item.name), \(item.detail) without \(kernel)")
+                #expect(try item.run(comparison).contains { !$0.passes }, "\(item.name), \(item.detail) without \(kernel)")
                 seen.insert(kernel)
             }
         }

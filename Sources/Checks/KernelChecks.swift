@@ -1,17 +1,5 @@
 import LorikeetDevices
-
-/// A few ops, or one kernel, on some sizes.
-struct KernelCase: Sendable {
-    /// What is held up: an op or a kernel.
-    let name: String
-    /// The sizes, in words.
-    let detail: String
-    /// The types it exists in.
-    var elements: [DeviceElement] = DeviceElement.allCases
-    /// Too large for a card that is emulated.
-    var large = false
-    let run: @Sendable (KernelBench) throws -> [Deviation]
-}
+import LorikeetEngine
 
 /// Every kernel and matrix product of a card against the processor's ops, on odd sizes too: what `doctor --kernels` prints.
 package struct KernelChecks {
@@ -19,11 +7,6 @@ package struct KernelChecks {
     let cpu: CPU
 
     package init(device: any Accelerator, cpu: CPU) { (self.device, self.cpu) = (device, cpu) }
-
-    /// All cases, in order.
-    static let cases: [KernelCase] =
-        normCases + normRowsCases + residualCases + ropeCases + queryScaleCases + activationCases + attentionCases + cachedAttentionCases
-        + embeddingCases + headCases + linearCases + updateCases + expansionCases + decodingCases + loadingCases + optimiserCases + productCases
 
     /// The types of activations that the card has.
     package var elements: [DeviceElement] { device.properties.architecture >= 80 ? [.f32, .f16, .bf16] : [.f32, .f16] }
@@ -43,11 +26,11 @@ package struct KernelChecks {
     /// - Throws: exit 4 when the card is lost.
     @discardableResult
     package func run(_ element: DeviceElement, large: Bool = true, report: (Result) -> Void) throws -> Set<String> {
-        let bench = KernelBench(device: device, cpu: cpu, element: element)
+        let comparison = KernelComparison(device: device, cpu: cpu, element: element)
         let launched = prepare(element)
-        for item in Self.cases where item.elements.contains(element) && (large || !item.large) {
+        for item in KernelCase.all where item.elements.contains(element) && (large || !item.large) {
             var deviations: [Deviation]
-            do { deviations = try item.run(bench) } catch {
+            do { deviations = try item.run(comparison) } catch {
                 try device.synchronize()
                 deviations = [Deviation(name: "\(error)", measured: .infinity, tolerance: 0)]
             }
@@ -78,8 +61,8 @@ package struct KernelChecks {
     /// - Returns: the kernels that are launched.
     private func prepare(_ element: DeviceElement) -> Set<String> {
         let list = LaunchList(device.properties)
-        let bench = KernelBench(device: list, cpu: cpu, element: element)
-        for item in Self.cases where item.elements.contains(element) && !item.large { _ = try? item.run(bench) }
+        let comparison = KernelComparison(device: list, cpu: cpu, element: element)
+        for item in KernelCase.all where item.elements.contains(element) && !item.large { _ = try? item.run(comparison) }
         device.prepare(list.modules)
         return list.kernels
     }

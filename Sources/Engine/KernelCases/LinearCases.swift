@@ -1,6 +1,6 @@
 import LorikeetDevices
 
-extension KernelChecks {
+extension KernelCase {
     private struct Shape: Sendable {
         var tokens, columns: Int
         /// Rows of the matrices side by side.
@@ -35,8 +35,8 @@ extension KernelChecks {
         Shape(tokens: 300, columns: 1536, rows: [576], adapted: [0], rank: 16, dropout: 0.1, large: true),
         Shape(tokens: 256, columns: 576, rows: [1536, 1536], adapted: [0, 1], rank: 12, dropout: 0, bias: true, large: true),
     ].map { shape in
-        KernelCase(name: shape.dropout > 0 ? "linear with dropout" : "linear", detail: shape.detail, large: shape.large) { bench in
-            try bench.compare { linear(shape, &$0) }
+        KernelCase(name: shape.dropout > 0 ? "linear with dropout" : "linear", detail: shape.detail, large: shape.large) { comparison in
+            try comparison.compare { linear(shape, &$0) }
         }
     }
 

@@ -3,8 +3,8 @@ import LorikeetEngine
 import LorikeetGround
 import LorikeetModelFiles
 
-/// Measures the best matrix product of a step's sizes.
-protocol ProductProbe {
+/// Measures how fast the matrix products of a training step run by themselves: the limit that a step is compared with.
+protocol GEMMRate {
     /// FLOP a second of the fastest product so far.
     var best: Double { get }
     /// Runs each of the forward and backward products a few times.
@@ -24,7 +24,7 @@ private func productSizes(_ configuration: ModelConfiguration) -> [(n: Int, k: I
 }
 
 /// The matrix products of a step on the processor, alone.
-struct GemmProbe: ProductProbe {
+struct ProcessorGEMMRate: GEMMRate {
     let sizes: [(n: Int, k: Int)]
     let tokens: Int
     let cpu: CPU
@@ -65,7 +65,7 @@ struct GemmProbe: ProductProbe {
 }
 
 /// The same on a card: each product in a row of ten, timed by the card's own events.
-struct DeviceGemmProbe: ProductProbe {
+struct DeviceGEMMRate: GEMMRate {
     private(set) var best = 0.0
     private let sizes: [(n: Int, k: Int)]
     private let tokens: Int

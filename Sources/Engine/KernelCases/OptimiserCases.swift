@@ -3,7 +3,7 @@ import LorikeetGround
 import LorikeetJSON
 import LorikeetModelFiles
 
-extension KernelChecks {
+extension KernelCase {
     /// Through the session's own optimiser step, on a model of so many hidden columns with an adapter of rank `rank` on q and v.
     static let optimiserCases: [KernelCase] =
         [(24, 3, false), (64, 40, false), (1024, 64, true)].map { hidden, rank, large in
@@ -15,7 +15,7 @@ extension KernelChecks {
         }
 
     /// - Parameter betas: given, the moments begin at zero with the first step, so that they show 1 - beta; else in the middle of a run.
-    private static func optimiser(hidden: Int, rank: Int, betas: (Double, Double)? = nil, _ bench: KernelBench) throws -> [Deviation] {
+    private static func optimiser(hidden: Int, rank: Int, betas: (Double, Double)? = nil, _ comparison: KernelComparison) throws -> [Deviation] {
         let configuration = try ModelConfiguration(
             json: [
                 "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": JSON(hidden), "intermediate_size": 8, "num_hidden_layers": 1,
@@ -24,9 +24,9 @@ extension KernelChecks {
             ], source: "kernel check")
         let lora = LoRASettings(r: rank, targetModules: ["q_proj", "v_proj"])
         let model = try Model(
-            randomly: configuration, storage: .f32, lora: lora, cpu: bench.cpu, device: bench.device, element: bench.element)
+            randomly: configuration, storage: .f32, lora: lora, cpu: comparison.cpu, device: comparison.device, element: comparison.element)
         // The processor's model of the same shape and state.
-        let plain = try Model(randomly: configuration, storage: .f32, lora: lora, cpu: bench.cpu)
+        let plain = try Model(randomly: configuration, storage: .f32, lora: lora, cpu: comparison.cpu)
         let names = [PersistentName.parameters, PersistentName.gradients] + AdamWSettings.moments
         let count = plain.adapters.elementCount
         for name in names {
@@ -53,7 +53,7 @@ extension KernelChecks {
             results.append(Deviation(name: "norm, step \(step)", measured: abs(result.gradientNorm - norm) / norm, tolerance: 1e-5))
             results.append(Deviation(name: "skipped, step \(step)", measured: result.skipped ? 1 : 0, tolerance: 0))
             for name in names where name != PersistentName.gradients {
-                let measured = KernelBench.difference(Array(model.adapters.floats(named: name)), Array(plain.adapters.floats(named: name)))
+                let measured = KernelComparison.difference(Array(model.adapters.floats(named: name)), Array(plain.adapters.floats(named: name)))
                 results.append(Deviation(name: "\(name), step \(step)", measured: measured, tolerance: 4 * DeviceElement.f32.unit))
             }
         }
@@ -65,7 +65,7 @@ extension KernelChecks {
             try session.pullAdapters()
             results.append(Deviation(name: "an infinite gradient is skipped", measured: skipped ? 0 : 1, tolerance: 0))
         }
-        let measured = KernelBench.difference(Array(model.adapters.floats(.values)), Array(plain.adapters.floats(.values)))
+        let measured = KernelComparison.difference(Array(model.adapters.floats(.values)), Array(plain.adapters.floats(.values)))
         results.append(Deviation(name: "parameters after that", measured: measured, tolerance: 4 * DeviceElement.f32.unit))
         return results
     }

@@ -5,7 +5,7 @@ import LorikeetEngine
 import LorikeetModelFiles
 import Testing
 
-@testable import Lorikeet
+@testable import LorikeetChecks
 
 /// The GPU's programs and kernels, run on the CPU, against the numbers of the Hugging Face stack.
 struct EmulatedReferenceTests {

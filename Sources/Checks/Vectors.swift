@@ -1,8 +1,8 @@
 /// How near numbers are, in double precision. What cannot be compared (other lengths, nothing, NaN, infinity) is infinitely far, or has
 /// a cosine of NaN: no limit lets it pass.
-enum Vectors {
+package enum Vectors {
     /// Cosine similarity, at most 1. Two zero vectors count as 1: while B is 0, A's gradient is 0.
-    static func cosine<A: Collection<Float>, B: Collection<Float>>(_ a: A, _ b: B) -> Double {
+    package static func cosine<A: Collection<Float>, B: Collection<Float>>(_ a: A, _ b: B) -> Double {
         guard a.count == b.count, !a.isEmpty else { return .nan }
         var (product, x, y) = (0.0, 0.0, 0.0)
         for (p, q) in zip(a, b) {
@@ -17,7 +17,7 @@ enum Vectors {
     }
 
     /// L2 norm of the difference, of b's norm where that is not zero.
-    static func distance<A: Collection<Float>, B: Collection<Float>>(_ a: A, _ b: B) -> Double {
+    package static func distance<A: Collection<Float>, B: Collection<Float>>(_ a: A, _ b: B) -> Double {
         guard a.count == b.count, !a.isEmpty else { return .infinity }
         var (difference, norm) = (0.0, 0.0)
         for (x, y) in zip(a, b) {
@@ -29,13 +29,13 @@ enum Vectors {
     }
 
     /// |a - b| / |b|; infinite where either is not finite or b is 0 and a is not.
-    static func relative(_ a: Double, to b: Double) -> Double {
+    package static func relative(_ a: Double, to b: Double) -> Double {
         guard a.isFinite, b.isFinite else { return .infinity }
         return a == b ? 0 : abs(a - b) / abs(b)
     }
 
     /// An adapter matrix's name without what all of them begin with.
-    static func short(_ name: String) -> String {
+    package static func short(_ name: String) -> String {
         name.hasPrefix("base_model.model.model.") ? String(name.dropFirst("base_model.model.model.".count)) : name
     }
 }

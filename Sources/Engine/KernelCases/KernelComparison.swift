@@ -2,10 +2,13 @@ import LorikeetDevices
 import LorikeetGround
 
 /// Runs ops on a card and on the processor with the same numbers and compares what they made.
-struct KernelBench {
+package struct KernelComparison {
     let device: any Accelerator
     let cpu: CPU
     let element: DeviceElement
+
+    /// - Parameter element: the card's type of activations.
+    package init(device: any Accelerator, cpu: CPU, element: DeviceElement) { (self.device, self.cpu, self.element) = (device, cpu, element) }
 
     /// What the card multiplies the loss by; a power of two, so that it changes no digit.
     static let lossScale: Float = 8

@@ -1,35 +1,36 @@
 import LorikeetDevices
 
 /// What a card's linears leave to the op behind them: the adapters' second product, formed where its output is read anyway.
-extension KernelChecks {
-    static let updateCases: [KernelCase] = turnCases + gatedCases
+extension KernelCase {
+    static let updateCases: [KernelCase] = rotatedCases + gatedCases
 
     // MARK: rotation
 
-    private struct Turn: Sendable {
+    private struct Rotated: Sendable {
         var tokens, columns, heads, keyHeads, size, rank: Int
         var adapted = [0, 2]
         var bias = false
         var large = false
     }
 
-    private static let turnCases: [KernelCase] = [
-        Turn(tokens: 5, columns: 24, heads: 2, keyHeads: 1, size: 64, rank: 8), Turn(tokens: 131, columns: 40, heads: 1, keyHeads: 1, size: 128, rank: 16),
-        Turn(tokens: 9, columns: 32, heads: 2, keyHeads: 2, size: 64, rank: 24, adapted: [1]),
-        Turn(tokens: 7, columns: 32, heads: 2, keyHeads: 1, size: 64, rank: 12),
-        Turn(tokens: 6, columns: 32, heads: 2, keyHeads: 1, size: 64, rank: 8, bias: true),
-        Turn(tokens: 4, columns: 24, heads: 1, keyHeads: 1, size: 256, rank: 8, bias: true),
-        Turn(tokens: 515, columns: 576, heads: 9, keyHeads: 3, size: 64, rank: 8, large: true),
-        Turn(tokens: 300, columns: 1024, heads: 8, keyHeads: 8, size: 128, rank: 16, adapted: [0, 1, 2], large: true),
-    ].map { turn in
+    private static let rotatedCases: [KernelCase] = [
+        Rotated(tokens: 5, columns: 24, heads: 2, keyHeads: 1, size: 64, rank: 8),
+        Rotated(tokens: 131, columns: 40, heads: 1, keyHeads: 1, size: 128, rank: 16),
+        Rotated(tokens: 9, columns: 32, heads: 2, keyHeads: 2, size: 64, rank: 24, adapted: [1]),
+        Rotated(tokens: 7, columns: 32, heads: 2, keyHeads: 1, size: 64, rank: 12),
+        Rotated(tokens: 6, columns: 32, heads: 2, keyHeads: 1, size: 64, rank: 8, bias: true),
+        Rotated(tokens: 4, columns: 24, heads: 1, keyHeads: 1, size: 256, rank: 8, bias: true),
+        Rotated(tokens: 515, columns: 576, heads: 9, keyHeads: 3, size: 64, rank: 8, large: true),
+        Rotated(tokens: 300, columns: 1024, heads: 8, keyHeads: 8, size: 128, rank: 16, adapted: [0, 1, 2], large: true),
+    ].map { shape in
         KernelCase(
             name: "linear, then rope",
-            detail: "\(turn.tokens) x \(turn.columns), \(turn.heads)/\(turn.keyHeads) heads of \(turn.size), rank \(turn.rank) on \(turn.adapted.count)"
-                + (turn.bias ? ", bias" : ""), large: turn.large
-        ) { bench in try bench.compare { turned(turn, &$0) } }
+            detail: "\(shape.tokens) x \(shape.columns), \(shape.heads)/\(shape.keyHeads) heads of \(shape.size), rank \(shape.rank) on \(shape.adapted.count)"
+                + (shape.bias ? ", bias" : ""), large: shape.large
+        ) { comparison in try comparison.compare { rotated(shape, &$0) } }
     }
 
-    private static func turned(_ s: Turn, _ b: inout CaseBuilder) -> [any Op] {
+    private static func rotated(_ s: Rotated, _ b: inout CaseBuilder) -> [any Op] {
         let rows = [s.heads, s.keyHeads, s.keyHeads].map { $0 * s.size }
         let matrices = b.parts("qkv", rows: rows, columns: s.columns, adapted: s.adapted, rank: s.rank, bias: s.bias)
         let (x, joint) = (b.given("x", [s.tokens, s.columns]), b.made("rotated", [s.tokens, rows.reduce(0, +)]))
@@ -63,7 +64,7 @@ extension KernelChecks {
             name: "linear, then gated_activation",
             detail: "\(gated.tokens) x \(gated.columns) to \(gated.width), \(gated.activation.rawValue), rank \(gated.rank) on \(gated.adapted.count)"
                 + (gated.down ? " and down" : "") + (gated.bias ? ", bias" : ""), large: gated.large
-        ) { bench in try bench.compare { Self.gated(gated, &$0) } }
+        ) { comparison in try comparison.compare { Self.gated(gated, &$0) } }
     }
 
     /// gate|up and the activation forward; down and the activation backward, from the values that forward made.

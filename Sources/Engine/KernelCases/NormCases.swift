@@ -1,7 +1,7 @@
 import LorikeetDevices
 
 /// Norms of parts of rows: heads of q and k, all of q and of k, a sublayer's output.
-extension KernelChecks {
+extension KernelCase {
     private struct Rows: Sendable {
         var rows: Int
         /// Groups and columns of each part, one behind the other.
@@ -30,7 +30,7 @@ extension KernelChecks {
         Rows(rows: 300, parts: [(1, 2304)], inPlace: false, stream: true, weightOffset: 1, large: true),
         Rows(rows: 257, parts: [(1, 4096), (1, 1024)], behind: 1024, large: true),
     ].map { item in
-        KernelCase(name: "norm_rows", detail: item.detail, large: item.large) { bench in try bench.compare { normRows(item, &$0) } }
+        KernelCase(name: "norm_rows", detail: item.detail, large: item.large) { comparison in try comparison.compare { normRows(item, &$0) } }
     }
 
     /// Forward, and backward from what forward kept.
@@ -62,8 +62,8 @@ extension KernelChecks {
     // MARK: the residual stream
 
     static let residualCases: [KernelCase] = [(1, 5), (3, 24), (7, 33), (300, 2048)].map { rows, columns in
-        KernelCase(name: "residual", detail: "\(rows) x \(columns)", large: rows > 100) { bench in
-            try bench.compare { b in
+        KernelCase(name: "residual", detail: "\(rows) x \(columns)", large: rows > 100) { comparison in
+            try comparison.compare { b in
                 let size = [rows, columns]
                 let (hidden, delta, narrow) = (b.given("hidden", size, .residual), b.given("delta", size, .residual), b.given("delta, narrow", size))
                 let (sum, mixed) = (b.made("sum", size, .residual), b.made("sum, narrow delta", size, .residual))
