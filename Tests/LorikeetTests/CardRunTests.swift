@@ -198,7 +198,7 @@ struct CardRunTests {
 
     @Test func `a generator on a card answers as the processor does in float32`() throws {
         let run = try TinyRun()
-        let adapter = ReferenceTests.root.appending(path: "Reference/llama/adapter_init").path
+        let adapter = TinyRun.testsFolder.appending(path: "Reference/llama/adapter_init").path
         func answer(_ device: EmulatedDevice?) throws -> String {
             let compute = Compute(cpu: CPU(threads: 2), device: device, element: .f32)
             return try Generator(model: run.folder + "/model", adapter: adapter, baseStorage: "nf4", compute: compute)

@@ -215,7 +215,7 @@ struct EmulatedLoadingTests {
 
     @Test func `SmolLM2's own codes arrive`() throws {
         let places: [String?] = [
-            ProcessInfo.processInfo.environment["LORIKEET_SMOLLM2"], ReferenceTests.root.appending(path: "../.work/SmolLM2-135M-Instruct.Q4_1.gguf").path,
+            ProcessInfo.processInfo.environment["LORIKEET_SMOLLM2"], TinyRun.testsFolder.appending(path: "../.work/SmolLM2-135M-Instruct.Q4_1.gguf").path,
         ]
         guard let path = places.compactMap({ $0 }).first(where: { FileManager.default.fileExists(atPath: $0) }) else {
             print("skipped: no SmolLM2 model; `make model` fetches it")

@@ -26,7 +26,7 @@ struct OverflowTests {
             let lora = LoRASettings(r: 4, alpha: 8, targetModules: ["q_proj", "v_proj"])
             let device = element.map { EmulatedDevice(architecture: $0 == .f16 ? 75 : 80) }
             let compute = Compute(cpu: CPU(threads: 2), device: device, element: element ?? .f32)
-            let model = try compute.model(ModelSource.open(ReferenceTests.root.appending(path: "Reference/llama").path), storage: .nf4, lora: lora, seed: 5)
+            let model = try compute.model(ModelSource.open(TinyRun.testsFolder.appending(path: "Reference/llama").path), storage: .nf4, lora: lora, seed: 5)
             session = try Session(model: model, maximumTokens: 64)
             store = CheckpointStore(
                 directory: FileManager.default.temporaryDirectory.appending(path: UUID().uuidString).path, files: RealFiles(),
