@@ -165,10 +165,7 @@ package struct Bench {
 
     private func loaded() throws -> Model {
         if let source { return try compute.model(source, storage: storage, lora: lora) }
-        if let device = compute.device {
-            return try Model(randomly: configuration, storage: storage, lora: lora, cpu: compute.cpu, device: device, element: compute.element)
-        }
-        return try Model(randomly: configuration, storage: storage, lora: lora, cpu: compute.cpu)
+        return try compute.randomModel(configuration, storage: storage, lora: lora)
     }
 
     /// Records of an optimiser step of `lengths`.
@@ -198,19 +195,12 @@ package struct Bench {
 
     /// Random tokens in segments of these lengths, every one trained.
     private func batch(_ segments: [Int]) -> TokenBatch {
-        var batch = TokenBatch(ids: [], positions: [], segmentStart: [], targets: [], weights: [], dropoutKeys: [])
-        let tokens = segments.reduce(0, +)
+        var batch = TokenBatch()
+        let weight = 1 / Float(segments.reduce(0, +))
+        func token(_ row: Int) -> Int32 { Int32(mix64(UInt64(row)) % UInt64(configuration.vocabularySize)) }
         for length in segments {
-            let start = batch.ids.count
-            for position in 0..<length {
-                let row = start + position
-                batch.ids.append(Int32(mix64(UInt64(row)) % UInt64(configuration.vocabularySize)))
-                batch.positions.append(Int32(position))
-                batch.segmentStart.append(Int32(start))
-                batch.targets.append(Int32(mix64(UInt64(row) + 1) % UInt64(configuration.vocabularySize)))
-                batch.weights.append(1 / Float(tokens))
-                batch.dropoutKeys.append(UInt32(row))
-            }
+            let rows = batch.rows..<(batch.rows + length)
+            batch.append(rows.map(token), targets: rows.map { token($0 + 1) }, weight: weight)
         }
         return batch
     }

@@ -67,7 +67,7 @@ struct CardGradientCheck {
         let values = model.adapters.floats(.values)
         for entry in model.adapters.entries where entry.name.hasSuffix("lora_B.weight") {
             for i in 0..<entry.elementCount {
-                values[entry.offset + i] = 0.02 * (Float(mix64(UInt64(entry.offset + i)) >> 40) / Float(1 << 23) - 1)
+                values[entry.offset + i] = 0.02 * uniform(UInt64(entry.offset + i))
             }
         }
         let session = try Session(model: model, sizes: SessionSizes(training: batch.rows, evaluation: 32, headChunk: 128))
@@ -77,19 +77,9 @@ struct CardGradientCheck {
     }
 
     private func batch() -> TokenBatch {
-        var batch = TokenBatch(ids: [], positions: [], segmentStart: [], targets: [], weights: [], dropoutKeys: [])
-        for text in texts where text.count > 1 {
-            let start = batch.ids.count
-            for (place, id) in text.enumerated() {
-                batch.ids.append(id)
-                batch.positions.append(Int32(place))
-                batch.segmentStart.append(Int32(start))
-                batch.targets.append(place + 1 < text.count ? text[place + 1] : -1)
-                batch.dropoutKeys.append(0)
-            }
-        }
-        let trained = batch.targets.count { $0 >= 0 }
-        batch.weights = Array(repeating: 1 / Float(max(1, trained)), count: batch.rows)
+        var batch = TokenBatch()
+        for text in texts where text.count > 1 { batch.append(text) }
+        batch.setWeight(1 / Float(max(1, batch.trainedRows)))
         return batch
     }
 }

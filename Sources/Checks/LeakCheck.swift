@@ -69,9 +69,7 @@ package struct LeakCheck {
         let compute = try open()
         guard let device = compute.device else { throw LorikeetError.machine("the card is gone") }
         _ = try device.usedBytes()
-        let model = try Model(
-            randomly: Self.configuration(), storage: .nf4, lora: LoRASettings(r: 8, targetModules: ["q_proj", "v_proj"]), cpu: compute.cpu,
-            device: device, element: compute.element)
+        let model = try compute.randomModel(Self.configuration(), storage: .nf4, lora: LoRASettings(r: 8, targetModules: ["q_proj", "v_proj"]))
         let session = try Session(model: model, maximumTokens: 128)
         let batch = TokenBatch(sequence: (0..<128).map { Int32($0) }, weight: 0.01)
         for _ in 1...3 {

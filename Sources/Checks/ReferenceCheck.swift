@@ -66,9 +66,7 @@ package struct ReferenceCheck {
 
     private func model(_ source: ModelSource, _ storage: BaseStorage) throws -> Model {
         let adapter = try AdapterFile.read(directory: directory + "/adapter_init", files: files)
-        let c = adapter.configuration
-        let lora = LoRASettings(r: c.r, alpha: c.alpha, dropout: 0, targetModules: c.targetModules, useRSLoRA: c.useRSLoRA)
-        let model = try compute.model(source, storage: storage, lora: lora)
+        let model = try compute.model(source, storage: storage, lora: LoRASettings(adapter))
         try model.loadAdapter(adapter)
         return model
     }
@@ -89,23 +87,16 @@ package struct ReferenceCheck {
                     mend: "make the folder again from this model")
             }
         }
-        var batch = TokenBatch(ids: [], positions: [], segmentStart: [], targets: [], weights: [], dropoutKeys: [])
+        var batch = TokenBatch()
         var places: [(Int, Int)] = []
         for b in 0..<count {
-            let start = Int32(batch.rows)
             let length = (0..<width).count { mask[b * width + $0] != 0 }
-            for t in 0..<length {
-                batch.ids.append(Int32(truncatingIfNeeded: ids.values[b * width + t]))
-                batch.positions.append(Int32(t))
-                batch.segmentStart.append(start)
-                let label = t + 1 < length ? labels[b * width + t + 1] : -100
-                batch.targets.append(label >= 0 ? Int32(truncatingIfNeeded: label) : -1)
-                batch.dropoutKeys.append(0)
-                places.append((b, t))
-            }
+            let row = { (values: [Int64], t: Int) in Int32(truncatingIfNeeded: values[b * width + t]) }
+            let targets = (0..<length).map { t in t + 1 < length ? max(-1, row(labels, t + 1)) : -1 }
+            batch.append((0..<length).map { row(ids.values, $0) }, targets: targets)
+            places += (0..<length).map { (b, $0) }
         }
-        let trained = batch.targets.count { $0 >= 0 }
-        batch.weights = Array(repeating: 1 / Float(max(1, trained)), count: batch.rows)
+        batch.setWeight(1 / Float(max(1, batch.trainedRows)))
         return (batch, places)
     }
 

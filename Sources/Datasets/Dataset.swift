@@ -114,18 +114,18 @@ private struct Choice {
 
 /// A sample's tokens and mask in 128 bits, to find equal samples.
 struct Fingerprint: Hashable {
-    private let a: UInt64
-    private let b: UInt64
+    private let mixed: UInt64
+    private let fnv: UInt64
 
     init(_ sample: TokenSample) {
-        var a: UInt64 = 1
-        var b: UInt64 = 2
+        var mixed: UInt64 = 1
+        var fnv = FNV1a()
         for (id, trained) in zip(sample.ids, sample.trained) {
             let word = UInt64(UInt32(bitPattern: id)) << 1 | (trained ? 1 : 0)
-            a = StatelessRandom.mix(a ^ word)
-            b = (b ^ word) &* 0x0000_0100_0000_01B3
+            mixed = mix64(mixed ^ word)
+            fnv.add(word)
         }
-        self.a = a
-        self.b = b
+        self.mixed = mixed
+        self.fnv = fnv.value
     }
 }

@@ -65,11 +65,11 @@ struct FormsTest {
         var model = trained
         if choices.keepsExpanded && !choices.test.keepsExpanded {
             // There is no room for the expanded weights beside the answers.
-            model?.leaveCard()
+            model?.releaseDevice()
             model = nil
         }
         let form = try model ?? loaded(compute, preparation.source, storage: choices.storage, lora: lora)
-        defer { form.leaveCard() }
+        defer { form.releaseDevice() }
         if model == nil, choices.test.keepsExpanded { try form.keepExpanded() }
         let session = try Session(model: form, sizes: sizes)
         form.adapterEnabled = false
@@ -87,7 +87,7 @@ struct FormsTest {
 
     private func mergedForm(_ questions: AnswerTest) throws -> FormResult {
         let model = try loaded(choices.test.mergedOnCard ? compute : processor, merged, storage: .stored, lora: nil)
-        defer { model.leaveCard() }
+        defer { model.releaseDevice() }
         var sizes = sizes
         // On the processor larger batches only take more memory.
         if model.placed == nil { sizes.evaluation = min(sizes.evaluation, Planner.tokensPerBatch) }
@@ -104,7 +104,7 @@ struct FormsTest {
     /// What the merged model has to equal: the base in the precision it was merged in, with the adapter beside it.
     private func reference(_ samples: [TokenSample]) throws -> LogitRecord {
         let model = try loaded(precise, preparation.source, storage: preparation.mergedStorage, lora: lora)
-        defer { model.leaveCard() }
+        defer { model.releaseDevice() }
         let session = try Session(model: model, sizes: comparedSizes(samples))
         defer { withExtendedLifetime(session) { observe() } }
         return try LogitRecord(of: session, samples: samples, rowsOfSample: Planner.comparedRows)
@@ -112,7 +112,7 @@ struct FormsTest {
 
     private func difference(_ record: LogitRecord, _ samples: [TokenSample]) throws -> LogitDifference {
         let model = try loaded(precise, merged, storage: .stored, lora: nil)
-        defer { model.leaveCard() }
+        defer { model.releaseDevice() }
         let session = try Session(model: model, sizes: comparedSizes(samples))
         defer { withExtendedLifetime(session) { observe() } }
         return try record.difference(from: session)

@@ -241,7 +241,7 @@ package final class Pipeline {
         guard session.lossScaling != nil else { return }
         let samples = Array((dataset.validation.isEmpty ? dataset.train : dataset.validation).prefix(Self.probedSamples))
         let batches = pack(samples: samples, tokensPerBatch: choices.evaluationTokensPerBatch, seed: 0, epoch: 0)
-        guard let most = try ValueMagnitude.largest(over: batches.map { $0.tokenBatch(weight: 1) }, session) else { return }
+        guard let most = try ValueMagnitude.largest(over: batches, session) else { return }
         guard most.largest.isFinite else {
             throw LorikeetError.input(
                 "this model leaves the range of float16 (65504): \(most.detail)", at: "compute_type",

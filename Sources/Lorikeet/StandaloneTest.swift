@@ -38,10 +38,9 @@ package struct StandaloneTest {
         var preparation = try Preparation(recipe: recipe, files: files)
         let dataset = try preparation.loadData(files: files, cpu: compute.cpu)
         let plan = try preparation.plan(dataset, merges: true, compute: compute, clock: SystemClock())
-        let c = adapterFile.configuration
-        let lora = LoRASettings(r: c.r, alpha: c.alpha, targetModules: adapterFile.modules, useRSLoRA: c.useRSLoRA)
         let result = try FormsTest(
-            preparation: preparation, dataset: dataset, choices: plan.choices, compute: compute, lora: lora, merged: mergedSource, adapter: adapter,
+            preparation: preparation, dataset: dataset, choices: plan.choices, compute: compute, lora: LoRASettings(adapterFile), merged: mergedSource,
+            adapter: adapter,
             files: files
         ).run(trained: nil)
         let untested = result.notTested.first.map { LorikeetError(.checkFailed, $0, at: merged) }

@@ -149,11 +149,6 @@ package enum KeyTable {
     package static func key(named name: String) -> Key? { keys.first { $0.name == name } }
     package static func key(option: String) -> Key? { keys.first { $0.option == option } }
 
-    /// The known name with the fewest edits.
-    package static func nearest(to name: String, among names: [String]) -> String? {
-        names.min { (editDistance($0, name), $0) < (editDistance($1, name), $1) }
-    }
-
     /// docs/keys.md.
     package static func markdown() -> String {
         var lines = [
@@ -171,20 +166,4 @@ package enum KeyTable {
         lines.append("Refused, because they ask for what is not there: " + refused.sorted().map { "`\($0)`" }.joined(separator: ", ") + ".")
         return lines.joined(separator: "\n") + "\n"
     }
-}
-
-/// Levenshtein's edit distance.
-func editDistance(_ a: String, _ b: String) -> Int {
-    let (a, b) = (Array(a), Array(b))
-    var row = Array(0...b.count)
-    for i in a.indices {
-        var diagonal = row[0]
-        row[0] = i + 1
-        for j in b.indices {
-            let next = min(diagonal + (a[i] == b[j] ? 0 : 1), row[j] + 1, row[j + 1] + 1)
-            diagonal = row[j + 1]
-            row[j + 1] = next
-        }
-    }
-    return row[b.count]
 }

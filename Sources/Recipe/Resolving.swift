@@ -18,7 +18,7 @@ extension Recipe {
         for option in options {
             let place = "--\(option.key)"
             guard let key = KeyTable.key(option: option.key) else {
-                let near = KeyTable.nearest(to: option.key, among: KeyTable.keys.map(\.option))
+                let near = nearestName(to: option.key, among: KeyTable.keys.map(\.option))
                 throw LorikeetError.input("unknown option", at: place, mend: near.map { "did you mean --\($0)?" })
             }
             let value = try parse(option.value, key, at: place)
@@ -79,7 +79,7 @@ extension Recipe {
                 if value.sequence?.isEmpty == true || value.mapping?.isEmpty == true { return }
                 throw LorikeetError.input("'\(name)' is not supported", at: place, mend: "remove the key")
             }
-            let near = KeyTable.nearest(to: name, among: KeyTable.keys.map(\.name))
+            let near = nearestName(to: name, among: KeyTable.keys.map(\.name))
             throw LorikeetError.input("unknown key '\(name)'", at: place, mend: near.map { "did you mean '\($0)'?" })
         }
         switch value {

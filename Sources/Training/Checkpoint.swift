@@ -236,12 +236,12 @@ package struct CheckpointStore {
     /// Length and FNV-1a over 64-bit words, as version 0.1 wrote before `ContentHash`.
     private func olderCheckSum(_ path: String) throws -> String {
         let bytes = try files.read(path)
-        var hash: UInt64 = 0xCBF2_9CE4_8422_2325
+        var hash = FNV1a()
         bytes.withUnsafeBytes { raw in
             let words = raw.count / 8
-            for i in 0..<words { hash = (hash ^ raw.loadUnaligned(fromByteOffset: i * 8, as: UInt64.self)) &* 0x100_0000_01B3 }
-            for byte in raw[(words * 8)...] { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01B3 }
+            for i in 0..<words { hash.add(raw.loadUnaligned(fromByteOffset: i * 8, as: UInt64.self)) }
+            for byte in raw[(words * 8)...] { hash.add(UInt64(byte)) }
         }
-        return "\(bytes.count)-" + String(hash, radix: 16)
+        return "\(bytes.count)-" + String(hash.value, radix: 16)
     }
 }

@@ -194,14 +194,14 @@ package struct Trainer {
     private func step(_ state: TrainerState, of total: Int, samples: [TokenSample], _ sampler: StepSampler) throws -> Outcome {
         let start = clock.uptime
         let chosen = sampler.samples(ofStep: state.step)
-        let batches = pack(
+        var batches = pack(
             samples: chosen.indices.map { samples[$0] }, tokensPerBatch: settings.tokensPerBatch, seed: settings.seed, epoch: chosen.epoch,
             packing: settings.packing)
         var outcome = Outcome()
-        outcome.trainedTokens = batches.reduce(0) { $0 + $1.trainedTokens }
+        outcome.trainedTokens = batches.reduce(0) { $0 + $1.trainedRows }
         outcome.tokens = batches.reduce(0) { $0 + $1.rows }
         // The mean over the whole step's trained tokens: the same gradient however the step is split.
-        let weight = 1 / Float(max(1, outcome.trainedTokens))
+        for index in batches.indices { batches[index].setWeight(1 / Float(max(1, outcome.trainedTokens))) }
         var result: OptimiserResult
         var scale: Float
         outcome.learningRate = settings.learningRate(atStep: state.step, of: total)
@@ -209,7 +209,7 @@ package struct Trainer {
         while true {
             outcome.loss = 0
             for (index, batch) in batches.enumerated() {
-                outcome.loss += try session.accumulate(batch.tokenBatch(weight: weight), zeroFirst: index == 0).lossSum
+                outcome.loss += try session.accumulate(batch, zeroFirst: index == 0).lossSum
             }
             scale = session.lossScaling?.scale ?? LossScaling.smallest
             result = try session.optimiserStep(learningRate: outcome.learningRate, optimiser: settings.adamW)

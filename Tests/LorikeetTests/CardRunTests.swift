@@ -177,11 +177,12 @@ struct CardRunTests {
             try session.pushAdapters()
             let settings = recipe.trainingSettings(tokensPerBatch: choices.tokensPerBatch)
             let step = StepSampler(settings: settings, count: dataset.train.count).samples(ofStep: 0)
-            let batches = pack(
+            var batches = pack(
                 samples: step.indices.map { dataset.train[$0] }, tokensPerBatch: choices.tokensPerBatch, seed: settings.seed, epoch: step.epoch)
-            let trained = batches.reduce(0) { $0 + $1.trainedTokens }
+            let trained = batches.reduce(0) { $0 + $1.trainedRows }
+            for index in batches.indices { batches[index].setWeight(1 / Float(trained)) }
             for (number, batch) in batches.enumerated() {
-                _ = try session.accumulate(batch.tokenBatch(weight: 1 / Float(trained)), zeroFirst: number == 0)
+                _ = try session.accumulate(batch, zeroFirst: number == 0)
             }
             try session.pullAdapters()
             return (Array(model.adapters.floats(.gradients)), model.adapters.entries, batches.count)

@@ -40,7 +40,7 @@ struct DeviceMemoryTests {
     /// A benchmark's model and products.
     private func measure(on device: FailingDevice) throws {
         let configuration = files.source.configuration
-        let model = try Model(randomly: configuration, storage: .nf4, lora: Self.lora, cpu: cpu, device: device, element: .f16)
+        let model = try Compute(cpu: cpu, device: device, element: .f16).randomModel(configuration, storage: .nf4, lora: Self.lora)
         _ = try Session(model: model, maximumTokens: 32)
         var rate = try DeviceGEMMRate(configuration: configuration, tokens: 4, device: device, element: .f16)
         try rate.measure()

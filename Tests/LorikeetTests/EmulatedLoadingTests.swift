@@ -32,7 +32,7 @@ struct EmulatedLoadingTests {
             switch i / 64 {
             case 3: 0
             case 5: Float(bitPattern: UInt32(mix64(UInt64(i)) % 100_000))
-            default: (Float(mix64(UInt64(i)) >> 40) / Float(1 << 23) - 1) * (i / 64 % 7 == 0 ? 3 : 0.05)
+            default: uniform(UInt64(i)) * (i / 64 % 7 == 0 ? 3 : 0.05)
             }
         }
     }

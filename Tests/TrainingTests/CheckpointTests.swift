@@ -15,9 +15,8 @@ struct CheckpointTests {
 
     /// Adapters whose numbers all differ, and their like with other numbers.
     private func adapters(rank: Int = 4, start: Float) throws -> AdapterSet {
-        let model = try Model(
-            source: ModelSource.open(TrainerTests.llama), storage: .stored,
-            lora: LoRASettings(r: rank, alpha: 8, targetModules: ["q_proj"]), seed: 5, cpu: CPU(threads: 1))
+        let model = try Compute(cpu: CPU(threads: 1)).model(
+            ModelSource.open(TrainerTests.llama), storage: .stored, lora: LoRASettings(r: rank, alpha: 8, targetModules: ["q_proj"]), seed: 5)
         for (offset, value) in model.adapters.program.checkpointValues.filter({ $0.name != PersistentName.state }).enumerated() {
             let floats = model.adapters.floats(named: value.name)
             for i in floats.indices { floats[i] = start + Float(offset) + Float(i) / 1024 }

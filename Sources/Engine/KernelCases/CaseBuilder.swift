@@ -1,3 +1,4 @@
+import LorikeetGround
 import LorikeetDevices
 import LorikeetModelFiles
 
@@ -58,7 +59,7 @@ struct CaseBuilder {
     /// Uniform in ±spread.
     mutating func numbers(_ count: Int, spread: Float = 1) -> [Float] {
         defer { drawn += UInt64(count) }
-        return (0..<count).map { (Float(mix64(drawn + UInt64($0)) >> 40) / Float(1 << 23) - 1) * spread }
+        return (0..<count).map { uniform(drawn + UInt64($0)) * spread }
     }
 
     private func type(_ role: Role) -> ValueType {

@@ -1,3 +1,4 @@
+import LorikeetGround
 import LorikeetDevices
 
 /// Products straight from codes: what a decoded token takes of a card.
@@ -36,7 +37,7 @@ extension KernelCase {
         let (rows, columns, joint) = (shape.rows, shape.columns, shape.outputs.reduce(0, +))
         // Small: scales of random blocks are not.
         let x = comparison.element.decode(
-            comparison.element.encode((0..<rows * columns).map { (Float(mix64(UInt64($0) + 99) >> 40) / Float(1 << 23) - 1) / Float(columns) }))
+            comparison.element.encode((0..<rows * columns).map { uniform(UInt64($0) + 99) / Float(columns) }))
         let weights = try DeviceWeights(device: comparison.device, bytes: joint * columns * 2 + 4096 * shape.outputs.count)
         defer { withExtendedLifetime(weights) {} }
         var (matrices, wanted): ([CodesProduct.Matrix], [Float]) = ([], Array(repeating: 0, count: rows * joint))
@@ -75,7 +76,7 @@ extension KernelCase {
         -> (any WeightStore, DeviceForm)
     {
         guard let format else {
-            let numbers = (0..<rows * columns).map { Float(mix64(UInt64($0)) >> 40) / Float(1 << 23) - 1 }
+            let numbers = (0..<rows * columns).map { uniform(UInt64($0)) }
             let store = try NF4Store.quantise(FloatStore(rows: rows, columns: columns, copying: numbers), name: "w", cpu: comparison.cpu)
             return (store, try comparison.place(store, in: weights))
         }

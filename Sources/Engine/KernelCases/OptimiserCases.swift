@@ -23,16 +23,16 @@ extension KernelCase {
                 "max_position_embeddings": 8, "tie_word_embeddings": true, "hidden_act": "silu",
             ], source: "kernel check")
         let lora = LoRASettings(r: rank, targetModules: ["q_proj", "v_proj"])
-        let model = try Model(
-            randomly: configuration, storage: .f32, lora: lora, cpu: comparison.cpu, device: comparison.device, element: comparison.element)
+        let model = try Compute(cpu: comparison.cpu, device: comparison.device, element: comparison.element)
+            .randomModel(configuration, storage: .f32, lora: lora)
         // The processor's model of the same shape and state.
-        let plain = try Model(randomly: configuration, storage: .f32, lora: lora, cpu: comparison.cpu)
+        let plain = try Compute(cpu: comparison.cpu).randomModel(configuration, storage: .f32, lora: lora)
         let names = [PersistentName.parameters, PersistentName.gradients] + AdamWSettings.moments
         let count = plain.adapters.elementCount
         for name in names {
             let (ours, theirs) = (model.adapters.floats(named: name), plain.adapters.floats(named: name))
             for i in 0..<count {
-                let number = Float(mix64(UInt64(i)) >> 40) / Float(1 << 23) - 1
+                let number = uniform(UInt64(i))
                 ours[i] = name == "second_moment" ? abs(number) * 0.01 : number * 0.1
                 if betas != nil, AdamWSettings.moments.contains(name) { ours[i] = 0 }
                 theirs[i] = ours[i]

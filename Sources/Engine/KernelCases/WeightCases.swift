@@ -1,3 +1,4 @@
+import LorikeetGround
 import LorikeetDevices
 
 extension KernelCase {
@@ -5,8 +6,7 @@ extension KernelCase {
         let numbers = (0..<count).map { i -> Float in
             // A block of zeros, large and small ones.
             if i / 64 == 2 { return 0 }
-            let uniform = Float(mix64(UInt64(i)) >> 40) / Float(1 << 23) - 1
-            return uniform * (i / 64 % 5 == 0 ? 3 : 0.05)
+            return uniform(UInt64(i)) * (i / 64 % 5 == 0 ? 3 : 0.05)
         }
         return element.decode(element.encode(numbers))
     }
