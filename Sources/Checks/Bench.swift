@@ -67,7 +67,7 @@ package struct Bench {
         package let profile: [Session.OpTime]
     }
 
-    /// How the step runs: what was asked for, or on a card the fastest way under the cap.
+    /// Sizes and recomputation of the step: as asked for, or on a card the fastest under the memory cap.
     private struct Choice {
         var sizes: SessionSizes
         var recompute = RecomputePolicy.norms
@@ -117,15 +117,15 @@ package struct Bench {
         for batch in batches + batches { _ = try step(session, batch) }
         let (steps, products) = try measure(session, batches, choice.sizes.training)
         let used = try compute.device?.usedBytes() ?? 0
-        // On the processor both at their fastest: what else runs there only ever slows, and it slows the step (memory) more than the
-        // product. A card is ours alone: the median.
+        // On the processor the fastest round counts, because other processes can only slow it down (and a step, which is bound by memory,
+        // more than a product). A card runs nothing else: the median.
         let chosen = (compute.device == nil ? steps.min() : steps.sorted()[steps.count / 2]) ?? .nan
         let useful = lengths?.prefix(batches.count * Self.records).reduce(0, +) ?? batches[0].rows
         let speed = Double(useful) / chosen
         let plan = try Session.plan(
             configuration, ProgramRequest(storage: storage, lora: lora, sizes: choice.sizes, target: compute.target)
         ) { source?.tensor($0)?.type }
-        let tuned = compute.device?.products?.indices ?? [:]
+        let tuned = compute.device?.gemmChoices?.algorithms ?? [:]
         let json: JSON = [
             "tokens_per_second": .number(speed), "gemm_flops_per_second": .number(products),
             "share_of_gemm_limit": .number(4 * Double(plan.matrixParameters) * speed / products), "matrix_parameters": JSON(plan.matrixParameters),
@@ -145,7 +145,8 @@ package struct Bench {
         return Result(json: json, profile: profiled ? try session.profile(batches[0]) : [])
     }
 
-    /// Seconds of each round through the batches, and the best product's FLOP/s. They take turns, so that both see the same machine.
+    /// Seconds of each round through the batches, and the fastest product's FLOP/s. Steps and products alternate, so that both meet the same
+    /// load of the machine.
     private func measure(_ session: Session, _ batches: [TokenBatch], _ tokens: Int) throws -> ([Double], Double) {
         var rate: any GEMMRate
         if let device = compute.device {

@@ -28,8 +28,8 @@ package struct Dataset: Sendable {
         let maker = SampleMaker(tokenizer: tokenizer, template: template, maxLength: settings.maxLength, embeddingRows: embeddingRows)
         let paths = try Self.paths(settings, files)
         let choice = try Choice(settings, paths: paths, files: files)
-        var train = LoadedSide()
-        var validation: LoadedSide?
+        var train = LoadedSplit()
+        var validation: LoadedSplit?
         if let validationFile = choice.validationFile {
             let reader = try RowReader(file: choice.trainFile, settings: settings, maker: maker, hasTemplate: template != nil)
             train = try reader.read(choice.trainRows, heldOut: false, cpu: cpu)
@@ -43,18 +43,18 @@ package struct Dataset: Sendable {
         return Dataset(train: train, validation: validation, tokenizer: tokenizer, maxLength: settings.maxLength)
     }
 
-    private init(train: LoadedSide, validation: LoadedSide?, tokenizer: Tokenizer, maxLength: Int) {
+    private init(train: LoadedSplit, validation: LoadedSplit?, tokenizer: Tokenizer, maxLength: Int) {
         self.train = train.samples
         self.validation = validation?.samples ?? []
         heldOut = validation?.heldOut ?? []
         var seen = Set<Fingerprint>()
-        var report = DataReport(train: train.side(seen: &seen, bos: tokenizer.bos), validation: nil)
+        var report = DataReport(train: train.counted(seen: &seen, bos: tokenizer.bos), validation: nil)
         if let validation {
             report.overlap = validation.samples.count { seen.contains(Fingerprint($0)) }
             var ownSeen = Set<Fingerprint>()
-            report.validation = validation.side(seen: &ownSeen, bos: tokenizer.bos)
+            report.validation = validation.counted(seen: &ownSeen, bos: tokenizer.bos)
         }
-        report.judge(maxLength: maxLength)
+        report.findMistakes(maxLength: maxLength)
         self.report = report
     }
 

@@ -16,7 +16,7 @@ public final class Generator {
     private let name: String
     /// Rows of the embedding table.
     private let embeddingRows: Int
-    /// What stands in the model's files and is not used.
+    /// Warnings about what the model's files hold and the program does not use.
     public let warnings: [String]
 
     /// What a generator is asked.
@@ -61,7 +61,7 @@ public final class Generator {
 
     /// The greedy answer, up to an end token or `maxNewTokens`.
     ///
-    /// - Parameter onText: hears the answer piece by piece; returning false stops it.
+    /// - Parameter onText: called with each piece of the answer; returning false stops it.
     /// - Throws: an error for a prompt that cannot be read, for one with a token that the model has no row for, and where the model's
     ///   logits are not finite numbers.
     public func answer(_ question: Question, maxNewTokens: Int, onText: ((String) -> Bool)? = nil) throws -> String {

@@ -26,7 +26,7 @@ package struct StandaloneTest {
         package let text: String
         /// Why the test is no pass: a proof failed, or had nothing to compare. nil where all passed.
         package let error: LorikeetError?
-        /// What stands in the models' files and is not used.
+        /// Warnings about what the models' files hold and the program does not use.
         package let warnings: [String]
     }
 

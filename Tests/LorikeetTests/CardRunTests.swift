@@ -83,14 +83,14 @@ struct CardRunTests {
         run.options["tune"] = "false"
         let device = EmulatedDevice()
         #expect(try run.run(on: device, goal: .adapter).error == nil)
-        #expect(device.products?.measures == true)
-        #expect(first.allSatisfy { device.products?.indices[$0.key] == $0.value })
+        #expect(device.gemmChoices?.measures == true)
+        #expect(first.allSatisfy { device.gemmChoices?.algorithms[$0.key] == $0.value })
         #expect(try kept().filter { first[$0.key] != nil } == first)
         // Without it nothing is measured, and nothing is written.
         let plain = EmulatedDevice()
         run.output += "-plain"
         #expect(try run.run(on: plain, goal: .adapter).error == nil)
-        #expect(plain.products?.indices.isEmpty == true)
+        #expect(plain.gemmChoices?.algorithms.isEmpty == true)
         #expect(try run.json("plan.json")["choices"]?["tuned"] == nil)
     }
 

@@ -35,7 +35,7 @@ struct CheckpointTests {
     private func state(step: Int, loss: Double = 3.25) -> TrainerState {
         var state = TrainerState()
         (state.step, state.lossSum, state.tokens, state.trainedTokens, state.seconds) = (step, loss * 3, 1234, 567, 8.9)
-        (state.skipped, state.unmeasured, state.lossScaling) = (1, 1, LossScaling(scale: 4096, goodSteps: 1))
+        (state.skipped, state.stepsWithoutLoss, state.lossScaling) = (1, 1, LossScaling(scale: 4096, goodSteps: 1))
         state.evaluations = [.init(step: step, loss: 2.5)]
         return state
     }

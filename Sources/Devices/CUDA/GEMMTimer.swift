@@ -1,11 +1,12 @@
 import LorikeetGround
 
-/// Measures ways to multiply on a card and remembers the fastest on disk, by the card's name and the library's version.
-final class ProductTimer {
-    /// Ways that are tried.
-    static let mostWays = 8
+/// Measures cuBLASLt's algorithms for a matrix product on a card and remembers the fastest on disk, by the card's name and the library's
+/// version.
+final class GEMMTimer {
+    /// Algorithms that are measured for a product, at most.
+    static let maximumCandidates = 8
     private static let repeats = 5
-    /// Another way has to be faster than the first by this factor: less is chance.
+    /// An algorithm replaces the first proposal only where it is faster by this factor: smaller differences are noise.
     private static let gain = 1.01
 
     private let memory: CardMemory
@@ -20,33 +21,36 @@ final class ProductTimer {
         name = "products of \(memory.card.name)"
     }
 
-    /// The place of the fastest among `ways` of a product: as it was measured before, else measured now.
+    /// The index of the fastest of `candidates` algorithms for a product: as it was measured before, else measured now.
     ///
     /// - Parameters:
-    ///   - extra: bytes of the output where measuring must not touch it: repeated sums would pile up. Where the card has no such room,
-    ///     the first way stays.
-    ///   - run: runs a way once; given where to write instead of the output. A status other than 0 rules it out.
-    func fastest(_ product: String, ways: Int, extra: Int?, stream: OpaquePointer?, run: (_ way: Int, _ scratch: UInt64?) -> Int32) throws -> Int {
+    ///   - extra: bytes of the output where measuring must not write to it, because the product adds to it and each repetition would add
+    ///     again; a copy of that size is written instead. Where the card has no memory for it, the first algorithm is taken. nil writes to
+    ///     the output.
+    ///   - run: runs an algorithm once; `scratch` is where to write instead of the output. A status other than 0 rules the algorithm out.
+    func fastest(_ product: String, candidates: Int, extra: Int?, stream: OpaquePointer?, run: (_ candidate: Int, _ scratch: UInt64?) -> Int32) throws -> Int {
         var known = kept ?? read()
         kept = known
         if let index = known[product] { return index }
-        guard ways > 1 else { return 0 }
+        guard candidates > 1 else { return 0 }
         var scratch: CardResource<UInt64>?
         if let extra {
             guard let room = try? memory.block(bytes: extra) else { return 0 }
             scratch = room
         }
         defer { withExtendedLifetime(scratch) {} }
-        let seconds = try (0..<ways).map { way in try time(stream) { run(way, scratch?.handle) } }
+        let seconds = try (0..<candidates).map { candidate in try time(stream) { run(candidate, scratch?.handle) } }
         var best = 0
-        for way in 1..<ways where seconds[way] * Float(Self.gain) < seconds[0] && seconds[way] < seconds[best] { best = way }
+        for candidate in 1..<candidates where seconds[candidate] * Float(Self.gain) < seconds[0] && seconds[candidate] < seconds[best] {
+            best = candidate
+        }
         known[product] = best
         kept = known
         cache.write(name, Array(known.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)\n" }.joined().utf8))
         return best
     }
 
-    /// Infinite for a way that fails.
+    /// Milliseconds of `repeats` runs; infinite for an algorithm that fails.
     private func time(_ stream: OpaquePointer?, _ run: () -> Int32) throws -> Float {
         let (start, end) = (try memory.context.event(), try memory.context.event())
         defer { withExtendedLifetime((start, end)) {} }
@@ -65,7 +69,7 @@ final class ProductTimer {
         var found: [String: Int] = [:]
         for line in String(decoding: cache.read(name) ?? [], as: UTF8.self).split(separator: "\n") {
             let parts = line.split(separator: " ", maxSplits: 1)
-            if parts.count == 2, let index = Int(parts[0]), (0..<Self.mostWays).contains(index) { found[String(parts[1])] = index }
+            if parts.count == 2, let index = Int(parts[0]), (0..<Self.maximumCandidates).contains(index) { found[String(parts[1])] = index }
         }
         return found
     }

@@ -59,8 +59,8 @@ extension KernelCase {
             dOut: dOut, joint: joint, out: out, logSumExp: logs, segmentStart: starts, dJoint: dJoint, scratch: scratch, sums: sums, shape: shape)
         let rotated = shape.heads + shape.keyValueHeads
         let rotation = RoPE(joint: dJoint, cos: cos, sin: sin, heads: rotated, headDimension: item.size, inverse: true)
-        let inside = backward.rotatesBack(heads: rotated, pairs: item.size / 2, b.target)
-        if inside { backward.unrotated = (cos, sin) }
+        let inside = backward.canRotateBack(heads: rotated, pairs: item.size / 2, b.target)
+        if inside { backward.rotationAngles = (cos, sin) }
         let forward = Attention(joint: joint, out: out, logSumExp: logs, segmentStart: starts, scratch: scratch, shape: shape)
         return [forward, backward] + (inside ? [] : [rotation])
     }

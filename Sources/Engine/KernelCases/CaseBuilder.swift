@@ -2,8 +2,8 @@ import LorikeetGround
 import LorikeetDevices
 import LorikeetModelFiles
 
-/// The numbers of a case and the values that hold them, for one target. Every case is built twice, for the processor and for a card, from
-/// the same draws: numbers are rounded to what the card can hold, on both sides.
+/// Collects the values of a case and their contents, for one target. Every case is built twice, for the processor and for a card, with the
+/// same random numbers. Both sides get them rounded to the card's element type, so that only the arithmetic differs.
 struct CaseBuilder {
     /// Which type a value has on a card; float32 on the processor.
     enum Role {
@@ -12,9 +12,9 @@ struct CaseBuilder {
 
     /// How two results are compared.
     enum Measure {
-        /// The largest difference, of the largest reference number.
+        /// The largest difference, divided by the largest magnitude of the reference.
         case ofLargest
-        /// How many places are zero on one side alone: masks.
+        /// The number of elements that are zero on one side only: compares dropout masks.
         case zeros
     }
 

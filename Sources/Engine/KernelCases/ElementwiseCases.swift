@@ -50,7 +50,7 @@ extension KernelCase {
             RMSNorm(
                 hidden: hidden, delta: delta, sum: sum, output: output, inverseRMS: inverse, weight: "w", epsilon: 1e-5, weightOffset: s.weightOffset,
                 deltaScale: s.deltaScale),
-            RMSNormAgain(hidden: normalised, inverseRMS: inverse, output: again, weight: "w", weightOffset: s.weightOffset),
+            RMSNormRecomputation(hidden: normalised, inverseRMS: inverse, output: again, weight: "w", weightOffset: s.weightOffset),
             RMSNormBackward(
                 dy: dy, hidden: normalised, inverseRMS: inverse, residualGradient: passing, dx: dx, narrow: narrow, weight: "w", weightOffset: s.weightOffset,
                 deltaScale: s.deltaScale),

@@ -14,7 +14,7 @@ extension KernelCase {
         KernelCase(name: "product", detail: "\(size.m) x \(size.n) x \(size.k)", large: size.large) { comparison in
             try [(false, false), (false, true), (true, false), (true, true)].flatMap { a, b in
                 try [DeviceElement.f32, comparison.element].flatMap { output in
-                    // Whole rows at whole addresses; rows with a rest, at addresses that bear only single numbers, added to.
+                    // First contiguous rows at aligned addresses, overwritten; then padded rows at addresses aligned to one element, added to.
                     try [(0, Float(1), Float(0)), (3, 0.5, 1)].map { padding, alpha, beta in
                         try product(size, transposeA: a, transposeB: b, output: output, padding: padding, alpha: alpha, beta: beta, comparison)
                     }

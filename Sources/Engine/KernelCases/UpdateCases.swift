@@ -1,6 +1,6 @@
 import LorikeetDevices
 
-/// What a card's linears leave to the op behind them: the adapters' second product, formed where its output is read anyway.
+/// LoRA's second product (B · xA) where the fusion table moves it out of the linear into the next op: rotation, gated activation.
 extension KernelCase {
     static let updateCases: [KernelCase] = rotatedCases + gatedCases
 

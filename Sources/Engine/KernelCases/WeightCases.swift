@@ -81,7 +81,7 @@ extension KernelCase {
             KernelCase(name: "largest_magnitude", detail: "\(count) numbers", large: count > 100_000) { try magnitude(count, $0) }
         }
 
-    /// Of numbers, and of numbers among which one is none.
+    /// Of finite numbers, and of numbers of which one is NaN.
     private static func magnitude(_ count: Int, _ comparison: KernelComparison) throws -> [Deviation] {
         let probe = RangeProbe(
             ProgramBuilder(purpose: .evaluation, tokens: 1, adapters: .none, target: .device(comparison.element)).build(), trainedRows: 0)
@@ -98,7 +98,7 @@ extension KernelCase {
             }
             // NaN in a block's place would hide from max.
             let same = got.allSatisfy { !$0.isNaN } && got.max() == wanted
-            return Deviation(name: broken ? "infinite where one is no number" : "largest", measured: same ? 0 : 1, tolerance: 0)
+            return Deviation(name: broken ? "infinite where one is NaN" : "largest", measured: same ? 0 : 1, tolerance: 0)
         }
     }
 

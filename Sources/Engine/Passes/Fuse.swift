@@ -125,12 +125,12 @@ enum Fuse {
 
     /// `rope.backward` right behind attention's adjoint, where the kernels for this shape rotate what they write.
     private static func moveRotationIntoAttention(_ list: inout OpList, _ index: Int) {
-        guard var attention = list.entries[index].op as? AttentionBackward, attention.unrotated == nil,
+        guard var attention = list.entries[index].op as? AttentionBackward, attention.rotationAngles == nil,
             let next = list.users(of: attention.dJoint).first(where: { $0 > index }), let rope = list.entries[next].op as? RoPE, rope.inverse,
             !rope.interleaved,
-            attention.rotatesBack(heads: rope.heads, pairs: list.values[rope.cos].shape[1], list.target)
+            attention.canRotateBack(heads: rope.heads, pairs: list.values[rope.cos].shape[1], list.target)
         else { return }
-        attention.unrotated = (rope.cos, rope.sin)
+        attention.rotationAngles = (rope.cos, rope.sin)
         list.entries[index].op = attention
         list.remove(next)
     }

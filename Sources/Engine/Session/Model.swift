@@ -26,7 +26,7 @@ package final class Model {
     package let weights: WeightTable
     package let adapters: AdapterSet
     package let cpu: CPU
-    /// The card that holds the frozen weights; nil computes on the processor.
+    /// The frozen weights on a card; nil where the processor computes.
     package private(set) var placed: ModelDevice?
     /// Off gives the base model by the same programs.
     package var adapterEnabled = true
@@ -44,13 +44,13 @@ package final class Model {
         let declared = family.weights()
         if let device = compute.device {
             weights = WeightTable()
-            let onDevice =
+            let deviceWeights =
                 switch origin {
                 case .files(let source):
                     try DeviceWeights.load(declared, from: source, storage: storage, element: compute.element, device: device, cpu: cpu)
                 case .random: try DeviceWeights.random(declared, storage: storage, element: compute.element, device: device)
                 }
-            placed = ModelDevice(device: device, element: compute.element, weights: onDevice)
+            placed = ModelDevice(device: device, element: compute.element, weights: deviceWeights)
         } else {
             weights =
                 switch origin {
