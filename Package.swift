@@ -19,7 +19,9 @@ func tests(_ name: String, _ rooms: [String], resources: [Resource] = []) -> Tar
 }
 
 let below: (String) -> [String] = { name in
-    let order = ["Ground", "JSON", "Devices", "ModelFiles", "Tokenizers", "Reporting", "Recipe", "Datasets", "Engine", "Planning", "Training", "Delivery"]
+    let order = [
+        "Ground", "JSON", "Devices", "ModelFiles", "Tokenizers", "Reporting", "Recipe", "Datasets", "Engine", "Planning", "Training", "Delivery", "Checks",
+    ]
     return Array(order.prefix(while: { $0 != name }))
 }
 
@@ -59,6 +61,7 @@ let package = Package(
         room("Planning", below("Planning")),
         room("Training", below("Training")),
         room("Delivery", below("Delivery")),
+        room("Checks", ["Ground", "JSON", "Devices", "ModelFiles", "Tokenizers", "Engine"]),
         .target(
             name: "Lorikeet",
             dependencies: (below("")).map { .target(name: "Lorikeet\($0)") }, path: "Sources/Lorikeet"),
@@ -81,6 +84,11 @@ let package = Package(
         tests("Engine", ["Ground", "JSON", "Devices", "ModelFiles", "Engine"], resources: [.copy("Fixtures")]),
         tests("Training", below("")),
         tests("Delivery", below("")),
+        .testTarget(
+            name: "ChecksTests",
+            dependencies: ["EmulatedDevice", "StubCard"]
+                + ["Ground", "JSON", "Devices", "ModelFiles", "Tokenizers", "Engine", "Checks"].map { .target(name: "Lorikeet\($0)") },
+            path: "Tests/ChecksTests"),
         // The GPU's kernels built for the CPU, and a card made of them.
         .target(name: "KernelEmulator", path: "Tests/KernelEmulator", cxxSettings: [.headerSearchPath(".")]),
         .target(

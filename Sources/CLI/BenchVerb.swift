@@ -1,5 +1,5 @@
 import ArgumentParser
-import Lorikeet
+import LorikeetChecks
 import LorikeetDevices
 import LorikeetEngine
 import LorikeetGround
@@ -56,7 +56,7 @@ struct BenchVerb: ParsableCommand {
         let storage = BaseStorage(rawValue: baseStorage) ?? (source?.isGGUF == true ? .stored : .nf4)
         let lora = LoRASettings(r: loraR, alpha: 16, dropout: loraDropout, targetModules: targetModules.split(separator: ",").map(String.init))
         let compute = try place.compute()
-        compute.device?.products?.begin(measuring: tune)
+        compute.device?.gemmChoices?.begin(measuring: tune)
         var bench = Bench(
             configuration: configuration, source: source, storage: storage, lora: lora, tokens: tokens ?? (place.device == "cpu" ? seq : nil),
             sequence: seq, rounds: rounds, compute: compute, memoryCap: try gpuMemory.map { Int(try Units.parseBytes($0)) },

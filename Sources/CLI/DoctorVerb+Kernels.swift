@@ -1,4 +1,4 @@
-import Lorikeet
+import LorikeetChecks
 import LorikeetDevices
 import LorikeetEngine
 import LorikeetGround

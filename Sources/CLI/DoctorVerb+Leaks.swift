@@ -1,4 +1,4 @@
-import Lorikeet
+import LorikeetChecks
 import LorikeetGround
 import LorikeetJSON
 

@@ -1,5 +1,5 @@
 import ArgumentParser
-import Lorikeet
+import LorikeetChecks
 import LorikeetDevices
 import LorikeetEngine
 import LorikeetGround

@@ -41,7 +41,7 @@ struct RecipeArguments {
             let isOwn = name == "config" || valued.contains { $0.0 == name }
             guard key != nil || isOwn else {
                 let known = KeyTable.keys.map(\.option) + ["config", "help"] + flags.map(\.0) + valued.map(\.0)
-                throw LorikeetError.input("unknown option --\(name)", mend: KeyTable.nearest(to: name, among: known).map { "did you mean --\($0)?" })
+                throw LorikeetError.input("unknown option --\(name)", mend: nearestName(to: name, among: known).map { "did you mean --\($0)?" })
             }
             // A flag may stand alone: --shuffle is --shuffle true.
             if key?.type == .flag, parts.count == 1, rest.first.map({ $0.hasPrefix("--") }) ?? true {

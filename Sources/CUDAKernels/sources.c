@@ -10,6 +10,9 @@ static const unsigned char codes_cuh[] = {
 static const unsigned char device_cuh[] = {
 #embed "kernels/device.cuh"
 };
+static const unsigned char dropout_cuh[] = {
+#embed "kernels/dropout.cuh"
+};
 static const unsigned char tiles_cuh[] = {
 #embed "kernels/tiles.cuh"
 };
@@ -79,6 +82,7 @@ static const struct {
     {"attention.cuh", attention_cuh, sizeof attention_cuh},
     {"codes.cuh", codes_cuh, sizeof codes_cuh},
     {"device.cuh", device_cuh, sizeof device_cuh},
+    {"dropout.cuh", dropout_cuh, sizeof dropout_cuh},
     {"tiles.cuh", tiles_cuh, sizeof tiles_cuh},
     {"activation.cu", activation_cu, sizeof activation_cu},
     {"attention.cu", attention_cu, sizeof attention_cu},

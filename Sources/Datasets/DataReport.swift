@@ -39,8 +39,8 @@ package struct BadRecord: Sendable, Equatable {
 
 /// What the data is: counts, lengths, and what would go wrong silently.
 package struct DataReport: Sendable, Equatable {
-    /// The training or the validation side.
-    package struct Side: Sendable, Equatable {
+    /// The training or the validation split.
+    package struct Split: Sendable, Equatable {
         /// The file.
         package var source: String
         package var layout: RecordLayout
@@ -77,8 +77,8 @@ package struct DataReport: Sendable, Equatable {
         package let mend: String
     }
 
-    package var train: Side
-    package var validation: Side?
+    package var train: Split
+    package var validation: Split?
     /// Validation samples that are training samples too.
     package var overlap = 0
     /// These stop a run.
@@ -105,49 +105,49 @@ package struct DataReport: Sendable, Equatable {
     static let truncationLimit = 0.05
 
     /// Fills `mistakes` and `warnings` from the counts.
-    mutating func judge(maxLength: Int) {
-        for (name, side) in [("training", train)] + (validation.map { [("validation", $0)] } ?? []) where side.samples > 0 {
-            judge(side, name, maxLength)
+    mutating func findMistakes(maxLength: Int) {
+        for (name, split) in [("training", train)] + (validation.map { [("validation", $0)] } ?? []) where split.samples > 0 {
+            findMistakes(in: split, name, maxLength)
         }
         if overlap > 0 {
             warnings.append("\(overlap) of \(validation?.samples ?? 0) validation samples are training samples too: their loss says little")
         }
     }
 
-    private mutating func judge(_ side: Side, _ name: String, _ maxLength: Int) {
-        if side.doubleBOS > 0 {
+    private mutating func findMistakes(in split: Split, _ name: String, _ maxLength: Int) {
+        if split.doubleBOS > 0 {
             mistakes.append(
                 Mistake(
-                    what: "\(side.doubleBOS) of \(side.samples) \(name) samples begin with two BOS tokens",
+                    what: "\(split.doubleBOS) of \(split.samples) \(name) samples begin with two BOS tokens",
                     mend: "leave the BOS out of the text: the template or the tokenizer writes it"))
         }
-        if side.withoutEnd > 0 {
+        if split.withoutEnd > 0 {
             mistakes.append(
                 Mistake(
-                    what: "\(side.withoutEnd) of \(side.samples) \(name) samples have no end token behind the answer: the model would not learn to stop",
+                    what: "\(split.withoutEnd) of \(split.samples) \(name) samples have no end token behind the answer: the model would not learn to stop",
                     mend: "give a model whose chat template ends the assistant's turn with one of its end tokens"))
         }
-        if side.truncated > 0 {
-            let words = "\(side.truncated) of \(side.samples) \(name) samples are longer than max_length \(maxLength) and lose the end of their answer"
-            if Double(side.truncated) > Self.truncationLimit * Double(side.samples), name == "training" {
-                mistakes.append(Mistake(what: words, mend: "raise max_length (the longest may need more than \(side.lengths.max)) or shorten the records"))
+        if split.truncated > 0 {
+            let words = "\(split.truncated) of \(split.samples) \(name) samples are longer than max_length \(maxLength) and lose the end of their answer"
+            if Double(split.truncated) > Self.truncationLimit * Double(split.samples), name == "training" {
+                mistakes.append(Mistake(what: words, mend: "raise max_length (the longest may need more than \(split.lengths.max)) or shorten the records"))
             } else {
                 warnings.append(words)
             }
         }
-        if side.unusable > 0 {
-            let first = side.firstUnusable.map(\.description).joined(separator: "; ")
-            warnings.append("\(side.unusable) of \(side.rows) \(name) records cannot be used and are left out: \(first)")
+        if split.unusable > 0 {
+            let first = split.firstUnusable.map(\.description).joined(separator: "; ")
+            warnings.append("\(split.unusable) of \(split.rows) \(name) records cannot be used and are left out: \(first)")
         }
-        if side.duplicates > 0 { warnings.append("\(side.duplicates) of \(side.samples) \(name) samples repeat an earlier one") }
-        if side.emptyAnswers > 0 { warnings.append("\(side.emptyAnswers) empty answers in the \(name) records are not trained") }
-        if !side.ignoredKeys.isEmpty {
-            warnings.append("keys of the \(name) records that are not used: \(side.ignoredKeys.joined(separator: ", "))")
+        if split.duplicates > 0 { warnings.append("\(split.duplicates) of \(split.samples) \(name) samples repeat an earlier one") }
+        if split.emptyAnswers > 0 { warnings.append("\(split.emptyAnswers) empty answers in the \(name) records are not trained") }
+        if !split.ignoredKeys.isEmpty {
+            warnings.append("keys of the \(name) records that are not used: \(split.ignoredKeys.joined(separator: ", "))")
         }
     }
 }
 
-extension DataReport.Side {
+extension DataReport.Split {
     package var json: JSON {
         [
             "source": JSON(source), "layout": JSON(layout.rawValue), "rows_in_file": JSON(rowsInFile), "rows": JSON(rows),

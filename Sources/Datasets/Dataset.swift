@@ -28,8 +28,8 @@ package struct Dataset: Sendable {
         let maker = SampleMaker(tokenizer: tokenizer, template: template, maxLength: settings.maxLength, embeddingRows: embeddingRows)
         let paths = try Self.paths(settings, files)
         let choice = try Choice(settings, paths: paths, files: files)
-        var train = LoadedSide()
-        var validation: LoadedSide?
+        var train = LoadedSplit()
+        var validation: LoadedSplit?
         if let validationFile = choice.validationFile {
             let reader = try RowReader(file: choice.trainFile, settings: settings, maker: maker, hasTemplate: template != nil)
             train = try reader.read(choice.trainRows, heldOut: false, cpu: cpu)
@@ -43,18 +43,18 @@ package struct Dataset: Sendable {
         return Dataset(train: train, validation: validation, tokenizer: tokenizer, maxLength: settings.maxLength)
     }
 
-    private init(train: LoadedSide, validation: LoadedSide?, tokenizer: Tokenizer, maxLength: Int) {
+    private init(train: LoadedSplit, validation: LoadedSplit?, tokenizer: Tokenizer, maxLength: Int) {
         self.train = train.samples
         self.validation = validation?.samples ?? []
         heldOut = validation?.heldOut ?? []
         var seen = Set<Fingerprint>()
-        var report = DataReport(train: train.side(seen: &seen, bos: tokenizer.bos), validation: nil)
+        var report = DataReport(train: train.counted(seen: &seen, bos: tokenizer.bos), validation: nil)
         if let validation {
             report.overlap = validation.samples.count { seen.contains(Fingerprint($0)) }
             var ownSeen = Set<Fingerprint>()
-            report.validation = validation.side(seen: &ownSeen, bos: tokenizer.bos)
+            report.validation = validation.counted(seen: &ownSeen, bos: tokenizer.bos)
         }
-        report.judge(maxLength: maxLength)
+        report.findMistakes(maxLength: maxLength)
         self.report = report
     }
 
@@ -114,18 +114,18 @@ private struct Choice {
 
 /// A sample's tokens and mask in 128 bits, to find equal samples.
 struct Fingerprint: Hashable {
-    private let a: UInt64
-    private let b: UInt64
+    private let mixed: UInt64
+    private let fnv: UInt64
 
     init(_ sample: TokenSample) {
-        var a: UInt64 = 1
-        var b: UInt64 = 2
+        var mixed: UInt64 = 1
+        var fnv = FNV1a()
         for (id, trained) in zip(sample.ids, sample.trained) {
             let word = UInt64(UInt32(bitPattern: id)) << 1 | (trained ? 1 : 0)
-            a = StatelessRandom.mix(a ^ word)
-            b = (b ^ word) &* 0x0000_0100_0000_01B3
+            mixed = mix64(mixed ^ word)
+            fnv.add(word)
         }
-        self.a = a
-        self.b = b
+        self.mixed = mixed
+        self.fnv = fnv.value
     }
 }

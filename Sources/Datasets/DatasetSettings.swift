@@ -1,4 +1,4 @@
-/// What the recipe says about data; every count and share has been checked by whoever made it.
+/// What the recipe says about data; the initialiser's caller has checked every count and share.
 package struct DatasetSettings: Sendable, Equatable {
     /// Which rows are taken when fewer are wanted than the file has.
     package enum Sampling: String, Sendable {
@@ -22,7 +22,7 @@ package struct DatasetSettings: Sendable, Equatable {
     package var validation: String?
     /// The share of rows split off for validation where no validation file is given: 0 none, below 1.
     package var validationShare = 0.0
-    /// At most so many rows; nil takes all.
+    /// Maximum number of rows; nil takes all.
     package var maxTrainSamples: Int?
     package var maxValidationSamples: Int?
     package var sample = Sampling.random

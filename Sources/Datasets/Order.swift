@@ -1,22 +1,15 @@
+import LorikeetGround
+
 /// Random numbers as a function of their arguments: no state to save, the same on every machine.
-///
-/// The mixing function of SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
 package enum StatelessRandom {
     /// What a number is for, so that one seed gives unrelated numbers.
     package enum Purpose: UInt64, Sendable {
         case order = 1, trainSubset, validationSubset, validationSplit, evaluationSubset, dropout
     }
 
-    /// 64 mixed bits.
-    package static func mix(_ value: UInt64) -> UInt64 {
-        var z = value &+ 0x9E37_79B9_7F4A_7C15
-        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-        return z ^ (z >> 31)
-    }
-
+    /// 64 random bits.
     package static func bits(_ seed: UInt64, _ purpose: Purpose, _ a: UInt64, _ b: UInt64 = 0) -> UInt64 {
-        mix(mix(mix(mix(seed) ^ purpose.rawValue) ^ a) ^ b)
+        mix64(mix64(mix64(mix64(seed) ^ purpose.rawValue) ^ a) ^ b)
     }
 }
 

@@ -2,8 +2,8 @@ import LorikeetDevices
 import LorikeetGround
 import LorikeetJSON
 
-/// One side of a dataset as it was read, before it is counted.
-struct LoadedSide {
+/// One split of a dataset as it was read, before it is counted.
+struct LoadedSplit {
     var samples: [TokenSample] = []
     var heldOut: [HeldOutRow] = []
     var bad: [BadRecord] = []
@@ -16,35 +16,35 @@ struct LoadedSide {
     var rowsInFile = 0
     var ignoredKeys: [String] = []
 
-    /// Counts the side; `seen` gathers the samples' fingerprints.
-    func side(seen: inout Set<Fingerprint>, bos: Int32?) -> DataReport.Side {
-        var side = DataReport.Side(source: source, layout: layout)
-        side.rowsInFile = rowsInFile
-        side.rows = rows
-        side.samples = samples.count
-        side.unusable = badCount
-        side.firstUnusable = bad
-        side.withoutEnd = withoutEnd
-        side.emptyAnswers = emptyAnswers
-        side.ignoredKeys = ignoredKeys
+    /// Counts the split; `seen` gathers the samples' fingerprints.
+    func counted(seen: inout Set<Fingerprint>, bos: Int32?) -> DataReport.Split {
+        var split = DataReport.Split(source: source, layout: layout)
+        split.rowsInFile = rowsInFile
+        split.rows = rows
+        split.samples = samples.count
+        split.unusable = badCount
+        split.firstUnusable = bad
+        split.withoutEnd = withoutEnd
+        split.emptyAnswers = emptyAnswers
+        split.ignoredKeys = ignoredKeys
         for sample in samples {
-            if sample.truncated { side.truncated += 1 }
-            if !seen.insert(Fingerprint(sample)).inserted { side.duplicates += 1 }
-            if let bos, sample.ids.count > 1, sample.ids[0] == bos, sample.ids[1] == bos { side.doubleBOS += 1 }
-            side.trainedTokens += sample.trainedCount
+            if sample.truncated { split.truncated += 1 }
+            if !seen.insert(Fingerprint(sample)).inserted { split.duplicates += 1 }
+            if let bos, sample.ids.count > 1, sample.ids[0] == bos, sample.ids[1] == bos { split.doubleBOS += 1 }
+            split.trainedTokens += sample.trainedCount
         }
-        side.lengths = TokenLengths(samples.map(\.ids.count))
-        return side
+        split.lengths = TokenLengths(samples.map(\.ids.count))
+        return split
     }
 }
 
 /// Reads rows of one file into samples.
 struct RowReader {
     private enum Outcome: Sendable {
-        case notTaken
-        case made(SampleMaker.Made)
+        case notChosen
+        case made(SampleMaker.Result)
         case unusable(Unusable)
-        case broken(LorikeetError)
+        case failed(LorikeetError)
     }
 
     /// Unusable records that are named.
@@ -76,39 +76,39 @@ struct RowReader {
 
     /// The samples of the chosen rows (ascending). Every line of the file is parsed, chosen or not, so that a broken file is
     /// found at once.
-    func read(_ chosen: [Int], heldOut: Bool, cpu: CPU) throws -> LoadedSide {
+    func read(_ chosen: [Int], heldOut: Bool, cpu: CPU) throws -> LoadedSplit {
         var isChosen = [Bool](repeating: false, count: file.rows.count)
         for row in chosen { isChosen[row] = true }
         let outcomes = outcomes(isChosen, heldOut: heldOut, cpu: cpu)
-        var side = LoadedSide()
-        side.source = file.path
-        side.layout = layout
-        side.rowsInFile = file.rows.count
-        side.rows = chosen.count
-        side.ignoredKeys = ignoredKeys
-        side.samples.reserveCapacity(chosen.count)
+        var split = LoadedSplit()
+        split.source = file.path
+        split.layout = layout
+        split.rowsInFile = file.rows.count
+        split.rows = chosen.count
+        split.ignoredKeys = ignoredKeys
+        split.samples.reserveCapacity(chosen.count)
         for (row, outcome) in outcomes.enumerated() {
             switch outcome {
-            case .notTaken: break
-            case .broken(let error): throw error
+            case .notChosen: break
+            case .failed(let error): throw error
             case .made(let made):
-                side.samples.append(made.sample)
-                if let question = made.heldOut { side.heldOut.append(question) }
-                if !made.endIsTrained { side.withoutEnd += 1 }
-                side.emptyAnswers += made.emptyAnswers
+                split.samples.append(made.sample)
+                if let question = made.heldOut { split.heldOut.append(question) }
+                if !made.endIsTrained { split.withoutEnd += 1 }
+                split.emptyAnswers += made.emptyAnswers
             case .unusable(let unusable):
-                side.badCount += 1
-                if side.bad.count < Self.named {
-                    side.bad.append(BadRecord(place: file.place(of: row), reason: unusable.reason, mend: unusable.mend))
+                split.badCount += 1
+                if split.bad.count < Self.named {
+                    split.bad.append(BadRecord(place: file.place(of: row), reason: unusable.reason, mend: unusable.mend))
                 }
             }
         }
-        try check(side, mayBeEmpty: heldOut && chosen.isEmpty)
-        return side
+        try check(split, mayBeEmpty: heldOut && chosen.isEmpty)
+        return split
     }
 
     private func outcomes(_ isChosen: [Bool], heldOut: Bool, cpu: CPU) -> [Outcome] {
-        var outcomes = [Outcome](repeating: .notTaken, count: file.rows.count)
+        var outcomes = [Outcome](repeating: .notChosen, count: file.rows.count)
         outcomes.withUnsafeMutableBufferPointer { buffer in
             let slots = buffer
             cpu.parallelRanges(over: slots.count) { rows, _ in
@@ -123,11 +123,11 @@ struct RowReader {
         do {
             json = try Self.parse(file, row: row)
         } catch let error as LorikeetError {
-            return .broken(error)
+            return .failed(error)
         } catch {
-            return .broken(.input("\(error)", at: file.place(of: row)))
+            return .failed(.input("\(error)", at: file.place(of: row)))
         }
-        guard isChosen else { return .notTaken }
+        guard isChosen else { return .notChosen }
         do {
             let record = try layout.record(from: json, instructionRole: settings.instructionRole)
             let made = try maker.make(record, row: row, heldOut: heldOut)
@@ -136,9 +136,9 @@ struct RowReader {
         } catch let unusable as Unusable {
             return .unusable(unusable)
         } catch let error as LorikeetError {
-            return .broken(error)
+            return .failed(error)
         } catch {
-            return .broken(.input("\(error)", at: file.place(of: row)))
+            return .failed(.input("\(error)", at: file.place(of: row)))
         }
     }
 
@@ -147,15 +147,15 @@ struct RowReader {
     }
 
     /// The rule of `max_bad_records`.
-    private func check(_ side: LoadedSide, mayBeEmpty: Bool) throws {
-        let allowed = Int(settings.maxBadRecords * Double(side.rows))
-        guard side.badCount > allowed || side.samples.isEmpty && !mayBeEmpty else { return }
-        guard let first = side.bad.first else {
+    private func check(_ split: LoadedSplit, mayBeEmpty: Bool) throws {
+        let allowed = Int(settings.maxBadRecords * Double(split.rows))
+        guard split.badCount > allowed || split.samples.isEmpty && !mayBeEmpty else { return }
+        guard let first = split.bad.first else {
             throw LorikeetError.input("no records are left", at: file.path, mend: "raise max_train_samples")
         }
-        let others = side.bad.dropFirst().map { "; \($0.description)" }.joined()
-        let more = side.badCount > side.bad.count ? "; and \(side.badCount - side.bad.count) more" : ""
-        let count = side.badCount == 1 ? "1 of \(side.rows) records cannot be used" : "\(side.badCount) of \(side.rows) records cannot be used"
+        let others = split.bad.dropFirst().map { "; \($0.description)" }.joined()
+        let more = split.badCount > split.bad.count ? "; and \(split.badCount - split.bad.count) more" : ""
+        let count = split.badCount == 1 ? "1 of \(split.rows) records cannot be used" : "\(split.badCount) of \(split.rows) records cannot be used"
         throw LorikeetError.input(
             "\(first.reason) (\(count), max_bad_records allows \(allowed)\(others)\(more))", at: first.place,
             mend: first.mend ?? "mend or remove these records, or raise max_bad_records")

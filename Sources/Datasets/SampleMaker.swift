@@ -1,11 +1,11 @@
 import LorikeetGround
 import LorikeetTokenizers
 
-/// Turns records into token samples: the chat template's text, cut where the model begins and ends to speak, each piece
-/// encoded alone, as it will be when the model is asked.
+/// Turns records into token samples. The chat template's text is cut at the beginning and end of every assistant's answer, and each piece is
+/// encoded by itself: when the model generates, the prompt is encoded alone too, so training must see the same token boundary there.
 struct SampleMaker: Sendable {
-    /// A sample and what the checks want to know about it.
-    struct Made: Sendable {
+    /// A sample, and what the data report counts about it.
+    struct Result: Sendable {
         let sample: TokenSample
         let heldOut: HeldOutRow?
         /// The last answer ends with a token that ends an answer, before truncation.
@@ -14,6 +14,7 @@ struct SampleMaker: Sendable {
         let emptyAnswers: Int
     }
 
+    /// A part of a record's text whose tokens are all trained or all not.
     private struct Piece {
         let text: String
         let trained: Bool
@@ -34,8 +35,8 @@ struct SampleMaker: Sendable {
         endTexts = tokenizer.endTokens.map { Array(tokenizer.decode([$0]).utf8) }.filter { !$0.isEmpty }
     }
 
-    /// - Parameter heldOut: also make the question for the model.
-    func make(_ record: Record, row: Int, heldOut: Bool) throws(Unusable) -> Made {
+    /// - Parameter heldOut: also return the prompt and the expected answer, for the test at the end of a run.
+    func make(_ record: Record, row: Int, heldOut: Bool) throws(Unusable) -> Result {
         switch record {
         case .chat(let messages):
             let (pieces, hasEnd) = try pieces(of: messages)
@@ -56,7 +57,7 @@ struct SampleMaker: Sendable {
     /// Holds a sample's ids to the model's embedding table.
     ///
     /// - Throws: exit 2 at `place`: tokenizer and model do not belong together, so the record is not merely left out.
-    func requireRows(_ made: Made, at place: String) throws {
+    func requireRows(_ made: Result, at place: String) throws {
         guard let embeddingRows else { return }
         try tokenizer.requireRows(for: made.sample.ids, rows: embeddingRows, at: place)
         try tokenizer.requireRows(for: made.heldOut?.promptIDs ?? [], rows: embeddingRows, at: place)
@@ -66,7 +67,7 @@ struct SampleMaker: Sendable {
 
     private func made(
         _ pieces: [Piece], row: Int, endsWithEOS: Bool, endIsTrained: Bool, emptyAnswers: Int, answer: String?
-    ) throws(Unusable) -> Made {
+    ) throws(Unusable) -> Result {
         var ids: [Int32] = []
         var trained: [Bool] = []
         // Raw text gets the BOS that the tokenizer's file asks for; templates write their own.
@@ -108,17 +109,17 @@ struct SampleMaker: Sendable {
             let text = pieces.dropLast().map(\.text).joined()
             question = HeldOutRow(record: row, promptIDs: promptIDs, promptText: text, answer: answer)
         }
-        return Made(
+        return Result(
             sample: TokenSample(record: row, ids: ids, trained: trained, truncated: whole > maxLength), heldOut: question,
             endIsTrained: endIsTrained, emptyAnswers: emptyAnswers)
     }
 
     // MARK: - Where the assistant speaks
 
-    /// The conversation up to its last answer, cut into what is read and what is answered.
+    /// The conversation up to its last answer, cut into prompts (not trained) and answers (trained).
     ///
     /// An answer begins where the template's generation prompt for the messages before it ends, so that text must be a
-    /// prefix of the whole; it ends with its end token. What the template writes behind that (a newline) is read.
+    /// prefix of the whole; it ends with its end token. What the template writes after that (a newline) belongs to the next prompt.
     private func pieces(of messages: [ChatMessage]) throws(Unusable) -> (pieces: [Piece], hasEnd: Bool) {
         guard let last = messages.lastIndex(where: { $0.role == "assistant" && !isBlank($0.content) }) else {
             throw Unusable("the answer is empty")

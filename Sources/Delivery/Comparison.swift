@@ -40,7 +40,7 @@ package struct AnswerTest {
         return min(256, max(16, longest + longest / 2))
     }
 
-    /// - Parameter onGroup: called when the first of so many prompts at a time have been read.
+    /// - Parameter onGroup: called once for each group of `slots` prompts, after they have been read.
     /// - Throws: exit 1 where the model's logits are not finite (see `Session.generate`).
     package func answers(of session: Session, onGroup: @escaping () -> Void = {}) throws -> [String] {
         let limit = maxNewTokens
@@ -119,8 +119,8 @@ package struct LogitDifference: Sendable, Equatable {
 
     package init() {}
 
-    /// The least share of rows on which both have to choose the same token. Rounding turns near ties around, which are few: where most
-    /// rows choose another token, it is another model, however small the differences.
+    /// The smallest share of rows on which both have to choose the same token. Rounding can swap two almost equal logits, which is rare: where
+    /// most rows choose another token, it is another model, however small the differences.
     package static let leastSameChoice = 0.5
 
     /// Identity: the merged model's logits are base + adapter's, as far as merging in `precision` rounds.
@@ -139,7 +139,7 @@ package struct LogitRecord: Sendable {
     private let rowsOfSample: Int
     private let vocabulary: Int
 
-    /// - Parameter rowsOfSample: of the tokens that a sample answers, so many, evenly spread.
+    /// - Parameter rowsOfSample: rows compared of each sample, evenly spread over those that predict a trained token.
     package init(of session: Session, samples: [TokenSample], rowsOfSample: Int) throws {
         self.samples = samples
         self.rowsOfSample = rowsOfSample

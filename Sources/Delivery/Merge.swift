@@ -52,7 +52,7 @@ package struct Merger {
             let convert = ConvertPrecision(to: settings.type, path: base.path)
             let tensors = try TensorStream(base, linearsThrough: settings.into, cpu: cpu).tensors().map { try convert.apply(add.apply($0)) }
             let sink = SafetensorsSink(directory: pending.path, files: pending.files, shardBytes: settings.shardBytes)
-            try pour(tensors, into: sink, progress: progress)
+            try sink.write(tensors, progress: progress)
             try pending.files.writeDurably(configuration.serialized(pretty: true) + "\n", to: pending.path + "/config.json")
             try writeGeneration(configuration, to: pending)
             let warning = try MergedTokenizer(source: base.files, files: pending.files).write(to: pending.path)

@@ -44,8 +44,7 @@ package struct AddAdapter: TensorStep {
     package func apply(_ tensor: StreamedTensor) throws -> StreamedTensor {
         guard let (a, b) = matrices[tensor.description.name] else { return tensor }
         let (columns, rank) = (tensor.description.columns, adapter.configuration.r)
-        let c = adapter.configuration
-        let scale = LoRASettings(r: c.r, alpha: c.alpha, targetModules: [], useRSLoRA: c.useRSLoRA).scale
+        let scale = LoRASettings(adapter).scale
         return StreamedTensor(description: tensor.description) { [cpu] in
             let base = try tensor.open()
             let (a, b) = (try Self.floats(a), try Self.floats(b))

@@ -3,7 +3,7 @@ import LorikeetEngine
 import LorikeetGround
 import LorikeetModelFiles
 
-/// A tensor's name and form.
+/// A tensor's name, shape and element type.
 package struct TensorDescription: Sendable, Equatable {
     package let name: String
     /// Row-major, last index fastest.
@@ -17,25 +17,26 @@ package struct TensorDescription: Sendable, Equatable {
     var blockRows: Int { max(1, min(rows, (4 << 20) / max(1, columns * 4))) }
 }
 
-/// A tensor on its way from a model to a sink. Nothing of it is read before it is opened, and then a block of rows at a time.
+/// A tensor on its way from a model to a sink. Its bytes are read after `open`, a block of rows at a time.
 package struct StreamedTensor {
-    /// Writes some rows, of the tensor's type and dense, to memory. No more than `blockRows` at a time.
+    /// Writes rows to memory, contiguous and in the tensor's element type; at most `blockRows` of them a call.
     package typealias Rows = (_ rows: Range<Int>, _ memory: UnsafeMutableRawPointer) throws -> Void
 
     package let description: TensorDescription
-    /// Makes ready to read; what it holds is freed with the closure it returns.
+    /// Starts reading and returns the closure that yields rows. What reading holds in memory is freed with that closure.
     package let open: () throws -> Rows
 }
 
-/// What changes tensors on their way: each yields the tensor that comes out, without reading it.
+/// A transform between stream and sink, e.g. adding an adapter or rounding to float16. `apply` only describes the result; the numbers are
+/// computed when its rows are read.
 package protocol TensorStep {
-    /// - Throws: exit 2 where the tensor cannot be changed so.
+    /// - Throws: exit 2 where the transform does not fit the tensor.
     func apply(_ tensor: StreamedTensor) throws -> StreamedTensor
 }
 
-/// Where tensors end: a file format.
+/// A writer of one file format.
 package protocol TensorSink: AnyObject {
-    /// - Parameter tensors: all that will come, in order.
+    /// - Parameter tensors: all tensors that will be written, in order.
     func begin(_ tensors: [TensorDescription]) throws
     /// The next bytes, tensor after tensor.
     func append(_ bytes: UnsafeRawBufferPointer) throws
@@ -45,7 +46,7 @@ package protocol TensorSink: AnyObject {
 
 /// A model's tensors in the order of its forward pass, as float32.
 ///
-/// Memory is one block of rows, but where linears are expanded from NF4: that is one matrix's codes.
+/// Memory: one block of rows; where linears go through NF4, the codes of one matrix as well.
 package struct TensorStream {
     private let source: ModelSource
     private let storage: BaseStorage
@@ -92,22 +93,24 @@ package struct TensorStream {
     }
 }
 
-/// Moves tensors from a stream to a sink, a block of rows at a time.
-///
-/// - Parameter progress: told the share done after each tensor.
-package func pour(_ tensors: [StreamedTensor], into sink: any TensorSink, progress: (Double) -> Void) throws {
-    try sink.begin(tensors.map(\.description))
-    for (number, tensor) in tensors.enumerated() {
-        let form = tensor.description
-        let read = try tensor.open()
-        let rowBytes = form.columns * form.type.blockBytes
-        let buffer = try Buffer(bytes: max(1, form.blockRows * rowBytes))
-        for first in stride(from: 0, to: form.rows, by: form.blockRows) {
-            let rows = first..<min(first + form.blockRows, form.rows)
-            try read(rows, buffer.base)
-            try sink.append(UnsafeRawBufferPointer(start: buffer.base, count: rows.count * rowBytes))
+extension TensorSink {
+    /// Writes all tensors of a stream, a block of rows at a time.
+    ///
+    /// - Parameter progress: called after each tensor with the share that is done.
+    package func write(_ tensors: [StreamedTensor], progress: (Double) -> Void) throws {
+        try begin(tensors.map(\.description))
+        for (number, tensor) in tensors.enumerated() {
+            let description = tensor.description
+            let read = try tensor.open()
+            let rowBytes = description.columns * description.type.blockBytes
+            let buffer = try Buffer(bytes: max(1, description.blockRows * rowBytes))
+            for first in stride(from: 0, to: description.rows, by: description.blockRows) {
+                let rows = first..<min(first + description.blockRows, description.rows)
+                try read(rows, buffer.base)
+                try append(UnsafeRawBufferPointer(start: buffer.base, count: rows.count * rowBytes))
+            }
+            progress(Double(number + 1) / Double(tensors.count))
         }
-        progress(Double(number + 1) / Double(tensors.count))
+        try finish()
     }
-    try sink.finish()
 }

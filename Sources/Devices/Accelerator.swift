@@ -14,7 +14,7 @@ package enum DeviceElement: Int32, Sendable, CaseIterable {
     package var suffix: String { ["f32", "f16", "bf16"][Int(rawValue)] }
 }
 
-/// What a kernel is given: its one struct parameter, laid out as C does.
+/// A kernel's arguments: its one struct parameter, laid out as in C.
 package struct KernelArguments: Sendable {
     package private(set) var bytes: [UInt8] = []
 
@@ -34,7 +34,7 @@ package struct KernelArguments: Sendable {
     }
 }
 
-/// What is compiled at a time: a source for a type, with its defines.
+/// A unit of compilation: a source file for one element type, with its defines.
 package struct KernelModule: Hashable, Sendable, CustomStringConvertible {
     package let source: String
     package let element: DeviceElement
@@ -110,7 +110,7 @@ extension MatrixProduct: CustomStringConvertible {
     package var description: String { "\(m) x \(n) x \(k), \(inputs.suffix) to \(output.suffix)" }
 }
 
-/// What a device is.
+/// A device's properties.
 package struct AcceleratorProperties: Sendable {
     package var name: String
     /// Compute capability times ten that kernels are compiled for: 75, 80, 90.
@@ -120,7 +120,7 @@ package struct AcceleratorProperties: Sendable {
     package var driver: String
     /// Kernels have compute capability 9.0's own products (tiles.cuh).
     package var multipliesByWarpgroup = false
-    /// What the driver takes beside all allocations once everything runs: kernels' local memory, graphs. Measured.
+    /// Bytes that the driver takes beside all allocations once a run is under way (kernels' local memory, graphs); a measured value.
     package var bytesToRun = 0
 
     package init(name: String, architecture: Int, multiprocessors: Int, totalBytes: Int, driver: String) {
@@ -162,14 +162,14 @@ package protocol Accelerator: AnyObject {
     func download(_ from: DeviceAddress, into: UnsafeMutableRawBufferPointer) throws
     func copy(_ from: DeviceAddress, to: DeviceAddress, bytes: Int) throws
     func zero(_ address: DeviceAddress, bytes: Int) throws
-    /// Compiles what launches are going to need all at once, instead of one after the other when they come.
+    /// Compiles modules in parallel before they are needed; a module that was not prepared is compiled at its first launch.
     func prepare(_ modules: [KernelModule])
     func launch(_ launch: KernelLaunch) throws
     func multiply(_ product: MatrixProduct, a: DeviceAddress, b: DeviceAddress, c: DeviceAddress) throws
-    /// Which way to multiply is taken; nil where there is one only.
-    var products: ProductChoices? { get }
+    /// The algorithm chosen for each matrix product; nil for a device that has one algorithm only.
+    var gemmChoices: GEMMChoices? { get }
     func synchronize() throws
-    /// Records what `body` asks for without running it; nil where the device cannot.
+    /// Records the launches and products of `body` without running them; nil where the device cannot record.
     func record(_ body: () throws -> Void) throws -> (any RecordedWork)?
     /// Seconds between the starts of consecutive marks since the last call.
     func mark() throws
@@ -181,7 +181,7 @@ package protocol Accelerator: AnyObject {
 extension Accelerator {
     /// A device that compiles nothing.
     package func prepare(_ modules: [KernelModule]) {}
-    package var products: ProductChoices? { nil }
+    package var gemmChoices: GEMMChoices? { nil }
 
     /// `bytes` may be changed or freed after the call.
     package func upload(_ bytes: UnsafeRawBufferPointer, to address: DeviceAddress) throws {

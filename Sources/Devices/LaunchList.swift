@@ -1,4 +1,4 @@
-/// A device that runs nothing and notes what kernels it was asked for: what has to be compiled before a program runs.
+/// A device that runs nothing and lists the kernels that it is asked to launch: those that have to be compiled before a program runs.
 package final class LaunchList: Accelerator {
     package let properties: AcceleratorProperties
     /// In the order of their first launch.
@@ -7,7 +7,7 @@ package final class LaunchList: Accelerator {
     package private(set) var kernels: Set<String> = []
     private var known: Set<KernelModule> = []
 
-    /// - Parameter properties: those of the device that is meant, for launches hang on them.
+    /// - Parameter properties: of the device that the program will run on; they decide which kernels are launched.
     package init(_ properties: AcceleratorProperties) { self.properties = properties }
 
     package func launch(_ launch: KernelLaunch) {

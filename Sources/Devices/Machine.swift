@@ -11,7 +11,7 @@ package enum Machine {
     package static func coreCount() -> Int {
         // Counts the affinity mask.
         var count = max(1, Int(lorikeet_processor_count()))
-        if let lent = group.processors(), lent < Double(count) { count = max(1, Int(lent.rounded(.up))) }
+        if let quota = group.processors(), quota < Double(count) { count = max(1, Int(quota.rounded(.up))) }
         return count
     }
 

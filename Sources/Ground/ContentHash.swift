@@ -1,7 +1,7 @@
 import Synchronization
 
 /// A 128-bit check sum of bytes, with their number: finds damage and changed files. It is fast (one core reads memory faster than a disk
-/// delivers) and not cryptographic: it does not stop somebody who wants two files to agree.
+/// delivers) and not cryptographic: it does not prevent a deliberate collision.
 ///
 /// The bytes are cut into pieces of 4 MiB, each is hashed by itself, and the hash of the pieces' hashes and the length is the result:
 /// the same however many threads share the work.

@@ -2,7 +2,7 @@ import Synchronization
 
 /// A folder that is built beside its place and appears there whole.
 ///
-/// The rule of the whole program: only what the program made, and can recognise, is ever removed. So a folder under construction
+/// The program removes only files that it made and can recognise. So a folder under construction
 /// carries a marker file with the name of every entry the program makes in it, each recorded before the entry is made. What a killed
 /// process left is cleared by that list; an entry that is not on it stays, and with it the folder. A folder of a user's that has the name
 /// of a folder under construction is not touched: the next free name is taken.
@@ -27,7 +27,7 @@ package struct PendingFolder: Sendable {
     /// The file inside a folder under construction that names what the program made there, one path a line.
     package static let marker = ".lorikeet-partial"
 
-    /// Makes the empty folder, from what an earlier process left of the same one where there is something.
+    /// Makes the empty folder; what an earlier process left of it is cleared first.
     ///
     /// - Throws: exit 2 when all names are taken by what the program did not make; exit 4 when the disk fails.
     package init(for place: String, files disk: any Files) throws {
@@ -64,7 +64,7 @@ package struct PendingFolder: Sendable {
         return try Self.clear(old, known: known, files: disk) ? nil : old
     }
 
-    /// Removes what was built: for the way out of an error, so it fails silently and leaves the rest to the next start.
+    /// Removes what was built. For use while another error is thrown: its own failure is ignored, and the next start clears the rest.
     package func discard() { _ = try? Self.clear(path, files: disk) }
 
     // MARK: what earlier processes left
@@ -81,7 +81,8 @@ package struct PendingFolder: Sendable {
         return free
     }
 
-    /// Removes a folder that the program made: first its name, at once, then what is in it.
+    /// Removes a folder that the program made. It is renamed first, so that it disappears at one instant even where removing its contents is
+    /// interrupted.
     ///
     /// - Parameter known: names of what the program made in it. Anything else stays, in `place.partial`.
     package static func remove(_ place: String, known: [String], files: any Files) throws {

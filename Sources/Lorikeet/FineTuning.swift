@@ -68,9 +68,9 @@ public struct FineTuning: Sendable {
         }
     }
 
-    /// Merges a PEFT adapter into its base, streamed, as a Hugging Face directory of float16 safetensors. Nothing may stand at `output` yet.
+    /// Merges a PEFT adapter into its base, streamed, as a Hugging Face directory of float16 safetensors. `output` must not exist yet.
     ///
-    /// - Returns: warnings: what stands in the model's files and is not used, and what the directory lacks.
+    /// - Returns: warnings: what the model's files hold that is not used, and what the merged directory lacks.
     @discardableResult
     public static func merge(model: String, adapter: String, output: String) throws -> [String] {
         let base = try ModelSource.open(model)

@@ -20,7 +20,7 @@ struct FormsTest {
     let merged: ModelSource
     let adapter: String
     let files: any Files
-    /// Called when much is held: a look at the card's memory.
+    /// Called while a form's memory on the card is at its largest, so that the peak can be recorded.
     var observe: () -> Void = {}
 
     private var recipe: Recipe { preparation.recipe }
@@ -65,11 +65,11 @@ struct FormsTest {
         var model = trained
         if choices.keepsExpanded && !choices.test.keepsExpanded {
             // There is no room for the expanded weights beside the answers.
-            model?.leaveCard()
+            model?.releaseDevice()
             model = nil
         }
         let form = try model ?? loaded(compute, preparation.source, storage: choices.storage, lora: lora)
-        defer { form.leaveCard() }
+        defer { form.releaseDevice() }
         if model == nil, choices.test.keepsExpanded { try form.keepExpanded() }
         let session = try Session(model: form, sizes: sizes)
         form.adapterEnabled = false
@@ -87,7 +87,7 @@ struct FormsTest {
 
     private func mergedForm(_ questions: AnswerTest) throws -> FormResult {
         let model = try loaded(choices.test.mergedOnCard ? compute : processor, merged, storage: .stored, lora: nil)
-        defer { model.leaveCard() }
+        defer { model.releaseDevice() }
         var sizes = sizes
         // On the processor larger batches only take more memory.
         if model.placed == nil { sizes.evaluation = min(sizes.evaluation, Planner.tokensPerBatch) }
@@ -96,23 +96,23 @@ struct FormsTest {
 
     // MARK: identity
 
-    /// In float32, so that what differs is the merging and not the arithmetic: on the card where there is room.
-    private var precise: Compute {
+    /// Where the two forms are compared: in float32, so that they differ by the merging alone, and on the card where there is room for it.
+    private var comparisonCompute: Compute {
         choices.test.comparedOnCard ? Compute(cpu: compute.cpu, device: compute.device, element: .f32) : processor
     }
 
     /// What the merged model has to equal: the base in the precision it was merged in, with the adapter beside it.
     private func reference(_ samples: [TokenSample]) throws -> LogitRecord {
-        let model = try loaded(precise, preparation.source, storage: preparation.mergedStorage, lora: lora)
-        defer { model.leaveCard() }
+        let model = try loaded(comparisonCompute, preparation.source, storage: preparation.mergedStorage, lora: lora)
+        defer { model.releaseDevice() }
         let session = try Session(model: model, sizes: comparedSizes(samples))
         defer { withExtendedLifetime(session) { observe() } }
         return try LogitRecord(of: session, samples: samples, rowsOfSample: Planner.comparedRows)
     }
 
     private func difference(_ record: LogitRecord, _ samples: [TokenSample]) throws -> LogitDifference {
-        let model = try loaded(precise, merged, storage: .stored, lora: nil)
-        defer { model.leaveCard() }
+        let model = try loaded(comparisonCompute, merged, storage: .stored, lora: nil)
+        defer { model.releaseDevice() }
         let session = try Session(model: model, sizes: comparedSizes(samples))
         defer { withExtendedLifetime(session) { observe() } }
         return try record.difference(from: session)

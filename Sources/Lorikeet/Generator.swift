@@ -16,7 +16,7 @@ public final class Generator {
     private let name: String
     /// Rows of the embedding table.
     private let embeddingRows: Int
-    /// What stands in the model's files and is not used.
+    /// Warnings about what the model's files hold and the program does not use.
     public let warnings: [String]
 
     /// What a generator is asked.
@@ -52,9 +52,7 @@ public final class Generator {
         let names = tokenizer.namedTokens
         template = try tokenizer.chatTemplateSource.map { try ChatTemplate($0, name: "chat template of \(path)", specialTokens: names) }
         let file = try adapter.map { try AdapterFile.read(directory: $0) }
-        let lora = file.map {
-            LoRASettings(r: $0.configuration.r, alpha: $0.configuration.alpha, targetModules: $0.modules, useRSLoRA: $0.configuration.useRSLoRA)
-        }
+        let lora = file.map { LoRASettings($0) }
         model = try compute.model(source, storage: BaseStorage(rawValue: baseStorage) ?? .stored, lora: lora)
         if let file { try model.loadAdapter(file) }
         name = path
@@ -63,7 +61,7 @@ public final class Generator {
 
     /// The greedy answer, up to an end token or `maxNewTokens`.
     ///
-    /// - Parameter onText: hears the answer piece by piece; returning false stops it.
+    /// - Parameter onText: called with each piece of the answer; returning false stops it.
     /// - Throws: an error for a prompt that cannot be read, for one with a token that the model has no row for, and where the model's
     ///   logits are not finite numbers.
     public func answer(_ question: Question, maxNewTokens: Int, onText: ((String) -> Bool)? = nil) throws -> String {

@@ -6,7 +6,7 @@ import LorikeetJSON
 final class MachineState {
     /// Opened after the first events.
     var device: (any Accelerator)?
-    /// The most that was in use on the card whenever somebody looked.
+    /// The largest number of bytes in use on the card over all calls of `deviceBytes`.
     private(set) var peakDeviceBytes = 0
     private var last = Machine.cpuTimes()
     private let directory: String
@@ -17,7 +17,7 @@ final class MachineState {
         self.files = files
     }
 
-    /// Looks at the card's memory; 0 without a card. A card that no longer answers is told by the work it is given, not here.
+    /// Looks at the card's memory; 0 without a card. A card that fails is reported by the work that runs on it, not here.
     @discardableResult func deviceBytes() -> Int {
         let used = (try? device?.usedBytes()) ?? 0
         peakDeviceBytes = max(peakDeviceBytes, used)

@@ -43,7 +43,7 @@ package final class OutputDirectory {
                     "the directory belongs to another recipe (\(different.joined(separator: ", ")))", at: path,
                     mend: "name another --output, or remove the directory to start anew")
             }
-            warnings = recipe.differences(from: theirs, role: .machine).map { "\($0): the result will not be bit-identical to an undisturbed run's" }
+            warnings = recipe.differences(from: theirs, role: .affectsBits).map { "\($0): the result will not be bit-identical to an undisturbed run's" }
         } else if files.isDirectory(path), try !files.list(path).allSatisfy(Self.firstNames.contains) {
             throw LorikeetError.input("the directory is not empty and holds no run", at: path, mend: "name another --output")
         } else if files.exists(path), !files.isDirectory(path) {
@@ -93,8 +93,9 @@ package final class OutputDirectory {
         return summary?["stopped_early"]?.bool == false ? summary : nil
     }
 
-    /// Says of a finished run that work is left: what is made again must not count as tested should this process be killed.
-    func reopen() throws {
+    /// Marks a finished run's summary as stopped early before something is made again: should this process be killed, the run must not
+    /// count as tested.
+    func markUnfinished() throws {
         guard var summary = try finishedSummary()?.object else { return }
         summary["stopped_early"] = true
         try write(.object(summary), to: summaryJSON)
@@ -136,5 +137,5 @@ package final class OutputDirectory {
     func inputsAreUnknown() throws -> Bool { try keptInputs() == nil && files.exists(planJSON) }
 
     /// Keeps the inputs of the first start.
-    func keep(_ inputs: RunInputs) throws { if try keptInputs() == nil { try write(inputs.json, to: inputsJSON) } }
+    func save(_ inputs: RunInputs) throws { if try keptInputs() == nil { try write(inputs.json, to: inputsJSON) } }
 }

@@ -5,7 +5,7 @@ import LorikeetModelFiles
 
 /// The folders a run delivers, `adapter/` and `merged/`, and `files.json`: the check sum of every file the run made in them.
 ///
-/// By it a part that is missing or damaged is found and made again, and what the program made is told from what a user put there.
+/// With these sums a missing or damaged part is recognised and made again, and the program's files are distinguished from a user's.
 struct OutputParts {
     enum Part: String {
         case adapter, merged
@@ -31,7 +31,7 @@ struct OutputParts {
         return try origin == adapterSum()
     }
 
-    /// Makes a part. What stands in its place goes first, as far as the record recognises it.
+    /// Makes a part. An older part in its place is removed first, as far as its files are those that the record lists.
     ///
     /// - Parameter build: builds the part beside its place and renames it there.
     /// - Returns: where the older part is kept, when something in it is not, or no longer, what the run made.
@@ -56,7 +56,7 @@ struct OutputParts {
         return sums
     }
 
-    /// Bytes that are already written of what a run delivers, or left by a killed process and set free by the next.
+    /// Bytes that the parts already take on the disk, and bytes left by a killed process that the next one frees.
     func keptBytes() throws -> Int64 {
         var sum: Int64 = 0
         for part in [Part.adapter, .merged] {

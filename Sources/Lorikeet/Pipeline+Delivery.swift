@@ -23,14 +23,14 @@ extension Pipeline {
         return summary
     }
 
-    /// Holds a summary to its proofs: the verdict of a run is the same whether it has just ended or is asked for again.
+    /// Checks that a finished run's proofs passed: the verdict is the same whether the run has just ended or is asked for again.
     ///
-    /// `merge_tolerance` may have changed since; the transfer proof is judged by the present one.
+    /// `merge_tolerance` may have changed since; the transfer proof is decided again with the present one.
     ///
     /// - Throws: exit 1 when a proof failed, with the sentence of the first time.
-    func judged(_ summary: JSON) throws -> JSON {
+    func requireProofs(_ summary: JSON) throws -> JSON {
         guard goal == .testedModel else { return summary }
-        let present = rejudged(summary)
+        let present = withPresentTolerance(summary)
         if present != summary {
             try output.claim(for: recipe)
             try output.write(present, to: output.summaryJSON)
@@ -44,8 +44,8 @@ extension Pipeline {
         return present
     }
 
-    /// The summary with the transfer proof judged by the recipe's tolerance, where it is the tolerance that decides.
-    private func rejudged(_ summary: JSON) -> JSON {
+    /// The summary with the transfer proof decided by the recipe's tolerance, where it is the tolerance that decides.
+    private func withPresentTolerance(_ summary: JSON) -> JSON {
         guard var all = summary.object, var transfer = summary["transfer"]?.object, let pass = transfer["pass"]?.bool,
             let trained = transfer["trained_form_loss"]?.double, let merged = transfer["merged_loss"]?.double, trained.isFinite, merged.isFinite
         else { return summary }
@@ -87,7 +87,7 @@ extension Pipeline {
                 pending.discard()
                 return try parts.recordIfNeeded(.adapter)
             }
-            try tell(kept: parts.make(.adapter) { _ in try pending.commit() })
+            try warn(kept: parts.make(.adapter) { _ in try pending.commit() })
         } catch {
             pending.discard()
             throw error
@@ -105,13 +105,13 @@ extension Pipeline {
                 base: preparation.source, adapter: adapter, settings: MergeSettings(type: recipe.mergeType, into: preparation.mergedStorage),
                 files: environment.files, cpu: cpu)
             var warnings: [String] = []
-            try tell(kept: parts.make(.merged) { warnings = try merger.write(to: $0) })
+            try warn(kept: parts.make(.merged) { warnings = try merger.write(to: $0) })
             for warning in warnings { try reporter.warning(warning) }
         }
         return try ModelSource.open(output.merged, files: environment.files)
     }
 
-    private func tell(kept: String?) throws {
+    private func warn(kept: String?) throws {
         guard let kept else { return }
         try reporter.warning("what stood there held files that this run did not make, or that have changed since: they are kept in \(kept)")
     }

@@ -11,7 +11,7 @@ import LorikeetReporting
 import LorikeetTokenizers
 import LorikeetTraining
 
-/// What the pipeline takes from outside.
+/// What the pipeline depends on and tests replace: files, clock, listeners, devices.
 package struct PipelineEnvironment {
     package var files: any Files
     package var clock: any Clock
@@ -54,8 +54,8 @@ package final class Pipeline {
     let state: MachineState
     private let events = EventsFile()
     private var seconds: [(name: String, seconds: Double)] = []
-    /// Products whose choice stands in plan.json.
-    private var keptProducts = 0
+    /// The number of matrix products whose tuned algorithm plan.json holds.
+    private var savedGEMMChoices = 0
 
     private static let stepCount = 10
 
@@ -76,7 +76,7 @@ package final class Pipeline {
     /// - Throws: exit 1 when a proof fails (everything is written), 2, 3 and 4 as the contract says, 75 when stopped with everything saved.
     package func run() throws -> JSON {
         let warnings = try output.check(for: recipe)
-        if let summary = try finished() { return try judged(summary) }
+        if let summary = try finished() { return try requireProofs(summary) }
         let compute = try step(1, "environment") { try openEnvironment(warnings) }
         var preparation = try step(2, "data") { try Preparation(recipe: recipe, files: environment.files) }
         let dataset = try step(3, "formatting") { try preparation.loadData(files: environment.files, cpu: compute.cpu) }
@@ -85,13 +85,13 @@ package final class Pipeline {
         // Nothing is written before it is known that these are the inputs the run began with.
         let inputs = try verifiedInputs(preparation, compute.cpu)
         try output.claim(for: recipe)
-        try output.keep(inputs)
-        try output.reopen()
+        try output.save(inputs)
+        try output.markUnfinished()
         try output.parts.clearLeftovers()
         try events.open(path: output.events, files: environment.files)
         // A plan that is replayed is already there.
         if try output.keptChoices() != plan.choices { try output.write(plan.json, to: output.planJSON) }
-        compute.device?.products?.begin(measuring: plan.choices.tuned, known: plan.choices.products)
+        compute.device?.gemmChoices?.begin(measuring: plan.choices.tuned, known: plan.choices.products)
 
         let (result, trainable) = try train(preparation, dataset, plan, compute)
         guard result.finished else {
@@ -109,14 +109,14 @@ package final class Pipeline {
             test.observe = { [state] in state.deviceBytes() }
             return try test.run(trained: trainable)
         }
-        try keepProducts(plan, compute)
+        try saveGEMMChoices(plan, compute)
         let summary = try step(10, "report") { () throws -> JSON in
             let summary = try writeSummary(plan, result, test: test, stopped: false)
             try reporter.report(.result, ["text": .string(test.text() + ending(summary)), "summary": summary])
             return summary
         }
         for text in test.notTested { try reporter.warning(text) }
-        return try judged(summary)
+        return try requireProofs(summary)
     }
 
     private func step<Result>(_ number: Int, _ name: String, _ body: () throws -> Result) throws -> Result {
@@ -156,9 +156,9 @@ package final class Pipeline {
     private func check(_ dataset: Dataset, _ preparation: Preparation) throws {
         for warning in dataset.report.warnings { try reporter.warning(warning) }
         if let error = dataset.report.error(.unusableInput) { throw error }
-        let sides = ["train: \(dataset.train.count) samples", "validation: \(dataset.validation.count) samples"]
+        let counts = ["train: \(dataset.train.count) samples", "validation: \(dataset.validation.count) samples"]
         try reporter.note(
-            sides.joined(separator: ", ") + ", \(dataset.report.train.truncated) truncated, \(dataset.report.train.trainedTokens) tokens with a loss")
+            counts.joined(separator: ", ") + ", \(dataset.report.train.truncated) truncated, \(dataset.report.train.trainedTokens) tokens with a loss")
         if let preview = dataset.preview(rows: 1, tokenizer: preparation.tokenizer).first {
             try reporter.note("the first sample; what is learnt stands in [brackets]:\n" + preview.text)
         }
@@ -166,9 +166,9 @@ package final class Pipeline {
 
     private func plan(_ preparation: Preparation, _ dataset: Dataset, _ compute: Compute) throws -> Plan {
         var plan = try preparation.plan(dataset, merges: goal == .testedModel, compute: compute, clock: environment.clock)
-        plan.choices.tuned = recipe.tune && compute.device?.products != nil
+        plan.choices.tuned = recipe.tune && compute.device?.gemmChoices != nil
         let kept = try output.keptChoices()
-        // What was measured is no part of what is planned.
+        // Tuned algorithms are measured during the run, so a new plan has none: take those of the earlier one.
         if let kept, kept.sameDevice(as: plan.choices), kept.tuned { plan.choices.products = kept.products }
         if let kept, kept != plan.choices { plan.choices = try replayed(kept, plan) }
         if try output.planIsDamaged() {
@@ -223,9 +223,9 @@ package final class Pipeline {
                 session: session, settings: settings,
                 checkpoints: store, clock: environment.clock, shouldStop: { asked() || deadline.map { clock.uptime > $0 } ?? false },
                 report: { [self] event in
-                    // Before a checkpoint can hang on them.
-                    try keepProducts(plan, compute)
-                    try tell(event)
+                    // The tuned algorithms are saved before a checkpoint depends on them.
+                    try saveGEMMChoices(plan, compute)
+                    try report(event)
                 }
             ).run(train: dataset.train, validation: dataset.validation)
             state.deviceBytes()
@@ -241,7 +241,7 @@ package final class Pipeline {
         guard session.lossScaling != nil else { return }
         let samples = Array((dataset.validation.isEmpty ? dataset.train : dataset.validation).prefix(Self.probedSamples))
         let batches = pack(samples: samples, tokensPerBatch: choices.evaluationTokensPerBatch, seed: 0, epoch: 0)
-        guard let most = try ValueMagnitude.largest(over: batches.map { $0.tokenBatch(weight: 1) }, session) else { return }
+        guard let most = try ValueMagnitude.largest(over: batches, session) else { return }
         guard most.largest.isFinite else {
             throw LorikeetError.input(
                 "this model leaves the range of float16 (65504): \(most.detail)", at: "compute_type",
@@ -253,13 +253,13 @@ package final class Pipeline {
 
     private static let probedSamples = 64
 
-    /// Adds to plan.json what was measured of products since it was written.
-    private func keepProducts(_ plan: Plan, _ compute: Compute) throws {
-        guard plan.choices.tuned, let products = compute.device?.products, products.indices.count != keptProducts else { return }
+    /// Writes plan.json again when more matrix products have been tuned since.
+    private func saveGEMMChoices(_ plan: Plan, _ compute: Compute) throws {
+        guard plan.choices.tuned, let choices = compute.device?.gemmChoices, choices.algorithms.count != savedGEMMChoices else { return }
         var plan = plan
-        plan.choices.products = products.indices
+        plan.choices.products = choices.algorithms
         try output.write(plan.json, to: output.planJSON)
-        keptProducts = products.indices.count
+        savedGEMMChoices = choices.algorithms.count
     }
 
     /// What must be left of a session for merging and testing, with a reserve of a fifth and half a minute.
@@ -267,7 +267,7 @@ package final class Pipeline {
         30 + 1.2 * plan.phases.filter { $0.name == "merging" || $0.name == "testing" }.reduce(0) { $0 + $1.seconds }
     }
 
-    private func tell(_ event: TrainingEvent) throws {
+    private func report(_ event: TrainingEvent) throws {
         switch event {
         case .step(let number, let of, let loss, let rate, let norm, let tokens, let seconds):
             try reporter.report(

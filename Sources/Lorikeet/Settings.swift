@@ -36,11 +36,7 @@ extension Recipe {
             r: lora.r, alpha: lora.loraAlpha, dropout: lora.loraDropout, targetModules: lora.targetModules, useRSLoRA: lora.useRslora)
     }
 
-    package var adapterConfiguration: AdapterConfiguration {
-        AdapterConfiguration(
-            r: lora.r, alpha: lora.loraAlpha, dropout: lora.loraDropout, targetModules: lora.targetModules, useRSLoRA: lora.useRslora,
-            baseModel: model)
-    }
+    package var adapterConfiguration: AdapterConfiguration { AdapterConfiguration(loraSettings, baseModel: model) }
 
     /// `auto`: a GGUF's own codes (rounding them again costs quality), else NF4.
     package func storage(for source: ModelSource) -> BaseStorage {

@@ -26,7 +26,7 @@ package struct StandaloneTest {
         package let text: String
         /// Why the test is no pass: a proof failed, or had nothing to compare. nil where all passed.
         package let error: LorikeetError?
-        /// What stands in the models' files and is not used.
+        /// Warnings about what the models' files hold and the program does not use.
         package let warnings: [String]
     }
 
@@ -38,10 +38,9 @@ package struct StandaloneTest {
         var preparation = try Preparation(recipe: recipe, files: files)
         let dataset = try preparation.loadData(files: files, cpu: compute.cpu)
         let plan = try preparation.plan(dataset, merges: true, compute: compute, clock: SystemClock())
-        let c = adapterFile.configuration
-        let lora = LoRASettings(r: c.r, alpha: c.alpha, targetModules: adapterFile.modules, useRSLoRA: c.useRSLoRA)
         let result = try FormsTest(
-            preparation: preparation, dataset: dataset, choices: plan.choices, compute: compute, lora: lora, merged: mergedSource, adapter: adapter,
+            preparation: preparation, dataset: dataset, choices: plan.choices, compute: compute, lora: LoRASettings(adapterFile), merged: mergedSource,
+            adapter: adapter,
             files: files
         ).run(trained: nil)
         let untested = result.notTested.first.map { LorikeetError(.checkFailed, $0, at: merged) }

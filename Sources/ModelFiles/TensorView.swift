@@ -58,7 +58,7 @@ package struct RowPermutation: Sendable, Equatable {
 
     package init(heads: Int) { self.heads = heads }
 
-    /// Where row `row` of the Hugging Face order stands in the file, for a matrix of `rows` rows.
+    /// The file's row that holds row `row` of the Hugging Face order, for a matrix of `rows` rows.
     package func sourceRow(of row: Int, rows: Int) -> Int {
         let size = rows / heads
         let (head, inside) = (row / size, row % size)
@@ -66,7 +66,7 @@ package struct RowPermutation: Sendable, Equatable {
         return head * size + 2 * pair + half
     }
 
-    /// The inverse: which row of the Hugging Face order stands at row `source` of the file.
+    /// The inverse: the row of the Hugging Face order that row `source` of the file holds.
     package func row(ofSource source: Int, rows: Int) -> Int {
         let size = rows / heads
         let (head, inside) = (source / size, source % size)
@@ -74,7 +74,7 @@ package struct RowPermutation: Sendable, Equatable {
     }
 }
 
-/// A tensor inside a mapped file. Whoever makes one has checked that its bytes lie in the file.
+/// A tensor inside a mapped file. The initialiser's caller has checked that its bytes lie in the file.
 package struct TensorView: Sendable {
     package let name: String
     /// Row-major, last index fastest.
@@ -86,7 +86,7 @@ package struct TensorView: Sendable {
     package let byteCount: Int
     /// Set where the file's rows stand in another order than Hugging Face's.
     package let rowPermutation: RowPermutation?
-    /// What the file's values exceed the tensor's by: 1 where a norm's weight w is stored as 1 + w.
+    /// The constant that the file adds to every value, to be subtracted after reading: 1 where a norm's weight w is stored as 1 + w.
     package let storedOffset: Float
 
     package init(
@@ -108,7 +108,7 @@ package struct TensorView: Sendable {
 
     /// Reads bytes `range` of the tensor, its rows in Hugging Face's order; see `MappedFile.read`.
     ///
-    /// The row order, where there is one, has to divide the rows.
+    /// Where there is a row permutation, its heads have to divide the rows evenly.
     package func read(_ range: Range<Int>, into memory: UnsafeMutableRawBufferPointer) throws {
         guard let rowPermutation, let rows = shape.first, rows > 0 else {
             return try file.read(at: offset + range.lowerBound, into: UnsafeMutableRawBufferPointer(rebasing: memory[..<range.count]))

@@ -46,7 +46,7 @@ package struct Plan: Sendable, Equatable {
         package var architecture = 0
         /// Stored linears stay expanded on the card.
         package var keepsExpanded = false
-        /// Products were measured, and which way was chosen for each (see `ProductChoices`).
+        /// Products were measured, and which way was chosen for each (see `GEMMChoices`).
         package var tuned = false
         package var products: [String: Int] = [:]
         /// Rows an evaluation batch may have.

@@ -77,14 +77,14 @@ package enum KeyValue: Sendable, Equatable {
     }
 }
 
-/// What a key decides about an output directory.
+/// What happens when a run is resumed with another value of a key.
 package enum KeyRole: Sendable, Equatable {
-    /// Model, data, training: another value is another run.
+    /// Refused: the key decides the result (model, data, training), so another value is another run.
     case identity
-    /// Where, how long, how loud: may change when a run goes on.
-    case circumstance
-    /// May change, but the bits of the result then differ from an undisturbed run's.
-    case machine
+    /// Allowed: output, time limits and messages do not affect the result.
+    case changeable
+    /// Allowed with a warning: the result is equivalent, but not bit-identical to an uninterrupted run's.
+    case affectsBits
 }
 
 /// One row of the table of keys.

@@ -5,14 +5,14 @@ package enum KeyTable {
     private static let count = KeyType.integer(0...1_000_000_000)
     private static let share = KeyType.number(0...1)
 
-    package static let keys: [Key] = inputs + data + lora + training + rhythm + delivery + machine
+    package static let keys: [Key] = inputs + data + lora + training + loggingAndSaving + delivery + machine
 
     private static let inputs = [
         Key("model", .path, .none, help: "The base model: a Hugging Face directory (safetensors) or a .gguf file."),
         Key("data", .path, .none, help: "Training records: a JSONL file, or a folder with train.jsonl and validation.jsonl."),
         Key("validation", .path, .none, help: "Validation records; without it the folder's validation.jsonl or a split."),
-        Key("output", .path, .text("out"), .circumstance, help: "The directory of the run; the same command resumes from it."),
-        Key("preset", .choice(presets), .text("kaggle-free"), .circumstance, help: "Values for all keys that neither file nor options set."),
+        Key("output", .path, .text("out"), .changeable, help: "The directory of the run; the same command resumes from it."),
+        Key("preset", .choice(presets), .text("kaggle-free"), .changeable, help: "Values for all keys that neither file nor options set."),
     ]
     private static let data = [
         Key("max_train_samples", positive, .none, .identity, ["kaggle-free": .integer(100_000)], help: "At most so many training records."),
@@ -24,7 +24,7 @@ package enum KeyTable {
             "instruction_role", .choice(["user", "system"]), .text("user"),
             help: "Where an instruction goes: before the input in the user's message, or as the system message."),
         Key("max_length", .integer(8...1_048_576), .integer(512), .identity, ["full": .integer(1024)], help: "Tokens of a sample; longer ones lose their end."),
-        Key("max_bad_records", share, .number(0.01), .circumstance, help: "Share of unusable records that is tolerated; lines that are no JSON never are."),
+        Key("max_bad_records", share, .number(0.01), .changeable, help: "Share of unusable records that is tolerated; lines that are no JSON never are."),
         Key("packing", .flag, .flag(true), help: "Several samples in a micro-batch, each seeing only itself."),
     ]
     private static let lora = [
@@ -60,13 +60,13 @@ package enum KeyTable {
         Key("max_grad_norm", .number(0...1_000_000), .number(1), help: "Gradients are scaled down to this norm; 0 never."),
         Key("seed", .integer(0...Int(Int32.max)), .integer(42), help: "Decides order, choice of records, dropout and the adapters' start."),
     ]
-    private static let rhythm = [
-        Key("logging_steps", positive, .integer(50), .circumstance, ["kaggle-free": .integer(25)], help: "A log line every so many steps."),
-        Key("eval_steps", count, .integer(500), .circumstance, ["kaggle-free": .integer(200)], help: "Validation loss every so many steps; 0 only at the end."),
-        Key("eval_samples", positive, .integer(512), .circumstance, help: "Validation records used during training (a fixed random choice); all at the end."),
-        Key("save_steps", count, .integer(1000), .circumstance, ["kaggle-free": .integer(500)], help: "A checkpoint every so many steps; 0 only at the end."),
-        Key("save_minutes", .number(0...100_000), .number(15), .circumstance, help: "A checkpoint also after so many minutes; 0 never."),
-        Key("save_total_limit", count, .integer(3), .circumstance, help: "Checkpoints kept; 0 keeps all."),
+    private static let loggingAndSaving = [
+        Key("logging_steps", positive, .integer(50), .changeable, ["kaggle-free": .integer(25)], help: "A log line every so many steps."),
+        Key("eval_steps", count, .integer(500), .changeable, ["kaggle-free": .integer(200)], help: "Validation loss every so many steps; 0 only at the end."),
+        Key("eval_samples", positive, .integer(512), .changeable, help: "Validation records used during training (a fixed random choice); all at the end."),
+        Key("save_steps", count, .integer(1000), .changeable, ["kaggle-free": .integer(500)], help: "A checkpoint every so many steps; 0 only at the end."),
+        Key("save_minutes", .number(0...100_000), .number(15), .changeable, help: "A checkpoint also after so many minutes; 0 never."),
+        Key("save_total_limit", count, .integer(3), .changeable, help: "Checkpoints kept; 0 keeps all."),
     ]
     private static let delivery = [
         Key(
@@ -75,31 +75,31 @@ package enum KeyTable {
         Key(
             "merge_into", .choice(["original", "trained"]), .text("original"),
             help: "Merge into the base as its file has it, or into the weights it was trained on."),
-        Key("merge_tolerance", .number(0...10), .number(0.05), .circumstance, help: "By how much the merged model's loss may exceed the trained form's."),
-        Key("test_samples", count, .integer(120), .circumstance, help: "Held-out records that are answered in the test."),
+        Key("merge_tolerance", .number(0...10), .number(0.05), .changeable, help: "By how much the merged model's loss may exceed the trained form's."),
+        Key("test_samples", count, .integer(120), .changeable, help: "Held-out records that are answered in the test."),
     ]
     private static let machine = [
         Key(
             "base_storage", .choice(["auto", "nf4", "f16", "bf16", "f32"]), .text("auto"),
             help: "How frozen weights are held: auto keeps a GGUF's own codes and makes others nf4."),
         Key(
-            "compute_type", .choice(["auto", "float32", "float16", "bfloat16"]), .text("auto"), .machine,
+            "compute_type", .choice(["auto", "float32", "float16", "bfloat16"]), .text("auto"), .affectsBits,
             help: "Type of activations on a card: auto takes bfloat16 where the card has it, else float16; the processor computes in float32."),
-        Key("device", .device, .text("auto"), .machine, help: "Where to compute: auto takes the first card where there is one."),
+        Key("device", .device, .text("auto"), .affectsBits, help: "Where to compute: auto takes the first card where there is one."),
         Key(
-            "gpu_arch", .integer(75...120), .none, .machine,
+            "gpu_arch", .integer(75...120), .none, .affectsBits,
             help: "Compute capability to build the card's kernels for (75 is a T4's); without it the card's own."),
-        Key("threads", .integer(0...1024), .integer(0), .machine, help: "Processor threads; 0 takes what the machine lends."),
-        Key("gpu_memory", .bytes, .none, .machine, help: "Cap on the card's memory (15GiB); without it all of the card but 256 MiB."),
+        Key("threads", .integer(0...1024), .integer(0), .affectsBits, help: "Processor threads; 0 takes what the machine lends."),
+        Key("gpu_memory", .bytes, .none, .affectsBits, help: "Cap on the card's memory (15GiB); without it all of the card but 256 MiB."),
         Key(
-            "tune", .flag, .flag(false), .machine,
+            "tune", .flag, .flag(false), .affectsBits,
             help: "Measure a card's ways to multiply and keep the fastest, by card and library version; gains are rare: on an H100 the first was the fastest."
         ),
         Key(
-            "fuse", .flag, .flag(true), .machine,
+            "fuse", .flag, .flag(true), .affectsBits,
             help: "Join neighbouring operations of the step program; false runs the plain program, slower, to compare the two."),
-        Key("session", .duration, .none, .circumstance, help: "How long this session lasts (9h): the run ends before it, or says beforehand that it cannot."),
-        Key("scratch", .path, .none, .circumstance, help: "A directory for large temporary files: nothing needs one yet (a note says so)."),
+        Key("session", .duration, .none, .changeable, help: "How long this session lasts (9h): the run ends before it, or says beforehand that it cannot."),
+        Key("scratch", .path, .none, .changeable, help: "A directory for large temporary files: nothing needs one yet (a note says so)."),
     ]
 
     /// Keys of Hugging Face's arguments that have no meaning here: accepted with a note.
@@ -118,8 +118,8 @@ package enum KeyTable {
         "lora.bias": "biases are not trained",
     ]
 
-    /// Of those keys, the values that ask for what happens anyway; any other asks for something else and is refused.
-    static let harmless: [String: Set<String>] = [
+    /// Of those keys, the values that ask for what the program does anyway; any other value is refused.
+    static let valuesWithoutEffect: [String: Set<String>] = [
         "bnb_4bit_quant_type": ["nf4"], "lora.task_type": ["causal_lm"], "lora.fan_in_fan_out": ["false"], "lora.init_lora_weights": ["true"],
         "lora.bias": ["none"],
     ]
@@ -130,7 +130,7 @@ package enum KeyTable {
         "adamw_torch_4bit", "paged_adamw", "paged_adamw_8bit", "paged_adamw_32bit",
     ]
 
-    /// What a value of a key asks for and does not get.
+    /// A note for a value that is accepted although the program does something else.
     static func note(_ key: Key, _ value: KeyValue) -> String? {
         switch (key.name, value) {
         case ("scratch", .text): "'scratch' has no effect here: merging streams straight into the output, and nothing else needs large temporary files"
@@ -149,11 +149,6 @@ package enum KeyTable {
     package static func key(named name: String) -> Key? { keys.first { $0.name == name } }
     package static func key(option: String) -> Key? { keys.first { $0.option == option } }
 
-    /// The known name with the fewest edits.
-    package static func nearest(to name: String, among names: [String]) -> String? {
-        names.min { (editDistance($0, name), $0) < (editDistance($1, name), $1) }
-    }
-
     /// docs/keys.md.
     package static func markdown() -> String {
         var lines = [
@@ -171,20 +166,4 @@ package enum KeyTable {
         lines.append("Refused, because they ask for what is not there: " + refused.sorted().map { "`\($0)`" }.joined(separator: ", ") + ".")
         return lines.joined(separator: "\n") + "\n"
     }
-}
-
-/// Levenshtein's edit distance.
-func editDistance(_ a: String, _ b: String) -> Int {
-    let (a, b) = (Array(a), Array(b))
-    var row = Array(0...b.count)
-    for i in a.indices {
-        var diagonal = row[0]
-        row[0] = i + 1
-        for j in b.indices {
-            let next = min(diagonal + (a[i] == b[j] ? 0 : 1), row[j] + 1, row[j + 1] + 1)
-            diagonal = row[j + 1]
-            row[j + 1] = next
-        }
-    }
-    return row[b.count]
 }

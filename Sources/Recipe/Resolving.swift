@@ -14,21 +14,21 @@ extension Recipe {
     ) throws -> (recipe: Recipe, notes: [String]) {
         var notes: [String] = []
         let written = try file.map { try read($0, files: files, notes: &notes) } ?? [:]
-        var said: [String: KeyValue] = [:]
+        var optionValues: [String: KeyValue] = [:]
         for option in options {
             let place = "--\(option.key)"
             guard let key = KeyTable.key(option: option.key) else {
-                let near = KeyTable.nearest(to: option.key, among: KeyTable.keys.map(\.option))
+                let near = nearestName(to: option.key, among: KeyTable.keys.map(\.option))
                 throw LorikeetError.input("unknown option", at: place, mend: near.map { "did you mean --\($0)?" })
             }
             let value = try parse(option.value, key, at: place)
-            said[key.name] = value
+            optionValues[key.name] = value
             if let note = KeyTable.note(key, value) { notes.append("\(place): \(note)") }
         }
-        let preset: String = if case .text(let name) = said["preset"] ?? written["preset"] { name } else { "kaggle-free" }
+        let preset: String = if case .text(let name) = optionValues["preset"] ?? written["preset"] { name } else { "kaggle-free" }
         var values: [String: KeyValue] = [:]
         for key in KeyTable.keys {
-            values[key.name] = said[key.name] ?? written[key.name] ?? key.presets[preset] ?? key.standard
+            values[key.name] = optionValues[key.name] ?? written[key.name] ?? key.presets[preset] ?? key.standard
         }
         return (Recipe(values: values), notes)
     }
@@ -48,9 +48,9 @@ extension Recipe {
         for (key, value) in mapping {
             let name = key.string ?? ""
             if name == "lora", case .mapping(let inner) = value {
-                for (key, value) in inner { try take("lora." + (key.string ?? ""), value, key, path, &values, &notes) }
+                for (key, value) in inner { try readKey("lora." + (key.string ?? ""), value, key, path, &values, &notes) }
             } else {
-                try take(name, value, key, path, &values, &notes)
+                try readKey(name, value, key, path, &values, &notes)
             }
         }
         return values
@@ -63,13 +63,13 @@ extension Recipe {
         }
     }
 
-    private static func take(
+    private static func readKey(
         _ name: String, _ value: Node, _ keyNode: Node, _ path: String, _ values: inout [String: KeyValue], _ notes: inout [String]
     ) throws {
         let place = path + (keyNode.mark.map { ":\($0.line)" } ?? "")
         guard let key = KeyTable.key(named: name) else {
             if let why = KeyTable.ignored[name] {
-                try refuseHarmful(name, value, at: place)
+                try refuseOtherValues(name, value, at: place)
                 notes.append("\(place): '\(name)' has no effect here: \(why)")
                 return
             }
@@ -79,7 +79,7 @@ extension Recipe {
                 if value.sequence?.isEmpty == true || value.mapping?.isEmpty == true { return }
                 throw LorikeetError.input("'\(name)' is not supported", at: place, mend: "remove the key")
             }
-            let near = KeyTable.nearest(to: name, among: KeyTable.keys.map(\.name))
+            let near = nearestName(to: name, among: KeyTable.keys.map(\.name))
             throw LorikeetError.input("unknown key '\(name)'", at: place, mend: near.map { "did you mean '\($0)'?" })
         }
         switch value {
@@ -97,13 +97,14 @@ extension Recipe {
     /// How YAML writes nothing.
     private static let nothing = ["null", "~", ""]
 
-    /// Refuses a value that asks for something else than what happens anyway.
-    private static func refuseHarmful(_ name: String, _ value: Node, at place: String) throws {
-        guard let harmless = KeyTable.harmless[name] else { return }
+    /// Refuses a value of a key without effect unless it asks for what the program does anyway.
+    private static func refuseOtherValues(_ name: String, _ value: Node, at place: String) throws {
+        guard let valuesWithoutEffect = KeyTable.valuesWithoutEffect[name] else { return }
         let said = value.string ?? ""
-        guard value.scalar == nil || !(harmless.contains(said.lowercased()) || nothing.contains(said.lowercased())) else { return }
+        guard value.scalar == nil || !(valuesWithoutEffect.contains(said.lowercased()) || nothing.contains(said.lowercased())) else { return }
         throw LorikeetError.input(
-            "'\(name)' can only be \(harmless.sorted().joined(separator: ", "))" + (said.isEmpty ? "" : ", not '\(said)'"), at: place, mend: "remove the key")
+            "'\(name)' can only be \(valuesWithoutEffect.sorted().joined(separator: ", "))" + (said.isEmpty ? "" : ", not '\(said)'"), at: place,
+            mend: "remove the key")
     }
 
     /// `true`, `yes`, `on`, `1` and their opposites; nil for other text.

@@ -1,7 +1,7 @@
 import LorikeetGround
 import LorikeetJSON
 
-/// Something that happened in a run, for whoever listens.
+/// Something that happened in a run, as sinks receive it.
 package struct Event: Sendable, Equatable {
     package enum Kind: String, Sendable {
         case phase, phaseEnd = "phase_end", step, log, evaluation, checkpoint, warning, note, result

@@ -3,25 +3,26 @@ import LorikeetJSON
 
 /// `events.jsonl`: one object a line, appended and flushed.
 ///
-/// A run checks its input before it writes anything, so events are kept until the file is opened.
+/// A run checks its input before it writes anything, so events are kept in memory until `open` is called.
 package final class EventsFile: EventSink {
     private var writer: (any FileWriter)?
-    private var waiting: [Event] = []
+    private var unwritten: [Event] = []
 
     package init() {}
 
-    /// Opens for appending and writes what has waited; the torn last line of a killed run is ended first.
+    /// Opens the file for appending and writes the events received so far. Where a killed run left an incomplete last line, a newline ends it
+    /// first.
     package func open(path: String, files: any Files) throws {
-        let torn = files.exists(path) ? try files.read(path).last.map { $0 != UInt8(ascii: "\n") } ?? false : false
+        let endsInsideLine = files.exists(path) ? try files.read(path).last.map { $0 != UInt8(ascii: "\n") } ?? false : false
         writer = try files.openAppending(path)
-        if torn { try write("\n") }
-        for event in waiting { try receive(event) }
-        waiting = []
+        if endsInsideLine { try write("\n") }
+        for event in unwritten { try receive(event) }
+        unwritten = []
     }
 
     package func receive(_ event: Event) throws {
         guard writer != nil else {
-            waiting.append(event)
+            unwritten.append(event)
             return
         }
         try write(event.json.serialized() + "\n")

@@ -18,13 +18,15 @@ package final class Terminal: EventSink {
     package func receive(_ event: Event) {
         let fields = event.fields
         switch event.kind {
-        case .phase: line("[\(whole(fields["number"]))/\(whole(fields["of"]))] \(fields["name"]?.string ?? "")\(machine(fields))")
+        case .phase: line("[\(integer(fields["number"]))/\(integer(fields["of"]))] \(fields["name"]?.string ?? "")\(machine(fields))")
         case .phaseEnd: line("      \(fields["name"]?.string ?? "") took \(Units.formatSeconds(fields["seconds"]?.double ?? 0))")
         case .step: if isTerminal { bar(fields) }
         case .log: if !isTerminal { line("      " + progress(fields) + machine(fields)) }
         case .evaluation:
-            line("      step \(whole(fields["step"])): validation loss \(Self.figure(fields["eval_loss"]?.double ?? .nan)) over \(whole(fields["rows"])) rows")
-        case .checkpoint: if !isTerminal { line("      checkpoint at step \(whole(fields["step"]))") }
+            line(
+                "      step \(integer(fields["step"])): validation loss \(Self.figure(fields["eval_loss"]?.double ?? .nan)) over \(integer(fields["rows"])) rows"
+            )
+        case .checkpoint: if !isTerminal { line("      checkpoint at step \(integer(fields["step"]))") }
         case .warning: line("warning: \(fields["text"]?.string ?? "")")
         case .note, .result: for text in (fields["text"]?.string ?? "").split(separator: "\n", omittingEmptySubsequences: false) { line("      " + text) }
         }
@@ -36,7 +38,7 @@ package final class Terminal: EventSink {
         return abs(value) < 0.001 && value != 0 ? "\(Float(value))" : "\((value * scale).rounded() / scale)"
     }
 
-    private func whole(_ value: JSON?) -> String { "\(value?.int ?? 0)" }
+    private func integer(_ value: JSON?) -> String { "\(value?.int ?? 0)" }
 
     private func line(_ text: String) {
         if barShown { write("\r\u{1B}[K") }
@@ -45,7 +47,7 @@ package final class Terminal: EventSink {
     }
 
     private func progress(_ fields: JSONObject) -> String {
-        var text = "step \(whole(fields["step"]))/\(whole(fields["of"]))"
+        var text = "step \(integer(fields["step"]))/\(integer(fields["of"]))"
         if let loss = fields["loss"]?.double { text += "  loss \(Self.figure(loss))" }
         if let rate = fields["learning_rate"]?.double { text += "  lr \(Float(rate))" }
         if let speed = fields["tokens_per_second"]?.double { text += "  \(Int(speed.rounded())) tokens/s" }

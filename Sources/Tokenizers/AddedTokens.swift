@@ -86,13 +86,13 @@ struct AddedTokenMatcher: Sendable {
             guard ends[node] > 0 else { continue }
             let token = tokens[Int(ends[node]) - 1]
             if token.isSpecial, !parseSpecial { continue }
-            if token.isSingleWord, !standsAlone(text, start, at, reader) { continue }
+            if token.isSingleWord, !isWholeWord(text, start, at, reader) { continue }
             best = Match(token: Int(ends[node]) - 1, start: start, end: at)
         }
         return best
     }
 
-    private func standsAlone(
+    private func isWholeWord(
         _ text: UnsafeBufferPointer<UInt8>, _ start: Int, _ end: Int, _ reader: ClassReader
     ) -> Bool {
         func isWord(_ index: Int) -> Bool {

@@ -3,7 +3,7 @@
 /// Unicode's composed form (NFC), by the standard library's own tables.
 enum Normalization {
     /// False where the text is certainly NFC already: nothing from U+0300 on (its first byte is CC or more).
-    static func mayChange(_ text: UnsafeBufferPointer<UInt8>) -> Bool {
+    static func mayNeedNFC(_ text: UnsafeBufferPointer<UInt8>) -> Bool {
         for byte in text where byte >= 0xCC { return true }
         return false
     }

@@ -49,7 +49,7 @@ package struct CheckpointStore {
     ///
     /// - Throws: exit 4 when the disk fails; what was half written is removed and earlier checkpoints stay.
     package func save(_ adapters: AdapterSet, _ state: TrainerState, limit: Int) throws {
-        if try !holds(state) {
+        if try !isSaved(state) {
             let pending = try PendingFolder(for: path(step: state.step), files: files)
             do {
                 try Self.writeAdapter(adapters, configuration: adapterConfiguration, to: pending.path, files: pending.files)
@@ -71,7 +71,7 @@ package struct CheckpointStore {
     }
 
     /// Whether a good checkpoint of exactly this state is there.
-    private func holds(_ state: TrainerState) throws -> Bool {
+    private func isSaved(_ state: TrainerState) throws -> Bool {
         guard files.exists(path(step: state.step)) else { return false }
         do { return try verified(step: state.step).json.serialized() == state.json.serialized() } catch is Damage { return false }
     }
@@ -84,7 +84,7 @@ package struct CheckpointStore {
         for old in try steps().reversed() where old <= step {
             if kept >= limit {
                 try PendingFolder.remove(path(step: old), known: Self.known, files: files)
-            } else if try seemsWhole(step: old) {
+            } else if try looksComplete(step: old) {
                 kept += 1
             }
         }
@@ -120,7 +120,7 @@ package struct CheckpointStore {
         let what: String
     }
 
-    /// Loads the newest checkpoint that is whole into `adapters`; nil when there is none. `warn` hears of damaged ones.
+    /// Loads the newest checkpoint that is whole into `adapters`; nil when there is none. `warn` is called for each damaged one.
     ///
     /// - Throws: exit 4 when a checkpoint cannot be read; `adapters` and what is on the disk stay as they are.
     package func loadNewest(into adapters: AdapterSet, warn: (String) -> Void) throws -> TrainerState? {
@@ -210,7 +210,7 @@ package struct CheckpointStore {
     private static func checkSum(of json: JSONObject) -> String { ContentHash(of: Array(JSON.object(json).serialized().utf8)).description }
 
     /// A checkpoint's files are there with the lengths that were written: enough to count it, without reading it all.
-    private func seemsWhole(step: Int) throws -> Bool {
+    private func looksComplete(step: Int) throws -> Bool {
         do {
             let (_, sums) = try state(step: step)
             let path = path(step: step)
@@ -236,12 +236,12 @@ package struct CheckpointStore {
     /// Length and FNV-1a over 64-bit words, as version 0.1 wrote before `ContentHash`.
     private func olderCheckSum(_ path: String) throws -> String {
         let bytes = try files.read(path)
-        var hash: UInt64 = 0xCBF2_9CE4_8422_2325
+        var hash = FNV1a()
         bytes.withUnsafeBytes { raw in
             let words = raw.count / 8
-            for i in 0..<words { hash = (hash ^ raw.loadUnaligned(fromByteOffset: i * 8, as: UInt64.self)) &* 0x100_0000_01B3 }
-            for byte in raw[(words * 8)...] { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01B3 }
+            for i in 0..<words { hash.add(raw.loadUnaligned(fromByteOffset: i * 8, as: UInt64.self)) }
+            for byte in raw[(words * 8)...] { hash.add(UInt64(byte)) }
         }
-        return "\(bytes.count)-" + String(hash, radix: 16)
+        return "\(bytes.count)-" + String(hash.value, radix: 16)
     }
 }

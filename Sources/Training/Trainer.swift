@@ -2,7 +2,7 @@ import LorikeetDatasets
 import LorikeetEngine
 import LorikeetGround
 
-/// What happens during training, for whoever listens.
+/// What training reports while it runs.
 package enum TrainingEvent: Sendable {
     /// Every step: its loss (mean over its trained tokens; no number where the forward pass overflowed), the rate used, the gradients' norm before clipping.
     case step(number: Int, of: Int, loss: Double, learningRate: Double, gradientNorm: Double, tokens: Int, seconds: Double)
@@ -51,20 +51,24 @@ package struct Trainer {
         self.report = report
     }
 
-    /// Skipped steps in a row, none of which a smaller loss scale could save, after which training goes back to its last checkpoint.
-    package static let patience = 10
-    /// How often training goes back before it gives up.
-    package static let mostRewinds = 3
+    /// Unrecoverable steps in a row after which training returns to its last checkpoint. A step is unrecoverable when it was skipped and no
+    /// smaller loss scale could have helped.
+    package static let maximumUnrecoverableSteps = 10
+    /// Returns to a checkpoint after which training ends with an error.
+    package static let maximumRewinds = 3
 
     /// Trains to the end, from the newest checkpoint if there is one.
     ///
-    /// - Throws: exit 4 when a checkpoint cannot be written or losses stay no numbers; earlier checkpoints stay.
+    /// - Throws: exit 4 when a checkpoint cannot be written; exit 1 when gradients or losses stay not finite after several returns to a
+    ///   checkpoint. Earlier checkpoints stay.
     package func run(train: [TokenSample], validation: [TokenSample]) throws -> TrainingResult {
         let total = settings.totalSteps(samples: train.count)
         let sampler = StepSampler(settings: settings, count: train.count)
         var state = try restored() ?? TrainerState()
         try session.pushAdapters()
-        let watched = randomSubset(of: validation.count, wanted: settings.evalSamples, seed: settings.seed, purpose: .evaluationSubset).map { validation[$0] }
+        let evaluationSubset = randomSubset(of: validation.count, wanted: settings.evalSamples, seed: settings.seed, purpose: .evaluationSubset).map {
+            validation[$0]
+        }
         var since = Window(state: state)
         var lastSave = clock.uptime
         while state.step < total {
@@ -72,7 +76,7 @@ package struct Trainer {
                 try save(&state)
                 return TrainingResult(state: state, totalSteps: total)
             }
-            if state.leaveOut() { continue }
+            if state.skipExcludedStep() { continue }
             let outcome = try step(state, of: total, samples: train, sampler)
             state.add(outcome)
             try report(
@@ -80,7 +84,7 @@ package struct Trainer {
                     number: state.step, of: total, loss: outcome.loss, learningRate: outcome.learningRate, gradientNorm: outcome.gradientNorm,
                     tokens: outcome.tokens, seconds: outcome.seconds))
             if outcome.skipped { try report(.skipped(step: state.step, lossScale: session.lossScaling.map { Double($0.scale) })) }
-            if state.unrecoverable >= Self.patience {
+            if state.unrecoverable >= Self.maximumUnrecoverableSteps {
                 state = try rewound(from: state)
                 since = Window(state: state)
                 continue
@@ -89,7 +93,7 @@ package struct Trainer {
                 try log(state, outcome, since, total, samples: train.count)
                 since = Window(state: state)
             }
-            if settings.evalSteps > 0 && state.step % settings.evalSteps == 0 && state.step < total { try evaluate(watched, &state) }
+            if settings.evalSteps > 0 && state.step % settings.evalSteps == 0 && state.step < total { try evaluate(evaluationSubset, &state) }
             if settings.evaluatesAtEnd && state.step == total { try evaluate(validation, &state) }
             let due = settings.saveSteps > 0 && state.step % settings.saveSteps == 0
             let late = settings.saveMinutes > 0 && clock.uptime - lastSave >= settings.saveMinutes * 60
@@ -104,7 +108,7 @@ package struct Trainer {
         return TrainingResult(state: state, totalSteps: total)
     }
 
-    /// The loss of held-out samples, told and added to the state's record; nothing where there are none.
+    /// Measures the loss of held-out samples, reports it and adds it to the state; does nothing without samples.
     private func evaluate(_ samples: [TokenSample], _ state: inout TrainerState) throws {
         guard let loss = try session.loss(of: samples, tokensPerBatch: settings.evaluationTokensPerBatch ?? settings.tokensPerBatch) else { return }
         if !loss.isFinite { try report(.warning("the validation loss of step \(state.step) is not a finite number")) }
@@ -112,7 +116,7 @@ package struct Trainer {
         try report(.evaluation(step: state.step, loss: loss, rows: samples.count))
     }
 
-    /// The newest whole checkpoint, in `model.adapters`; damaged ones are told.
+    /// Loads the newest complete checkpoint into `model.adapters`; reports a warning for each damaged one.
     private func restored() throws -> TrainerState? {
         var warnings: [String] = []
         let state = try checkpoints.loadNewest(into: session.model.adapters) { warnings.append($0) }
@@ -120,19 +124,19 @@ package struct Trainer {
         return state
     }
 
-    /// The state of the last checkpoint, with the loss scale that was reached and without the records of the steps that failed: a replay
-    /// would fail the same way.
+    /// Returns to the last checkpoint: its state, with the present loss scale, and with the failed steps excluded because they would fail the
+    /// same way again.
     ///
     /// - Throws: exit 1 where there is no checkpoint, or training has gone back too often.
     private func rewound(from state: TrainerState) throws -> TrainerState {
-        let failed = (state.step - Self.patience)..<state.step
+        let failed = (state.step - Self.maximumUnrecoverableSteps)..<state.step
         let what = "steps \(failed.lowerBound + 1) to \(failed.upperBound) had gradients or losses that are not finite"
         func givenUp(_ why: String) -> LorikeetError {
             LorikeetError(
                 .checkFailed, "\(what)\(why)",
                 mend: "look at those records, lower learning_rate, or say compute_type float32 (bfloat16 on a card from 8.0 on)")
         }
-        guard state.rewinds < Self.mostRewinds else {
+        guard state.rewinds < Self.maximumRewinds else {
             throw givenUp("; training has gone back \(state.rewinds) times and the last checkpoint is kept")
         }
         guard var earlier = try restored() else { throw givenUp("; there is no checkpoint to go back to") }
@@ -142,7 +146,7 @@ package struct Trainer {
         earlier.lossScaling = reached
         earlier.unrecoverable = 0
         earlier.rewinds = state.rewinds + 1
-        earlier.leftOut = state.leftOut + [failed]
+        earlier.excludedSteps = state.excludedSteps + [failed]
         try report(.warning("\(what): training goes back to the checkpoint of step \(earlier.step) and leaves their records out"))
         return earlier
     }
@@ -154,23 +158,23 @@ package struct Trainer {
         try report(.checkpoint(step: state.step))
     }
 
-    /// What was reached when the last log line was written.
+    /// The totals when the last log line was written.
     private struct Window {
         let step: Int
-        let unmeasured: Int
+        let stepsWithoutLoss: Int
         let lossSum: Double
         let tokens: Int
         let seconds: Double
 
         init(state: TrainerState) {
-            (step, unmeasured, lossSum, tokens, seconds) = (state.step, state.unmeasured, state.lossSum, state.tokens, state.seconds)
+            (step, stepsWithoutLoss, lossSum, tokens, seconds) = (state.step, state.stepsWithoutLoss, state.lossSum, state.tokens, state.seconds)
         }
     }
 
     private func log(_ state: TrainerState, _ outcome: Outcome, _ since: Window, _ total: Int, samples: Int) throws {
         let steps = max(1, state.step - since.step)
         let seconds = max(1e-9, state.seconds - since.seconds)
-        let measured = max(1, steps - (state.unmeasured - since.unmeasured))
+        let measured = max(1, steps - (state.stepsWithoutLoss - since.stepsWithoutLoss))
         try report(
             .log(
                 step: state.step, of: total, epoch: Double(state.step) / Double(max(1, settings.stepsPerEpoch(samples: samples))),
@@ -194,14 +198,14 @@ package struct Trainer {
     private func step(_ state: TrainerState, of total: Int, samples: [TokenSample], _ sampler: StepSampler) throws -> Outcome {
         let start = clock.uptime
         let chosen = sampler.samples(ofStep: state.step)
-        let batches = pack(
+        var batches = pack(
             samples: chosen.indices.map { samples[$0] }, tokensPerBatch: settings.tokensPerBatch, seed: settings.seed, epoch: chosen.epoch,
             packing: settings.packing)
         var outcome = Outcome()
-        outcome.trainedTokens = batches.reduce(0) { $0 + $1.trainedTokens }
+        outcome.trainedTokens = batches.reduce(0) { $0 + $1.trainedRows }
         outcome.tokens = batches.reduce(0) { $0 + $1.rows }
         // The mean over the whole step's trained tokens: the same gradient however the step is split.
-        let weight = 1 / Float(max(1, outcome.trainedTokens))
+        for index in batches.indices { batches[index].setWeight(1 / Float(max(1, outcome.trainedTokens))) }
         var result: OptimiserResult
         var scale: Float
         outcome.learningRate = settings.learningRate(atStep: state.step, of: total)
@@ -209,7 +213,7 @@ package struct Trainer {
         while true {
             outcome.loss = 0
             for (index, batch) in batches.enumerated() {
-                outcome.loss += try session.accumulate(batch.tokenBatch(weight: weight), zeroFirst: index == 0).lossSum
+                outcome.loss += try session.accumulate(batch, zeroFirst: index == 0).lossSum
             }
             scale = session.lossScaling?.scale ?? LossScaling.smallest
             result = try session.optimiserStep(learningRate: outcome.learningRate, optimiser: settings.adamW)
@@ -226,18 +230,18 @@ package struct Trainer {
 }
 
 extension TrainerState {
-    /// Passes over the next step where its records are left out; returns whether it did.
-    fileprivate mutating func leaveOut() -> Bool {
-        guard leftOut.contains(where: { $0.contains(step) }) else { return false }
+    /// Skips the next step where its records are excluded; returns whether it did.
+    fileprivate mutating func skipExcludedStep() -> Bool {
+        guard excludedSteps.contains(where: { $0.contains(step) }) else { return false }
         step += 1
-        unmeasured += 1
+        stepsWithoutLoss += 1
         return true
     }
 
     /// Counts a step.
     fileprivate mutating func add(_ outcome: Trainer.Outcome) {
         step += 1
-        if outcome.loss.isFinite { lossSum += outcome.loss } else { unmeasured += 1 }
+        if outcome.loss.isFinite { lossSum += outcome.loss } else { stepsWithoutLoss += 1 }
         if outcome.skipped { skipped += 1 }
         unrecoverable = outcome.unrecoverable ? unrecoverable + 1 : 0
         tokens += outcome.tokens

@@ -1,7 +1,7 @@
 import LorikeetEngine
 import LorikeetJSON
 
-/// Where training stands after a step: what a checkpoint holds beside the adapter and the optimiser's moments.
+/// The state of training after a step: what a checkpoint holds beside the adapter and the optimiser's moments.
 package struct TrainerState: Sendable, Equatable {
     /// Optimiser steps done.
     package var step = 0
@@ -11,13 +11,14 @@ package struct TrainerState: Sendable, Equatable {
     package var trainedTokens = 0
     /// Seconds spent in steps, over all processes that worked on this run.
     package var seconds = 0.0
-    /// Steps that changed nothing, for their gradients were not finite; and those of them whose loss was no number either.
+    /// Steps that changed nothing because their gradients were not finite.
     package var skipped = 0
-    package var unmeasured = 0
+    /// Steps without a finite loss, excluded steps among them: they are left out of the mean loss.
+    package var stepsWithoutLoss = 0
     /// Skipped steps in a row that no smaller loss scale can save.
     package var unrecoverable = 0
-    /// Steps whose records are left out: they failed in a row, and would fail again the same way. Ascending.
-    package var leftOut: [Range<Int>] = []
+    /// Steps that are skipped with their records because they failed in a row and would fail the same way again. Ascending.
+    package var excludedSteps: [Range<Int>] = []
     /// How often training went back to a checkpoint.
     package var rewinds = 0
     /// float16's loss scale; nil where gradients need none.
@@ -41,16 +42,16 @@ package struct TrainerState: Sendable, Equatable {
     }
 
     /// Mean loss of the steps so far.
-    package var meanLoss: Double { step > unmeasured ? lossSum / Double(step - unmeasured) : 0 }
+    package var meanLoss: Double { step > stepsWithoutLoss ? lossSum / Double(step - stepsWithoutLoss) : 0 }
 
     var json: JSON {
         var json: JSONObject = [
             "global_step": JSON(step), "loss_sum": JSON(lossSum), "tokens": JSON(tokens), "trained_tokens": JSON(trainedTokens),
             "seconds": JSON(seconds),
-            // JSON has no number for a loss that is not finite: the event and the warning have told it.
+            // JSON cannot hold a loss that is not finite; the event and the warning have reported it.
             "evaluations": .array(evaluations.filter(\.loss.isFinite).map { ["step": JSON($0.step), "eval_loss": JSON($0.loss)] }),
-            "skipped_steps": JSON(skipped), "unmeasured_steps": JSON(unmeasured), "unrecoverable_steps": JSON(unrecoverable), "rewinds": JSON(rewinds),
-            "left_out_steps": .array(leftOut.map { [JSON($0.lowerBound), JSON($0.upperBound)] }),
+            "skipped_steps": JSON(skipped), "unmeasured_steps": JSON(stepsWithoutLoss), "unrecoverable_steps": JSON(unrecoverable), "rewinds": JSON(rewinds),
+            "left_out_steps": .array(excludedSteps.map { [JSON($0.lowerBound), JSON($0.upperBound)] }),
         ]
         if let lossScaling {
             json["loss_scale"] = JSON(Double(lossScaling.scale))
@@ -62,7 +63,7 @@ package struct TrainerState: Sendable, Equatable {
     /// The largest count that a file may claim: sums of a few of these stay exact in a double and in an Int.
     private static let largest = 1 << 53
     /// As many as the recipe's table allows.
-    static let mostSteps = 1_000_000_000
+    static let maximumSteps = 1_000_000_000
 
     /// nil when a number is missing or out of its range. Numbers that older versions did not write may be missing.
     init?(json: JSON) {
@@ -84,25 +85,25 @@ package struct TrainerState: Sendable, Equatable {
             return number
         }
         guard json["global_step"] != nil else { return nil }
-        step = count("global_step", upTo: Self.mostSteps)
+        step = count("global_step", upTo: Self.maximumSteps)
         lossSum = number("loss_sum")
         tokens = count("tokens", upTo: Self.largest)
         trainedTokens = count("trained_tokens", upTo: Self.largest)
         seconds = number("seconds")
         skipped = count("skipped_steps", upTo: step)
-        unmeasured = count("unmeasured_steps", upTo: step)
+        stepsWithoutLoss = count("unmeasured_steps", upTo: step)
         // Earlier checkpoints call it `hopeless_steps`.
         unrecoverable = count(json["unrecoverable_steps"] == nil ? "hopeless_steps" : "unrecoverable_steps", upTo: step)
-        rewinds = count("rewinds", upTo: Self.mostSteps)
+        rewinds = count("rewinds", upTo: Self.maximumSteps)
         for entry in json["left_out_steps"]?.array ?? [] {
             let bounds = (entry.array ?? []).compactMap(\.int)
-            guard bounds.count == 2, bounds[0] >= 0, bounds[0] < bounds[1], bounds[1] <= Self.mostSteps else { return nil }
-            leftOut.append(bounds[0]..<bounds[1])
+            guard bounds.count == 2, bounds[0] >= 0, bounds[0] < bounds[1], bounds[1] <= Self.maximumSteps else { return nil }
+            excludedSteps.append(bounds[0]..<bounds[1])
         }
         if json["loss_scale"] != nil {
             let scale = number("loss_scale")
             guard (Double(LossScaling.smallest)...Double(LossScaling.largest)).contains(scale) else { return nil }
-            lossScaling = LossScaling(scale: Float(scale), goodSteps: count("loss_scale_good_steps", upTo: Self.mostSteps))
+            lossScaling = LossScaling(scale: Float(scale), goodSteps: count("loss_scale_good_steps", upTo: Self.maximumSteps))
         }
         for entry in json["evaluations"]?.array ?? [] {
             guard let at = entry["step"]?.int, (0...step).contains(at), let loss = entry["eval_loss"]?.double, loss.isFinite else { return nil }

@@ -70,7 +70,7 @@ struct ComparisonTests {
 
     @Test func `a session whose weights are NaN fails against one whose are not`() throws {
         let lora = LoRASettings(r: 2, alpha: 4, targetModules: ["q_proj"])
-        let model = try Model(source: ModelSource.open(MergeTests.llama), storage: .stored, lora: lora, cpu: CPU(threads: 1))
+        let model = try Compute(cpu: CPU(threads: 1)).model(ModelSource.open(MergeTests.llama), storage: .stored, lora: lora)
         let session = try Session(model: model, maximumTokens: 32)
         let samples = (0..<3).map { number in
             TokenSample(record: number, ids: (0..<9).map { Int32(number * 9 + $0) }, trained: (0..<9).map { $0 > 2 })

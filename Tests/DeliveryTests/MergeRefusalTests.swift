@@ -92,7 +92,7 @@ struct MergeRefusalTests {
 
     @Test func `an adapter of more modules than a model carries is refused by name, not loaded in part`() throws {
         let lora = LoRASettings(r: 4, alpha: 8, targetModules: ["q_proj"])
-        let model = try Model(source: ModelSource.open(MergeTests.llama), storage: .stored, lora: lora, cpu: cpu)
+        let model = try Compute(cpu: cpu).model(ModelSource.open(MergeTests.llama), storage: .stored, lora: lora)
         let error = #expect(throws: LorikeetError.self) { try model.loadAdapter(AdapterFile.read(directory: MergeTests.llama + "/adapter_init")) }
         #expect(error?.exit == .unusableInput && error?.description.contains("lora_A.weight'") == true, "\(error?.description ?? "")")
     }

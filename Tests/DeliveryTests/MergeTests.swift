@@ -27,7 +27,7 @@ struct MergeTests {
     private func logits(_ directory: String, storage: BaseStorage = .stored, adapter: Bool) throws -> [Float] {
         let file = adapter ? try AdapterFile.read(directory: Self.llama + "/adapter_init") : nil
         let lora = file.map { LoRASettings(r: $0.configuration.r, alpha: $0.configuration.alpha, targetModules: $0.configuration.targetModules) }
-        let model = try Model(source: ModelSource.open(directory), storage: storage, lora: lora, cpu: cpu)
+        let model = try Compute(cpu: cpu).model(ModelSource.open(directory), storage: storage, lora: lora)
         if let file { try model.loadAdapter(file) }
         let session = try Session(model: model, maximumTokens: 32)
         return try session.logits(TokenBatch(sequence: (0..<20).map { Int32(($0 * 37) % 157 + 3) }), rows: Array(0..<20))

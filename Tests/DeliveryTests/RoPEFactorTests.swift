@@ -22,7 +22,7 @@ struct RoPEFactorTests {
     init() throws { expected = try JSON.parse(RealFiles().read(Self.folder.appending(path: "expected.json").path), source: "expected.json") }
 
     private func loss(_ path: String) throws -> Double {
-        let model = try Model(source: ModelSource.open(path), storage: .stored, lora: nil, cpu: cpu)
+        let model = try Compute(cpu: cpu).model(ModelSource.open(path), storage: .stored, lora: nil)
         let ids = (expected["ids"]?.array ?? []).compactMap { $0.int.map(Int32.init) }
         let logs = try Session(model: model, sizes: SessionSizes(training: 0, evaluation: ids.count)).evaluate(TokenBatch(sequence: ids))
         #expect(logs.count == 299)

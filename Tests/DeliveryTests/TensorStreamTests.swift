@@ -39,7 +39,7 @@ struct TensorStreamTests {
         let columns = 1 << 19
         let sink = Kept()
         var shares: [Double] = []
-        try pour([tensor("a", [5, columns]), tensor("b", [3])], into: sink) { shares.append($0) }
+        try sink.write([tensor("a", [5, columns]), tensor("b", [3])]) { shares.append($0) }
         #expect(sink.begun.map(\.name) == ["a", "b"] && sink.isFinished && shares == [0.5, 1])
         #expect(sink.pieces == [4 << 20, 4 << 20, 2 << 20, 12])
         #expect((0..<5).allSatisfy { row in sink.values[row * columns] == Float(row) && sink.values[row * columns + 1000] == Float(row) + 0.001 })
@@ -50,7 +50,7 @@ struct TensorStreamTests {
         let directory = Temporary.folder()
         try RealFiles().createDirectory(directory)
         let sink = SafetensorsSink(directory: directory, files: RealFiles(), shardBytes: 100)
-        try pour([tensor("a", [4, 4]), tensor("b", [2, 4]), tensor("c", [10, 10]), tensor("d", [1])], into: sink) { _ in }
+        try sink.write([tensor("a", [4, 4]), tensor("b", [2, 4]), tensor("c", [10, 10]), tensor("d", [1])]) { _ in }
         let (names, tensors) = try SafetensorsFile.openDirectory(directory)
         #expect(names == ["a", "b", "c", "d"])
         #expect(try RealFiles().list(directory).filter { $0.hasSuffix(".safetensors") }.count == 3)

@@ -12,7 +12,7 @@ struct CardOwnershipTests {
     /// Opens a card and has it do one of everything.
     private static func work(_ options: CUDADevice.Options) throws {
         let card = try CUDADevice(options)
-        card.products?.begin(measuring: true)
+        card.gemmChoices?.begin(measuring: true)
         card.prepare([launch("rmsnorm", "rmsnorm_forward"), launch("rope", "rope_apply")].map(\.module))
         try card.withMemory(bytes: 4096) { memory in
             try use(card, memory)

@@ -239,14 +239,14 @@ struct CardWorkTests {
             let before = stub.calls("cublasLtMatmul").count
             let card = try CUDADevice(stub.options)
             let used = try card.usedBytes()
-            let choices = try #require(card.products)
+            let choices = try #require(card.gemmChoices)
             if measuring || known != nil { choices.begin(measuring: measuring, known: known ?? [:]) }
             // Choices hang on what addresses are multiples of; nothing is read or written there.
             let address = DeviceAddress(raw: 4096)
             for _ in 0..<2 { for product in Self.products { try card.multiply(product, a: address, b: address, c: address) } }
             // What was taken to measure is given back.
             #expect(try card.usedBytes() == used)
-            return (choices.indices, stub.calls("cublasLtMatmul").count - before - 2 * Self.products.count)
+            return (choices.algorithms, stub.calls("cublasLtMatmul").count - before - 2 * Self.products.count)
         }
         let plain = try run(measuring: false)
         #expect(plain.indices.isEmpty && plain.trials == 0)
@@ -270,21 +270,21 @@ struct CardWorkTests {
         let product = Self.products[1]
         let tight = try StubCard(["ways_to_multiply 5", "fast_way 2", "free 34000000"])
         let card = try CUDADevice(tight.options)
-        card.products?.begin(measuring: true)
+        card.gemmChoices?.begin(measuring: true)
         let address = DeviceAddress(raw: 4096)
         var large = product
         (large.m, large.ldc) = (100_000, 1000)
         try card.multiply(large, a: address, b: address, c: address)
-        #expect(card.products?.indices.values.map(\.self) == [0])
+        #expect(card.gemmChoices?.algorithms.values.map(\.self) == [0])
         #expect(tight.calls("cublasLtMatmul").count == 1)
         let failing = try StubCard(["ways_to_multiply 5", "fast_way 2", "fail cublasLtMatmul 15 13 1"])
         let other = try CUDADevice(failing.options)
-        other.products?.begin(measuring: true)
+        other.gemmChoices?.begin(measuring: true)
         // The third way's warm-up fails, and the fourth is measured in its place.
         try other.multiply(product, a: address, b: address, c: address)
-        #expect(other.products?.indices.values.map(\.self) == [3])
+        #expect(other.gemmChoices?.algorithms.values.map(\.self) == [3])
         _ = try other.record { try other.multiply(Self.products[2], a: address, b: address, c: address) }
-        #expect(other.products?.indices.count == 1)
+        #expect(other.gemmChoices?.algorithms.count == 1)
     }
 
     // MARK: recording

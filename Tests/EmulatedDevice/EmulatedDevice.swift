@@ -3,7 +3,7 @@ import KernelEmulator
 import LorikeetDevices
 import LorikeetGround
 
-/// A card made of host memory: kernels run from their own sources on the CPU, products in float32. Slow, and right on small sizes.
+/// A card made of host memory: kernels run from their own sources on the CPU, gemmChoices in float32. Slow, and right on small sizes.
 package final class EmulatedDevice: Accelerator {
     package let properties: AcceleratorProperties
     private let cpu = CPU(threads: 1)
@@ -74,11 +74,11 @@ package final class EmulatedDevice: Accelerator {
         }
     }
 
-    /// There is one way to multiply; a card that measures says which it takes.
-    package let products: ProductChoices? = ProductChoices()
+    /// Products have one implementation here; where a run measures, a made-up algorithm is recorded for each.
+    package let gemmChoices: GEMMChoices? = GEMMChoices()
 
     package func multiply(_ p: MatrixProduct, a: DeviceAddress, b: DeviceAddress, c: DeviceAddress) throws {
-        if let products, products.measures, products.indices["\(p)"] == nil { products.keep(p.m % 3, for: "\(p)") }
+        if let gemmChoices, gemmChoices.measures, gemmChoices.algorithms["\(p)"] == nil { gemmChoices.keep(p.m % 3, for: "\(p)") }
         let (rowsA, columnsA) = p.transposeA ? (p.k, p.m) : (p.m, p.k)
         let (rowsB, columnsB) = p.transposeB ? (p.n, p.k) : (p.k, p.n)
         let left = floats(try pointer(a), rowsA, columnsA, p.lda, p.inputs)

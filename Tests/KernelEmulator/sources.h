@@ -2,6 +2,7 @@
 #include "../../Sources/CUDAKernels/kernels/attention.cuh"
 #include "../../Sources/CUDAKernels/kernels/codes.cuh"
 #include "../../Sources/CUDAKernels/kernels/device.cuh"
+#include "../../Sources/CUDAKernels/kernels/dropout.cuh"
 #include "../../Sources/CUDAKernels/kernels/tiles.cuh"
 
 namespace {

@@ -37,7 +37,9 @@ struct LayoutTests {
     @Test func `the table names every room once, and a room imports only rooms above it`() throws {
         let rooms = try Self.rooms()
         let folders = try FileManager.default.contentsOfDirectory(atPath: Self.root.appending(path: "Sources").path)
-        #expect(Set(rooms.map(\.name)) == Set(folders.filter { !$0.hasPrefix("C") || $0 == "CLI" }))
+        // A folder with headers is a C target.
+        let ours = folders.filter { !FileManager.default.fileExists(atPath: Self.root.appending(path: "Sources/\($0)/include").path) }
+        #expect(Set(rooms.map(\.name)) == Set(ours))
         #expect(Set(rooms.map(\.name)).count == rooms.count)
         var above: Set<String> = []
         for room in rooms {

@@ -77,8 +77,5 @@ import Testing
         throw LorikeetError.input("no cap makes the planner compute blocks again")
     }
 
-    /// FNV-1a of 64 bits.
-    private static func hash(_ bytes: [UInt8]) -> UInt64 {
-        bytes.reduce(0xcbf2_9ce4_8422_2325) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
-    }
+    private static func hash(_ bytes: [UInt8]) -> UInt64 { FNV1a(of: bytes).value }
 }

@@ -1,3 +1,4 @@
+import LorikeetChecks
 import LorikeetDevices
 import LorikeetEngine
 import Testing

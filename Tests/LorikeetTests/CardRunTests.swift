@@ -1,6 +1,7 @@
 import EmulatedDevice
 import Foundation
 import LorikeetDatasets
+import LorikeetChecks
 import LorikeetDevices
 import LorikeetEngine
 import LorikeetGround
@@ -82,14 +83,14 @@ struct CardRunTests {
         run.options["tune"] = "false"
         let device = EmulatedDevice()
         #expect(try run.run(on: device, goal: .adapter).error == nil)
-        #expect(device.products?.measures == true)
-        #expect(first.allSatisfy { device.products?.indices[$0.key] == $0.value })
+        #expect(device.gemmChoices?.measures == true)
+        #expect(first.allSatisfy { device.gemmChoices?.algorithms[$0.key] == $0.value })
         #expect(try kept().filter { first[$0.key] != nil } == first)
         // Without it nothing is measured, and nothing is written.
         let plain = EmulatedDevice()
         run.output += "-plain"
         #expect(try run.run(on: plain, goal: .adapter).error == nil)
-        #expect(plain.products?.indices.isEmpty == true)
+        #expect(plain.gemmChoices?.algorithms.isEmpty == true)
         #expect(try run.json("plan.json")["choices"]?["tuned"] == nil)
     }
 
@@ -176,11 +177,12 @@ struct CardRunTests {
             try session.pushAdapters()
             let settings = recipe.trainingSettings(tokensPerBatch: choices.tokensPerBatch)
             let step = StepSampler(settings: settings, count: dataset.train.count).samples(ofStep: 0)
-            let batches = pack(
+            var batches = pack(
                 samples: step.indices.map { dataset.train[$0] }, tokensPerBatch: choices.tokensPerBatch, seed: settings.seed, epoch: step.epoch)
-            let trained = batches.reduce(0) { $0 + $1.trainedTokens }
+            let trained = batches.reduce(0) { $0 + $1.trainedRows }
+            for index in batches.indices { batches[index].setWeight(1 / Float(trained)) }
             for (number, batch) in batches.enumerated() {
-                _ = try session.accumulate(batch.tokenBatch(weight: 1 / Float(trained)), zeroFirst: number == 0)
+                _ = try session.accumulate(batch, zeroFirst: number == 0)
             }
             try session.pullAdapters()
             return (Array(model.adapters.floats(.gradients)), model.adapters.entries, batches.count)
@@ -197,7 +199,7 @@ struct CardRunTests {
 
     @Test func `a generator on a card answers as the processor does in float32`() throws {
         let run = try TinyRun()
-        let adapter = ReferenceTests.root.appending(path: "Reference/llama/adapter_init").path
+        let adapter = TinyRun.testsFolder.appending(path: "Reference/llama/adapter_init").path
         func answer(_ device: EmulatedDevice?) throws -> String {
             let compute = Compute(cpu: CPU(threads: 2), device: device, element: .f32)
             return try Generator(model: run.folder + "/model", adapter: adapter, baseStorage: "nf4", compute: compute)

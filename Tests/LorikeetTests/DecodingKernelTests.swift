@@ -1,3 +1,4 @@
+import LorikeetGround
 import EmulatedDevice
 import LorikeetDevices
 import LorikeetModelFiles

@@ -4,7 +4,7 @@ import LorikeetGround
 import LorikeetModelFiles
 import Testing
 
-@testable import Lorikeet
+@testable import LorikeetChecks
 @testable import LorikeetEngine
 
 /// Whatever fails on a card, and wherever: everything that was allocated is freed, once.
@@ -40,16 +40,16 @@ struct DeviceMemoryTests {
     /// A benchmark's model and products.
     private func measure(on device: FailingDevice) throws {
         let configuration = files.source.configuration
-        let model = try Model(randomly: configuration, storage: .nf4, lora: Self.lora, cpu: cpu, device: device, element: .f16)
+        let model = try Compute(cpu: cpu, device: device, element: .f16).randomModel(configuration, storage: .nf4, lora: Self.lora)
         _ = try Session(model: model, maximumTokens: 32)
-        var probe = try DeviceGemmProbe(configuration: configuration, tokens: 4, device: device, element: .f16)
-        try probe.measure()
+        var rate = try DeviceGEMMRate(configuration: configuration, tokens: 4, device: device, element: .f16)
+        try rate.measure()
     }
 
     /// The first kernel check of each kind.
     private var checks: [KernelCase] {
         var seen: Set<String> = []
-        return KernelChecks.cases.filter { !$0.large && $0.elements.contains(.f16) && seen.insert($0.name).inserted }
+        return KernelCase.all.filter { !$0.large && $0.elements.contains(.f16) && seen.insert($0.name).inserted }
     }
 
     private func fails(every stride: Int, _ call: FailingDevice.Call, _ work: (FailingDevice) throws -> Void) throws {
@@ -73,7 +73,7 @@ struct DeviceMemoryTests {
     @Test func `every allocation of a kernel check may fail`() throws {
         #expect(checks.count > 15)
         for item in checks {
-            try fails(every: 1, .allocation) { device in _ = try item.run(KernelBench(device: device, cpu: cpu, element: .f16)) }
+            try fails(every: 1, .allocation) { device in _ = try item.run(KernelComparison(device: device, cpu: cpu, element: .f16)) }
         }
     }
 

@@ -1,4 +1,6 @@
+import LorikeetGround
 import EmulatedDevice
+import LorikeetChecks
 import LorikeetDevices
 import LorikeetEngine
 import Testing
@@ -36,10 +38,11 @@ struct EmulatedLoRATests {
             ("head_dim", item.head), ("vocab_size", 101),
         ])
         let lora = LoRASettings(r: item.rank, alpha: 16, dropout: item.dropout, targetModules: item.targets)
-        let batch = TokenBatch(
-            ids: (0..<270).map { Int32(mix64(UInt64($0)) % 101) }, positions: (0..<270).map { Int32($0 < 20 ? $0 : $0 - 20) },
-            segmentStart: (0..<270).map { $0 < 20 ? 0 : 20 }, targets: (0..<270).map { Int32(mix64(UInt64($0) + 99) % 101) },
-            weights: Array(repeating: 1.0 / 270, count: 270), dropoutKeys: (0..<270).map { UInt32($0 * 7) })
+        var batch = TokenBatch()
+        for rows in [0..<20, 20..<270] {
+            func tokens(_ offset: UInt64) -> [Int32] { rows.map { Int32(mix64(UInt64($0) + offset) % 101) } }
+            batch.append(tokens(0), targets: tokens(99), weight: 1.0 / 270, dropoutKeys: rows.map { UInt32($0 * 7) })
+        }
         func gradients(on device: EmulatedDevice?) throws -> (loss: Double, values: [Float], entries: [AdapterLayout.Entry]) {
             let compute = Compute(cpu: CPU(threads: 2), device: device, element: item.element)
             let model = try compute.model(files.source, storage: .f32, lora: lora, seed: 3)
@@ -61,15 +64,11 @@ struct EmulatedLoRATests {
         #expect(abs(plain.loss - card.loss) < 0.005 * plain.loss)
         for entry in plain.entries {
             let range = entry.offset..<(entry.offset + entry.elementCount)
-            var (product, a, b) = (0.0, 0.0, 0.0)
-            for (x, y) in zip(plain.values[range], card.values[range]) {
-                product += Double(x) * Double(y)
-                a += Double(x) * Double(x)
-                b += Double(y) * Double(y)
-            }
-            let cosine = product / (a * b).squareRoot()
+            func length(_ values: [Float]) -> Double { values[range].reduce(0) { $0 + Double($1) * Double($1) }.squareRoot() }
+            let cosine = Vectors.cosine(plain.values[range], card.values[range])
+            let ratio = length(card.values) / length(plain.values)
             #expect(cosine > (item.element == .f16 ? 0.9999 : 0.998), "\(entry.name): \(cosine)")
-            #expect(abs((b / a).squareRoot() - 1) < 0.02, "\(entry.name): length \((b / a).squareRoot())")
+            #expect(abs(ratio - 1) < 0.02, "\(entry.name): length \(ratio)")
         }
     }
 }

@@ -32,7 +32,7 @@ struct EmulatedLoadingTests {
             switch i / 64 {
             case 3: 0
             case 5: Float(bitPattern: UInt32(mix64(UInt64(i)) % 100_000))
-            default: (Float(mix64(UInt64(i)) >> 40) / Float(1 << 23) - 1) * (i / 64 % 7 == 0 ? 3 : 0.05)
+            default: uniform(UInt64(i)) * (i / 64 % 7 == 0 ? 3 : 0.05)
             }
         }
     }
@@ -215,7 +215,7 @@ struct EmulatedLoadingTests {
 
     @Test func `SmolLM2's own codes arrive`() throws {
         let places: [String?] = [
-            ProcessInfo.processInfo.environment["LORIKEET_SMOLLM2"], ReferenceTests.root.appending(path: "../.work/SmolLM2-135M-Instruct.Q4_1.gguf").path,
+            ProcessInfo.processInfo.environment["LORIKEET_SMOLLM2"], TinyRun.testsFolder.appending(path: "../.work/SmolLM2-135M-Instruct.Q4_1.gguf").path,
         ]
         guard let path = places.compactMap({ $0 }).first(where: { FileManager.default.fileExists(atPath: $0) }) else {
             print("skipped: no SmolLM2 model; `make model` fetches it")

@@ -1,4 +1,6 @@
+import LorikeetGround
 import EmulatedDevice
+import LorikeetChecks
 import LorikeetDevices
 import LorikeetModelFiles
 import Testing
@@ -20,18 +22,8 @@ struct FusionTests {
     private static let lengths = [19, 9, 24]
 
     private static func batch() -> TokenBatch {
-        var batch = TokenBatch(ids: [], positions: [], segmentStart: [], targets: [], weights: [], dropoutKeys: [])
-        for length in lengths {
-            let start = batch.ids.count
-            for position in 0..<length {
-                batch.ids.append(Int32(mix64(UInt64(start + position)) % 97))
-                batch.positions.append(Int32(position))
-                batch.segmentStart.append(Int32(start))
-                batch.targets.append(position + 1 < length ? Int32(mix64(UInt64(start + position + 1)) % 97) : -1)
-                batch.weights.append(1 / 49)
-                batch.dropoutKeys.append(UInt32(start + position))
-            }
-        }
+        var batch = TokenBatch()
+        for length in lengths { batch.append((batch.rows..<batch.rows + length).map { Int32(mix64(UInt64($0)) % 97) }, weight: 1 / 49) }
         return batch
     }
 

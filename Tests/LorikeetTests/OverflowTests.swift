@@ -26,7 +26,7 @@ struct OverflowTests {
             let lora = LoRASettings(r: 4, alpha: 8, targetModules: ["q_proj", "v_proj"])
             let device = element.map { EmulatedDevice(architecture: $0 == .f16 ? 75 : 80) }
             let compute = Compute(cpu: CPU(threads: 2), device: device, element: element ?? .f32)
-            let model = try compute.model(ModelSource.open(ReferenceTests.root.appending(path: "Reference/llama").path), storage: .nf4, lora: lora, seed: 5)
+            let model = try compute.model(ModelSource.open(TinyRun.testsFolder.appending(path: "Reference/llama").path), storage: .nf4, lora: lora, seed: 5)
             session = try Session(model: model, maximumTokens: 64)
             store = CheckpointStore(
                 directory: FileManager.default.temporaryDirectory.appending(path: UUID().uuidString).path, files: RealFiles(),
@@ -57,7 +57,7 @@ struct OverflowTests {
         #expect(result.finished && result.state.skipped == 0 && (1...10).contains(warnings.count), "\(warnings)")
         for (i, warning) in warnings.enumerated() { #expect(warning.hasSuffix("done again at \(Int(LossScaling.largest) / (2 << i))"), "\(warning)") }
         #expect(training.session.lossScaling?.scale == LossScaling.largest / Float(1 << warnings.count))
-        #expect(result.trainLoss.isFinite && result.state.unmeasured == 0)
+        #expect(result.trainLoss.isFinite && result.state.stepsWithoutLoss == 0)
         let values = training.session.model.adapters.floats(.values)
         #expect(values.allSatisfy(\.isFinite) && zip(values, before).contains { $0 != $1 })
         // The checkpoint goes on where this ended.
@@ -78,7 +78,7 @@ struct OverflowTests {
         let poisoned = training
         var skipped = 0
         let error = #expect(throws: LorikeetError.self) { try poisoned.run { if case .skipped = $0 { skipped += 1 } } }
-        #expect(error?.exit == .checkFailed && skipped == Trainer.patience)
+        #expect(error?.exit == .checkFailed && skipped == Trainer.maximumUnrecoverableSteps)
         #expect(
             error?.description.contains("steps 1 to 10 had gradients or losses that are not finite") == true
                 && error?.description.contains("no checkpoint") == true, "\(String(describing: error))")
@@ -113,7 +113,7 @@ struct OverflowTests {
             if case .warning(let text) = event { warnings.append(text) }
         }
         #expect(warnings.count == 1 && warnings[0].contains("goes back to the checkpoint of step"), "\(warnings)")
-        #expect(result.finished && result.trainLoss.isFinite && result.state.rewinds == 1 && result.state.leftOut == [2..<12])
+        #expect(result.finished && result.trainLoss.isFinite && result.state.rewinds == 1 && result.state.excludedSteps == [2..<12])
         #expect(run.session.model.adapters.floats(.values).allSatisfy { $0.isFinite && abs($0) < 1e3 })
     }
 

@@ -1,3 +1,4 @@
+import LorikeetGround
 import Foundation
 import LorikeetDevices
 import LorikeetEngine
@@ -29,7 +30,7 @@ final class RandomModel {
         for (number, declaration) in weights.enumerated() {
             let spread = declaration.shape.count == 1 ? 0 : 1.7 / Float(declaration.shape[1]).squareRoot()
             var values = (0..<declaration.shape.reduce(1, *)).map { i in
-                spread == 0 ? 1 : (Float(mix64(UInt64(number) << 40 | UInt64(i)) >> 40) / Float(1 << 23) - 1) * spread
+                spread == 0 ? 1 : uniform(UInt64(number) << 40 | UInt64(i)) * spread
             }
             change(declaration.tensor, &values)
             var bytes = [UInt8](repeating: 0, count: values.count * type.blockBytes)

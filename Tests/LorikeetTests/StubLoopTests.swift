@@ -24,27 +24,6 @@ struct StubLoopTests {
         #expect(stub.made("pinned memory") == 200)
     }
 
-    @Test func `the leak check finds what is not given back, and nothing where all is`() throws {
-        let stub = try StubCard()
-        var kept: [DeviceAllocation] = []
-        func check(keeping bytes: Int) throws -> [LeakCheck.Reading] {
-            try LeakCheck(rounds: 20) {
-                let card = try CUDADevice(stub.options)
-                if bytes > 0 { kept.append(try DeviceAllocation(on: card, bytes: bytes)) }
-                return Compute(cpu: CPU(threads: 1), device: card, element: .f16)
-            }.run { _ in }
-        }
-        let clean = try check(keeping: 0)
-        #expect(clean.map(\.round) == [2, 4, 6, 8, 10, 12, 14, 16, 18, 20] && LeakCheck.growth(clean).deviceBytes == 0)
-        #expect(stub.books() == ([:], []))
-        // A kept allocation keeps its card: workspace and all.
-        let leaking = try check(keeping: 1 << 20)
-        #expect(LeakCheck.growth(leaking).deviceBytes == 18 * (33 << 20) && LeakCheck.leaks(leaking))
-        kept = []
-        #expect(stub.books() == ([:], []))
-        #expect(throws: LorikeetError.self) { try LeakCheck(rounds: 10) { Compute(cpu: CPU(threads: 1)) }.run { _ in } }
-    }
-
     @Test func `two hundred models and sessions leave nothing behind`() throws {
         let files = try RandomModel([
             ("hidden_size", 32), ("intermediate_size", 24), ("num_hidden_layers", 1), ("num_attention_heads", 2), ("num_key_value_heads", 1),

@@ -12,6 +12,9 @@ import Synchronization
 
 /// A run of the tiny reference model with a tokenizer of single characters, small enough for an emulated card.
 struct TinyRun {
+    /// The folder Tests.
+    static let testsFolder = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+
     let folder: String
     var output: String
     var options: [String: String] = [:]
@@ -23,7 +26,7 @@ struct TinyRun {
         folder = FileManager.default.temporaryDirectory.appending(path: "lorikeet-" + UUID().uuidString).path
         output = folder + "/out"
         try FileManager.default.createDirectory(atPath: folder + "/model", withIntermediateDirectories: true)
-        let reference = ReferenceTests.root.appending(path: "Reference/llama")
+        let reference = TinyRun.testsFolder.appending(path: "Reference/llama")
         for name in ["config.json", "generation_config.json", "model.safetensors"] {
             var bytes = try Data(contentsOf: reference.appending(path: name))
             if name.hasSuffix("safetensors") { try change?(&bytes) }

@@ -162,6 +162,6 @@ struct ResolvingTests {
         #expect(logged.differences(from: recipe, role: .identity).isEmpty)
         let trained = try Recipe.resolve(file: nil, options: [("seed", "1"), ("threads", "1")]).recipe
         #expect(trained.differences(from: recipe, role: .identity) == ["seed: 42 -> 1"])
-        #expect(trained.differences(from: recipe, role: .machine) == ["threads: 0 -> 1"])
+        #expect(trained.differences(from: recipe, role: .affectsBits) == ["threads: 0 -> 1"])
     }
 }

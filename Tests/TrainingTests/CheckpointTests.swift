@@ -15,9 +15,8 @@ struct CheckpointTests {
 
     /// Adapters whose numbers all differ, and their like with other numbers.
     private func adapters(rank: Int = 4, start: Float) throws -> AdapterSet {
-        let model = try Model(
-            source: ModelSource.open(TrainerTests.llama), storage: .stored,
-            lora: LoRASettings(r: rank, alpha: 8, targetModules: ["q_proj"]), seed: 5, cpu: CPU(threads: 1))
+        let model = try Compute(cpu: CPU(threads: 1)).model(
+            ModelSource.open(TrainerTests.llama), storage: .stored, lora: LoRASettings(r: rank, alpha: 8, targetModules: ["q_proj"]), seed: 5)
         for (offset, value) in model.adapters.program.checkpointValues.filter({ $0.name != PersistentName.state }).enumerated() {
             let floats = model.adapters.floats(named: value.name)
             for i in floats.indices { floats[i] = start + Float(offset) + Float(i) / 1024 }
@@ -36,7 +35,7 @@ struct CheckpointTests {
     private func state(step: Int, loss: Double = 3.25) -> TrainerState {
         var state = TrainerState()
         (state.step, state.lossSum, state.tokens, state.trainedTokens, state.seconds) = (step, loss * 3, 1234, 567, 8.9)
-        (state.skipped, state.unmeasured, state.lossScaling) = (1, 1, LossScaling(scale: 4096, goodSteps: 1))
+        (state.skipped, state.stepsWithoutLoss, state.lossScaling) = (1, 1, LossScaling(scale: 4096, goodSteps: 1))
         state.evaluations = [.init(step: step, loss: 2.5)]
         return state
     }

@@ -49,7 +49,7 @@ struct TrainerTests {
         in directory: String, files: any Files = RealFiles(), stopAfter: Int? = nil, settings: TrainingSettings? = nil,
         threads: Int = 2, hear: @escaping (TrainingEvent) -> Void = { _ in }
     ) throws -> Outcome {
-        let model = try Model(source: ModelSource.open(Self.llama), storage: .nf4, lora: Self.lora, seed: 5, cpu: CPU(threads: threads))
+        let model = try Compute(cpu: CPU(threads: threads)).model(ModelSource.open(Self.llama), storage: .nf4, lora: Self.lora, seed: 5)
         let store = CheckpointStore(
             directory: directory, files: files, adapterConfiguration: AdapterConfiguration(r: 4, alpha: 8, dropout: 0.2, targetModules: Self.lora.targetModules)
         )

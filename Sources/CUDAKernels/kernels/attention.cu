@@ -48,8 +48,9 @@ template <> struct Streamed<256> {
 /// Below every score: what a row does not see.
 #define UNSEEN -1e30f
 
-/// One tile's scores become weights; the rows' running maxima, totals and sums follow.
-template <int D, int N> DEVICE void soften(float (*s)[4], float (*sum)[4], float *most, float *total, float factor) {
+/// Online softmax (Milakov, Gimelshein 2018): one tile's scores become weights 2^(factor * (score - maximum)), and the rows' running
+/// maxima, totals and sums are brought to the new maximum.
+template <int D, int N> DEVICE void online_softmax(float (*s)[4], float (*sum)[4], float *most, float *total, float factor) {
 #pragma unroll
     for (int h = 0; h < 2; h++) {
         float higher = most[h];
@@ -133,7 +134,7 @@ template <int D, int S, bool capped> DEVICE void forward(const AttentionArgument
                     }
             }
         }
-        soften<D, N>(s, sum, most, total, factor);
+        online_softmax<D, N>(s, sum, most, total, factor);
         u32 weights[N / 16][4];
         narrowed<N>(weights, s);
         copies_wait<1>();

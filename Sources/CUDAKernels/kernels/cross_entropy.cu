@@ -61,7 +61,7 @@ template <class Each> DEVICE void each_pack(const element *row, Body body, Each 
     }
 }
 
-template <bool capped> DEVICE float soft(float logit, float cap) { return capped ? cap * tanhf(logit / cap) : logit; }
+template <bool capped> DEVICE float soft_capped(float logit, float cap) { return capped ? cap * tanhf(logit / cap) : logit; }
 /// e^(z - m); the difference first, since m * log2(e) has an error that grows with m.
 DEVICE float exponential(float z, float m) { return exp2_fast((z - m) * log2_e); }
 
@@ -80,13 +80,13 @@ template <bool capped> DEVICE void one_row(const CrossEntropy &p, element *row, 
     const int count = p.vocabulary;
     const float cap = p.soft_cap;
     const Body body = body_of(row, count);
-    const float at_target = soft<capped>(to_float(row[target]), cap);
+    const float at_target = soft_capped<capped>(to_float(row[target]), cap);
     Running r = {lowest, 0};
     each_pack(row, body, [&](int, float *z) {
         float most = lowest;
 #pragma unroll
         for (int k = 0; k < wide; k++) {
-            z[k] = soft<capped>(z[k], cap);
+            z[k] = soft_capped<capped>(z[k], cap);
             most = z[k] > most ? z[k] : most;
         }
         Running::reach(r, most);
@@ -94,7 +94,7 @@ template <bool capped> DEVICE void one_row(const CrossEntropy &p, element *row, 
         for (int k = 0; k < wide; k++) r.sum += exponential(z[k], r.maximum);
     });
     each_outside(body, count, [&](int i) {
-        const float z = soft<capped>(to_float(row[i]), cap);
+        const float z = soft_capped<capped>(to_float(row[i]), cap);
         Running::reach(r, z);
         r.sum += exponential(z, r.maximum);
     });
@@ -106,7 +106,7 @@ template <bool capped> DEVICE void one_row(const CrossEntropy &p, element *row, 
     const float weight = p.weights[t] * *p.loss_scale;
     const float factor = weight / sum;
     auto gradient = [&](float logit) {
-        const float z = soft<capped>(logit, cap);
+        const float z = soft_capped<capped>(logit, cap);
         const float g = factor * exponential(z, maximum);
         return capped ? g * (1 - (z / cap) * (z / cap)) : g;
     };

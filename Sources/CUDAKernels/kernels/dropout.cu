@@ -1,17 +1,13 @@
-// Dropout by a stateless generator: whether an element stays is a function of (its token's key, module, column) alone, the same one
-// as on the CPU, bit for bit. x, out [rows, columns]; keys [rows].
+// Dropout by a stateless generator (dropout.cuh). x, out [rows, columns]; keys [rows].
 //
-//     apply: out = mask * x,   add: out += mask * x,   mask = scale where the number reaches the threshold, else 0
-//     seed = hash(key + module * 0x85EBCA6B)
-//     numbers of columns c..c+15 (c a multiple of 16): hash(seed + (c / 2 + i) * 0x9E3779B9), i in 0..<8,
-//     low 16 bits for column c + i, high 16 bits for column c + 8 + i
+//     apply: out = mask * x,   add: out += mask * x,   mask = scale where the element stays, else 0
 //
 // A thread makes the hashes of 16 bytes' worth of the first eight columns and uses their high halves for as much of the last
 // eight: a whole sixteen in 16 bits, half of one in float32. No mask is stored.
 //
 // Launch: grid.x = columns / 16, rounded up, times (float32: 2) / threads rounded up, grid.y = min(rows, 65535), threads 256 at
 // most (128 are good). Any grid is right: the kernels step over what it does not cover.
-#include "device.cuh"
+#include "dropout.cuh"
 
 struct Dropout {
     const element *x;
@@ -23,15 +19,6 @@ struct Dropout {
 };
 
 enum { wide = Pack<element>::count };
-
-/// lowbias32 (Wellons 2018).
-DEVICE u32 hash(u32 x) {
-    x ^= x >> 16;
-    x *= 0x21F0AAADu;
-    x ^= x >> 15;
-    x *= 0x735A2D97u;
-    return x ^ (x >> 15);
-}
 
 /// The fused product and sum of the CPU's: one rounding, then that to an element.
 template <bool adding> DEVICE float dropped(float x, float mask, float out) { return adding ? fmaf(x, mask, out) : x * mask; }
@@ -60,13 +47,13 @@ template <bool adding, bool packed> DEVICE void piece(const Dropout &p, i64 row,
 template <bool adding, bool packed> DEVICE void drop(const Dropout &p) {
     const u32 pieces = 8 / wide, all = ((u32)p.columns + 15) / 16 * pieces, step = gridDim.x * blockDim.x;
     for (int row = blockIdx.y; row < p.rows; row += gridDim.y) {
-        const u32 seed = hash(p.keys[row] + (u32)p.module * 0x85EBCA6Bu);
+        const u32 seed = mask_seed(p.keys[row], p.module);
         for (u32 unit = blockIdx.x * blockDim.x + threadIdx.x; unit < all; unit += step) {
             const u32 group = unit / pieces, first = unit % pieces * wide;
             float low[wide], high[wide];
 #pragma unroll
             for (int i = 0; i < wide; i++) {
-                const u32 bits = hash(seed + (8 * group + first + i) * 0x9E3779B9u);
+                const u32 bits = mask_numbers(seed, 8 * group + first + i);
                 low[i] = (bits & 0xffff) >= p.threshold ? p.scale : 0;
                 high[i] = bits >> 16 >= p.threshold ? p.scale : 0;
             }

@@ -1,5 +1,5 @@
 // The products of adapters under dropout, in 16 bits, on tensor cores: each streams an activation past a few ranks once, and decides
-// on the way what stays (numbers as in dropout.cu), so that no masked copy of an activation exists. Without dropout the library's
+// on the way what stays (numbers as in dropout.cuh), so that no masked copy of an activation exists. Without dropout the library's
 // products are as fast.
 //
 //     down:  product[t, k] = scale * sum_c mask_p(t, c) x[t, c] a[k, c]                     k in 0..<ranks, p = k / rank its part
@@ -17,30 +17,20 @@
 //         lora_add: grid (columns / 128 rounded up, rows / 128 rounded up), threads 128; parts * (rank / 16 rounded up) <= 4.
 //         lora_grad: grid (columns / 64 rounded up, rows / 256 rounded up = splits), threads 128; the same limit.
 //         lora_grad_sum: grid ranks * columns / threads rounded up, threads 256.
-#include "device.cuh"
+#include "dropout.cuh"
 
 #if TYPE != 0
 
-/// lowbias32 (Wellons 2018).
-DEVICE u32 hash(u32 x) {
-    x ^= x >> 16;
-    x *= 0x21F0AAADu;
-    x ^= x >> 15;
-    x *= 0x735A2D97u;
-    return x ^ (x >> 15);
-}
-DEVICE u32 mask_seed(const u32 *keys, int row, int module) { return hash(keys[row] + (u32)module * 0x85EBCA6Bu); }
-
 /// Which of the eight columns from `column` on (a multiple of 8) stay: bits 0 to 7.
-DEVICE u32 staying(u32 seed, int column, u32 threshold) {
+DEVICE u32 kept_columns(u32 seed, int column, u32 threshold) {
     const int shift = column / 8 % 2 * 16;
     u32 bits = 0;
 #pragma unroll
-    for (u32 i = 0; i < 8; i++) bits |= ((hash(seed + ((u32)column / 16 * 8 + i) * 0x9E3779B9u) >> shift & 0xffff) >= threshold ? 1u : 0u) << i;
+    for (u32 i = 0; i < 8; i++) bits |= ((mask_numbers(seed, (u32)column / 16 * 8 + i) >> shift & 0xffff) >= threshold ? 1u : 0u) << i;
     return bits;
 }
 /// Elements 2 i and 2 i + 1 of a word, where their bits are set.
-DEVICE u32 kept(u32 word, u32 bits, int i) { return word & ((bits >> (2 * i) & 1 ? 0xffffu : 0) | (bits >> (2 * i + 1) & 1 ? 0xffff0000u : 0)); }
+DEVICE u32 masked(u32 word, u32 bits, int i) { return word & ((bits >> (2 * i) & 1 ? 0xffffu : 0) | (bits >> (2 * i + 1) & 1 ? 0xffff0000u : 0)); }
 
 struct LoRADown {
     const element *x;     // [rows, columns]
@@ -76,10 +66,10 @@ KERNEL(256, lora_down, LoRADown) {
                 part = now;
 #pragma unroll
                 for (int h = 0; h < 2; h++) {
-                    const u32 bits = row + 8 * h < p.rows ? staying(mask_seed(p.keys, row + 8 * h, p.module + part), at, p.threshold) : 0;
+                    const u32 bits = row + 8 * h < p.rows ? kept_columns(mask_seed(p.keys[row + 8 * h], p.module + part), at, p.threshold) : 0;
                     const u32 words[4] = {x[h].x, x[h].y, x[h].z, x[h].w};
 #pragma unroll
-                    for (int i = 0; i < 4; i++) (h ? high : low)[i] = kept(words[i], bits, i);
+                    for (int i = 0; i < 4; i++) (h ? high : low)[i] = masked(words[i], bits, i);
                 }
             }
 #pragma unroll
@@ -170,7 +160,7 @@ template <int steps> DEVICE void add_strip(const LoRAAdd &p) {
 #pragma unroll
             for (int h = 0; h < 2; h++) {
                 const int row = first + g + 8 * h;
-                const u32 bits = row < end ? staying(mask_seed(p.keys, row, p.module + s / each), column, p.threshold) : 0;
+                const u32 bits = row < end ? kept_columns(mask_seed(p.keys[row], p.module + s / each), column, p.threshold) : 0;
 #pragma unroll
                 for (int i = 0; i < 8; i++) out[h][i] += bits >> i & 1 ? sum[i / 2][2 * h + i % 2] * p.scale : 0;
             }
@@ -223,10 +213,10 @@ template <int steps> DEVICE void grad_strip(const LoRAGrad &p, float (*shared)[1
             if (s % each == 0) {
 #pragma unroll
                 for (int i = 0; i < 4; i++) {
-                    const u32 bits = row[i] < end ? staying(mask_seed(p.keys, row[i], p.module + part), column, p.threshold) : 0;
+                    const u32 bits = row[i] < end ? kept_columns(mask_seed(p.keys[row[i]], p.module + part), column, p.threshold) : 0;
                     const u32 words[4] = {x[i].x, x[i].y, x[i].z, x[i].w};
 #pragma unroll
-                    for (int w = 0; w < 4; w++) word[i][w] = kept(words[w], bits, w);
+                    for (int w = 0; w < 4; w++) word[i][w] = masked(words[w], bits, w);
                 }
             }
             u32 a[4];

@@ -5,7 +5,7 @@
 //     then, where cos is given, the first `heads` heads of head_dimension columns are rotated by the row's angles
 //
 // y [rows, ld]: elements (lora_up) or of the residual stream's type (lora_up_residual, never rotated). first, end and ld are multiples
-// of 8, rows of y at multiples of 16 bytes; rotated: head_dimension a multiple of 64, all of it turned (cos, sin [rows, head_dimension / 2]),
+// of 8, rows of y at multiples of 16 bytes; rotated: head_dimension a multiple of 64, rotated as a whole (cos, sin [rows, head_dimension / 2]),
 // and first, end multiples of 64. rank a multiple of 8, ranks 64 at most; ranks 0 only rotates.
 //
 // A warp takes 64 columns, of a rotated head 32 of either half, and goes down 128 rows; columns that nobody adds to are not touched.
@@ -28,12 +28,12 @@ template <class T> struct LoRAUp {
 template <int steps, class T> DEVICE void add_unit(const LoRAUp<T> &p) {
     const int unit = blockIdx.x * 4 + threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
     if (64 * unit >= p.ld) return;
-    const bool turned = p.cos && 64 * unit < p.heads * p.head_dimension;
-    const int each = turned ? p.head_dimension / 64 : 1, half = turned ? p.head_dimension / 2 : 32;
-    const int within = unit % each * 32, left = unit / each * (turned ? p.head_dimension : 64) + within, right = left + half;
+    const bool rotated = p.cos && 64 * unit < p.heads * p.head_dimension;
+    const int each = rotated ? p.head_dimension / 64 : 1, half = rotated ? p.head_dimension / 2 : 32;
+    const int within = unit % each * 32, left = unit / each * (rotated ? p.head_dimension : 64) + within, right = left + half;
     bool adds = false;
     for (int part = 0; part * p.rank < p.ranks; part++) adds = adds || (left < p.end[part] && right + 32 > p.first[part]);
-    if (!turned && !adds) return;
+    if (!rotated && !adds) return;
     u32 b[steps][8][2];
     load_update<steps>(p, b, left, right);
     const int end = (int)(blockIdx.y + 1) * 128 < p.rows ? (blockIdx.y + 1) * 128 : p.rows;
@@ -72,7 +72,7 @@ template <int steps, class T> DEVICE void add_unit(const LoRAUp<T> &p) {
                 x[j] += p.scale * sum[j][2 * h];
                 y[j] += p.scale * sum[j][2 * h + 1];
             }
-            if (turned) {
+            if (rotated) {
                 float c[8], s[8];
                 load_some<8>(p.cos + (i64)inside * half + within + 8 * t, c);
                 load_some<8>(p.sin + (i64)inside * half + within + 8 * t, s);

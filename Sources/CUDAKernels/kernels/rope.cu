@@ -5,7 +5,7 @@
 //     x1' = x1 cos - x2 sin,   x2' = x2 cos + x1 sin     sin negated where `inverse`
 //
 // x1, x2: the two halves of the rotated dimensions (Hugging Face), or where `interleaved` dimensions 2 i and 2 i + 1 (GPT-J, GLM).
-// A thread turns 16 bytes of x1 and the same of x2, in place; the heads of a row share its angles, which come from the first-level cache
+// A thread rotates 16 bytes of x1 and the same of x2, in place; the heads of a row share its angles, which come from the first-level cache
 // after the first of them.
 //
 //     query_scale: joint[t, c] *= 1 + beta * log(1 + floor((position[t] + offset) / original)),   c < columns     (Llama 4, Ministral 3)

@@ -3,7 +3,7 @@ import LorikeetGround
 
 /// Zeroed memory, 64-byte aligned, whose pages exist once they are touched: arenas, weights and flat parameter buffers.
 ///
-/// The one unchecked `Sendable` of the project: whoever shares a buffer between threads splits it into disjoint ranges.
+/// The one unchecked `Sendable` of the project: code that shares a buffer between threads gives each of them a disjoint range.
 package final class Buffer: @unchecked Sendable {
     package let base: UnsafeMutableRawPointer
     /// Bytes asked for.

@@ -176,7 +176,7 @@ package final class CUDADevice: Accelerator {
         try driver.check(status, "cuLaunchKernel (\(launch.kernel))")
     }
 
-    package var products: ProductChoices? { matrices.choices }
+    package var gemmChoices: GEMMChoices? { matrices.choices }
 
     package func multiply(_ product: MatrixProduct, a: DeviceAddress, b: DeviceAddress, c: DeviceAddress) throws {
         try context.makeCurrent()

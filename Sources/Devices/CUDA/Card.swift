@@ -77,12 +77,12 @@ struct CardMemory {
     let card: Card
     let management: ManagementLibrary?
     /// In use when the card was opened: other processes', and this one's context.
-    let heldAtStart: Int
+    let usedBytesAtOpening: Int
 
     /// - Parameter context: is current, here and in every call.
     init(_ context: CardContext, _ card: Card, _ management: ManagementLibrary?) throws {
         (self.context, self.card, self.management) = (context, card, management)
-        heldAtStart = try Self.used(context.driver)
+        usedBytesAtOpening = try Self.used(context.driver)
     }
 
     func used() throws -> Int { try Self.used(driver) }
@@ -99,7 +99,7 @@ struct CardMemory {
         let status = driver.allocate(&address, bytes)
         if status == Self.outOfMemory {
             let used = (try? used()) ?? card.totalBytes
-            throw Self.shortage(card, wanted: Units.formatBytes(Int64(bytes)), free: card.totalBytes - used, held: heldAtStart, management)
+            throw Self.shortage(card, wanted: Units.formatBytes(Int64(bytes)), free: card.totalBytes - used, held: usedBytesAtOpening, management)
         }
         try driver.check(status, "cuMemAlloc of \(Units.formatBytes(Int64(bytes)))")
         return address

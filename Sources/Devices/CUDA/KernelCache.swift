@@ -1,4 +1,5 @@
 import Glibc
+import LorikeetGround
 
 /// Compiled kernels on disk, by the hash of everything they were made from.
 ///
@@ -36,17 +37,14 @@ struct KernelCache {
     }
 
     private static func sum(_ bytes: [UInt8]) -> [UInt8] {
-        let value = fnv(bytes, from: 0xcbf2_9ce4_8422_2325)
+        let value = FNV1a(of: bytes).value
         return (0..<8).map { UInt8(truncatingIfNeeded: value >> (8 * $0)) }
     }
 
+    /// Two hashes of the key: from the front, and from the back with another start.
     private static func name(_ key: String) -> String {
-        let bytes = Array(key.utf8)
-        return String(fnv(bytes, from: 0xcbf2_9ce4_8422_2325), radix: 16) + String(fnv(bytes.reversed(), from: 0x8422_2325_cbf2_9ce4), radix: 16)
-    }
-
-    /// FNV-1a of 64 bits.
-    private static func fnv(_ bytes: [UInt8], from start: UInt64) -> UInt64 {
-        bytes.reduce(start) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
+        var back = FNV1a(from: 0x8422_2325_CBF2_9CE4)
+        for byte in key.utf8.reversed() { back.add(UInt64(byte)) }
+        return String(FNV1a(of: key.utf8).value, radix: 16) + String(back.value, radix: 16)
     }
 }

@@ -42,7 +42,7 @@ final class KernelLibrary {
         }
         let text = try Text(wanted)
         let ahead = compiled.removeValue(forKey: wanted)
-        // What another driver kept, this one may refuse: then it is compiled anew.
+        // A driver may refuse a binary that was cached under another driver: then it is compiled again.
         if ahead == nil, let kept = cache.read(name(wanted, text)), let module = try? load(kept) {
             loaded[wanted] = module
             return module
@@ -52,14 +52,14 @@ final class KernelLibrary {
         return module
     }
 
-    /// Compiles what is not kept yet, on as many threads as the machine lends, the longest source first. An error waits for the launch
-    /// that needs the kernel.
+    /// Compiles the modules that are not in the cache, on all threads, the longest source first. An error is thrown at the launch that needs
+    /// the module.
     func prepare(_ modules: [KernelModule]) {
         let missing = Set(modules).compactMap { module -> (module: KernelModule, text: Text)? in
             guard loaded[module] == nil, compiled[module] == nil, let text = try? Text(module), cache.read(name(module, text)) == nil else { return nil }
             return (module, text)
         }.sorted { ($0.text.source.utf8.count, "\($0.module)") > ($1.text.source.utf8.count, "\($1.module)") }
-        // One is compiled as well when it is launched.
+        // A single module may as well be compiled at its launch.
         guard missing.count > 1 else { return }
         let threads = min(missing.count, Machine.coreCount())
         let next = Mutex(0)

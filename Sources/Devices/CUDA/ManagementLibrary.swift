@@ -30,13 +30,13 @@ package struct CardReadings: Sendable {
 struct ManagementLibrary {
     private typealias Device = OpaquePointer
     private typealias Reading = @convention(c) (Device?, UnsafeMutablePointer<UInt32>) -> Int32
-    private typealias ReadingOf = @convention(c) (Device?, Int32, UnsafeMutablePointer<UInt32>) -> Int32
+    private typealias ReadingOfKind = @convention(c) (Device?, Int32, UnsafeMutablePointer<UInt32>) -> Int32
     private let library: DynamicLibrary
     private let device: Device?
-    private let started: Started
+    private let initialisation: Initialisation
 
-    /// NVML counts how often it was started, and is shut down as often.
-    private final class Started {
+    /// Holds NVML open: the library counts calls of nvmlInit and has to be shut down as often.
+    private final class Initialisation {
         private let stop: @convention(c) () -> Int32
         init?(_ library: DynamicLibrary) {
             guard let start: @convention(c) () -> Int32 = try? library.function("nvmlInit_v2"),
@@ -50,13 +50,13 @@ struct ManagementLibrary {
     /// nil where NVML is not found or does not know the card.
     init?(folders: LibraryFolders, bus: String) {
         guard let library = folders.ofDriver(["libnvidia-ml.so.1"]) else { return nil }
-        guard let started = Started(library),
+        guard let initialisation = Initialisation(library),
             let find: @convention(c) (UnsafePointer<CChar>, UnsafeMutablePointer<Device?>) -> Int32 = try? library.function(
                 "nvmlDeviceGetHandleByPciBusId_v2")
         else { return nil }
         var device: Device?
         guard find(bus, &device) == 0 else { return nil }
-        (self.library, self.device, self.started) = (library, device, started)
+        (self.library, self.device, self.initialisation) = (library, device, initialisation)
     }
 
     func readings() -> CardReadings {
@@ -115,7 +115,7 @@ struct ManagementLibrary {
     }
 
     private func reading(_ name: String, of which: Int32) -> Int? {
-        guard let ask: ReadingOf = try? library.function(name) else { return nil }
+        guard let ask: ReadingOfKind = try? library.function(name) else { return nil }
         var value: UInt32 = 0
         return ask(device, which, &value) == 0 ? Int(value) : nil
     }

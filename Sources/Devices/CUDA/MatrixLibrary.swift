@@ -4,13 +4,13 @@ import LorikeetGround
 final class MatrixLibrary {
     private typealias Handle = OpaquePointer
     private typealias Setter = @convention(c) (Handle?, Int32, UnsafeRawPointer, Int) -> Int32
-    private typealias Destroyer = @convention(c) (Handle?) -> Int32
+    private typealias Destroy = @convention(c) (Handle?) -> Int32
     private let layoutCreate: @convention(c) (UnsafeMutablePointer<Handle?>, Int32, UInt64, UInt64, Int64) -> Int32
     private let descriptionCreate: @convention(c) (UnsafeMutablePointer<Handle?>, Int32, Int32) -> Int32
     private let descriptionSet: Setter
     private let preferenceCreate: @convention(c) (UnsafeMutablePointer<Handle?>) -> Int32
     private let preferenceSet: Setter
-    private let layoutDestroy, descriptionDestroy, preferenceDestroy: Destroyer
+    private let layoutDestroy, descriptionDestroy, preferenceDestroy: Destroy
     private let heuristic:
         @convention(c) (
             Handle?, Handle?, Handle?, Handle?, Handle?, Handle?, Handle?, Int32, UnsafeMutableRawPointer, UnsafeMutablePointer<Int32>
@@ -26,13 +26,13 @@ final class MatrixLibrary {
     /// Device memory for split sums.
     private let workspace: CardResource<UInt64>
     private static let workspaceBytes = 32 << 20
-    private let timer: ProductTimer
-    let choices = ProductChoices()
-    /// cublasLtGetVersion: ways of one version say nothing of another's.
+    private let timer: GEMMTimer
+    let choices = GEMMChoices()
+    /// cublasLtGetVersion: an index in one version's list of algorithms means nothing in another's.
     private let version: Int
     let path: String
 
-    /// A product, and what its addresses are multiples of (2...256 bytes): kernels differ in what they can load at once.
+    /// A product, and the alignment of its addresses (2...256 bytes), which decides the algorithms that can load them.
     private struct Key: Hashable {
         let product: MatrixProduct
         let a, b, c: UInt32
@@ -43,11 +43,11 @@ final class MatrixLibrary {
             (self.a, self.b, self.c) = (alignment(a), alignment(b), alignment(c))
         }
 
-        /// What a choice is kept under: alpha and beta change nothing about it.
+        /// The key under which a choice is saved; alpha and beta are left out because they do not affect it.
         func text(_ version: Int) -> String {
             let p = product
-            let turned = (p.transposeA ? "t" : "n") + (p.transposeB ? "t" : "n")
-            return "\(version): \(p) \(turned), leading \(p.lda) \(p.ldb) \(p.ldc), aligned \(a) \(b) \(c)"
+            let transposes = (p.transposeA ? "t" : "n") + (p.transposeB ? "t" : "n")
+            return "\(version): \(p) \(transposes), leading \(p.lda) \(p.ldb) \(p.ldc), aligned \(a) \(b) \(c)"
         }
     }
 
@@ -58,8 +58,8 @@ final class MatrixLibrary {
         let algorithm: [UInt64]
     }
 
-    /// Where a product is, and in what stream.
-    private struct Place {
+    /// Addresses of the matrices, and the stream.
+    private struct Operands {
         let a, b, c: UInt64
         let stream: OpaquePointer?
     }
@@ -69,7 +69,7 @@ final class MatrixLibrary {
         let library = try folders.toolkit("libcublasLt", major: major, package: "nvidia-cublas")
         path = library.path
         context = memory.context
-        timer = ProductTimer(memory, cache)
+        timer = GEMMTimer(memory, cache)
         workspace = try memory.block(bytes: Self.workspaceBytes)
         let version: @convention(c) () -> Int = try library.function("cublasLtGetVersion")
         self.version = version()
@@ -84,13 +84,13 @@ final class MatrixLibrary {
         heuristic = try library.function("cublasLtMatmulAlgoGetHeuristic")
         matmul = try library.function("cublasLtMatmul")
         let create: @convention(c) (UnsafeMutablePointer<Handle?>) -> Int32 = try library.function("cublasLtCreate")
-        let destroy: Destroyer = try library.function("cublasLtDestroy")
+        let destroy: Destroy = try library.function("cublasLtDestroy")
         handle = try Self.made("cublasLtCreate", in: context, destroy, create)
     }
 
-    /// What `create` makes, until its owner gives it back.
+    /// The object that `create` makes, with an owner that destroys it.
     private static func made(
-        _ call: String, in context: CardContext, _ destroy: @escaping Destroyer, _ create: (UnsafeMutablePointer<Handle?>) -> Int32
+        _ call: String, in context: CardContext, _ destroy: @escaping Destroy, _ create: (UnsafeMutablePointer<Handle?>) -> Int32
     ) throws -> CardHandle {
         try CardHandle(in: context, release: destroy) {
             var made: Handle?
@@ -113,8 +113,8 @@ final class MatrixLibrary {
 
     /// Row-major products through a column-major library: C' = op(B)' op(A)'.
     ///
-    /// - Parameter measurable: the card runs what it is asked for now.
-    private func plan(_ key: Key, _ place: Place, measurable: Bool) throws -> Plan {
+    /// - Parameter measurable: whether the card executes calls now, so that algorithms can be timed; not while a graph is recorded.
+    private func plan(_ key: Key, _ operands: Operands, measurable: Bool) throws -> Plan {
         if let known = plans[key] { return known }
         let p = key.product
         // cudaDataType and cublasComputeType_t: CUDA_R_32F 0, CUDA_R_16F 2, CUDA_R_16BF 14; CUBLAS_COMPUTE_32F 68 (no TF32).
@@ -136,32 +136,32 @@ final class MatrixLibrary {
         let preference = try preference(key)
         defer { withExtendedLifetime(preference) {} }
         // cublasLtMatmulHeuristicResult_t: algorithm (64 bytes), workspace size, status, waves, four reserved words.
-        let known = choices.indices[key.text(version)]
-        let wanted = choices.measures || known != nil ? ProductTimer.mostWays : 1
+        let known = choices.algorithms[key.text(version)]
+        let wanted = choices.measures || known != nil ? GEMMTimer.maximumCandidates : 1
         var results = [UInt64](repeating: 0, count: 12 * wanted)
         var count: Int32 = 0
         try Self.check(
             heuristic(
                 handle.handle, description.handle, b.handle, a.handle, c.handle, c.handle, preference.handle, Int32(wanted), &results, &count),
             "cublasLtMatmulAlgoGetHeuristic (\(p))")
-        guard count > 0 else { throw LorikeetError.machine("cuBLASLt has no way to multiply \(p)") }
-        func way(_ index: Int) -> Plan { Plan(description: description, a: a, b: b, c: c, algorithm: Array(results[12 * index..<12 * index + 8])) }
+        guard count > 0 else { throw LorikeetError.machine("cuBLASLt has no algorithm for the product \(p)") }
+        func candidate(_ index: Int) -> Plan { Plan(description: description, a: a, b: b, c: c, algorithm: Array(results[12 * index..<12 * index + 8])) }
         var index = known ?? 0
         if known == nil, choices.measures, measurable {
-            // What is added to would grow with every trial.
+            // Where the product adds to C, every measured run would add again.
             let extra = p.beta == 0 ? nil : p.m * p.ldc * p.output.bytes
-            index = try timer.fastest(key.text(version), ways: Int(count), extra: extra, stream: place.stream) { candidate, scratch in
-                run(p, way(candidate), Place(a: place.a, b: place.b, c: scratch ?? place.c, stream: place.stream))
+            index = try timer.fastest(key.text(version), candidates: Int(count), extra: extra, stream: operands.stream) { number, scratch in
+                run(p, candidate(number), Operands(a: operands.a, b: operands.b, c: scratch ?? operands.c, stream: operands.stream))
             }
             choices.keep(index, for: key.text(version))
         }
-        // A choice that is none of this library's is as good as none.
-        let plan = way(index < Int(count) ? index : 0)
+        // An index beyond the library's proposals is ignored.
+        let plan = candidate(index < Int(count) ? index : 0)
         plans[key] = plan
         return plan
     }
 
-    /// What a way may use: the workspace, and what the addresses are multiples of.
+    /// The limits that proposals have to keep: bytes of workspace, and the addresses' alignments.
     private func preference(_ key: Key) throws -> CardHandle {
         let preference = try Self.made("cublasLtMatmulPreferenceCreate", in: context, preferenceDestroy) { preferenceCreate($0) }
         var bytes = UInt64(Self.workspaceBytes)
@@ -174,19 +174,20 @@ final class MatrixLibrary {
         return preference
     }
 
-    private func run(_ p: MatrixProduct, _ plan: Plan, _ place: Place) -> Int32 {
+    private func run(_ p: MatrixProduct, _ plan: Plan, _ operands: Operands) -> Int32 {
         var (alpha, beta) = (p.alpha, p.beta)
         return plan.algorithm.withUnsafeBytes { algorithm -> Int32 in
             guard let base = algorithm.baseAddress else { return -1 }
             return matmul(
-                handle.handle, plan.description.handle, &alpha, place.b, plan.b.handle, place.a, plan.a.handle, &beta, place.c, plan.c.handle, place.c,
-                plan.c.handle, base, workspace.handle, Self.workspaceBytes, place.stream)
+                handle.handle, plan.description.handle, &alpha, operands.b, plan.b.handle, operands.a, plan.a.handle, &beta, operands.c, plan.c.handle,
+                operands.c,
+                plan.c.handle, base, workspace.handle, Self.workspaceBytes, operands.stream)
         }
     }
 
-    /// - Parameter measurable: not while work is recorded, for nothing runs then.
+    /// - Parameter measurable: see `plan`.
     func multiply(_ p: MatrixProduct, a: UInt64, b: UInt64, c: UInt64, stream: OpaquePointer?, measurable: Bool) throws {
-        let place = Place(a: a, b: b, c: c, stream: stream)
-        try Self.check(run(p, plan(Key(p, a, b, c), place, measurable: measurable), place), "cublasLtMatmul (\(p))")
+        let operands = Operands(a: a, b: b, c: c, stream: stream)
+        try Self.check(run(p, plan(Key(p, a, b, c), operands, measurable: measurable), operands), "cublasLtMatmul (\(p))")
     }
 }

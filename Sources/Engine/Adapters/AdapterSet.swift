@@ -65,7 +65,7 @@ package struct AdapterLayout: Sendable {
         for target in settings.targetModules where target != "all-linear" {
             guard !linears.contains(where: { $0.name == target || $0.name.hasSuffix("." + target) }) else { continue }
             let known = Set(linears.map(\.shortName)).sorted()
-            let nearest = known.min { (distance($0, target), $0) < (distance($1, target), $1) }
+            let nearest = nearestName(to: target, among: known)
             throw LorikeetError.input(
                 "the model has no linear module '\(target)'", at: "lora.target_modules",
                 mend: (nearest.map { "did you mean '\($0)'? " } ?? "") + "it has \(known.joined(separator: ", "))")
@@ -84,22 +84,6 @@ package struct AdapterLayout: Sendable {
         }
         elementCount = offsetB
     }
-}
-
-/// Levenshtein's edit distance.
-private func distance(_ a: String, _ b: String) -> Int {
-    let (a, b) = (Array(a), Array(b))
-    var row = Array(0...b.count)
-    for i in 0..<a.count {
-        var diagonal = row[0]
-        row[0] = i + 1
-        for j in 0..<b.count {
-            let cost = min(diagonal + (a[i] == b[j] ? 0 : 1), row[j] + 1, row[j + 1] + 1)
-            diagonal = row[j + 1]
-            row[j + 1] = cost
-        }
-    }
-    return row[b.count]
 }
 
 /// The host's copy of what training changes: the persistent values of the step program by name, all in `layout`'s order.
@@ -177,12 +161,4 @@ package final class AdapterSet: Sendable {
             store.expand(rows: 0..<store.rows, into: to + entry.offset)
         }
     }
-}
-
-/// SplitMix64's finaliser (Steele, Lea & Flood 2014): a stateless source of random bits.
-package func mix64(_ seed: UInt64) -> UInt64 {
-    var z = seed &+ 0x9E37_79B9_7F4A_7C15
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return z ^ (z >> 31)
 }

@@ -1,18 +1,18 @@
 import LorikeetDevices
 
-/// How trained parameters follow their gradients: the values it keeps from step to step and the op that uses them.
+/// An optimiser: the values that it keeps from step to step, and the op that updates parameters and these values from the gradients.
 ///
 /// To add one: a file like `AdamW.swift` and a line in `Optimisers.table`.
 package protocol Optimiser: Sendable {
     /// Its name in a recipe's `optim`.
     static var name: String { get }
-    /// Its persistent values, float32, one element for each trained parameter: what checkpoints call them.
+    /// Names of its persistent values, in programs and checkpoints; each is float32 with one element for each trained parameter.
     static var moments: [String] { get }
-    /// How many numbers `numbers` gives.
+    /// The number of elements that `numbers` returns.
     static var numberCount: Int { get }
-    /// Gradients are scaled down to this global L2 norm when theirs is larger; nil: never.
+    /// Gradients with a larger global L2 norm are scaled down to this one; nil never scales them.
     var maxGradNorm: Double? { get }
-    /// What changes from step to step, formed in double precision on the host.
+    /// Inputs of the op that change from step to step (learning rate, bias corrections), computed in double precision on the host.
     ///
     /// - Parameter update: 1 for the first update.
     func numbers(learningRate: Double, update: Int) -> [Double]

@@ -80,7 +80,7 @@ struct LossScaleUpdate: Op {
         try context.launch("optimiser", "loss_scale", blocks: (1, 1, 1), threads: 32) {
             $0.add(try context.address(state))
             $0.add(Int32(dynamic ? 1 : 0))
-            $0.add(Int32(LossScaling.patience))
+            $0.add(Int32(LossScaling.growthInterval))
             $0.add(LossScaling.smallest)
             $0.add(LossScaling.largest)
         }

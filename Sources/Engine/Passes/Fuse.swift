@@ -123,12 +123,12 @@ enum Fuse {
 
     /// `rope.backward` right behind attention's adjoint, where the kernels for this shape rotate what they write.
     private static func moveRotationIntoAttention(_ list: inout FusedOps, _ index: Int) {
-        guard var attention = list.op(index) as? AttentionBackward, attention.unrotated == nil,
+        guard var attention = list.op(index) as? AttentionBackward, attention.rotationAngles == nil,
             let next = list.users(of: attention.dJoint).first(where: { $0 > index }), let rope = list.op(next) as? RoPE, rope.inverse,
             !rope.interleaved,
-            attention.rotatesBack(heads: rope.heads, pairs: list.values[rope.cos].shape[1], list.target)
+            attention.canRotateBack(heads: rope.heads, pairs: list.values[rope.cos].shape[1], list.target)
         else { return }
-        attention.unrotated = (rope.cos, rope.sin)
+        attention.rotationAngles = (rope.cos, rope.sin)
         list.replace(index, attention)
         list.remove(next)
     }
@@ -141,8 +141,8 @@ enum Fuse {
             let backwardAt = list.users(of: loss.tokenWeights).first(where: { $0 > lossAt }),
             let backward = list.op(backwardAt) as? HeadBackward, backward.chunks.x == head.chunks.x
         else { return }
-        list.replace(index, HeadLoss(
-            chunks: head.chunks, weights: weights, logProbabilities: head.logProbabilities, dx: backward.dx))
+        list.replace(
+            index, HeadLoss(chunks: head.chunks, weights: weights, logProbabilities: head.logProbabilities, dx: backward.dx))
         list.remove(backwardAt)
         list.remove(lossAt)
     }

@@ -128,7 +128,7 @@ enum Recompute {
         var again: [OpList.Entry] = []
         for (offset, op) in ops.enumerated().reversed() {
             let copy = op.renamed { names[$0] ?? $0 }
-            // An op whose results are all kept, or that nobody asks for, does not run again.
+            // An op whose results are all kept, or read by no adjoint, does not run again.
             guard copy.writes.contains(where: { wanted.contains($0) && own.contains($0) }) else { continue }
             wanted.formUnion(copy.reads)
             again.append(OpList.Entry(op: copy, origin: block.lowerBound + offset, role: .repeated))

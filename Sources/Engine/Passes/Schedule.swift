@@ -38,18 +38,18 @@ package struct Schedule: Sendable {
             let (a, b) = (values[$0].byteCount, values[$1].byteCount)
             return a == b ? $0.index < $1.index : a > b
         }
-        var placed: [(start: Int, end: Int, life: ClosedRange<Int>)] = []  // sorted by start
+        var placed: [(start: Int, end: Int, lifetime: ClosedRange<Int>)] = []  // sorted by start
         for id in order {
-            guard let life = lifetimes[id.index] else { continue }
+            guard let lifetime = lifetimes[id.index] else { continue }
             let size = (values[id].byteCount + alignment - 1) / alignment * alignment
             var offset = 0
-            for other in placed where other.life.overlaps(life) {
+            for other in placed where other.lifetime.overlaps(lifetime) {
                 if offset + size <= other.start { break }
                 offset = max(offset, other.end)
             }
             offsets[id.index] = offset
             let position = placed.firstIndex { $0.start > offset } ?? placed.count
-            placed.insert((offset, offset + size, life), at: position)
+            placed.insert((offset, offset + size, lifetime), at: position)
             arenaBytes = max(arenaBytes, offset + size)
         }
     }

@@ -6,7 +6,7 @@ package struct CPURun: ~Copyable {
     package let cpu: CPU
     package let values: ValueTable
     package let weights: WeightTable
-    /// alpha / r for every adapter while the adapter is on; 0 gives the base model by the same program.
+    /// Whether adapters are applied; without them the same program computes the base model.
     package let adapterOn: Bool
     let offsets: [Int?]
     let arena: UnsafeMutableRawPointer

@@ -8,7 +8,7 @@ package struct DeviceRun: ~Copyable {
     package let element: DeviceElement
     package let values: ValueTable
     package let weights: DeviceWeights
-    /// alpha / r for every adapter while the adapter is on; 0 gives the base model by the same program.
+    /// Whether adapters are applied; without them the same program computes the base model.
     package let adapterOn: Bool
     let offsets: [Int?]
     let arena: DeviceAddress

@@ -16,7 +16,8 @@ extension Program {
             if index == firstBackwardOp { lines.append("   -- backward --") }
             let results = op.writes.map { describe($0) }.joined(separator: "; ")
             let head = Self.pad("\(index)", 4, left: true) + "  " + Self.pad(op.kind, 20)
-            let numbers = [(work[index].matrixFlops / 1e9, 9), (work[index].bytesMoved / 1e6, 11)] + (model.map { [($0.seconds(work[index]) * 1e6, 11)] } ?? [])
+            let numbers =
+                [(work[index].matrixFlops / 1e9, 9), (work[index].bytesMoved / 1e6, 11)] + (model.map { [($0.seconds(work[index]) * 1e6, 11)] } ?? [])
             let amounts = numbers.map { Self.pad(Self.number($0.0), $0.1, left: true) }.joined(separator: " ")
             lines.append(head + amounts + "  " + results + (op.detail.isEmpty ? "" : "  <- \(op.detail)"))
         }
@@ -31,8 +32,8 @@ extension Program {
         case .state, .persistent: return "\(value.name) \(shape) persistent"
         default: break
         }
-        guard let offset = schedule.offsets[id.index], let life = schedule.lifetimes[id.index] else { return "\(value.name) \(shape)" }
-        return "\(value.name) \(shape) @\(offset), \(life.lowerBound)-\(life.upperBound)"
+        guard let offset = schedule.offsets[id.index], let lifetime = schedule.lifetimes[id.index] else { return "\(value.name) \(shape)" }
+        return "\(value.name) \(shape) @\(offset), \(lifetime.lowerBound)-\(lifetime.upperBound)"
     }
 
     private static func pad(_ text: String, _ width: Int, left: Bool = false) -> String {

@@ -30,7 +30,7 @@ package protocol Op: Sendable {
     ///
     /// - Throws: when a weight or value that the op needs has no place; never for the numbers in them.
     func run(_ context: borrowing CPURun) throws
-    /// Runs on a card: asks for kernels and products, which run later in the same order.
+    /// Runs on a card: enqueues kernels and matrix products, which the card executes in the same order.
     func run(_ context: borrowing DeviceRun) throws
 }
 

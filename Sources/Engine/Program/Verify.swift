@@ -19,13 +19,13 @@ extension Program {
 
     /// Values that share bytes of the arena while both are alive.
     private func overlaps() -> [String] {
-        let placed = values.ids.compactMap { id -> (id: ValueID, start: Int, end: Int, life: ClosedRange<Int>)? in
-            guard let offset = schedule.offsets[id.index], let life = schedule.lifetimes[id.index] else { return nil }
-            return (id, offset, offset + values[id].byteCount, life)
+        let placed = values.ids.compactMap { id -> (id: ValueID, start: Int, end: Int, lifetime: ClosedRange<Int>)? in
+            guard let offset = schedule.offsets[id.index], let lifetime = schedule.lifetimes[id.index] else { return nil }
+            return (id, offset, offset + values[id].byteCount, lifetime)
         }.sorted { $0.start < $1.start }
         var violations: [String] = []
         for (i, a) in placed.enumerated() {
-            for b in placed[(i + 1)...].prefix(while: { $0.start < a.end }) where b.life.overlaps(a.life) {
+            for b in placed[(i + 1)...].prefix(while: { $0.start < a.end }) where b.lifetime.overlaps(a.lifetime) {
                 violations.append("'\(values[a.id].name)' and '\(values[b.id].name)' share bytes of the arena while both are alive")
             }
         }

@@ -27,8 +27,20 @@ package struct Compute {
 
     /// Loads a model's weights to where they are used.
     ///
-    /// - Throws: exit 2 for models that cannot be, exit 4 when memory fails.
+    /// - Parameters:
+    ///   - storage: how linears are stored; they are converted where the files store them otherwise.
+    ///   - lora: the adapters; nil makes none.
+    ///   - seed: of the adapters' first values.
+    /// - Throws: exit 2 for unsupported families, missing or misshapen tensors, target modules that match nothing; exit 4 when memory,
+    ///   disk or card fail.
     package func model(_ source: ModelSource, storage: BaseStorage, lora: LoRASettings?, seed: UInt64 = 0) throws -> Model {
-        try Model(source: source, storage: storage, lora: lora, seed: seed, compute: self)
+        try Model(.files(source), storage: storage, lora: lora, seed: seed, compute: self)
+    }
+
+    /// A model of `configuration`'s shape with random weights, for benchmarks and tests.
+    ///
+    /// - Throws: exit 2 for target modules that match nothing; exit 4 when memory or card fail.
+    package func randomModel(_ configuration: ModelConfiguration, storage: BaseStorage, lora: LoRASettings?, seed: UInt64 = 0) throws -> Model {
+        try Model(.random(configuration), storage: storage, lora: lora, seed: seed, compute: self)
     }
 }

@@ -110,7 +110,7 @@ final class DeviceBackend: SessionBackend {
         if let graph = graphs[graphKey] { return try graph.run() }
         let seen = runs[graphKey, default: 0]
         if seen == 0 { try prepare(program, trainedRows: trainedRows, states: states) }
-        // Products are planned while the first run asks for them; recording finds everything in place.
+        // The first run compiles kernels and chooses the products' algorithms, so that nothing has to be set up while the second is recorded.
         if seen > 0, states.isEmpty, let graph = try device.record({ try runAll(on: device) }) {
             graphs[graphKey] = graph
             return try graph.run()
@@ -121,7 +121,7 @@ final class DeviceBackend: SessionBackend {
 
     private var adapterOn: Bool { model.adapterEnabled && model.adapters.elementCount > 0 }
 
-    /// - Parameter device: this one, or one that stands for it.
+    /// - Parameter device: this one, or a `LaunchList` or `TimedAccelerator` in its place.
     private func context(_ program: Program, on device: any Accelerator, trainedRows: Int, states: [Int: DeviceAddress] = [:]) throws -> DeviceRun {
         var places = states
         for id in program.values.ids where program.values[id].kind == .persistent { places[id.index] = try address(program.values[id].name) }
@@ -131,7 +131,8 @@ final class DeviceBackend: SessionBackend {
             states: places, lossScale: try address(PersistentName.state), trainedRows: trainedRows)
     }
 
-    /// Has everything compiled that the program launches, and the step after it, at once: one by one it would take several times as long.
+    /// Compiles all kernels that the program and the optimiser step launch, on several threads: compiling each at its first launch would
+    /// take several times as long.
     private func prepare(_ program: Program, trainedRows: Int, states: [Int: DeviceAddress] = [:], beside more: [KernelModule] = []) throws {
         let list = LaunchList(device.properties)
         let context = try context(program, on: list, trainedRows: trainedRows, states: states)

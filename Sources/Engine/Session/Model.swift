@@ -2,7 +2,22 @@ import LorikeetDevices
 import LorikeetGround
 import LorikeetModelFiles
 
-/// A base model with frozen weights, and the adapters that are trained on it.
+/// Where a model's frozen weights come from.
+enum WeightOrigin {
+    /// Mapped and, where the storage asks for it, converted.
+    case files(ModelSource)
+    /// Random numbers in this shape, for benchmarks and tests.
+    case random(ModelConfiguration)
+
+    var configuration: ModelConfiguration {
+        switch self {
+        case .files(let source): source.configuration
+        case .random(let configuration): configuration
+        }
+    }
+}
+
+/// A base model with frozen weights, and the adapters that are trained on it. `Compute` makes models.
 package final class Model {
     package let configuration: ModelConfiguration
     package let family: any ModelFamily
@@ -11,77 +26,45 @@ package final class Model {
     package let weights: WeightTable
     package let adapters: AdapterSet
     package let cpu: CPU
-    /// The card that holds the frozen weights; nil computes on the processor.
+    /// The frozen weights on a card; nil where the processor computes.
     package private(set) var placed: ModelDevice?
     /// Off gives the base model by the same programs.
     package var adapterEnabled = true
 
-    /// Maps and, where `storage` asks for it, converts the weights of `source`, or brings them to a card; initialises the adapters from
-    /// `seed`.
+    /// Loads the frozen weights to where `compute` computes, and initialises the adapters from `seed`.
     ///
     /// - Throws: exit 2 for unsupported families, missing or misshapen tensors, target modules that match nothing; exit 4 when memory,
     ///   disk or card fail.
-    package init(source: ModelSource, storage: BaseStorage, lora: LoRASettings?, seed: UInt64 = 0, compute: Compute) throws {
-        configuration = source.configuration
-        let family = source.configuration.family
-        let layout = try lora.map { try AdapterLayout($0, linears: family.linears()) } ?? .none
-        self.family = family
+    init(_ origin: WeightOrigin, storage: BaseStorage, lora: LoRASettings?, seed: UInt64, compute: Compute) throws {
+        configuration = origin.configuration
+        family = configuration.family
         self.storage = storage
         cpu = compute.cpu
+        let layout = try lora.map { [family] in try AdapterLayout($0, linears: family.linears()) } ?? .none
+        let declared = family.weights()
         if let device = compute.device {
             weights = WeightTable()
-            placed = ModelDevice(
-                device: device, element: compute.element,
-                weights: try DeviceWeights.load(
-                    family.weights(), from: source, storage: storage, element: compute.element, device: device, cpu: compute.cpu))
+            let deviceWeights =
+                switch origin {
+                case .files(let source):
+                    try DeviceWeights.load(declared, from: source, storage: storage, element: compute.element, device: device, cpu: cpu)
+                case .random: try DeviceWeights.random(declared, storage: storage, element: compute.element, device: device)
+                }
+            placed = ModelDevice(device: device, element: compute.element, weights: deviceWeights)
         } else {
+            weights =
+                switch origin {
+                case .files(let source): try WeightTable.load(declared, from: source, storage: storage, cpu: cpu)
+                case .random: try WeightTable.random(declared, storage: storage, seed: seed, cpu: cpu)
+                }
             placed = nil
-            weights = try WeightTable.load(family.weights(), from: source, storage: storage, cpu: compute.cpu)
         }
         adapters = try AdapterSet(layout: layout)
         adapters.initialise(seed: seed)
     }
 
-    /// The same on the processor.
-    package convenience init(source: ModelSource, storage: BaseStorage, lora: LoRASettings?, seed: UInt64 = 0, cpu: CPU) throws {
-        try self.init(source: source, storage: storage, lora: lora, seed: seed, compute: Compute(cpu: cpu))
-    }
-
-    /// A model of `configuration`'s shape with random weights, for benchmarks.
-    package init(randomly configuration: ModelConfiguration, storage: BaseStorage, lora: LoRASettings?, seed: UInt64 = 0, cpu: CPU) throws {
-        self.configuration = configuration
-        let family = configuration.family
-        let layout = try lora.map { try AdapterLayout($0, linears: family.linears()) } ?? .none
-        self.family = family
-        self.storage = storage
-        self.cpu = cpu
-        weights = try WeightTable.random(family.weights(), storage: storage, seed: seed, cpu: cpu)
-        placed = nil
-        adapters = try AdapterSet(layout: layout)
-        adapters.initialise(seed: seed)
-    }
-
-    /// A model of `configuration`'s shape with random weights made on a card, for benchmarks.
-    package init(
-        randomly configuration: ModelConfiguration, storage: BaseStorage, lora: LoRASettings?, seed: UInt64 = 0, cpu: CPU, device: any Accelerator,
-        element: DeviceElement
-    ) throws {
-        self.configuration = configuration
-        let family = configuration.family
-        let layout = try lora.map { try AdapterLayout($0, linears: family.linears()) } ?? .none
-        self.family = family
-        self.storage = storage
-        self.cpu = cpu
-        weights = WeightTable()
-        adapters = try AdapterSet(layout: layout)
-        adapters.initialise(seed: seed)
-        placed = ModelDevice(
-            device: device, element: element,
-            weights: try DeviceWeights.random(family.weights(), storage: storage, element: element, device: device))
-    }
-
-    /// Gives the card's memory back once the model's sessions are gone; nothing runs with it from here on.
-    package func leaveCard() { placed = nil }
+    /// Frees the weights' memory on the card once the model's sessions are gone; nothing runs with the model from here on.
+    package func releaseDevice() { placed = nil }
 
     /// Expands the stored linears on the card once and for all (see `DevicePlan.keepsExpanded`).
     package func keepExpanded() throws { try placed.map { try $0.weights.keepExpanded(family.weights(), $0.element) } }

@@ -215,8 +215,7 @@ package final class Session {
         try backend.execute(
             program, trainedRows: 0, states: .decoding(slots: slots + 1, positions: positions, outputRows: 0), observe: nil)
         guard let output = program.outputs.logits, let offset = program.schedule.offsets[output.index] else { return [] }
-        let count2 = outputRows.count * model.family.vocabularySize
-        return try backend.read(at: offset, count: count2)
+        return try backend.read(at: offset, count: outputRows.count * model.family.vocabularySize)
     }
 
     /// Frees the KV caches.
@@ -266,7 +265,7 @@ package final class Session {
         try backend.pushState()
     }
 
-    /// Makes the loss scale one of this device's type: another device may have left the state.
+    /// Sets the loss scale that this device's element type needs, where the state comes from a device of another type.
     private func adoptLossScale() {
         if scalesLoss, model.adapters.state.goodSteps < 0 {
             (model.adapters.state.lossScale, model.adapters.state.goodSteps) = (LossScaling.start.scale, 0)
@@ -275,10 +274,10 @@ package final class Session {
         }
     }
 
-    /// Makes `model.adapters` what was trained: before it is read.
+    /// Copies what was trained to the host's `model.adapters`. To be called before those are read.
     package func pullAdapters() throws { try backend.pullAdapters() }
 
-    /// Makes what is trained `model.adapters`: after it was written.
+    /// Copies the host's `model.adapters` to where training runs. To be called after those were written.
     package func pushAdapters() throws {
         adoptLossScale()
         try backend.pushAdapters()

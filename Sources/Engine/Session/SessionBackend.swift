@@ -1,7 +1,7 @@
 import LorikeetDevices
 import LorikeetGround
 
-/// Told an op, what it asked of the device ("" on the processor), and the seconds.
+/// Called with an op, the kernel or product that it launched ("" on the processor), and the seconds that took.
 typealias OpObserver = (any Op, String, Double) -> Void
 
 /// Where a session's programs run: an arena, the adapters' state, and what executes a program's ops.
@@ -17,20 +17,20 @@ protocol SessionBackend: AnyObject {
     /// - Parameters:
     ///   - trainedRows: rows with a target.
     ///   - states: identifies persistent states; nil where the program has none.
-    ///   - observe: told where every op's time goes, where given.
+    ///   - observe: called with the time of every op; nil measures nothing and may replay a recorded graph.
     func execute(_ program: Program, trainedRows: Int, states: ProgramPurpose?, observe: OpObserver?) throws
     func releaseStates()
     /// Runs a program op by op and returns what its 16-bit values reach; nothing where all are float32.
     func magnitudes(_ program: Program, trainedRows: Int) throws -> [ValueMagnitude]
 
     func clearGradients() throws
-    /// Reads the step state where the backend keeps it into the host's copy.
+    /// Copies the step state from the backend to the host's `model.adapters`.
     func pullState() throws
-    /// Makes the backend's step state the host's copy.
+    /// Copies the host's step state to the backend.
     func pushState() throws
-    /// Makes the host's copy of the adapters' state what the backend has.
+    /// Copies parameters, gradients, moments and step state from the backend to the host's `model.adapters`.
     func pullAdapters() throws
-    /// Makes the backend's state what the host's copy holds.
+    /// Copies parameters, gradients, moments and step state from the host to the backend.
     func pushAdapters() throws
 }
 
@@ -50,7 +50,7 @@ package struct LossScaling: Sendable, Equatable {
     package static let start = LossScaling(scale: 65536, goodSteps: 0)
     package static let smallest: Float = 1
     package static let largest: Float = 16_777_216
-    static let patience = 2000
+    static let growthInterval = 2000
 
     package init(scale: Float, goodSteps: Int) {
         self.scale = min(Self.largest, max(Self.smallest, scale))
@@ -61,7 +61,7 @@ package struct LossScaling: Sendable, Equatable {
         goodSteps = skipped ? 0 : goodSteps + 1
         if skipped {
             scale = max(Self.smallest, scale / 2)
-        } else if goodSteps == Self.patience {
+        } else if goodSteps == Self.growthInterval {
             scale = min(Self.largest, scale * 2)
             goodSteps = 0
         }

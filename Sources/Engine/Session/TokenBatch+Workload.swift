@@ -7,7 +7,7 @@ extension TokenBatch {
 
     /// What a program does with this batch: its segments, its targets, and how `model` holds its weights.
     package func workload(on model: Model) -> Workload {
-        var load = Workload(segments: SegmentLengths(segmentLengths), trainedShare: Double(targets.count { $0 >= 0 }) / Double(max(1, rows)))
+        var load = Workload(segments: SegmentLengths(segmentLengths), trainedShare: Double(trainedRows) / Double(max(1, rows)))
         for linear in model.family.linears() {
             let tensor = linear.name + ".weight"
             load.storedBytes[tensor] = model.storedBytes(tensor)

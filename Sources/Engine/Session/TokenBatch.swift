@@ -1,48 +1,59 @@
-/// One packed micro-batch: every array has one entry a row (token).
-package struct TokenBatch: Sendable {
-    package var ids: [Int32]
+/// A micro-batch: segments one after another, each from one text. Every array has one entry a row (token).
+///
+///     ids           5  6  7  2 | 8  9  2
+///     positions     0  1  2  3 | 0  1  2
+///     segmentStart  0  0  0  0 | 4  4  4
+///     targets      -1  7  2 -1 | 9  2 -1    (row i predicts row i+1 of its segment; -1: not trained)
+package struct TokenBatch: Sendable, Equatable {
+    package var ids: [Int32] = []
     /// Position inside the row's segment.
-    package var positions: [Int32]
+    package var positions: [Int32] = []
     /// First row of the row's segment: a row sees the rows from there to itself.
-    package var segmentStart: [Int32]
+    package var segmentStart: [Int32] = []
     /// The id this row has to predict; -1 where it is not trained.
-    package var targets: [Int32]
+    package var targets: [Int32] = []
     /// What this row's -log p counts in the loss.
-    package var weights: [Float]
-    /// Names the row's dropout masks, independent of the packing.
-    package var dropoutKeys: [UInt32]
+    package var weights: [Float] = []
+    /// Decides the row's dropout masks, independent of the packing.
+    package var dropoutKeys: [UInt32] = []
 
-    package init(ids: [Int32], positions: [Int32], segmentStart: [Int32], targets: [Int32], weights: [Float], dropoutKeys: [UInt32]) {
-        self.ids = ids
-        self.positions = positions
-        self.segmentStart = segmentStart
-        self.targets = targets
-        self.weights = weights
-        self.dropoutKeys = dropoutKeys
-    }
+    package init() {}
 
     /// One segment in which every token but the first is predicted.
-    package init(sequence ids: [Int32], weight: Float = 1) {
-        let rows = ids.count
-        self.init(
-            ids: ids, positions: (0..<rows).map(Int32.init), segmentStart: Array(repeating: 0, count: rows),
-            targets: Array(ids.dropFirst()) + [-1], weights: Array(repeating: weight, count: rows),
-            dropoutKeys: (0..<rows).map(UInt32.init))
+    package init(sequence ids: [Int32], weight: Float = 1) { append(ids, weight: weight) }
+
+    /// Rows, padding included.
+    package var rows: Int { ids.count }
+    /// Rows with a target.
+    package var trainedRows: Int { targets.count { $0 >= 0 } }
+
+    /// Appends a segment.
+    ///
+    /// - Parameters:
+    ///   - targets: one for each id, -1 where nothing is trained; nil predicts every token but the first.
+    ///   - weight: of each row.
+    ///   - dropoutKeys: one for each id; nil takes the rows' numbers in the batch.
+    package mutating func append(_ segment: [Int32], targets: [Int32]? = nil, weight: Float = 1, dropoutKeys: [UInt32]? = nil) {
+        let rows = rows..<(rows + segment.count)
+        ids += segment
+        positions += segment.indices.map(Int32.init)
+        segmentStart += rows.map { _ in Int32(rows.lowerBound) }
+        self.targets += targets ?? segment.dropFirst() + Array(repeating: -1, count: min(1, segment.count))
+        weights += rows.map { _ in weight }
+        self.dropoutKeys += dropoutKeys ?? rows.map(UInt32.init)
     }
 
-    package var rows: Int { ids.count }
+    /// Gives every row the same weight.
+    package mutating func setWeight(_ weight: Float) { weights = ids.map { _ in weight } }
 
     /// The same batch with rows of padding (a segment each, untrained) up to `count` rows.
     func padded(to count: Int) -> TokenBatch {
         guard count > rows else { return self }
         let extra = count - rows
         var batch = self
-        batch.ids += Array(repeating: 0, count: extra)
-        batch.positions += Array(repeating: 0, count: extra)
-        batch.segmentStart += (rows..<count).map(Int32.init)
-        batch.targets += Array(repeating: -1, count: extra)
-        batch.weights += Array(repeating: 0, count: extra)
-        batch.dropoutKeys += Array(repeating: 0, count: extra)
+        batch.append(
+            Array(repeating: 0, count: extra), targets: Array(repeating: -1, count: extra), weight: 0, dropoutKeys: Array(repeating: 0, count: extra))
+        for row in rows..<count { (batch.positions[row], batch.segmentStart[row]) = (0, Int32(row)) }
         return batch
     }
 }

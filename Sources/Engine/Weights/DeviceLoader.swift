@@ -35,12 +35,13 @@ extension DeviceWeights {
     }
 }
 
-/// Moves matrices from their files to a card, piece by piece, and gives them their form there.
+/// Copies matrices from their files to a card, piece by piece, and converts them there to the form in which they are stored.
 ///
-///     file → pinned memory → `raw` → (GGUF's blocks: float32 in `wide`) → NF4, or the activations' type
+///     file → pinned memory → `raw` (as in the file) → NF4, or the activations' type
+///                               └─ GGUF's blocks → float32 in `wide` ─┘
 ///
-/// The processor only copies from the page cache to pinned memory; that takes longest, and everything else happens meanwhile. The card
-/// works in the order of its calls, so that one buffer of each kind is enough: a piece arrives when the one before has been used.
+/// The processor only copies from the page cache to pinned memory. That takes longest, and transfers and kernels overlap with it. The card
+/// works in the order of its calls, so one buffer of each kind is enough: a piece is overwritten only after it has been used.
 final class DeviceLoader {
     /// Weights of a piece: a multiple of every block's length, so that only a matrix's last NF4 block may be short.
     static let pieceWeights = 1 << 22
@@ -110,10 +111,10 @@ final class DeviceLoader {
         let (codes, codesOfMaxima) = (try weights.take(layout.codeBytes), try weights.take(layout.blocks))
         let nestedMaxima = try weights.take(layout.nestedBlocks * 4)
         var type = DeviceElement.f32
-        try eachPiece(view, matrix) { first, count, at, of in
-            type = of
+        try eachPiece(view, matrix) { first, count, address, pieceType in
+            type = pieceType
             try NF4Store.launchQuantise(
-                at, of, count: count, codes: codes + first / 2, maxima: maxima + first / NF4.blockLength * 4, on: device)
+                address, pieceType, count: count, codes: codes + first / 2, maxima: maxima + first / NF4.blockLength * 4, on: device)
         }
         var found = [Float](repeating: 0, count: layout.blocks)
         try found.withUnsafeMutableBytes { try device.download(maxima, into: $0) }
@@ -132,15 +133,15 @@ final class DeviceLoader {
             try send(view, 0..<view.byteCount, to: out)
             return .element(out)
         }
-        try eachPiece(view, matrix) { first, count, at, of in
-            var (at, of) = (at, of)
-            if let through, through != of, through != element {
-                let other = at == raw ? wide : raw
-                try Self.convert(at, of, count: count, to: other, through, overflow: overflows + 8 * number, on: device)
-                (at, of) = (other, through)
+        try eachPiece(view, matrix) { first, count, address, type in
+            var (address, type) = (address, type)
+            if let through, through != type, through != element {
+                let other = address == raw ? wide : raw
+                try Self.convert(address, type, count: count, to: other, through, overflow: overflows + 8 * number, on: device)
+                (address, type) = (other, through)
             }
             let overflow = overflows + 8 * number + (through == .f16 && element == .f16 ? 0 : 4)
-            try Self.convert(at, of, count: count, to: out + first * element.bytes, element, overflow: overflow, on: device)
+            try Self.convert(address, type, count: count, to: out + first * element.bytes, element, overflow: overflow, on: device)
         }
         return .element(out)
     }
@@ -174,9 +175,10 @@ final class DeviceLoader {
 
     // MARK: moving
 
-    /// Calls `body` with each piece of the matrix as floats on the card: its first weight, their number, where and of which type.
+    /// Calls `body` with each piece of the matrix as floating-point numbers on the card: the index of its first weight, their number, their
+    /// address and element type.
     private func eachPiece(
-        _ view: TensorView, _ matrix: StoredMatrix, _ body: (_ first: Int, _ count: Int, _ at: DeviceAddress, _ of: DeviceElement) throws -> Void
+        _ view: TensorView, _ matrix: StoredMatrix, _ body: (_ first: Int, _ count: Int, _ address: DeviceAddress, _ type: DeviceElement) throws -> Void
     ) throws {
         let total = matrix.rows * matrix.columns
         for first in stride(from: 0, to: total, by: piece) {

@@ -1,3 +1,4 @@
+import LorikeetGround
 import LorikeetDevices
 import LorikeetModelFiles
 

@@ -90,9 +90,9 @@ package struct NF4Store: WeightStore {
         let codes = bytes.pointer(as: UInt8.self)
         NF4.nestedValues.withUnsafeBufferPointer { nested in
             NF4.values.withUnsafeBufferPointer { values in
-                guard let nestedValues = nested.baseAddress, let book = values.baseAddress else { return }
-                let low = load8(book)
-                let high = load8(book + 8)
+                guard let nestedValues = nested.baseAddress, let codebook = values.baseAddress else { return }
+                let low = load8(codebook)
+                let high = load8(codebook + 8)
                 var at = range.lowerBound
                 var out = destination
                 while at < range.upperBound {
@@ -105,7 +105,7 @@ package struct NF4Store: WeightStore {
                         out += NF4.blockLength
                     } else {
                         for i in at..<min(blockEnd, range.upperBound) {
-                            out[0] = book[Int(i & 1 == 0 ? codes[i / 2] >> 4 : codes[i / 2] & 15)] * scale
+                            out[0] = codebook[Int(i & 1 == 0 ? codes[i / 2] >> 4 : codes[i / 2] & 15)] * scale
                             out += 1
                         }
                         at = min(blockEnd, range.upperBound)

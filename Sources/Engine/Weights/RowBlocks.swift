@@ -2,12 +2,12 @@ import LorikeetDevices
 import LorikeetGround
 import LorikeetModelFiles
 
-/// A tensor of a model's file, read some rows at a time; the rest of it is never in memory.
+/// A tensor of a model's file, read in blocks of rows; only the block that was asked for is in memory.
 package struct RowBlocks {
     private let view: TensorView
     private let matrix: StoredMatrix
 
-    /// - Throws: exit 2 where shape, size, type or row order cannot be.
+    /// - Throws: exit 2 where shape, size, type or row permutation do not fit together.
     package init(_ view: TensorView) throws {
         self.view = view
         matrix = try StoredMatrix(view.asMatrix)
@@ -27,7 +27,7 @@ package struct RowBlocks {
             matrix.form, rows: isVector ? 1 : count, columns: isVector ? matrix.rows * matrix.columns : matrix.columns, bytes: bytes, name: view.name)
     }
 
-    /// Takes from expanded values what the file's exceed the tensor's by.
+    /// Subtracts `TensorView.storedOffset` from expanded values.
     package func finish(_ values: UnsafeMutablePointer<Float>, count: Int) {
         guard view.storedOffset != 0 else { return }
         for i in 0..<count { values[i] -= view.storedOffset }

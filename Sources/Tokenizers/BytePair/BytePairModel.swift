@@ -12,7 +12,7 @@ enum MergeOrder {
 /// The tables of a byte-pair tokenizer, immutable but for the pool of word caches.
 final class BytePairModel: Sendable {
     /// Ids from here on are refused: no model has as many, and a file must not make us reserve for them.
-    static let mostTokens = 1 << 22
+    static let maximumTokens = 1 << 22
 
     let rules: TokenizerRules
     /// Every id's text as the file writes it.
@@ -37,7 +37,7 @@ final class BytePairModel: Sendable {
     ) throws {
         var texts = texts
         for token in added {
-            guard token.id >= 0, token.id < Self.mostTokens else {
+            guard token.id >= 0, token.id < Self.maximumTokens else {
                 throw LorikeetError.input(
                     "added token “\(token.text)” has the id \(token.id), outside the vocabulary", at: source)
             }

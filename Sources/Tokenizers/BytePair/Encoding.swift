@@ -1,4 +1,4 @@
-/// Encoding: added tokens first, then what lies between, word by word.
+/// Encoding: added tokens are found first; the text between them is encoded word by word.
 extension BytePairModel {
     /// The ids of valid UTF-8.
     func encode(_ text: UnsafeBufferPointer<UInt8>, parseSpecial: Bool) -> [Int32] {
@@ -10,21 +10,23 @@ extension BytePairModel {
             let reader = ClassReader(bytes: base, classes: table)
             var at = 0
             while let match = added.next(in: text, from: at, parseSpecial: parseSpecial, reader: reader) {
-                encodeStretch(UnsafeBufferPointer(rebasing: text[at..<match.start]), table, isFirst: at == 0, &ids)
+                encodeSpan(UnsafeBufferPointer(rebasing: text[at..<match.start]), table, isFirst: at == 0, &ids)
                 ids.append(added.tokens[match.token].id)
                 at = match.end
             }
-            encodeStretch(UnsafeBufferPointer(rebasing: text[at...]), table, isFirst: at == 0, &ids)
+            encodeSpan(UnsafeBufferPointer(rebasing: text[at...]), table, isFirst: at == 0, &ids)
         }
         return ids
     }
 
-    /// A stretch without added tokens: normalised, prefixed, split, merged.
-    private func encodeStretch(
+    /// Encodes text between two added tokens: normalisation, the alphabet's prefix, splitting into words, merging.
+    ///
+    /// - Parameter isFirst: whether the text begins here; some tokenizers put their prefix there alone.
+    private func encodeSpan(
         _ text: UnsafeBufferPointer<UInt8>, _ classes: UnsafePointer<UInt8>, isFirst: Bool, _ ids: inout [Int32]
     ) {
         guard text.count > 0 else { return }
-        if rules.normalizesNFC, Normalization.mayChange(text) {
+        if rules.normalizesNFC, Normalization.mayNeedNFC(text) {
             let normal = Normalization.nfc(text)
             normal.withUnsafeBufferPointer { encodeNormal($0, classes, isFirst: isFirst, &ids) }
         } else {

@@ -74,18 +74,18 @@ struct GPT2Scanner: WordScanner {
 
 /// `SplitPattern.digitsThenGPT2`: the look-ahead of a piece between two digits sees the piece's end.
 struct DigitsScanner: WordScanner {
-    /// Only `\p{Nd}` stands alone, not all of `\p{N}`.
+    /// Whether only `\p{Nd}` is a word by itself, not all of `\p{N}`.
     let decimalOnly: Bool
 
     @inline(__always)
-    private func standsAlone(_ kind: UInt8) -> Bool {
+    private func isOwnWord(_ kind: UInt8) -> Bool {
         kind == CharacterClass.digit || (kind == CharacterClass.number && !decimalOnly)
     }
 
     @inline(__always)
     func wordEnd(_ reader: ClassReader, from start: Int, to end: Int) -> Int {
         let (kind, length) = reader.read(start)
-        if standsAlone(kind) { return start + length }
+        if isOwnWord(kind) { return start + length }
         guard CharacterClass.isSpace(kind) || kind == CharacterClass.number else {
             return GPT2Scanner().wordEnd(reader, from: start, to: end)
         }
@@ -96,7 +96,7 @@ struct DigitsScanner: WordScanner {
         }
         // White space before a number that stands alone reaches its piece's end.
         let run = reader.runEnd(from: start, to: end, while: CharacterClass.isSpace)
-        if run < end, standsAlone(reader.read(run).class) { return run }
+        if run < end, isOwnWord(reader.read(run).class) { return run }
         return GPT2Scanner().wordEnd(reader, from: start, to: end)
     }
 }

@@ -1,3 +1,5 @@
+import LorikeetGround
+
 /// Byte strings numbered 0, 1, 2, … in one flat buffer, found by content in an open-addressing hash.
 struct TokenTable: Sendable {
     private(set) var bytes: [UInt8] = []
@@ -56,8 +58,7 @@ struct TokenTable: Sendable {
 
     /// FNV-1a with a final mix: short strings, no adversary (a vocabulary is loaded once).
     private static func hash(_ string: UnsafeBufferPointer<UInt8>) -> UInt64 {
-        var hash: UInt64 = 0xcbf2_9ce4_8422_2325
-        for byte in string { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
+        var hash = FNV1a(of: string).value
         hash ^= hash >> 32
         return (hash &* 0x9e37_79b9_7f4a_7c15) >> 20
     }

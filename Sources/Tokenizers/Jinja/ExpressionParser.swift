@@ -121,13 +121,13 @@ extension TemplateParser {
         } else if take(mark: "+") {
             result = try nested { try $0.signed(withFilters: false) }
         } else {
-            result = try followed(try primary())
+            result = try withPostfixes(try primary())
         }
         return withFilters ? try filtered(result) : result
     }
 
     /// `.name`, `[…]` and `(…)` after a value.
-    private mutating func followed(_ value: Expression) throws -> Expression {
+    private mutating func withPostfixes(_ value: Expression) throws -> Expression {
         var result = value
         while true {
             let start = line
@@ -201,9 +201,9 @@ extension TemplateParser {
         switch current {
         case .mark("("): arguments = try self.arguments()
         case .name(let word) where !["else", "or", "and", "is", "if", "in", "not"].contains(word):
-            arguments.positional = [try followed(try primary())]
+            arguments.positional = [try withPostfixes(try primary())]
         case .string, .integer, .number, .mark("["), .mark("{"):
-            arguments.positional = [try followed(try primary())]
+            arguments.positional = [try withPostfixes(try primary())]
         default: break
         }
         let test = try make(.test(value, name, arguments), start, over: max(value.depth, arguments.depth))

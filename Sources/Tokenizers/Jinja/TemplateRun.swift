@@ -3,11 +3,11 @@ import LorikeetGround
 /// One rendering of a template: variables, output, and the limits that keep an untrusted template from running away.
 final class TemplateRun {
     /// Statements and expressions that one rendering may evaluate.
-    static let mostSteps = 4_000_000
+    static let maximumSteps = 4_000_000
     /// The longest string and the longest output, in bytes.
-    static let mostBytes = 64 << 20
+    static let maximumBytes = 64 << 20
     /// The most elements of a list.
-    static let mostElements = 1 << 20
+    static let maximumElements = 1 << 20
     /// The deepest recursion of expressions, statements and macros together.
     static let deepestRecursion = 600
 
@@ -42,7 +42,7 @@ final class TemplateRun {
 
     private func step() throws {
         steps += 1
-        if steps > Self.mostSteps { throw failure("the template runs for more than \(Self.mostSteps) steps") }
+        if steps > Self.maximumSteps { throw failure("the template runs for more than \(Self.maximumSteps) steps") }
     }
 
     func descend<Result>(_ body: () throws -> Result) throws -> Result {
@@ -55,11 +55,11 @@ final class TemplateRun {
 
     /// Throws where a string of so many bytes would be too long.
     func check(bytes: Int) throws {
-        if bytes > Self.mostBytes { throw failure("the template makes a text of more than \(Self.mostBytes >> 20) MiB") }
+        if bytes > Self.maximumBytes { throw failure("the template makes a text of more than \(Self.maximumBytes >> 20) MiB") }
     }
 
     func check(elements: Int) throws {
-        if elements > Self.mostElements { throw failure("the template makes a list of more than \(Self.mostElements) elements") }
+        if elements > Self.maximumElements { throw failure("the template makes a list of more than \(Self.maximumElements) elements") }
     }
 
     /// Throws where lists and mappings stand in one another too deeply, or too many of them: printing and releasing such a

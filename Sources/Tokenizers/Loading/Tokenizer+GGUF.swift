@@ -71,7 +71,7 @@ private struct GGUFTokenizerMetadata {
         guard let value = file.metadata["tokenizer.ggml.\(key)"]?.strings else {
             throw failure("the tokenizer's list tokenizer.ggml.\(key) is missing")
         }
-        guard value.count < BytePairModel.mostTokens else { throw failure("tokenizer.ggml.\(key) has \(value.count) entries") }
+        guard value.count < BytePairModel.maximumTokens else { throw failure("tokenizer.ggml.\(key) has \(value.count) entries") }
         return value
     }
 

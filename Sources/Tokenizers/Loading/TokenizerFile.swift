@@ -35,7 +35,7 @@ struct TokenizerFile {
         var ids: [[UInt8]: Int32] = [:]
         ids.reserveCapacity(vocabulary.entries.count)
         for (text, value) in vocabulary.entries {
-            guard let id = value.int, id >= 0, id < BytePairModel.mostTokens else {
+            guard let id = value.int, id >= 0, id < BytePairModel.maximumTokens else {
                 throw broken("the token “\(text)” has no usable id")
             }
             while texts.count <= id { texts.append("") }

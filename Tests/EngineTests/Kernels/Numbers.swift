@@ -1,4 +1,5 @@
-@testable import LorikeetEngine
+@testable import LorikeetGround
+import LorikeetEngine
 
 /// Plain arithmetic in double precision for the kernels' tests.
 enum Numbers {

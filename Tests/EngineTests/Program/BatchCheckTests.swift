@@ -9,6 +9,21 @@ struct BatchCheckTests {
 
     private static func batch() -> TokenBatch { TinyModel.pack([TinyModel.tokens(6), TinyModel.tokens(5, seed: 2)]) }
 
+    @Test func `a segment restarts positions and predicts its own next token; padding rows are segments of their own`() {
+        var batch = TokenBatch(sequence: [5, 6, 7], weight: 0.5)
+        batch.append([8], weight: 0.5)
+        batch.append([], weight: 0.5)
+        batch.append([1, 2], targets: [3, 4], weight: 0.25, dropoutKeys: [70, 71])
+        var whole = TokenBatch()
+        (whole.ids, whole.positions, whole.segmentStart) = ([5, 6, 7, 8, 1, 2, 0, 0], [0, 1, 2, 0, 0, 1, 0, 0], [0, 0, 0, 3, 4, 4, 6, 7])
+        (whole.targets, whole.weights) = ([6, 7, -1, -1, 3, 4, -1, -1], [0.5, 0.5, 0.5, 0.5, 0.25, 0.25, 0, 0])
+        whole.dropoutKeys = [0, 1, 2, 3, 70, 71, 0, 0]
+        #expect(batch.padded(to: 8) == whole && batch.padded(to: 6) == batch && batch.padded(to: 0) == batch)
+        #expect(batch.rows == 6 && batch.trainedRows == 4)
+        batch.setWeight(2)
+        #expect(batch.weights == Array(repeating: 2, count: 6))
+    }
+
     struct Mistake: Sendable, CustomTestStringConvertible {
         let testDescription: String
         /// What the sentence has to say.

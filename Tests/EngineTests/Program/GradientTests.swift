@@ -1,3 +1,4 @@
+import LorikeetGround
 import Testing
 
 @testable import LorikeetEngine

@@ -1,3 +1,4 @@
+import LorikeetGround
 import LorikeetDevices
 import LorikeetJSON
 import LorikeetModelFiles
@@ -23,8 +24,7 @@ enum TinyModel {
         layers: Int = 2, lora: LoRASettings? = LoRASettings(r: 3, alpha: 6, targetModules: ["q_proj", "v_proj"]),
         storage: BaseStorage = .f32, threads: Int = 2
     ) throws -> Model {
-        let model = try Model(
-            randomly: configuration(layers: layers), storage: storage, lora: lora, seed: 3, cpu: CPU(threads: threads))
+        let model = try Compute(cpu: CPU(threads: threads)).randomModel(configuration(layers: layers), storage: storage, lora: lora, seed: 3)
         // B is not zero, so that every gradient is non-trivial.
         let values = model.adapters.floats(.values)
         for i in values.indices { values[i] += 0.05 * Float(Int(mix64(UInt64(i)) % 2001) - 1000) / 1000 }
@@ -37,17 +37,9 @@ enum TinyModel {
 
     /// Samples one behind the other, each a segment.
     static func pack(_ samples: [[Int32]], weight: Float = 1) -> TokenBatch {
-        var batch = TokenBatch(ids: [], positions: [], segmentStart: [], targets: [], weights: [], dropoutKeys: [])
+        var batch = TokenBatch()
         for (number, sample) in samples.enumerated() {
-            let start = Int32(batch.rows)
-            for (i, id) in sample.enumerated() {
-                batch.ids.append(id)
-                batch.positions.append(Int32(i))
-                batch.segmentStart.append(start)
-                batch.targets.append(i + 1 < sample.count ? sample[i + 1] : -1)
-                batch.weights.append(weight)
-                batch.dropoutKeys.append(UInt32(number * 1000 + i))
-            }
+            batch.append(sample, weight: weight, dropoutKeys: sample.indices.map { UInt32(number * 1000 + $0) })
         }
         return batch
     }

@@ -111,7 +111,7 @@ enum AttentionKernels {
     static func softmax(_ s: UnsafeMutablePointer<Float>, low: Int, high: Int, count: Int, cap: Float?) -> Float {
         clear(s, low, high, count)
         let (s, n) = (s + low, high - low)
-        if let cap { soften(s, n, cap) }
+        if let cap { applySoftCap(s, n, cap) }
         var highest8 = SIMD8<Float>(repeating: -.infinity)
         eachEight(n) {
             highest8 = larger(highest8, load8(s + $0))
@@ -146,7 +146,7 @@ enum AttentionKernels {
     }
 
     /// s = cap * tanh(s / cap).
-    private static func soften(_ s: UnsafeMutablePointer<Float>, _ n: Int, _ cap: Float) {
+    private static func applySoftCap(_ s: UnsafeMutablePointer<Float>, _ n: Int, _ cap: Float) {
         eachEight(n) {
             store8(cap * hyperbolicTangent(load8(s + $0) / cap), s + $0)
         } rest: { i, lanes in
@@ -236,7 +236,7 @@ enum AttentionKernels {
         let (s, dp, n) = (s + low, dp + low, high - low)
         let scale = shape.scale
         if let cap = shape.softCap {
-            soften(s, n, cap)
+            applySoftCap(s, n, cap)
             for i in 0..<n { dp[i] = delta + (dp[i] - delta) * (1 - (s[i] / cap) * (s[i] / cap)) }
         }
         eachEight(n) { i in

@@ -113,7 +113,7 @@ extension Attention {
 
 extension AttentionBackward {
     /// Whether the kernels for this shape can rotate dq and dk back: all heads, by their whole size.
-    func rotatesBack(heads: Int, pairs: Int, _ target: ProgramTarget) -> Bool {
+    func canRotateBack(heads: Int, pairs: Int, _ target: ProgramTarget) -> Bool {
         guard case .device(let element) = target else { return false }
         return shape.variant(element) != "any" && heads == shape.heads + shape.keyValueHeads && 2 * pairs == shape.headDimension
     }
@@ -123,7 +123,7 @@ extension AttentionBackward {
         for launch in AttentionLaunch.backward(shape, rows: rows, context.device.properties, context.element) {
             try context.attention(
                 launch, joint: joint, segmentStart: segmentStart, out: out, logSumExp: logSumExp,
-                gradients: .init(dOut: dOut, delta: sums, dJoint: dJoint, angles: unrotated), shape: shape)
+                gradients: .init(dOut: dOut, delta: sums, dJoint: dJoint, angles: rotationAngles), shape: shape)
         }
     }
 }

@@ -110,10 +110,10 @@ struct AttentionBackward: Op {
     var sums: ValueID
     let shape: AttentionShape
     /// The angles by which q and k were rotated, where dq and dk are rotated back as they are written (see the fusion table).
-    var unrotated: (cos: ValueID, sin: ValueID)?
+    var rotationAngles: (cos: ValueID, sin: ValueID)?
 
     var kind: String { "attention.backward" }
-    var reads: [ValueID] { [dOut, joint, out, logSumExp, segmentStart] + (unrotated.map { [$0.cos, $0.sin] } ?? []) }
+    var reads: [ValueID] { [dOut, joint, out, logSumExp, segmentStart] + (rotationAngles.map { [$0.cos, $0.sin] } ?? []) }
     var writes: [ValueID] { [dJoint, sums] + (scratch.map { [$0] } ?? []) }
 
     mutating func rename(_ name: Renaming) {
@@ -125,10 +125,10 @@ struct AttentionBackward: Op {
         name(&dJoint)
         name(&scratch)
         name(&sums)
-        if var angles = unrotated {
+        if var angles = rotationAngles {
             name(&angles.cos)
             name(&angles.sin)
-            unrotated = angles
+            rotationAngles = angles
         }
     }
 
@@ -142,8 +142,8 @@ struct AttentionBackward: Op {
         operands.expect(segmentStart, "segment start", [tokens], .i32)
         operands.expect(dJoint, "djoint", [tokens, shape.jointColumns], .activation)
         operands.expect(sums, "sums", nil, .f32)
-        operands.expect(unrotated?.cos, "cos", [tokens, shape.headDimension / 2], .f32)
-        operands.expect(unrotated?.sin, "sin", [tokens, shape.headDimension / 2], .f32)
+        operands.expect(rotationAngles?.cos, "cos", [tokens, shape.headDimension / 2], .f32)
+        operands.expect(rotationAngles?.sin, "sin", [tokens, shape.headDimension / 2], .f32)
     }
 
     /// Scores again, dp, dq, dk and dv.

@@ -45,7 +45,7 @@ enum DropoutKernels {
             withoutActuallyEscaping(rest) { rest in
                 cpu.parallelRanges(over: rows) { range, _ in
                     for row in range {
-                        let seed = hash(UInt32(bitPattern: keys[row]) &+ UInt32(truncatingIfNeeded: module) &* 0x85EB_CA6B)
+                        let seed = hash(SIMD8(repeating: UInt32(bitPattern: keys[row]) &+ UInt32(truncatingIfNeeded: module) &* 0x85EB_CA6B))[0]
                         var column = 0
                         // Full sixteens without a branch, then what is left.
                         while column + 16 <= columns {
@@ -71,6 +71,7 @@ enum DropoutKernels {
         lorikeet_keep8(unsafeBitCast(numbers, to: SIMD8<Int32>.self), Int32(threshold), scale)
     }
 
+    /// lowbias32 of each lane.
     @inline(__always)
     private static func hash(_ value: SIMD8<UInt32>) -> SIMD8<UInt32> {
         var x = value
@@ -79,14 +80,5 @@ enum DropoutKernels {
         x ^= x &>> 15
         x = x &* 0x735A_2D97
         return x ^ (x &>> 15)
-    }
-
-    private static func hash(_ value: UInt32) -> UInt32 {
-        var x = value
-        x ^= x >> 16
-        x = x &* 0x21F0_AAAD
-        x ^= x >> 15
-        x = x &* 0x735A_2D97
-        return x ^ (x >> 15)
     }
 }

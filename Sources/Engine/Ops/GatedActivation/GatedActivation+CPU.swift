@@ -61,8 +61,8 @@ enum GatedActivationKernels {
             let t = hyperbolicTangent(k * (x + 0.044_715 * cube))
             let half = 0.5 * (1 + t)
             let inner = k + (3 * 0.044_715 * k) * (x * x)
-            let bend = 0.5 * x * (1 - t * t)
-            return (x * half, half + bend * inner)
+            let tanhSlope = 0.5 * x * (1 - t * t)
+            return (x * half, half + tanhSlope * inner)
         case .gelu:
             // 0.5 x (1 + erf(x / sqrt 2)); no model of speed uses it, so the C library's erf will do.
             var e = SIMD8<Float>()

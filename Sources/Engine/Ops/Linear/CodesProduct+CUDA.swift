@@ -1,6 +1,7 @@
 import LorikeetDevices
 
-/// A few rows times matrices stored as codes, on a card and without expanding them: decode.cu.
+/// y = x Wᵀ for up to sixteen rows of x and matrices stored as codes, on a card, without expanding the codes to memory (decode.cu). Used
+/// in decoding, where expanding a matrix would cost more than the product.
 struct CodesProduct {
     /// A matrix [outputs, columns] and where its outputs stand in a row of y.
     struct Matrix {
@@ -18,17 +19,17 @@ struct CodesProduct {
     private var groups: [Group] = []
     private let columns: Int
 
-    /// Up to so many rows of x.
-    static let mostRows = 16
-    private static let mostMatrices = 4
+    /// Rows of x; with more, expanding the matrix once is faster.
+    static let maximumRows = 16
+    private static let maximumMatrices = 4
 
-    /// nil where a matrix is no code, or there are more rows than this pays for.
+    /// nil where a matrix is not stored as codes, or x has more than `maximumRows` rows.
     init?(_ matrices: [Matrix], rows: Int, columns: Int) {
-        guard rows <= Self.mostRows else { return nil }
+        guard rows <= Self.maximumRows else { return nil }
         self.columns = columns
         for matrix in matrices {
             guard let format = Self.format(matrix.form) else { return nil }
-            if let last = groups.indices.last, groups[last].format == format, groups[last].matrices.count < Self.mostMatrices {
+            if let last = groups.indices.last, groups[last].format == format, groups[last].matrices.count < Self.maximumMatrices {
                 groups[last].matrices.append(matrix)
             } else {
                 groups.append(Group(format: format, matrices: [matrix]))
@@ -36,7 +37,7 @@ struct CodesProduct {
         }
     }
 
-    /// The enum of codes.cuh.
+    /// The format's number in codes.cuh; nil for matrices that are not stored as codes.
     private static func format(_ form: DeviceForm) -> Int? {
         switch form {
         case .element: nil
@@ -45,14 +46,14 @@ struct CodesProduct {
         }
     }
 
-    /// What makes y [rows, ld] = x Wᵀ of every matrix. Overwrites their columns of y.
+    /// The launches that compute y [rows, ld] = x Wᵀ, one for each group of matrices. They overwrite the matrices' columns of y.
     func launches(
         x: DeviceAddress, y: DeviceAddress, rows: Int, ld: Int, output: DeviceElement, nestedValues: DeviceAddress, _ element: DeviceElement,
         _ card: AcceleratorProperties
     ) -> [KernelLaunch] {
         groups.map { group in
             let outputs = group.matrices.reduce(0) { $0 + $1.outputs }
-            // From sizes alone: what a warp sums hangs on the threads (not on the tiles).
+            // The thread count fixes the summation order (the tiles do not), so it is chosen from sizes alone.
             let threads = columns >= 2048 ? 256 : 128
             let tiles = element != .f32 && rows > 4 && columns % 32 == 0 && outputs >= 64 * card.multiprocessors ? 4 : 2
             let blocks = group.matrices.reduce(0) { $0 + ($1.outputs + 8 * tiles - 1) / (8 * tiles) }
@@ -65,20 +66,20 @@ struct CodesProduct {
         }
     }
 
-    /// The source's arrays of four.
+    /// The kernel's arrays, one entry a matrix, filled up to four.
     private static func add(_ matrices: [Matrix], to arguments: inout KernelArguments) {
-        let parts = matrices.fields(mostMatrices, none: nil) { Optional($0.form.parts) }
+        let parts = matrices.fields(maximumMatrices, none: nil) { Optional($0.form.parts) }
         for part in parts { arguments.add(part?.codes) }
         for part in parts { arguments.add(part?.maxima) }
         for part in parts { arguments.add(part?.nested) }
-        for outputs in matrices.fields(mostMatrices, none: 0, \.outputs) { arguments.add(Int32(outputs)) }
-        for first in matrices.fields(mostMatrices, none: 0, \.first) { arguments.add(Int32(first)) }
+        for outputs in matrices.fields(maximumMatrices, none: 0, \.outputs) { arguments.add(Int32(outputs)) }
+        for first in matrices.fields(maximumMatrices, none: 0, \.first) { arguments.add(Int32(first)) }
         for part in parts { arguments.add(part?.offset ?? 0) }
     }
 }
 
 extension DeviceForm {
-    /// Where codes stand and what NF4 has beside them.
+    /// The addresses of the codes and of what NF4 stores beside them.
     fileprivate var parts: (codes: DeviceAddress, maxima: DeviceAddress?, nested: DeviceAddress?, offset: Float) {
         switch self {
         case .element(let address), .blocks(let address, _): (address, nil, nil, 0)
@@ -88,11 +89,12 @@ extension DeviceForm {
 }
 
 extension DeviceRun {
-    /// y [rows, ld] = x [rows, columns] Wᵀ straight from the parts' codes; false where that is not to be, and nothing is done.
+    /// y [rows, ld] = x [rows, columns] Wᵀ straight from the parts' codes. Returns false, without doing anything, where the rows are too many
+    /// or a matrix is not stored as codes.
     func multiplyFromCodes(_ parts: [LinearPart], x: DeviceAddress, y: DeviceAddress, rows: Int, columns: Int, ld: Int, output: DeviceElement) throws
         -> Bool
     {
-        guard rows <= CodesProduct.mostRows else { return false }
+        guard rows <= CodesProduct.maximumRows else { return false }
         let matrices = try parts.map {
             CodesProduct.Matrix(form: try weights.matrix($0.weight.name + ".weight").form, outputs: $0.weight.rows, first: $0.firstRow)
         }

@@ -36,7 +36,7 @@ extension Linear {
         for part in parts where part.weight.hasBias { try addBias(part, context, tokens) }
     }
 
-    /// Up to so many rows of x, expanding a weight costs more than multiplying it.
+    /// Up to this number of rows of x, expanding a weight costs more than multiplying it.
     static let rowsFromCodes = 8
 
     private func multiplyFromCodes(_ context: borrowing CPURun, _ tokens: Int, _ stores: [any WeightStore]) throws {

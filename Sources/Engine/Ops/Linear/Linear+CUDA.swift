@@ -9,7 +9,7 @@ extension DeviceRun {
         return to
     }
 
-    /// Where the parts stand in the activations' type one after the other, if they do.
+    /// The address of the parts where they are stored contiguously in the activations' type; nil otherwise.
     func held(_ parts: [LinearPart]) throws -> DeviceAddress? {
         var (first, next): (DeviceAddress?, DeviceAddress?)
         for part in parts {

@@ -71,7 +71,7 @@ struct Linear: Op {
 
     func work(_ context: WorkContext) -> [Work] {
         let shape = context.values[y].shape
-        let fromCodes = shape[0] <= (context.target.isDevice ? CodesProduct.mostRows : Self.rowsFromCodes)
+        let fromCodes = shape[0] <= (context.target.isDevice ? CodesProduct.maximumRows : Self.rowsFromCodes)
         return parts.expansion(context, fromCodes: fromCodes) + [.product(m: shape[0], n: shape[1], k: columns), .launches(1)]
     }
 

@@ -47,11 +47,11 @@ extension DeviceRun {
         let threads = lanes > 0 ? 128 : rowThreads(widest)
         try launch("norm_rows", kernel, blocks: (lanes > 0 ? max(1, (units * lanes + 127) / 128) : units, 1, 1), threads: threads) {
             try addresses(&$0)
-            for weight in try parts.fields(NormRows.mostParts, none: nil, { try weights.vector($0.weight) as DeviceAddress? }) { $0.add(weight) }
+            for weight in try parts.fields(NormRows.maximumParts, none: nil, { try weights.vector($0.weight) as DeviceAddress? }) { $0.add(weight) }
             $0.add(Int32(rows))
             strides(&$0)
             for field in [\NormPart.groups, \.columns, \.firstColumn] {
-                for number in parts.fields(NormRows.mostParts, none: 0, { $0[keyPath: field] }) { $0.add(Int32(number)) }
+                for number in parts.fields(NormRows.maximumParts, none: 0, { $0[keyPath: field] }) { $0.add(Int32(number)) }
             }
             $0.add(Int32(lanes))
             numbers(&$0)

@@ -37,7 +37,7 @@ struct NormRows: Op {
     let epsilon: Float
     let weightOffset: Float
 
-    static let mostParts = 2
+    static let maximumParts = 2
     var groups: Int { parts.reduce(0) { $0 + $1.groups } }
 
     var kind: String { "norm_rows" }

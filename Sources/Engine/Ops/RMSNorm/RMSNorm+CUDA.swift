@@ -19,7 +19,7 @@ extension RMSNorm {
     }
 }
 
-extension RMSNormAgain {
+extension RMSNormRecomputation {
     func run(_ context: borrowing DeviceRun) throws {
         let shape = context.values[output].shape
         try context.launch("rmsnorm", "rmsnorm_again", blocks: (shape[0], 1, 1), threads: rowThreads(shape[1])) {

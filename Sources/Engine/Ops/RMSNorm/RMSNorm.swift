@@ -47,7 +47,7 @@ struct RMSNorm: Op {
 
     func recomputation(of value: ValueID, into copy: ValueID) -> (any Op)? {
         guard value == output else { return nil }
-        return RMSNormAgain(hidden: normalised, inverseRMS: inverseRMS, output: copy, weight: weight, weightOffset: weightOffset)
+        return RMSNormRecomputation(hidden: normalised, inverseRMS: inverseRMS, output: copy, weight: weight, weightOffset: weightOffset)
     }
 
     /// With g = dy * (weight + offset):  dh = r * (g - h * r² * mean_c(g * h)).
@@ -69,7 +69,7 @@ struct RMSNorm: Op {
 }
 
 /// y = h * r * (weight + offset) from the kept h and r, with the bits of the forward pass.
-struct RMSNormAgain: Op {
+struct RMSNormRecomputation: Op {
     var hidden: ValueID
     var inverseRMS: ValueID
     var output: ValueID
@@ -112,7 +112,7 @@ struct RMSNormBackward: Op {
     /// The gradient that reached the same value past the norm.
     var residualGradient: ValueID?
     var dx: ValueID
-    /// deltaScale * dx in the activations' type; nil where nobody asks for it.
+    /// deltaScale * dx in the activations' type; nil where no op reads it.
     var narrow: ValueID?
     let weight: String
     let weightOffset: Float

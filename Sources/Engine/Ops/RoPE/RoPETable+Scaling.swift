@@ -2,7 +2,7 @@ import Glibc
 
 /// Tables of inverse frequencies by the formulas of transformers' `modeling_rope_utils`, in double precision, rounded to float32 at the end.
 ///
-/// `theta`: the base; `rotated`: dimensions of a head that turn, even.
+/// `theta`: the base; `rotated`: dimensions of a head that are rotated, an even number.
 extension RoPETable {
     /// theta^(-2i / rotated), one a pair.
     package static func frequencies(theta: Double, rotated: Int) -> [Double] {
@@ -27,14 +27,15 @@ extension RoPETable {
     package struct YaRN: Sendable {
         package var factor: Double
         package var originalPositions: Int
-        /// Pairs that turn more often than this in the original context are kept; those that turn less often than `betaSlow` are slowed.
+        /// Pairs with more rotations than this over the original context keep their frequency; those with fewer than `betaSlow` are divided by
+        /// `factor`; those between are interpolated.
         package var betaFast: Double
         package var betaSlow: Double
         /// Given, it multiplies cos and sin; else it follows from `factor`, and from both mscales where both are given and not 0.
         package var attentionFactor: Double?
         package var mscale: Double?
         package var mscaleAllDimensions: Double?
-        /// Whether the ends of the blend are rounded to whole pairs.
+        /// Whether the interpolated range is rounded to whole pairs.
         package var truncates: Bool
 
         package init(
@@ -55,23 +56,23 @@ extension RoPETable {
             return magnitude(1)
         }
 
-        /// The dimension whose pair turns `rotations` times in the original context.
-        fileprivate func dimension(turning rotations: Double, theta: Double, rotated: Int) -> Double {
+        /// The pair that makes `rotations` rotations over the original context, as a real number.
+        fileprivate func dimension(rotations: Double, theta: Double, rotated: Int) -> Double {
             Double(rotated) * log(Double(originalPositions) / (rotations * 2 * Double.pi)) / (2 * log(theta))
         }
     }
 
     package static func yarn(theta: Double, rotated: Int, _ settings: YaRN) -> RoPETable {
-        var low = settings.dimension(turning: settings.betaFast, theta: theta, rotated: rotated)
-        var high = settings.dimension(turning: settings.betaSlow, theta: theta, rotated: rotated)
+        var low = settings.dimension(rotations: settings.betaFast, theta: theta, rotated: rotated)
+        var high = settings.dimension(rotations: settings.betaSlow, theta: theta, rotated: rotated)
         if settings.truncates { (low, high) = (low.rounded(.down), high.rounded(.up)) }
         (low, high) = (max(low, 0), min(high, Double(rotated - 1)))
         if low == high { high += 0.001 }
-        let blended = frequencies(theta: theta, rotated: rotated).enumerated().map { pair, frequency in
-            let slowed = min(max((Double(pair) - low) / (high - low), 0), 1)
-            return frequency / settings.factor * slowed + frequency * (1 - slowed)
+        let interpolated = frequencies(theta: theta, rotated: rotated).enumerated().map { pair, frequency in
+            let ramp = min(max((Double(pair) - low) / (high - low), 0), 1)
+            return frequency / settings.factor * ramp + frequency * (1 - ramp)
         }
-        return RoPETable(blended, attentionScale: settings.attentionScale)
+        return RoPETable(interpolated, attentionScale: settings.attentionScale)
     }
 
     // MARK: LongRoPE

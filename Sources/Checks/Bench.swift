@@ -1,0 +1,208 @@
+import LorikeetDevices
+import LorikeetEngine
+import LorikeetGround
+import LorikeetJSON
+import LorikeetModelFiles
+
+/// A training step on random weights of a known shape, or on a model, measured against the best GEMM of its sizes in the same run.
+package struct Bench {
+    package var configuration: ModelConfiguration
+    /// Weights to load; nil makes random ones.
+    package var source: ModelSource?
+    package var storage: BaseStorage
+    package var lora: LoRASettings
+    /// Rows of a micro-batch, in segments of `sequence`; nil on a card takes the fastest that fits.
+    package var tokens: Int?
+    package var sequence: Int
+    package var rounds: Int
+    package var compute: Compute
+    /// Bytes of the card's memory that may be used.
+    package var memoryCap: Int?
+    /// Lengths of the records of one step, packed whole; nil packs `tokens` rows full of segments of `sequence`.
+    package var lengths: [Int]?
+    package var clock: any Clock
+    /// Whether the program is fused; see `RecomputePolicy.fuse`.
+    package var fuse = true
+
+    /// Shapes that `--shape` names.
+    package static let shapes = ["smollm2-135m", "llama-3.2-1b", "llama-7b"]
+
+    package static func configuration(shape: String) throws -> ModelConfiguration {
+        let numbers: (hidden: Int, layers: Int, heads: Int, kv: Int, head: Int, ff: Int, vocabulary: Int, tied: Bool)
+        switch shape {
+        case "smollm2-135m": numbers = (576, 30, 9, 3, 64, 1536, 49152, true)
+        case "llama-3.2-1b": numbers = (2048, 16, 32, 8, 64, 8192, 128256, true)
+        case "llama-7b": numbers = (4096, 32, 32, 32, 128, 11008, 32000, false)
+        default: throw LorikeetError.input("no shape is called '\(shape)'", at: "--shape", mend: "take one of \(shapes.joined(separator: ", "))")
+        }
+        return try ModelConfiguration(
+            json: [
+                "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": JSON(numbers.hidden),
+                "num_hidden_layers": JSON(numbers.layers), "num_attention_heads": JSON(numbers.heads), "num_key_value_heads": JSON(numbers.kv),
+                "head_dim": JSON(numbers.head), "intermediate_size": JSON(numbers.ff), "vocab_size": JSON(numbers.vocabulary),
+                "tie_word_embeddings": .bool(numbers.tied), "rms_norm_eps": 1e-5, "rope_theta": 10000, "hidden_act": "silu",
+                "max_position_embeddings": 8192,
+            ], source: shape)
+    }
+
+    package init(
+        configuration: ModelConfiguration, source: ModelSource?, storage: BaseStorage, lora: LoRASettings, tokens: Int?, sequence: Int, rounds: Int,
+        compute: Compute, memoryCap: Int? = nil, lengths: [Int]? = nil, clock: any Clock = SystemClock()
+    ) {
+        self.configuration = configuration
+        self.source = source
+        self.storage = storage
+        self.lora = lora
+        self.tokens = tokens
+        self.sequence = sequence
+        self.rounds = rounds
+        self.compute = compute
+        self.memoryCap = memoryCap
+        self.lengths = lengths
+        self.clock = clock
+    }
+
+    package struct Result {
+        package let json: JSON
+        package let profile: [Session.OpTime]
+    }
+
+    /// Sizes and recomputation of the step: as asked for, or on a card the fastest under the memory cap.
+    private struct Choice {
+        var sizes: SessionSizes
+        var recompute = RecomputePolicy.norms
+        var keepsExpanded = false
+        var predictedBytes = 0
+    }
+
+    /// Rows of micro-batches of whole segments, of which the fastest on a card is taken.
+    package static func candidates(_ sequence: Int) -> [Int] {
+        [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32].map { $0 * sequence }.filter { $0 <= max(sequence, 16384) }
+    }
+
+    private func choice(_ batches: [TokenBatch], before: Int) throws -> Choice {
+        let longest = batches.map(\.rows).max() ?? 0
+        guard let device = compute.device else {
+            var choice = Choice(sizes: SessionSizes(training: longest, evaluation: 32))
+            choice.recompute.fuse = fuse
+            return choice
+        }
+        var planner = try DevicePlanner(
+            configuration, storage: storage, lora: lora, card: device.properties, element: compute.element,
+            workload: Workload(segments: SegmentLengths(batches.isEmpty ? [sequence] : batches.flatMap(\.segmentLengths))), contextBytes: before
+        ) { source?.tensor($0)?.type }
+        planner.fuse = fuse
+        let plan = try planner.plan(
+            among: batches.isEmpty ? Self.candidates(sequence) : [longest], evaluation: 32, headChunk: 4096, cap: memoryCap ?? device.properties.totalBytes)
+        return Choice(sizes: plan.sizes, recompute: plan.recompute, keepsExpanded: plan.keepsExpanded, predictedBytes: plan.bytes.total)
+    }
+
+    /// - Parameter profiled: also times every op of one more step.
+    package func run(profiled: Bool) throws -> Result {
+        let before = try compute.device?.usedBytes() ?? 0
+        var batches = try lengths.map { try packed($0) } ?? tokens.map { [full($0)] } ?? []
+        let choice = try choice(batches, before: before)
+        if batches.isEmpty { batches = [full(choice.sizes.training)] }
+        let (loadStart, residentBefore) = (clock.uptime, Machine.residentBytes())
+        let model = try loaded()
+        if choice.keepsExpanded { try model.keepExpanded() }
+        let loadSeconds = clock.uptime - loadStart
+        let (loadPeak, anonymous) = (Machine.peakResidentBytes(), Machine.anonymousBytes())
+        let session = try Session(model: model, sizes: choice.sizes, recompute: choice.recompute)
+        let first = clock.uptime
+        let (firstLoss, firstNorm) = try step(session, batches[0])
+        let firstStep = Machine.processAge()
+        let firstSeconds = clock.uptime - first
+        // Programs are recorded in their second run.
+        for batch in batches + batches { _ = try step(session, batch) }
+        let (steps, products) = try measure(session, batches, choice.sizes.training)
+        let used = try compute.device?.usedBytes() ?? 0
+        // On the processor the fastest round counts, because other processes can only slow it down (and a step, which is bound by memory,
+        // more than a product). A card runs nothing else: the median.
+        let chosen = (compute.device == nil ? steps.min() : steps.sorted()[steps.count / 2]) ?? .nan
+        let useful = lengths?.prefix(batches.count * Self.records).reduce(0, +) ?? batches[0].rows
+        let speed = Double(useful) / chosen
+        let plan = try Session.plan(
+            configuration, ProgramRequest(storage: storage, lora: lora, sizes: choice.sizes, target: compute.target)
+        ) { source?.tensor($0)?.type }
+        let tuned = compute.device?.gemmChoices?.algorithms ?? [:]
+        let json: JSON = [
+            "tokens_per_second": .number(speed), "gemm_flops_per_second": .number(products),
+            "share_of_gemm_limit": .number(4 * Double(plan.matrixParameters) * speed / products), "matrix_parameters": JSON(plan.matrixParameters),
+            "step_seconds": .number(chosen / Double(batches.count)), "tokens": JSON(choice.sizes.training), "steps": JSON(batches.count),
+            "sequence": JSON(sequence), "threads": JSON(compute.cpu.threads), "blas_kernels": .string(CPU.blasKernels),
+            "device": .string(compute.device?.properties.name ?? "cpu"), "compute_type": .string(compute.element.suffix),
+            "gpu_arch": JSON(compute.device?.properties.architecture ?? 0), "base_storage": .string(storage.rawValue),
+            "first_loss": .number(firstLoss), "first_gradient_norm": .number(firstNorm), "recompute": .string(choice.recompute.rawValue),
+            "keeps_expanded": .bool(choice.keepsExpanded), "measured_products": JSON(tuned.count),
+            "changed_products": JSON(tuned.values.count { $0 != 0 }),
+            "peak_device_bytes": JSON(used), "device_bytes_before": JSON(before), "predicted_device_bytes": JSON(choice.predictedBytes),
+            "peak_rss_bytes": .integer(Machine.peakResidentBytes()), "rss_before_load_bytes": .integer(residentBefore),
+            "peak_rss_after_load_bytes": .integer(loadPeak), "anonymous_rss_after_load_bytes": .integer(anonymous),
+            "load_seconds": .number(loadSeconds),
+            "first_step_seconds": .number(firstStep), "before_first_step_seconds": .number(firstStep - firstSeconds),
+        ]
+        return Result(json: json, profile: profiled ? try session.profile(batches[0]) : [])
+    }
+
+    /// Seconds of each round through the batches, and the fastest product's FLOP/s. Steps and products alternate, so that both meet the same
+    /// load of the machine.
+    private func measure(_ session: Session, _ batches: [TokenBatch], _ tokens: Int) throws -> ([Double], Double) {
+        var rate: any GEMMRate
+        if let device = compute.device {
+            rate = try DeviceGEMMRate(configuration: configuration, tokens: tokens, device: device, element: compute.element)
+        } else {
+            rate = try ProcessorGEMMRate(configuration: configuration, tokens: tokens, cpu: compute.cpu, clock: clock)
+        }
+        var steps: [Double] = []
+        for round in 0..<rounds {
+            if compute.device == nil || round == 0 { try rate.measure() }
+            let start = clock.uptime
+            for batch in batches { _ = try step(session, batch) }
+            steps.append(clock.uptime - start)
+        }
+        return (steps, rate.best)
+    }
+
+    private func loaded() throws -> Model {
+        if let source { return try compute.model(source, storage: storage, lora: lora) }
+        return try compute.randomModel(configuration, storage: storage, lora: lora)
+    }
+
+    /// Records of an optimiser step of `lengths`.
+    private static let records = 16
+
+    /// The loss and the gradients' norm of one optimiser step.
+    private func step(_ session: Session, _ batch: TokenBatch) throws -> (Double, Double) {
+        let loss = try session.accumulate(batch, zeroFirst: true).lossSum
+        return (loss, try session.optimiserStep(learningRate: 1e-4, optimiser: AdamWSettings()).gradientNorm)
+    }
+
+    /// `tokens` random rows in segments of `sequence`.
+    private func full(_ tokens: Int) -> TokenBatch {
+        batch(stride(from: 0, to: tokens, by: sequence).map { min(sequence, tokens - $0) })
+    }
+
+    /// Steps of sixteen records each, 64 steps at most.
+    private func packed(_ lengths: [Int]) throws -> [TokenBatch] {
+        guard lengths.count >= Self.records else {
+            throw LorikeetError.input(
+                "\(lengths.count) lengths are less than one step's \(Self.records)", at: "--lengths", mend: "give at least \(Self.records)")
+        }
+        return stride(from: 0, to: min(lengths.count, 64 * Self.records) - Self.records + 1, by: Self.records).map {
+            batch(Array(lengths[$0..<($0 + Self.records)]))
+        }
+    }
+
+    /// Random tokens in segments of these lengths, every one trained.
+    private func batch(_ segments: [Int]) -> TokenBatch {
+        var batch = TokenBatch()
+        let weight = 1 / Float(segments.reduce(0, +))
+        func token(_ row: Int) -> Int32 { Int32(mix64(UInt64(row)) % UInt64(configuration.vocabularySize)) }
+        for length in segments {
+            let rows = batch.rows..<(batch.rows + length)
+            batch.append(rows.map(token), targets: rows.map { token($0 + 1) }, weight: weight)
+        }
+        return batch
+    }
+}

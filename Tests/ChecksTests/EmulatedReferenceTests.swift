@@ -1,0 +1,37 @@
+import LorikeetGround
+import EmulatedDevice
+import Foundation
+import LorikeetDevices
+import LorikeetEngine
+import LorikeetModelFiles
+import Testing
+
+@testable import LorikeetChecks
+
+/// The GPU's programs and kernels, run on the CPU, against the numbers of the Hugging Face stack.
+struct EmulatedReferenceTests {
+    @Test(arguments: ReferenceTests.families, DeviceElement.allCases) func `a tiny model of each family on an emulated card passes every tolerance`(
+        family: String, element: DeviceElement
+    ) throws {
+        let device = EmulatedDevice()
+        let compute = Compute(cpu: CPU(threads: 2), device: device, element: element)
+        let report = try ReferenceCheck(directory: ReferenceTests.root.appending(path: "Reference/\(family)").path, compute: compute).run()
+        #expect(report.results.count > 80 && report.notTested.isEmpty)
+        for result in report.results { #expect(result.passes, "\(result.line)") }
+        #expect(device.launched["rmsnorm_backward_" + element.suffix] != nil)
+    }
+
+    @Test(arguments: DeviceElement.allCases) func `gradients on a card are the processor's, and another model's are not`(element: DeviceElement) throws {
+        let path = ReferenceTests.root.appending(path: "Reference/llama").path
+        let source = try ModelSource.open(path)
+        let texts = [4, 1, 37, 0, 20].map { length in (0..<length).map { Int32(mix64(UInt64($0 + length)) % UInt64(source.configuration.vocabularySize)) } }
+        let check = CardGradientCheck(source: source, texts: texts, compute: Compute(cpu: CPU(threads: 2), device: EmulatedDevice(), element: element))
+        let results = try check.run()
+        // A and B of each adapted linear, all of them, and the loss.
+        #expect(results.count == 2 + 2 * CardGradientCheck.targets.count * source.configuration.family.blockCount)
+        for result in results { #expect(result.passes, "\(result.line)") }
+        let wrong = CardGradientCheck(source: source, texts: texts.map { $0.map { ($0 + 1) % 50 } }, compute: check.compute)
+        let apart = try wrong.compare(check.step(check.compute), wrong.step(Compute(cpu: CPU(threads: 2))))
+        #expect(apart.count(where: { !$0.passes }) > apart.count / 2)
+    }
+}

@@ -1,0 +1,80 @@
+import LorikeetDatasets
+import LorikeetEngine
+import Testing
+
+@testable import LorikeetTraining
+
+/// Samples as micro-batches.
+struct PackingTests {
+    private static func sample(_ record: Int, _ count: Int) -> TokenSample {
+        TokenSample(
+            record: record, ids: (0..<count).map { Int32(record * 1000 + $0 + 1) }, trained: (0..<count).map { $0 > 0 && $0 * 2 >= count })
+    }
+
+    private static let sixteen = [45, 7, 128, 30, 61, 2, 99, 14, 77, 1, 50, 33, 20, 64, 5, 90].enumerated().map { sample($0.offset, $0.element) }
+
+    @Test func `segments restart positions, and a row predicts the next token of its own segment`() {
+        let samples = [
+            TokenSample(record: 3, ids: [5, 6, 7, 2], trained: [false, false, true, true]),
+            TokenSample(record: 4, ids: [8, 9, 2], trained: [false, true, true]),
+        ]
+        let batches = pack(samples: samples, tokensPerBatch: 16, seed: 1, epoch: 0)
+        #expect(batches.count == 1)
+        #expect(batches[0].ids == [5, 6, 7, 2, 8, 9, 2])
+        #expect(batches[0].positions == [0, 1, 2, 3, 0, 1, 2])
+        #expect(batches[0].segmentStart == [0, 0, 0, 0, 4, 4, 4])
+        #expect(batches[0].targets == [-1, 7, 2, -1, 9, 2, -1])
+        #expect(batches[0].weights == Array(repeating: 1, count: 7))
+        #expect(batches[0].trainedRows == 4)
+    }
+
+    @Test(arguments: [128, 200, 1000, 64, 1, 100]) func `every sample is packed once and whole`(tokensPerBatch: Int) throws {
+        let samples = Self.sixteen
+        let batches = pack(samples: samples, tokensPerBatch: tokensPerBatch, seed: 1, epoch: 0)
+        let groups = packedGroups(lengths: samples.map(\.ids.count), tokensPerBatch: tokensPerBatch)
+        #expect(batches.count == groups.count)
+        for (batch, group) in zip(batches, groups) {
+            var row = 0
+            for index in group {
+                let sample = samples[index]
+                let rows = row..<row + sample.ids.count
+                try #require(rows.upperBound <= batch.rows)
+                #expect(Array(batch.ids[rows]) == sample.ids)
+                #expect(batch.segmentStart[rows].allSatisfy { $0 == Int32(row) })
+                #expect(Array(batch.positions[rows]) == sample.ids.indices.map(Int32.init))
+                row += sample.ids.count
+            }
+            #expect(row == batch.rows)
+            for list in [batch.positions.count, batch.segmentStart.count, batch.targets.count, batch.weights.count, batch.dropoutKeys.count] {
+                #expect(list == batch.rows)
+            }
+        }
+        #expect(batches.map(\.trainedRows).reduce(0, +) == samples.map(\.trainedCount).reduce(0, +))
+    }
+
+    @Test func `dropout keys belong to the record's tokens, however they are packed`() {
+        func keys(epoch: Int = 0, seed: UInt64 = 1, packing: Bool = true) -> [Int: [UInt32]] {
+            var result: [Int: [UInt32]] = [:]
+            let groups = packedGroups(lengths: Self.sixteen.map(\.ids.count), tokensPerBatch: 300, packing: packing)
+            for (batch, group) in zip(pack(samples: Self.sixteen, tokensPerBatch: 300, seed: seed, epoch: epoch, packing: packing), groups) {
+                var row = 0
+                for index in group {
+                    let count = Self.sixteen[index].ids.count
+                    result[index] = Array(batch.dropoutKeys[row..<row + count])
+                    row += count
+                }
+            }
+            return result
+        }
+        let packed = keys()
+        #expect(packed == keys(packing: false))
+        #expect(packed != keys(epoch: 1))
+        #expect(packed != keys(seed: 2))
+        let all = packed.values.flatMap { $0 }
+        #expect(Set(all).count == all.count, "726 keys of 32 bits hardly ever meet")
+    }
+
+    @Test func `nothing gives nothing`() {
+        #expect(pack(samples: [], tokensPerBatch: 10, seed: 1, epoch: 0).isEmpty)
+    }
+}
