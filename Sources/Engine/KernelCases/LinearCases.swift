@@ -101,7 +101,7 @@ extension CaseBuilder {
         var (result, first) = (Matrices(), 0)
         for (number, weight) in weights.enumerated() {
             if let place = adapted.firstIndex(of: number) {
-                let slot = AdapterSlot(module: 5 + place, rank: rank, scale: 0.5, offsetA: 0, offsetB: 0)
+                let slot = LoRASlot(module: 5 + place, rank: rank, scale: 0.5)
                 result.adapters.append(
                     LoRAPart(slot: slot, a: a[place], b: lower[place], column: place * rank, outputs: first..<first + weight.rows, dropout: dropout))
                 result.dA.append(gradient(of: a[place]))

@@ -62,7 +62,7 @@ extension Session {
         _ configuration: ModelConfiguration, _ request: ProgramRequest, stored: (String) -> ElementType?
     ) throws -> ProgramPlan {
         let family = configuration.family
-        let layout = try request.lora.map { try AdapterLayout($0, linears: family.linears()) } ?? .none
+        let layout = try TrainedLayout(request.lora, weights: family.weights())
         func program(_ purpose: ProgramPurpose, _ tokens: Int) -> Program {
             family.program(
                 purpose, tokens: batchRows(tokens, request.target), adapters: layout, target: request.target, headChunk: request.sizes.headChunk,

@@ -16,7 +16,7 @@ struct VerifyTests {
         let lora = LoRASettings(r: 8, dropout: dropout, targetModules: modules)
         var policy = recompute
         policy.fuse = fuse
-        return family.program(purpose, tokens: 32, adapters: try AdapterLayout(lora, linears: family.linears()), target: target, recompute: policy)
+        return family.program(purpose, tokens: 32, adapters: try TrainedLayout(lora, weights: family.weights()), target: target, recompute: policy)
     }
 
     @Test(arguments: targets, [true, false]) func `every program of a family is sound, plain and fused`(target: ProgramTarget, fuse: Bool) throws {

@@ -1,8 +1,16 @@
 import LorikeetDevices
 
+/// The numbers of one matrix's adapter.
+struct LoRASlot: Sendable {
+    /// Number of the module in forward order: names its dropout mask.
+    let module: Int
+    let rank: Int
+    let scale: Float
+}
+
 /// What LoRA (Hu et al. 2021, arXiv:2106.09685) wraps around one matrix of a linear: y += scale * (dropout(x) Aᵀ) Bᵀ.
 struct LoRAPart: Sendable {
-    let slot: AdapterSlot
+    let slot: LoRASlot
     /// A [r, C], B [N, r].
     var a: ValueID
     var b: ValueID
