@@ -21,8 +21,8 @@ package protocol Optimiser: Sendable {
 }
 
 package enum Optimisers {
-    /// One line an optimiser.
-    package static let table: [any Optimiser.Type] = [AdamWSettings.self]
+    /// One line an optimiser, with its default settings.
+    package static let table: [any Optimiser] = [AdamWSettings()]
 }
 
 /// What an optimiser's op works on; n trained parameters, flat.
