@@ -197,7 +197,7 @@ package struct ProgramBuilder {
         defer { layer += 1 }
         if case .decoding(let slots, let positions, _) = purpose, let slot = inputs.slots {
             let cache = values.add(
-                "cache.\(layer)", [slots, positions, 2 * shape.keyValueHeads * shape.headDimension], target.element, .state)
+                "cache.\(layer)", [slots, positions, 2 * shape.keyValueHeads * shape.headDimension], target.element, .persistent)
             append(
                 CachedAttention(
                     joint: joint, out: out, cache: cache, slots: slot, positions: inputs.positions, maximumPositions: positions,

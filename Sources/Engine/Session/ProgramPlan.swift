@@ -83,7 +83,7 @@ extension Session {
             }
             let reading = decoding(batchRows(min(roundedUp(request.sizes.evaluation), request.slots * length), request.target))
             evaluating = max(evaluating, reading.arenaBytes)
-            cache = reading.values.values.filter { $0.kind == .state }.reduce(0) { $0 + $1.byteCount }
+            cache = reading.values.values.filter { $0.kind == .persistent }.reduce(0) { $0 + $1.byteCount }
             nextTokens = decoding(request.slots)
         }
         let (weights, matrix) = weightBytes(family, request.storage, stored)

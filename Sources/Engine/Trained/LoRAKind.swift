@@ -53,7 +53,7 @@ struct LoRAKind: TrainedKind {
         guard !parts.isEmpty else { return frozen(&b) }
         let product = lowRankProduct(site.x, parts, &b)
         let y = frozen(&b)
-        b.append(LoRAUp(y: y, product: product, parts: parts), completing: y)
+        b.append(LoRAUp(side: LoRASideB(wide: y, narrow: product, parts: parts)), completing: y)
         return y
     }
 
@@ -62,7 +62,8 @@ struct LoRAKind: TrainedKind {
         let product = b.activationValue("xA", [b.tokens, parts.ranks])
         let drops = settings.dropout > 0 && b.purpose == .training
         let dropped = drops ? b.activationValue("dropped", b.values[x].shape) : nil
-        b.append(LoRADown(x: x, product: product, parts: parts, dropped: dropped, dropoutKeys: drops ? b.inputs.dropoutKeys : nil))
+        b.append(
+            LoRADown(side: LoRASideA(wide: x, narrow: product, parts: parts, masked: dropped, dropoutKeys: drops ? b.inputs.dropoutKeys : nil)))
         return product
     }
 
