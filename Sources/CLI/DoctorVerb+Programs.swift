@@ -1,4 +1,4 @@
-import Lorikeet
+import LorikeetChecks
 import LorikeetEngine
 import LorikeetGround
 import LorikeetJSON
