@@ -25,6 +25,7 @@ extension DoctorVerb {
                 })
         }
         let worst = KernelChecks.worst(results)
+        let programs = try checkPrograms(compute)
         // Some kernels exist for one type alone: whoever asks for another does not ask for them.
         let report = CheckReport(results: results.map(\.deviation), notTested: asksForAll ? KernelChecks.notTested(launched: launched) : [])
         if json {
@@ -38,14 +39,16 @@ extension DoctorVerb {
             }
             let all: JSON = [
                 "device": .string(device.properties.name), "gpu_arch": JSON(device.properties.architecture),
-                "passed": JSON(results.count - report.failed), "failed": JSON(report.failed), "not_tested": .array(report.notTested.map(Self.object)),
+                "programs_verified": JSON(programs.passed), "passed": JSON(results.count - report.failed), "failed": JSON(report.failed),
+                "not_tested": .array(report.notTested.map(Self.object)),
                 "worst": .array(worst.map(object)), "results": .array(results.map(object)),
             ]
             Screen.out(all.serialized(pretty: true) + "\n")
         } else {
             Screen.out("\nThe worst of each:\n" + worst.map { $0.deviation.line + "\n" }.joined())
+            Screen.out(Self.line(programs))
             for line in report.notTested.map(\.line) + [report.summary] { Screen.out(line + "\n") }
         }
-        if let failure = Self.failure(report, at: device.properties.name) { throw failure }
+        if let failure = programs.error ?? Self.failure(report, at: device.properties.name) { throw failure }
     }
 }

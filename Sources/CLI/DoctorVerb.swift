@@ -36,12 +36,15 @@ struct DoctorVerb: ParsableCommand {
         } else {
             report = try ReferenceCheck(directory: reference, compute: compute).run()
         }
+        let programs = try checkPrograms(compute)
         if json {
-            Screen.out(JSON.array(report.results.map(Self.object) + report.notTested.map(Self.object)).serialized(pretty: true) + "\n")
+            let all = [Self.object(programs)] + report.results.map(Self.object) + report.notTested.map(Self.object)
+            Screen.out(JSON.array(all).serialized(pretty: true) + "\n")
         } else {
+            Screen.out(Self.line(programs))
             for line in report.results.map(\.line) + report.notTested.map(\.line) + [report.summary] { Screen.out(line + "\n") }
         }
-        if let failure = Self.failure(report, at: reference) { throw failure }
+        if let failure = programs.error ?? Self.failure(report, at: reference) { throw failure }
     }
 
     static func object(_ result: Deviation) -> JSON {
@@ -71,6 +74,7 @@ struct DoctorVerb: ParsableCommand {
         let memory = Machine.totalMemoryBytes()
         let free = Machine.availableMemoryBytes()
         let disk = try RealFiles().freeBytes(at: ".")
+        let programs = try checkPrograms(compute)
         let fields: [(String, JSON, String)] =
             [
                 ("cpu", .string(Machine.cpuModel()), Machine.cpuModel()), ("threads", JSON(cpu.threads), "\(cpu.threads)"),
@@ -82,11 +86,12 @@ struct DoctorVerb: ParsableCommand {
                     "gpu", compute.device.map { .string($0.properties.name) } ?? .null,
                     compute.device.map { "\($0.properties.name), \($0.properties.driver)" } ?? "none asked for (--device cuda:0)"
                 ),
-            ] + ((compute.device as? CUDADevice).map(CardFields.fields) ?? [])
+            ] + ((compute.device as? CUDADevice).map(CardFields.fields) ?? []) + [("programs_verified", JSON(programs.passed), programs.summary)]
         if json {
             Screen.out(JSON.object(JSONObject(fields.map { ($0.0, $0.1) })).serialized(pretty: true) + "\n")
         } else {
             for field in fields { Screen.out(field.0 + String(repeating: " ", count: max(2, 22 - field.0.count)) + field.2 + "\n") }
         }
+        if let failure = programs.error { throw failure }
     }
 }

@@ -28,7 +28,7 @@ struct CardGradientCheck {
     struct Step {
         let loss: Double
         let gradients: [Float]
-        let entries: [AdapterLayout.Entry]
+        let entries: [TrainedTensor]
     }
 
     func compare(_ card: Step, _ plain: Step) -> [Deviation] {
@@ -65,7 +65,7 @@ struct CardGradientCheck {
         let model = try compute.model(source, storage: .stored, lora: LoRASettings(r: 8, alpha: 16, targetModules: Self.targets), seed: 1)
         // B is not zero, so that A's gradients are not.
         let values = model.adapters.floats(.values)
-        for entry in model.adapters.entries where entry.name.hasSuffix("lora_B.weight") {
+        for entry in model.adapters.tensors where entry.name.hasSuffix("lora_B.weight") {
             for i in 0..<entry.elementCount {
                 values[entry.offset + i] = 0.02 * uniform(UInt64(entry.offset + i))
             }
@@ -73,7 +73,7 @@ struct CardGradientCheck {
         let session = try Session(model: model, sizes: SessionSizes(training: batch.rows, evaluation: 32, headChunk: 128))
         let loss = try session.accumulate(batch, zeroFirst: true).lossSum
         try session.pullAdapters()
-        return Step(loss: loss, gradients: Array(model.adapters.floats(.gradients)), entries: model.adapters.entries)
+        return Step(loss: loss, gradients: Array(model.adapters.floats(.gradients)), entries: model.adapters.tensors)
     }
 
     private func batch() -> TokenBatch {

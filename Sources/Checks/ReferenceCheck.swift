@@ -128,7 +128,7 @@ package struct ReferenceCheck {
         results.append(
             Deviation(name: prefix + "loss, relative", measured: Vectors.relative(loss, to: reference), tolerance: exact ? Tolerance.loss : narrow.loss))
         let gradients = model.adapters.floats(.gradients)
-        for entry in model.adapters.entries {
+        for entry in model.adapters.tensors {
             let wanted = try floats(prefix + "grad." + entry.name, expected, [entry.elementCount])
             let got = Array(gradients[entry.offset..<entry.offset + entry.elementCount])
             let name = prefix + "grad." + short(entry.name)
@@ -154,7 +154,7 @@ package struct ReferenceCheck {
         let alone = try model(source, .f32)
         let optimiser = try Session(model: alone, maximumTokens: 32)
         for step in 0..<count {
-            for entry in alone.adapters.entries {
+            for entry in alone.adapters.tensors {
                 let gradient = try floats("step\(step)_grad.\(entry.name)", expected, [entry.elementCount])
                 for (i, value) in gradient.enumerated() { alone.adapters.floats(.gradients)[entry.offset + i] = value }
             }
@@ -162,7 +162,7 @@ package struct ReferenceCheck {
             _ = try optimiser.optimiserStep(learningRate: rate, optimiser: settings)
             try optimiser.pullAdapters()
             var worst = 0.0
-            for entry in alone.adapters.entries {
+            for entry in alone.adapters.tensors {
                 let wanted = try floats("step\(step)_after.\(entry.name)", expected, [entry.elementCount])
                 worst = maximumOrNaN(worst, Vectors.distance(Array(alone.adapters.floats(.values)[entry.offset..<entry.offset + entry.elementCount]), wanted))
                 for (i, value) in wanted.enumerated() { alone.adapters.floats(.values)[entry.offset + i] = value }

@@ -3,65 +3,41 @@ import LorikeetEngine
 import LorikeetGround
 import LorikeetModelFiles
 
-/// Adds scale · B A to every matrix that an adapter wraps (Hu et al. 2021, arXiv:2106.09685).
+/// Changes the model's tensors by what an adapter trained, so that the model alone computes the same: scale · B A is added to each matrix
+/// that LoRA wraps. What changes is up to the kinds of trained tensors (`TrainedKind.merging`).
 package struct AddAdapter: TensorStep {
-    private let adapter: AdapterFile
+    private let values: TrainedValues
     private let cpu: CPU
-    /// By the matrix's name: A [r, in] and B [out, r].
-    private var matrices: [String: (a: TensorView, b: TensorView)] = [:]
+
+    package init(_ values: TrainedValues, cpu: CPU) { (self.values, self.cpu) = (values, cpu) }
 
     /// - Parameter base: the model that it is added to.
     /// - Throws: exit 2 where the adapter does not fit the model.
     package init(_ adapter: AdapterFile, base: ModelSource, cpu: CPU) throws {
-        self.adapter = adapter
-        self.cpu = cpu
-        let rank = adapter.configuration.r
-        let fitting = "merge into the model it was trained on"
-        var left = Set(adapter.tensors.keys)
-        for linear in base.configuration.family.linears() {
-            let name = "base_model.model.\(linear.name).lora_"
-            let (a, b) = (adapter.tensors[name + "A.weight"], adapter.tensors[name + "B.weight"])
-            if a == nil && b == nil { continue }
-            guard let a, let b else {
-                throw LorikeetError.input("the adapter has one of A and B alone for '\(linear.name)'", at: adapter.path, mend: "save the adapter again")
-            }
-            guard a.shape == [rank, linear.columns], b.shape == [linear.rows, rank] else {
-                throw LorikeetError.input(
-                    "the adapter of '\(linear.name)' has shapes \(a.shape) and \(b.shape), the model needs [\(rank), \(linear.columns)] and [\(linear.rows), \(rank)]",
-                    at: adapter.path, mend: fitting)
-            }
-            matrices[linear.name + ".weight"] = (a, b)
-            left.subtract([a.name, b.name])
+        let weights = base.configuration.family.weights()
+        // Modules that the model lacks are named with their tensors.
+        let linears = Set(base.configuration.family.linears().map(\.name))
+        var settings = LoRASettings(adapter)
+        settings.targetModules.removeAll { !linears.contains($0) }
+        let mend = "merge into the model it was trained on"
+        let values = try TrainedValues(adapter, TrainedLayout(settings, weights: weights), mend: mend)
+        guard !values.layout.tensors.isEmpty else {
+            throw LorikeetError.input("the adapter wraps no matrix of the model", at: adapter.path, mend: mend)
         }
-        if let name = left.min() {
-            throw LorikeetError.input("the adapter's '\(name)' has no place in the model", at: base.path, mend: fitting)
-        }
-        guard !matrices.isEmpty else {
-            throw LorikeetError.input("the adapter wraps no matrix of the model", at: adapter.path, mend: fitting)
-        }
+        self.init(values, cpu: cpu)
     }
 
     package func apply(_ tensor: StreamedTensor) throws -> StreamedTensor {
-        guard let (a, b) = matrices[tensor.description.name] else { return tensor }
-        let (columns, rank) = (tensor.description.columns, adapter.configuration.r)
-        let scale = LoRASettings(adapter).scale
+        let changes = values.layout.kinds.compactMap { $0.merging(tensor.description.name, values) }
+        guard !changes.isEmpty else { return tensor }
         return StreamedTensor(description: tensor.description) { [cpu] in
             let base = try tensor.open()
-            let (a, b) = (try Self.floats(a), try Self.floats(b))
+            let opened = try changes.map { try $0() }
             return { rows, memory in
                 try base(rows, memory)
-                cpu.gemm(
-                    m: rows.count, n: columns, k: rank, alpha: scale, a: b.pointer(as: Float.self) + rows.lowerBound * rank, lda: rank,
-                    b: a.pointer(as: Float.self), ldb: columns, beta: 1, c: memory.assumingMemoryBound(to: Float.self), ldc: columns)
+                for change in opened { change(rows, memory.assumingMemoryBound(to: Float.self), cpu) }
             }
         }
-    }
-
-    private static func floats(_ view: TensorView) throws -> Buffer {
-        let store = try loadStore(view: view, storage: .f32, cpu: nil)
-        let buffer = try Buffer(bytes: max(4, store.rows * store.columns * 4))
-        store.expand(rows: 0..<store.rows, into: buffer.pointer(as: Float.self))
-        return buffer
     }
 }
 

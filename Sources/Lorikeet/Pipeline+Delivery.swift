@@ -76,7 +76,7 @@ extension Pipeline {
     }
 
     /// `adapter/`, unless it is there with these very bytes.
-    func deliver(_ adapters: AdapterSet) throws {
+    func deliver(_ adapters: TrainedSet) throws {
         let (parts, files) = (output.parts, environment.files)
         let pending = try PendingFolder(for: output.adapter, files: files)
         do {

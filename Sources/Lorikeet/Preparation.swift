@@ -25,7 +25,7 @@ package struct Preparation {
         self.recipe = recipe
         source = try ModelSource.open(model, files: files)
         // Families and target modules are refused before anything is read that takes time.
-        _ = try AdapterLayout(recipe.loraSettings, linears: source.configuration.family.linears())
+        _ = try TrainedLayout(recipe.loraSettings, weights: source.configuration.family.weights())
         let tokenizer = try Tokenizer.load(from: source.files)
         self.tokenizer = tokenizer
         template = try tokenizer.chatTemplateSource.map {

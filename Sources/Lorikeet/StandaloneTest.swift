@@ -40,8 +40,7 @@ package struct StandaloneTest {
         let plan = try preparation.plan(dataset, merges: true, compute: compute, clock: SystemClock())
         let result = try FormsTest(
             preparation: preparation, dataset: dataset, choices: plan.choices, compute: compute, lora: LoRASettings(adapterFile), merged: mergedSource,
-            adapter: adapter,
-            files: files
+            adapter: adapter, files: files
         ).run(trained: nil)
         let untested = result.notTested.first.map { LorikeetError(.checkFailed, $0, at: merged) }
         return Result(

@@ -86,11 +86,12 @@ package struct AdapterFile: Sendable {
     /// The folder.
     package let path: String
     package let configuration: AdapterConfiguration
-    /// By PEFT's names: `base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight` [r, in], `….lora_B.weight` [out, r].
+    /// By the names that PEFT writes: `base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight` [r, in], `….lora_B.weight` [out, r].
+    /// Which of them a model has a place for is not known here.
     package let tensors: [String: TensorView]
 
-    /// - Throws: exit 2 where a file is missing, the adapter is of a kind that is not supported, a tensor is none of A and B, or a value is
-    ///   not finite.
+    /// - Throws: exit 2 where a file is missing, the configuration asks for what is not supported, a tensor stands twice, or a value is not
+    ///   finite.
     package static func read(directory: String, files: any Files = RealFiles()) throws -> AdapterFile {
         let config = directory + "/adapter_config.json"
         guard files.exists(config) else {
@@ -106,9 +107,7 @@ package struct AdapterFile: Sendable {
         var tensors: [String: TensorView] = [:]
         for name in file.names {
             guard let view = file.tensors[name] else { continue }
-            guard let plain = plainName(name) else {
-                throw LorikeetError.input("the adapter's '\(name)' is not supported", at: weights, mend: "use an adapter of A and B alone")
-            }
+            let plain = plainName(name)
             guard tensors[plain] == nil else {
                 throw LorikeetError.input("'\(plain)' stands twice, as parts of two adapters", at: weights, mend: "save one adapter")
             }
@@ -121,25 +120,13 @@ package struct AdapterFile: Sendable {
         return AdapterFile(path: directory, configuration: configuration, tensors: tensors)
     }
 
-    /// The name without an adapter's own (`….lora_A.default.weight`); nil for what is neither A nor B.
-    private static func plainName(_ name: String) -> String? {
-        for part in [".lora_A.", ".lora_B."] {
-            guard let range = name.ranges(of: part).last else { continue }
-            let rest = name[range.upperBound...]
-            guard rest == "weight" || (rest.hasSuffix(".weight") && rest.dropLast(".weight".count).allSatisfy { $0 != "." }) else { return nil }
-            return name[..<range.upperBound] + "weight"
-        }
-        return nil
-    }
-
-    /// The modules that it wraps, sorted: `model.layers.0.self_attn.q_proj`, … The configuration may say the same by a pattern.
-    package var modules: [String] {
-        let prefix = "base_model.model."
-        return Set(
-            tensors.keys.compactMap { name in
-                name.hasPrefix(prefix) && name.hasSuffix(".lora_A.weight") ? String(name.dropFirst(prefix.count).dropLast(".lora_A.weight".count)) : nil
-            }
-        ).sorted()
+    /// The name without the adapter's own, which PEFT keeps behind the part it calls `lora_…` while an adapter is in memory:
+    /// `….lora_A.default.weight`.
+    private static func plainName(_ name: String) -> String {
+        var parts = name.split(separator: ".", omittingEmptySubsequences: false)
+        guard let own = parts.lastIndex(where: { $0.hasPrefix("lora_") }), own + 3 == parts.count, parts[own + 2] == "weight" else { return name }
+        parts.remove(at: own + 1)
+        return parts.joined(separator: ".")
     }
 
     /// Writes the folder; each file whole or not at all, the configuration last.

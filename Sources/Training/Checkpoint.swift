@@ -31,9 +31,6 @@ package struct CheckpointStore {
 
     private func path(step: Int) -> String { directory + "/" + Self.name(step: step) }
 
-    /// Bytes of one checkpoint on disk, headers not counted.
-    package static func bytes(elementCount: Int) -> Int { 12 * elementCount }
-
     /// Bytes of what checkpoints wrote into `directory`, leftovers of killed processes among it.
     package static func recognisedBytes(in directory: String, files: any Files) throws -> Int64 {
         guard files.isDirectory(directory) else { return 0 }
@@ -48,7 +45,7 @@ package struct CheckpointStore {
     /// state is not written again.
     ///
     /// - Throws: exit 4 when the disk fails; what was half written is removed and earlier checkpoints stay.
-    package func save(_ adapters: AdapterSet, _ state: TrainerState, limit: Int) throws {
+    package func save(_ adapters: TrainedSet, _ state: TrainerState, limit: Int) throws {
         if try !isSaved(state) {
             let pending = try PendingFolder(for: path(step: state.step), files: files)
             do {
@@ -91,24 +88,22 @@ package struct CheckpointStore {
     }
 
     /// Writes the adapter in PEFT's format.
-    package static func writeAdapter(_ adapters: AdapterSet, configuration: AdapterConfiguration, to directory: String, files: any Files) throws {
+    package static func writeAdapter(_ adapters: TrainedSet, configuration: AdapterConfiguration, to directory: String, files: any Files) throws {
         let values = UnsafeBufferPointer(adapters.floats(.values))
         try AdapterFile.write(
             directory: directory, configuration: configuration,
-            tensors: adapters.entries.map {
-                ($0.name, $0.shape, UnsafeBufferPointer(rebasing: values[$0.offset..<$0.offset + $0.elementCount]))
-            }, files: files)
+            tensors: adapters.tensors.map { ($0.name, $0.shape, UnsafeBufferPointer(rebasing: values[$0.range])) }, files: files)
     }
 
-    private func writeMoments(_ adapters: AdapterSet, to path: String, files: any Files) throws {
+    private func writeMoments(_ adapters: TrainedSet, to path: String, files: any Files) throws {
         let values = Self.optimiserValues(adapters)
         let writer = try SafetensorsWriter(path: path, files: files, tensors: values.map { ($0.name, .f32, $0.shape) })
         for value in values { try writer.append(UnsafeRawBufferPointer(adapters.floats(named: value.name))) }
         try writer.finish()
     }
 
-    /// What a checkpoint holds beside the trained matrices, as the step program names it.
-    private static func optimiserValues(_ adapters: AdapterSet) -> [Value] {
+    /// What a checkpoint holds beside the trained tensors, as the step program names it.
+    private static func optimiserValues(_ adapters: TrainedSet) -> [Value] {
         adapters.program.checkpointValues.filter { $0.name != PersistentName.parameters }
     }
 
@@ -123,7 +118,7 @@ package struct CheckpointStore {
     /// Loads the newest checkpoint that is whole into `adapters`; nil when there is none. `warn` is called for each damaged one.
     ///
     /// - Throws: exit 4 when a checkpoint cannot be read; `adapters` and what is on the disk stay as they are.
-    package func loadNewest(into adapters: AdapterSet, warn: (String) -> Void) throws -> TrainerState? {
+    package func loadNewest(into adapters: TrainedSet, warn: (String) -> Void) throws -> TrainerState? {
         for step in try steps().reversed() {
             do {
                 return try load(step: step, into: adapters)
@@ -147,16 +142,16 @@ package struct CheckpointStore {
     }
 
     /// Everything is verified before the first number is copied.
-    private func load(step: Int, into adapters: AdapterSet) throws -> TrainerState {
+    private func load(step: Int, into adapters: TrainedSet) throws -> TrainerState {
         let state = try verified(step: step)
         let path = path(step: step)
         func opened<Result>(_ body: () throws -> Result) throws -> Result {
             do { return try body() } catch let error as LorikeetError where error.exit == .unusableInput { throw Damage(what: error.description) }
         }
         let adapter = try opened { try AdapterFile.read(directory: path, files: files) }
-        for entry in adapters.entries {
-            guard let view = adapter.tensors[entry.name], view.shape == entry.shape, view.type == .f32 else {
-                throw Damage(what: "its '\(entry.name)' does not fit this adapter")
+        for tensor in adapters.tensors {
+            guard let view = adapter.tensors[tensor.name], view.shape == tensor.shape, view.type == .f32 else {
+                throw Damage(what: "its '\(tensor.name)' does not fit this adapter")
             }
         }
         let optimizer = try opened { try SafetensorsFile(path: path + "/optimizer.safetensors", files: files) }

@@ -97,6 +97,35 @@ struct MergeRefusalTests {
         #expect(error?.exit == .unusableInput && error?.description.contains("lora_A.weight'") == true, "\(error?.description ?? "")")
     }
 
+    /// A folder of the reference's adapter, all zeros, with one tensor more or less.
+    private func adapter(with more: String? = nil, without less: String? = nil) throws -> String {
+        let file = try AdapterFile.read(directory: MergeTests.llama + "/adapter_init")
+        let directory = Temporary.folder()
+        let zeros = [Float](repeating: 0, count: file.tensors.values.map(\.elementCount).max() ?? 0)
+        try zeros.withUnsafeBufferPointer { zeros in
+            let added = more.map { (name: $0, shape: [2, 2], values: UnsafeBufferPointer(rebasing: zeros[..<4])) }
+            let kept = file.tensors.values.filter { $0.name != less }.sorted { $0.name < $1.name }.map {
+                (name: $0.name, shape: $0.shape, values: UnsafeBufferPointer(rebasing: zeros[..<$0.elementCount]))
+            }
+            try AdapterFile.write(
+                directory: directory, configuration: file.configuration, tensors: kept + (added.map { [$0] } ?? []), files: files)
+        }
+        return directory
+    }
+
+    @Test(arguments: ["lora_B.bias", "lora_magnitude_vector", "modules_to_save.weight", "lora_embedding_A", "lora_A.a.b.weight"])
+    func `an adapter's tensor that nothing here trains is refused by its name`(ending: String) throws {
+        let name = "base_model.model.model.layers.0.self_attn.q_proj." + ending
+        let adapter = try adapter(with: name)
+        let file = try AdapterFile.read(directory: adapter)
+        let merging = #expect(throws: LorikeetError.self) { try merge(MergeTests.llama, adapter, .f32, to: Temporary.folder()) }
+        let model = try Compute(cpu: cpu).model(ModelSource.open(MergeTests.llama), storage: .stored, lora: LoRASettings(file))
+        let loading = #expect(throws: LorikeetError.self) { try model.loadAdapter(file) }
+        for error in [merging, loading] {
+            #expect(error?.exit == .unusableInput && error?.description.contains("'\(name)'") == true, "\(error?.description ?? "")")
+        }
+    }
+
     // MARK: what stands in the way
 
     @Test func `a folder of the user's beside the output is not removed`() throws {
@@ -172,7 +201,12 @@ struct MergeRefusalTests {
             try copy(adapter + "/adapter_config.json", changed + "/adapter_config.json")
             try files.writeDurably(Array(bytes), to: changed + "/adapter_model.safetensors")
             let error = #expect(throws: LorikeetError.self) { try merge(base, changed, .f16, to: Temporary.folder()) }
-            #expect(error?.exit == .unusableInput && error?.description.contains("q_proj") == true, "\(error?.description ?? "")")
+            #expect(error?.exit == .unusableInput && error?.description.contains(to) == true, "\(error?.description ?? "")")
+        }
+        let name = "base_model.model.model.layers.0.self_attn.q_proj.lora_"
+        for half in ["A.weight", "B.weight"] {
+            let error = #expect(throws: LorikeetError.self) { try merge(base, self.adapter(without: name + half), .f32, to: Temporary.folder()) }
+            #expect(error?.exit == .unusableInput && error?.description.contains("lacks '\(name)\(half)'") == true, "\(error?.description ?? "")")
         }
     }
 }

@@ -41,12 +41,12 @@ struct RoPEFactorTests {
         // An adapter that adds nothing: B is zero.
         let (adapter, merged) = (Temporary.folder(), Temporary.folder())
         let lora = LoRASettings(r: 2, alpha: 4, targetModules: ["q_proj"])
-        let set = try AdapterSet(layout: AdapterLayout(lora, linears: base.configuration.family.linears()))
+        let set = try TrainedSet(layout: TrainedLayout(lora, weights: base.configuration.family.weights()))
         set.initialise(seed: 1)
         let values = UnsafeBufferPointer(set.floats(.values))
         try AdapterFile.write(
             directory: adapter, configuration: AdapterConfiguration(r: 2, alpha: 4, dropout: 0, targetModules: ["q_proj"]),
-            tensors: set.entries.map { ($0.name, $0.shape, UnsafeBufferPointer(rebasing: values[$0.offset..<$0.offset + $0.elementCount])) },
+            tensors: set.tensors.map { ($0.name, $0.shape, UnsafeBufferPointer(rebasing: values[$0.range])) },
             files: RealFiles())
         try Merger(
             base: base, adapter: AdapterFile.read(directory: adapter), settings: MergeSettings(type: .f32), files: RealFiles(), cpu: cpu

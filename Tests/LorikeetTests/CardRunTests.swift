@@ -166,7 +166,7 @@ struct CardRunTests {
         }
 
         /// - Returns: the gradient of the step's mean loss, its matrices, and in how many micro-batches it was computed.
-        func gradients() throws -> (values: [Float], entries: [AdapterLayout.Entry], batches: Int) {
+        func gradients() throws -> (values: [Float], entries: [TrainedTensor], batches: Int) {
             let choices = plan.choices
             let model = try compute.model(preparation.source, storage: choices.storage, lora: recipe.loraSettings, seed: 1)
             // B is not zero, so that A's gradient is not.
@@ -185,7 +185,7 @@ struct CardRunTests {
                 _ = try session.accumulate(batch, zeroFirst: number == 0)
             }
             try session.pullAdapters()
-            return (Array(model.adapters.floats(.gradients)), model.adapters.entries, batches.count)
+            return (Array(model.adapters.floats(.gradients)), model.adapters.tensors, batches.count)
         }
     }
 

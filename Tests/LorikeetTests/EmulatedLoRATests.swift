@@ -43,7 +43,7 @@ struct EmulatedLoRATests {
             func tokens(_ offset: UInt64) -> [Int32] { rows.map { Int32(mix64(UInt64($0) + offset) % 101) } }
             batch.append(tokens(0), targets: tokens(99), weight: 1.0 / 270, dropoutKeys: rows.map { UInt32($0 * 7) })
         }
-        func gradients(on device: EmulatedDevice?) throws -> (loss: Double, values: [Float], entries: [AdapterLayout.Entry]) {
+        func gradients(on device: EmulatedDevice?) throws -> (loss: Double, values: [Float], entries: [TrainedTensor]) {
             let compute = Compute(cpu: CPU(threads: 2), device: device, element: item.element)
             let model = try compute.model(files.source, storage: .f32, lora: lora, seed: 3)
             let values = model.adapters.floats(.values)
@@ -56,7 +56,7 @@ struct EmulatedLoRATests {
             _ = try session.optimiserStep(learningRate: 1e-3, optimiser: AdamWSettings())
             // Everything was compiled before the first launch.
             #expect(device?.unprepared == before)
-            return (result.lossSum, gradients, model.adapters.entries)
+            return (result.lossSum, gradients, model.adapters.tensors)
         }
         let device = EmulatedDevice()
         let (plain, card) = (try gradients(on: nil), try gradients(on: device))

@@ -29,7 +29,7 @@ struct FusionTests {
 
     private struct Gradients {
         let flat: [Float]
-        let entries: [AdapterLayout.Entry]
+        let entries: [TrainedTensor]
         let kinds: [String]
     }
 
@@ -47,7 +47,7 @@ struct FusionTests {
         try session.pullAdapters()
         let program = session.program(.training, tokens: Session.batchRows(lengths.reduce(0, +), device == nil ? .cpu(threads: 2) : .device(element)))
         try program.verify()
-        return Gradients(flat: Array(model.adapters.floats(.gradients)), entries: model.adapters.entries, kinds: program.ops.map(\.kind))
+        return Gradients(flat: Array(model.adapters.floats(.gradients)), entries: model.adapters.tensors, kinds: program.ops.map(\.kind))
     }
 
     private static let families = Families.table.map { $0.huggingFace.modelType }

@@ -63,15 +63,13 @@ struct AdapterTests {
         let module = "base_model.model.model.layers.0.self_attn.q_proj"
         let adapter = try AdapterFile.read(directory: folder(names: ["\(module).lora_A.default.weight", "\(module).lora_B.default.weight"]))
         #expect(adapter.tensors.keys.sorted() == ["\(module).lora_A.weight", "\(module).lora_B.weight"])
-        #expect(adapter.modules == ["model.layers.0.self_attn.q_proj"])
         #expect(refusal(try folder(names: ["\(module).lora_A.default.weight", "\(module).lora_A.other.weight"])).contains("stands twice"))
     }
 
-    @Test(arguments: ["lora_B.bias", "lora_magnitude_vector", "modules_to_save.weight", "lora_embedding_A", "lora_A.a.b.weight"])
-    func `a tensor that is neither A nor B is refused by its name`(ending: String) throws {
+    @Test func `other names stay as they are, for whoever knows what a model has a place for`() throws {
         let module = "base_model.model.model.layers.0.self_attn.q_proj"
-        let text = refusal(try folder(names: ["\(module).lora_A.weight", "\(module).\(ending)"]))
-        #expect(text.contains("'\(module).\(ending)'"), "\(text)")
+        let names = ["lora_A.weight", "lora_B.bias", "lora_magnitude_vector", "modules_to_save.weight", "lora_A.a.b.weight", "weight"].map { "\(module).\($0)" }
+        #expect(try AdapterFile.read(directory: folder(names: names)).tensors.keys.sorted() == names.sorted())
     }
 
     @Test func `pickled weights are called what they are`() throws { #expect(refusal(try folder(bin: true)).contains("pickled")) }

@@ -14,7 +14,7 @@ struct CheckpointTests {
     private func folder() -> String { FileManager.default.temporaryDirectory.appending(path: "checkpoints-" + UUID().uuidString).path }
 
     /// Adapters whose numbers all differ, and their like with other numbers.
-    private func adapters(rank: Int = 4, start: Float) throws -> AdapterSet {
+    private func adapters(rank: Int = 4, start: Float) throws -> TrainedSet {
         let model = try Compute(cpu: CPU(threads: 1)).model(
             ModelSource.open(TrainerTests.llama), storage: .stored, lora: LoRASettings(r: rank, alpha: 8, targetModules: ["q_proj"]), seed: 5)
         for (offset, value) in model.adapters.program.checkpointValues.filter({ $0.name != PersistentName.state }).enumerated() {
@@ -24,7 +24,7 @@ struct CheckpointTests {
         return model.adapters
     }
 
-    private func numbers(_ adapters: AdapterSet) -> [Float] {
+    private func numbers(_ adapters: TrainedSet) -> [Float] {
         adapters.program.checkpointValues.flatMap { Array(adapters.floats(named: $0.name)) }
     }
 

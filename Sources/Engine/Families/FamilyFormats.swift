@@ -67,14 +67,37 @@ extension GGUFFormat {
         ]
     }
 
-    /// Tensors that llama.cpp calls alike in decoders whose q and k keep Hugging Face's order.
-    static func attentionTensors(norms: TensorTransform = .none) -> [TensorRule] {
+    /// What llama.cpp writes alike of rotary positions.
+    ///
+    /// - Parameter scaling: whether the architecture has frequencies that are scaled.
+    static func ropeMetadata(scaling: Bool) -> [MetadataRule] {
+        let plain: [MetadataRule] = [
+            .value("rope_theta", "rope.freq_base", .real, ifAbsent: .value(10000.0)),
+            .rotatedDimensions("rope.dimension_count"),
+        ]
+        guard scaling else { return plain }
+        return plain + [
+            .value("rope_scaling.rope_type", "rope.scaling.type", .text, ifAbsent: .omitted),
+            .value("rope_scaling.factor", "rope.scaling.factor", .real, ifAbsent: .omitted),
+            .value("rope_scaling.original_max_position_embeddings", "rope.scaling.original_context_length", .whole, ifAbsent: .omitted),
+        ]
+    }
+
+    /// Tensors that llama.cpp calls alike in decoders.
+    ///
+    /// - Parameters:
+    ///   - norms: what the format does to the weights of norms.
+    ///   - interleaved: q and k have the halves of each head interleaved; others keep Hugging Face's order.
+    static func decoderTensors(norms: TensorTransform = .none, interleaved: Bool = false) -> [TensorRule] {
         [
             TensorRule("model.embed_tokens", "token_embd"),
             TensorRule("model.norm", "output_norm", norms),
+            TensorRule("lm_head", "output"),
             TensorRule("model.layers.{layer}.input_layernorm", "blk.{layer}.attn_norm", norms),
-            TensorRule("model.layers.{layer}.self_attn.q_proj", "blk.{layer}.attn_q"),
-            TensorRule("model.layers.{layer}.self_attn.k_proj", "blk.{layer}.attn_k"),
+            TensorRule(
+                "model.layers.{layer}.self_attn.q_proj", "blk.{layer}.attn_q", interleaved ? .interleavedHeads("num_attention_heads") : .none),
+            TensorRule(
+                "model.layers.{layer}.self_attn.k_proj", "blk.{layer}.attn_k", interleaved ? .interleavedHeads("num_key_value_heads") : .none),
             TensorRule("model.layers.{layer}.self_attn.v_proj", "blk.{layer}.attn_v"),
             TensorRule("model.layers.{layer}.self_attn.o_proj", "blk.{layer}.attn_output"),
             TensorRule("model.layers.{layer}.mlp.gate_proj", "blk.{layer}.ffn_gate"),

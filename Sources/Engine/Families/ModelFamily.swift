@@ -80,7 +80,7 @@ extension ModelFamily {
     }
 
     package func program(
-        _ purpose: ProgramPurpose, tokens: Int, adapters: AdapterLayout, target: ProgramTarget, headChunk: Int = HeadBlock.chunk,
+        _ purpose: ProgramPurpose, tokens: Int, adapters: TrainedLayout, target: ProgramTarget, headChunk: Int = HeadBlock.chunk,
         recompute: RecomputePolicy = .norms
     ) -> Program {
         var builder = ProgramBuilder(purpose: purpose, tokens: tokens, adapters: adapters, target: target, headChunk: headChunk)

@@ -86,7 +86,7 @@ extension KernelCase {
         let joint = b.given("q|k|v", [rows, shape.jointColumns], spread: 2)
         let slots = b.integers("slots", (0..<rows).map { Int32($0 % 2) })
         let places = b.integers("positions", (0..<rows).map { Int32(before + $0 / 2) })
-        let cache = b.given("cache", [2, positions, 2 * shape.keyValueHeads * item.size], spread: 2, kind: .state)
+        let cache = b.given("cache", [2, positions, 2 * shape.keyValueHeads * item.size], spread: 2, kind: .persistent)
         let out = b.made("out", [rows, shape.heads * item.size])
         let scratch = b.target.threads.flatMap { b.scratch($0 * positions) }
         b.compare(out, roundings: 4)

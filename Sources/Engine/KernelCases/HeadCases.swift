@@ -75,7 +75,7 @@ extension KernelCase {
             vocabulary: s.vocabulary, softCap: s.softCap, logitScale: s.scale)
         let head: any Op =
             if let gradient {
-                HeadLoss(chunks: chunks, weights: weightID, logProbabilities: logs, dx: gradient)
+                HeadGradient(chunks: chunks, tokenWeights: weightID, logProbabilities: logs, dx: gradient)
             } else {
                 HeadLogProbabilities(chunks: chunks, logProbabilities: logs)
             }

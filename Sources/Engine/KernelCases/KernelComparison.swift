@@ -49,7 +49,7 @@ package struct KernelComparison {
         var (offsets, used): ([Int?], Int) = ([], 0)
         for id in builder.values.ids {
             let value = builder.values[id]
-            guard value.livesInArena || value.kind == .state else {
+            guard value.livesInArena || value.kind == .persistent else {
                 offsets.append(nil)
                 continue
             }
@@ -84,13 +84,13 @@ package struct KernelComparison {
         let (parameters, gradients) = (try Buffer(bytes: 4 * builder.parameters.count + 4), try Buffer(bytes: 4 * builder.parameters.count + 4))
         parameters.pointer(as: Float.self).update(from: builder.parameters, count: builder.parameters.count)
         gradients.pointer(as: Float.self).update(from: builder.gradients, count: builder.gradients.count)
-        var states: [Int: UnsafeMutableRawPointer] = [:]
-        for id in builder.values.ids where builder.values[id].kind == .state {
-            if let offset = offsets[id.index] { states[id.index] = arena.base + offset }
+        var persistent: [Int: UnsafeMutableRawPointer] = [:]
+        for id in builder.values.ids where builder.values[id].kind == .persistent {
+            if let offset = offsets[id.index] { persistent[id.index] = arena.base + offset }
         }
         let context = CPURun(
             cpu: cpu, values: builder.values, weights: weights, adapterOn: !builder.parameters.isEmpty, offsets: offsets, arena: arena.base,
-            parameters: parameters.pointer(as: Float.self), gradients: gradients.pointer(as: Float.self), states: states)
+            parameters: parameters.pointer(as: Float.self), gradients: gradients.pointer(as: Float.self), persistent: persistent)
         for op in ops { try op.run(context) }
         return try builder.compared.map {
             Array(UnsafeBufferPointer(start: try context.floats($0.id), count: builder.values[$0.id].elementCount))
@@ -130,13 +130,13 @@ package struct KernelComparison {
         try [Self.lossScale].withUnsafeBytes { try device.upload($0, to: trained) }
         try builder.gradients.withUnsafeBytes { try device.upload($0, to: gradients) }
         try upload(element.encode(builder.parameters), to: parameters)
-        var states: [Int: DeviceAddress] = [:]
-        for id in builder.values.ids where builder.values[id].kind == .state {
-            if let offset = offsets[id.index] { states[id.index] = arena + offset }
+        var persistent: [Int: DeviceAddress] = [:]
+        for id in builder.values.ids where builder.values[id].kind == .persistent {
+            if let offset = offsets[id.index] { persistent[id.index] = arena + offset }
         }
         let context = DeviceRun(
             device: device, element: element, values: builder.values, weights: weights, adapterOn: count > 0, offsets: offsets, arena: arena,
-            parameters: parameters, gradients: gradients, states: states, lossScale: trained, trainedRows: builder.trainedRows)
+            parameters: parameters, gradients: gradients, persistent: persistent, lossScale: trained, trainedRows: builder.trainedRows)
         for op in ops { try op.run(context) }
         return try builder.compared.map {
             let type = context.type($0.id)

@@ -65,12 +65,15 @@ extension KernelCase {
         for gradient in matrices.dA + matrices.dB { b.compare(gradient, roundings: 6) }
         // Where masked copies are made, the masks are seen; lora.cu's show in the products.
         if let dropped = room[0], s.rank % 8 != 0 || s.columns % 32 != 0 { b.compare(dropped, roundings: 0, .zeros) }
+        func a(_ wide: ValueID, _ narrow: ValueID) -> LoRASideA {
+            LoRASideA(wide: wide, narrow: narrow, parts: adapters, masked: room.removeFirst(), dropoutKeys: keys)
+        }
         return [
-            LoRADown(x: x, product: product, parts: adapters, dropped: room.removeFirst(), dropoutKeys: keys), forward,
-            LoRAUp(y: y, product: product, parts: adapters),
-            LoRAUpBackward(dy: dy, product: product, dProduct: dProduct, parts: adapters, dB: matrices.dB, partials: partials), backward,
-            LoRADownBackward(x: x, dProduct: dProduct, parts: adapters, dA: matrices.dA, masked: room.removeFirst(), dropoutKeys: keys),
-            LoRAInputGradient(dx: dx, dProduct: dProduct, parts: adapters, masked: room.removeFirst(), dropoutKeys: keys),
+            LoRADown(side: a(x, product)), forward,
+            LoRAUp(side: LoRASideB(wide: y, narrow: product, parts: adapters)),
+            LoRAUpBackward(
+                side: LoRASideB(wide: dy, narrow: product, parts: adapters), dProduct: dProduct, dB: matrices.dB, partials: partials), backward,
+            LoRADownBackward(side: a(x, dProduct), dA: matrices.dA), LoRAInputGradient(side: a(dx, dProduct)),
         ]
     }
 }
@@ -101,7 +104,7 @@ extension CaseBuilder {
         var (result, first) = (Matrices(), 0)
         for (number, weight) in weights.enumerated() {
             if let place = adapted.firstIndex(of: number) {
-                let slot = AdapterSlot(module: 5 + place, rank: rank, scale: 0.5, offsetA: 0, offsetB: 0)
+                let slot = LoRASlot(module: 5 + place, rank: rank, scale: 0.5)
                 result.adapters.append(
                     LoRAPart(slot: slot, a: a[place], b: lower[place], column: place * rank, outputs: first..<first + weight.rows, dropout: dropout))
                 result.dA.append(gradient(of: a[place]))

@@ -86,10 +86,12 @@ extension KernelCase {
         if s.down {
             let (product, dProduct) = (b.given("down's xA", [s.tokens, s.rank]), b.made("d.xA", [s.tokens, s.rank]))
             let partials = LoRABack.partialElements(below.adapters, rows: s.tokens, b.target).map { b.made("partial sums", [$0], .plain) }
-            ops.append(LoRAUpBackward(dy: dy, product: product, dProduct: dProduct, parts: below.adapters, dB: below.dB, partials: partials))
+            ops.append(
+                LoRAUpBackward(
+                    side: LoRASideB(wide: dy, narrow: product, parts: below.adapters), dProduct: dProduct, dB: below.dB, partials: partials))
             adjoints = [
-                LoRADownBackward(x: out, dProduct: dProduct, parts: below.adapters, dA: below.dA, masked: nil, dropoutKeys: nil),
-                LoRAInputGradient(dx: dOut, dProduct: dProduct, parts: below.adapters, masked: nil, dropoutKeys: nil),
+                LoRADownBackward(side: LoRASideA(wide: out, narrow: dProduct, parts: below.adapters), dA: below.dA),
+                LoRAInputGradient(side: LoRASideA(wide: dOut, narrow: dProduct, parts: below.adapters)),
             ]
             for gradient in below.dA { b.compare(gradient, roundings: 8) }
             for gradient in below.dB { b.compare(gradient, roundings: 6) }
@@ -108,8 +110,8 @@ extension CaseBuilder {
         guard !matrices.adapters.isEmpty else { return [linear] }
         let product = made("xA", [shape[0], matrices.adapters.ranks])
         return [
-            LoRADown(x: x, product: product, parts: matrices.adapters, dropped: nil, dropoutKeys: nil), linear,
-            LoRAUp(y: y, product: product, parts: matrices.adapters),
+            LoRADown(side: LoRASideA(wide: x, narrow: product, parts: matrices.adapters)), linear,
+            LoRAUp(side: LoRASideB(wide: y, narrow: product, parts: matrices.adapters)),
         ]
     }
 

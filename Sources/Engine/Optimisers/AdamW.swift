@@ -2,7 +2,7 @@ import Glibc
 import LorikeetDevices
 
 /// AdamW's numbers (Loshchilov & Hutter 2017, arXiv:1711.05101); names and meanings are those of torch.optim.AdamW.
-package struct AdamWSettings: Optimiser, Equatable {
+package struct AdamWSettings: Optimiser {
     package static let name = "adamw_torch"
     package static let moments = ["first_moment", "second_moment"]
     package static let numberCount = 3

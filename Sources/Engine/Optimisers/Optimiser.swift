@@ -3,7 +3,7 @@ import LorikeetDevices
 /// An optimiser: the values that it keeps from step to step, and the op that updates parameters and these values from the gradients.
 ///
 /// To add one: a file like `AdamW.swift` and a line in `Optimisers.table`.
-package protocol Optimiser: Sendable {
+package protocol Optimiser: Sendable, Hashable {
     /// Its name in a recipe's `optim`.
     static var name: String { get }
     /// Names of its persistent values, in programs and checkpoints; each is float32 with one element for each trained parameter.
@@ -21,8 +21,8 @@ package protocol Optimiser: Sendable {
 }
 
 package enum Optimisers {
-    /// One line an optimiser.
-    package static let table: [any Optimiser.Type] = [AdamWSettings.self]
+    /// One line an optimiser, with its default settings.
+    package static let table: [any Optimiser] = [AdamWSettings()]
 }
 
 /// What an optimiser's op works on; n trained parameters, flat.

@@ -69,26 +69,28 @@ enum Fuse {
 
     /// Adapters of a card whose kernels can take the second product along.
     private static func update(_ list: FusedOps, _ up: LoRAUp) -> LowRankUpdate? {
-        guard case .device(let element) = list.target, LowRankUpdate.fits(up.parts, columns: list.values[up.y].shape[1], element) else { return nil }
-        return LowRankUpdate(product: up.product, parts: up.parts)
+        guard case .device(let element) = list.target, LowRankUpdate.fits(up.side.parts, columns: list.values[up.side.wide].shape[1], element) else {
+            return nil
+        }
+        return LowRankUpdate(product: up.side.narrow, parts: up.side.parts)
     }
 
     /// `lora.up` followed by a rotation of the same value, which completes it in place.
     private static func moveUpdateIntoRotation(_ list: inout FusedOps, _ index: Int) {
         guard let up = list.op(index) as? LoRAUp, let update = update(list, up),
-            let next = list.users(of: up.y).first(where: { $0 > index }), var rope = list.op(next) as? RoPE,
+            let next = list.users(of: up.side.wide).first(where: { $0 > index }), var rope = list.op(next) as? RoPE,
             rope.takesUpdate(pairs: list.values[rope.cos].shape[1])
         else { return }
         rope.update = update
         list.replace(next, rope)
         list.remove(index)
-        list.incomplete.insert(up.y)
+        list.incomplete.insert(up.side.wide)
     }
 
     /// `lora.up` whose result is read by gated activations and their adjoints alone: all of them add the term while they read.
     private static func moveUpdateIntoActivation(_ list: inout FusedOps, _ index: Int) {
-        guard let up = list.op(index) as? LoRAUp, let update = update(list, up), list.values[up.y].shape[1] % 64 == 0 else { return }
-        let readers = list.users(of: up.y).filter { $0 > index }
+        guard let up = list.op(index) as? LoRAUp, let update = update(list, up), list.values[up.side.wide].shape[1] % 64 == 0 else { return }
+        let readers = list.users(of: up.side.wide).filter { $0 > index }
         guard !readers.isEmpty, readers.allSatisfy({ list.op($0) is GatedActivation || list.op($0) is GatedActivationBackward }) else {
             return
         }
@@ -102,21 +104,21 @@ enum Fuse {
             }
         }
         list.remove(index)
-        list.incomplete.insert(up.y)
+        list.incomplete.insert(up.side.wide)
     }
 
     /// `lora.input_gradient` of one adapter whose result only a gated activation's adjoint reads.
     private static func moveInputGradientIntoActivation(_ list: inout FusedOps, _ index: Int) {
         guard case .device(let element) = list.target, element != .f32, let gradient = list.op(index) as? LoRAInputGradient,
-            gradient.parts.count == 1, gradient.masked == nil, let part = gradient.parts.first, part.slot.rank == 8 || part.slot.rank == 16,
-            list.values[gradient.dx].shape[1] % 32 == 0
+            gradient.side.parts.count == 1, gradient.side.masked == nil, let part = gradient.side.parts.first,
+            part.slot.rank == 8 || part.slot.rank == 16, list.values[gradient.side.wide].shape[1] % 32 == 0
         else { return }
-        let readers = list.users(of: gradient.dx).filter { $0 > index }
-        guard readers.count == 1, var backward = list.op(readers[0]) as? GatedActivationBackward, backward.dOut == gradient.dx else { return }
-        backward.dUpdate = InputUpdate(dProduct: gradient.dProduct, part: part)
+        let readers = list.users(of: gradient.side.wide).filter { $0 > index }
+        guard readers.count == 1, var backward = list.op(readers[0]) as? GatedActivationBackward, backward.dOut == gradient.side.wide else { return }
+        backward.dUpdate = InputUpdate(dProduct: gradient.side.narrow, part: part)
         list.replace(readers[0], backward)
         list.remove(index)
-        list.incomplete.insert(gradient.dx)
+        list.incomplete.insert(gradient.side.wide)
     }
 
     // MARK: attention and head
@@ -139,10 +141,10 @@ enum Fuse {
             let lossAt = list.users(of: head.logProbabilities).first(where: { $0 > index }), let loss = list.op(lossAt) as? any LossOp,
             let weights = loss.knownWeights,
             let backwardAt = list.users(of: loss.tokenWeights).first(where: { $0 > lossAt }),
-            let backward = list.op(backwardAt) as? HeadBackward, backward.chunks.x == head.chunks.x
+            let backward = list.op(backwardAt) as? HeadGradient, backward.chunks.x == head.chunks.x
         else { return }
         list.replace(
-            index, HeadLoss(chunks: head.chunks, weights: weights, logProbabilities: head.logProbabilities, dx: backward.dx))
+            index, HeadGradient(chunks: head.chunks, tokenWeights: weights, logProbabilities: head.logProbabilities, dx: backward.dx))
         list.remove(backwardAt)
         list.remove(lossAt)
     }

@@ -12,8 +12,8 @@ package struct CPURun: ~Copyable {
     let arena: UnsafeMutableRawPointer
     let parameters: UnsafeMutablePointer<Float>?
     let gradients: UnsafeMutablePointer<Float>?
-    /// Caches and persistent values by value index.
-    let states: [Int: UnsafeMutableRawPointer]
+    /// Persistent values by value index.
+    let persistent: [Int: UnsafeMutableRawPointer]
 
     /// The first element of a float32 value; for weights use `matrix` and `vector`.
     ///
@@ -60,8 +60,8 @@ package struct CPURun: ~Copyable {
             if let parameters { return UnsafeMutableRawPointer(parameters + values[id].flatOffset) }
         case .parameterGradient:
             if let gradients { return UnsafeMutableRawPointer(gradients + values[id].flatOffset) }
-        case .state, .persistent:
-            if let state = states[id.index] { return state }
+        case .persistent:
+            if let place = persistent[id.index] { return place }
         default:
             if let offset = offsets[id.index] { return arena + offset }
         }

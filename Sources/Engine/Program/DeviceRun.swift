@@ -15,8 +15,8 @@ package struct DeviceRun: ~Copyable {
     /// The adapters in the activations' type, and their float32 gradients, both flat.
     let parameters: DeviceAddress?
     let gradients: DeviceAddress?
-    /// Caches and persistent values by value index.
-    let states: [Int: DeviceAddress]
+    /// Persistent values by value index.
+    let persistent: [Int: DeviceAddress]
     /// One float32: what the loss is multiplied by before the backward pass.
     let lossScale: DeviceAddress
     /// Rows with a target in this micro-batch.
@@ -28,8 +28,8 @@ package struct DeviceRun: ~Copyable {
             if let parameters { return parameters + values[id].flatOffset * element.bytes }
         case .parameterGradient:
             if let gradients { return gradients + values[id].flatOffset * 4 }
-        case .state, .persistent:
-            if let state = states[id.index] { return state }
+        case .persistent:
+            if let place = persistent[id.index] { return place }
         default:
             if let offset = offsets[id.index] { return arena + offset }
         }

@@ -29,7 +29,7 @@ extension Program {
         let shape = "[" + value.shape.map(String.init).joined(separator: ",") + "]"
         switch value.kind {
         case .parameterGradient: return "\(value.name) \(shape) += flat gradient @\(value.flatOffset)"
-        case .state, .persistent: return "\(value.name) \(shape) persistent"
+        case .persistent: return "\(value.name) \(shape) persistent"
         default: break
         }
         guard let offset = schedule.offsets[id.index], let lifetime = schedule.lifetimes[id.index] else { return "\(value.name) \(shape)" }

@@ -48,6 +48,8 @@ package struct Program: Sendable {
     package let schedule: Schedule
     /// Values that lack a term from their definition until an op completes them (see `Op.completes`).
     let incomplete: Set<ValueID>
+    /// Names of trained tensors that the forward pass does not use; see `TrainedSite`.
+    var unusedTensors: [String] = []
 
     /// Bytes of the arena this program needs.
     package var arenaBytes: Int { schedule.arenaBytes }

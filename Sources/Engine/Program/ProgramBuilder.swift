@@ -2,14 +2,16 @@
 package struct ProgramBuilder {
     package let purpose: ProgramPurpose
     package let tokens: Int
-    package let adapters: AdapterLayout
+    package let trained: TrainedLayout
     package let target: ProgramTarget
     /// Trained tokens whose logits exist at a time.
     package let headChunk: Int
     package private(set) var values = ValueTable()
     package private(set) var ops: [any Op] = []
-    /// Values that lack their adapters' share until `lora.up` has run.
+    /// Values that lack a term until an op completes them (see `Op.completes`).
     private var incomplete: Set<ValueID> = []
+    /// Names of the trained tensors that an op uses.
+    private var used: Set<String> = []
     /// What is minimised in training.
     package let loss: any Loss
     package private(set) var inputs: ProgramInputs
@@ -23,13 +25,13 @@ package struct ProgramBuilder {
     private var blocks: [Range<Int>] = []
 
     package init(
-        purpose: ProgramPurpose, tokens: Int, adapters: AdapterLayout, target: ProgramTarget, headChunk: Int = HeadBlock.chunk,
+        purpose: ProgramPurpose, tokens: Int, adapters: TrainedLayout, target: ProgramTarget, headChunk: Int = HeadBlock.chunk,
         loss: any Loss = CrossEntropy()
     ) {
         self.loss = loss
         self.purpose = purpose
         self.tokens = tokens
-        self.adapters = adapters
+        trained = adapters
         self.target = target
         self.headChunk = headChunk
         let perRow = [tokens]
@@ -54,9 +56,38 @@ package struct ProgramBuilder {
     }
 
     /// A transient of the activations' type.
-    private mutating func activationValue(_ name: String, _ shape: [Int]) -> ValueID { transient(name, shape, target.element) }
+    package mutating func activationValue(_ name: String, _ shape: [Int]) -> ValueID { transient(name, shape, target.element) }
 
     package mutating func append(_ op: any Op) { ops.append(op) }
+
+    /// An op without which `value` lacks a term.
+    package mutating func append(_ op: any Op, completing value: ValueID) {
+        append(op)
+        incomplete.insert(value)
+    }
+
+    /// The value of a trained tensor.
+    package mutating func parameter(_ tensor: TrainedTensor) -> ValueID {
+        used.insert(tensor.name)
+        let module = tensor.module.split(separator: ".").last ?? ""
+        return values.add("\(module).\(tensor.role.name)", tensor.shape, .f32, .parameter, flatOffset: tensor.offset)
+    }
+
+    /// Names of the trained tensors that no op uses so far.
+    var unused: [String] { trained.tensors.map(\.name).filter { !used.contains($0) } }
+
+    /// What `frozen` appends, extended by what is trained at the site: the first kind is the innermost.
+    private mutating func extended(_ site: TrainedSite, by kinds: ArraySlice<any TrainedKind>, _ frozen: (inout ProgramBuilder) -> ValueID) -> ValueID {
+        guard let outermost = kinds.last else { return frozen(&self) }
+        return outermost.extend(site, &self) { $0.extended(site, by: kinds.dropLast(), frozen) }
+    }
+
+    private mutating func extended(_ use: TrainedSite.Use, x: ValueID, y: ValueID, _ op: any Op) -> ValueID {
+        extended(TrainedSite(use: use, x: x, y: y), by: trained.kinds[...]) {
+            $0.append(op)
+            return y
+        }
+    }
 
     /// One block of the model: what `body` appends. The backward pass can run it again from the values that enter it.
     package mutating func block(_ body: (inout ProgramBuilder) -> Void) {
@@ -75,8 +106,8 @@ package struct ProgramBuilder {
     package mutating func embedding(_ weight: String, vocabulary: Int, columns: Int, scale: Float = 1) -> ValueID {
         declare(weight, [vocabulary, columns], .table)
         let hidden = transient("embedding", [tokens, columns], target.residual)
-        append(Embedding(ids: inputs.ids, output: hidden, weight: weight, scale: scale))
-        return hidden
+        return extended(
+            .embedding(weight: weight), x: inputs.ids, y: hidden, Embedding(ids: inputs.ids, output: hidden, weight: weight, scale: scale))
     }
 
     /// The residual stream with a sublayer's result added: stream + delta.
@@ -91,10 +122,10 @@ package struct ProgramBuilder {
         let shape = values[x].shape
         declare(weight, [shape[1]], .vector)
         let y = activationValue(String(weight.dropLast(".weight".count)), shape)
-        append(
-            RMSNorm(
-                hidden: x, output: y, inverseRMS: transient("inverse_rms", [shape[0]]), weight: weight, epsilon: epsilon, weightOffset: weightOffset))
-        return y
+        let inverseRMS = transient("inverse_rms", [shape[0]])
+        return extended(
+            .norm(weight: weight), x: x, y: y,
+            RMSNorm(hidden: x, output: y, inverseRMS: inverseRMS, weight: weight, epsilon: epsilon, weightOffset: weightOffset))
     }
 
     /// Normalises parts of the rows of x in place: heads of q and k, or all of each, in the joint buffer.
@@ -115,50 +146,34 @@ package struct ProgramBuilder {
         let shape = values[x].shape
         declare(weight, [shape[1]], .vector)
         let y = transient(String(weight.dropLast(".weight".count)), shape, values[x].type)
-        append(
+        let inverseRMS = transient("inverse_rms", [tokens, 1])
+        return extended(
+            .norm(weight: weight), x: x, y: y,
             NormRows(
-                input: x, output: y, kept: nil, inverseRMS: transient("inverse_rms", [tokens, 1]), parts: [NormPart(weight: weight, columns: shape[1])],
-                epsilon: epsilon, weightOffset: weightOffset))
-        return y
+                input: x, output: y, kept: nil, inverseRMS: inverseRMS, parts: [NormPart(weight: weight, columns: shape[1])], epsilon: epsilon,
+                weightOffset: weightOffset))
     }
 
-    /// y [T, sum of rows] = x Wᵀ (+ bias) (+ adapters), the named matrices side by side in one product.
+    /// y [T, sum of rows] = x Wᵀ (+ bias) (+ what is trained), the named matrices side by side in one product.
     ///
     /// - Parameter residual: y has the residual stream's type.
     package mutating func linear(_ x: ValueID, _ matrices: [LinearWeight], residual: Bool = false) -> ValueID {
         let columns = values[x].shape[1]
         let rows = matrices.reduce(0) { $0 + $1.rows }
         let y = transient(matrices.map(\.shortName).joined(separator: "|"), [tokens, rows], residual ? target.residual : target.element)
-        var (parts, adapted, first): ([LinearPart], [LoRAPart], Int) = ([], [], 0)
+        var (parts, first): ([LinearPart], Int) = ([], 0)
         for matrix in matrices {
             declare(matrix.name + ".weight", [matrix.rows, matrix.columns], .linear(matrix))
             if matrix.hasBias { declare(matrix.name + ".bias", [matrix.rows], .vector) }
-            if let slot = adapters.slots[matrix.name] {
-                let a = values.add("\(matrix.shortName).lora_A", [slot.rank, columns], .f32, .parameter, flatOffset: slot.offsetA)
-                let b = values.add("\(matrix.shortName).lora_B", [matrix.rows, slot.rank], .f32, .parameter, flatOffset: slot.offsetB)
-                adapted.append(
-                    LoRAPart(slot: slot, a: a, b: b, column: adapted.ranks, outputs: first..<first + matrix.rows, dropout: adapters.dropout))
-            }
             parts.append(LinearPart(weight: matrix, firstRow: first))
             first += matrix.rows
         }
-        let product = adapted.isEmpty ? nil : lowRankProduct(x, adapted)
-        // Room for one joint expansion; what is stored as float32 in one piece is read in place instead.
-        append(Linear(x: x, y: y, parts: parts, columns: columns, scratch: activationValue("expanded", [rows * columns])))
-        if let product {
-            append(LoRAUp(y: y, product: product, parts: adapted))
-            incomplete.insert(y)
+        return extended(TrainedSite(use: .linear(parts), x: x, y: y), by: trained.kinds[...]) {
+            // Room for one joint expansion; what is stored as float32 in one piece is read in place instead.
+            let expanded = $0.activationValue("expanded", [rows * columns])
+            $0.append(Linear(x: x, y: y, parts: parts, columns: columns, scratch: expanded))
+            return y
         }
-        return y
-    }
-
-    /// dropout(x) Aᵀ of the adapters side by side.
-    private mutating func lowRankProduct(_ x: ValueID, _ parts: [LoRAPart]) -> ValueID {
-        let product = activationValue("xA", [tokens, parts.ranks])
-        let drops = adapters.dropout > 0 && purpose == .training
-        let dropped = drops ? activationValue("dropped", values[x].shape) : nil
-        append(LoRADown(x: x, product: product, parts: parts, dropped: dropped, dropoutKeys: drops ? inputs.dropoutKeys : nil))
-        return product
     }
 
     /// Rotates the first `heads` heads of the joint buffer in place by the positions' angles.
@@ -182,7 +197,7 @@ package struct ProgramBuilder {
         defer { layer += 1 }
         if case .decoding(let slots, let positions, _) = purpose, let slot = inputs.slots {
             let cache = values.add(
-                "cache.\(layer)", [slots, positions, 2 * shape.keyValueHeads * shape.headDimension], target.element, .state)
+                "cache.\(layer)", [slots, positions, 2 * shape.keyValueHeads * shape.headDimension], target.element, .persistent)
             append(
                 CachedAttention(
                     joint: joint, out: out, cache: cache, slots: slot, positions: inputs.positions, maximumPositions: positions,
@@ -243,7 +258,8 @@ package struct ProgramBuilder {
             purpose: purpose, target: target, tokens: tokens, values: list.values, ops: ops, origins: list.entries.map(\.origin),
             roles: list.entries.map(\.role),
             firstBackwardOp: list.firstBackward, inputs: inputs, outputs: outputs,
-            schedule: Schedule(values: list.values, ops: ops, alignment: target.isDevice ? 256 : Schedule.alignment), incomplete: list.incomplete)
+            schedule: Schedule(values: list.values, ops: ops, alignment: target.isDevice ? 256 : Schedule.alignment), incomplete: list.incomplete,
+            unusedTensors: unused)
         assert(program.violations().isEmpty, program.violations().joined(separator: "\n"))
         return program
     }

@@ -19,9 +19,8 @@ package enum ValueKind: Sendable, Hashable {
     case parameter
     /// The gradient of a parameter: the same range of the flat gradient buffer, always added to.
     case parameterGradient
-    /// Persists from run to run of one program (a KV cache).
-    case state
-    /// Persists and is shared by name between programs: trained parameters, their gradients and moments, the step state.
+    /// Outlives a run and is shared by name between programs: trained parameters, their gradients and moments, the step state; the KV
+    /// caches of the decoding programs.
     case persistent
 }
 

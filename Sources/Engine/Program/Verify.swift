@@ -14,7 +14,7 @@ extension Program {
     package func violations() -> [String] {
         var check = Verification(self)
         for index in ops.indices { check.visit(index) }
-        return check.violations + overlaps()
+        return check.violations + overlaps() + unusedTensors.map { "no op uses the trained tensor '\($0)'" }
     }
 
     /// Values that share bytes of the arena while both are alive.

@@ -34,13 +34,19 @@ package struct Compute {
     /// - Throws: exit 2 for unsupported families, missing or misshapen tensors, target modules that match nothing; exit 4 when memory,
     ///   disk or card fail.
     package func model(_ source: ModelSource, storage: BaseStorage, lora: LoRASettings?, seed: UInt64 = 0) throws -> Model {
-        try Model(.files(source), storage: storage, lora: lora, seed: seed, compute: self)
+        try model(source, storage: storage, trained: TrainedLayout(lora, weights: source.configuration.family.weights()), seed: seed)
+    }
+
+    /// The same for a list of trained tensors.
+    package func model(_ source: ModelSource, storage: BaseStorage, trained: TrainedLayout, seed: UInt64 = 0) throws -> Model {
+        try Model(.files(source), storage: storage, trained: trained, seed: seed, compute: self)
     }
 
     /// A model of `configuration`'s shape with random weights, for benchmarks and tests.
     ///
     /// - Throws: exit 2 for target modules that match nothing; exit 4 when memory or card fail.
     package func randomModel(_ configuration: ModelConfiguration, storage: BaseStorage, lora: LoRASettings?, seed: UInt64 = 0) throws -> Model {
-        try Model(.random(configuration), storage: storage, lora: lora, seed: seed, compute: self)
+        let trained = try TrainedLayout(lora, weights: configuration.family.weights())
+        return try Model(.random(configuration), storage: storage, trained: trained, seed: seed, compute: self)
     }
 }

@@ -20,7 +20,9 @@ final class DeviceBackend: SessionBackend {
     private let weights: DeviceWeights
     /// nil while a session has reserved nothing, and after a reservation that failed.
     private var arena: DeviceAllocation?
-    private var states: [ProgramPurpose: [Int: DeviceAllocation]] = [:]
+    /// KV caches by name, one a layer, shared by all decoding programs of the same slots and positions.
+    private var caches: [String: DeviceAllocation] = [:]
+    private var cacheKey: ProgramPurpose?
     private var graphs: [GraphKey: any RecordedWork] = [:]
     private var runs: [GraphKey: Int] = [:]
 
@@ -87,10 +89,10 @@ final class DeviceBackend: SessionBackend {
         return values
     }
 
-    func execute(_ program: Program, trainedRows: Int, states key: ProgramPurpose?, observe: OpObserver?) throws {
-        let states = try key.map { try caches(program, key: $0) } ?? [:]
+    func execute(_ program: Program, trainedRows: Int, caches key: ProgramPurpose?, observe: OpObserver?) throws {
+        if let key { try makeCaches(program, key) }
         func runAll(on device: any Accelerator, after: (any Op) throws -> Void = { _ in }) throws {
-            let context = try context(program, on: device, trainedRows: trainedRows, states: states)
+            let context = try context(program, on: device, trainedRows: trainedRows)
             for op in program.ops {
                 try op.run(context)
                 try after(op)
@@ -105,13 +107,13 @@ final class DeviceBackend: SessionBackend {
         }
         let chunk = model.headChunk(program)
         let graphKey = GraphKey(purpose: program.purpose, tokens: program.tokens, chunks: (trainedRows + chunk - 1) / chunk, adapterOn: adapterOn)
-        // A step program is short, and its numbers are new each time it is made.
+        // A step program is short: a graph of it would save nothing.
         if program.purpose == .step { return try runAll(on: device) }
         if let graph = graphs[graphKey] { return try graph.run() }
         let seen = runs[graphKey, default: 0]
-        if seen == 0 { try prepare(program, trainedRows: trainedRows, states: states) }
+        if seen == 0 { try prepare(program, trainedRows: trainedRows) }
         // The first run compiles kernels and chooses the products' algorithms, so that nothing has to be set up while the second is recorded.
-        if seen > 0, states.isEmpty, let graph = try device.record({ try runAll(on: device) }) {
+        if seen > 0, key == nil, let graph = try device.record({ try runAll(on: device) }) {
             graphs[graphKey] = graph
             return try graph.run()
         }
@@ -122,38 +124,39 @@ final class DeviceBackend: SessionBackend {
     private var adapterOn: Bool { model.adapterEnabled && model.adapters.elementCount > 0 }
 
     /// - Parameter device: this one, or a `LaunchList` or `TimedAccelerator` in its place.
-    private func context(_ program: Program, on device: any Accelerator, trainedRows: Int, states: [Int: DeviceAddress] = [:]) throws -> DeviceRun {
-        var places = states
-        for id in program.values.ids where program.values[id].kind == .persistent { places[id.index] = try address(program.values[id].name) }
+    private func context(_ program: Program, on device: any Accelerator, trainedRows: Int) throws -> DeviceRun {
+        var places: [Int: DeviceAddress] = [:]
+        for id in program.values.ids where program.values[id].kind == .persistent {
+            let name = program.values[id].name
+            places[id.index] = try caches[name]?.address ?? address(name)
+        }
         return DeviceRun(
             device: device, element: element, values: program.values, weights: weights, adapterOn: adapterOn, offsets: program.schedule.offsets,
             arena: try arenaAddress(), parameters: try address(PersistentName.narrow), gradients: try address(PersistentName.gradients),
-            states: places, lossScale: try address(PersistentName.state), trainedRows: trainedRows)
+            persistent: places, lossScale: try address(PersistentName.state), trainedRows: trainedRows)
     }
 
     /// Compiles all kernels that the program and the optimiser step launch, on several threads: compiling each at its first launch would
     /// take several times as long.
-    private func prepare(_ program: Program, trainedRows: Int, states: [Int: DeviceAddress] = [:], beside more: [KernelModule] = []) throws {
+    private func prepare(_ program: Program, trainedRows: Int, beside more: [KernelModule] = []) throws {
         let list = LaunchList(device.properties)
-        let context = try context(program, on: list, trainedRows: trainedRows, states: states)
+        let context = try context(program, on: list, trainedRows: trainedRows)
         for op in program.ops { try op.run(context) }
         device.prepare(list.modules + more + (program.purpose == .training ? [KernelModule("optimiser", element), KernelModule("embedding", element)] : []))
     }
 
-    private func caches(_ program: Program, key: ProgramPurpose) throws -> [Int: DeviceAddress] {
-        let wanted = program.values.ids.filter { program.values[$0].kind == .state }
-        var held = states[key] ?? [:]
-        if held.isEmpty {
-            releaseStates()
-            for (layer, id) in wanted.enumerated() { held[layer] = try DeviceAllocation(on: device, bytes: program.values[id].byteCount) }
-            states[key] = held
+    /// Makes the caches of `key`, once those of another are freed: a card seldom has room for both.
+    private func makeCaches(_ program: Program, _ key: ProgramPurpose) throws {
+        if key != cacheKey {
+            releaseCaches()
+            cacheKey = key
         }
-        var byValue: [Int: DeviceAddress] = [:]
-        for (layer, id) in wanted.enumerated() { byValue[id.index] = held[layer]?.address }
-        return byValue
+        for value in program.persistentValues where persistent[value.name] == nil && caches[value.name] == nil {
+            caches[value.name] = try DeviceAllocation(on: device, bytes: value.byteCount)
+        }
     }
 
-    func releaseStates() { states = [:] }
+    func releaseCaches() { (caches, cacheKey) = ([:], nil) }
 
     // MARK: the adapters' state
 

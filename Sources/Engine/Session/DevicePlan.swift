@@ -34,7 +34,7 @@ package struct DevicePlan: Sendable {
 /// Chooses micro-batches, what is computed again and what stays expanded, for the least time a token under a cap.
 package struct DevicePlanner {
     private let family: any ModelFamily
-    private let layout: AdapterLayout
+    private let layout: TrainedLayout
     private let storage: BaseStorage
     private let element: DeviceElement
     private let model: DeviceModel
@@ -57,7 +57,7 @@ package struct DevicePlanner {
         workload: Workload, contextBytes: Int, stored: (String) -> ElementType?
     ) throws {
         family = configuration.family
-        layout = try lora.map { [family] in try AdapterLayout($0, linears: family.linears()) } ?? .none
+        layout = try TrainedLayout(lora, weights: family.weights())
         self.storage = storage
         self.element = element
         self.contextBytes = contextBytes + card.bytesToRun

@@ -17,30 +17,28 @@ enum WeightOrigin {
     }
 }
 
-/// A base model with frozen weights, and the adapters that are trained on it. `Compute` makes models.
+/// A base model with frozen weights, and what is trained on it. `Compute` makes models.
 package final class Model {
     package let configuration: ModelConfiguration
     package let family: any ModelFamily
     package let storage: BaseStorage
     /// What the processor computes with; empty where a card holds the weights.
     package let weights: WeightTable
-    package let adapters: AdapterSet
+    package let adapters: TrainedSet
     package let cpu: CPU
     /// The frozen weights on a card; nil where the processor computes.
     package private(set) var placed: ModelDevice?
     /// Off gives the base model by the same programs.
     package var adapterEnabled = true
 
-    /// Loads the frozen weights to where `compute` computes, and initialises the adapters from `seed`.
+    /// Loads the frozen weights to where `compute` computes, and initialises what is trained from `seed`.
     ///
-    /// - Throws: exit 2 for unsupported families, missing or misshapen tensors, target modules that match nothing; exit 4 when memory,
-    ///   disk or card fail.
-    init(_ origin: WeightOrigin, storage: BaseStorage, lora: LoRASettings?, seed: UInt64, compute: Compute) throws {
+    /// - Throws: exit 2 for missing or misshapen tensors; exit 4 when memory, disk or card fail.
+    init(_ origin: WeightOrigin, storage: BaseStorage, trained: TrainedLayout, seed: UInt64, compute: Compute) throws {
         configuration = origin.configuration
         family = configuration.family
         self.storage = storage
         cpu = compute.cpu
-        let layout = try lora.map { [family] in try AdapterLayout($0, linears: family.linears()) } ?? .none
         let declared = family.weights()
         if let device = compute.device {
             weights = WeightTable()
@@ -59,7 +57,7 @@ package final class Model {
                 }
             placed = nil
         }
-        adapters = try AdapterSet(layout: layout)
+        adapters = try TrainedSet(layout: trained)
         adapters.initialise(seed: seed)
     }
 

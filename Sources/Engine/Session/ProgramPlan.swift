@@ -62,7 +62,7 @@ extension Session {
         _ configuration: ModelConfiguration, _ request: ProgramRequest, stored: (String) -> ElementType?
     ) throws -> ProgramPlan {
         let family = configuration.family
-        let layout = try request.lora.map { try AdapterLayout($0, linears: family.linears()) } ?? .none
+        let layout = try TrainedLayout(request.lora, weights: family.weights())
         func program(_ purpose: ProgramPurpose, _ tokens: Int) -> Program {
             family.program(
                 purpose, tokens: batchRows(tokens, request.target), adapters: layout, target: request.target, headChunk: request.sizes.headChunk,
@@ -83,7 +83,7 @@ extension Session {
             }
             let reading = decoding(batchRows(min(roundedUp(request.sizes.evaluation), request.slots * length), request.target))
             evaluating = max(evaluating, reading.arenaBytes)
-            cache = reading.values.values.filter { $0.kind == .state }.reduce(0) { $0 + $1.byteCount }
+            cache = reading.values.values.filter { $0.kind == .persistent }.reduce(0) { $0 + $1.byteCount }
             nextTokens = decoding(request.slots)
         }
         let (weights, matrix) = weightBytes(family, request.storage, stored)

@@ -51,8 +51,8 @@ struct RangeProbe {
             switch op {
             case let op as GatedActivation: [op.out]
             case let op as Linear: [op.y]
-            case let op as LoRADown: [op.product]
-            case let op as LoRAUp: [op.y]
+            case let op as LoRADown: [op.side.narrow]
+            case let op as LoRAUp: [op.side.wide]
             // The adapters' share of q, k and v is added here.
             case let op as RoPE: [op.joint]
             case let op as Attention: [op.out]

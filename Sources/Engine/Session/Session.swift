@@ -32,6 +32,8 @@ package final class Session {
     }
 
     private var programs: [ProgramKey: Program] = [:]
+    /// The program of the last update, and whose it is.
+    private var step: (optimiser: AnyHashable, program: Program)?
     private let backend: any SessionBackend
     /// Told every op's seconds while a profile is taken.
     private var observer: OpObserver?
@@ -145,7 +147,7 @@ package final class Session {
 
     private func run(_ batch: TokenBatch, _ purpose: ProgramPurpose) throws -> [Float] {
         let (program, rows, trained) = try prepare(batch, purpose)
-        try backend.execute(program, trainedRows: trained, states: nil, observe: observer)
+        try backend.execute(program, trainedRows: trained, caches: nil, observe: observer)
         guard let output = program.outputs.logProbabilities, let offset = program.schedule.offsets[output.index] else { return [] }
         return try backend.read(at: offset, count: rows)
     }
@@ -213,14 +215,14 @@ package final class Session {
         if let id = program.inputs.slots { try write(padded.slots, to: id, program) }
         if let id = program.inputs.outputRows { try write(outputRows.isEmpty ? [0] : outputRows.map(Int32.init), to: id, program) }
         try backend.execute(
-            program, trainedRows: 0, states: .decoding(slots: slots + 1, positions: positions, outputRows: 0), observe: nil)
+            program, trainedRows: 0, caches: .decoding(slots: slots + 1, positions: positions, outputRows: 0), observe: nil)
         guard let output = program.outputs.logits, let offset = program.schedule.offsets[output.index] else { return [] }
         return try backend.read(at: offset, count: outputRows.count * model.family.vocabularySize)
     }
 
     /// Frees the KV caches.
     package func releaseCaches() {
-        backend.releaseStates()
+        backend.releaseCaches()
         programs = programs.filter { if case .decoding = $0.key.purpose { false } else { true } }
     }
 
@@ -236,17 +238,25 @@ package final class Session {
     /// - Throws: exit 4 when memory or the card fail.
     package func optimiserStep(learningRate: Double, optimiser: any Optimiser) throws -> OptimiserResult {
         guard model.adapters.elementCount > 0 else { return OptimiserResult(gradientNorm: 0) }
-        let program = StepProgram.build(
-            count: model.adapters.elementCount, optimiser: type(of: optimiser), settings: optimiser, target: backend.target)
+        let program = stepProgram(optimiser)
         try backend.reserve(program.arenaBytes)
         let before = model.adapters.state
         let numbers =
             optimiser.numbers(learningRate: learningRate, update: Int(before.updates) + 1) + [optimiser.maxGradNorm ?? 0, 1 / Double(before.lossScale)]
         if let id = program.inputs.numbers { try write(numbers, to: id, program) }
-        try backend.execute(program, trainedRows: 0, states: nil, observe: nil)
+        try backend.execute(program, trainedRows: 0, caches: nil, observe: nil)
         try backend.pullState()
         let after = model.adapters.state
         return OptimiserResult(gradientNorm: Double(after.gradientNorm), skipped: after.skipped != 0)
+    }
+
+    /// The program of an update, made where the optimiser is another than before.
+    private func stepProgram(_ optimiser: any Optimiser) -> Program {
+        if let step, step.optimiser == AnyHashable(optimiser) { return step.program }
+        let program = StepProgram.build(
+            count: model.adapters.elementCount, optimiser: type(of: optimiser), settings: optimiser, target: backend.target)
+        step = (AnyHashable(optimiser), program)
+        return program
     }
 
     /// float16's loss scale as it stands; nil where gradients need none.

@@ -16,10 +16,10 @@ protocol SessionBackend: AnyObject {
     func read(at offset: Int, count: Int) throws -> [Float]
     /// - Parameters:
     ///   - trainedRows: rows with a target.
-    ///   - states: identifies persistent states; nil where the program has none.
+    ///   - caches: which KV caches the program works on: those of another key are freed. nil where it has none.
     ///   - observe: called with the time of every op; nil measures nothing and may replay a recorded graph.
-    func execute(_ program: Program, trainedRows: Int, states: ProgramPurpose?, observe: OpObserver?) throws
-    func releaseStates()
+    func execute(_ program: Program, trainedRows: Int, caches: ProgramPurpose?, observe: OpObserver?) throws
+    func releaseCaches()
     /// Runs a program op by op and returns what its 16-bit values reach; nothing where all are float32.
     func magnitudes(_ program: Program, trainedRows: Int) throws -> [ValueMagnitude]
 
@@ -73,7 +73,9 @@ final class CPUBackend: SessionBackend {
     private let model: Model
     private let clock: any Clock
     private var arena: Buffer
-    private var states: [ProgramPurpose: [Int: Buffer]] = [:]
+    /// By name, one a layer, shared by all decoding programs of the same slots and positions.
+    private var caches: [String: Buffer] = [:]
+    private var cacheKey: ProgramPurpose?
 
     init(model: Model, clock: any Clock) throws {
         self.model = model
@@ -95,19 +97,14 @@ final class CPUBackend: SessionBackend {
         Array(UnsafeBufferPointer(start: arena.pointer(as: Float.self, at: offset), count: count))
     }
 
-    func execute(_ program: Program, trainedRows: Int, states key: ProgramPurpose?, observe: OpObserver?) throws {
-        let states = try key.map { try caches(program, key: $0) } ?? [:]
+    func execute(_ program: Program, trainedRows: Int, caches key: ProgramPurpose?, observe: OpObserver?) throws {
         let trained = model.adapters.elementCount > 0
-        var places = states.mapValues { UnsafeMutableRawPointer($0.base) }
-        for id in program.values.ids where program.values[id].kind == .persistent {
-            if let buffer = model.adapters.buffer(program.values[id].name) { places[id.index] = UnsafeMutableRawPointer(buffer.base) }
-        }
         let context = CPURun(
             cpu: model.cpu, values: program.values, weights: model.weights, adapterOn: model.adapterEnabled && trained,
             offsets: program.schedule.offsets, arena: arena.base,
             parameters: trained ? model.adapters.floats(.values).baseAddress : nil,
             gradients: trained ? model.adapters.floats(.gradients).baseAddress : nil,
-            states: places)
+            persistent: try places(program, caches: key))
         guard let observe else {
             for op in program.ops { try op.run(context) }
             return
@@ -119,21 +116,22 @@ final class CPUBackend: SessionBackend {
         }
     }
 
-    /// One buffer a layer, shared by all decoding programs of the same slots and positions.
-    private func caches(_ program: Program, key: ProgramPurpose) throws -> [Int: Buffer] {
-        let wanted = program.values.ids.filter { program.values[$0].kind == .state }
-        var held = states[key] ?? [:]
-        if held.isEmpty {
-            states = [:]
-            for (layer, id) in wanted.enumerated() { held[layer] = try Buffer(bytes: program.values[id].byteCount) }
-            states[key] = held
+    /// Where the program's persistent values are: what is trained, and the caches of `key`, which are made here.
+    private func places(_ program: Program, caches key: ProgramPurpose?) throws -> [Int: UnsafeMutableRawPointer] {
+        if let key, key != cacheKey {
+            releaseCaches()
+            cacheKey = key
         }
-        var byValue: [Int: Buffer] = [:]
-        for (layer, id) in wanted.enumerated() { byValue[id.index] = held[layer] }
-        return byValue
+        var places: [Int: UnsafeMutableRawPointer] = [:]
+        for id in program.values.ids where program.values[id].kind == .persistent {
+            let value = program.values[id]
+            if key != nil, model.adapters.buffer(value.name) == nil, caches[value.name] == nil { caches[value.name] = try Buffer(bytes: value.byteCount) }
+            if let buffer = model.adapters.buffer(value.name) ?? caches[value.name] { places[id.index] = UnsafeMutableRawPointer(buffer.base) }
+        }
+        return places
     }
 
-    func releaseStates() { states = [:] }
+    func releaseCaches() { (caches, cacheKey) = ([:], nil) }
 
     func magnitudes(_ program: Program, trainedRows: Int) -> [ValueMagnitude] { [] }
 

@@ -30,7 +30,7 @@ struct GradientTests {
         /// and along a random direction, with the other matrices at rest. Infinite for a gradient of zeros.
         func deviations(_ gradients: [Float]) throws -> [MatrixDistance] {
             let values = model.adapters.floats(.values)
-            return try model.adapters.entries.map { entry in
+            return try model.adapters.tensors.map { entry in
                 let range = entry.offset..<entry.offset + entry.elementCount
                 let own = Array(gradients[range])
                 let norm = euclideanNorm(own)
@@ -56,13 +56,13 @@ struct GradientTests {
     func `each adapter matrix's gradient is the slope of the loss`(targets: [String]) throws {
         let slope = try Slope(targets: targets)
         let deviations = try slope.deviations(slope.gradients)
-        #expect(deviations.count == slope.model.adapters.entries.count && deviations.count >= 4)
+        #expect(deviations.count == slope.model.adapters.tensors.count && deviations.count >= 4)
         for deviation in deviations { #expect(deviation.relative <= Self.tolerance, "\(deviation)") }
     }
 
     @Test func `one wrong matrix is found, however small it is`() throws {
         let slope = try Slope(targets: ["all-linear"])
-        let entries = slope.model.adapters.entries
+        let entries = slope.model.adapters.tensors
         let norms = entries.map { euclideanNorm(slope.gradients[$0.offset..<$0.offset + $0.elementCount]) }
         let smallest = try #require(norms.indices.min { norms[$0] < norms[$1] })
         let range = entries[smallest].offset..<entries[smallest].offset + entries[smallest].elementCount
@@ -101,7 +101,7 @@ struct GradientTests {
     func `sixteen samples give the same gradient in one, three or sixteen micro-batches`(dropout: Float) throws {
         let samples = (0..<16).map { TinyModel.tokens(3 + $0 % 7, seed: UInt64($0 + 5)) }
         let keys = TinyModel.pack(samples).dropoutKeys
-        var (gradients, entries): ([[Float]], [AdapterLayout.Entry]) = ([], [])
+        var (gradients, entries): ([[Float]], [TrainedTensor]) = ([], [])
         for parts in [1, 3, 16] {
             let model = try TinyModel.model(lora: LoRASettings(r: 3, alpha: 6, dropout: Double(dropout), targetModules: ["all-linear"]))
             let session = try Session(model: model, maximumTokens: 128)
@@ -114,7 +114,7 @@ struct GradientTests {
                 _ = try session.accumulate(batch, zeroFirst: part == 0)
             }
             gradients.append(Array(model.adapters.floats(.gradients)))
-            entries = model.adapters.entries
+            entries = model.adapters.tensors
         }
         for other in gradients.dropFirst() {
             for matrix in distances(other, gradients[0], entries) { #expect(matrix.relative < 1e-5, "\(matrix)") }

@@ -13,7 +13,7 @@ struct ListingTests {
                 "num_key_value_heads": 3, "vocab_size": 49152, "tie_word_embeddings": true, "rms_norm_eps": 1e-5, "rope_theta": 10000,
             ], source: "test")
         let family = configuration.family
-        let layout = try AdapterLayout(LoRASettings(r: 8, targetModules: ["q_proj", "v_proj"]), linears: family.linears())
+        let layout = try TrainedLayout(LoRASettings(r: 8, targetModules: ["q_proj", "v_proj"]), weights: family.weights())
         let listing = family.program(.training, tokens: 512, adapters: layout, target: .cpu(threads: 2)).listing()
         let path = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().appending(
             path: "Fixtures/smollm2-training-listing.txt")

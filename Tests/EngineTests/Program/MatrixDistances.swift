@@ -11,7 +11,7 @@ struct MatrixDistance: CustomStringConvertible {
 }
 
 /// Each matrix by itself.
-func distances(_ a: [Float], _ b: [Float], _ entries: [AdapterLayout.Entry]) -> [MatrixDistance] {
+func distances(_ a: [Float], _ b: [Float], _ entries: [TrainedTensor]) -> [MatrixDistance] {
     entries.map { entry in
         let range = entry.offset..<entry.offset + entry.elementCount
         let difference = euclideanNorm(range.map { a[$0] - b[$0] })

@@ -5,7 +5,7 @@ import Testing
 struct ScheduleTests {
     private func program(_ targets: [String], layers: Int = 3) throws -> Program {
         let family = try TinyModel.configuration(layers: layers).family
-        let layout = try AdapterLayout(LoRASettings(r: 3, targetModules: targets), linears: family.linears())
+        let layout = try TrainedLayout(LoRASettings(r: 3, targetModules: targets), weights: family.weights())
         return family.program(.training, tokens: 32, adapters: layout, target: .cpu(threads: 2))
     }
 
@@ -35,8 +35,8 @@ struct ScheduleTests {
 
     @Test func `the backward pass stops below the lowest adapter`() throws {
         let family = try TinyModel.configuration(layers: 3).family
-        let linears = family.linears()
-        let top = try AdapterLayout(LoRASettings(r: 3, targetModules: ["model.layers.2.self_attn.o_proj"]), linears: linears)
+        let weights = family.weights()
+        let top = try TrainedLayout(LoRASettings(r: 3, targetModules: ["model.layers.2.self_attn.o_proj"]), weights: weights)
         let program = family.program(.training, tokens: 32, adapters: top, target: .cpu(threads: 2))
         let backward = program.ops[program.firstBackwardOp...]
         #expect(backward.contains { $0 is LoRAUpBackward } && backward.contains { $0 is LinearBackward })
@@ -47,14 +47,14 @@ struct ScheduleTests {
 
     @Test func `a target that does not exist is refused with the nearest name`() throws {
         let family = try TinyModel.configuration().family
-        let linears = family.linears()
-        let error = #expect(throws: (any Error).self) { try AdapterLayout(LoRASettings(targetModules: ["q_porj"]), linears: linears) }
+        let weights = family.weights()
+        let error = #expect(throws: (any Error).self) { try TrainedLayout(LoRASettings(targetModules: ["q_porj"]), weights: weights) }
         #expect(String(describing: error).contains("did you mean 'q_proj'"))
     }
 
     @Test func `every block that runs again makes the arena smaller, and adds no op that nobody reads`() throws {
         let family = try TinyModel.configuration(layers: 6).family
-        let layout = try AdapterLayout(LoRASettings(r: 3, targetModules: ["q_proj", "v_proj"]), linears: family.linears())
+        let layout = try TrainedLayout(LoRASettings(r: 3, targetModules: ["q_proj", "v_proj"]), weights: family.weights())
         let programs = (0...6).map {
             family.program(.training, tokens: 64, adapters: layout, target: .cpu(threads: 2), recompute: RecomputePolicy(blocks: $0))
         }
@@ -73,7 +73,7 @@ struct ScheduleTests {
 
     @Test func `recomputing norms needs a smaller arena`() throws {
         let family = try TinyModel.configuration(layers: 6).family
-        let layout = try AdapterLayout(LoRASettings(r: 3, targetModules: ["q_proj", "v_proj"]), linears: family.linears())
+        let layout = try TrainedLayout(LoRASettings(r: 3, targetModules: ["q_proj", "v_proj"]), weights: family.weights())
         let kept = family.program(.training, tokens: 64, adapters: layout, target: .cpu(threads: 2), recompute: .nothing)
         let again = family.program(.training, tokens: 64, adapters: layout, target: .cpu(threads: 2), recompute: .norms)
         #expect(again.arenaBytes < kept.arenaBytes)

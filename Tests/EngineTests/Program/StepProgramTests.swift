@@ -77,6 +77,27 @@ struct StepProgramTests {
         #expect(model.adapters.state.updates == 1)
     }
 
+    @Test func `a session keeps a step's program for its optimiser alone`() throws {
+        let model = try TinyModel.model()
+        let session = try Session(model: model, maximumTokens: 32)
+        _ = try session.accumulate(TinyModel.pack([TinyModel.tokens(12)]), zeroFirst: true)
+        let gradients = Array(model.adapters.floats(.gradients))
+        func change(_ optimiser: any Optimiser) throws -> [Float] {
+            let before = Array(model.adapters.floats(.values))
+            _ = try session.optimiserStep(learningRate: 0.25, optimiser: optimiser)
+            return zip(before, model.adapters.floats(.values)).map { $0 - $1 }
+        }
+        for optimiser in [GradientDescent(), GradientDescent()] { #expect(try zip(change(optimiser), gradients).allSatisfy { abs($0 - 0.25 * $1) < 1e-5 }) }
+        // AdamW's first steps are of the learning rate's size, whatever the gradient's; without memory of the first moment too.
+        let large = gradients.indices.filter { abs(gradients[$0]) > 1e-3 }
+        for settings in [AdamWSettings(), AdamWSettings(beta1: 0)] {
+            let moved = try change(settings)
+            #expect(large.allSatisfy { abs(moved[$0]) > 0.05 && moved[$0].sign == gradients[$0].sign })
+        }
+        #expect(try zip(change(GradientDescent()), gradients).allSatisfy { abs($0 - 0.25 * $1) < 1e-5 })
+        #expect(model.adapters.state.updates == 5)
+    }
+
     @Test func `a loss whose weights come from the forward pass has its own adjoint of the head`() throws {
         let model = try TinyModel.model()
         let layout = model.adapters.layout
@@ -87,7 +108,8 @@ struct StepProgramTests {
         }
         let (plain, doubled) = (program(CrossEntropy()), program(Doubled()))
         try doubled.verify()
-        #expect(plain.ops.contains { $0 is HeadLoss } && !doubled.ops.contains { $0 is HeadLoss })
-        #expect(doubled.ops.contains { $0 is HeadBackward } && doubled.ops.contains { $0.kind == "doubled" })
+        #expect(plain.ops.contains { $0 is HeadGradient } && !plain.ops.contains { $0 is HeadLogProbabilities })
+        #expect(doubled.ops.contains { $0 is HeadLogProbabilities } && doubled.ops.contains { $0 is HeadGradient })
+        #expect(doubled.ops.contains { $0.kind == "doubled" })
     }
 }

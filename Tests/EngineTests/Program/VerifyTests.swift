@@ -16,7 +16,7 @@ struct VerifyTests {
         let lora = LoRASettings(r: 8, dropout: dropout, targetModules: modules)
         var policy = recompute
         policy.fuse = fuse
-        return family.program(purpose, tokens: 32, adapters: try AdapterLayout(lora, linears: family.linears()), target: target, recompute: policy)
+        return family.program(purpose, tokens: 32, adapters: try TrainedLayout(lora, weights: family.weights()), target: target, recompute: policy)
     }
 
     @Test(arguments: targets, [true, false]) func `every program of a family is sound, plain and fused`(target: ProgramTarget, fuse: Bool) throws {
@@ -35,7 +35,7 @@ struct VerifyTests {
     }
 
     /// `program` with its ops changed, laid out anew.
-    private func changed(_ program: Program, _ change: (inout [(op: any Op, origin: Int, role: OpRole)], inout ValueTable) -> Void) -> Program {
+    static func changed(_ program: Program, _ change: (inout [(op: any Op, origin: Int, role: OpRole)], inout ValueTable) -> Void) -> Program {
         var ops = program.ops.indices.map { (op: program.ops[$0], origin: program.origins[$0], role: program.roles[$0]) }
         var values = program.values
         change(&ops, &values)
@@ -53,18 +53,18 @@ struct VerifyTests {
 
     @Test func `an op without the op that writes its operand is named`() throws {
         expect(
-            changed(try Self.program(.cpu(threads: 1))) { ops, _ in ops.removeAll { $0.op is Embedding } },
+            Self.changed(try Self.program(.cpu(threads: 1))) { ops, _ in ops.removeAll { $0.op is Embedding } },
             names: "reads 'embedding' before anything has written it")
     }
 
     @Test(arguments: [ProgramTarget.cpu(threads: 1), .device(.bf16)]) func `a value that lacks the adapters' share is not read`(target: ProgramTarget) throws {
         let plain = try Self.program(target, fuse: false)
-        expect(changed(plain) { ops, _ in ops.removeAll { $0.op is LoRAUp } }, names: "lacks a term")
+        expect(Self.changed(plain) { ops, _ in ops.removeAll { $0.op is LoRAUp } }, names: "lacks a term")
     }
 
     @Test func `two rotations do not add the adapters' share twice`() throws {
         let fused = try Self.program(.device(.bf16))
-        let twice = changed(fused) { ops, _ in
+        let twice = Self.changed(fused) { ops, _ in
             if let index = ops.firstIndex(where: { ($0.op as? RoPE)?.update != nil }) { ops.insert(ops[index], at: index) }
         }
         expect(twice, names: "adds a term to 'q_proj|k_proj|v_proj' that it does not lack")
@@ -72,7 +72,7 @@ struct VerifyTests {
 
     @Test func `an adjoint does not read a value that a later op has overwritten`() throws {
         let program = try Self.program(.cpu(threads: 1))
-        let late = changed(program) { ops, _ in
+        let late = Self.changed(program) { ops, _ in
             // A second op in place between attention and its adjoint.
             guard let attention = ops.firstIndex(where: { $0.op is Attention }), let rope = ops.first(where: { $0.op is RoPE }) else { return }
             ops.insert((rope.op, attention + 1, .forward), at: attention + 1)
@@ -82,7 +82,7 @@ struct VerifyTests {
 
     @Test func `a value is not defined twice`() throws {
         let program = try Self.program(.cpu(threads: 1))
-        let twice = changed(program) { ops, _ in
+        let twice = Self.changed(program) { ops, _ in
             if let index = ops.firstIndex(where: { $0.op is GatedActivation }) { ops.insert(ops[index], at: index) }
         }
         expect(twice, names: "which another op has written")
@@ -90,7 +90,7 @@ struct VerifyTests {
 
     @Test func `shapes and element types are held to each other`() throws {
         let program = try Self.program(.device(.f16))
-        let narrow = changed(program) { ops, values in
+        let narrow = Self.changed(program) { ops, values in
             guard let index = ops.firstIndex(where: { $0.op is RMSNorm }), let norm = ops[index].op as? RMSNorm else { return }
             let wrong = values.add("wrong", [7, 64], .f16, .transient)
             ops[index].op = norm.renamed { $0 == norm.inverseRMS ? wrong : $0 }

@@ -54,12 +54,8 @@ extension HeadLogProbabilities {
     func run(_ context: borrowing DeviceRun) throws { try chunks.run(context, logProbabilities: logProbabilities, weights: nil, dx: nil) }
 }
 
-extension HeadBackward {
+extension HeadGradient {
     func run(_ context: borrowing DeviceRun) throws { try chunks.run(context, logProbabilities: logProbabilities, weights: tokenWeights, dx: dx) }
-}
-
-extension HeadLoss {
-    func run(_ context: borrowing DeviceRun) throws { try chunks.run(context, logProbabilities: logProbabilities, weights: weights, dx: dx) }
 }
 
 extension Logits {

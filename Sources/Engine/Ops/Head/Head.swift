@@ -107,69 +107,41 @@ struct HeadLogProbabilities: HeadOp {
         again.logits = backward.values.addCopy(of: chunks.logits)
         again.scratch = chunks.scratch.map { backward.values.addCopy(of: $0) }
         backward.append(
-            HeadBackward(
-                chunks: again, tokenWeights: tokenWeights, dx: dx,
-                logProbabilities: backward.transient("log_probabilities'", backward.values[logProbabilities].shape)))
+            HeadGradient(
+                chunks: again, tokenWeights: tokenWeights,
+                logProbabilities: backward.transient("log_probabilities'", backward.values[logProbabilities].shape), dx: dx))
         backward.contribute(dx, to: chunks.x)
     }
 }
 
-/// See `HeadLogProbabilities.differentiate`: computes the logits again, chunk by chunk. Overwrites dx (0 where not trained).
-struct HeadBackward: HeadOp {
+/// The log-probabilities and the gradient of x, see `HeadLogProbabilities.differentiate`: each chunk of logits gives both.
+///
+/// Where token weights are known before the forward pass, the fusion table lets it stand for both passes of the head; else it computes
+/// the logits again, and the log-probabilities are only room that the kernel needs. Overwrites logProbabilities and dx (0 where not
+/// trained).
+struct HeadGradient: HeadOp {
     var chunks: HeadChunks
     /// [T] float32.
     var tokenWeights: ValueID
-    var dx: ValueID
-    /// Room for the log-probabilities, which the kernel forms on the way.
     var logProbabilities: ValueID
+    var dx: ValueID
 
-    var kind: String { "head.backward" }
+    var kind: String { "head.gradient" }
     var reads: [ValueID] { chunks.reads + [tokenWeights] }
-    var writes: [ValueID] { [dx, logProbabilities] + chunks.writes }
+    var writes: [ValueID] { [logProbabilities, dx] + chunks.writes }
     var detail: String { chunks.weight }
 
     mutating func rename(_ name: Renaming) {
         chunks.rename(name)
         name(&tokenWeights)
-        name(&dx)
         name(&logProbabilities)
+        name(&dx)
     }
 
     func check(_ operands: inout OperandCheck) {
         let shape = operands.shape(chunks.x)
         chunks.check(&operands)
         operands.expect(tokenWeights, "token weights", [shape[0]], .f32)
-        operands.expect(dx, "dx", shape, .activation)
-        operands.expect(logProbabilities, "log-probabilities", [shape[0]], .f32)
-    }
-
-    func work(_ context: WorkContext) -> [Work] { chunks.work(context, backward: true) }
-}
-
-/// Both passes of the head joined by the fusion table, for token weights that are known beforehand: each chunk forms its gradient at
-/// once, so that its logits are computed once. Overwrites logProbabilities and dx.
-struct HeadLoss: HeadOp {
-    var chunks: HeadChunks
-    var weights: ValueID
-    var logProbabilities: ValueID
-    var dx: ValueID
-
-    var kind: String { "head_loss" }
-    var reads: [ValueID] { chunks.reads + [weights] }
-    var writes: [ValueID] { [logProbabilities, dx] + chunks.writes }
-    var detail: String { chunks.weight }
-
-    mutating func rename(_ name: Renaming) {
-        chunks.rename(name)
-        name(&weights)
-        name(&logProbabilities)
-        name(&dx)
-    }
-
-    func check(_ operands: inout OperandCheck) {
-        let shape = operands.shape(chunks.x)
-        chunks.check(&operands)
-        operands.expect(weights, "weights", [shape[0]], .f32)
         operands.expect(logProbabilities, "log-probabilities", [shape[0]], .f32)
         operands.expect(dx, "dx", shape, .activation)
     }

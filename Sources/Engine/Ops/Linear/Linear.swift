@@ -20,9 +20,9 @@ package struct LinearWeight: Sendable, Equatable {
 }
 
 /// One matrix of a joint linear, at columns `firstRow ..< firstRow + rows` of y.
-struct LinearPart: Sendable {
-    let weight: LinearWeight
-    let firstRow: Int
+package struct LinearPart: Sendable {
+    package let weight: LinearWeight
+    package let firstRow: Int
 }
 
 extension [LinearPart] {

@@ -16,10 +16,10 @@ extension CPURun {
 extension LoRADown {
     func run(_ context: borrowing CPURun) throws {
         guard context.adapterOn else { return }
-        let shape = context.values[x].shape
-        let (x, product, ldp) = (UnsafePointer(try context.floats(x)), try context.floats(product), context.values[product].shape[1])
-        for part in parts {
-            let input = try context.dropped(x, dropped, dropoutKeys, part, rows: shape[0], columns: shape[1])
+        let shape = context.values[side.wide].shape
+        let (x, product, ldp) = (UnsafePointer(try context.floats(side.wide)), try context.floats(side.narrow), side.parts.ranks)
+        for part in side.parts {
+            let input = try context.dropped(x, side.masked, side.dropoutKeys, part, rows: shape[0], columns: shape[1])
             LoRAKernels.project(
                 x: input, a: try context.floats(part.a), product: product + part.column, ldp: ldp, rows: shape[0], columns: shape[1],
                 rank: part.slot.rank, cpu: context.cpu)
@@ -30,9 +30,9 @@ extension LoRADown {
 extension LoRAUp {
     func run(_ context: borrowing CPURun) throws {
         guard context.adapterOn else { return }
-        let shape = context.values[y].shape
-        let (y, product, ldp) = (try context.floats(y), try context.floats(product), context.values[product].shape[1])
-        for part in parts {
+        let shape = context.values[side.wide].shape
+        let (y, product, ldp) = (try context.floats(side.wide), try context.floats(side.narrow), side.parts.ranks)
+        for part in side.parts {
             LoRAKernels.addUp(
                 product: product + part.column, ldp: ldp, b: try context.floats(part.b), scale: part.slot.scale, y: y + part.outputs.lowerBound,
                 ldy: shape[1], rows: shape[0], outputs: part.outputs.count, rank: part.slot.rank, cpu: context.cpu)
@@ -43,11 +43,11 @@ extension LoRAUp {
 extension LoRAUpBackward {
     func run(_ context: borrowing CPURun) throws {
         guard context.adapterOn else { return }
-        let shape = context.values[dy].shape
-        let (dy, ldp) = (UnsafePointer(try context.floats(dy)), context.values[product].shape[1])
-        for (part, gradient) in zip(parts, dB) {
+        let shape = context.values[side.wide].shape
+        let (dy, ldp) = (UnsafePointer(try context.floats(side.wide)), side.parts.ranks)
+        for (part, gradient) in zip(side.parts, dB) {
             LoRAKernels.backwardUp(
-                dy: dy + part.outputs.lowerBound, ldy: shape[1], product: try context.floats(product) + part.column, ldp: ldp,
+                dy: dy + part.outputs.lowerBound, ldy: shape[1], product: try context.floats(side.narrow) + part.column, ldp: ldp,
                 b: try context.floats(part.b), scale: part.slot.scale, dB: try context.floats(gradient),
                 dProduct: try context.floats(dProduct) + part.column, rows: shape[0], outputs: part.outputs.count, rank: part.slot.rank,
                 cpu: context.cpu)
@@ -58,12 +58,12 @@ extension LoRAUpBackward {
 extension LoRADownBackward {
     func run(_ context: borrowing CPURun) throws {
         guard context.adapterOn else { return }
-        let shape = context.values[x].shape
-        let (x, ldp) = (UnsafePointer(try context.floats(x)), context.values[dProduct].shape[1])
-        for (part, gradient) in zip(parts, dA) {
-            let input = try context.dropped(x, masked, dropoutKeys, part, rows: shape[0], columns: shape[1])
+        let shape = context.values[side.wide].shape
+        let (x, ldp) = (UnsafePointer(try context.floats(side.wide)), side.parts.ranks)
+        for (part, gradient) in zip(side.parts, dA) {
+            let input = try context.dropped(x, side.masked, side.dropoutKeys, part, rows: shape[0], columns: shape[1])
             LoRAKernels.backwardA(
-                dProduct: try context.floats(dProduct) + part.column, ldp: ldp, x: input, dA: try context.floats(gradient), rows: shape[0],
+                dProduct: try context.floats(side.narrow) + part.column, ldp: ldp, x: input, dA: try context.floats(gradient), rows: shape[0],
                 columns: shape[1], rank: part.slot.rank, cpu: context.cpu)
         }
     }
@@ -72,11 +72,11 @@ extension LoRADownBackward {
 extension LoRAInputGradient {
     func run(_ context: borrowing CPURun) throws {
         guard context.adapterOn else { return }
-        let shape = context.values[dx].shape
-        let (dx, ldp) = (try context.floats(dx), context.values[dProduct].shape[1])
-        for part in parts {
-            let (own, a) = (UnsafePointer(try context.floats(dProduct) + part.column), UnsafePointer(try context.floats(part.a)))
-            guard let masked, let dropoutKeys else {
+        let shape = context.values[side.wide].shape
+        let (dx, ldp) = (try context.floats(side.wide), side.parts.ranks)
+        for part in side.parts {
+            let (own, a) = (UnsafePointer(try context.floats(side.narrow) + part.column), UnsafePointer(try context.floats(part.a)))
+            guard let masked = side.masked, let dropoutKeys = side.dropoutKeys else {
                 LoRAKernels.down(
                     dProduct: own, ldp: ldp, a: a, dx: dx, adding: true, rows: shape[0], columns: shape[1], rank: part.slot.rank, cpu: context.cpu)
                 continue

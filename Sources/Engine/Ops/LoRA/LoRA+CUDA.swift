@@ -29,27 +29,28 @@ extension DeviceRun {
     }
 
     /// The products of these adapters under dropout without masked copies, where lora.cu applies.
-    fileprivate func stream(_ parts: [LoRAPart], _ masked: ValueID?, _ keys: ValueID?, rows: Int, columns: Int) -> LoRAStream? {
-        masked == nil ? nil : LoRAStream(parts, rows: rows, columns: columns, keys: keys, self)
+    fileprivate func stream(_ side: LoRASideA) -> LoRAStream? {
+        let shape = values[side.wide].shape
+        return side.masked == nil ? nil : LoRAStream(side.parts, rows: shape[0], columns: shape[1], keys: side.dropoutKeys, self)
     }
 }
 
 extension LoRADown {
     func run(_ context: borrowing DeviceRun) throws {
         guard context.adapterOn else { return }
-        let (element, shape, ranks) = (context.element, context.values[x].shape, parts.ranks)
-        let (x, product) = (try context.address(x), try context.address(product))
-        if let stream = context.stream(parts, dropped, dropoutKeys, rows: shape[0], columns: shape[1]) {
+        let (element, shape, parts) = (context.element, context.values[side.wide].shape, side.parts)
+        let (x, product) = (try context.address(side.wide), try context.address(side.narrow))
+        if let stream = context.stream(side) {
             return try stream.down(x: x, product: product, rows: shape[0], columns: shape[1], context)
         }
         // One product for all adapters where they see the same x.
-        let joint = dropped == nil && parts.isContiguous(context.values)
+        let joint = side.masked == nil && parts.isContiguous(context.values)
         for part in joint ? Array(parts.prefix(1)) : parts {
-            let input = try context.dropped(x, dropped, dropoutKeys, part, rows: shape[0], columns: shape[1])
+            let input = try context.dropped(x, side.masked, side.dropoutKeys, part, rows: shape[0], columns: shape[1])
             try context.device.multiply(
                 MatrixProduct(
-                    m: shape[0], n: joint ? ranks : part.slot.rank, k: shape[1], transposeB: true, inputs: element, output: element,
-                    lda: shape[1], ldb: shape[1], ldc: ranks),
+                    m: shape[0], n: joint ? parts.ranks : part.slot.rank, k: shape[1], transposeB: true, inputs: element, output: element,
+                    lda: shape[1], ldb: shape[1], ldc: parts.ranks),
                 a: input, b: context.address(part.a), c: product + part.column * element.bytes)
         }
     }
@@ -58,13 +59,13 @@ extension LoRADown {
 extension LoRAUp {
     func run(_ context: borrowing DeviceRun) throws {
         guard context.adapterOn else { return }
-        let (element, output, shape, ranks) = (context.element, context.type(y), context.values[y].shape, parts.ranks)
-        if LowRankUpdate.fits(parts, columns: shape[1], element) { return try context.add(parts, product: product, to: y) }
-        let (y, product) = (try context.address(y), try context.address(product))
+        let (element, output, shape, parts) = (context.element, context.type(side.wide), context.values[side.wide].shape, side.parts)
+        if LowRankUpdate.fits(parts, columns: shape[1], element) { return try context.add(parts, product: side.narrow, to: side.wide) }
+        let (y, product) = (try context.address(side.wide), try context.address(side.narrow))
         for part in parts {
             try context.device.multiply(
                 MatrixProduct(
-                    m: shape[0], n: part.outputs.count, k: part.slot.rank, transposeB: true, inputs: element, output: output, lda: ranks,
+                    m: shape[0], n: part.outputs.count, k: part.slot.rank, transposeB: true, inputs: element, output: output, lda: parts.ranks,
                     ldb: part.slot.rank, ldc: shape[1], alpha: part.slot.scale, beta: 1),
                 a: product + part.column * element.bytes, b: context.address(part.b), c: y + part.outputs.lowerBound * output.bytes)
         }
@@ -74,13 +75,13 @@ extension LoRAUp {
 extension LoRAUpBackward {
     func run(_ context: borrowing DeviceRun) throws {
         guard context.adapterOn else { return }
-        let (element, shape, ranks) = (context.element, context.values[dy].shape, parts.ranks)
+        let (element, shape, ranks) = (context.element, context.values[side.wide].shape, side.parts.ranks)
         if let partials {
-            return try LoRABack(parts, dB: dB).run(dy: dy, product: product, dProduct: dProduct, partials: partials, context)
+            return try LoRABack(side.parts, dB: dB).run(dy: side.wide, product: side.narrow, dProduct: dProduct, partials: partials, context)
         }
-        let (products, dProducts) = (try context.address(product), try context.address(dProduct))
-        for (part, gradient) in zip(parts, dB) {
-            let (rank, dyPart) = (part.slot.rank, try context.address(dy) + part.outputs.lowerBound * element.bytes)
+        let (products, dProducts) = (try context.address(side.narrow), try context.address(dProduct))
+        for (part, gradient) in zip(side.parts, dB) {
+            let (rank, dyPart) = (part.slot.rank, try context.address(side.wide) + part.outputs.lowerBound * element.bytes)
             try context.device.multiply(
                 MatrixProduct(
                     m: shape[0], n: rank, k: part.outputs.count, inputs: element, output: element, lda: shape[1], ldb: rank, ldc: ranks,
@@ -98,20 +99,21 @@ extension LoRAUpBackward {
 extension LoRADownBackward {
     func run(_ context: borrowing DeviceRun) throws {
         guard context.adapterOn else { return }
-        let (element, shape, ranks) = (context.element, context.values[x].shape, parts.ranks)
-        let (x, dProducts) = (try context.address(x), try context.address(dProduct))
-        if let masked, let first = dA.first, let stream = context.stream(parts, masked, dropoutKeys, rows: shape[0], columns: shape[1]) {
+        let (element, shape, parts) = (context.element, context.values[side.wide].shape, side.parts)
+        let (x, dProducts) = (try context.address(side.wide), try context.address(side.narrow))
+        if let masked = side.masked, let first = dA.first, let stream = context.stream(side) {
             // Room for masked copies is room for partial sums.
             return try stream.gradient(
                 dProduct: dProducts, x: x, dA: context.address(first), partial: context.address(masked), rows: shape[0], columns: shape[1], context)
         }
         // One product for all adapters where they saw the same x.
-        let joint = masked == nil && parts.isContiguous(context.values)
+        let joint = side.masked == nil && parts.isContiguous(context.values)
         for (part, gradient) in zip(joint ? Array(parts.prefix(1)) : parts, dA) {
-            let input = try context.dropped(x, masked, dropoutKeys, part, rows: shape[0], columns: shape[1])
+            let input = try context.dropped(x, side.masked, side.dropoutKeys, part, rows: shape[0], columns: shape[1])
             try context.device.multiply(
                 MatrixProduct(
-                    m: joint ? ranks : part.slot.rank, n: shape[1], k: shape[0], transposeA: true, inputs: element, output: .f32, lda: ranks,
+                    m: joint ? parts.ranks : part.slot.rank, n: shape[1], k: shape[0], transposeA: true, inputs: element, output: .f32,
+                    lda: parts.ranks,
                     ldb: shape[1], ldc: shape[1], beta: 1),
                 a: dProducts + part.column * element.bytes, b: input, c: context.address(gradient))
         }
@@ -121,18 +123,18 @@ extension LoRADownBackward {
 extension LoRAInputGradient {
     func run(_ context: borrowing DeviceRun) throws {
         guard context.adapterOn else { return }
-        let (element, shape, ranks) = (context.element, context.values[dx].shape, parts.ranks)
-        let (dx, dProducts) = (try context.address(dx), try context.address(dProduct))
-        if let stream = context.stream(parts, masked, dropoutKeys, rows: shape[0], columns: shape[1]) {
+        let (element, shape, parts) = (context.element, context.values[side.wide].shape, side.parts)
+        let (dx, dProducts) = (try context.address(side.wide), try context.address(side.narrow))
+        if let stream = context.stream(side) {
             return try stream.add(dProduct: dProducts, dx: dx, rows: shape[0], columns: shape[1], context)
         }
-        let joint = masked == nil && parts.isContiguous(context.values)
+        let joint = side.masked == nil && parts.isContiguous(context.values)
         for part in joint ? Array(parts.prefix(1)) : parts {
             let (own, a) = (dProducts + part.column * element.bytes, try context.address(part.a))
             var product = MatrixProduct(
-                m: shape[0], n: shape[1], k: joint ? ranks : part.slot.rank, inputs: element, output: element, lda: ranks, ldb: shape[1],
+                m: shape[0], n: shape[1], k: joint ? parts.ranks : part.slot.rank, inputs: element, output: element, lda: parts.ranks, ldb: shape[1],
                 ldc: shape[1])
-            guard let masked, let dropoutKeys else {
+            guard let masked = side.masked, let dropoutKeys = side.dropoutKeys else {
                 product.beta = 1
                 try context.device.multiply(product, a: own, b: a, c: dx)
                 continue

@@ -1,8 +1,16 @@
 import LorikeetDevices
 
+/// The numbers of one matrix's adapter.
+struct LoRASlot: Sendable {
+    /// Number of the module in forward order: names its dropout mask.
+    let module: Int
+    let rank: Int
+    let scale: Float
+}
+
 /// What LoRA (Hu et al. 2021, arXiv:2106.09685) wraps around one matrix of a linear: y += scale * (dropout(x) Aᵀ) Bᵀ.
 struct LoRAPart: Sendable {
-    let slot: AdapterSlot
+    let slot: LoRASlot
     /// A [r, C], B [N, r].
     var a: ValueID
     var b: ValueID
@@ -35,214 +43,214 @@ extension [LoRAPart] {
     }
 }
 
-/// product [T, R] = dropout(x) Aᵀ of every adapter side by side. Overwrites product and dropped.
-struct LoRADown: Op {
-    var x: ValueID
-    var product: ValueID
+/// What the ops with A work on: rows at a linear's input, and the ranks of all its adapters side by side.
+struct LoRASideA: Sendable {
+    /// [T, C]: the linear's input x, or its gradient dx.
+    var wide: ValueID
+    /// [T, R]: x Aᵀ, or its gradient.
+    var narrow: ValueID
     var parts: [LoRAPart]
-    /// [T, C] for dropout(x) of one adapter at a time; nil without dropout.
-    var dropped: ValueID?
+    /// [T, C] for one adapter at a time: dropout(x), or a product before its mask; or for partial sums of lora.cu. nil without dropout.
+    var masked: ValueID?
     var dropoutKeys: ValueID?
 
-    var kind: String { "lora.down" }
-    var reads: [ValueID] { [x] + parts.map(\.a) + (dropped == nil ? [] : dropoutKeys.map { [$0] } ?? []) }
-    var writes: [ValueID] { [product] + (dropped.map { [$0] } ?? []) }
-    var detail: String { parts.detail }
+    /// The factors, and what decides which elements are dropped.
+    var reads: [ValueID] { parts.map(\.a) + (masked == nil ? [] : dropoutKeys.map { [$0] } ?? []) }
+    var room: [ValueID] { masked.map { [$0] } ?? [] }
 
     mutating func rename(_ name: Renaming) {
-        name(&x)
-        name(&product)
-        name(&dropped)
+        name(&wide)
+        name(&narrow)
+        name(&masked)
         name(&dropoutKeys)
         parts.rename(name)
     }
 
     func check(_ operands: inout OperandCheck) {
-        let shape = operands.shape(x)
-        operands.expect(x, "x", nil, .activation)
-        operands.expect(product, "xA", [shape[0], parts.ranks], .activation)
-        operands.expect(dropped, "dropout(x)", shape, .activation)
+        let shape = operands.shape(wide)
+        operands.expect(wide, "the linear's side", nil, .activation)
+        operands.expect(narrow, "the ranks' side", [shape[0], parts.ranks], .activation)
+        operands.expect(masked, "masked", shape, .activation)
         operands.expect(dropoutKeys, "dropout keys", [shape[0]], .i32)
         for part in parts { operands.expect(part.a, "A", [part.slot.rank, shape[1]], .f32) }
-        operands.require(dropped == nil || dropoutKeys != nil, "dropout without keys")
-    }
-
-    func work(_ context: WorkContext) -> [Work] {
-        let shape = context.values[x].shape
-        return context.pass(context.bytes(x)) + [.product(m: shape[0], n: parts.ranks, k: shape[1])]
-    }
-
-    /// dA += dProductᵀ dropout(x);  dx += mask * (dProduct A).
-    func differentiate(_ backward: inout Differentiation) {
-        guard let dProduct = backward.gradient(of: product) else { return }
-        let shape = backward.values[x].shape
-        func room(_ name: String) -> ValueID? { dropped.map { _ in backward.transient(name, shape, backward.target.element) } }
-        backward.append(
-            LoRADownBackward(
-                x: x, dProduct: dProduct, parts: parts, dA: parts.map { backward.gradientOfParameter($0.a) }, masked: room("masked"),
-                dropoutKeys: dropoutKeys))
-        guard backward.needsGradient(x), let dx = backward.gradient(of: x) else { return }
-        backward.append(LoRAInputGradient(dx: dx, dProduct: dProduct, parts: parts, masked: room("masked"), dropoutKeys: dropoutKeys))
+        operands.require(masked == nil || dropoutKeys != nil, "dropout without keys")
     }
 }
 
-/// y [T, N] += scale * product [T, R] Bᵀ, each adapter in its own columns of y. Adds to y.
-struct LoRAUp: Op {
-    var y: ValueID
-    var product: ValueID
+/// What the ops with B work on: rows at a linear's output, and the ranks of all its adapters side by side.
+struct LoRASideB: Sendable {
+    /// [T, N]: the linear's output y, or its gradient dy. Each adapter has its own columns.
+    var wide: ValueID
+    /// [T, R]: x Aᵀ.
+    var narrow: ValueID
     var parts: [LoRAPart]
 
-    var kind: String { "lora.up" }
-    var reads: [ValueID] { [y, product] + parts.map(\.b) }
-    var writes: [ValueID] { [y] }
-    var completes: [ValueID] { [y] }
-    var detail: String { parts.detail }
+    var reads: [ValueID] { [wide, narrow] + parts.map(\.b) }
 
     mutating func rename(_ name: Renaming) {
-        name(&y)
-        name(&product)
+        name(&wide)
+        name(&narrow)
         parts.rename(name)
     }
 
-    func check(_ operands: inout OperandCheck) {
-        let shape = operands.shape(y)
-        operands.expect(y, "y", nil, .activationOrResidual)
-        operands.expect(product, "xA", [shape[0], parts.ranks], .activation)
+    func check(_ operands: inout OperandCheck, _ type: OperandCheck.Expected) {
+        let shape = operands.shape(wide)
+        operands.expect(wide, "the linear's side", nil, type)
+        operands.expect(narrow, "the ranks' side", [shape[0], parts.ranks], .activation)
         for part in parts {
             operands.expect(part.b, "B", [part.outputs.count, part.slot.rank], .f32)
             operands.require(part.outputs.upperBound <= shape[1], "an adapter's columns end behind y's \(shape[1])")
         }
     }
+}
 
-    func work(_ context: WorkContext) -> [Work] { context.pass(2 * context.bytes(y)) + parts.products(rows: context.values[y].shape[0]) }
+/// product [T, R] = dropout(x) Aᵀ of every adapter side by side. Overwrites product (`side.narrow`) and masked.
+struct LoRADown: Op {
+    var side: LoRASideA
 
-    /// dProduct = scale * dy B;  dB += scale * dyᵀ product. dy itself passes through.
+    var kind: String { "lora.down" }
+    var reads: [ValueID] { [side.wide] + side.reads }
+    var writes: [ValueID] { [side.narrow] + side.room }
+    var detail: String { side.parts.detail }
+
+    mutating func rename(_ name: Renaming) { side.rename(name) }
+
+    func check(_ operands: inout OperandCheck) { side.check(&operands) }
+
+    func work(_ context: WorkContext) -> [Work] {
+        let shape = context.values[side.wide].shape
+        return context.pass(context.bytes(side.wide)) + [.product(m: shape[0], n: side.parts.ranks, k: shape[1])]
+    }
+
+    /// dA += dProductᵀ dropout(x);  dx += mask * (dProduct A).
     func differentiate(_ backward: inout Differentiation) {
-        guard let dy = backward.gradient(of: y) else { return }
-        let shape = backward.values[product].shape
-        let dProduct = backward.transient("d.xA", shape, backward.target.element)
-        let partials = LoRABack.partialElements(parts, rows: shape[0], backward.target).map { backward.transient("partial sums", [$0]) }
-        backward.append(
-            LoRAUpBackward(
-                dy: dy, product: product, dProduct: dProduct, parts: parts, dB: parts.map { backward.gradientOfParameter($0.b) }, partials: partials))
-        backward.contribute(dProduct, to: product)
+        guard let dProduct = backward.gradient(of: side.narrow) else { return }
+        let x = side.wide
+        /// This side with dProduct, and room of its own.
+        func adjoint(_ wide: ValueID) -> LoRASideA {
+            var own = side
+            (own.wide, own.narrow) = (wide, dProduct)
+            own.masked = side.masked.map { _ in backward.transient("masked", backward.values[x].shape, backward.target.element) }
+            return own
+        }
+        backward.append(LoRADownBackward(side: adjoint(x), dA: side.parts.map { backward.gradientOfParameter($0.a) }))
+        guard backward.needsGradient(x), let dx = backward.gradient(of: x) else { return }
+        backward.append(LoRAInputGradient(side: adjoint(dx)))
     }
 }
 
-/// See `LoRAUp.differentiate`. Overwrites dProduct; adds to dB.
+/// y [T, N] += scale * product [T, R] Bᵀ, each adapter in its own columns of y. Adds to y (`side.wide`).
+struct LoRAUp: Op {
+    var side: LoRASideB
+
+    var kind: String { "lora.up" }
+    var reads: [ValueID] { side.reads }
+    var writes: [ValueID] { [side.wide] }
+    var completes: [ValueID] { [side.wide] }
+    var detail: String { side.parts.detail }
+
+    mutating func rename(_ name: Renaming) { side.rename(name) }
+
+    func check(_ operands: inout OperandCheck) { side.check(&operands, .activationOrResidual) }
+
+    func work(_ context: WorkContext) -> [Work] {
+        context.pass(2 * context.bytes(side.wide)) + side.parts.products(rows: context.values[side.wide].shape[0])
+    }
+
+    /// dProduct = scale * dy B;  dB += scale * dyᵀ product. dy itself passes through.
+    func differentiate(_ backward: inout Differentiation) {
+        guard let dy = backward.gradient(of: side.wide) else { return }
+        let shape = backward.values[side.narrow].shape
+        let dProduct = backward.transient("d.xA", shape, backward.target.element)
+        let partials = LoRABack.partialElements(side.parts, rows: shape[0], backward.target).map { backward.transient("partial sums", [$0]) }
+        var own = side
+        own.wide = dy
+        backward.append(
+            LoRAUpBackward(side: own, dProduct: dProduct, dB: side.parts.map { backward.gradientOfParameter($0.b) }, partials: partials))
+        backward.contribute(dProduct, to: side.narrow)
+    }
+}
+
+/// See `LoRAUp.differentiate`; `side.wide` is dy. Overwrites dProduct; adds to dB.
 struct LoRAUpBackward: Op {
-    var dy: ValueID
-    var product: ValueID
+    var side: LoRASideB
     var dProduct: ValueID
-    var parts: [LoRAPart]
     var dB: [ValueID]
     /// Room for the partial sums of lora_back.cu, where it applies.
     var partials: ValueID?
 
     var kind: String { "lora.up.backward" }
-    var reads: [ValueID] { [dy, product] + parts.map(\.b) + dB }
+    var reads: [ValueID] { side.reads + dB }
     var writes: [ValueID] { [dProduct] + (partials.map { [$0] } ?? []) + dB }
-    var detail: String { parts.detail }
+    var detail: String { side.parts.detail }
 
     mutating func rename(_ name: Renaming) {
-        name(&dy)
-        name(&product)
+        side.rename(name)
         name(&dProduct)
         name(&partials)
-        parts.rename(name)
         for i in dB.indices { name(&dB[i]) }
     }
 
     func check(_ operands: inout OperandCheck) {
-        let shape = operands.shape(product)
-        operands.expect(dy, "dy", nil, .activation)
-        operands.expect(product, "xA", [operands.shape(dy)[0], parts.ranks], .activation)
-        operands.expect(dProduct, "d.xA", shape, .activation)
+        side.check(&operands, .activation)
+        operands.expect(dProduct, "d.xA", operands.shape(side.narrow), .activation)
         operands.expect(partials, "partial sums", nil, .f32)
-        for (part, gradient) in zip(parts, dB) { operands.expect(gradient, "dB", [part.outputs.count, part.slot.rank], .f32) }
+        for (part, gradient) in zip(side.parts, dB) { operands.expect(gradient, "dB", [part.outputs.count, part.slot.rank], .f32) }
     }
 
     func work(_ context: WorkContext) -> [Work] {
-        let rows = context.values[dy].shape[0]
-        return context.pass(context.bytes(dy))
-            + parts.flatMap { part -> [Work] in
+        let rows = context.values[side.wide].shape[0]
+        return context.pass(context.bytes(side.wide))
+            + side.parts.flatMap { part -> [Work] in
                 let (rank, columns) = (part.slot.rank, part.outputs.count)
                 return [.product(m: rows, n: rank, k: columns), .product(m: columns, n: rank, k: rows)]
             }
     }
 }
 
-/// dA += dProductᵀ dropout(x) of every adapter. Adds to dA; overwrites masked.
+/// dA += dProductᵀ dropout(x) of every adapter; `side.narrow` is dProduct. Adds to dA; overwrites masked.
 struct LoRADownBackward: Op {
-    var x: ValueID
-    var dProduct: ValueID
-    var parts: [LoRAPart]
+    var side: LoRASideA
     var dA: [ValueID]
-    /// [T, C] for dropout(x) of one adapter at a time, or for partial sums of lora.cu; nil without dropout.
-    var masked: ValueID?
-    var dropoutKeys: ValueID?
 
     var kind: String { "lora.down.backward" }
-    var reads: [ValueID] { [x, dProduct] + parts.map(\.a) + dA + (masked == nil ? [] : dropoutKeys.map { [$0] } ?? []) }
-    var writes: [ValueID] { (masked.map { [$0] } ?? []) + dA }
-    var detail: String { parts.detail }
+    var reads: [ValueID] { [side.wide, side.narrow] + side.reads + dA }
+    var writes: [ValueID] { side.room + dA }
+    var detail: String { side.parts.detail }
 
     mutating func rename(_ name: Renaming) {
-        name(&x)
-        name(&dProduct)
-        name(&masked)
-        name(&dropoutKeys)
-        parts.rename(name)
+        side.rename(name)
         for i in dA.indices { name(&dA[i]) }
     }
 
     func check(_ operands: inout OperandCheck) {
-        let shape = operands.shape(x)
-        operands.expect(x, "x", nil, .activation)
-        operands.expect(dProduct, "d.xA", [shape[0], parts.ranks], .activation)
-        operands.expect(masked, "masked", shape, .activation)
-        for (part, gradient) in zip(parts, dA) { operands.expect(gradient, "dA", [part.slot.rank, shape[1]], .f32) }
+        side.check(&operands)
+        for (part, gradient) in zip(side.parts, dA) { operands.expect(gradient, "dA", operands.shape(part.a), .f32) }
     }
 
     func work(_ context: WorkContext) -> [Work] {
-        let shape = context.values[x].shape
-        return context.pass(context.bytes(x)) + [.product(m: parts.ranks, n: shape[1], k: shape[0])]
+        let shape = context.values[side.wide].shape
+        return context.pass(context.bytes(side.wide)) + [.product(m: side.parts.ranks, n: shape[1], k: shape[0])]
     }
 }
 
-/// dx [T, C] += mask * (dProduct A) of every adapter: what reaches the linear's input through its adapters. Adds to dx.
+/// dx [T, C] += mask * (dProduct A) of every adapter: what reaches the linear's input through its adapters. `side` is dx and dProduct.
+/// Adds to dx; overwrites masked.
 struct LoRAInputGradient: Op {
-    var dx: ValueID
-    var dProduct: ValueID
-    var parts: [LoRAPart]
-    /// [T, C] for the product of one adapter before its mask; nil without dropout.
-    var masked: ValueID?
-    var dropoutKeys: ValueID?
+    var side: LoRASideA
 
     var kind: String { "lora.input_gradient" }
-    var reads: [ValueID] { [dx, dProduct] + parts.map(\.a) + (masked == nil ? [] : dropoutKeys.map { [$0] } ?? []) }
-    var writes: [ValueID] { [dx] + (masked.map { [$0] } ?? []) }
-    var completes: [ValueID] { [dx] }
-    var detail: String { parts.detail }
+    var reads: [ValueID] { [side.wide, side.narrow] + side.reads }
+    var writes: [ValueID] { [side.wide] + side.room }
+    var completes: [ValueID] { [side.wide] }
+    var detail: String { side.parts.detail }
 
-    mutating func rename(_ name: Renaming) {
-        name(&dx)
-        name(&dProduct)
-        name(&masked)
-        name(&dropoutKeys)
-        parts.rename(name)
-    }
+    mutating func rename(_ name: Renaming) { side.rename(name) }
 
-    func check(_ operands: inout OperandCheck) {
-        let shape = operands.shape(dx)
-        operands.expect(dx, "dx", nil, .activation)
-        operands.expect(dProduct, "d.xA", [shape[0], parts.ranks], .activation)
-        operands.expect(masked, "masked", shape, .activation)
-        for part in parts { operands.expect(part.a, "A", [part.slot.rank, shape[1]], .f32) }
-    }
+    func check(_ operands: inout OperandCheck) { side.check(&operands) }
 
     func work(_ context: WorkContext) -> [Work] {
-        let shape = context.values[dx].shape
-        return context.pass(2 * context.bytes(dx)) + [.product(m: shape[0], n: shape[1], k: parts.ranks)]
+        let shape = context.values[side.wide].shape
+        return context.pass(2 * context.bytes(side.wide)) + [.product(m: shape[0], n: shape[1], k: side.parts.ranks)]
     }
 }

@@ -1,10 +1,11 @@
 import LorikeetModelFiles
 
 extension LoRASettings {
-    /// The adapter that a PEFT folder holds, on the modules it names, without dropout.
+    /// The adapter that a PEFT folder holds, on the modules whose tensors it has, without dropout: the configuration may name the modules
+    /// by a pattern.
     package init(_ file: AdapterFile) {
         let c = file.configuration
-        self.init(r: c.r, alpha: c.alpha, targetModules: file.modules, useRSLoRA: c.useRSLoRA)
+        self.init(r: c.r, alpha: c.alpha, targetModules: LoRAKind.modules(of: file), useRSLoRA: c.useRSLoRA)
     }
 }
 
