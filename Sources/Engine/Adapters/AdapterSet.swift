@@ -84,6 +84,21 @@ package struct AdapterLayout: Sendable {
         }
         elementCount = offsetB
     }
+
+    /// - Throws: exit 2 where a PEFT folder lacks one of these matrices, has another shape for it, or has more.
+    package func requireFit(_ file: AdapterFile) throws {
+        if let other = Set(file.tensors.keys).subtracting(entries.map(\.name)).min() {
+            throw LorikeetError.input(
+                "the adapter's '\(other)' has no place here", at: file.path, mend: "use a model of its base, and all of its target modules")
+        }
+        let mend = "use an adapter of the same rank and target modules"
+        for entry in entries {
+            guard let view = file.tensors[entry.name] else { throw LorikeetError.input("the adapter lacks '\(entry.name)'", at: file.path, mend: mend) }
+            guard view.shape == entry.shape else {
+                throw LorikeetError.input("the adapter's '\(entry.name)' has shape \(view.shape), not \(entry.shape)", at: file.path, mend: mend)
+            }
+        }
+    }
 }
 
 /// The host's copy of what training changes: the persistent values of the step program by name, all in `layout`'s order.
@@ -142,20 +157,10 @@ package final class AdapterSet: Sendable {
 
     /// Reads values from a PEFT folder; every matrix has to be there with its shape.
     package func load(_ file: AdapterFile) throws {
-        if let other = Set(file.tensors.keys).subtracting(entries.map(\.name)).min() {
-            throw LorikeetError.input(
-                "the adapter's '\(other)' has no place here", at: file.path, mend: "use a model of its base, and all of its target modules")
-        }
+        try layout.requireFit(file)
         let values = floats(.values)
         for entry in entries {
-            guard let view = file.tensors[entry.name] else {
-                throw LorikeetError.input("the adapter lacks '\(entry.name)'", mend: "start from an adapter of the same rank and target modules")
-            }
-            guard view.shape == entry.shape else {
-                throw LorikeetError.input(
-                    "the adapter's '\(entry.name)' has shape \(view.shape), not \(entry.shape)",
-                    mend: "start from an adapter of the same rank and target modules")
-            }
+            guard let view = file.tensors[entry.name] else { continue }
             let store = try loadStore(view: view, storage: .f32, cpu: nil)
             guard let to = values.baseAddress else { continue }
             store.expand(rows: 0..<store.rows, into: to + entry.offset)
