@@ -1,5 +1,6 @@
 import ArgumentParser
 import Lorikeet
+import LorikeetDatasets
 import LorikeetDevices
 import LorikeetGround
 import LorikeetJSON
@@ -22,7 +23,12 @@ struct CheckVerb: ParsableCommand {
         Screen.warn(preparation.source.warnings)
         let dataset = try preparation.loadData(files: files, cpu: CPU())
         if parsed.flags.contains("json") {
-            Screen.out(dataset.report.json.serialized(pretty: true) + "\n")
+            var report = dataset.report.json.object ?? [:]
+            if parsed.extra["rows"] != nil {
+                report["samples"] = .array(dataset.preview(rows: rows, tokenizer: preparation.tokenizer).map(Self.json))
+            }
+            Screen.note(notes)
+            Screen.out(JSON.object(report).serialized(pretty: true) + "\n")
         } else {
             for note in notes { Screen.out("note: \(note)\n") }
             Screen.out(dataset.report.json.serialized(pretty: true) + "\n")
@@ -32,5 +38,12 @@ struct CheckVerb: ParsableCommand {
             for warning in dataset.report.warnings { Screen.out("warning: \(warning)\n") }
         }
         if let error = dataset.report.error(.checkFailed) { throw error }
+    }
+
+    private static func json(_ sample: SamplePreview) -> JSON {
+        [
+            "record": JSON(sample.record),
+            "tokens": .array(sample.tokens.map { ["id": JSON(Int($0.id)), "text": .string($0.text), "trained": .bool($0.trained)] }),
+        ]
     }
 }

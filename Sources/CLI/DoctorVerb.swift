@@ -21,6 +21,7 @@ struct DoctorVerb: ParsableCommand {
         guard [kernels, reference != nil, leaks != nil].count(where: \.self) < 2 else {
             throw ValidationError("give --kernels, --leaks or --reference, one at a time")
         }
+        guard model == nil || reference != nil else { throw ValidationError("--model goes with --reference FOLDER-OF-TEXTS") }
         guard (10...100_000).contains(leaks ?? 10) else { throw ValidationError("--leaks has to be between 10 and 100000") }
     }
 
@@ -34,6 +35,9 @@ struct DoctorVerb: ParsableCommand {
             guard let model else { throw LorikeetError.input("a folder of texts needs a model", at: "--model", mend: "give --model MODEL") }
             report = try TextReferenceCheck(directory: reference, model: model, compute: compute).run()
         } else {
+            guard model == nil else {
+                throw LorikeetError.input("the folder holds its own model", at: reference, mend: "leave --model out, or name a folder of texts")
+            }
             report = try ReferenceCheck(directory: reference, compute: compute).run()
         }
         let programs = try checkPrograms(compute)

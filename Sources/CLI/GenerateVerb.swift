@@ -38,14 +38,16 @@ struct GenerateVerb: ParsableCommand {
     @Flag(help: "Continue the prompt as it stands, without the chat template.") var raw = false
     @Flag(help: "Print JSON.") var json = false
 
+    func validate() throws {
+        guard !raw || options.system == nil else { throw ValidationError("--raw continues the prompt alone: leave --system out") }
+    }
+
     func run() throws {
         let generator = try options.generator()
-        var shown = ""
         let text = try generator.answer(
             raw ? .text(prompt) : .messages((options.system.map { [("system", $0)] } ?? []) + [("user", prompt)]), maxNewTokens: options.maxNewTokens
         ) { piece in
             if !json { Screen.out(piece) }
-            shown += piece
             return !StopSignal.isCaught
         }
         Screen.out(json ? Generator.json(prompt: prompt, answer: text) + "\n" : "\n")

@@ -68,10 +68,14 @@ struct Command: ParsableCommand {
     ]
 }
 
-/// Standard output and error.
+/// Standard output and error. Much of what is printed comes from files and models, so unprintable characters become escapes.
 enum Screen {
-    static func out(_ text: String) { write(text, to: STDOUT_FILENO) }
-    static func error(_ text: String) { write("lorikeet: \(text)\n", to: STDERR_FILENO) }
+    static func out(_ text: String) { write(text.printable(), to: STDOUT_FILENO) }
+    static func error(_ text: String) { write("lorikeet: \(text)\n".printable(), to: STDERR_FILENO) }
+    /// For the progress bar, which needs control characters and escapes the texts it shows.
+    static func withControls(_ text: String) { write(text, to: STDOUT_FILENO) }
+    /// Keys that were accepted and have no effect: one line each, apart from a verb's result.
+    static func note(_ notes: [String]) { for note in notes { error("note: \(note)") } }
     /// What does not stop a verb: one line each.
     static func warn(_ warnings: [String]) { for warning in warnings { error("warning: \(warning)") } }
     static var isTerminal: Bool { isatty(STDOUT_FILENO) == 1 }

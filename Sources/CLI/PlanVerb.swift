@@ -3,6 +3,7 @@ import Lorikeet
 import LorikeetDevices
 import LorikeetEngine
 import LorikeetGround
+import LorikeetJSON
 import LorikeetModelFiles
 import LorikeetPlanning
 import LorikeetRecipe
@@ -18,14 +19,24 @@ struct PlanVerb: ParsableCommand {
                 flags: [("json", "Print the plan as JSON."), ("explain", "List the training program: every op with shapes, cost, lifetime, offset.")],
                 valued: [("compare", "A second preset to put beside this one.")])
         else { return }
-        let (recipe, _) = try parsed.recipe()
+        if parsed.flags.contains("explain"), parsed.flags.contains("json") || parsed.extra["compare"] != nil {
+            throw LorikeetError.input("--explain lists the program and goes with neither --json nor --compare", mend: "leave one of them out")
+        }
+        let (recipe, notes) = try parsed.recipe()
+        Screen.note(notes)
         let compute = try DeviceOptions.open(recipe)
         let (plan, preparation) = try plan(recipe, compute)
         if parsed.flags.contains("explain") {
             Screen.out(try preparation.listing(of: plan, compute: compute, clock: SystemClock()))
         } else if let other = parsed.extra["compare"] {
             let second = try Recipe.resolve(file: parsed.config, options: parsed.options + [("preset", other)]).recipe
-            Screen.out(Plan.comparison((recipe.preset, plan), (other, try self.plan(second, compute).plan)))
+            let otherPlan = try self.plan(second, compute).plan
+            if parsed.flags.contains("json") {
+                let both: JSONObject = [recipe.preset: plan.json, other: otherPlan.json]
+                Screen.out(JSON.object(both).serialized(pretty: true) + "\n")
+            } else {
+                Screen.out(Plan.comparison((recipe.preset, plan), (other, otherPlan)))
+            }
         } else {
             Screen.out(parsed.flags.contains("json") ? plan.json.serialized(pretty: true) + "\n" : plan.table())
         }

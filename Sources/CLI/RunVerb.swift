@@ -37,7 +37,7 @@ enum PipelineVerb {
         let (recipe, notes) = try parsed.recipe()
         let json = parsed.flags.contains("json")
         StopSignal.startCatching()
-        let terminal = Terminal(isTerminal: Screen.isTerminal, write: Screen.out)
+        let terminal = Terminal(isTerminal: Screen.isTerminal, write: Screen.withControls)
         let environment = PipelineEnvironment(
             sinks: json ? [] : [terminal], shouldStop: { StopSignal.isCaught }, notebook: notebook(), started: nil,
             open: DeviceOptions.open)

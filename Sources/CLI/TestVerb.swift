@@ -16,7 +16,8 @@ struct TestVerb: ParsableCommand {
                 flags: [("json", "Print the result as JSON.")],
                 valued: [("adapter", "A PEFT adapter folder [OUTPUT/adapter]."), ("merged", "The merged model [OUTPUT/merged].")])
         else { return }
-        let (recipe, _) = try parsed.recipe()
+        let (recipe, notes) = try parsed.recipe()
+        Screen.note(notes)
         let result = try StandaloneTest(
             recipe: recipe, adapter: parsed.extra["adapter"] ?? recipe.output + "/adapter", merged: parsed.extra["merged"] ?? recipe.output + "/merged",
             open: DeviceOptions.open

@@ -12,6 +12,8 @@ package protocol Files: Sendable {
     func byteCount(of path: String) throws -> Int
     /// False only where nothing of that name is there: what cannot be examined counts as there, and reading it says why.
     func exists(_ path: String) -> Bool
+    /// Whether a symbolic link is there.
+    func isLink(_ path: String) -> Bool
     func isDirectory(_ path: String) -> Bool
     /// Names in a directory, sorted.
     func list(_ directory: String) throws -> [String]
@@ -66,6 +68,7 @@ extension Files {
 /// For disks of tests, which hold little.
 extension Files {
     package func byteCount(of path: String) throws -> Int { try read(path).count }
+    package func isLink(_ path: String) -> Bool { false }
 }
 
 /// The machine's own disk.
@@ -89,7 +92,16 @@ package struct RealFiles: Files {
         return count
     }
 
-    package func exists(_ path: String) -> Bool { access(path, F_OK) == 0 || errno != ENOENT && errno != ENOTDIR }
+    package func exists(_ path: String) -> Bool {
+        var status = stat()
+        // A link that leads nowhere is something of that name.
+        return lstat(path, &status) == 0 || errno != ENOENT && errno != ENOTDIR
+    }
+
+    package func isLink(_ path: String) -> Bool {
+        var status = stat()
+        return lstat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFLNK
+    }
 
     package func isDirectory(_ path: String) -> Bool {
         var status = stat()
@@ -117,21 +129,21 @@ package struct RealFiles: Files {
     package func createDirectory(_ path: String) throws {
         if path.isEmpty || isDirectory(path) { return }
         try createDirectory(Self.parent(of: path))
-        guard mkdir(path, 0o777) == 0 || errno == EEXIST else { throw failed("cannot make the directory", path) }
+        guard mkdir(path, 0o777) == 0 || errno == EEXIST && isDirectory(path) else { throw failed("the directory cannot be made", path) }
     }
 
     package func remove(_ path: String) throws {
         var status = stat()
         guard lstat(path, &status) == 0 else { return }
         if status.st_mode & S_IFMT == S_IFDIR {
-            guard rmdir(path) == 0 || errno == ENOENT else { throw failed("cannot remove", path) }
+            guard rmdir(path) == 0 || errno == ENOENT else { throw failed("cannot be removed", path) }
         } else {
-            guard unlink(path) == 0 || errno == ENOENT else { throw failed("cannot remove", path) }
+            guard unlink(path) == 0 || errno == ENOENT else { throw failed("cannot be removed", path) }
         }
     }
 
     package func rename(_ from: String, to: String) throws {
-        guard Glibc.rename(from, to) == 0 else { throw failed("cannot rename to", to) }
+        guard Glibc.rename(from, to) == 0 else { throw failed("another file cannot be given this name", to) }
         let directory = open(Self.parent(of: to), O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard directory >= 0 else { return }
         fsync(directory)
@@ -139,7 +151,7 @@ package struct RealFiles: Files {
     }
 
     package func create(_ path: String) throws -> any FileWriter {
-        guard unlink(path) == 0 || errno == ENOENT else { throw failed("cannot write", path) }
+        guard unlink(path) == 0 || errno == ENOENT else { throw failed("cannot be written", path) }
         return try RealFileWriter(path, O_EXCL)
     }
 
@@ -147,16 +159,22 @@ package struct RealFiles: Files {
 
     package func freeBytes(at path: String) throws -> Int64 {
         var place = path
-        while !exists(place) && place != "/" && place != "." { place = Self.parent(of: place) }
+        while access(place, F_OK) != 0 && place != "/" && place != "." { place = Self.parent(of: place) }
         var status = statvfs()
-        guard statvfs(place, &status) == 0 else { throw failed("cannot ask for free space at", place) }
+        guard statvfs(place, &status) == 0 else { throw failed("the free space cannot be read", place) }
         return Int64(clamping: UInt64(status.f_bavail) &* UInt64(status.f_frsize))
+    }
+
+    /// A path without slashes at its end.
+    package static func trimmed(_ path: String) -> String {
+        var trimmed = Substring(path)
+        while trimmed.count > 1 && trimmed.hasSuffix("/") { trimmed.removeLast() }
+        return String(trimmed)
     }
 
     /// The directory a path stands in: `.` for a bare name.
     static func parent(of path: String) -> String {
-        var trimmed = Substring(path)
-        while trimmed.count > 1 && trimmed.hasSuffix("/") { trimmed.removeLast() }
+        let trimmed = trimmed(path)
         guard let slash = trimmed.lastIndex(of: "/") else { return "." }
         return slash == trimmed.startIndex ? "/" : String(trimmed[..<slash])
     }
@@ -168,7 +186,7 @@ func systemMessage() -> String { String(cString: strerror(errno)) }
 private func failed(_ what: String, _ path: String) -> LorikeetError {
     let full = errno == ENOSPC || errno == EDQUOT
     return .machine(
-        full ? "the disk is full" : "\(what) it: \(systemMessage())", at: path,
+        full ? "the disk is full" : "\(what): \(systemMessage())", at: path,
         mend: full ? "free some space and run the same command again" : "check the directory and its permissions")
 }
 
@@ -179,7 +197,7 @@ private final class RealFileWriter: FileWriter {
     init(_ path: String, _ flag: Int32) throws {
         descriptor = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | flag, 0o666)
         self.path = path
-        guard descriptor >= 0 else { throw failed("cannot write", path) }
+        guard descriptor >= 0 else { throw failed("cannot be written", path) }
     }
 
     deinit { if descriptor >= 0 { Glibc.close(descriptor) } }
@@ -189,16 +207,16 @@ private final class RealFileWriter: FileWriter {
         while done < bytes.count {
             let put = Glibc.write(descriptor, bytes.baseAddress?.advanced(by: done), bytes.count - done)
             if put < 0 && errno == EINTR { continue }
-            guard put > 0 else { throw failed("cannot write", path) }
+            guard put > 0 else { throw failed("cannot be written", path) }
             done += put
         }
     }
 
-    func sync() throws { guard fsync(descriptor) == 0 else { throw failed("cannot write", path) } }
+    func sync() throws { guard fsync(descriptor) == 0 else { throw failed("cannot be written", path) } }
 
     func close() throws {
         let open = descriptor
         descriptor = -1
-        guard open < 0 || Glibc.close(open) == 0 else { throw failed("cannot write", path) }
+        guard open < 0 || Glibc.close(open) == 0 else { throw failed("cannot be written", path) }
     }
 }

@@ -41,8 +41,17 @@ package struct LorikeetError: Error, Sendable, Equatable, CustomStringConvertibl
         LorikeetError(.machineFailed, what, at: place, mend: mend)
     }
 
-    /// `place: what; mend`, on one line.
+    /// `place: what; mend`, on one line. Names and values in it may come from files: see `String.printable`. A damaged file can have names
+    /// of megabytes: of a part that is too long its beginning and end are shown.
     package var description: String {
-        (place.map { "\($0): " } ?? "") + what + (mend.map { "; \($0)" } ?? "")
+        (place.map { Self.shortened($0) + ": " } ?? "") + Self.shortened(what) + (mend.map { "; " + Self.shortened($0) } ?? "")
+    }
+
+    private static let longest = 2000
+
+    private static func shortened(_ text: String) -> String {
+        let scalars = text.unicodeScalars
+        guard scalars.count > longest else { return text.printable(lines: false) }
+        return (String(scalars.prefix(longest / 2)) + " … " + String(scalars.suffix(longest / 4))).printable(lines: false)
     }
 }

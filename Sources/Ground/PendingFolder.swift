@@ -29,8 +29,10 @@ package struct PendingFolder: Sendable {
 
     /// Makes the empty folder; what an earlier process left of it is cleared first.
     ///
+    /// - Parameter named: where the folder will stand; slashes at its end count for nothing.
     /// - Throws: exit 2 when all names are taken by what the program did not make; exit 4 when the disk fails.
-    package init(for place: String, files disk: any Files) throws {
+    package init(for named: String, files disk: any Files) throws {
+        let place = RealFiles.trimmed(named)
         guard let path = try Self.names(of: place).first(where: { try Self.clear($0, files: disk) }) else {
             throw LorikeetError.input(
                 "the folder is in the way and holds what Lorikeet did not make", at: place + ".partial", mend: "move or rename it")
@@ -184,6 +186,7 @@ private struct RecordedFiles: Files {
     func map(_ path: String) throws -> MappedFile { try disk.map(path) }
     func byteCount(of path: String) throws -> Int { try disk.byteCount(of: path) }
     func exists(_ path: String) -> Bool { disk.exists(path) }
+    func isLink(_ path: String) -> Bool { disk.isLink(path) }
     func isDirectory(_ path: String) -> Bool { disk.isDirectory(path) }
     func list(_ directory: String) throws -> [String] { try disk.list(directory) }
     func remove(_ path: String) throws { try disk.remove(path) }

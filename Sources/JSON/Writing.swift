@@ -1,3 +1,5 @@
+import LorikeetGround
+
 extension JSON {
     /// The value as text: on one line, or indented by two spaces. Doubles are the shortest that read back the same;
     /// what JSON has no number for (NaN, infinities) becomes null.
@@ -41,20 +43,26 @@ extension JSON {
         out += close.utf8
     }
 
+    /// Unprintable characters beyond those that JSON itself asks for are escaped too: JSON is printed on terminals.
     private static func write(_ text: String, into out: inout [UInt8]) {
-        let hex = Array("0123456789abcdef".utf8)
         out.append(UInt8(ascii: "\""))
-        for byte in text.utf8 {
-            switch byte {
-            case UInt8(ascii: "\""): out += "\\\"".utf8
-            case UInt8(ascii: "\\"): out += "\\\\".utf8
-            case 0x0A: out += "\\n".utf8
-            case 0x0D: out += "\\r".utf8
-            case 0x09: out += "\\t".utf8
-            case 0..<0x20: out += "\\u00".utf8 + [hex[Int(byte >> 4)], hex[Int(byte & 15)]]
-            default: out.append(byte)
+        for scalar in text.unicodeScalars {
+            switch scalar {
+            case "\"": out += "\\\"".utf8
+            case "\\": out += "\\\\".utf8
+            case "\n": out += "\\n".utf8
+            case "\r": out += "\\r".utf8
+            case "\t": out += "\\t".utf8
+            case _ where scalar.isUnprintable: for unit in UTF16.encode(scalar) ?? .init() { writeEscape(unit, into: &out) }
+            default: out += UTF8.encode(scalar) ?? .init()
             }
         }
         out.append(UInt8(ascii: "\""))
+    }
+
+    private static func writeEscape(_ unit: UInt16, into out: inout [UInt8]) {
+        let hex = Array("0123456789abcdef".utf8)
+        out += "\\u".utf8
+        for shift in [12, 8, 4, 0] { out.append(hex[Int(unit >> UInt16(shift) & 15)]) }
     }
 }

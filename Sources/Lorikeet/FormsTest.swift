@@ -145,9 +145,9 @@ struct FormsTest {
 extension FormsTest.Result {
     /// What summary.json holds of the test; numbers that are not finite are null.
     var fields: JSONObject {
-        func number(_ value: Double?) -> JSON { value.map { .number($0) } ?? .null }
+        func number(_ value: Double?) -> JSON { value.flatMap { $0.isFinite ? .number($0) : nil } ?? .null }
         // Without a compared row there are no differences, which is not a difference of 0.
-        func compared(_ value: Double) -> JSON { identity.rows > 0 ? .number(value) : .null }
+        func compared(_ value: Double) -> JSON { identity.rows > 0 ? number(value) : .null }
         return [
             "validation_loss_before": number(before.loss), "validation_loss_after": number(after.loss),
             "answers_right_before": number(before.answersRight), "answers_right_after": number(merged.answersRight),
@@ -164,7 +164,8 @@ extension FormsTest.Result {
     /// The first proof that failed; nil where none did.
     func failure(merged path: String) -> LorikeetError? {
         if identityVerdict == .fail {
-            return LorikeetError(.checkFailed, "the merged model is not base + adapter: \(identityText)", at: path, mend: "merge to float32, or report this")
+            return LorikeetError(
+                .checkFailed, "the merged model is not base + adapter: \(identityText)", at: path, mend: "set merge_dtype: float32, or report this")
         }
         guard transferVerdict == .fail else { return nil }
         if let broken = [("merged model", merged), ("trained form", after)].first(where: { $1.failure != nil || $1.loss?.isFinite == false }) {

@@ -10,6 +10,10 @@ package final class OutputDirectory {
     package let path: String
     private let files: any Files
     private var lock: Int32 = -1
+    /// The recipe names other paths for its inputs than the run had before; `check` finds it.
+    private(set) var inputsMoved = false
+    /// The recipe delivers another merged model than the run did before; `check` finds it.
+    private(set) var deliversOtherwise = false
 
     package var runYAML: String { path + "/run.yaml" }
     package var planJSON: String { path + "/plan.json" }
@@ -20,11 +24,14 @@ package final class OutputDirectory {
     package var merged: String { path + "/merged" }
     private var inputsJSON: String { path + "/inputs.json" }
     /// What of the run is delivered, and its record.
-    var parts: OutputParts { OutputParts(path: path, files: files) }
+    var parts: OutputParts { OutputParts(path: path, files: files, merging: merging) }
+    private let merging: String?
 
-    package init(path: String, files: any Files) {
+    /// - Parameter recipe: what will be delivered here; nil where that does not matter.
+    package init(path: String, files: any Files, recipe: Recipe? = nil) {
         self.path = path
         self.files = files
+        merging = recipe.map { "\($0.mergeDtype), \($0.mergeInto)" }
     }
 
     deinit { if lock >= 0 { close(lock) } }
@@ -37,13 +44,20 @@ package final class OutputDirectory {
         var warnings: [String] = []
         if files.exists(runYAML) {
             let theirs = try Recipe.resolve(file: runYAML, options: [], files: files).recipe
-            let different = recipe.differences(from: theirs, role: .identity)
+            let moved = recipe.differences(from: theirs, role: .input)
+            inputsMoved = !moved.isEmpty
+            // Where the first start's inputs are not known, their paths have to do.
+            let different = try (keptInputs() == nil ? moved : []) + recipe.differences(from: theirs, role: .identity)
             guard different.isEmpty else {
                 throw LorikeetError.input(
                     "the directory belongs to another recipe (\(different.joined(separator: ", ")))", at: path,
                     mend: "name another --output, or remove the directory to start anew")
             }
             warnings = recipe.differences(from: theirs, role: .affectsBits).map { "\($0): the result will not be bit-identical to an undisturbed run's" }
+            deliversOtherwise = !recipe.differences(from: theirs, role: .delivery).isEmpty
+            if files.exists(checkpoints), files.isLink(checkpoints) || !files.isDirectory(checkpoints) {
+                throw LorikeetError.input("not a directory of this run: links in an output directory are not followed", at: checkpoints, mend: "move it away")
+            }
         } else if files.isDirectory(path), try !files.list(path).allSatisfy(Self.firstNames.contains) {
             throw LorikeetError.input("the directory is not empty and holds no run", at: path, mend: "name another --output")
         } else if files.exists(path), !files.isDirectory(path) {
@@ -55,41 +69,34 @@ package final class OutputDirectory {
     /// What a directory may hold before it holds a recipe: a process was killed while it made it its own. The last is an older version's.
     private static let firstNames = [".lock", "run.yaml" + RealFiles.partialSuffix, "run.yaml.partial"]
 
-    /// Makes the directory this recipe's; nobody else may use it while this object lives.
+    /// Makes the directory this recipe's; nobody else may use it while this object lives. Claiming it again does no harm.
     ///
+    /// - Returns: a warning where the file system has no locks.
     /// - Throws: exit 2 when another process works in it, exit 4 when it cannot be written.
-    package func claim(for recipe: Recipe) throws {
+    @discardableResult package func claim(for recipe: Recipe) throws -> String? {
         try files.createDirectory(path)
-        try takeLock()
+        let warning = lock < 0 ? try takeLock() : nil
         try files.writeDurably(recipe.yaml(), to: runYAML)
+        return warning
     }
 
-    private func takeLock() throws {
-        lock = open(path + "/.lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o666)
-        // A file system without locks is not a reason to refuse work.
-        guard lock >= 0, flock(lock, LOCK_EX | LOCK_NB) != 0, errno == EWOULDBLOCK else { return }
-        throw LorikeetError.input("another process works in the directory", at: path, mend: "wait for it, or name another --output")
-    }
-
-    /// A JSON file of the run.
-    ///
-    /// - Returns: nil where it is missing or damaged; `damaged` tells which.
-    /// - Throws: exit 4 when it is there and cannot be read: what it says must not be forgotten for that.
-    private func json(_ file: String) throws -> (json: JSON?, damaged: Bool) {
-        guard files.exists(file) else { return (nil, false) }
-        let bytes: [UInt8]
-        do { bytes = try files.read(file) } catch let error as LorikeetError {
-            throw LorikeetError.machine(
-                "the run's file could not be read (\(error.what))", at: file,
-                mend: "nothing is lost: mend the disk or the permissions and run the same command again")
+    private func takeLock() throws -> String? {
+        let place = path + "/.lock"
+        lock = open(place, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o666)
+        guard lock >= 0 else {
+            throw LorikeetError.machine("cannot be opened: \(String(cString: strerror(errno)))", at: place, mend: "check the directory and its permissions")
         }
-        let json = try? JSON.parse(bytes, source: file)
-        return (json, json?.object == nil)
+        guard flock(lock, LOCK_EX | LOCK_NB) != 0 else { return nil }
+        guard errno == EWOULDBLOCK else {
+            // A file system without locks is not a reason to refuse work.
+            return "\(path) cannot be locked (\(String(cString: strerror(errno)))): start no second process in it"
+        }
+        throw LorikeetError.input("another process works in the directory", at: path, mend: "wait for it, or name another --output")
     }
 
     /// The summary of a run that ended; nil while there is work left.
     package func finishedSummary() throws -> JSON? {
-        let summary = try json(summaryJSON).json
+        let summary = try files.ownJSON(summaryJSON)
         return summary?["stopped_early"]?.bool == false ? summary : nil
     }
 
@@ -101,41 +108,72 @@ package final class OutputDirectory {
         try write(.object(summary), to: summaryJSON)
     }
 
-    /// Files and folders of a finished run that are missing, or not as they were made.
+    /// What keeps a finished run from being whole, a sentence each: files and folders that are missing, or not as they were made.
     ///
     /// - Parameter merged: the merged model is one of them.
-    func brokenParts(merged: Bool) throws -> [String] {
-        var broken: [String] = []
-        if try keptChoices() == nil { broken.append(planJSON) }
-        for part in merged ? [OutputParts.Part.adapter, .merged] : [.adapter] where try !parts.isWhole(part) { broken.append(parts.place(part)) }
-        return broken
+    func faults(merged: Bool) throws -> [String] {
+        let again = "is missing, or not as this recipe makes it: it is made again"
+        var faults = try keptChoices() == nil ? ["\(planJSON) \(again)"] : []
+        for part in merged ? [OutputParts.Part.adapter, .merged] : [.adapter] {
+            if try !parts.isWhole(part) {
+                faults.append("\(parts.place(part)) \(again)")
+            } else if try !parts.isRecorded(part), files.exists(inputsJSON) {
+                // Versions that keep no check sums of their inputs kept none of these either.
+                faults.append("files.json has no check sums of \(parts.place(part)): it is looked at again")
+            }
+        }
+        return faults
     }
 
     /// Bytes that an earlier process has already written here: they are part of what the plan asks for.
     package func keptBytes() throws -> Int64 {
         guard files.isDirectory(path) else { return 0 }
-        return try parts.keptBytes() + CheckpointStore.recognisedBytes(in: checkpoints, files: files)
+        return try readingOwn { try parts.keptBytes() + CheckpointStore.recognisedBytes(in: checkpoints, files: files) }
     }
 
     /// The choices of an earlier plan, to be replayed; nil without a plan that can be read.
-    package func keptChoices() throws -> Plan.Choices? { try json(planJSON).json.flatMap(Plan.choices) }
+    package func keptChoices() throws -> Plan.Choices? { try files.ownJSON(planJSON).flatMap(Plan.choices) }
 
     /// Whether an earlier plan is there and says nothing that can be used.
     func planIsDamaged() throws -> Bool { try files.exists(planJSON) && keptChoices() == nil }
 
     /// What the earlier plan foresaw on the card; 0 without one.
-    func keptGPUBytes() throws -> Int64 { Int64(try json(planJSON).json?["predicted_gpu_bytes"]?.int ?? 0) }
+    func keptGPUBytes() throws -> Int64 { Int64(try files.ownJSON(planJSON)?["predicted_gpu_bytes"]?.int ?? 0) }
 
     package func write(_ json: JSON, to file: String) throws { try files.writeDurably(json.serialized(pretty: true) + "\n", to: file) }
 
     // MARK: inputs
 
     /// The inputs of the first start; nil where none are kept.
-    func keptInputs() throws -> RunInputs? { try json(inputsJSON).json.flatMap(RunInputs.init) }
+    func keptInputs() throws -> RunInputs? { try files.ownJSON(inputsJSON).flatMap(RunInputs.init) }
 
     /// Whether a run has begun here whose inputs are not known: an older version began it, or the file is damaged.
     func inputsAreUnknown() throws -> Bool { try keptInputs() == nil && files.exists(planJSON) }
 
-    /// Keeps the inputs of the first start.
-    func save(_ inputs: RunInputs) throws { if try keptInputs() == nil { try write(inputs.json, to: inputsJSON) } }
+    /// Keeps the inputs of the first start, and where they stand now.
+    func save(_ inputs: RunInputs) throws { if try keptInputs() != inputs { try write(inputs.json, to: inputsJSON) } }
+}
+
+/// What a run itself wrote has to be readable: whatever keeps it from being read is the machine's failure, permissions too, for what it says
+/// must not be forgotten for that.
+///
+/// - Throws: exit 4.
+private func readingOwn<Result>(_ body: () throws -> Result) throws -> Result {
+    do { return try body() } catch let error as LorikeetError where error.exit == .unusableInput {
+        throw LorikeetError.machine(
+            "the run's file could not be read (\(error.what))", at: error.place,
+            mend: "nothing is lost: mend the disk or the permissions and run the same command again")
+    }
+}
+
+extension Files {
+    /// A JSON file that the run wrote.
+    ///
+    /// - Returns: nil where it is missing or damaged.
+    /// - Throws: exit 4 when it is there and cannot be read.
+    func ownJSON(_ file: String) throws -> JSON? {
+        guard exists(file) else { return nil }
+        let bytes = try readingOwn { try read(file) }
+        return try? JSON.parse(bytes, source: file)
+    }
 }

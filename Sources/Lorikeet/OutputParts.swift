@@ -14,22 +14,29 @@ struct OutputParts {
     /// The run's directory.
     let path: String
     let files: any Files
+    /// How the recipe merges; nil where that does not matter.
+    var merging: String?
 
     private var recordPath: String { path + "/files.json" }
 
     func place(_ part: Part) -> String { path + "/" + part.rawValue }
 
-    /// Whether the part is there as it was made, and, for the merged model, made of the adapter that is there now. A part without a
-    /// record (of an older version, or of a process killed before it wrote one) is whole when it can be opened.
+    /// Whether the part is there as it was made, and, for the merged model, made of the adapter that is there now, as the recipe says. A
+    /// part without a record (of an older version, or of a process killed before it wrote one) is whole when it can be opened.
     ///
     /// - Throws: exit 4 when something cannot be read.
     func isWhole(_ part: Part) throws -> Bool {
         guard files.isDirectory(place(part)) else { return false }
         guard let sums = try sums(part) else { return try opens(part) }
         guard try sums.allSatisfy({ try currentSum(place(part) + "/" + $0.name) == $0.sum }) else { return false }
-        guard part == .merged, let origin = try record()["merged"]?["adapter"]?.string else { return true }
+        guard part == .merged, let made = try record()["merged"] else { return true }
+        if let how = made["merging"]?.string, let merging, how != merging { return false }
+        guard let origin = made["adapter"]?.string else { return true }
         return try origin == adapterSum()
     }
+
+    /// Whether `files.json` says what the part was when it was made.
+    func isRecorded(_ part: Part) throws -> Bool { try sums(part) != nil }
 
     /// Makes a part. An older part in its place is removed first, as far as its files are those that the record lists.
     ///
@@ -89,18 +96,17 @@ struct OutputParts {
 
     private func keepRecord(of part: Part) throws {
         var entry: JSONObject = ["files": .object(JSONObject(try sums(in: place(part)).sorted { $0.key < $1.key }.map { ($0.key, .string($0.value)) }))]
-        if part == .merged { entry["adapter"] = try adapterSum().map { .string($0) } }
+        if part == .merged {
+            entry["adapter"] = try adapterSum().map { .string($0) }
+            entry["merging"] = merging.map { .string($0) }
+        }
         var record = try record()
         record[part.rawValue] = .object(entry)
         try files.writeDurably(JSON.object(record).serialized(pretty: true) + "\n", to: recordPath)
     }
 
     /// What `files.json` holds; nothing where it is missing or damaged.
-    private func record() throws -> JSONObject {
-        guard files.exists(recordPath) else { return [:] }
-        let bytes = try files.read(recordPath)
-        return (try? JSON.parse(bytes, source: recordPath))?.object ?? [:]
-    }
+    private func record() throws -> JSONObject { try files.ownJSON(recordPath)?.object ?? [:] }
 
     private func sums(_ part: Part) throws -> [(name: String, sum: String)]? {
         guard let entries = try record()[part.rawValue]?["files"]?.object?.entries else { return nil }

@@ -13,13 +13,25 @@ extension Pipeline {
     /// - Throws: exit 2 when an input has changed since the run began.
     func finished() throws -> JSON? {
         guard let summary = try output.finishedSummary(), goal == .adapter || summary["merged_matches_adapter"] != nil else { return nil }
-        try output.keptInputs()?.requireUnchanged(files: environment.files)
-        let broken = try output.brokenParts(merged: goal == .testedModel)
-        guard broken.isEmpty else {
-            for part in broken { try reporter.warning("\(part) is missing, or not as the run made it: it is made again") }
+        if let kept = try output.keptInputs() {
+            if output.inputsMoved, let model = recipe.model {
+                let source = try ModelSource.open(model, files: environment.files)
+                try RunInputs(recipe: recipe, source: source, files: environment.files) { (0..<$0).forEach($1) }.requireSame(as: kept)
+            } else {
+                try kept.requireUnchanged(files: environment.files)
+            }
+        }
+        let faults = try output.faults(merged: goal == .testedModel)
+        guard faults.isEmpty else {
+            for fault in faults { try reporter.warning(fault) }
             return nil
         }
         try reporter.note("this run is finished: \(output.summaryJSON)")
+        if goal == .testedModel {
+            for proof in ["merged_matches_adapter", "transfer"] where summary[proof]?["pass"] == .null {
+                try reporter.warning("the proof '\(proof)' was not tested")
+            }
+        }
         return summary
     }
 

@@ -64,7 +64,7 @@ package final class Pipeline {
         self.notes = notes
         self.goal = goal
         self.environment = environment
-        output = OutputDirectory(path: recipe.output, files: environment.files)
+        output = OutputDirectory(path: recipe.output, files: environment.files, recipe: recipe)
         let state = MachineState(directory: recipe.output, files: environment.files)
         self.state = state
         reporter = Reporter(sinks: environment.sinks + [events], clock: environment.clock, machineState: { state.fields() })
@@ -84,7 +84,7 @@ package final class Pipeline {
         let plan = try step(5, "planning") { try self.plan(preparation, dataset, compute) }
         // Nothing is written before it is known that these are the inputs the run began with.
         let inputs = try verifiedInputs(preparation, compute.cpu)
-        try output.claim(for: recipe)
+        if let warning = try output.claim(for: recipe) { try reporter.warning(warning) }
         try output.save(inputs)
         try output.markUnfinished()
         try output.parts.clearLeftovers()
@@ -175,7 +175,7 @@ package final class Pipeline {
             try reporter.warning("\(output.planJSON) is damaged and made again: the result is bit-identical only if this is the machine of the first start")
         }
         for warning in plan.warnings { try reporter.warning(warning) }
-        try reporter.note(plan.table())
+        try reporter.note(plan.table(warnings: false))
         try plan.requireFit(
             availableMemory: Machine.availableMemoryBytes() + Machine.residentBytes(),
             freeDisk: environment.files.freeBytes(at: recipe.output) + output.keptBytes(), output: recipe.output)
@@ -192,6 +192,10 @@ package final class Pipeline {
             try reporter.warning("the run began on \(names[0]) and goes on on \(names[1]): the result will not be bit-identical to an undisturbed run's")
             return plan.choices
         }
+        var kept = kept
+        // Another merged model is tested in its own way.
+        if output.deliversOtherwise { kept.test = plan.choices.test }
+        guard kept != plan.choices else { return kept }
         if let cap = recipe.gpuMemoryBytes, plan.choices.device != "cpu", try output.keptGPUBytes() > cap {
             try reporter.warning("the plan of the first start takes more than gpu_memory now allows and is made anew: the result will not be bit-identical")
             return plan.choices
@@ -318,6 +322,7 @@ package final class Pipeline {
         if let failure = test?.failure(merged: output.merged) { summary["failed_proof"] = Self.failedProof(failure) }
         summary["phases"] = .object(JSONObject(seconds.map { ($0.name, .number($0.seconds)) }))
         summary["skipped_steps"] = JSON(result.state.skipped)
+        summary["left_out_steps"] = JSON(result.state.leftOut.reduce(0) { $0 + $1.count })
         summary["peak_gpu_bytes"] = JSON(state.peakDeviceBytes)
         summary["peak_rss_bytes"] = .integer(Machine.peakResidentBytes())
         summary["predicted_gpu_bytes"] = .integer(plan.predictedGPUBytes)

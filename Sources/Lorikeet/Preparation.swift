@@ -25,12 +25,26 @@ package struct Preparation {
         self.recipe = recipe
         source = try ModelSource.open(model, files: files)
         // Families and target modules are refused before anything is read that takes time.
-        _ = try TrainedLayout(recipe.loraSettings, weights: source.configuration.family.weights())
+        let layout = try TrainedLayout(recipe.loraSettings, weights: source.configuration.family.weights())
+        if let start = recipe.initAdapter { try Self.check(AdapterFile.read(directory: start, files: files), recipe.loraSettings, layout) }
         let tokenizer = try Tokenizer.load(from: source.files)
         self.tokenizer = tokenizer
         template = try tokenizer.chatTemplateSource.map {
             try ChatTemplate($0, name: "chat template of \(model)", specialTokens: tokenizer.namedTokens)
         }
+    }
+
+    /// Holds the adapter that training starts from to the recipe: another scale would start from another model, without a word.
+    private static func check(_ start: AdapterFile, _ lora: LoRASettings, _ layout: TrainedLayout) throws {
+        let theirs = start.configuration
+        let scale = LoRASettings(r: theirs.r, alpha: theirs.alpha, targetModules: [], useRSLoRA: theirs.useRSLoRA).scale
+        guard theirs.r == lora.r, scale == lora.scale else {
+            func words(_ r: Int, _ alpha: Double, _ stabilised: Bool) -> String { "r \(r), lora_alpha \(alpha)" + (stabilised ? ", use_rslora" : "") }
+            throw LorikeetError.input(
+                "the adapter has \(words(theirs.r, theirs.alpha, theirs.useRSLoRA)) and the recipe \(words(lora.r, lora.alpha, lora.useRSLoRA))",
+                at: start.path, mend: "write the adapter's values under 'lora:'")
+        }
+        _ = try TrainedValues(start, layout, mend: "use an adapter of this base, of the same rank and the same target modules")
     }
 
     /// Reads and formats the records.

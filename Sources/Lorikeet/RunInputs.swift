@@ -5,52 +5,61 @@ import LorikeetModelFiles
 import LorikeetRecipe
 
 /// The content of everything that decides a run's result or a number it reports: model, tokenizer and template, data, the adapter it
-/// starts from. `inputs.json` keeps the check sums of the first start, and a run goes on only with the same bytes.
+/// starts from. `inputs.json` keeps the check sums of the first start, and a run goes on only with the same bytes, wherever they stand.
 struct RunInputs: Equatable {
-    /// By path, as the recipe leads to it.
-    private(set) var sums: [String: String]
+    struct Input: Equatable {
+        var path: String
+        var sum: String
+    }
+
+    /// By what they are to the run: `model/config.json`, `model` (a GGUF), `data`, `validation`, `init_adapter/adapter_config.json`.
+    private(set) var inputs: [String: Input]
 
     /// Reads every input once.
     ///
     /// - Parameter parallel: runs a body for each index below a count, on as many threads as it likes.
     /// - Throws: exit 2 when an input is missing, exit 4 when it cannot be read.
     init(recipe: Recipe, source: ModelSource, files: any Files, parallel: (Int, (Int) -> Void) -> Void) throws {
-        sums = [:]
-        for path in try Self.paths(recipe, source, files) {
-            sums[path] = try ContentHash(ofFile: path, files: files, parallel: parallel).description
+        inputs = [:]
+        for (name, path) in try Self.paths(recipe, source, files) where !files.isDirectory(path) {
+            inputs[name] = Input(path: path, sum: try ContentHash(ofFile: path, files: files, parallel: parallel).description)
         }
     }
 
     /// nil where `json` is not what `json` below writes.
     init?(json: JSON) {
-        guard let object = json["files"]?.object else { return nil }
-        sums = [:]
+        guard let object = json["inputs"]?.object else { return nil }
+        inputs = [:]
         for entry in object.entries {
-            guard let sum = entry.value.string else { return nil }
-            sums[entry.key] = sum
+            guard let path = entry.value["path"]?.string, let sum = entry.value["sum"]?.string else { return nil }
+            inputs[entry.key] = Input(path: path, sum: sum)
         }
     }
 
-    var json: JSON { ["files": .object(JSONObject(sums.sorted { $0.key < $1.key }.map { ($0.key, .string($0.value)) }))] }
+    var json: JSON {
+        ["inputs": .object(JSONObject(inputs.sorted { $0.key < $1.key }.map { ($0.key, ["path": .string($0.value.path), "sum": .string($0.value.sum)]) }))]
+    }
 
-    private static func paths(_ recipe: Recipe, _ source: ModelSource, _ files: any Files) throws -> [String] {
-        // The weights that are used, and what stands beside them: configuration, tokenizer, template.
-        var paths = Set(source.files.tensors.values.map(\.file.path))
-        if !source.isGGUF {
-            let endings = [".json", ".jinja", ".txt", ".model"]
-            paths.formUnion(try files.list(source.path).filter { name in endings.contains { name.hasSuffix($0) } }.map { source.path + "/" + $0 })
+    private static func paths(_ recipe: Recipe, _ source: ModelSource, _ files: any Files) throws -> [String: String] {
+        var paths: [String: String] = [:]
+        if source.isGGUF {
+            paths["model"] = source.path
         } else {
-            paths.insert(source.path)
+            // The weights that are used, and what stands beside them: configuration, tokenizer, template.
+            let endings = [".json", ".jinja", ".txt", ".model"]
+            let beside = try files.list(source.path).filter { name in endings.contains { name.hasSuffix($0) } }
+            let weights = Set(source.files.tensors.values.map(\.file.path)).map { String($0.dropFirst(source.path.count + 1)) }
+            for name in beside + weights { paths["model/" + name] = source.path + "/" + name }
         }
         if let data = recipe.data {
             let folder = files.isDirectory(data)
-            paths.insert(folder ? data + "/train.jsonl" : data)
-            if let validation = recipe.validation ?? (folder && files.exists(data + "/validation.jsonl") ? data + "/validation.jsonl" : nil) {
-                paths.insert(validation)
-            }
+            paths["data"] = folder ? data + "/train.jsonl" : data
+            paths["validation"] = recipe.validation ?? (folder && files.exists(data + "/validation.jsonl") ? data + "/validation.jsonl" : nil)
         }
-        if let start = recipe.initAdapter { paths.formUnion(["adapter_config.json", "adapter_model.safetensors"].map { start + "/" + $0 }) }
-        return paths.filter { !files.isDirectory($0) }.sorted()
+        if let start = recipe.initAdapter {
+            for name in ["adapter_config.json", "adapter_model.safetensors"] { paths["init_adapter/" + name] = start + "/" + name }
+        }
+        return paths
     }
 
     /// Refuses inputs that are not those of the first start.
@@ -58,11 +67,12 @@ struct RunInputs: Equatable {
     /// - Throws: exit 2 that names the first file and what became of it.
     func requireSame(as first: RunInputs) throws {
         var different: [(path: String, what: String)] = []
-        for path in Set(sums.keys).union(first.sums.keys).sorted() {
-            switch (first.sums[path], sums[path]) {
-            case (let old?, let new?): if old != new { different.append((path, "the file has changed since the run began")) }
-            case (nil, _?): different.append((path, "the file was not there when the run began"))
-            default: different.append((path, "the file is gone since the run began"))
+        for name in Set(inputs.keys).union(first.inputs.keys).sorted() {
+            switch (first.inputs[name], inputs[name]) {
+            case (let old?, let new?): if old.sum != new.sum { different.append((new.path, "the file has changed since the run began")) }
+            case (nil, let new?): different.append((new.path, "the file was not there when the run began"))
+            case (let old?, nil): different.append((old.path, "the file is gone since the run began"))
+            case (nil, nil): break
             }
         }
         try Self.refuse(different)
@@ -71,9 +81,9 @@ struct RunInputs: Equatable {
     /// The same for a run that is finished and needs its inputs no more: those that are still there.
     func requireUnchanged(files: any Files) throws {
         var different: [(path: String, what: String)] = []
-        for (path, sum) in sums.sorted(by: { $0.key < $1.key }) where files.exists(path) && !files.isDirectory(path) {
-            guard try ContentHash(ofFile: path, files: files).description != sum else { continue }
-            different.append((path, "the file has changed since the run began"))
+        for (_, input) in inputs.sorted(by: { $0.key < $1.key }) where files.exists(input.path) && !files.isDirectory(input.path) {
+            guard try ContentHash(ofFile: input.path, files: files).description != input.sum else { continue }
+            different.append((input.path, "the file has changed since the run began"))
         }
         try Self.refuse(different)
     }

@@ -40,6 +40,9 @@ package struct AdapterConfiguration: Sendable, Equatable {
         alpha = try number("lora_alpha", 8, -1e9...1e9)
         dropout = try number("lora_dropout", 0, 0...1)
         targetModules = json["target_modules"]?.array?.compactMap(\.string).sorted() ?? json["target_modules"]?.string.map { [$0] } ?? []
+        if let value = json["use_rslora"], !value.isNull, value.bool == nil {
+            throw LorikeetError.input("'use_rslora' is \(value.serialized().prefix(40)); it has to be true or false", at: source)
+        }
         useRSLoRA = json["use_rslora"]?.bool ?? false
         baseModel = json["base_model_name_or_path"]?.string
     }

@@ -143,7 +143,9 @@ package struct Plan: Sendable, Equatable {
     }
 
     /// The plan for people.
-    package func table() -> String {
+    ///
+    /// - Parameter warnings: false where they are told by themselves.
+    package func table(warnings told: Bool = true) -> String {
         func rows(_ title: String, _ parts: [Part]) -> [String] {
             ["\(title): \(Units.formatBytes(Self.sum(parts)))"] + parts.map { "    \(Self.padded($0.name))\(Units.formatBytes($0.bytes))" }
         }
@@ -156,7 +158,7 @@ package struct Plan: Sendable, Equatable {
         lines += phases.map { "    \(Self.padded($0.name))\(Units.formatSeconds($0.seconds))" }
         lines.append(
             "\(steps) steps, \(trainTokens) tokens, \(trainableParameters) trained parameters, micro-batches of at most \(choices.sizes.training) tokens")
-        return (lines + warnings.map { "note: \($0)" }).joined(separator: "\n") + "\n"
+        return (lines + (told ? warnings.map { "warning: \($0)" } : [])).joined(separator: "\n") + "\n"
     }
 
     static func padded(_ text: String, _ width: Int = 34) -> String { text + String(repeating: " ", count: max(1, width - text.count)) }

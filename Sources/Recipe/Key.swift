@@ -1,3 +1,5 @@
+import LorikeetGround
+
 /// What a key's value may be.
 package enum KeyType: Sendable, Equatable {
     case string
@@ -64,13 +66,15 @@ package enum KeyValue: Sendable, Equatable {
         {
             return text
         }
-        let escaped = text.map { character -> String in
-            switch character {
+        let escaped = text.unicodeScalars.map { scalar -> String in
+            switch scalar {
             case "\"": "\\\""
             case "\\": "\\\\"
             case "\n": "\\n"
             case "\t": "\\t"
-            default: String(character)
+            // YAML refuses control characters that stand for themselves.
+            case _ where scalar.isUnprintable: "\\U" + String(String(0x1_0000_0000 + Int(scalar.value), radix: 16).dropFirst())
+            default: String(scalar)
             }
         }
         return "\"" + escaped.joined() + "\""
@@ -79,8 +83,12 @@ package enum KeyValue: Sendable, Equatable {
 
 /// What happens when a run is resumed with another value of a key.
 package enum KeyRole: Sendable, Equatable {
-    /// Refused: the key decides the result (model, data, training), so another value is another run.
+    /// Refused: the key decides the training, so another value is another run.
     case identity
+    /// Allowed where the content of the inputs is the same: the key says where an input stands.
+    case input
+    /// Allowed: the trained adapter is delivered in another way, and what is made of it is made again.
+    case delivery
     /// Allowed: output, time limits and messages do not affect the result.
     case changeable
     /// Allowed with a warning: the result is equivalent, but not bit-identical to an uninterrupted run's.

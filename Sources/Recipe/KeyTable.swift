@@ -8,9 +8,9 @@ package enum KeyTable {
     package static let keys: [Key] = inputs + data + lora + training + loggingAndSaving + delivery + machine
 
     private static let inputs = [
-        Key("model", .path, .none, help: "The base model: a Hugging Face directory (safetensors) or a .gguf file."),
-        Key("data", .path, .none, help: "Training records: a JSONL file, or a folder with train.jsonl and validation.jsonl."),
-        Key("validation", .path, .none, help: "Validation records; without it the folder's validation.jsonl or a split."),
+        Key("model", .path, .none, .input, help: "The base model: a Hugging Face directory (safetensors) or a .gguf file."),
+        Key("data", .path, .none, .input, help: "Training records: a JSONL file, or a folder with train.jsonl and validation.jsonl."),
+        Key("validation", .path, .none, .input, help: "Validation records; without it the folder's validation.jsonl or a split."),
         Key("output", .path, .text("out"), .changeable, help: "The directory of the run; the same command resumes from it."),
         Key("preset", .choice(presets), .text("kaggle-free"), .changeable, help: "Values for all keys that neither file nor options set."),
     ]
@@ -35,7 +35,7 @@ package enum KeyTable {
             "lora.target_modules", .list, .list(["q_proj", "v_proj"]), .identity, ["full": .list(["q_proj", "k_proj", "v_proj", "o_proj"])],
             help: "Linears that get an adapter, by the end of their names; all-linear takes every one."),
         Key("lora.use_rslora", .flag, .flag(false), help: "Scale alpha / sqrt(r)."),
-        Key("init_adapter", .path, .none, help: "A PEFT folder to start from."),
+        Key("init_adapter", .path, .none, .input, help: "A PEFT folder to start from."),
     ]
     private static let training = [
         Key("num_train_epochs", .number(0.001...10_000), .number(3), .identity, ["kaggle-free": .number(2)], help: "Passes over the training records."),
@@ -70,10 +70,10 @@ package enum KeyTable {
     ]
     private static let delivery = [
         Key(
-            "merge_dtype", .choice(["float16", "bfloat16", "float32"]), .text("float32"), .identity, ["kaggle-free": .text("float16")],
+            "merge_dtype", .choice(["float16", "bfloat16", "float32"]), .text("float32"), .delivery, ["kaggle-free": .text("float16")],
             help: "Element type of the merged model."),
         Key(
-            "merge_into", .choice(["original", "trained"]), .text("original"),
+            "merge_into", .choice(["original", "trained"]), .text("original"), .delivery,
             help: "Merge into the base as its file has it, or into the weights it was trained on."),
         Key("merge_tolerance", .number(0...10), .number(0.05), .changeable, help: "By how much the merged model's loss may exceed the trained form's."),
         Key("test_samples", count, .integer(120), .changeable, help: "Held-out records that are answered in the test."),

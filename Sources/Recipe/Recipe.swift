@@ -77,11 +77,6 @@ package struct Recipe: Sendable, Equatable {
     /// Seconds of `session`; nil when it is not given.
     package var sessionSeconds: Double? { text("session").flatMap { try? Units.parseSeconds($0) } }
 
-    /// What makes an output directory belong to this recipe, in the table's order.
-    package func identity() -> [(key: String, value: String)] {
-        KeyTable.keys.filter { $0.role == .identity }.map { ($0.name, values[$0.name]?.yaml ?? "null") }
-    }
-
     /// Keys of that role in which two recipes differ, as `key: theirs -> ours`.
     package func differences(from other: Recipe, role: KeyRole) -> [String] {
         KeyTable.keys.filter { $0.role == role && values[$0.name] != other.values[$0.name] }.map {

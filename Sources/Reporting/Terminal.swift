@@ -9,7 +9,7 @@ package final class Terminal: EventSink {
 
     /// - Parameters:
     ///   - isTerminal: draw a bar in place; otherwise a line per log event.
-    ///   - write: puts text on the screen.
+    ///   - write: puts text on the screen as it is: the bar's own control characters among it.
     package init(isTerminal: Bool, write: @escaping (String) -> Void) {
         self.isTerminal = isTerminal
         self.write = write
@@ -40,10 +40,11 @@ package final class Terminal: EventSink {
 
     private func integer(_ value: JSON?) -> String { "\(value?.int ?? 0)" }
 
+    /// Writes one line. Its text may come from files and models.
     private func line(_ text: String) {
         if barShown { write("\r\u{1B}[K") }
         barShown = false
-        write(text + "\n")
+        write(text.printable(lines: false) + "\n")
     }
 
     private func progress(_ fields: JSONObject) -> String {

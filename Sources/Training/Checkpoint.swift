@@ -75,7 +75,7 @@ package struct CheckpointStore {
 
     /// Removes the oldest checkpoints so that `limit` good ones stay. Those of later steps belong to what was trained before it went back
     /// to an earlier checkpoint: they are replaced when those steps come again.
-    private func removeOld(upTo step: Int, limit: Int) throws {
+    func removeOld(upTo step: Int, limit: Int) throws {
         guard limit > 0 else { return }
         var kept = 0
         for old in try steps().reversed() where old <= step {
@@ -135,7 +135,8 @@ package struct CheckpointStore {
         let names = try files.list(directory)
         // `step-000500`, and `step-000500.partial` and `step-000500.replaced` beside it.
         let steps = Set(names.compactMap { $0.hasPrefix("step-") ? Int($0.prefix { $0 != "." }.dropFirst(5)) : nil }).filter { $0 >= 0 }
-        for step in steps where names.contains(where: { $0.hasPrefix(Self.name(step: step) + ".") }) {
+        for step in steps
+        where names.contains(where: { $0.hasPrefix(Self.name(step: step) + ".") }) || files.exists(path(step: step) + "/" + PendingFolder.marker) {
             try PendingFolder.restore(path(step: step), known: Self.known, files: files)
         }
         return steps.filter { files.isDirectory(path(step: $0)) }.sorted()

@@ -65,6 +65,8 @@ package struct Trainer {
         let total = settings.totalSteps(samples: train.count)
         let sampler = StepSampler(settings: settings, count: train.count)
         var state = try restored() ?? TrainerState()
+        // A process killed after a save may have left one too many.
+        if state.step > 0 { try checkpoints.removeOld(upTo: state.step, limit: settings.saveTotalLimit) }
         try session.pushAdapters()
         let evaluationSubset = randomSubset(of: validation.count, wanted: settings.evalSamples, seed: settings.seed, purpose: .evaluationSubset).map {
             validation[$0]

@@ -209,4 +209,18 @@ struct MergeRefusalTests {
             #expect(error?.exit == .unusableInput && error?.description.contains("lacks '\(name)\(half)'") == true, "\(error?.description ?? "")")
         }
     }
+
+    @Test func `an output may end in a slash; one without a name, or a link that leads nowhere, is refused`() throws {
+        let (base, adapter) = try copies()
+        let directory = Temporary.folder()
+        try merge(base, adapter, .f16, to: directory + "/")
+        #expect(files.exists(directory + "/config.json") && !files.exists(directory + "/.partial") && !files.exists(directory + ".partial"))
+        let link = Temporary.folder()
+        #expect(symlink("/no/such/folder", link) == 0)
+        for output in ["", link, link + "/"] {
+            let error = #expect(throws: LorikeetError.self) { try merge(base, adapter, .f16, to: output) }
+            #expect(error?.exit == .unusableInput, "'\(output)': \(String(describing: error))")
+        }
+        #expect(!files.exists(link + ".partial"))
+    }
 }

@@ -87,4 +87,16 @@ struct FilesTests {
         #expect(Units.formatSeconds(1e300) == "more than a thousand years" && Units.formatSeconds(.infinity) == "?")
         #expect(Units.formatSeconds(-1e300) == "0.0 s" && Units.formatBytes(.max) == "8388608 TiB" && Units.formatBytes(.min) == "-8388608 TiB")
     }
+
+    @Test func `a link that leads nowhere is there, and no directory is made through it`() throws {
+        let path = try folder()
+        let files = RealFiles()
+        #expect(symlink("/no/such/folder", path + "/link") == 0)
+        #expect(files.exists(path + "/link") && files.isLink(path + "/link") && !files.isLink(path) && !files.exists(path + "/other"))
+        for name in ["/link", "/link/inside"] {
+            let error = #expect(throws: LorikeetError.self) { try files.createDirectory(path + name) }
+            #expect(error?.exit == .machineFailed && error?.description.contains("cannot be made") == true, "\(String(describing: error))")
+        }
+        #expect(try files.freeBytes(at: path + "/link/inside") > 0)
+    }
 }

@@ -132,4 +132,13 @@ struct PendingFolderTests {
         #expect(throws: LorikeetError.self) { try files.openAppending(root + "/c") }
         #expect(try files.readText(root + "/elsewhere") == "mine" && files.readText(root + "/b") == "new" && files.readText(root + "/d") == "new")
     }
+
+    @Test(arguments: ["/", "//"]) func `slashes behind a name count for nothing`(slashes: String) throws {
+        let (place, files) = (try folder() + "/out", RealFiles())
+        let pending = try PendingFolder(for: place + slashes, files: files)
+        #expect(pending.path == place + ".partial" && !files.exists(place))
+        try pending.files.writeDurably("x", to: pending.path + "/a")
+        try pending.commit()
+        #expect(try files.list(place) == ["a"])
+    }
 }

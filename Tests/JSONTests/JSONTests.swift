@@ -56,4 +56,11 @@ struct JSONTests {
         let object = try JSON.parse(text, source: "t").object
         #expect(object?.entries.count == 5000 && object?["k4999"] == .integer(4999))
     }
+
+    @Test func `characters that a terminal obeys or does not show are escaped, and read back the same`() throws {
+        let text = "\u{1B}[2J\u{7F}\u{9B}2J \u{202E}x\u{2028}\u{E0041} é 👩‍💻"
+        let written = JSON.string(text).serialized()
+        #expect(written == #""\u001b[2J\u007f\u009b2J \u202ex\u2028\udb40\udc41 é 👩‍💻""#)
+        #expect(try JSON.parse(written, source: "t") == .string(text))
+    }
 }

@@ -204,4 +204,81 @@ struct OutputTests {
         if name == "checkpoints" { return #expect(try run.run(on: nil).error == nil) }
         #expect(try run.run(on: nil).texts.contains { $0.hasPrefix("this run is finished") })
     }
+
+    @Test func `a run that finds a merged model of NaN in its place fails each time, with the same sentence`() throws {
+        let run = try TinyRun()
+        #expect(try run.run(on: nil).error == nil)
+        let weights = URL(fileURLWithPath: run.output + "/merged/model.safetensors")
+        var bytes = try Data(contentsOf: weights)
+        // The last element of the last tensor, in float16.
+        bytes.replaceSubrange(bytes.count - 2..<bytes.count, with: [0x00, 0x7E])
+        try bytes.write(to: weights)
+        // Without its record the model is what stands there: it is tested, and not called finished.
+        try files.remove(run.output + "/files.json")
+        let first = try run.run(on: nil)
+        #expect(first.error?.exit == .checkFailed && first.error?.description.contains("NaN") == true, "\(String(describing: first.error))")
+        #expect(first.texts.contains { $0.contains("files.json has no check sums") }, "\(first.texts)")
+        #expect(try run.run(on: nil).error == first.error)
+        try files.remove(run.output + "/summary.json")
+        #expect(try run.run(on: nil).error == first.error)
+        try FileManager.default.removeItem(atPath: run.output + "/merged")
+        #expect(try run.run(on: nil).error == nil)
+    }
+
+    @Test func `what a failed proof says to set may be set, and only the merged model is made again`() throws {
+        var run = try TinyRun()
+        run.options["merge-tolerance"] = "0"
+        #expect(try run.run(on: nil).error?.description.contains("set merge_into: trained") == true)
+        let (adapter, merged) = (try bytes(run, "adapter/adapter_model.safetensors"), try bytes(run, "merged/model.safetensors"))
+        // float16 rounds the weights that were trained on; float32 keeps them.
+        run.options["merge-into"] = "trained"
+        run.options["merge-dtype"] = "float32"
+        run.options["merge-tolerance"] = "1e-4"
+        let outcome = try run.run(on: nil)
+        #expect(outcome.error == nil && outcome.count(.step) == 0, "\(String(describing: outcome.error))")
+        #expect(try bytes(run, "adapter/adapter_model.safetensors") == adapter && bytes(run, "merged/model.safetensors") != merged)
+        #expect(try run.json("merged/config.json")["torch_dtype"]?.string == "float32" || run.json("merged/config.json")["dtype"]?.string == "float32")
+        #expect(try !files.list(run.output).contains { $0.contains(".replaced") || $0.contains(".partial") })
+        #expect(try run.run(on: nil).texts.contains { $0.hasPrefix("this run is finished") })
+        // And back: the same bytes as at first.
+        run.options["merge-into"] = "original"
+        run.options["merge-dtype"] = "float16"
+        run.options["merge-tolerance"] = "10"
+        #expect(try run.run(on: nil).error == nil && bytes(run, "merged/model.safetensors") == merged)
+    }
+
+    @Test func `links in an output directory are not followed`() throws {
+        let run = try TinyRun()
+        #expect(try run.run(on: nil).error == nil)
+        let elsewhere = run.folder + "/elsewhere"
+        try files.createDirectory(elsewhere)
+        for (name, exit) in [("checkpoints", LorikeetError.ExitClass.unusableInput), (".lock", .machineFailed)] {
+            try files.remove(run.output + "/summary.json")
+            try files.rename(run.output + "/" + name, to: run.folder + "/aside")
+            #expect(symlink(name == ".lock" ? elsewhere + "/file" : elsewhere, run.output + "/" + name) == 0)
+            let error = try run.run(on: nil).error
+            #expect(error?.exit == exit && error?.place == run.output + "/" + name, "\(String(describing: error))")
+            #expect(try files.list(elsewhere).isEmpty)
+            try files.remove(run.output + "/" + name)
+            try files.rename(run.folder + "/aside", to: run.output + "/" + name)
+            #expect(try run.run(on: nil).error == nil)
+        }
+    }
+
+    @Test func `a run starts from an adapter of its own scale alone, and plan says so too`() throws {
+        let first = try TinyRun()
+        #expect(try first.run(on: nil).error == nil)
+        var run = first
+        run.output += "-2"
+        run.options["init-adapter"] = first.output + "/adapter"
+        #expect(try run.run(on: nil, goal: .adapter).error == nil)
+        for (key, value) in [("lora-alpha", "32"), ("lora-r", "4"), ("use-rslora", "true"), ("target-modules", "q_proj")] {
+            var other = run
+            other.output += "-" + key
+            other.options[key] = value
+            let error = try other.run(on: nil).error
+            #expect(error?.exit == .unusableInput && error?.place == first.output + "/adapter", "\(key): \(String(describing: error))")
+            #expect(!files.exists(other.output), "\(key)")
+        }
+    }
 }

@@ -86,13 +86,45 @@ struct RunInputsTests {
         #expect(try run.run(on: nil).texts.contains { $0.hasPrefix("this run is finished") })
     }
 
+    @Test func `the same bytes at another place are the same run, finished or not; others there are not`() throws {
+        var run = try run()
+        #expect(try run.run(on: nil, goal: .adapter, stopAfter: 2).error?.exit == .stoppedEarly)
+        let calm = run
+        let elsewhere = run.folder + "/elsewhere"
+        try files.createDirectory(elsewhere)
+        for name in ["model", "train.jsonl", "held.jsonl", "start"] {
+            try FileManager.default.copyItem(atPath: run.folder + "/" + name, toPath: elsewhere + "/" + name)
+        }
+        run.options.merge(
+            ["model": elsewhere + "/model", "data": elsewhere + "/train.jsonl", "validation": elsewhere + "/held.jsonl", "init-adapter": elsewhere + "/start"]
+        ) { $1 }
+        let bytes = try Data(contentsOf: URL(fileURLWithPath: elsewhere + "/held.jsonl"))
+        try change(elsewhere + "/held.jsonl")
+        let refused = try run.run(on: nil)
+        #expect(refused.error?.place == elsewhere + "/held.jsonl" && refused.count(.step) == 0, "\(String(describing: refused.error))")
+        try bytes.write(to: URL(fileURLWithPath: elsewhere + "/held.jsonl"))
+        #expect(try run.run(on: nil).error == nil)
+        #expect(try run.json("inputs.json")["inputs"]?["data"]?["path"]?.string == elsewhere + "/train.jsonl")
+        // Back at the first place the finished run is finished, unless something is another there.
+        #expect(try calm.run(on: nil).texts.contains { $0.hasPrefix("this run is finished") })
+        try change(calm.folder + "/train.jsonl")
+        #expect(try calm.run(on: nil).error?.place == calm.folder + "/train.jsonl")
+        // Without an adapter to start from it is another run.
+        run.options["init-adapter"] = nil
+        #expect(try run.run(on: nil).error?.what.hasPrefix("the file is gone since the run began") == true)
+    }
+
     @Test func `a run of an older version, or one whose record is damaged, goes on with a note`() throws {
         for damage in [{ try RealFiles().remove($0) }, { try RealFiles().writeDurably("{", to: $0) }] as [(String) throws -> Void] {
             let run = try run()
             #expect(try run.run(on: nil, goal: .adapter, stopAfter: 2).error?.exit == .stoppedEarly)
             let kept = try run.json("inputs.json")
-            #expect(kept["files"]?.object?.entries.count == Self.inputs.count + 1, "\(kept.serialized())")
+            #expect(kept["inputs"]?.object?.entries.count == Self.inputs.count + 1, "\(kept.serialized())")
             try damage(run.output + "/inputs.json")
+            // Where the inputs are not known, another path is another run.
+            var moved = run
+            moved.options["data"] = run.folder + "/held.jsonl"
+            #expect(try moved.run(on: nil, goal: .adapter).error?.what.contains("another recipe (data: ") == true)
             let outcome = try run.run(on: nil, goal: .adapter, stopAfter: 1)
             #expect(outcome.texts.contains { $0.contains("check sums of this run's inputs are not known") })
             #expect(try run.json("inputs.json") == kept)

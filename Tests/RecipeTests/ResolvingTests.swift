@@ -164,4 +164,20 @@ struct ResolvingTests {
         #expect(trained.differences(from: recipe, role: .identity) == ["seed: 42 -> 1"])
         #expect(trained.differences(from: recipe, role: .affectsBits) == ["threads: 0 -> 1"])
     }
+
+    @Test func `what is delivered may change without making another run`() throws {
+        let recipe = try Recipe.resolve(file: nil, options: []).recipe
+        let other = try Recipe.resolve(file: nil, options: [("merge-dtype", "float32"), ("merge-into", "trained")]).recipe
+        #expect(other.differences(from: recipe, role: .identity).isEmpty)
+        #expect(other.differences(from: recipe, role: .delivery) == ["merge_dtype: float16 -> float32", "merge_into: original -> trained"])
+    }
+
+    @Test func `run yaml holds any path`() throws {
+        for path in ["a\u{1B}[2Jb", "line\r\nbreak", "q\"uote\\", "\u{9B}\u{202E}\u{E0041}", "tab\t", "ü 漢 👩‍💻", "- x: y #z", " "] {
+            let recipe = try Recipe.resolve(file: nil, options: [("model", path), ("data", path)]).recipe
+            let yaml = recipe.yaml()
+            #expect(yaml.unicodeScalars.allSatisfy { $0 == "\n" || !$0.isUnprintable }, "\(yaml)")
+            #expect(try Recipe.resolve(file: file(yaml), options: []).recipe == recipe, "\(path)")
+        }
+    }
 }

@@ -50,4 +50,19 @@ struct ReportingTests {
         #expect(text.contains("████████████░░░░░░░░░░░░ step 2/4  loss 2.5"))
         #expect(text.hasSuffix("\r\u{1B}[Kwarning: careful\n"))
     }
+
+    @Test func `text of files and models cannot move the cursor or add lines`() throws {
+        let evil = "a\u{1B}[1A\u{1B}[2Kb\u{9B}Jc\rd"
+        for terminal in [true, false] {
+            let text = try shown(terminal: terminal) { reporter in
+                try reporter.warning(evil + "\nwarning: all is well")
+                try reporter.note(evil + "\nsecond")
+                try reporter.report(.result, ["text": .string(evil)])
+                _ = try reporter.phase(1, of: 2, evil) {}
+            }
+            #expect(text.unicodeScalars.allSatisfy { $0 == "\n" || !$0.isUnprintable }, "\(text)")
+            #expect(text.hasPrefix("warning: a\\u{1B}[1A\\u{1B}[2Kb\\u{9B}Jc\\u{D}d\\nwarning: all is well\n      a\\u{1B}"), "\(text)")
+            #expect(text.contains("\n      second\n"))
+        }
+    }
 }

@@ -236,4 +236,16 @@ struct CheckpointTests {
         #expect(try files.readText(directory + "/step-000099.partial/notes.txt") == "mine" && files.isDirectory(directory + "/old.partial/mine"))
         #expect(try newest(directory).state == state(step: 6))
     }
+
+    @Test func `what a kill after a save left goes when the run goes on`() throws {
+        let directory = folder()
+        for step in [2, 4, 6] { try store(directory).save(adapters(start: 1), state(step: step), limit: 0) }
+        // Killed before the marker of the newest was removed, and before the oldest was.
+        let marker = directory + "/step-000006/" + PendingFolder.marker
+        try RealFiles().writeDurably("trainer_state.json\n", to: marker)
+        #expect(try newest(directory).state == state(step: 6))
+        #expect(!RealFiles().exists(marker))
+        try store(directory).removeOld(upTo: 6, limit: 2)
+        #expect(try RealFiles().list(directory) == ["step-000004", "step-000006"])
+    }
 }

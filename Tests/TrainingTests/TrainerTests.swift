@@ -166,6 +166,16 @@ struct TrainerTests {
         #expect(try RealFiles().list(directory) == ["step-000004", "step-000006"])
     }
 
+    @Test func `resumed with more checkpoints than the limit, the oldest go`() throws {
+        let directory = folder()
+        var all = settings()
+        all.saveTotalLimit = 0
+        _ = try train(in: directory, settings: all)
+        #expect(try RealFiles().list(directory).count == 3)
+        _ = try train(in: directory)
+        #expect(try RealFiles().list(directory) == ["step-000004", "step-000006"])
+    }
+
     @Test func `a full disk keeps the last checkpoint, and with room the run ends as if nothing had been`() throws {
         let calm = try train(in: folder())
         let directory = folder()
