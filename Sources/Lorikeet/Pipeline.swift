@@ -322,7 +322,7 @@ package final class Pipeline {
         if let failure = test?.failure(merged: output.merged) { summary["failed_proof"] = Self.failedProof(failure) }
         summary["phases"] = .object(JSONObject(seconds.map { ($0.name, .number($0.seconds)) }))
         summary["skipped_steps"] = JSON(result.state.skipped)
-        summary["left_out_steps"] = JSON(result.state.leftOut.reduce(0) { $0 + $1.count })
+        summary["left_out_steps"] = JSON(result.state.excludedSteps.reduce(0) { $0 + $1.count })
         summary["peak_gpu_bytes"] = JSON(state.peakDeviceBytes)
         summary["peak_rss_bytes"] = .integer(Machine.peakResidentBytes())
         summary["predicted_gpu_bytes"] = .integer(plan.predictedGPUBytes)

@@ -13,7 +13,7 @@ package struct PlannedModel {
     package var mergedElementBytes: Int
     /// How the base lies that the merged model is compared with.
     package var comparedStorage = BaseStorage.stored
-    /// Whether programs are fused; see `PassPolicy.fuse`.
+    /// Whether programs are fused; see `RecomputePolicy.fuse`.
     package var fuse = true
 
     package init(source: ModelSource, storage: BaseStorage, lora: LoRASettings, mergedElementBytes: Int) {

@@ -216,7 +216,7 @@ struct CardWorkTests {
     @Test func `a product that cuBLASLt cannot do, or fails at`() throws {
         let product = MatrixProduct(m: 3, n: 5, k: 7, inputs: .f16, output: .f32, lda: 7, ldb: 5, ldc: 5)
         for (line, words) in [
-            ("ways_to_multiply 0", ["no way to multiply", "3 x 5 x 7, f16 to f32"]),
+            ("ways_to_multiply 0", ["no algorithm for the product", "3 x 5 x 7, f16 to f32"]),
             ("fail cublasLtMatmul 13", ["cublasLtMatmul", "CUBLAS_STATUS_EXECUTION_FAILED"]),
         ] {
             let card = try CUDADevice(try StubCard([line]).options)
