@@ -78,6 +78,7 @@ package struct Preparation {
             source: source, storage: recipe.storage(for: source), lora: recipe.loraSettings, mergedElementBytes: merges ? recipe.mergeType.blockBytes : 0)
         model.comparedStorage = mergedStorage
         model.fuse = recipe.fuse
+        model.optimiser = recipe.optimiser
         let planner = Planner(
             model: model,
             data: PlannedData(

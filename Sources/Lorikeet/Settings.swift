@@ -15,8 +15,10 @@ extension Recipe {
         settings.schedule = .init(rawValue: lrSchedulerType) ?? .linear
         settings.warmupSteps = warmupSteps
         settings.warmupRatio = warmupRatio
-        settings.adamW = AdamWSettings(
-            beta1: adamBeta1, beta2: adamBeta2, epsilon: adamEpsilon, weightDecay: weightDecay, maxGradNorm: maxGradNorm > 0 ? maxGradNorm : nil)
+        var update = OptimiserSettings()
+        (update.beta1, update.beta2, update.epsilon, update.weightDecay) = (adamBeta1, adamBeta2, adamEpsilon, weightDecay)
+        update.maxGradNorm = maxGradNorm > 0 ? maxGradNorm : nil
+        settings.optimiser = optimiser.init(update)
         settings.seed = UInt64(seed)
         settings.shuffle = shuffle
         settings.packing = packing
@@ -30,6 +32,8 @@ extension Recipe {
         settings.evaluationTokensPerBatch = evaluationTokensPerBatch
         return settings
     }
+
+    package var optimiser: any Optimiser.Type { Optimisers.named(optim) }
 
     package var loraSettings: LoRASettings {
         LoRASettings(

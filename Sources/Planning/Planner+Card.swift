@@ -52,6 +52,7 @@ extension Planner {
             workload: PlannedData.workload(data.train), contextBytes: card.usedBytes
         ) { model.source.tensor($0)?.type }
         planner.fuse = model.fuse
+        planner.optimiser = model.optimiser
         let chosen = try choose(planner, card)
         var choices = Plan.Choices(
             storage: model.storage, threads: place.threads, tokensPerBatch: chosen.tokensPerBatch, sizes: chosen.sizes, recompute: chosen.training.recompute,

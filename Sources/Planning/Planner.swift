@@ -57,6 +57,7 @@ package struct Planner {
     func asked(_ request: ProgramRequest) -> ProgramRequest {
         var request = request
         request.recompute.fuse = model.fuse
+        request.optimiser = model.optimiser
         if answers.rows > 0 { (request.slots, request.positions) = (min(Self.slots, answers.rows), answers.longestPrompt + answers.maxNewTokens) }
         return request
     }

@@ -13,6 +13,7 @@ package struct PlannedModel {
     package var mergedElementBytes: Int
     /// How the base lies that the merged model is compared with.
     package var comparedStorage = BaseStorage.stored
+    package var optimiser: any Optimiser.Type = AdamWSettings.self
     /// Whether programs are fused; see `RecomputePolicy.fuse`.
     package var fuse = true
 

@@ -51,7 +51,7 @@ package enum KeyTable {
         Key("warmup_steps", count, .integer(100), .identity, ["kaggle-free": .integer(50)], help: "Steps in which the rate rises from 0."),
         Key("warmup_ratio", share, .number(0), help: "Share of the steps that warm up, when warmup_steps is 0."),
         Key(
-            "optim", .choice(optimisers), .text("adamw_torch"),
+            "optim", .choice(optimisers + storageForms), .text("adamw_torch"),
             help: "The optimiser: AdamW with float32 moments, whichever AdamW is named (a note says so)."),
         Key("weight_decay", .number(0...10), .number(0), help: "AdamW's decoupled weight decay."),
         Key("adam_beta1", .number(0...0.999999), .number(0.9), help: "AdamW's first-moment decay."),
@@ -125,9 +125,11 @@ package enum KeyTable {
         "lora.bias": ["none"],
     ]
 
-    /// Hugging Face's names of AdamW in all its storage forms.
-    private static let optimisers = [
-        "adamw_torch", "adamw_torch_fused", "adamw_hf", "adamw_apex_fused", "adamw_anyprecision", "adamw_8bit", "adamw_bnb_8bit", "adamw_torch_8bit",
+    /// Optimisers that run as they are named.
+    private static let optimisers = ["adamw_torch"]
+    /// Hugging Face's names of AdamW in other storage forms.
+    private static let storageForms = [
+        "adamw_torch_fused", "adamw_hf", "adamw_apex_fused", "adamw_anyprecision", "adamw_8bit", "adamw_bnb_8bit", "adamw_torch_8bit",
         "adamw_torch_4bit", "paged_adamw", "paged_adamw_8bit", "paged_adamw_32bit",
     ]
 
@@ -135,7 +137,7 @@ package enum KeyTable {
     static func note(_ key: Key, _ value: KeyValue) -> String? {
         switch (key.name, value) {
         case ("scratch", .text): "'scratch' has no effect here: merging streams straight into the output, and nothing else needs large temporary files"
-        case ("optim", .text(let name)) where name != "adamw_torch":
+        case ("optim", .text(let name)) where storageForms.contains(name):
             "'optim: \(name)': AdamW with float32 moments runs instead; adapters are small, and so are their moments"
         default: nil
         }

@@ -45,6 +45,7 @@ package struct Recipe: Sendable, Equatable {
     package var perDeviceTrainBatchSize: Int { integer("per_device_train_batch_size") ?? 1 }
     package var gradientAccumulationSteps: Int { integer("gradient_accumulation_steps") ?? 1 }
     package var learningRate: Double { number("learning_rate") }
+    package var optim: String { text("optim") ?? "adamw_torch" }
     package var lrSchedulerType: String { text("lr_scheduler_type") ?? "linear" }
     package var warmupSteps: Int { integer("warmup_steps") ?? 0 }
     package var warmupRatio: Double { number("warmup_ratio") }

@@ -218,7 +218,7 @@ package struct Trainer {
                 outcome.loss += try session.accumulate(batch, zeroFirst: index == 0).lossSum
             }
             scale = session.lossScaling?.scale ?? LossScaling.smallest
-            result = try session.optimiserStep(learningRate: outcome.learningRate, optimiser: settings.adamW)
+            result = try session.optimiserStep(learningRate: outcome.learningRate, optimiser: settings.optimiser)
             guard result.skipped, outcome.loss.isFinite, scale > LossScaling.smallest else { break }
             let smaller = Int(session.lossScaling?.scale ?? LossScaling.smallest)
             try report(.warning("step \(state.step + 1) overflowed at loss scale \(Int(scale)) and is done again at \(smaller)"))

@@ -1,7 +1,7 @@
 import LorikeetEngine
 
 /// What the recipe says about training. Names are those of Hugging Face's `TrainingArguments`.
-package struct TrainingSettings: Sendable, Equatable {
+package struct TrainingSettings: Sendable {
     package var perDeviceTrainBatchSize = 2
     package var gradientAccumulationSteps = 8
     package var numTrainEpochs = 1.0
@@ -12,7 +12,7 @@ package struct TrainingSettings: Sendable, Equatable {
     package var warmupSteps = 0
     /// Share of all steps that warm up, when `warmupSteps` is 0.
     package var warmupRatio = 0.0
-    package var adamW = AdamWSettings()
+    package var optimiser: any Optimiser = AdamWSettings()
     package var seed: UInt64 = 42
     package var shuffle = true
     package var packing = true

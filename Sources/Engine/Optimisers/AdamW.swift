@@ -21,6 +21,11 @@ package struct AdamWSettings: Optimiser {
         self.maxGradNorm = maxGradNorm
     }
 
+    package init(_ settings: OptimiserSettings) {
+        self.init(
+            beta1: settings.beta1, beta2: settings.beta2, epsilon: settings.epsilon, weightDecay: settings.weightDecay, maxGradNorm: settings.maxGradNorm)
+    }
+
     /// lr / (1 - beta1^update), 1 / sqrt(1 - beta2^update), 1 - lr * weightDecay.
     package func numbers(learningRate: Double, update: Int) -> [Double] {
         [

@@ -10,6 +10,8 @@ package protocol Optimiser: Sendable, Hashable {
     static var moments: [String] { get }
     /// The number of elements that `numbers` returns.
     static var numberCount: Int { get }
+    /// - Parameter settings: what a recipe says.
+    init(_ settings: OptimiserSettings)
     /// Gradients with a larger global L2 norm are scaled down to this one; nil never scales them.
     var maxGradNorm: Double? { get }
     /// Inputs of the op that change from step to step (learning rate, bias corrections), computed in double precision on the host.
@@ -20,9 +22,22 @@ package protocol Optimiser: Sendable, Hashable {
     func op(_ operands: OptimiserOperands) -> any Op
 }
 
+/// What a recipe says about an optimiser; each takes what it has use for.
+package struct OptimiserSettings: Sendable, Hashable {
+    package var beta1 = 0.9
+    package var beta2 = 0.999
+    package var epsilon = 1e-8
+    package var weightDecay = 0.0
+    package var maxGradNorm: Double? = 1
+
+    package init() {}
+}
+
 package enum Optimisers {
-    /// One line an optimiser, with its default settings.
-    package static let table: [any Optimiser] = [AdamWSettings()]
+    /// One line an optimiser; the first where a recipe names none of these.
+    package static let table: [any Optimiser.Type] = [AdamWSettings.self]
+
+    package static func named(_ name: String) -> any Optimiser.Type { table.first { $0.name == name } ?? AdamWSettings.self }
 }
 
 /// What an optimiser's op works on; n trained parameters, flat.

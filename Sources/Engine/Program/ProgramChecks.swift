@@ -29,8 +29,8 @@ package struct ProgramChecks: Sendable {
         }
         for optimiser in Optimisers.table {
             for target in targets {
-                let step = StepProgram.build(count: 5000, optimiser: type(of: optimiser), settings: optimiser, target: target)
-                checks.add(step, "\(type(of: optimiser).name), \(target.label)")
+                let step = StepProgram.build(count: 5000, optimiser: optimiser, settings: optimiser.init(OptimiserSettings()), target: target)
+                checks.add(step, "\(optimiser.name), \(target.label)")
             }
         }
         return checks

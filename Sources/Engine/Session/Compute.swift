@@ -30,23 +30,29 @@ package struct Compute {
     /// - Parameters:
     ///   - storage: how linears are stored; they are converted where the files store them otherwise.
     ///   - lora: the adapters; nil makes none.
+    ///   - optimiser: whose moments are kept beside the adapters.
     ///   - seed: of the adapters' first values.
     /// - Throws: exit 2 for unsupported families, missing or misshapen tensors, target modules that match nothing; exit 4 when memory,
     ///   disk or card fail.
-    package func model(_ source: ModelSource, storage: BaseStorage, lora: LoRASettings?, seed: UInt64 = 0) throws -> Model {
-        try model(source, storage: storage, trained: TrainedLayout(lora, weights: source.configuration.family.weights()), seed: seed)
+    package func model(
+        _ source: ModelSource, storage: BaseStorage, lora: LoRASettings?, seed: UInt64 = 0, optimiser: any Optimiser.Type = AdamWSettings.self
+    ) throws -> Model {
+        let layout = try TrainedLayout(lora, weights: source.configuration.family.weights())
+        return try model(source, storage: storage, trained: layout, seed: seed, optimiser: optimiser)
     }
 
     /// The same for a list of trained tensors.
-    package func model(_ source: ModelSource, storage: BaseStorage, trained: TrainedLayout, seed: UInt64 = 0) throws -> Model {
-        try Model(.files(source), storage: storage, trained: trained, seed: seed, compute: self)
+    package func model(
+        _ source: ModelSource, storage: BaseStorage, trained: TrainedLayout, seed: UInt64 = 0, optimiser: any Optimiser.Type = AdamWSettings.self
+    ) throws -> Model {
+        try Model(.files(source), storage: storage, trained: TrainedSet(layout: trained, optimiser: optimiser), seed: seed, compute: self)
     }
 
     /// A model of `configuration`'s shape with random weights, for benchmarks and tests.
     ///
     /// - Throws: exit 2 for target modules that match nothing; exit 4 when memory or card fail.
     package func randomModel(_ configuration: ModelConfiguration, storage: BaseStorage, lora: LoRASettings?, seed: UInt64 = 0) throws -> Model {
-        let trained = try TrainedLayout(lora, weights: configuration.family.weights())
+        let trained = try TrainedSet(layout: TrainedLayout(lora, weights: configuration.family.weights()))
         return try Model(.random(configuration), storage: storage, trained: trained, seed: seed, compute: self)
     }
 }

@@ -142,7 +142,14 @@ final class DeviceBackend: SessionBackend {
         let list = LaunchList(device.properties)
         let context = try context(program, on: list, trainedRows: trainedRows)
         for op in program.ops { try op.run(context) }
-        device.prepare(list.modules + more + (program.purpose == .training ? [KernelModule("optimiser", element), KernelModule("embedding", element)] : []))
+        if program.purpose == .training {
+            let optimiser = model.adapters.optimiser
+            let step = StepProgram.build(
+                count: model.adapters.elementCount, optimiser: optimiser, settings: optimiser.init(OptimiserSettings()), target: .device(element))
+            let context = try self.context(step, on: list, trainedRows: 0)
+            for op in step.ops { try op.run(context) }
+        }
+        device.prepare(list.modules + more)
     }
 
     /// Makes the caches of `key`, once those of another are freed: a card seldom has room for both.

@@ -43,8 +43,9 @@ package struct DevicePlanner {
     private let contextBytes: Int
     private let weightBytes: Int
     private let expandedBytes: Int
-    private let step: Program
+    private var step: Program
     private let blockCount: Int
+    package var optimiser: any Optimiser.Type = AdamWSettings.self { didSet { step = Self.step(optimiser, layout, element) } }
     /// Whether programs are fused; see `RecomputePolicy.fuse`.
     package var fuse = true
 
@@ -72,8 +73,12 @@ package struct DevicePlanner {
             if storedBytes[declaration.tensor] != nil { expanded += declaration.shape.reduce(1, *) * element.bytes }
         }
         (weightBytes, expandedBytes) = (weights, expanded)
-        step = StepProgram.build(
-            count: layout.elementCount, optimiser: AdamWSettings.self, settings: AdamWSettings(), target: .device(element))
+        step = Self.step(optimiser, layout, element)
+    }
+
+    private static func step(_ optimiser: any Optimiser.Type, _ layout: TrainedLayout, _ element: DeviceElement) -> Program {
+        StepProgram.build(
+            count: layout.elementCount, optimiser: optimiser, settings: optimiser.init(OptimiserSettings()), target: .device(element))
     }
 
     /// What a search for a plan finds.

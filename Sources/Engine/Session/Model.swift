@@ -34,7 +34,7 @@ package final class Model {
     /// Loads the frozen weights to where `compute` computes, and initialises what is trained from `seed`.
     ///
     /// - Throws: exit 2 for missing or misshapen tensors; exit 4 when memory, disk or card fail.
-    init(_ origin: WeightOrigin, storage: BaseStorage, trained: TrainedLayout, seed: UInt64, compute: Compute) throws {
+    init(_ origin: WeightOrigin, storage: BaseStorage, trained: TrainedSet, seed: UInt64, compute: Compute) throws {
         configuration = origin.configuration
         family = configuration.family
         self.storage = storage
@@ -57,7 +57,7 @@ package final class Model {
                 }
             placed = nil
         }
-        adapters = try TrainedSet(layout: trained)
+        adapters = trained
         adapters.initialise(seed: seed)
     }
 

@@ -41,6 +41,7 @@ package struct ProgramPlan: Sendable {
 package struct ProgramRequest: Sendable {
     package var storage: BaseStorage
     package var lora: LoRASettings?
+    package var optimiser: any Optimiser.Type = AdamWSettings.self
     package var sizes: SessionSizes
     package var target: ProgramTarget
     /// Sequences at a time and tokens of each in `generate`; 0 where nothing is generated.
@@ -71,7 +72,7 @@ extension Session {
         let training = request.sizes.training > 0 ? program(.training, request.sizes.training) : nil
         let evaluation = program(.evaluation, request.sizes.evaluation)
         let step = StepProgram.build(
-            count: layout.elementCount, optimiser: AdamWSettings.self, settings: AdamWSettings(), target: request.target)
+            count: layout.elementCount, optimiser: request.optimiser, settings: request.optimiser.init(OptimiserSettings()), target: request.target)
         var (evaluating, cache) = (evaluation.arenaBytes, 0)
         var nextTokens: Program?
         if request.slots > 0 {

@@ -10,6 +10,9 @@ private struct GradientDescent: Optimiser {
     static let numberCount = 1
     var maxGradNorm: Double?
 
+    init() {}
+    init(_ settings: OptimiserSettings) { maxGradNorm = settings.maxGradNorm }
+
     func numbers(learningRate: Double, update: Int) -> [Double] { [learningRate] }
     func op(_ operands: OptimiserOperands) -> any Op { Descent(operands: operands) }
 
@@ -75,6 +78,21 @@ struct StepProgramTests {
         let result = try session.optimiserStep(learningRate: 0.5, optimiser: GradientDescent())
         #expect(!result.skipped && zip(model.adapters.floats(.values), zip(before, gradients)).allSatisfy { $0 == $1.0 - 0.5 * $1.1 })
         #expect(model.adapters.state.updates == 1)
+    }
+
+    @Test func `a plan counts what its optimiser keeps`() throws {
+        func plan(_ optimiser: any Optimiser.Type) throws -> ProgramPlan {
+            var request = ProgramRequest(
+                storage: .stored, lora: LoRASettings(r: 4, targetModules: ["q_proj"]), sizes: SessionSizes(training: 32, evaluation: 32),
+                target: .cpu(threads: 2))
+            request.optimiser = optimiser
+            return try Session.plan(TinyModel.configuration(layers: 2), request) { _ in nil }
+        }
+        let (adamW, descent) = (try plan(AdamWSettings.self), try plan(GradientDescent.self))
+        #expect(adamW.checkpointBytes - descent.checkpointBytes == 2 * 4 * adamW.trainableParameters)
+        #expect(adamW.adapterBytes - descent.adapterBytes >= 2 * 4 * adamW.trainableParameters)
+        let tables = Optimisers.table.map { $0.name }
+        #expect(Set(tables).count == tables.count && tables.allSatisfy { Optimisers.named($0).name == $0 })
     }
 
     @Test func `a session keeps a step's program for its optimiser alone`() throws {
