@@ -43,7 +43,7 @@ struct BenchVerb: ParsableCommand {
         let text = String(decoding: try RealFiles().read(path), as: UTF8.self)
         return try text.split(whereSeparator: \.isNewline).enumerated().map { line, field in
             guard let length = Int(field.filter { $0 != " " }), (1...1_000_000).contains(length) else {
-                throw LorikeetError.input("'\(field.prefix(20))' is no length", at: "\(path):\(line + 1)", mend: "write one whole number a line")
+                throw LorikeetError.input("'\(field.prefix(20))' is no length", at: "\(path):\(line + 1)", fix: "write one whole number a line")
             }
             return length
         }

@@ -12,7 +12,7 @@ extension DoctorVerb {
         if place.device == "cpu" { place.device = "cuda:0" }
         let compute = try place.compute()
         guard let device = compute.device else {
-            throw LorikeetError.input("kernels run on a card, and there is none", at: "--kernels", mend: "give --device cuda:0 on a machine with a card")
+            throw LorikeetError.input("kernels run on a card, and there is none", at: "--kernels", fix: "give --device cuda:0 on a machine with a card")
         }
         let checks = KernelChecks(device: device, cpu: compute.cpu)
         var (results, launched): ([KernelChecks.Result], Set<String>) = ([], [])

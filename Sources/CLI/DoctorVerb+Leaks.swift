@@ -28,7 +28,7 @@ extension DoctorVerb {
             Screen.out(line("card", growth.deviceBytes, LeakCheck.deviceLimit) + line("process", growth.residentBytes, LeakCheck.residentLimit))
         }
         if leaks {
-            throw LorikeetError(.checkFailed, "memory grows with each use of the card", at: "--leaks", mend: "report this with lorikeet doctor's output")
+            throw LorikeetError(.checkFailed, "memory grows with each use of the card", at: "--leaks", fix: "report this with lorikeet doctor's output")
         }
     }
 }

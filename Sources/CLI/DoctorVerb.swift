@@ -32,11 +32,11 @@ struct DoctorVerb: ParsableCommand {
         guard let reference else { return try describeMachine(compute) }
         let report: CheckReport
         if TextReferenceCheck.fits(reference) {
-            guard let model else { throw LorikeetError.input("a folder of texts needs a model", at: "--model", mend: "give --model MODEL") }
+            guard let model else { throw LorikeetError.input("a folder of texts needs a model", at: "--model", fix: "give --model MODEL") }
             report = try TextReferenceCheck(directory: reference, model: model, compute: compute).run()
         } else {
             guard model == nil else {
-                throw LorikeetError.input("the folder holds its own model", at: reference, mend: "leave --model out, or name a folder of texts")
+                throw LorikeetError.input("the folder holds its own model", at: reference, fix: "leave --model out, or name a folder of texts")
             }
             report = try ReferenceCheck(directory: reference, compute: compute).run()
         }

@@ -26,7 +26,7 @@ struct Main {
             guard let name = names.first(where: { argument.hasPrefix("--\($0)=") }) else { return argument }
             let value = String(argument.dropFirst(name.count + 3))
             guard let on = Recipe.switchValue(value) else {
-                throw LorikeetError.input("--\(name) has to be true or false, not '\(value)'", mend: "write --\(name) or --\(name)=false")
+                throw LorikeetError.input("--\(name) has to be true or false, not '\(value)'", fix: "write --\(name) or --\(name)=false")
             }
             return on ? "--" + name : nil
         }

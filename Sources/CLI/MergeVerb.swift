@@ -27,8 +27,8 @@ struct MergeVerb: ParsableCommand {
 
     func run() throws {
         let files = RealFiles()
-        guard !output.isEmpty else { throw LorikeetError.input("--output has no name", mend: "name a directory that is not there yet") }
-        guard !files.exists(output) else { throw LorikeetError.input("something is there already", at: output, mend: "name another --output") }
+        guard !output.isEmpty else { throw LorikeetError.input("--output has no name", fix: "name a directory that is not there yet") }
+        guard !files.exists(output) else { throw LorikeetError.input("something is there already", at: output, fix: "name another --output") }
         let settings = MergeSettings(type: Self.types[dtype] ?? .f16, into: BaseStorage(rawValue: into) ?? .stored)
         let source = try ModelSource.open(model)
         Screen.warn(source.warnings)

@@ -26,13 +26,13 @@ struct RecipeArguments {
                 return nil
             }
             guard argument.hasPrefix("--"), argument.count > 2 else {
-                throw LorikeetError.input("unexpected argument '\(argument)'", mend: "options are written --name value; see lorikeet \(verb) --help")
+                throw LorikeetError.input("unexpected argument '\(argument)'", fix: "options are written --name value; see lorikeet \(verb) --help")
             }
             let parts = argument.dropFirst(2).split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
             let name = parts[0]
             if flags.contains(where: { $0.0 == name }) {
                 guard let on = parts.count == 2 ? Recipe.switchValue(parts[1]) : true else {
-                    throw LorikeetError.input("--\(name) has to be true or false, not '\(parts[1])'", mend: "write --\(name) or --\(name)=false")
+                    throw LorikeetError.input("--\(name) has to be true or false, not '\(parts[1])'", fix: "write --\(name) or --\(name)=false")
                 }
                 if on { result.flags.insert(name) } else { result.flags.remove(name) }
                 continue
@@ -41,7 +41,7 @@ struct RecipeArguments {
             let isOwn = name == "config" || valued.contains { $0.0 == name }
             guard key != nil || isOwn else {
                 let known = KeyTable.keys.map(\.option) + ["config", "help"] + flags.map(\.0) + valued.map(\.0)
-                throw LorikeetError.input("unknown option --\(name)", mend: nearestName(to: name, among: known).map { "did you mean --\($0)?" })
+                throw LorikeetError.input("unknown option --\(name)", fix: nearestName(to: name, among: known).map { "did you mean --\($0)?" })
             }
             // A flag may stand alone: --shuffle is --shuffle true.
             if key?.type == .flag, parts.count == 1, rest.first.map({ $0.hasPrefix("--") }) ?? true {
@@ -49,7 +49,7 @@ struct RecipeArguments {
                 continue
             }
             guard let value = parts.count == 2 ? parts[1] : rest.popFirst() else {
-                throw LorikeetError.input("the option --\(name) needs a value", mend: "write --\(name) VALUE")
+                throw LorikeetError.input("the option --\(name) needs a value", fix: "write --\(name) VALUE")
             }
             if name == "config" { result.config = value } else if isOwn { result.extra[name] = value } else { result.options.append((name, value)) }
         }

@@ -21,7 +21,7 @@ package struct Bench {
     /// Lengths of the records of one step, packed whole; nil packs `tokens` rows full of segments of `sequence`.
     package var lengths: [Int]?
     package var clock: any Clock
-    /// Whether the program is fused; see `RecomputePolicy.fuse`.
+    /// Whether the program is fused; see `PassPolicy.fuse`.
     package var fuse = true
 
     /// Shapes that `--shape` names.
@@ -33,7 +33,7 @@ package struct Bench {
         case "smollm2-135m": numbers = (576, 30, 9, 3, 64, 1536, 49152, true)
         case "llama-3.2-1b": numbers = (2048, 16, 32, 8, 64, 8192, 128256, true)
         case "llama-7b": numbers = (4096, 32, 32, 32, 128, 11008, 32000, false)
-        default: throw LorikeetError.input("no shape is called '\(shape)'", at: "--shape", mend: "take one of \(shapes.joined(separator: ", "))")
+        default: throw LorikeetError.input("no shape is called '\(shape)'", at: "--shape", fix: "take one of \(shapes.joined(separator: ", "))")
         }
         return try ModelConfiguration(
             json: [
@@ -70,7 +70,7 @@ package struct Bench {
     /// Sizes and recomputation of the step: as asked for, or on a card the fastest under the memory cap.
     private struct Choice {
         var sizes: SessionSizes
-        var recompute = RecomputePolicy.norms
+        var passes = PassPolicy.norms
         var keepsExpanded = false
         var predictedBytes = 0
     }
@@ -84,7 +84,7 @@ package struct Bench {
         let longest = batches.map(\.rows).max() ?? 0
         guard let device = compute.device else {
             var choice = Choice(sizes: SessionSizes(training: longest, evaluation: 32))
-            choice.recompute.fuse = fuse
+            choice.passes.fuse = fuse
             return choice
         }
         var planner = try DevicePlanner(
@@ -94,7 +94,7 @@ package struct Bench {
         planner.fuse = fuse
         let plan = try planner.plan(
             among: batches.isEmpty ? Self.candidates(sequence) : [longest], evaluation: 32, headChunk: 4096, cap: memoryCap ?? device.properties.totalBytes)
-        return Choice(sizes: plan.sizes, recompute: plan.recompute, keepsExpanded: plan.keepsExpanded, predictedBytes: plan.bytes.total)
+        return Choice(sizes: plan.sizes, passes: plan.passes, keepsExpanded: plan.keepsExpanded, predictedBytes: plan.bytes.total)
     }
 
     /// - Parameter profiled: also times every op of one more step.
@@ -108,7 +108,7 @@ package struct Bench {
         if choice.keepsExpanded { try model.keepExpanded() }
         let loadSeconds = clock.uptime - loadStart
         let (loadPeak, anonymous) = (Machine.peakResidentBytes(), Machine.anonymousBytes())
-        let session = try Session(model: model, sizes: choice.sizes, recompute: choice.recompute)
+        let session = try Session(model: model, sizes: choice.sizes, passes: choice.passes)
         let first = clock.uptime
         let (firstLoss, firstNorm) = try step(session, batches[0])
         let firstStep = Machine.processAge()
@@ -133,7 +133,7 @@ package struct Bench {
             "sequence": JSON(sequence), "threads": JSON(compute.cpu.threads), "blas_kernels": .string(CPU.blasKernels),
             "device": .string(compute.device?.properties.name ?? "cpu"), "compute_type": .string(compute.element.suffix),
             "gpu_arch": JSON(compute.device?.properties.architecture ?? 0), "base_storage": .string(storage.rawValue),
-            "first_loss": .number(firstLoss), "first_gradient_norm": .number(firstNorm), "recompute": .string(choice.recompute.rawValue),
+            "first_loss": .number(firstLoss), "first_gradient_norm": .number(firstNorm), "recompute": .string(choice.passes.rawValue),
             "keeps_expanded": .bool(choice.keepsExpanded), "measured_products": JSON(tuned.count),
             "changed_products": JSON(tuned.values.count { $0 != 0 }),
             "peak_device_bytes": JSON(used), "device_bytes_before": JSON(before), "predicted_device_bytes": JSON(choice.predictedBytes),
@@ -187,7 +187,7 @@ package struct Bench {
     private func packed(_ lengths: [Int]) throws -> [TokenBatch] {
         guard lengths.count >= Self.records else {
             throw LorikeetError.input(
-                "\(lengths.count) lengths are less than one step's \(Self.records)", at: "--lengths", mend: "give at least \(Self.records)")
+                "\(lengths.count) lengths are less than one step's \(Self.records)", at: "--lengths", fix: "give at least \(Self.records)")
         }
         return stride(from: 0, to: min(lengths.count, 64 * Self.records) - Self.records + 1, by: Self.records).map {
             batch(Array(lengths[$0..<($0 + Self.records)]))

@@ -39,7 +39,7 @@ package struct LeakCheck {
     /// - Throws: exit 2 where `open` gives no device; what opening and running throw.
     package func run(_ report: (Reading) -> Void) throws -> [Reading] {
         guard let observer = try open().device else {
-            throw LorikeetError.input("leaks are looked for on a card, and there is none", at: "--leaks", mend: "give --device cuda:0 on a machine with a card")
+            throw LorikeetError.input("leaks are looked for on a card, and there is none", at: "--leaks", fix: "give --device cuda:0 on a machine with a card")
         }
         var readings: [Reading] = []
         for round in 1...rounds {

@@ -84,7 +84,7 @@ package struct ReferenceCheck {
             if let wrong = values.first(where: { $0 < 0 || $0 >= Int64(vocabulary) }) {
                 throw LorikeetError.input(
                     "'\(name)' has the token id \(wrong), which is outside the model's embedding table of \(vocabulary) rows", at: expected.path,
-                    mend: "make the folder again from this model")
+                    fix: "make the folder again from this model")
             }
         }
         var batch = TokenBatch()
@@ -221,7 +221,7 @@ package struct ReferenceCheck {
     // MARK: reading
 
     private func view(_ name: String, _ file: SafetensorsFile) throws -> TensorView {
-        guard let view = file.tensors[name] else { throw LorikeetError.input("no tensor '\(name)'", at: file.path, mend: "make the folder again") }
+        guard let view = file.tensors[name] else { throw LorikeetError.input("no tensor '\(name)'", at: file.path, fix: "make the folder again") }
         return view
     }
 
@@ -230,7 +230,7 @@ package struct ReferenceCheck {
         let view = try view(name, file)
         guard view.type == .f32 else { throw LorikeetError.input("'\(name)' is not float32", at: file.path) }
         if let shape, shape.count == 1 ? view.elementCount != shape[0] : view.shape != shape {
-            throw LorikeetError.input("'\(name)' has the shape \(view.shape), not \(shape)", at: file.path, mend: "make the folder again from this model")
+            throw LorikeetError.input("'\(name)' has the shape \(view.shape), not \(shape)", at: file.path, fix: "make the folder again from this model")
         }
         return (0..<view.elementCount).map { view.bytes.loadUnaligned(fromByteOffset: 4 * $0, as: Float.self) }
     }

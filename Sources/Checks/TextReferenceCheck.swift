@@ -84,16 +84,16 @@ package struct TextReferenceCheck {
     }
 
     private func string(_ json: JSON?, _ name: String) throws -> String {
-        guard let text = json?.string else { throw LorikeetError.input("'\(name)' is not text", at: path, mend: "make the folder again") }
+        guard let text = json?.string else { throw LorikeetError.input("'\(name)' is not text", at: path, fix: "make the folder again") }
         return text
     }
 
     /// Token ids that the model's tables have.
     private func ids(_ json: JSON?, _ name: String, _ source: ModelSource, _ tokenizer: Tokenizer) throws -> [Int32] {
-        guard let list = json?.array else { throw LorikeetError.input("'\(name)' is not a list of token ids", at: path, mend: "make the folder again") }
+        guard let list = json?.array else { throw LorikeetError.input("'\(name)' is not a list of token ids", at: path, fix: "make the folder again") }
         let ids = try list.map { item in
             guard let id = item.int.flatMap({ Int32(exactly: $0) }) else {
-                throw LorikeetError.input("'\(name)' holds \(item.serialized()), which is no token id", at: path, mend: "make the folder again")
+                throw LorikeetError.input("'\(name)' holds \(item.serialized()), which is no token id", at: path, fix: "make the folder again")
             }
             return id
         }
@@ -108,7 +108,7 @@ package struct TextReferenceCheck {
         var (results, ours, theirs): ([Deviation], Double, Double) = ([], 0, 0)
         for (number, entry) in texts.enumerated() where entry.ids.count > 1 {
             guard let reference = entry.numbers[key]?.double else {
-                throw LorikeetError.input("'texts[\(number)].\(key)' is not a number", at: path, mend: "make the folder again")
+                throw LorikeetError.input("'texts[\(number)].\(key)' is not a number", at: path, fix: "make the folder again")
             }
             let logs = try session.evaluate(TokenBatch(sequence: entry.ids))
             let sum = -logs.reduce(0) { $0 + Double($1) }
@@ -142,7 +142,7 @@ package struct TextReferenceCheck {
             let encoded = tokenizer.encode(prompt)
             try tokenizer.requireRows(for: encoded, rows: source.configuration.vocabularySize, at: "\(path), \(place).messages")
             guard !wanted.isEmpty, !greedy.isEmpty, !encoded.isEmpty else {
-                throw LorikeetError.input("'\(place)' has no prompt or no answer", at: path, mend: "make the folder again")
+                throw LorikeetError.input("'\(place)' has no prompt or no answer", at: path, fix: "make the folder again")
             }
             results += [
                 Deviation(name: "chat \(number): prompt", measured: try prompt == string(chat["prompt"], "\(place).prompt") ? 0 : 1, tolerance: 0),

@@ -32,7 +32,7 @@ package struct BadRecord: Sendable, Equatable {
     /// `file:line`.
     package let place: String
     package let reason: String
-    package let mend: String?
+    package let fix: String?
 
     package var description: String { "\(place): \(reason)" }
 }
@@ -74,7 +74,7 @@ package struct DataReport: Sendable, Equatable {
     /// Something that would train the wrong thing without a word.
     package struct Mistake: Sendable, Equatable {
         package let what: String
-        package let mend: String
+        package let fix: String
     }
 
     package var train: Split
@@ -88,14 +88,14 @@ package struct DataReport: Sendable, Equatable {
 
     /// The first mistake as an error: exit 1 for `check`, exit 2 for a run.
     package func error(_ exit: LorikeetError.ExitClass) -> LorikeetError? {
-        mistakes.first.map { LorikeetError(exit, $0.what, at: train.source, mend: $0.mend) }
+        mistakes.first.map { LorikeetError(exit, $0.what, at: train.source, fix: $0.fix) }
     }
 
     package var json: JSON {
         var object: JSONObject = ["train": train.json]
         if let validation { object["validation"] = validation.json }
         object["overlap"] = JSON(overlap)
-        object["mistakes"] = .array(mistakes.map { ["what": JSON($0.what), "mend": JSON($0.mend)] })
+        object["mistakes"] = .array(mistakes.map { ["what": JSON($0.what), "fix": JSON($0.fix)] })
         object["warnings"] = JSON(warnings)
         return .object(object)
     }
@@ -119,18 +119,18 @@ package struct DataReport: Sendable, Equatable {
             mistakes.append(
                 Mistake(
                     what: "\(split.doubleBOS) of \(split.samples) \(name) samples begin with two BOS tokens",
-                    mend: "leave the BOS out of the text: the template or the tokenizer writes it"))
+                    fix: "leave the BOS out of the text: the template or the tokenizer writes it"))
         }
         if split.withoutEnd > 0 {
             mistakes.append(
                 Mistake(
                     what: "\(split.withoutEnd) of \(split.samples) \(name) samples have no end token behind the answer: the model would not learn to stop",
-                    mend: "give a model whose chat template ends the assistant's turn with one of its end tokens"))
+                    fix: "give a model whose chat template ends the assistant's turn with one of its end tokens"))
         }
         if split.truncated > 0 {
             let words = "\(split.truncated) of \(split.samples) \(name) samples are longer than max_length \(maxLength) and lose the end of their answer"
             if Double(split.truncated) > Self.truncationLimit * Double(split.samples), name == "training" {
-                mistakes.append(Mistake(what: words, mend: "raise max_length (the longest may need more than \(split.lengths.max)) or shorten the records"))
+                mistakes.append(Mistake(what: words, fix: "raise max_length (the longest may need more than \(split.lengths.max)) or shorten the records"))
             } else {
                 warnings.append(words)
             }

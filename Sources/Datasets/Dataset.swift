@@ -61,7 +61,7 @@ package struct Dataset: Sendable {
     /// The data's files: the one named, or the directory's.
     private static func paths(_ settings: DatasetSettings, _ files: any Files) throws -> (train: String, validation: String?) {
         guard !settings.data.isEmpty else {
-            throw LorikeetError.input("no data is named", mend: "give --data a JSONL file or a directory with train.jsonl")
+            throw LorikeetError.input("no data is named", fix: "give --data a JSONL file or a directory with train.jsonl")
         }
         guard files.isDirectory(settings.data) else { return (settings.data, settings.validation) }
         let folder = settings.data.hasSuffix("/") ? settings.data : settings.data + "/"
@@ -70,7 +70,7 @@ package struct Dataset: Sendable {
             let names = try files.list(settings.data).prefix(8).joined(separator: ", ")
             throw LorikeetError.input(
                 "the directory has no train.jsonl (it has \(names.isEmpty ? "nothing" : names))", at: settings.data,
-                mend: "name a JSONL file, or put train.jsonl and validation.jsonl there")
+                fix: "name a JSONL file, or put train.jsonl and validation.jsonl there")
         }
         let validation = folder + "validation.jsonl"
         return (train, settings.validation ?? (files.exists(validation) ? validation : nil))
@@ -104,7 +104,7 @@ private struct Choice {
             forTraining.removeAll { held.contains($0) }
             guard !forTraining.isEmpty else {
                 throw LorikeetError.input(
-                    "validation_share \(settings.validationShare) leaves nothing to train", at: paths.train, mend: "make it smaller")
+                    "validation_share \(settings.validationShare) leaves nothing to train", at: paths.train, fix: "make it smaller")
             }
         }
         trainRows = pick(forTraining, settings.maxTrainSamples, .trainSubset)

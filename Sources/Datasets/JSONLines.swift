@@ -20,23 +20,23 @@ struct JSONLines: Sendable {
     /// - Throws: exit 2 for a missing or empty file, UTF-16, or one JSON array instead of lines.
     init(path: String, files: any Files) throws {
         if files.isDirectory(path) {
-            throw LorikeetError.input("a directory, not a JSONL file", at: path, mend: "name a file")
+            throw LorikeetError.input("a directory, not a JSONL file", at: path, fix: "name a file")
         }
         guard files.exists(path) else {
-            throw LorikeetError.input("no such file", at: path, mend: "check the path of the data")
+            throw LorikeetError.input("no such file", at: path, fix: "check the path of the data")
         }
         bytes = try files.read(path)
         self.path = path
         if bytes.starts(with: [0xFF, 0xFE]) || bytes.starts(with: [0xFE, 0xFF]) {
-            throw LorikeetError.input("the file is UTF-16", at: path, mend: "write it as UTF-8, one JSON object a line")
+            throw LorikeetError.input("the file is UTF-16", at: path, fix: "write it as UTF-8, one JSON object a line")
         }
         rows = Self.rows(of: bytes)
         guard let first = rows.first else {
-            throw LorikeetError.input("the file has no records", at: path, mend: "write one JSON object a line")
+            throw LorikeetError.input("the file has no records", at: path, fix: "write one JSON object a line")
         }
         if Self.firstByte(bytes, first) == UInt8(ascii: "[") {
             throw LorikeetError.input(
-                "the file is a JSON array, not JSONL", at: "\(path):\(first.line)", mend: "write one JSON object a line")
+                "the file is a JSON array, not JSONL", at: "\(path):\(first.line)", fix: "write one JSON object a line")
         }
     }
 

@@ -15,11 +15,11 @@ package enum Record: Sendable, Equatable {
 /// Why a record cannot be used, in words that follow `file:line:`.
 package struct Unusable: Error, Sendable, Equatable {
     package let reason: String
-    package let mend: String?
+    package let fix: String?
 
-    package init(_ reason: String, mend: String? = nil) {
+    package init(_ reason: String, fix: String? = nil) {
         self.reason = reason
-        self.mend = mend
+        self.fix = fix
     }
 }
 
@@ -65,12 +65,12 @@ package enum RecordLayout: String, Sendable, CaseIterable {
     package static func find(in record: JSON, at place: String) throws -> RecordLayout {
         let layouts = allCases.map { "(\($0.keys))" }.joined(separator: ", ")
         guard let object = record.object else {
-            throw LorikeetError.input("the line is not a JSON object", at: place, mend: "write records with the keys of one of \(layouts)")
+            throw LorikeetError.input("the line is not a JSON object", at: place, fix: "write records with the keys of one of \(layouts)")
         }
         let found = Set(object.keys)
         if let layout = allCases.first(where: { found.isSuperset(of: $0.required) }) { return layout }
         let names = object.keys.isEmpty ? "none" : object.keys.joined(separator: ", ")
-        throw LorikeetError.input("unknown keys: \(names)", at: place, mend: "use the keys of one of the layouts \(layouts)")
+        throw LorikeetError.input("unknown keys: \(names)", at: place, fix: "use the keys of one of the layouts \(layouts)")
     }
 
     /// Keys of a record that this layout does not read.
@@ -124,7 +124,7 @@ package enum RecordLayout: String, Sendable, CaseIterable {
             guard let object = item.object else { throw Unusable("message \(number) is not an object") }
             guard let role = (object["role"] ?? object["from"])?.string else { throw Unusable("message \(number) has no role") }
             guard let known = roles[role] else {
-                throw Unusable("message \(number) has the unknown role '\(role)'", mend: "use system, user, assistant or tool")
+                throw Unusable("message \(number) has the unknown role '\(role)'", fix: "use system, user, assistant or tool")
             }
             guard let content = content(object["content"] ?? object["value"]) else { throw Unusable("message \(number) has no text") }
             messages.append(ChatMessage(role: known, content: content))

@@ -70,7 +70,7 @@ struct RowReader {
         if needsTemplate, !hasTemplate {
             throw LorikeetError.input(
                 "the model's tokenizer has no chat template, which records with the keys (\(layout.keys)) need", at: file.path,
-                mend: "give a model with a chat template, or records with prompt and completion")
+                fix: "give a model with a chat template, or records with prompt and completion")
         }
     }
 
@@ -99,7 +99,7 @@ struct RowReader {
             case .unusable(let unusable):
                 split.badCount += 1
                 if split.bad.count < Self.named {
-                    split.bad.append(BadRecord(place: file.place(of: row), reason: unusable.reason, mend: unusable.mend))
+                    split.bad.append(BadRecord(place: file.place(of: row), reason: unusable.reason, fix: unusable.fix))
                 }
             }
         }
@@ -151,13 +151,13 @@ struct RowReader {
         let allowed = Int(settings.maxBadRecords * Double(split.rows))
         guard split.badCount > allowed || split.samples.isEmpty && !mayBeEmpty else { return }
         guard let first = split.bad.first else {
-            throw LorikeetError.input("no records are left", at: file.path, mend: "raise max_train_samples")
+            throw LorikeetError.input("no records are left", at: file.path, fix: "raise max_train_samples")
         }
         let others = split.bad.dropFirst().map { "; \($0.description)" }.joined()
         let more = split.badCount > split.bad.count ? "; and \(split.badCount - split.bad.count) more" : ""
         let count = split.badCount == 1 ? "1 of \(split.rows) records cannot be used" : "\(split.badCount) of \(split.rows) records cannot be used"
         throw LorikeetError.input(
             "\(first.reason) (\(count), max_bad_records allows \(allowed)\(others)\(more))", at: first.place,
-            mend: first.mend ?? "mend or remove these records, or raise max_bad_records")
+            fix: first.fix ?? "fix or remove these records, or raise max_bad_records")
     }
 }

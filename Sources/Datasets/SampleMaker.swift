@@ -100,7 +100,7 @@ struct SampleMaker: Sendable {
         guard used > 0 else {
             guard whole > maxLength else { throw Unusable("nothing to train") }
             throw Unusable(
-                "the prompt alone is longer than max_length (\(promptCount) tokens, \(maxLength) allowed)", mend: "raise max_length")
+                "the prompt alone is longer than max_length (\(promptCount) tokens, \(maxLength) allowed)", fix: "raise max_length")
         }
         ids.removeLast(ids.count - used)
         trained.removeLast(trained.count - used)
@@ -134,7 +134,7 @@ struct SampleMaker: Sendable {
             guard prompt.count >= at, whole.starts(with: prompt) else {
                 throw Unusable(
                     "the chat template writes message \(turn + 1) otherwise than it asks for it",
-                    mend: "give a model whose template writes an answer right behind its generation prompt, or prompt/completion records")
+                    fix: "give a model whose template writes an answer right behind its generation prompt, or prompt/completion records")
             }
             let start = prompt.count
             var bound = whole.count
@@ -157,7 +157,7 @@ struct SampleMaker: Sendable {
         do {
             return Array(try template.render(Array(messages), addGenerationPrompt: prompting).utf8)
         } catch let error as LorikeetError {
-            throw Unusable("the chat template refuses the conversation: \(error.what)", mend: error.mend)
+            throw Unusable("the chat template refuses the conversation: \(error.what)", fix: error.fix)
         } catch {
             throw Unusable("the chat template refuses the conversation: \(error)")
         }

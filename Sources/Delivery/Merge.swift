@@ -46,8 +46,8 @@ package struct Merger {
     package func write(to directory: String, progress: (Double) -> Void = { _ in }) throws -> [String] {
         let add = try AddAdapter(adapter, base: base, cpu: cpu)
         let configuration = try base.configuration.written(type: Self.names[settings.type])
-        guard !directory.isEmpty else { throw LorikeetError.input("the output has no name", mend: "name a directory that is not there yet") }
-        guard !files.exists(directory) else { throw LorikeetError.input("something is there already", at: directory, mend: "name another output") }
+        guard !directory.isEmpty else { throw LorikeetError.input("the output has no name", fix: "name a directory that is not there yet") }
+        guard !files.exists(directory) else { throw LorikeetError.input("something is there already", at: directory, fix: "name another output") }
         let pending = try PendingFolder(for: directory, files: files)
         do {
             let convert = ConvertPrecision(to: settings.type, path: base.path)

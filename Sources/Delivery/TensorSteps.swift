@@ -19,10 +19,10 @@ package struct AddAdapter: TensorStep {
         let linears = Set(base.configuration.family.linears().map(\.name))
         var settings = LoRASettings(adapter)
         settings.targetModules.removeAll { !linears.contains($0) }
-        let mend = "merge into the model it was trained on"
-        let values = try TrainedValues(adapter, TrainedLayout(settings, weights: weights), mend: mend)
+        let fix = "merge into the model it was trained on"
+        let values = try TrainedValues(adapter, TrainedLayout(settings, weights: weights), fix: fix)
         guard !values.layout.tensors.isEmpty else {
-            throw LorikeetError.input("the adapter wraps no matrix of the model", at: adapter.path, mend: mend)
+            throw LorikeetError.input("the adapter wraps no matrix of the model", at: adapter.path, fix: fix)
         }
         self.init(values, cpu: cpu)
     }
@@ -75,13 +75,13 @@ package struct ConvertPrecision: TensorStep {
         guard largest < 0x7F80_0000 else {
             throw LorikeetError.input(
                 "a value of '\(name)' is not finite (NaN or infinity) after merging", at: path,
-                mend: "check the adapter and its lora_alpha, and the base model's files")
+                fix: "check the adapter and its lora_alpha, and the base model's files")
         }
         if type == .bf16 && largest >= 0x7F7F_8000 { throw tooLarge(name, "bfloat16") }
     }
 
     private func tooLarge(_ name: String, _ type: String) -> LorikeetError {
         .input(
-            "a merged weight of '\(name)' does not fit \(type)", at: path, mend: type == "float16" ? "merge to bfloat16 or float32" : "merge to float32")
+            "a merged weight of '\(name)' does not fit \(type)", at: path, fix: type == "float16" ? "merge to bfloat16 or float32" : "merge to float32")
     }
 }

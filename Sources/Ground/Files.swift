@@ -187,7 +187,7 @@ private func failed(_ what: String, _ path: String) -> LorikeetError {
     let full = errno == ENOSPC || errno == EDQUOT
     return .machine(
         full ? "the disk is full" : "\(what): \(systemMessage())", at: path,
-        mend: full ? "free some space and run the same command again" : "check the directory and its permissions")
+        fix: full ? "free some space and run the same command again" : "check the directory and its permissions")
 }
 
 private final class RealFileWriter: FileWriter {

@@ -1,4 +1,4 @@
-/// What went wrong, where, and how to mend it: every failure a user can meet is one of these.
+/// What went wrong, where, and how to fix it: every failure a user can meet is one of these.
 ///
 /// The exit class is the command-line contract's exit code; the CLI prints `description` and exits with it.
 package struct LorikeetError: Error, Sendable, Equatable, CustomStringConvertible {
@@ -22,29 +22,29 @@ package struct LorikeetError: Error, Sendable, Equatable, CustomStringConvertibl
     /// `file`, `file:line`, `file at byte N` or a key; nil where the sentence says it already.
     package var place: String?
     /// What to do about it.
-    package var mend: String?
+    package var fix: String?
 
-    package init(_ exit: ExitClass, _ what: String, at place: String? = nil, mend: String? = nil) {
+    package init(_ exit: ExitClass, _ what: String, at place: String? = nil, fix: String? = nil) {
         self.exit = exit
         self.what = what
         self.place = place
-        self.mend = mend
+        self.fix = fix
     }
 
     /// Bad usage or unusable input (exit 2).
-    package static func input(_ what: String, at place: String? = nil, mend: String? = nil) -> LorikeetError {
-        LorikeetError(.unusableInput, what, at: place, mend: mend)
+    package static func input(_ what: String, at place: String? = nil, fix: String? = nil) -> LorikeetError {
+        LorikeetError(.unusableInput, what, at: place, fix: fix)
     }
 
     /// The machine failed (exit 4).
-    package static func machine(_ what: String, at place: String? = nil, mend: String? = nil) -> LorikeetError {
-        LorikeetError(.machineFailed, what, at: place, mend: mend)
+    package static func machine(_ what: String, at place: String? = nil, fix: String? = nil) -> LorikeetError {
+        LorikeetError(.machineFailed, what, at: place, fix: fix)
     }
 
-    /// `place: what; mend`, on one line. Names and values in it may come from files: see `String.printable`. A damaged file can have names
+    /// `place: what; fix`, on one line. Names and values in it may come from files: see `String.printable`. A damaged file can have names
     /// of megabytes: of a part that is too long its beginning and end are shown.
     package var description: String {
-        (place.map { Self.shortened($0) + ": " } ?? "") + Self.shortened(what) + (mend.map { "; " + Self.shortened($0) } ?? "")
+        (place.map { Self.shortened($0) + ": " } ?? "") + Self.shortened(what) + (fix.map { "; " + Self.shortened($0) } ?? "")
     }
 
     private static let longest = 2000

@@ -17,7 +17,7 @@ package final class MappedFile: Sendable {
         let (descriptor, size) = try openRegular(path)
         var complete = false
         defer { if !complete { close(descriptor) } }
-        guard size > 0 else { throw LorikeetError.input("the file is empty", at: path, mend: "fetch or write it again") }
+        guard size > 0 else { throw LorikeetError.input("the file is empty", at: path, fix: "fetch or write it again") }
         guard let base = mmap(nil, size, PROT_READ, MAP_PRIVATE, descriptor, 0), base != MAP_FAILED else {
             throw LorikeetError.machine("cannot be mapped: \(systemMessage())", at: path)
         }
@@ -56,7 +56,7 @@ func openRegular(_ path: String) throws -> (descriptor: Int32, size: Int) {
     }
     guard status.st_mode & S_IFMT == S_IFREG else {
         close(descriptor)
-        throw LorikeetError.input("not a regular file", at: path, mend: "name a file")
+        throw LorikeetError.input("not a regular file", at: path, fix: "name a file")
     }
     return (descriptor, max(0, Int(status.st_size)))
 }
@@ -70,7 +70,7 @@ func readFully(_ descriptor: Int32, at offset: Int, into memory: UnsafeMutableRa
         guard got >= 0 else { throw unreadable("\(path) at byte \(offset + done)") }
         guard got > 0 else {
             throw LorikeetError.machine(
-                "the file ended early", at: "\(path) at byte \(offset + done)", mend: "nothing else may write it; run the same command again")
+                "the file ended early", at: "\(path) at byte \(offset + done)", fix: "nothing else may write it; run the same command again")
         }
         done += got
     }
@@ -81,8 +81,8 @@ func readFully(_ descriptor: Int32, at offset: Int, into memory: UnsafeMutableRa
 func unreadable(_ path: String, _ code: Int32 = errno) -> LorikeetError {
     let words = String(cString: strerror(code))
     return switch code {
-    case ENOENT, ENOTDIR: .input("no such file or directory", at: path, mend: "check the path")
-    case EACCES, EPERM, EISDIR, ELOOP, ENAMETOOLONG, EINVAL: .input("cannot be read: \(words)", at: path, mend: "check the path")
-    default: .machine("cannot be read: \(words)", at: path, mend: "nothing is lost: check the disk and run the same command again")
+    case ENOENT, ENOTDIR: .input("no such file or directory", at: path, fix: "check the path")
+    case EACCES, EPERM, EISDIR, ELOOP, ENAMETOOLONG, EINVAL: .input("cannot be read: \(words)", at: path, fix: "check the path")
+    default: .machine("cannot be read: \(words)", at: path, fix: "nothing is lost: check the disk and run the same command again")
     }
 }

@@ -8,7 +8,7 @@ package enum Units {
             "tib": 1_099_511_627_776, "k": 1024, "m": 1_048_576, "g": 1_073_741_824,
         ]
         guard let value = Double(number), let scale = scales[unit.lowercased()], value >= 0, value * scale < 9e18 else {
-            throw LorikeetError.input("'\(text)' is not a size", mend: "write it like 15GiB or 500MB")
+            throw LorikeetError.input("'\(text)' is not a size", fix: "write it like 15GiB or 500MB")
         }
         return Int64(value * scale)
     }
@@ -63,7 +63,7 @@ package enum Units {
     }
 
     private static func notADuration(_ text: String) -> LorikeetError {
-        .input("'\(text)' is not a duration", mend: "write it like 9h, 90m or 1h30m")
+        .input("'\(text)' is not a duration", fix: "write it like 9h, 90m or 1h30m")
     }
 
     private static func twoDigits(_ n: Int) -> String { n < 10 ? "0\(n)" : "\(n)" }

@@ -23,7 +23,7 @@ extension JSON {
             var words = String(cString: message)
             if words.hasSuffix(".") { words.removeLast() }
             throw LorikeetError.input(
-                "broken JSON: \(words.prefix(1).lowercased() + words.dropFirst())", at: "\(source):\(line)", mend: "mend the text at byte \(at)")
+                "broken JSON: \(words.prefix(1).lowercased() + words.dropFirst())", at: "\(source):\(line)", fix: "fix the text at byte \(at)")
         }
         var count = 0
         guard let nodes = lorikeet_json_nodes(tape, &count), count > 0, let characters = lorikeet_json_characters(tape) else { return .null }

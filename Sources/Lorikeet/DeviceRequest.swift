@@ -59,7 +59,7 @@ package struct DeviceRequest: Sendable {
             default: card.architecture >= 80 ? .bf16 : .f16
             }
         guard element != .bf16 || card.architecture >= 80 else {
-            throw LorikeetError.input("bfloat16 needs compute capability 8.0", at: "--compute-type", mend: "say float16")
+            throw LorikeetError.input("bfloat16 needs compute capability 8.0", at: "--compute-type", fix: "say float16")
         }
         return element
     }

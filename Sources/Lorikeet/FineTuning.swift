@@ -14,7 +14,7 @@ import Synchronization
 ///     print(try tuning.plan())
 ///     for try await event in tuning.run() { print(event.name, event.json) }
 ///
-/// Every error's description says what is wrong, where, and the mend. Ending the loop (or cancelling its task) stops the run after
+/// Every error's description says what is wrong, where, and the fix. Ending the loop (or cancelling its task) stops the run after
 /// the step it is in, with everything saved; running the same recipe again goes on.
 ///
 /// The option `device` says where to compute: `auto` (a card where there is one), `cpu`, `cuda:0`. NVIDIA's libraries are looked for

@@ -165,13 +165,13 @@ extension FormsTest.Result {
     func failure(merged path: String) -> LorikeetError? {
         if identityVerdict == .fail {
             return LorikeetError(
-                .checkFailed, "the merged model is not base + adapter: \(identityText)", at: path, mend: "set merge_dtype: float32, or report this")
+                .checkFailed, "the merged model is not base + adapter: \(identityText)", at: path, fix: "set merge_dtype: float32, or report this")
         }
         guard transferVerdict == .fail else { return nil }
         if let broken = [("merged model", merged), ("trained form", after)].first(where: { $1.failure != nil || $1.loss?.isFinite == false }) {
             return LorikeetError(
                 .checkFailed, "the \(broken.0) cannot be used: \(broken.1.failure ?? "its loss is not a finite number")", at: path,
-                mend: "look for NaN or infinity in the base and the adapter, and train again with a lower learning_rate")
+                fix: "look for NaN or infinity in the base and the adapter, and train again with a lower learning_rate")
         }
         return Self.aboveTolerance(merged: path)
     }
@@ -180,14 +180,14 @@ extension FormsTest.Result {
     static func aboveTolerance(merged path: String) -> LorikeetError {
         LorikeetError(
             .checkFailed, "the merged model's loss exceeds the trained form's by more than merge_tolerance", at: path,
-            mend: "set merge_into: trained, or train on base_storage f16")
+            fix: "set merge_into: trained, or train on base_storage f16")
     }
 
     /// A sentence for each proof that had nothing to compare.
     var notTested: [String] {
-        let mend = "give --validation FILE, or a validation_share above 0"
-        return (identityVerdict == .notTested ? ["merged = adapter was not tested, for there are no records to compare: \(mend)"] : [])
-            + (transferVerdict == .notTested ? ["transfer was not tested, for there are no held-out records: \(mend)"] : [])
+        let fix = "give --validation FILE, or a validation_share above 0"
+        return (identityVerdict == .notTested ? ["merged = adapter was not tested, for there are no records to compare: \(fix)"] : [])
+            + (transferVerdict == .notTested ? ["transfer was not tested, for there are no held-out records: \(fix)"] : [])
     }
 
     private var identityText: String {

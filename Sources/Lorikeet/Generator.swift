@@ -37,10 +37,10 @@ public final class Generator {
     ///   - adapter: a PEFT folder to put on top.
     ///   - baseStorage: one of `storages`; auto keeps the file's own form.
     ///   - device: `cpu`, a card (`cuda:0`), or `auto`: the first card where there is one.
-    /// - Throws: an error whose description says what is wrong, where, and the mend.
+    /// - Throws: an error whose description says what is wrong, where, and the fix.
     public convenience init(model: String, adapter: String? = nil, baseStorage: String = "auto", device: String = "auto") throws {
         guard DeviceRequest.knows(device: device) else {
-            throw LorikeetError.input("there is no device '\(device)'", at: "device", mend: "say auto, cpu or cuda:N")
+            throw LorikeetError.input("there is no device '\(device)'", at: "device", fix: "say auto, cpu or cuda:N")
         }
         try self.init(model: model, adapter: adapter, baseStorage: baseStorage, compute: DeviceRequest(device: device).open())
     }
@@ -66,7 +66,7 @@ public final class Generator {
     ///   logits are not finite numbers.
     public func answer(_ question: Question, maxNewTokens: Int, onText: ((String) -> Bool)? = nil) throws -> String {
         let prompt = try promptIDs(question)
-        guard !prompt.isEmpty else { throw LorikeetError.input("the prompt is empty", mend: "say something") }
+        guard !prompt.isEmpty else { throw LorikeetError.input("the prompt is empty", fix: "say something") }
         try tokenizer.requireRows(for: prompt, rows: embeddingRows, at: "the prompt")
         let session = try Session(model: model, sizes: SessionSizes(training: 0, evaluation: min(512, prompt.count), headChunk: 32))
         let ends = Set(tokenizer.endTokens)
@@ -93,7 +93,7 @@ public final class Generator {
         case .text(let text): return (tokenizer.addsBOS ? tokenizer.bos.map { [$0] } ?? [] : []) + tokenizer.encode(text)
         case .messages(let messages):
             guard let template else {
-                throw LorikeetError.input("the model has no chat template", at: name, mend: "use --raw, or a model with a template")
+                throw LorikeetError.input("the model has no chat template", at: name, fix: "use --raw, or a model with a template")
             }
             let text = try template.render(messages.map { ChatMessage(role: $0.role, content: $0.content) }, addGenerationPrompt: true)
             return tokenizer.encode(text)

@@ -51,17 +51,17 @@ package final class OutputDirectory {
             guard different.isEmpty else {
                 throw LorikeetError.input(
                     "the directory belongs to another recipe (\(different.joined(separator: ", ")))", at: path,
-                    mend: "name another --output, or remove the directory to start anew")
+                    fix: "name another --output, or remove the directory to start anew")
             }
             warnings = recipe.differences(from: theirs, role: .affectsBits).map { "\($0): the result will not be bit-identical to an undisturbed run's" }
             deliversOtherwise = !recipe.differences(from: theirs, role: .delivery).isEmpty
             if files.exists(checkpoints), files.isLink(checkpoints) || !files.isDirectory(checkpoints) {
-                throw LorikeetError.input("not a directory of this run: links in an output directory are not followed", at: checkpoints, mend: "move it away")
+                throw LorikeetError.input("not a directory of this run: links in an output directory are not followed", at: checkpoints, fix: "move it away")
             }
         } else if files.isDirectory(path), try !files.list(path).allSatisfy(Self.firstNames.contains) {
-            throw LorikeetError.input("the directory is not empty and holds no run", at: path, mend: "name another --output")
+            throw LorikeetError.input("the directory is not empty and holds no run", at: path, fix: "name another --output")
         } else if files.exists(path), !files.isDirectory(path) {
-            throw LorikeetError.input("a file of that name is there", at: path, mend: "name another --output")
+            throw LorikeetError.input("a file of that name is there", at: path, fix: "name another --output")
         }
         return warnings
     }
@@ -84,14 +84,14 @@ package final class OutputDirectory {
         let place = path + "/.lock"
         lock = open(place, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o666)
         guard lock >= 0 else {
-            throw LorikeetError.machine("cannot be opened: \(String(cString: strerror(errno)))", at: place, mend: "check the directory and its permissions")
+            throw LorikeetError.machine("cannot be opened: \(String(cString: strerror(errno)))", at: place, fix: "check the directory and its permissions")
         }
         guard flock(lock, LOCK_EX | LOCK_NB) != 0 else { return nil }
         guard errno == EWOULDBLOCK else {
             // A file system without locks is not a reason to refuse work.
             return "\(path) cannot be locked (\(String(cString: strerror(errno)))): start no second process in it"
         }
-        throw LorikeetError.input("another process works in the directory", at: path, mend: "wait for it, or name another --output")
+        throw LorikeetError.input("another process works in the directory", at: path, fix: "wait for it, or name another --output")
     }
 
     /// The summary of a run that ended; nil while there is work left.
@@ -162,7 +162,7 @@ private func readingOwn<Result>(_ body: () throws -> Result) throws -> Result {
     do { return try body() } catch let error as LorikeetError where error.exit == .unusableInput {
         throw LorikeetError.machine(
             "the run's file could not be read (\(error.what))", at: error.place,
-            mend: "nothing is lost: mend the disk or the permissions and run the same command again")
+            fix: "nothing is lost: fix the disk or the permissions and run the same command again")
     }
 }
 

@@ -48,10 +48,10 @@ extension Pipeline {
             try output.write(present, to: output.summaryJSON)
         }
         if let failure = present["failed_proof"] {
-            throw LorikeetError(.checkFailed, failure["what"]?.string ?? "a proof failed", at: output.merged, mend: failure["mend"]?.string)
+            throw LorikeetError(.checkFailed, failure["what"]?.string ?? "a proof failed", at: output.merged, fix: failure["fix"]?.string)
         }
         if let proof = ["merged_matches_adapter", "transfer"].first(where: { present[$0]?["pass"]?.bool == false }) {
-            throw LorikeetError(.checkFailed, "the proof '\(proof)' failed", at: output.merged, mend: "look at its numbers in \(output.summaryJSON)")
+            throw LorikeetError(.checkFailed, "the proof '\(proof)' failed", at: output.merged, fix: "look at its numbers in \(output.summaryJSON)")
         }
         return present
     }
@@ -71,7 +71,7 @@ extension Pipeline {
     }
 
     /// A failed proof as the summary holds it.
-    static func failedProof(_ error: LorikeetError) -> JSON { ["what": .string(error.what), "mend": error.mend.map { .string($0) } ?? .null] }
+    static func failedProof(_ error: LorikeetError) -> JSON { ["what": .string(error.what), "fix": error.fix.map { .string($0) } ?? .null] }
 
     /// The inputs' check sums, held to those of the first start.
     ///

@@ -97,7 +97,7 @@ package final class Pipeline {
         guard result.finished else {
             _ = try writeSummary(plan, result, test: nil, stopped: true)
             throw LorikeetError(
-                .stoppedEarly, "stopped at step \(result.state.step) of \(result.totalSteps) with everything saved", mend: "run the same command again")
+                .stoppedEarly, "stopped at step \(result.state.step) of \(result.totalSteps) with everything saved", fix: "run the same command again")
         }
         try deliver(trainable.adapters)
         guard goal == .testedModel else { return try writeSummary(plan, result, test: nil, stopped: false) }
@@ -134,7 +134,7 @@ package final class Pipeline {
         if let notebook = environment.notebook, recipe.device == "auto", compute.device == nil {
             throw LorikeetError(
                 .doesNotFit, "this is a \(notebook) notebook without a card and the run would use its processor only",
-                mend: "choose a GPU in the notebook's settings, or say --device cpu if that is meant")
+                fix: "choose a GPU in the notebook's settings, or say --device cpu if that is meant")
         }
         state.device = compute.device
         for note in notes { try reporter.note(note) }
@@ -214,7 +214,7 @@ package final class Pipeline {
             return model
         }
         let result = try step(7, "training") { () throws -> TrainingResult in
-            let session = try Session(model: model, sizes: choices.sizes, recompute: choices.recompute)
+            let session = try Session(model: model, sizes: choices.sizes, passes: choices.passes)
             try probeRange(session, dataset, choices)
             let store = CheckpointStore(
                 directory: output.checkpoints, files: environment.files, adapterConfiguration: recipe.adapterConfiguration)
@@ -250,7 +250,7 @@ package final class Pipeline {
         guard most.largest.isFinite else {
             throw LorikeetError.input(
                 "this model leaves the range of float16 (65504): \(most.detail)", at: "compute_type",
-                mend: "say compute_type float32, or bfloat16 on a card from 8.0 on")
+                fix: "say compute_type float32, or bfloat16 on a card from 8.0 on")
         }
         try reporter.note("float16 is enough: of 65504 the largest value is \(Terminal.figure(Double(most.largest))), \(most.detail)")
         if most.largest > 32752 { try reporter.warning("less than half of float16's range is left; training may leave it, and is stopped then") }

@@ -20,7 +20,7 @@ package struct Preparation {
     /// Opens the model's files; reads no weights.
     package init(recipe: Recipe, files: any Files) throws {
         guard let model = recipe.model else {
-            throw LorikeetError.input("no model named", at: "model", mend: "give --model DIRECTORY-OR-GGUF or 'model:' in the recipe")
+            throw LorikeetError.input("no model named", at: "model", fix: "give --model DIRECTORY-OR-GGUF or 'model:' in the recipe")
         }
         self.recipe = recipe
         source = try ModelSource.open(model, files: files)
@@ -42,9 +42,9 @@ package struct Preparation {
             func words(_ r: Int, _ alpha: Double, _ stabilised: Bool) -> String { "r \(r), lora_alpha \(alpha)" + (stabilised ? ", use_rslora" : "") }
             throw LorikeetError.input(
                 "the adapter has \(words(theirs.r, theirs.alpha, theirs.useRSLoRA)) and the recipe \(words(lora.r, lora.alpha, lora.useRSLoRA))",
-                at: start.path, mend: "write the adapter's values under 'lora:'")
+                at: start.path, fix: "write the adapter's values under 'lora:'")
         }
-        _ = try TrainedValues(start, layout, mend: "use an adapter of this base, of the same rank and the same target modules")
+        _ = try TrainedValues(start, layout, fix: "use an adapter of this base, of the same rank and the same target modules")
     }
 
     /// Reads and formats the records.
@@ -52,7 +52,7 @@ package struct Preparation {
     /// - Throws: exit 2 as `Dataset.load` says, for tokens that the model has no row for among others.
     package mutating func loadData(files: any Files, cpu: CPU) throws -> Dataset {
         guard recipe.data != nil else {
-            throw LorikeetError.input("no training data named", at: "data", mend: "give --data FILE or 'data:' in the recipe")
+            throw LorikeetError.input("no training data named", at: "data", fix: "give --data FILE or 'data:' in the recipe")
         }
         let loaded = try Dataset.load(
             recipe: recipe, tokenizer: tokenizer, template: template, embeddingRows: source.configuration.vocabularySize, files: files, cpu: cpu)
@@ -101,7 +101,7 @@ package struct Preparation {
     package func listing(of plan: Plan, compute: Compute, clock: any Clock) throws -> String {
         var request = ProgramRequest(
             storage: plan.choices.storage, lora: recipe.loraSettings, sizes: plan.choices.sizes, target: compute.target)
-        request.recompute = plan.choices.recompute
+        request.passes = plan.choices.passes
         let program = try Session.plan(source.configuration, request) { source.tensor($0)?.type }
         var load = PlannedData.workload(dataset?.train.map(SampleLength.init) ?? [])
         if !plan.choices.keepsExpanded { load.storedBytes = program.storedBytes }

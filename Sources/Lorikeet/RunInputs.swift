@@ -93,6 +93,6 @@ struct RunInputs: Equatable {
         let others = different.count - 1
         throw LorikeetError.input(
             first.what + (others > 0 ? ", and \(others) more \(others == 1 ? "has" : "have")" : "") + ": another input is another run", at: first.path,
-            mend: "bring back what the run began with, or name another --output")
+            fix: "bring back what the run began with, or name another --output")
     }
 }

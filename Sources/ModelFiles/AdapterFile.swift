@@ -49,8 +49,8 @@ package struct AdapterConfiguration: Sendable, Equatable {
 
     /// - Throws: exit 2 where the adapter is something else than base + scale · B A.
     private static func refuseVariants(_ json: JSON, _ source: String) throws {
-        func refuse(_ key: String, _ mend: String) -> LorikeetError {
-            .input("'\(key)' \(json[key]?.serialized().prefix(60) ?? "") is not supported", at: source, mend: mend)
+        func refuse(_ key: String, _ fix: String) -> LorikeetError {
+            .input("'\(key)' \(json[key]?.serialized().prefix(60) ?? "") is not supported", at: source, fix: fix)
         }
         for key in ["use_dora", "lora_bias", "use_qalora", "fan_in_fan_out"] where json[key]?.bool == true {
             throw refuse(key, "use a plain LoRA adapter")
@@ -98,13 +98,13 @@ package struct AdapterFile: Sendable {
     package static func read(directory: String, files: any Files = RealFiles()) throws -> AdapterFile {
         let config = directory + "/adapter_config.json"
         guard files.exists(config) else {
-            throw LorikeetError.input("no adapter_config.json in it", at: directory, mend: "give a PEFT adapter folder")
+            throw LorikeetError.input("no adapter_config.json in it", at: directory, fix: "give a PEFT adapter folder")
         }
         let configuration = try AdapterConfiguration(json: JSON.parse(files.read(config), source: config), source: config)
         let weights = directory + "/adapter_model.safetensors"
         if !files.exists(weights), files.exists(directory + "/adapter_model.bin") {
             throw LorikeetError.input(
-                "the adapter's weights are pickled (adapter_model.bin), which is not read", at: directory, mend: "save the adapter as safetensors")
+                "the adapter's weights are pickled (adapter_model.bin), which is not read", at: directory, fix: "save the adapter as safetensors")
         }
         let file = try SafetensorsFile(path: weights, files: files)
         var tensors: [String: TensorView] = [:]
@@ -112,14 +112,14 @@ package struct AdapterFile: Sendable {
             guard let view = file.tensors[name] else { continue }
             let plain = plainName(name)
             guard tensors[plain] == nil else {
-                throw LorikeetError.input("'\(plain)' stands twice, as parts of two adapters", at: weights, mend: "save one adapter")
+                throw LorikeetError.input("'\(plain)' stands twice, as parts of two adapters", at: weights, fix: "save one adapter")
             }
             if let element = view.firstNonFinite() {
-                throw LorikeetError.input("the adapter's '\(name)' is not finite (NaN or infinity) at element \(element)", at: weights, mend: "train it again")
+                throw LorikeetError.input("the adapter's '\(name)' is not finite (NaN or infinity) at element \(element)", at: weights, fix: "train it again")
             }
             tensors[plain] = view.part(plain, rows: 0..<(view.shape.first ?? 0))
         }
-        guard !tensors.isEmpty else { throw LorikeetError.input("the adapter holds no tensors", at: weights, mend: "save the adapter again") }
+        guard !tensors.isEmpty else { throw LorikeetError.input("the adapter holds no tensors", at: weights, fix: "save the adapter again") }
         return AdapterFile(path: directory, configuration: configuration, tensors: tensors)
     }
 

@@ -59,18 +59,18 @@ package struct GGUFFile: Sendable {
         let file = try files.map(path)
         var reader = GGUFReader(file: file)
         guard try reader.bytes(4).elementsEqual("GGUF".utf8) else {
-            throw LorikeetError.input("not a GGUF file (it does not begin with 'GGUF')", at: path, mend: "name a .gguf file")
+            throw LorikeetError.input("not a GGUF file (it does not begin with 'GGUF')", at: path, fix: "name a .gguf file")
         }
         let version = Int(try reader.number(UInt32.self))
         guard version == 2 || version == 3 else {
-            throw LorikeetError.input("GGUF version \(version) is not supported", at: path, mend: "use a file of version 2 or 3")
+            throw LorikeetError.input("GGUF version \(version) is not supported", at: path, fix: "use a file of version 2 or 3")
         }
         let tensorCount = try reader.count(minimumBytes: 24)
         let metadataCount = try reader.count(minimumBytes: 12)
         metadata = try reader.metadata(count: metadataCount)
         if let parts = metadata["split.count"]?.int, parts > 1 {
             throw LorikeetError.input(
-                "this is one of \(parts) parts of a model", at: path, mend: "join them with llama.cpp's gguf-split --merge, and name the result")
+                "this is one of \(parts) parts of a model", at: path, fix: "join them with llama.cpp's gguf-split --merge, and name the result")
         }
         let infos = try reader.tensors(count: tensorCount)
         let alignment = metadata["general.alignment"]?.int ?? 32
@@ -84,14 +84,14 @@ package struct GGUFFile: Sendable {
             guard let offset = Int(exactly: info.offset), start <= file.count, offset <= file.count - start, bytes <= file.count - start - offset else {
                 throw LorikeetError.input(
                     "the tensor '\(info.name)' ends past the end of the file (\(file.count) bytes)", at: path,
-                    mend: "the file is cut short; fetch it again")
+                    fix: "the file is cut short; fetch it again")
             }
             tensors[info.name] = TensorView(
                 name: info.name, shape: info.shape, type: info.type, file: file, offset: start + offset, byteCount: bytes)
         }
         let ranges = tensors.values.filter { $0.byteCount > 0 }.sorted { ($0.offset, $0.name) < ($1.offset, $1.name) }
         for (a, b) in zip(ranges, ranges.dropFirst()) where a.offset + a.byteCount > b.offset {
-            throw LorikeetError.input("the tensors '\(a.name)' and '\(b.name)' overlap", at: path, mend: "the file is damaged; fetch it again")
+            throw LorikeetError.input("the tensors '\(a.name)' and '\(b.name)' overlap", at: path, fix: "the file is damaged; fetch it again")
         }
         self.path = path
         self.version = version
@@ -111,7 +111,7 @@ private struct GGUFReader {
     var left: Int { file.count - position }
 
     func broken(_ what: String) -> LorikeetError {
-        .input("\(what) at byte \(position)", at: file.path, mend: "the file is damaged or cut short; fetch it again")
+        .input("\(what) at byte \(position)", at: file.path, fix: "the file is damaged or cut short; fetch it again")
     }
 
     mutating func bytes(_ count: Int) throws -> UnsafeRawBufferPointer {
@@ -162,7 +162,7 @@ private struct GGUFReader {
             guard let type = GGUFFile.type(code: code) else {
                 throw LorikeetError.input(
                     "the tensor '\(name)' has GGUF type \(code), which is not supported", at: file.path,
-                    mend: "use F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 or Q2_K to Q6_K")
+                    fix: "use F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 or Q2_K to Q6_K")
             }
             infos.append((name, shape, type, try number(UInt64.self)))
         }

@@ -25,7 +25,7 @@ package struct ModelFiles: Sendable {
     /// - Throws: exit 2 when the path is neither form, or the files do not add up.
     package static func open(_ path: String, files: any Files = RealFiles()) throws -> ModelFiles {
         guard files.exists(path) else {
-            throw LorikeetError.input("no such model", at: path, mend: "give a directory with config.json and safetensors, or a .gguf file")
+            throw LorikeetError.input("no such model", at: path, fix: "give a directory with config.json and safetensors, or a .gguf file")
         }
         guard files.isDirectory(path) else {
             let file = try GGUFFile(path: path, files: files)
@@ -33,11 +33,11 @@ package struct ModelFiles: Sendable {
         }
         let config = path + "/config.json"
         guard files.exists(config) else {
-            throw LorikeetError.input("no config.json in the directory", at: path, mend: "give a Hugging Face model directory or a .gguf file")
+            throw LorikeetError.input("no config.json in the directory", at: path, fix: "give a Hugging Face model directory or a .gguf file")
         }
         let json = try JSON.parse(files.read(config), source: config)
         guard json.object != nil else {
-            throw LorikeetError.input("the configuration is not a JSON object", at: config, mend: "use the model's own config.json")
+            throw LorikeetError.input("the configuration is not a JSON object", at: config, fix: "use the model's own config.json")
         }
         let (names, tensors) = try SafetensorsFile.openDirectory(path, files: files)
         return ModelFiles(path: path, metadata: .configuration(json), names: names, tensors: tensors)

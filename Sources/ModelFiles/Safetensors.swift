@@ -19,7 +19,7 @@ package struct SafetensorsFile: Sendable {
     /// - Throws: exit 2 for anything that does not add up, with the tensor's name or the byte.
     package init(path: String, files: any Files = RealFiles()) throws {
         let file = try files.map(path)
-        func broken(_ what: String) -> LorikeetError { .input(what, at: path, mend: "the file is damaged; fetch it again") }
+        func broken(_ what: String) -> LorikeetError { .input(what, at: path, fix: "the file is damaged; fetch it again") }
         guard file.count >= 8 else { throw broken("too short for safetensors (\(file.count) bytes)") }
         let length = file.bytes.loadUnaligned(as: UInt64.self).littleEndian
         guard length <= UInt64(file.count - 8) else { throw broken("the header says it has \(length) bytes, the file has \(file.count)") }
@@ -75,7 +75,7 @@ package struct SafetensorsFile: Sendable {
             return (file.names, file.tensors)
         }
         guard let map = try JSON.parse(files.read(index), source: index)["weight_map"]?.object else {
-            throw LorikeetError.input("no 'weight_map' in it", at: index, mend: "fetch the file again")
+            throw LorikeetError.input("no 'weight_map' in it", at: index, fix: "fetch the file again")
         }
         var (order, shardOf): ([String], [String: String]) = ([], [:])
         for (name, value) in map.entries {
@@ -88,14 +88,14 @@ package struct SafetensorsFile: Sendable {
         if files.exists(directory + "/" + whole), !order.contains(whole) {
             throw LorikeetError.input(
                 "the directory holds both model.safetensors and shards", at: directory,
-                mend: "remove model.safetensors, or the shards with model.safetensors.index.json, whichever is left over")
+                fix: "remove model.safetensors, or the shards with model.safetensors.index.json, whichever is left over")
         }
         var (names, tensors): ([String], [String: TensorView]) = ([], [:])
         for shard in order {
             let file = try SafetensorsFile(path: directory + "/" + shard, files: files)
             for name in file.names where shardOf[name] ?? shard == shard {
                 guard tensors[name] == nil else {
-                    throw LorikeetError.input("the tensor '\(name)' stands in two shards and not in the index", at: directory, mend: "fetch the model again")
+                    throw LorikeetError.input("the tensor '\(name)' stands in two shards and not in the index", at: directory, fix: "fetch the model again")
                 }
                 names.append(name)
                 tensors[name] = file.tensors[name]
@@ -103,7 +103,7 @@ package struct SafetensorsFile: Sendable {
         }
         for name in map.keys where tensors[name] == nil {
             throw LorikeetError.input(
-                "the tensor '\(name)' is not in it", at: directory + "/" + (shardOf[name] ?? ""), mend: "fetch the shard again")
+                "the tensor '\(name)' is not in it", at: directory + "/" + (shardOf[name] ?? ""), fix: "fetch the shard again")
         }
         return (names, tensors)
     }
@@ -114,7 +114,7 @@ package struct SafetensorsFile: Sendable {
         let pickled = names.contains { $0.hasPrefix("pytorch_model") && $0.hasSuffix(".bin") }
         return .input(
             pickled ? "the weights are pickled (pytorch_model.bin), which is not read" : "no model.safetensors in the directory", at: directory,
-            mend: pickled ? "save the model as safetensors" : "fetch the model's safetensors files")
+            fix: pickled ? "save the model as safetensors" : "fetch the model's safetensors files")
     }
 }
 

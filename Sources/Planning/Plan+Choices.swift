@@ -9,7 +9,7 @@ extension Plan.Choices {
             "base_storage": .string(storage.rawValue), "threads": JSON(threads),
             "tokens_per_batch": JSON(tokensPerBatch), "training_rows": JSON(sizes.training),
             "evaluation_rows": JSON(sizes.evaluation), "head_chunk": JSON(sizes.headChunk),
-            "recompute": .string(recompute.rawValue), "device": .string(device), "compute_type": .string(element.suffix),
+            "recompute": .string(passes.rawValue), "device": .string(device), "compute_type": .string(element.suffix),
             "gpu_arch": JSON(architecture), "keeps_expanded": .bool(keepsExpanded),
             "evaluation_tokens_per_batch": JSON(evaluationTokensPerBatch), "answer_slots": JSON(test.slots),
             "test_keeps_expanded": .bool(test.keepsExpanded), "merged_on_card": .bool(test.mergedOnCard),
@@ -29,14 +29,14 @@ extension Plan {
         guard let kept = json["choices"], let storage = kept["base_storage"]?.string.flatMap({ BaseStorage(rawValue: $0) }),
             let threads = kept["threads"]?.int, let tokens = kept["tokens_per_batch"]?.int, let training = kept["training_rows"]?.int,
             let evaluation = kept["evaluation_rows"]?.int, let chunk = kept["head_chunk"]?.int,
-            let recompute = kept["recompute"]?.string.flatMap({ RecomputePolicy(rawValue: $0) }), threads > 0, threads <= 4096, tokens > 0
+            let passes = kept["recompute"]?.string.flatMap({ PassPolicy(rawValue: $0) }), threads > 0, threads <= 4096, tokens > 0
         else { return nil }
         let evaluationTokens = kept["evaluation_tokens_per_batch"]?.int ?? tokens
         // A session is made for these sizes before anything checks them again.
         guard [training, evaluation, chunk, evaluationTokens].allSatisfy({ (1...1_000_000_000).contains($0) }) else { return nil }
         var choices = Choices(
             storage: storage, threads: threads, tokensPerBatch: tokens,
-            sizes: SessionSizes(training: training, evaluation: evaluation, headChunk: chunk), recompute: recompute,
+            sizes: SessionSizes(training: training, evaluation: evaluation, headChunk: chunk), passes: passes,
             evaluationTokensPerBatch: evaluationTokens)
         choices.device = kept["device"]?.string ?? choices.device
         choices.element = kept["compute_type"]?.string.flatMap { name in DeviceElement.allCases.first { $0.suffix == name } } ?? choices.element

@@ -38,7 +38,7 @@ package struct Plan: Sendable, Equatable {
         package var tokensPerBatch: Int
         /// Rows of the largest training micro-batch, and of the largest evaluation batch.
         package var sizes: SessionSizes
-        package var recompute: RecomputePolicy
+        package var passes: PassPolicy
         /// `cpu`, or the card's name.
         package var device = "cpu"
         /// Type of activations, and the compute capability kernels are built for (0 on the processor).
@@ -65,13 +65,13 @@ package struct Plan: Sendable, Equatable {
         }
 
         package init(
-            storage: BaseStorage, threads: Int, tokensPerBatch: Int, sizes: SessionSizes, recompute: RecomputePolicy, evaluationTokensPerBatch: Int? = nil
+            storage: BaseStorage, threads: Int, tokensPerBatch: Int, sizes: SessionSizes, passes: PassPolicy, evaluationTokensPerBatch: Int? = nil
         ) {
             self.storage = storage
             self.threads = threads
             self.tokensPerBatch = tokensPerBatch
             self.sizes = sizes
-            self.recompute = recompute
+            self.passes = passes
             self.evaluationTokensPerBatch = evaluationTokensPerBatch ?? tokensPerBatch
         }
 
@@ -111,12 +111,12 @@ package struct Plan: Sendable, Equatable {
             throw LorikeetError(
                 .doesNotFit,
                 "the run needs \(Units.formatBytes(needed)) of memory and \(Units.formatBytes(availableMemory)) can be had",
-                mend: "lower max_length or per_device_train_batch_size, or use base_storage nf4")
+                fix: "lower max_length or per_device_train_batch_size, or use base_storage nf4")
         }
         if predictedDiskBytes > freeDisk {
             throw LorikeetError(
                 .doesNotFit, "the run needs \(Units.formatBytes(predictedDiskBytes)) on the disk and \(Units.formatBytes(freeDisk)) are free",
-                at: output, mend: "free some space, lower save_total_limit, or name another output directory")
+                at: output, fix: "free some space, lower save_total_limit, or name another output directory")
         }
     }
 
@@ -126,7 +126,7 @@ package struct Plan: Sendable, Equatable {
         throw LorikeetError(
             .doesNotFit,
             "the run needs about \(Units.formatSeconds(predictedSeconds)) and the session has \(Units.formatSeconds(sessionSeconds)) left",
-            mend: "train fewer records (max_train_samples) or epochs, or give it several sessions: the same command goes on")
+            fix: "train fewer records (max_train_samples) or epochs, or give it several sessions: the same command goes on")
     }
 
     package var json: JSON {

@@ -55,7 +55,7 @@ extension Planner {
         planner.optimiser = model.optimiser
         let chosen = try choose(planner, card)
         var choices = Plan.Choices(
-            storage: model.storage, threads: place.threads, tokensPerBatch: chosen.tokensPerBatch, sizes: chosen.sizes, recompute: chosen.training.recompute,
+            storage: model.storage, threads: place.threads, tokensPerBatch: chosen.tokensPerBatch, sizes: chosen.sizes, passes: chosen.training.passes,
             evaluationTokensPerBatch: chosen.evaluationTokensPerBatch)
         choices.device = card.properties.name
         choices.element = card.element
@@ -114,7 +114,7 @@ extension Planner {
                 tokens: least.rows, evaluation: longestHeldOut, headChunk: chunk, cap: card.cap, fasterThan: best?.plan.secondsPerToken ?? .infinity)
             guard let plan = plan.plan else { continue }
             best = (plan, tokens)
-            if plan.recompute.blocks == 0, plan.keepsExpanded { break }
+            if plan.passes.blocks == 0, plan.keepsExpanded { break }
         }
         guard let best else {
             let chunk = Session.batchRows(least.trained, .device(card.element))
@@ -142,7 +142,7 @@ extension Planner {
         let fits = needed <= card.properties.totalBytes - PlannedCard.reserve
         return LorikeetError(
             .doesNotFit, "\(what) takes \(wanted) of the card's memory and \(cap) may be used", at: "gpu_memory",
-            mend: (fits ? "gpu_memory of \(megabytes(needed)) would do" : "a card with \(wanted) would do") + ", or a smaller max_length or base_storage nf4")
+            fix: (fits ? "gpu_memory of \(megabytes(needed)) would do" : "a card with \(wanted) would do") + ", or a smaller max_length or base_storage nf4")
     }
 
     /// In whole MiB, rounded up: what is said has to do when it is typed.

@@ -39,7 +39,7 @@ package struct Planner {
         let phases = self.phases(timesOnProcessor(program), program, trainTokens: tokens, &warnings)
         let merged = Int64(program.matrixParameters) * Int64(model.mergedElementBytes)
         return Plan(
-            choices: .init(storage: model.storage, threads: place.threads, tokensPerBatch: Self.tokensPerBatch, sizes: sizes, recompute: request.recompute),
+            choices: .init(storage: model.storage, threads: place.threads, tokensPerBatch: Self.tokensPerBatch, sizes: sizes, passes: request.passes),
             trainingMemory: base() + [
                 .init("weights (\(model.storage.rawValue))", Int64(program.weightBytes)),
                 .init("adapters, gradients, optimiser", Int64(program.adapterBytes)), .init("arena", Int64(program.arenaBytes)),
@@ -56,7 +56,7 @@ package struct Planner {
     /// The same request with the test's answers.
     func asked(_ request: ProgramRequest) -> ProgramRequest {
         var request = request
-        request.recompute.fuse = model.fuse
+        request.passes.fuse = model.fuse
         request.optimiser = model.optimiser
         if answers.rows > 0 { (request.slots, request.positions) = (min(Self.slots, answers.rows), answers.longestPrompt + answers.maxNewTokens) }
         return request

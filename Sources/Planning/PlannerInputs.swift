@@ -14,7 +14,7 @@ package struct PlannedModel {
     /// How the base lies that the merged model is compared with.
     package var comparedStorage = BaseStorage.stored
     package var optimiser: any Optimiser.Type = AdamWSettings.self
-    /// Whether programs are fused; see `RecomputePolicy.fuse`.
+    /// Whether programs are fused; see `PassPolicy.fuse`.
     package var fuse = true
 
     package init(source: ModelSource, storage: BaseStorage, lora: LoRASettings, mergedElementBytes: Int) {

@@ -19,7 +19,7 @@ extension Recipe {
             let place = "--\(option.key)"
             guard let key = KeyTable.key(option: option.key) else {
                 let near = nearestName(to: option.key, among: KeyTable.keys.map(\.option))
-                throw LorikeetError.input("unknown option", at: place, mend: near.map { "did you mean --\($0)?" })
+                throw LorikeetError.input("unknown option", at: place, fix: near.map { "did you mean --\($0)?" })
             }
             let value = try parse(option.value, key, at: place)
             optionValues[key.name] = value
@@ -38,11 +38,11 @@ extension Recipe {
         let node: Node?
         do { node = try Yams.compose(yaml: text) } catch {
             let line = (error as? YamlError).flatMap(line(of:))
-            throw LorikeetError.input("not readable as YAML", at: line.map { "\(path):\($0)" } ?? path, mend: "mend the line; keys are written as 'key: value'")
+            throw LorikeetError.input("not readable as YAML", at: line.map { "\(path):\($0)" } ?? path, fix: "fix the line; keys are written as 'key: value'")
         }
         guard let node else { return [:] }
         guard case .mapping(let mapping) = node else {
-            throw LorikeetError.input("not a list of keys", at: path, mend: "write 'key: value' lines")
+            throw LorikeetError.input("not a list of keys", at: path, fix: "write 'key: value' lines")
         }
         var values: [String: KeyValue] = [:]
         for (key, value) in mapping {
@@ -77,10 +77,10 @@ extension Recipe {
                 let no = ["false", "null", "none", "", "0", "~"]
                 if case .scalar(let scalar) = value, no.contains(scalar.string.lowercased()) { return }
                 if value.sequence?.isEmpty == true || value.mapping?.isEmpty == true { return }
-                throw LorikeetError.input("'\(name)' is not supported", at: place, mend: "remove the key")
+                throw LorikeetError.input("'\(name)' is not supported", at: place, fix: "remove the key")
             }
             let near = nearestName(to: name, among: KeyTable.keys.map(\.name))
-            throw LorikeetError.input("unknown key '\(name)'", at: place, mend: near.map { "did you mean '\($0)'?" })
+            throw LorikeetError.input("unknown key '\(name)'", at: place, fix: near.map { "did you mean '\($0)'?" })
         }
         switch value {
         case .scalar(let scalar):
@@ -90,7 +90,7 @@ extension Recipe {
             if let note = KeyTable.note(key, value) { notes.append("\(place): \(note)") }
         case .sequence(let sequence) where key.type == .list:
             values[name] = try list(sequence.compactMap(\.string), key, at: place)
-        default: throw LorikeetError.input("'\(name)' has to be \(key.type.name)", at: place, mend: "write '\(name): VALUE'")
+        default: throw LorikeetError.input("'\(name)' has to be \(key.type.name)", at: place, fix: "write '\(name): VALUE'")
         }
     }
 
@@ -104,7 +104,7 @@ extension Recipe {
         guard value.scalar == nil || !(valuesWithoutEffect.contains(said.lowercased()) || nothing.contains(said.lowercased())) else { return }
         throw LorikeetError.input(
             "'\(name)' can only be \(valuesWithoutEffect.sorted().joined(separator: ", "))" + (said.isEmpty ? "" : ", not '\(said)'"), at: place,
-            mend: "remove the key")
+            fix: "remove the key")
     }
 
     /// `true`, `yes`, `on`, `1` and their opposites; nil for other text.
@@ -118,7 +118,7 @@ extension Recipe {
 
     /// Text to value, with its range checked.
     private static func parse(_ text: String, _ key: Key, at place: String) throws -> KeyValue {
-        func wrong(_ expected: String) -> LorikeetError { .input("'\(key.name)' has to be \(expected), not '\(text)'", at: place, mend: "give \(expected)") }
+        func wrong(_ expected: String) -> LorikeetError { .input("'\(key.name)' has to be \(expected), not '\(text)'", at: place, fix: "give \(expected)") }
         switch key.type {
         case .string, .path:
             guard !text.isEmpty else { throw wrong("a text") }
@@ -151,7 +151,7 @@ extension Recipe {
     }
 
     private static func list(_ names: [String], _ key: Key, at place: String) throws -> KeyValue {
-        guard !names.isEmpty, !names.contains("") else { throw LorikeetError.input("'\(key.name)' needs at least one name", at: place, mend: "write [a, b]") }
+        guard !names.isEmpty, !names.contains("") else { throw LorikeetError.input("'\(key.name)' needs at least one name", at: place, fix: "write [a, b]") }
         return .list(names)
     }
 

@@ -16,7 +16,7 @@ extension Tokenizer {
         let shown = text.isEmpty ? "" : " (\(String(text.prefix(40)).debugDescription))"
         throw LorikeetError.input(
             "the token id \(id)\(shown) is outside the model's embedding table, which has \(rows) rows (ids 0 to \(rows - 1))", at: place,
-            mend: "use the tokenizer that was saved with this model, resize the model's embeddings to the tokenizer's \(vocabularySize) tokens, "
+            fix: "use the tokenizer that was saved with this model, resize the model's embeddings to the tokenizer's \(vocabularySize) tokens, "
                 + "or leave the token out of the text")
     }
 }

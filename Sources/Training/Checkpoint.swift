@@ -225,7 +225,7 @@ package struct CheckpointStore {
         do { return try body() } catch let error as LorikeetError {
             throw LorikeetError.machine(
                 "the checkpoint could not be read (\(error.what))", at: error.place,
-                mend: "nothing is lost: mend the disk or the permissions and run the same command again, or move the checkpoint away to do without it")
+                fix: "nothing is lost: fix the disk or the permissions and run the same command again, or move the checkpoint away to do without it")
         }
     }
 

@@ -136,7 +136,7 @@ package struct Trainer {
         func givenUp(_ why: String) -> LorikeetError {
             LorikeetError(
                 .checkFailed, "\(what)\(why)",
-                mend: "look at those records, lower learning_rate, or say compute_type float32 (bfloat16 on a card from 8.0 on)")
+                fix: "look at those records, lower learning_rate, or say compute_type float32 (bfloat16 on a card from 8.0 on)")
         }
         guard state.rewinds < Self.maximumRewinds else {
             throw givenUp("; training has gone back \(state.rewinds) times and the last checkpoint is kept")

@@ -3,7 +3,7 @@ import LorikeetGround
 import LorikeetJSON
 import Testing
 
-/// Unusable input: one sentence that says what, where and the mend, exit 2, and nothing written.
+/// Unusable input: one sentence that says what, where and the fix, exit 2, and nothing written.
 struct BadInputTests {
     /// Runs `run` on the input and expects exit 2, a sentence with `words`, and no output directory.
     private func expect(_ words: [String], model: String? = nil, data: String, options: [String] = [], sourceLocation: SourceLocation = #_sourceLocation) throws

@@ -53,12 +53,12 @@ struct FormattingTests {
         #expect(try Small.trainedTexts(Small.load([line], template: thinking).train[0]) == ["a1<|im_end|>", "ha@a2<|im_end|>"])
     }
 
-    @Test func `a template that writes answers otherwise than it asks for them is an error with the mend`() throws {
+    @Test func `a template that writes answers otherwise than it asks for them is an error with the fix`() throws {
         let other = Small.chatML.replacing("assistant\n", with: "assistant\n<think>")
         let error = failure { try Small.load(Small.alpaca(3), template: other) }
         #expect(error?.exit == .unusableInput)
         #expect(error?.what.contains("the chat template writes message 2 otherwise than it asks for it") == true)
-        #expect(error?.mend?.contains("generation prompt") == true)
+        #expect(error?.fix?.contains("generation prompt") == true)
     }
 
     @Test func `a template's own refusal is the record's reason`() throws {
@@ -130,7 +130,7 @@ struct TruncationTests {
     @Test func `where more than one in twenty lose their end it is a mistake`() throws {
         let data = try Small.load(Small.alpaca(10) { $0 == 3 ? "0123456789" : "a" }) { $0.maxLength = 24 }
         #expect(data.report.mistakes.count == 1)
-        #expect(data.report.error(.unusableInput)?.mend?.contains("raise max_length") == true)
+        #expect(data.report.error(.unusableInput)?.fix?.contains("raise max_length") == true)
     }
 
     @Test func `tokens behind the last trained one are left out after truncation`() throws {

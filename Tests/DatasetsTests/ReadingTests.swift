@@ -67,8 +67,8 @@ struct ReadingTests {
         #expect(error?.exit == .unusableInput)
         #expect(error?.place == "data.jsonl:1")
         #expect(error?.what == "unknown keys: question, answer")
-        #expect(error?.mend?.contains("(instruction, [input], output)") == true)
-        #expect(error?.mend?.contains("(prompt, completion)") == true)
+        #expect(error?.fix?.contains("(instruction, [input], output)") == true)
+        #expect(error?.fix?.contains("(prompt, completion)") == true)
     }
 
     @Test(arguments: [
@@ -165,12 +165,12 @@ struct BadRecordTests {
         #expect(try Small.load(lines) { $0.maxBadRecords = 0.05 }.train.count == 190)
     }
 
-    @Test func `prompts longer than max_length fall under the same rule, with their own mend`() throws {
+    @Test func `prompts longer than max_length fall under the same rule, with their own fix`() throws {
         let long = String(repeating: "x", count: 100)
         let lines = Small.alpaca(4) + [#"{"instruction": "\#(long)", "output": "a"}"#]
         let error = failure { try Small.load(lines) { $0.maxLength = 64 } }
         #expect(error?.place == "data.jsonl:5")
-        #expect(error?.mend == "raise max_length")
+        #expect(error?.fix == "raise max_length")
     }
 
     @Test func `a run with nothing left is an error even when every bad record is allowed`() throws {

@@ -139,7 +139,7 @@ struct ChoiceTests {
         let data = try Small.load(files: files, data: "set") { $0.maxValidationSamples = 0 }
         #expect(data.train.count == 2)
         #expect(data.validation.isEmpty)
-        #expect(failure { try Small.load(Small.alpaca(2)) { $0.maxTrainSamples = 0 } }?.mend == "raise max_train_samples")
+        #expect(failure { try Small.load(Small.alpaca(2)) { $0.maxTrainSamples = 0 } }?.fix == "raise max_train_samples")
     }
 
     @Test func `a share that leaves nothing is an error`() throws {

@@ -70,8 +70,8 @@ struct CardOpeningTests {
     }
 
     @Test(arguments: [("libnvrtc.so.12", "pip install nvidia-cuda-nvrtc-cu12"), ("libcublasLt.so.12", "pip install nvidia-cublas-cu12")])
-    func `a missing library: its name and pip's`(library: String, mend: String) throws {
-        refuses(try StubCard(missing: [library]), .machineFailed, [library, mend, "LORIKEET_CUDA_LIBRARIES"])
+    func `a missing library: its name and pip's`(library: String, fix: String) throws {
+        refuses(try StubCard(missing: [library]), .machineFailed, [library, fix, "LORIKEET_CUDA_LIBRARIES"])
     }
 
     @Test func `pip's packages in a virtual environment are found`() throws {

@@ -333,7 +333,7 @@ struct CardWorkTests {
         ("cuGraphLaunch", 999, "CUDA_ERROR_UNKNOWN", "the last checkpoint is kept"), ("cuMemcpyHtoDAsync_v2", 46, "CUDA_ERROR_DEVICE_UNAVAILABLE", "card"),
         ("cuMemcpyDtoHAsync_v2", 12345, "error 12345", "the last checkpoint is kept"),
     ])
-    func `a card lost in the middle: the call, the code's name and the mend`(call: String, status: Int, name: String, word: String) throws {
+    func `a card lost in the middle: the call, the code's name and the fix`(call: String, status: Int, name: String, word: String) throws {
         let stub = try StubCard(["fail \(call) \(status) 3"])
         let card = try CUDADevice(stub.options)
         let address = try card.allocate(bytes: 64)

@@ -40,7 +40,7 @@ package final class DyingFiles: Files {
             state.changes += 1
             guard state.changes == last else { return false }
             switch end {
-            case .failure: throw LorikeetError.machine("the disk is full", mend: "free some space and run the same command again")
+            case .failure: throw LorikeetError.machine("the disk is full", fix: "free some space and run the same command again")
             case .kill:
                 state.dead = true
                 throw Self.killed

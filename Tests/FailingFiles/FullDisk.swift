@@ -22,7 +22,7 @@ package final class FullDisk: Files {
 
     private func take(_ bytes: Int) throws {
         try left.withLock { left in
-            guard bytes <= left else { throw LorikeetError.machine("the disk is full", mend: "free some space and run the same command again") }
+            guard bytes <= left else { throw LorikeetError.machine("the disk is full", fix: "free some space and run the same command again") }
             left -= bytes
         }
     }

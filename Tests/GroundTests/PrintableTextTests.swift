@@ -15,13 +15,13 @@ struct PrintableTextTests {
     }
 
     @Test func `an error is one printable line`() {
-        let error = LorikeetError.input("the tensor 'a\u{1B}[1A\nb' is unknown", at: "x\u{9B}y", mend: "look\r")
+        let error = LorikeetError.input("the tensor 'a\u{1B}[1A\nb' is unknown", at: "x\u{9B}y", fix: "look\r")
         #expect(error.description == "x\\u{9B}y: the tensor 'a\\u{1B}[1A\\nb' is unknown; look\\u{D}")
     }
 
     @Test func `an error with a name of megabytes shows its beginning and its end`() {
         let what = "the tensor 'first" + String(repeating: "x", count: 3_000_000) + "' has no type"
-        let shown = LorikeetError.input(what, at: "a.gguf", mend: "fetch it again").description
+        let shown = LorikeetError.input(what, at: "a.gguf", fix: "fetch it again").description
         #expect(shown.hasPrefix("a.gguf: the tensor 'firstxxx") && shown.hasSuffix("x' has no type; fetch it again") && shown.count < 2000)
     }
 }

@@ -53,8 +53,8 @@ import Testing
     private static func adapter(_ run: TinyRun, _ item: Case) throws -> [UInt8] {
         let outcome = try run.run(on: device(item), goal: .adapter)
         #expect(outcome.error == nil, "\(String(describing: outcome.error))")
-        let recompute = try run.json("plan.json")["choices"]?["recompute"]?.string ?? ""
-        #expect(recompute.contains("+") == item.recomputesBlocks, "\(recompute)")
+        let passes = try run.json("plan.json")["choices"]?["recompute"]?.string ?? ""
+        #expect(passes.contains("+") == item.recomputesBlocks, "\(passes)")
         return Array(try run.adapter())
     }
 
@@ -72,7 +72,7 @@ import Testing
         let bytes = Int(try plan(nil).predictedGPUBytes)
         for percent in stride(from: 99, to: 30, by: -1) {
             let cap = bytes * percent / 100
-            if try plan(cap).choices.recompute.blocks > 0 { return cap }
+            if try plan(cap).choices.passes.blocks > 0 { return cap }
         }
         throw LorikeetError.input("no cap makes the planner compute blocks again")
     }

@@ -20,7 +20,7 @@ struct CardChoicesTests {
         var dropout = 0.0
         let tokens: Int
         var keeps = false
-        var recompute = "norms"
+        var passes = "norms"
         /// Bytes that were predicted.
         let bytes: Int
 
@@ -37,7 +37,7 @@ struct CardChoicesTests {
         Row(name: "1b-lengths", shape: "llama-3.2-1b", sequence: 127, rows: 2932, tokens: 2944, keeps: true, bytes: 6_842_989_192),
         Row(name: "7b-75", architecture: 75, cap: 15, tokens: 3072, bytes: 15_742_998_024),
         Row(name: "1b-8192", shape: "llama-3.2-1b", sequence: 8192, rows: 8192, tokens: 8192, keeps: true, bytes: 11_522_497_672),
-        Row(name: "1b-32768", shape: "llama-3.2-1b", sequence: 32768, rows: 32768, tokens: 32768, recompute: "norms+9", bytes: 16_418_921_608),
+        Row(name: "1b-32768", shape: "llama-3.2-1b", sequence: 32768, rows: 32768, tokens: 32768, passes: "norms+9", bytes: 16_418_921_608),
         Row(name: "7b-seven", targets: ["all-linear"], tokens: 3072, bytes: 14_399_360_648),
         Row(name: "1b-seven", shape: "llama-3.2-1b", targets: ["all-linear"], tokens: 4096, keeps: true, bytes: 8_195_883_272),
         Row(name: "7b-dropout", dropout: 0.05, tokens: 4096, bytes: 17_113_781_768),
@@ -62,7 +62,7 @@ struct CardChoicesTests {
             among: row.rows.map { [$0] } ?? Bench.candidates(row.sequence), evaluation: 32, headChunk: 4096, cap: Int(row.cap * Double(1 << 30)))
         #expect(plan.sizes.training == row.tokens)
         #expect(plan.keepsExpanded == row.keeps)
-        #expect(plan.recompute.rawValue == row.recompute)
+        #expect(plan.passes.rawValue == row.passes)
         #expect(abs(plan.bytes.total - row.bytes) < row.bytes / 100, "\(plan.bytes.total) bytes predicted")
     }
 }

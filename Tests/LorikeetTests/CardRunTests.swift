@@ -118,7 +118,7 @@ struct CardRunTests {
         var run = try TinyRun()
         run.options["per-device-train-batch-size"] = "18"
         let free = try Capped(run, cap: nil)
-        #expect(free.plan.choices.recompute.blocks == 0 && free.plan.choices.sizes.training >= free.plan.trainTokens / free.plan.steps)
+        #expect(free.plan.choices.passes.blocks == 0 && free.plan.choices.sizes.training >= free.plan.trainTokens / free.plan.steps)
         let whole = try free.gradients()
         #expect(whole.batches == 1)
         var (split, recomputed) = (false, false)
@@ -128,8 +128,8 @@ struct CardRunTests {
             guard let capped = try? Capped(run, cap: cap) else { break }
             let choices = capped.plan.choices
             #expect(capped.plan.predictedGPUBytes <= cap && choices.sizes.training > 0)
-            #expect(choices.tokensPerBatch < free.plan.choices.tokensPerBatch || choices.recompute.blocks > 0 || !choices.keepsExpanded)
-            let (isSplit, recomputes) = (choices.tokensPerBatch < free.plan.choices.tokensPerBatch, choices.recompute.blocks > 0)
+            #expect(choices.tokensPerBatch < free.plan.choices.tokensPerBatch || choices.passes.blocks > 0 || !choices.keepsExpanded)
+            let (isSplit, recomputes) = (choices.tokensPerBatch < free.plan.choices.tokensPerBatch, choices.passes.blocks > 0)
             guard isSplit && !split || recomputes && !recomputed else { continue }
             (split, recomputed) = (split || isSplit, recomputed || recomputes)
             let part = try capped.gradients()
@@ -173,7 +173,7 @@ struct CardRunTests {
             let values = model.adapters.floats(.values)
             for i in values.indices { values[i] += 0.05 * Float(Int(mix64(UInt64(i)) % 2001) - 1000) / 1000 }
             if choices.keepsExpanded { try model.keepExpanded() }
-            let session = try Session(model: model, sizes: choices.sizes, recompute: choices.recompute)
+            let session = try Session(model: model, sizes: choices.sizes, passes: choices.passes)
             try session.pushAdapters()
             let settings = recipe.trainingSettings(tokensPerBatch: choices.tokensPerBatch)
             let step = StepSampler(settings: settings, count: dataset.train.count).samples(ofStep: 0)

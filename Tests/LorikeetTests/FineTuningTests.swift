@@ -47,7 +47,7 @@ struct FineTuningTests {
         #expect(names.count { $0 == "step" } < 97)
     }
 
-    @Test func `errors say what, where and the mend`() {
+    @Test func `errors say what, where and the fix`() {
         let error = #expect(throws: (any Error).self) { try FineTuning(options: ["lora-rr": "8"]) }
         #expect(String(describing: error).contains("did you mean --lora-r?"))
     }

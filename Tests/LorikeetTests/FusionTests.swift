@@ -39,9 +39,9 @@ struct FusionTests {
         let model = try Compute(cpu: CPU(threads: 2), device: device, element: element).model(random.source, storage: .f32, lora: lora, seed: 3)
         let values = model.adapters.floats(.values)
         for i in values.indices { values[i] += 0.05 * Float(Int(mix64(UInt64(i)) % 2001) - 1000) / 1000 }
-        var policy = RecomputePolicy(blocks: 1)
+        var policy = PassPolicy(blocks: 1)
         policy.fuse = fuse
-        let session = try Session(model: model, sizes: SessionSizes(training: 64, evaluation: 64), recompute: policy)
+        let session = try Session(model: model, sizes: SessionSizes(training: 64, evaluation: 64), passes: policy)
         if element == .f16 { try session.setLossScaling(LossScaling(scale: 1024, goodSteps: 0)) }
         _ = try session.accumulate(batch(), zeroFirst: true)
         try session.pullAdapters()

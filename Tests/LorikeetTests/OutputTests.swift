@@ -117,7 +117,7 @@ struct OutputTests {
         var summary = try run.json("summary.json").object ?? [:]
         summary["merged_matches_adapter"] = ["pass": false, "max_logit_difference": 1.0625]
         // An older version kept the verdict without its sentence.
-        for sentence in [LorikeetError(.checkFailed, "they differ by 1.0625", at: run.output + "/merged", mend: "report this"), nil] {
+        for sentence in [LorikeetError(.checkFailed, "they differ by 1.0625", at: run.output + "/merged", fix: "report this"), nil] {
             summary["failed_proof"] = sentence.map(Pipeline.failedProof)
             try files.writeDurably(JSON.object(summary).serialized(), to: run.output + "/summary.json")
             for _ in 0..<2 {

@@ -213,7 +213,7 @@ struct TrainedKindTests {
         #expect(Array(fresh.adapters.floats(.values)) == Array(model.adapters.floats(.values)))
 
         let source = try ModelSource.open(Self.llama)
-        let add = AddAdapter(try TrainedValues(file, layout(), mend: ""), cpu: CPU(threads: 2))
+        let add = AddAdapter(try TrainedValues(file, layout(), fix: ""), cpu: CPU(threads: 2))
         let merged = scratch()
         try RealFiles().createDirectory(merged)
         let sink = SafetensorsSink(directory: merged, files: RealFiles(), shardBytes: 1 << 30)
@@ -246,8 +246,8 @@ struct TrainedKindTests {
     @Test func `a program with both kinds is sound, and a trained tensor that no op uses is named`() throws {
         let family = try ModelSource.open(Self.llama).configuration.family
         for purpose in [ProgramPurpose.training, .evaluation, .decoding(slots: 3, positions: 32, outputRows: 2)] {
-            for policy in [RecomputePolicy.norms, RecomputePolicy(blocks: 2)] {
-                try family.program(purpose, tokens: 32, adapters: layout(), target: .cpu(threads: 2), recompute: policy).verify()
+            for policy in [PassPolicy.norms, PassPolicy(blocks: 2)] {
+                try family.program(purpose, tokens: 32, adapters: layout(), target: .cpu(threads: 2), passes: policy).verify()
             }
         }
         let forgotten = try layout([LoRAKind(Self.lora), Forgotten()])

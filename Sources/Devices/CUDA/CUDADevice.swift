@@ -57,7 +57,7 @@ package final class CUDADevice: Accelerator {
         let architecture = options.architecture ?? capability
         guard [75, 80, 86, 87, 89, 90, 100, 103, 120].contains(architecture) || architecture == capability, architecture <= capability else {
             throw LorikeetError.input(
-                "\(title) cannot run code for compute capability \(architecture)", at: "--gpu-arch", mend: "take 75, 80 or 90, \(capability) at most")
+                "\(title) cannot run code for compute capability \(architecture)", at: "--gpu-arch", fix: "take 75, 80 or 90, \(capability) at most")
         }
         properties = AcceleratorProperties(
             name: title, architecture: architecture, multiprocessors: card.multiprocessors, totalBytes: card.totalBytes,
@@ -96,7 +96,7 @@ package final class CUDADevice: Accelerator {
             var pinned: UnsafeMutableRawPointer?
             guard driver.allocateHost(&pinned, stagingBytes, 0) == 0, let pinned else {
                 throw LorikeetError.machine(
-                    "this machine gives no \(Units.formatBytes(Int64(stagingBytes))) of pinned memory (cuMemHostAlloc)", mend: "free some RAM")
+                    "this machine gives no \(Units.formatBytes(Int64(stagingBytes))) of pinned memory (cuMemHostAlloc)", fix: "free some RAM")
             }
             return pinned
         }

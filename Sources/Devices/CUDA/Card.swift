@@ -33,12 +33,12 @@ struct Card {
         guard count > 0 else {
             throw LorikeetError.machine(
                 "the NVIDIA driver shows no card (CUDA_ERROR_NO_DEVICE)",
-                mend: "start the container with its GPU, look at CUDA_VISIBLE_DEVICES, or say --device cpu")
+                fix: "start the container with its GPU, look at CUDA_VISIBLE_DEVICES, or say --device cpu")
         }
         guard (0..<count).contains(ordinal) else {
             throw LorikeetError.input(
                 "there is no card \(ordinal): this machine has \(count)", at: "--device",
-                mend: count == 1 ? "say cuda:0" : "say cuda:0 to cuda:\(count - 1)")
+                fix: count == 1 ? "say cuda:0" : "say cuda:0 to cuda:\(count - 1)")
         }
         var device: Int32 = 0
         try driver.check(driver.deviceGet(&device, Int32(ordinal)), "cuDeviceGet")
@@ -54,7 +54,7 @@ struct Card {
         guard capability >= Self.oldestCapability else {
             throw LorikeetError.input(
                 "\(name) has compute capability \(capability / 10).\(capability % 10); 7.5 is needed", at: "--device",
-                mend: "choose a T4 (on Kaggle: GPU T4 x2), or say --device cpu")
+                fix: "choose a T4 (on Kaggle: GPU T4 x2), or say --device cpu")
         }
         multiprocessors = try attribute(16)
         var total = 0
@@ -127,8 +127,8 @@ struct CardMemory {
         } else if held > contextBytes {
             what += ", about \(Units.formatBytes(Int64(held))) are held by other processes, which the driver does not name"
         } else {
-            return LorikeetError(.doesNotFit, what, at: "--device", mend: "lower --gpu-memory or max_length")
+            return LorikeetError(.doesNotFit, what, at: "--device", fix: "lower --gpu-memory or max_length")
         }
-        return LorikeetError(.doesNotFit, what, at: "--device", mend: "end that process, choose another card (cuda:N), or lower --gpu-memory")
+        return LorikeetError(.doesNotFit, what, at: "--device", fix: "end that process, choose another card (cuda:N), or lower --gpu-memory")
     }
 }

@@ -58,7 +58,7 @@ struct Driver {
         guard let library = folders.ofDriver(Self.names) else {
             throw LorikeetError.machine(
                 "this machine has no NVIDIA driver (libcuda.so.1 cannot be opened)",
-                mend: "install the driver, start the container with its GPU, or say --device cpu")
+                fix: "install the driver, start the container with its GPU, or say --device cpu")
         }
         // First of all: an old driver may lack functions, and its age is what has to be said.
         let ask: @convention(c) (UnsafeMutablePointer<Int32>) -> Int32 = try library.function("cuDriverGetVersion")
@@ -66,7 +66,7 @@ struct Driver {
         guard ask(&number) == 0, number >= 12000 else {
             throw LorikeetError.machine(
                 "the NVIDIA driver is too old: it supports CUDA \(Self.text(Int(number)))",
-                mend: "install driver 525 or newer (CUDA 12), or say --device cpu")
+                fix: "install driver 525 or newer (CUDA 12), or say --device cpu")
         }
         version = Int(number)
         initialise = try library.function("cuInit")
@@ -125,7 +125,7 @@ struct Driver {
         var text: UnsafePointer<CChar>?
         _ = errorName(status, &text)
         let name = text.map { String(cString: $0) } ?? "error \(status)"
-        let mend =
+        let fix =
             switch status {
             case 2: "free memory of the card, lower --gpu-memory, or use a smaller max_length"
             case 35, 803, 804: "update the NVIDIA driver, or reboot if it was updated just now"
@@ -136,6 +136,6 @@ struct Driver {
             case 700, 716, 719: "run the same command again; if it repeats, run lorikeet doctor --kernels"
             default: "run the same command again: the last checkpoint is kept"
             }
-        throw LorikeetError.machine("the card failed: \(call) returned \(name)", mend: mend)
+        throw LorikeetError.machine("the card failed: \(call) returned \(name)", fix: fix)
     }
 }

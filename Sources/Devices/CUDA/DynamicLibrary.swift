@@ -27,7 +27,7 @@ struct DynamicLibrary {
     /// - Throws: exit 4 naming library and function.
     func function<Function>(_ name: String, as type: Function.Type = Function.self) throws -> Function {
         guard let symbol = dlsym(UnsafeMutableRawPointer(bitPattern: handle), name) else {
-            throw LorikeetError.machine("\(path) has no function \(name)", mend: "update the NVIDIA driver and libraries")
+            throw LorikeetError.machine("\(path) has no function \(name)", fix: "update the NVIDIA driver and libraries")
         }
         return unsafeBitCast(symbol, to: type)
     }
@@ -61,7 +61,7 @@ struct LibraryFolders {
         }
         throw LorikeetError.machine(
             "\(name).so.\(major) is not found\(refused.map { " (\($0))" } ?? "")",
-            mend: "pip install \(package)\(major == 12 ? "-cu12" : ""), or name its folder in LORIKEET_CUDA_LIBRARIES")
+            fix: "pip install \(package)\(major == 12 ? "-cu12" : ""), or name its folder in LORIKEET_CUDA_LIBRARIES")
     }
 
     private func patterns(_ major: Int) -> [String] {

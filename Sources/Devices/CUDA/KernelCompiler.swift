@@ -61,10 +61,10 @@ struct KernelCompiler {
             let log = text(program, logSize, logText) ?? []
             let words = String(decoding: log.prefix { $0 != 0 }, as: UTF8.self).split(separator: "\n").joined(separator: " | ")
             throw LorikeetError.machine(
-                "NVRTC \(versionText) could not compile \(name): \(words.prefix(2000))", mend: "report this with lorikeet doctor's output")
+                "NVRTC \(versionText) could not compile \(name): \(words.prefix(2000))", fix: "report this with lorikeet doctor's output")
         }
         guard let binary = native ? text(program, cubinSize, cubin) : text(program, codeSize, code), !binary.isEmpty else {
-            throw LorikeetError.machine("NVRTC \(versionText) gave no code of \(name)", mend: "report this with lorikeet doctor's output")
+            throw LorikeetError.machine("NVRTC \(versionText) gave no code of \(name)", fix: "report this with lorikeet doctor's output")
         }
         return binary
     }

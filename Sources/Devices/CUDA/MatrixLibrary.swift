@@ -108,7 +108,7 @@ final class MatrixLibrary {
         throw LorikeetError.machine(
             "the card failed: \(call) returned \(names[status].map { "CUBLAS_STATUS_\($0)" } ?? "status \(status)")",
             // The first two are what a card without free memory gives.
-            mend: status == 1 || status == 3 ? "free memory of the card" : "run the same command again: the last checkpoint is kept")
+            fix: status == 1 || status == 3 ? "free memory of the card" : "run the same command again: the last checkpoint is kept")
     }
 
     /// Row-major products through a column-major library: C' = op(B)' op(A)'.

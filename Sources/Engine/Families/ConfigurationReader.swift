@@ -106,7 +106,7 @@ package struct ConfigurationReader {
 
     /// Refuses a key by name.
     package func refusal(_ key: String, _ what: String, _ wanted: String) -> LorikeetError {
-        .input("'\(key)' \(what); it has to be \(wanted)", at: source, mend: "use the model's own config.json")
+        .input("'\(key)' \(what); it has to be \(wanted)", at: source, fix: "use the model's own config.json")
     }
 
     /// The default of a key that cannot be "none": transformers' classes put it in null's place.
@@ -158,7 +158,7 @@ package struct ConfigurationReader {
                 guard known.isNeutral(value) else {
                     throw LorikeetError.input(
                         "'\(key)' is \(value.serialized().prefix(60)), and models of type '\(model)' are computed without it", at: source,
-                        mend: "remove the key if the model does without it; otherwise the model is not supported")
+                        fix: "remove the key if the model does without it; otherwise the model is not supported")
                 }
                 continue
             }

@@ -47,7 +47,7 @@ struct GGUFConfiguration {
             let (name, value) = found(metadata)
             if let value {
                 guard let converted = type.json(value) else {
-                    throw LorikeetError.input("the metadata '\(name)' is not \(type.words)", at: file.path, mend: "use a GGUF that llama.cpp reads")
+                    throw LorikeetError.input("the metadata '\(name)' is not \(type.words)", at: file.path, fix: "use a GGUF that llama.cpp reads")
                 }
                 json.set(key, converted)
             } else if let converted = try standard.json(json, name, file.path) {
@@ -58,7 +58,7 @@ struct GGUFConfiguration {
             if let value = try standard.json(json, key, file.path) { json.set(key, value) }
         case .rows(let key, let tensor, let metadata):
             guard let rows = file.tensors[tensor]?.shape.first ?? found(metadata).value?.int else {
-                throw LorikeetError.input("the model lacks the tensor '\(tensor)'", at: file.path, mend: "download the model again")
+                throw LorikeetError.input("the model lacks the tensor '\(tensor)'", at: file.path, fix: "download the model again")
             }
             json.set(key, JSON(rows))
         case .tensor(let key, let tensor, let present): json.set(key, .bool((file.tensors[tensor] != nil) == present))
@@ -80,7 +80,7 @@ struct GGUFConfiguration {
             let same = allowed.bool.map { $0 == value?.bool } ?? (allowed.double == value?.double)
             if value != nil && !same {
                 throw LorikeetError.input(
-                    "the metadata '\(name)' is not \(allowed.serialized()), which is all that is supported", at: file.path, mend: "use another model")
+                    "the metadata '\(name)' is not \(allowed.serialized()), which is all that is supported", at: file.path, fix: "use another model")
             }
         }
     }
@@ -191,7 +191,7 @@ extension MetadataDefault {
     ///   - name: the metadata key that is missing, and `path` where.
     fileprivate func json(_ known: JSON, _ name: String, _ path: String) throws -> JSON? {
         switch self {
-        case .refused: throw LorikeetError.input("the metadata '\(name)' is missing", at: path, mend: "use a GGUF that llama.cpp reads")
+        case .refused: throw LorikeetError.input("the metadata '\(name)' is missing", at: path, fix: "use a GGUF that llama.cpp reads")
         case .omitted: return nil
         case .value(let value): return value
         case .same(let key): return known.at(key)

@@ -19,7 +19,7 @@ package struct ModelConfiguration: Sendable {
     /// - Throws: exit 2 naming the key that is not supported, out of range, or of the wrong type.
     package init(json: JSON, source: String, ropeFactors: [Float]? = nil) throws {
         guard let type = json["model_type"]?.string else {
-            throw LorikeetError.input("'model_type' is missing", at: source, mend: "use the model's own config.json")
+            throw LorikeetError.input("'model_type' is missing", at: source, fix: "use the model's own config.json")
         }
         let kind = try Families.named(modelType: type)
         var reader = ConfigurationReader(json, source: source, ropeFactors: ropeFactors)
@@ -45,7 +45,7 @@ package struct ModelConfiguration: Sendable {
             let method = quantised["quant_method"]?.string ?? "an unnamed method"
             throw LorikeetError.input(
                 "the weights are quantised with \(method), which is not read", at: "\(reader.source): quantization_config",
-                mend: "give the model in float16, bfloat16 or float32, or a GGUF of it")
+                fix: "give the model in float16, bfloat16 or float32, or a GGUF of it")
         }
     }
 
@@ -59,7 +59,7 @@ package struct ModelConfiguration: Sendable {
         if ropeFactors != nil {
             throw LorikeetError.input(
                 "the model's factors of the rotary frequencies are a tensor that config.json has no key for", at: "rope_freqs.weight",
-                mend: "merge into the model's safetensors directory")
+                fix: "merge into the model's safetensors directory")
         }
         var object = json.object ?? [:]
         // `dtype` is today's key, `torch_dtype` what older readers look for.

@@ -35,7 +35,7 @@ package enum Families {
     /// The family of a GGUF's metadata, and its table.
     static func reading(_ file: GGUFFile) throws -> (family: any ModelFamily.Type, format: GGUFFormat) {
         guard let architecture = file.metadata["general.architecture"]?.string else {
-            throw LorikeetError.input("no 'general.architecture' in the metadata", at: file.path, mend: "use a GGUF of a language model")
+            throw LorikeetError.input("no 'general.architecture' in the metadata", at: file.path, fix: "use a GGUF of a language model")
         }
         for family in table {
             if let format = family.gguf, format.architecture == architecture { return (family, format) }
@@ -55,7 +55,7 @@ package enum Families {
     }
 
     private static func unsupported(_ key: String, _ name: String, _ known: [String]) -> LorikeetError {
-        .input("models of type '\(name)' are not supported", at: key, mend: "supported are \(known.joined(separator: ", "))")
+        .input("models of type '\(name)' are not supported", at: key, fix: "supported are \(known.joined(separator: ", "))")
     }
 }
 
@@ -67,7 +67,7 @@ extension ModelFamily {
         return builder.weights
     }
 
-    /// How many blocks can run again in the backward pass (see `RecomputePolicy`).
+    /// How many blocks can run again in the backward pass (see `PassPolicy`).
     package var blockCount: Int {
         var builder = ProgramBuilder(purpose: .evaluation, tokens: 1, adapters: .none, target: .cpu(threads: 1))
         forward(&builder)
@@ -81,11 +81,11 @@ extension ModelFamily {
 
     package func program(
         _ purpose: ProgramPurpose, tokens: Int, adapters: TrainedLayout, target: ProgramTarget, headChunk: Int = HeadBlock.chunk,
-        recompute: RecomputePolicy = .norms
+        passes: PassPolicy = .norms
     ) -> Program {
         var builder = ProgramBuilder(purpose: purpose, tokens: tokens, adapters: adapters, target: target, headChunk: headChunk)
         forward(&builder)
-        return builder.build(recompute: recompute)
+        return builder.build(passes: passes)
     }
 }
 

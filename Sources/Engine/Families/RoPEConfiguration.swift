@@ -70,7 +70,7 @@ struct RoPEConfiguration: Sendable, Equatable {
         default:
             throw LorikeetError.input(
                 "rotary positions of type '\(type)' are not supported", at: "\(reader.source): \(root).rope_type",
-                mend: "supported are default, linear and llama3")
+                fix: "supported are default, linear and llama3")
         }
         guard let factors = reader.ropeFactors() else {
             note(scaling, type, &reader)
@@ -130,7 +130,7 @@ extension Activation {
         case "gelu": return .gelu
         case let other:
             throw LorikeetError.input(
-                "the activation '\(other)' is not supported", at: "\(reader.source): \(key)", mend: "supported are silu, gelu and gelu_pytorch_tanh")
+                "the activation '\(other)' is not supported", at: "\(reader.source): \(key)", fix: "supported are silu, gelu and gelu_pytorch_tanh")
         }
     }
 }

@@ -15,12 +15,12 @@ struct RoPEFactors {
         guard view.type == .f32, view.shape == [pairs] else {
             throw LorikeetError.input(
                 "'\(view.name)' is \(view.type.rawValue) of shape \(view.shape) where float32 of shape [\(pairs)] is needed", at: view.file.path,
-                mend: "download the model again")
+                fix: "download the model again")
         }
         let bytes = view.bytes
         values = (0..<pairs).map { Float(bitPattern: UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: 4 * $0, as: UInt32.self))) }
         guard values.allSatisfy({ $0.isFinite && $0 > 0 }) else {
-            throw LorikeetError.input("'\(view.name)' holds a factor that is no positive number", at: view.file.path, mend: "download the model again")
+            throw LorikeetError.input("'\(view.name)' holds a factor that is no positive number", at: view.file.path, fix: "download the model again")
         }
     }
 

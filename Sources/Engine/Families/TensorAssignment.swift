@@ -54,7 +54,7 @@ struct TensorAssignment {
         guard view.shape == [rows] + shape.dropFirst(), wanted.allSatisfy({ $0.declaration.shape.dropFirst() == shape.dropFirst() }) else {
             throw LorikeetError.input(
                 "the tensor '\(view.name)' has shape \(view.shape), the configuration asks for \([rows] + shape.dropFirst())", at: files.path,
-                mend: "configuration and weights have to be of one model")
+                fix: "configuration and weights have to be of one model")
         }
         var first = 0
         return try wanted.map { wanted in
@@ -72,7 +72,7 @@ struct TensorAssignment {
         case .none: return view.part(name, rows: rows)
         case .plus(let number):
             guard case .vector = wanted.declaration.role else {
-                throw LorikeetError.machine("'\(name)' is no vector and cannot be stored with an offset", mend: "report this")
+                throw LorikeetError.machine("'\(name)' is no vector and cannot be stored with an offset", fix: "report this")
             }
             return view.part(name, rows: rows, storedOffset: number)
         case .interleavedHeads(let key):
@@ -84,7 +84,7 @@ struct TensorAssignment {
     }
 
     private func missing(_ name: String) -> LorikeetError {
-        let (what, mend) =
+        let (what, fix) =
             hint(files.names)
             ?? (
                 "the model lacks the tensor '\(name)'",
@@ -92,7 +92,7 @@ struct TensorAssignment {
                     ? "if the head is the embedding, config.json has to say \"tie_word_embeddings\": true; otherwise download the model again"
                     : "configuration and weights have to be of one model; download it again"
             )
-        return .input(what, at: files.path, mend: mend)
+        return .input(what, at: files.path, fix: fix)
     }
 
     // MARK: what is left over
@@ -104,7 +104,7 @@ struct TensorAssignment {
                 try checkTiedHead()
                 continue
             }
-            let (what, mend) =
+            let (what, fix) =
                 hint([name])
                 ?? (
                     "the tensor '\(name)' has no place in a model of this configuration",
@@ -112,7 +112,7 @@ struct TensorAssignment {
                         ? "if the model has biases, its configuration has to say so (attention_bias, mlp_bias); otherwise remove the tensor"
                         : "configuration and weights have to be of one model that is supported"
                 )
-            throw LorikeetError.input(what, at: files.path, mend: mend)
+            throw LorikeetError.input(what, at: files.path, fix: fix)
         }
     }
 
@@ -126,7 +126,7 @@ struct TensorAssignment {
         guard same else {
             throw LorikeetError.input(
                 "the tensor 'lm_head.weight' differs from '\(embedding)' though tie_word_embeddings is true", at: files.path,
-                mend: "say \"tie_word_embeddings\": false in config.json, or remove the tensor")
+                fix: "say \"tie_word_embeddings\": false in config.json, or remove the tensor")
         }
     }
 
@@ -136,7 +136,7 @@ struct TensorAssignment {
     }
 
     /// What names say of files that are not a plain model.
-    private func hint(_ names: [String]) -> (what: String, mend: String)? {
+    private func hint(_ names: [String]) -> (what: String, fix: String)? {
         func any(_ matches: (String) -> Bool) -> String? { names.first(where: matches) }
         if let name = any({ $0.hasPrefix("_orig_mod.") }) {
             return ("the tensors are those of a compiled module ('\(name)')", "save the model itself, without '_orig_mod.' before its names")

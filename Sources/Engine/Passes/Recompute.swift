@@ -1,43 +1,7 @@
-/// Which values are computed again in the backward pass instead of being kept from the forward pass.
-package struct RecomputePolicy: Sendable, Hashable {
-    /// The outputs of normalisations (from their input and 1/rms, which are kept) and products of gated activations.
-    package var cheap: Bool
-    /// The first N blocks are recomputed: backward reaches them last, when later activations are already freed. They keep only what
-    /// enters them.
-    package var blocks: Int
-    /// Whether the fusion table joins ops; false runs the plain program.
-    package var fuse = true
-
-    package init(cheap: Bool = true, blocks: Int = 0) {
-        self.cheap = cheap
-        self.blocks = blocks
-    }
-
-    package static let nothing = RecomputePolicy(cheap: false)
-    package static let norms = RecomputePolicy()
-}
-
-extension RecomputePolicy: RawRepresentable {
-    /// `nothing`, `norms`, or `norms+12` for twelve blocks; `,plain` behind it without fusion.
-    package var rawValue: String { (cheap ? "norms" : "nothing") + (blocks > 0 ? "+\(blocks)" : "") + (fuse ? "" : ",plain") }
-
-    package init?(rawValue: String) {
-        let fuse = !rawValue.hasSuffix(",plain")
-        let parts = (fuse ? rawValue : String(rawValue.dropLast(6))).split(separator: "+", maxSplits: 1)
-        guard let first = parts.first, first == "norms" || first == "nothing" else { return nil }
-        self.init(cheap: first == "norms")
-        self.fuse = fuse
-        if parts.count == 2 {
-            guard let blocks = Int(parts[1]), blocks > 0 else { return nil }
-            self.blocks = blocks
-        }
-    }
-}
-
 /// The pass that trades memory for time: forward ops run again right before the backward ops that need their results.
 enum Recompute {
     /// - Parameter blocks: ranges of the forward ops, one a block of the model, in order.
-    static func recompute(_ list: OpList, _ policy: RecomputePolicy, blocks: [Range<Int>]) -> OpList {
+    static func recompute(_ list: OpList, _ policy: PassPolicy, blocks: [Range<Int>]) -> OpList {
         let repeated = Array(blocks.prefix(policy.blocks))
         var list = list
         if policy.cheap { recomputeCheapValues(&list, except: repeated) }

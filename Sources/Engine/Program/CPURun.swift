@@ -51,7 +51,7 @@ package struct CPURun: ~Copyable {
     }
 
     private static func missing(_ what: String) -> LorikeetError {
-        .machine("the program asks for \(what), which this model does not hold", mend: "report this with lorikeet plan --explain's output")
+        .machine("the program asks for \(what), which this model does not hold", fix: "report this with lorikeet plan --explain's output")
     }
 
     private func pointer(_ id: ValueID) throws -> UnsafeMutableRawPointer {

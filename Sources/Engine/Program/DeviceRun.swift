@@ -37,7 +37,7 @@ package struct DeviceRun: ~Copyable {
     }
 
     func missing(_ what: String) -> LorikeetError {
-        .machine("the program asks for \(what), which the card does not hold", mend: "report this with lorikeet plan --explain's output")
+        .machine("the program asks for \(what), which the card does not hold", fix: "report this with lorikeet plan --explain's output")
     }
 
     func address(_ id: ValueID?) throws -> DeviceAddress? { try id.map { try address($0) } }

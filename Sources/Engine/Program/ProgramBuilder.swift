@@ -246,13 +246,13 @@ package struct ProgramBuilder {
 
     /// Runs the passes (differentiation where the program trains, recomputation, fusion), lays values out in the arena, and returns the
     /// program.
-    package consuming func build(recompute: RecomputePolicy = .norms) -> Program {
+    package consuming func build(passes: PassPolicy = .norms) -> Program {
         var list = OpList(
             entries: ops.enumerated().map { OpList.Entry(op: $1, origin: $0, role: .forward) }, values: values, incomplete: incomplete, target: target)
         if purpose == .training {
-            list = Recompute.recompute(Differentiation.differentiate(list), recompute, blocks: blocks)
+            list = Recompute.recompute(Differentiation.differentiate(list), passes, blocks: blocks)
         }
-        if recompute.fuse { list = Fuse.fuse(list) }
+        if passes.fuse { list = Fuse.fuse(list) }
         let ops = list.entries.map(\.op)
         let program = Program(
             purpose: purpose, target: target, tokens: tokens, values: list.values, ops: ops, origins: list.entries.map(\.origin),

@@ -51,15 +51,15 @@ package struct ProgramChecks: Sendable {
         for modules in [["all-linear"], ["q_proj", "v_proj"]] {
             for dropout in [0, 0.1] {
                 let trained = try TrainedLayout(LoRASettings(r: 8, dropout: dropout, targetModules: modules), weights: weights)
-                for policy in [RecomputePolicy.nothing, .norms, RecomputePolicy(blocks: 1)] {
+                for policy in [PassPolicy.nothing, .norms, PassPolicy(blocks: 1)] {
                     var policy = policy
                     policy.fuse = fuse
-                    add(family.program(.training, tokens: 128, adapters: trained, target: target, recompute: policy), name)
+                    add(family.program(.training, tokens: 128, adapters: trained, target: target, passes: policy), name)
                 }
                 for purpose in [ProgramPurpose.evaluation, .decoding(slots: 3, positions: 64, outputRows: 2)] where dropout == 0 {
-                    var policy = RecomputePolicy.norms
+                    var policy = PassPolicy.norms
                     policy.fuse = fuse
-                    add(family.program(purpose, tokens: 32, adapters: trained, target: target, recompute: policy), name)
+                    add(family.program(purpose, tokens: 32, adapters: trained, target: target, passes: policy), name)
                 }
             }
         }
@@ -85,7 +85,7 @@ package struct ProgramChecks: Sendable {
     package var error: LorikeetError? {
         if let first = violations.first {
             return LorikeetError(
-                .checkFailed, "a program is not sound: \(first)", at: "programs", mend: "report this with the output of lorikeet doctor")
+                .checkFailed, "a program is not sound: \(first)", at: "programs", fix: "report this with the output of lorikeet doctor")
         }
         return passed > 0 ? nil : LorikeetError(.checkFailed, "no program was verified", at: "programs")
     }

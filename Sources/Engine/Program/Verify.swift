@@ -7,7 +7,7 @@ extension Program {
     /// - Throws: naming op and value. A violation is a mistake in a family or a pass, never in a user's input.
     package func verify() throws {
         guard let first = violations().first else { return }
-        throw LorikeetError.machine("the \(purpose.label) program is not sound: \(first)", mend: "report this with lorikeet plan --explain's output")
+        throw LorikeetError.machine("the \(purpose.label) program is not sound: \(first)", fix: "report this with lorikeet plan --explain's output")
     }
 
     /// Every violation, as `op number (kind): what`.

@@ -55,7 +55,7 @@ final class DeviceBackend: SessionBackend {
 
     private func address(_ name: String) throws -> DeviceAddress {
         guard let address = persistent[name] else {
-            throw LorikeetError.machine("the card does not hold \(name)", mend: "report this with lorikeet plan --explain's output")
+            throw LorikeetError.machine("the card does not hold \(name)", fix: "report this with lorikeet plan --explain's output")
         }
         return address
     }
@@ -74,7 +74,7 @@ final class DeviceBackend: SessionBackend {
     private func arenaAddress() throws -> DeviceAddress {
         guard let arena else {
             throw LorikeetError.machine(
-                "a program was run without memory for its values on the card", mend: "free memory of the card and run the same command again")
+                "a program was run without memory for its values on the card", fix: "free memory of the card and run the same command again")
         }
         return arena.address
     }

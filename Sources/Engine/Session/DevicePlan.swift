@@ -22,7 +22,7 @@ package struct DeviceBytes: Sendable, Equatable {
 /// How a session on a card is to run.
 package struct DevicePlan: Sendable {
     package let sizes: SessionSizes
-    package let recompute: RecomputePolicy
+    package let passes: PassPolicy
     /// Stored linears are expanded once and kept in the activations' type: their bits are those of every expansion.
     package let keepsExpanded: Bool
     package let bytes: DeviceBytes
@@ -46,7 +46,7 @@ package struct DevicePlanner {
     private var step: Program
     private let blockCount: Int
     package var optimiser: any Optimiser.Type = AdamWSettings.self { didSet { step = Self.step(optimiser, layout, element) } }
-    /// Whether programs are fused; see `RecomputePolicy.fuse`.
+    /// Whether programs are fused; see `PassPolicy.fuse`.
     package var fuse = true
 
     /// - Parameters:
@@ -110,7 +110,7 @@ package struct DevicePlanner {
                 case .doesNotFit: break
                 }
             }
-            if let best = best.plan, best.recompute.blocks == 0, best.keepsExpanded || !mayKeepExpanded { break }
+            if let best = best.plan, best.passes.blocks == 0, best.keepsExpanded || !mayKeepExpanded { break }
         }
         return best
     }
@@ -158,7 +158,7 @@ package struct DevicePlanner {
             let time = seconds(low)
             guard time < limit else { return .slower }
             return .plan(
-                DevicePlan(sizes: sizes, recompute: planner.policy(low), keepsExpanded: keepsExpanded, bytes: bytes(low), stepSeconds: time))
+                DevicePlan(sizes: sizes, passes: planner.policy(low), keepsExpanded: keepsExpanded, bytes: bytes(low), stepSeconds: time))
         }
     }
 
@@ -182,7 +182,7 @@ package struct DevicePlanner {
         let least = smallestBytes(tokens: tokens.min() ?? Session.granularity, evaluation: evaluation, headChunk: headChunk)
         throw LorikeetError(
             .doesNotFit, "micro-batches of \(tokens.min() ?? 0) tokens do not fit in \(Units.formatBytes(Int64(cap))) of the card's memory", at: "gpu_memory",
-            mend: "gpu_memory of \(Units.formatBytes(Int64(least))) would do, or a smaller max_length")
+            fix: "gpu_memory of \(Units.formatBytes(Int64(least))) would do, or a smaller max_length")
     }
 
     /// The arena of an evaluation batch of `tokens`.
@@ -205,14 +205,14 @@ package struct DevicePlanner {
         return model.seconds(program.work(load))
     }
 
-    private func policy(_ blocks: Int) -> RecomputePolicy {
-        var policy = RecomputePolicy(blocks: blocks)
+    private func policy(_ blocks: Int) -> PassPolicy {
+        var policy = PassPolicy(blocks: blocks)
         policy.fuse = fuse
         return policy
     }
 
-    private func program(_ purpose: ProgramPurpose, _ tokens: Int, _ sizes: SessionSizes, _ recompute: RecomputePolicy) -> Program {
+    private func program(_ purpose: ProgramPurpose, _ tokens: Int, _ sizes: SessionSizes, _ passes: PassPolicy) -> Program {
         family.program(
-            purpose, tokens: tokens, adapters: layout, target: .device(element), headChunk: sizes.headChunk, recompute: recompute)
+            purpose, tokens: tokens, adapters: layout, target: .device(element), headChunk: sizes.headChunk, passes: passes)
     }
 }

@@ -105,7 +105,7 @@ extension Session {
         guard logits[range].allSatisfy(\.isFinite) else {
             throw LorikeetError(
                 .checkFailed, "the model's logits are not finite numbers, so no token is the likeliest",
-                mend: "the weights or the adapter hold NaN or infinity, or a value left the range of float16: say --compute-type float32, "
+                fix: "the weights or the adapter hold NaN or infinity, or a value left the range of float16: say --compute-type float32, "
                     + "or merge or train again")
         }
         var best = range.lowerBound

@@ -47,7 +47,7 @@ package struct ProgramRequest: Sendable {
     /// Sequences at a time and tokens of each in `generate`; 0 where nothing is generated.
     package var slots = 0
     package var positions = 0
-    package var recompute = RecomputePolicy.norms
+    package var passes = PassPolicy.norms
 
     package init(storage: BaseStorage, lora: LoRASettings?, sizes: SessionSizes, target: ProgramTarget) {
         self.storage = storage
@@ -67,7 +67,7 @@ extension Session {
         func program(_ purpose: ProgramPurpose, _ tokens: Int) -> Program {
             family.program(
                 purpose, tokens: batchRows(tokens, request.target), adapters: layout, target: request.target, headChunk: request.sizes.headChunk,
-                recompute: request.recompute)
+                passes: request.passes)
         }
         let training = request.sizes.training > 0 ? program(.training, request.sizes.training) : nil
         let evaluation = program(.evaluation, request.sizes.evaluation)
@@ -80,7 +80,7 @@ extension Session {
             func decoding(_ rows: Int) -> Program {
                 family.program(
                     .decoding(slots: request.slots + 1, positions: length, outputRows: request.slots), tokens: rows, adapters: layout,
-                    target: request.target, recompute: request.recompute)
+                    target: request.target, passes: request.passes)
             }
             let reading = decoding(batchRows(min(roundedUp(request.sizes.evaluation), request.slots * length), request.target))
             evaluating = max(evaluating, reading.arenaBytes)

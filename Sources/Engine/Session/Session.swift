@@ -22,7 +22,7 @@ package struct SessionSizes: Sendable, Equatable {
 package final class Session {
     package let model: Model
     package let sizes: SessionSizes
-    package let recompute: RecomputePolicy
+    package let passes: PassPolicy
     /// Token counts of programs are multiples of this; on a card of 128, a product's tile: what is less costs as much.
     package static let granularity = 32
 
@@ -44,10 +44,10 @@ package final class Session {
     }
 
     /// - Throws: exit 4 when memory for the arena cannot be had.
-    package init(model: Model, sizes: SessionSizes, recompute: RecomputePolicy = .norms, clock: any Clock = SystemClock()) throws {
+    package init(model: Model, sizes: SessionSizes, passes: PassPolicy = .norms, clock: any Clock = SystemClock()) throws {
         self.model = model
         self.sizes = sizes
-        self.recompute = recompute
+        self.passes = passes
         backend = try model.placed.map { try DeviceBackend(model: model, on: $0) } ?? CPUBackend(model: model, clock: clock)
         try pushAdapters()
         var bytes = Schedule.alignment
@@ -56,8 +56,8 @@ package final class Session {
         try backend.reserve(bytes)
     }
 
-    package convenience init(model: Model, maximumTokens: Int, recompute: RecomputePolicy = .norms) throws {
-        try self.init(model: model, sizes: SessionSizes(training: maximumTokens, evaluation: maximumTokens), recompute: recompute)
+    package convenience init(model: Model, maximumTokens: Int, passes: PassPolicy = .norms) throws {
+        try self.init(model: model, sizes: SessionSizes(training: maximumTokens, evaluation: maximumTokens), passes: passes)
     }
 
     package static func roundedUp(_ tokens: Int) -> Int {
@@ -70,7 +70,7 @@ package final class Session {
         if let known = programs[key] { return known }
         let program = model.family.program(
             purpose, tokens: tokens, adapters: model.adapters.layout, target: backend.target,
-            headChunk: sizes.headChunk, recompute: recompute)
+            headChunk: sizes.headChunk, passes: passes)
         programs[key] = program
         return program
     }

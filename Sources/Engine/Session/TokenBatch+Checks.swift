@@ -45,6 +45,6 @@ private func checkID(_ id: Int32, _ what: String, row: Int, vocabulary: Int) thr
     guard id >= 0, Int(id) < vocabulary else {
         throw LorikeetError.input(
             "\(what) \(id) of row \(row) is outside the model's tables, which have \(vocabulary) rows (ids 0 to \(vocabulary - 1))",
-            mend: "use the tokenizer that was saved with this model")
+            fix: "use the tokenizer that was saved with this model")
     }
 }

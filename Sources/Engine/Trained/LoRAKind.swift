@@ -19,7 +19,7 @@ struct LoRAKind: TrainedKind {
             let known = Set(linears.map(\.shortName)).sorted()
             throw LorikeetError.input(
                 "the model has no linear module '\(target)'", at: "lora.target_modules",
-                mend: (nearestName(to: target, among: known).map { "did you mean '\($0)'? " } ?? "") + "it has \(known.joined(separator: ", "))")
+                fix: (nearestName(to: target, among: known).map { "did you mean '\($0)'? " } ?? "") + "it has \(known.joined(separator: ", "))")
         }
         return linears.filter { settings.matches($0.name) }.flatMap { linear in
             [

@@ -53,7 +53,7 @@ package final class TrainedSet: Sendable {
     ///
     /// - Throws: exit 2 naming the tensor that is missing, has another shape, or has no place; nothing has changed then.
     package func load(_ file: AdapterFile) throws {
-        let read = try TrainedValues(file, layout, mend: "start from an adapter of this base, of the same rank and the same target modules")
+        let read = try TrainedValues(file, layout, fix: "start from an adapter of this base, of the same rank and the same target modules")
         guard let values = floats(.values).baseAddress else { return }
         for tensor in tensors { try read.copy(tensor, to: values + tensor.offset) }
     }

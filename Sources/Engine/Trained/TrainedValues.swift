@@ -8,19 +8,19 @@ package struct TrainedValues {
     private let views: [String: TensorView]
 
     /// - Parameters:
-    ///   - mend: what to do about a file that does not fit.
+    ///   - fix: what to do about a file that does not fit.
     /// - Throws: exit 2 naming the tensor that is missing, has another shape, or has no place.
-    package init(_ file: AdapterFile, _ layout: TrainedLayout, mend: String) throws {
+    package init(_ file: AdapterFile, _ layout: TrainedLayout, fix: String) throws {
         if let other = Set(file.tensors.keys).subtracting(layout.tensors.map(\.name)).min() {
-            throw LorikeetError.input("the adapter's '\(other)' has no place in the model", at: file.path, mend: mend)
+            throw LorikeetError.input("the adapter's '\(other)' has no place in the model", at: file.path, fix: fix)
         }
         for tensor in layout.tensors {
             guard let view = file.tensors[tensor.name] else {
-                throw LorikeetError.input("the adapter lacks '\(tensor.name)'", at: file.path, mend: mend)
+                throw LorikeetError.input("the adapter lacks '\(tensor.name)'", at: file.path, fix: fix)
             }
             guard view.shape == tensor.shape else {
                 throw LorikeetError.input(
-                    "the adapter's '\(tensor.name)' has shape \(view.shape), not \(tensor.shape)", at: file.path, mend: mend)
+                    "the adapter's '\(tensor.name)' has shape \(view.shape), not \(tensor.shape)", at: file.path, fix: fix)
             }
         }
         self.layout = layout

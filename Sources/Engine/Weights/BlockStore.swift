@@ -52,7 +52,7 @@ package struct BlockStore: WeightStore {
         guard !overflow, rows >= 0, bytes.count >= needed else {
             throw LorikeetError.input(
                 "\(name) has \(bytes.count) bytes, too few for \(rows) x \(columns) in \(format.rawValue)",
-                mend: "download the model again")
+                fix: "download the model again")
         }
         self.rows = rows
         self.columns = columns
@@ -66,7 +66,7 @@ package struct BlockStore: WeightStore {
         guard columns >= 0, columns % format.blockElements == 0 else {
             throw LorikeetError.input(
                 "\(name) has rows of \(columns) weights, not a multiple of \(format.rawValue)'s \(format.blockElements)",
-                mend: "download the model again")
+                fix: "download the model again")
         }
         return columns / format.blockElements * format.blockBytes
     }

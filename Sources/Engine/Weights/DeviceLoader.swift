@@ -167,10 +167,10 @@ final class DeviceLoader {
         let name = views[mark / 2].name
         if mark % 2 == 0 {
             throw LorikeetError.input(
-                "\(name) holds a weight beyond the range of float16 (65504)", at: "base_storage", mend: "take bf16, nf4 or stored")
+                "\(name) holds a weight beyond the range of float16 (65504)", at: "base_storage", fix: "take bf16, nf4 or stored")
         }
         throw LorikeetError.input(
-            "a weight of the model does not fit float16 (65504)", at: name, mend: "say --compute-type bfloat16 or float32")
+            "a weight of the model does not fit float16 (65504)", at: name, fix: "say --compute-type bfloat16 or float32")
     }
 
     // MARK: moving

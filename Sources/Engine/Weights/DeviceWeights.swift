@@ -89,7 +89,7 @@ package final class DeviceWeights {
         let address = block.address + used
         used += (bytes + Self.alignment - 1) / Self.alignment * Self.alignment
         guard used <= block.bytes else {
-            throw LorikeetError.machine("the weights are larger on the card than planned", mend: "report this with lorikeet plan's output")
+            throw LorikeetError.machine("the weights are larger on the card than planned", fix: "report this with lorikeet plan's output")
         }
         return address
     }
@@ -105,11 +105,11 @@ package final class DeviceWeights {
 
     package func matrix(_ name: String) throws -> DeviceMatrix {
         if let known = matrices[name] { return known }
-        throw LorikeetError.machine("the card does not hold \(name)", mend: "report this with lorikeet plan --explain's output")
+        throw LorikeetError.machine("the card does not hold \(name)", fix: "report this with lorikeet plan --explain's output")
     }
 
     package func vector(_ name: String) throws -> DeviceAddress {
         if let known = vectors[name] { return known }
-        throw LorikeetError.machine("the card does not hold \(name)", mend: "report this with lorikeet plan --explain's output")
+        throw LorikeetError.machine("the card does not hold \(name)", fix: "report this with lorikeet plan --explain's output")
     }
 }

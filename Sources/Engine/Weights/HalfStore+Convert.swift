@@ -26,7 +26,7 @@ extension HalfStore {
             guard !overflows.contains(true) else {
                 throw LorikeetError.input(
                     "\(name) holds a weight beyond the range of float16 (65504)", at: "base_storage",
-                    mend: "take bf16, nf4 or stored")
+                    fix: "take bf16, nf4 or stored")
             }
         }
         return HalfStore(rows: source.rows, columns: columns, form: form, bytes: bytes)

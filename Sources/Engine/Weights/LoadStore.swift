@@ -48,7 +48,7 @@ struct StoredMatrix {
         let download = "download the model again"
         guard view.shape.count == 2, view.shape.allSatisfy({ $0 > 0 }) else {
             throw LorikeetError.input(
-                "\(view.name) has the shape \(view.shape) where a matrix is needed", at: view.file.path, mend: download)
+                "\(view.name) has the shape \(view.shape) where a matrix is needed", at: view.file.path, fix: download)
         }
         (rows, columns) = (view.shape[0], view.shape[1])
         let inFile = view.offset >= 0 && view.byteCount >= 0 && view.offset <= view.file.count - view.byteCount
@@ -58,11 +58,11 @@ struct StoredMatrix {
         else {
             throw LorikeetError.input(
                 "\(view.name) has \(view.byteCount) bytes, which is not what \(rows) x \(columns) of \(view.type.rawValue) take",
-                at: view.file.path, mend: download)
+                at: view.file.path, fix: download)
         }
         if let heads = view.rowPermutation?.heads, heads <= 0 || rows % heads != 0 || rows / heads % 2 != 0 {
             throw LorikeetError.input(
-                "\(view.name) has \(rows) rows, which do not divide into \(heads) heads of two halves", at: view.file.path, mend: download)
+                "\(view.name) has \(rows) rows, which do not divide into \(heads) heads of two halves", at: view.file.path, fix: download)
         }
         switch view.type {
         case .f32: form = .float(.f32)
@@ -72,7 +72,7 @@ struct StoredMatrix {
             guard let format = BlockFormat(rawValue: view.type.rawValue) else {
                 throw LorikeetError.input(
                     "\(view.name) is stored as \(view.type.rawValue), which no weight of a model can be", at: view.file.path,
-                    mend: "take a model in float32, float16, bfloat16 or a GGUF of q4_0 to q8_0 or q2_K to q6_K")
+                    fix: "take a model in float32, float16, bfloat16 or a GGUF of q4_0 to q8_0 or q2_K to q6_K")
             }
             form = .blocks(format)
         }
@@ -105,7 +105,7 @@ func storedForm(_ form: StoredMatrix.Form, rows: Int, columns: Int, bytes: Store
 /// The view's bytes: in place where order and alignment allow, else a copy.
 private func rowsInOrder(_ view: TensorView, rows: Int, alignment: Int) throws -> StoredBytes {
     guard let base = view.bytes.baseAddress else {
-        throw LorikeetError.input("\(view.name) has no bytes", at: view.file.path, mend: "download the model again")
+        throw LorikeetError.input("\(view.name) has no bytes", at: view.file.path, fix: "download the model again")
     }
     guard let permutation = view.rowPermutation else {
         if UInt(bitPattern: base) % UInt(alignment) == 0 {

@@ -49,7 +49,7 @@ extension NF4Store {
     static func offset(of maxima: [Float], name: String) throws -> Float {
         guard maxima.allSatisfy(\.isFinite) else {
             throw LorikeetError.input(
-                "\(name) holds a weight that is not a finite number", mend: "download the model again")
+                "\(name) holds a weight that is not a finite number", fix: "download the model again")
         }
         return Float(maxima.reduce(0.0) { $0 + Double($1) } / Double(max(maxima.count, 1)))
     }

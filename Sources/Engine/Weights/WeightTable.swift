@@ -90,12 +90,12 @@ extension WeightDeclaration {
     /// - Throws: exit 2 when it is missing or has another shape.
     package func view(in source: ModelSource) throws -> TensorView {
         guard let view = source.tensor(tensor) else {
-            throw LorikeetError.input("the model lacks the tensor '\(tensor)'", at: source.path, mend: "download the model again")
+            throw LorikeetError.input("the model lacks the tensor '\(tensor)'", at: source.path, fix: "download the model again")
         }
         guard view.shape == shape else {
             throw LorikeetError.input(
                 "the tensor '\(tensor)' has shape \(view.shape), the configuration asks for \(shape)", at: source.path,
-                mend: "config.json and weights have to be of one model")
+                fix: "config.json and weights have to be of one model")
         }
         return view
     }

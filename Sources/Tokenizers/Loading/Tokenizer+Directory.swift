@@ -18,7 +18,7 @@ extension Tokenizer {
         guard files.exists(path) else {
             throw LorikeetError.input(
                 "the model has no tokenizer.json", at: directory,
-                mend: "save the model with its fast tokenizer (tokenizer.json), or use a .gguf of it")
+                fix: "save the model with its fast tokenizer (tokenizer.json), or use a .gguf of it")
         }
         func optional(_ name: String) throws -> JSON? {
             let path = directory + "/" + name

@@ -57,7 +57,7 @@ private struct GGUFTokenizerMetadata {
     init(_ file: GGUFFile) { self.file = file }
 
     func failure(_ what: String) -> LorikeetError {
-        .input(what, at: file.path, mend: "use the model's safetensors directory, or a GGUF with a byte-pair tokenizer")
+        .input(what, at: file.path, fix: "use the model's safetensors directory, or a GGUF with a byte-pair tokenizer")
     }
 
     func string(_ key: String) throws -> String {

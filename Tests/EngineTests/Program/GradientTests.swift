@@ -86,10 +86,10 @@ struct GradientTests {
         let batch = TinyModel.pack([TinyModel.tokens(20)])
         let lora = LoRASettings(r: 3, alpha: 6, dropout: dropout, targetModules: ["all-linear"])
         var results: [[Float]] = []
-        for policy in ["nothing", "norms", "norms+1", "norms+2", "nothing+2", "norms+9"].map(RecomputePolicy.init(rawValue:)) {
+        for policy in ["nothing", "norms", "norms+1", "norms+2", "nothing+2", "norms+9"].map(PassPolicy.init(rawValue:)) {
             let policy = try #require(policy)
             let model = try TinyModel.model(lora: lora)
-            let session = try Session(model: model, maximumTokens: 32, recompute: policy)
+            let session = try Session(model: model, maximumTokens: 32, passes: policy)
             _ = try session.accumulate(batch, zeroFirst: true)
             results.append(Array(model.adapters.floats(.gradients)))
         }

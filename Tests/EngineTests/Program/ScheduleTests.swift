@@ -56,7 +56,7 @@ struct ScheduleTests {
         let family = try TinyModel.configuration(layers: 6).family
         let layout = try TrainedLayout(LoRASettings(r: 3, targetModules: ["q_proj", "v_proj"]), weights: family.weights())
         let programs = (0...6).map {
-            family.program(.training, tokens: 64, adapters: layout, target: .cpu(threads: 2), recompute: RecomputePolicy(blocks: $0))
+            family.program(.training, tokens: 64, adapters: layout, target: .cpu(threads: 2), passes: PassPolicy(blocks: $0))
         }
         for (fewer, more) in zip(programs, programs.dropFirst()) {
             #expect(more.arenaBytes < fewer.arenaBytes || more.arenaBytes == programs[6].arenaBytes)
@@ -67,15 +67,15 @@ struct ScheduleTests {
         let again = programs[6].ops[programs[6].firstBackwardOp...]
         #expect(!again.contains { $0.kind == "linear" && $0.detail.contains("down_proj") })
         #expect(again.filter { $0.kind == "attention" }.count == 6)
-        #expect(RecomputePolicy(rawValue: "norms+12") == RecomputePolicy(blocks: 12))
-        #expect(RecomputePolicy(rawValue: "norms+x") == nil)
+        #expect(PassPolicy(rawValue: "norms+12") == PassPolicy(blocks: 12))
+        #expect(PassPolicy(rawValue: "norms+x") == nil)
     }
 
     @Test func `recomputing norms needs a smaller arena`() throws {
         let family = try TinyModel.configuration(layers: 6).family
         let layout = try TrainedLayout(LoRASettings(r: 3, targetModules: ["q_proj", "v_proj"]), weights: family.weights())
-        let kept = family.program(.training, tokens: 64, adapters: layout, target: .cpu(threads: 2), recompute: .nothing)
-        let again = family.program(.training, tokens: 64, adapters: layout, target: .cpu(threads: 2), recompute: .norms)
+        let kept = family.program(.training, tokens: 64, adapters: layout, target: .cpu(threads: 2), passes: .nothing)
+        let again = family.program(.training, tokens: 64, adapters: layout, target: .cpu(threads: 2), passes: .norms)
         #expect(again.arenaBytes < kept.arenaBytes)
     }
 }

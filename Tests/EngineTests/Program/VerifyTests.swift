@@ -9,21 +9,21 @@ struct VerifyTests {
 
     /// A training program whose adapters the kernels of a card take along: ranks of eight, heads of 64.
     static func program(
-        _ target: ProgramTarget, purpose: ProgramPurpose = .training, recompute: RecomputePolicy = .norms, fuse: Bool = true, dropout: Double = 0,
+        _ target: ProgramTarget, purpose: ProgramPurpose = .training, passes: PassPolicy = .norms, fuse: Bool = true, dropout: Double = 0,
         modules: [String] = ["all-linear"]
     ) throws -> Program {
         let family = try TinyModel.configuration(hidden: 64, intermediate: 64, heads: 2, headDimension: 64).family
         let lora = LoRASettings(r: 8, dropout: dropout, targetModules: modules)
-        var policy = recompute
+        var policy = passes
         policy.fuse = fuse
-        return family.program(purpose, tokens: 32, adapters: try TrainedLayout(lora, weights: family.weights()), target: target, recompute: policy)
+        return family.program(purpose, tokens: 32, adapters: try TrainedLayout(lora, weights: family.weights()), target: target, passes: policy)
     }
 
     @Test(arguments: targets, [true, false]) func `every program of a family is sound, plain and fused`(target: ProgramTarget, fuse: Bool) throws {
-        for policy in [RecomputePolicy.nothing, .norms, RecomputePolicy(blocks: 1), RecomputePolicy(cheap: false, blocks: 9)] {
+        for policy in [PassPolicy.nothing, .norms, PassPolicy(blocks: 1), PassPolicy(cheap: false, blocks: 9)] {
             for dropout in [0, 0.1] {
                 for modules in [["all-linear"], ["down_proj"], ["q_proj", "v_proj"]] {
-                    let program = try Self.program(target, recompute: policy, fuse: fuse, dropout: dropout, modules: modules)
+                    let program = try Self.program(target, passes: policy, fuse: fuse, dropout: dropout, modules: modules)
                     #expect(program.violations().isEmpty, "\(program.violations())")
                 }
             }

@@ -5,7 +5,7 @@ extension DeviceRun {
     /// The address of a table (embedding, head), which a card holds in the activations' type.
     func table(_ name: String) throws -> DeviceAddress {
         guard case .element(let address) = try weights.matrix(name).form else {
-            throw LorikeetError.machine("the card does not hold \(name) expanded", mend: "report this with lorikeet plan --explain's output")
+            throw LorikeetError.machine("the card does not hold \(name) expanded", fix: "report this with lorikeet plan --explain's output")
         }
         return address
     }
