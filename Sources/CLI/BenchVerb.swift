@@ -23,7 +23,7 @@ struct BenchVerb: ParsableCommand {
     @Option(help: "auto, nf4, f16, bf16 or f32.") var baseStorage = "auto"
     @Option(help: "Measured steps; the fastest counts.") var rounds = 15
     @Option(help: "false runs the plain program, with an op for every step.") var fuse = true
-    @Flag(help: "Measure a card's ways to multiply and keep the fastest; gains are rare.") var tune = false
+    @Flag(help: "Measure a card's algorithms for matrix products and keep the fastest; gains are rare.") var tune = false
     @Flag(help: "Also time each kind of op.") var profile = false
     @Flag(help: "Print JSON.") var json = false
 

@@ -18,7 +18,7 @@ package struct KernelChecks {
         package let deviation: Deviation
     }
 
-    /// A case that cannot run, for want of a kernel or of a way to multiply, counts as one that failed, and so does one that compares
+    /// A case that cannot run, for want of a kernel or of an algorithm for a product, counts as one that failed, and so does one that compares
     /// nothing.
     ///
     /// - Parameter report: told each result as it comes.

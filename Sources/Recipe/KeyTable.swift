@@ -93,7 +93,8 @@ package enum KeyTable {
         Key("gpu_memory", .bytes, .none, .affectsBits, help: "Cap on the card's memory (15GiB); without it all of the card but 256 MiB."),
         Key(
             "tune", .flag, .flag(false), .affectsBits,
-            help: "Measure a card's ways to multiply and keep the fastest, by card and library version; gains are rare: on an H100 the first was the fastest."
+            help:
+                "Measure a card's algorithms for matrix products and keep the fastest, by card and library version; gains are rare: on an H100 the first was the fastest."
         ),
         Key(
             "fuse", .flag, .flag(true), .affectsBits,

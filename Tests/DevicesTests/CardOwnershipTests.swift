@@ -46,7 +46,7 @@ struct CardOwnershipTests {
     }
 
     @Test func `a card that is opened again and again leaves nothing behind`() throws {
-        let stub = try StubCard(["ways_to_multiply 3"])
+        let stub = try StubCard(["algorithms 3"])
         for _ in 0..<200 { try Self.work(stub.options) }
         let (live, faults) = stub.books()
         #expect(live.isEmpty && faults.isEmpty, "\(live) \(faults.prefix(5))")
@@ -59,7 +59,7 @@ struct CardOwnershipTests {
     }
 
     @Test func `whatever call fails while a card is opened and works, everything made before goes back`() throws {
-        let plain = try StubCard(["ways_to_multiply 3"])
+        let plain = try StubCard(["algorithms 3"])
         try Self.work(plain.options)
         var times: [String: Int] = [:]
         for call in plain.calls() { times[String(call.prefix { $0 != " " }), default: 0] += 1 }
@@ -70,7 +70,7 @@ struct CardOwnershipTests {
         var errors = 0
         for (name, count) in calls.sorted(by: { $0.key < $1.key }) {
             for number in Set([1, 2, (count + 1) / 2, count]) where number <= count {
-                let stub = try StubCard(["ways_to_multiply 3", "fail \(name) 999 \(number) 1"])
+                let stub = try StubCard(["algorithms 3", "fail \(name) 999 \(number) 1"])
                 do { try Self.work(stub.options) } catch is LorikeetError { errors += 1 }
                 let (live, faults) = stub.books()
                 #expect(live.isEmpty && faults.isEmpty, "\(name), call \(number): \(live) \(faults.prefix(3))")

@@ -216,7 +216,7 @@ struct CardWorkTests {
     @Test func `a product that cuBLASLt cannot do, or fails at`() throws {
         let product = MatrixProduct(m: 3, n: 5, k: 7, inputs: .f16, output: .f32, lda: 7, ldb: 5, ldc: 5)
         for (line, words) in [
-            ("ways_to_multiply 0", ["no algorithm for the product", "3 x 5 x 7, f16 to f32"]),
+            ("algorithms 0", ["no algorithm for the product", "3 x 5 x 7, f16 to f32"]),
             ("fail cublasLtMatmul 13", ["cublasLtMatmul", "CUBLAS_STATUS_EXECUTION_FAILED"]),
         ] {
             let card = try CUDADevice(try StubCard([line]).options)
@@ -234,7 +234,7 @@ struct CardWorkTests {
 
     @Test func `products are measured where that is asked for, once a card and library, and the fastest stays`() throws {
         // The stub's third way takes a quarter of the time.
-        let stub = try StubCard(["ways_to_multiply 5", "fast_way 2"])
+        let stub = try StubCard(["algorithms 5", "fast_way 2"])
         func run(_ known: [String: Int]? = nil, measuring: Bool = true) throws -> (indices: [String: Int], trials: Int) {
             let before = stub.calls("cublasLtMatmul").count
             let card = try CUDADevice(stub.options)
@@ -268,7 +268,7 @@ struct CardWorkTests {
 
     @Test func `without room to measure and while work is recorded the first way stays; a way that fails is not taken`() throws {
         let product = Self.products[1]
-        let tight = try StubCard(["ways_to_multiply 5", "fast_way 2", "free 34000000"])
+        let tight = try StubCard(["algorithms 5", "fast_way 2", "free 34000000"])
         let card = try CUDADevice(tight.options)
         card.gemmChoices?.begin(measuring: true)
         let address = DeviceAddress(raw: 4096)
@@ -277,7 +277,7 @@ struct CardWorkTests {
         try card.multiply(large, a: address, b: address, c: address)
         #expect(card.gemmChoices?.algorithms.values.map(\.self) == [0])
         #expect(tight.calls("cublasLtMatmul").count == 1)
-        let failing = try StubCard(["ways_to_multiply 5", "fast_way 2", "fail cublasLtMatmul 15 13 1"])
+        let failing = try StubCard(["algorithms 5", "fast_way 2", "fail cublasLtMatmul 15 13 1"])
         let other = try CUDADevice(failing.options)
         other.gemmChoices?.begin(measuring: true)
         // The third way's warm-up fails, and the fourth is measured in its place.
