@@ -3,7 +3,7 @@ import LorikeetJSON
 import LorikeetModelFiles
 
 /// The tokenizer that goes with a merged model: the base directory's files, or, for a GGUF, `tokenizer.json` from its metadata.
-struct MergedTokenizer {
+package struct MergedTokenizer {
     let source: ModelFiles
     let files: any Files
 
@@ -11,6 +11,12 @@ struct MergedTokenizer {
         "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "chat_template.json", "merges.txt",
         "vocab.json", "tokenizer.model", "added_tokens.json",
     ]
+
+    /// About how many bytes the files will have. A GGUF's metadata becomes JSON, which names each token twice.
+    package static func bytes(of source: ModelFiles, files: any Files = RealFiles()) -> Int {
+        if source.gguf != nil { return 2 * (source.tensors.values.map(\.offset).min() ?? 0) }
+        return copied.reduce(0) { $0 + (source.fileIfPresent($1, files: files).flatMap { try? files.byteCount(of: $0) } ?? 0) }
+    }
 
     /// - Returns: why there is no tokenizer in the directory, for the user; nil where there is one, or the base has none.
     func write(to directory: String) throws -> String? {

@@ -36,16 +36,13 @@ struct FormsTest {
         var questions: [String]
     }
 
-    /// Records whose logits are compared: enough to meet every kind of token, few enough to take a second.
-    private static let comparedSamples = 16
-
     /// One form after the other, so that a card holds one at a time.
     ///
     /// - Parameter trained: the base as it was trained on, with the adapter; it leaves its card here. nil loads it.
     func run(trained: Model?) throws -> Result {
         let questions = preparation.answerTest(dataset, slots: choices.test.slots)
         let (before, after) = try trainedForms(trained, questions)
-        let compared = Array((dataset.validation.isEmpty ? dataset.train : dataset.validation).prefix(Self.comparedSamples))
+        let compared = Array((dataset.validation.isEmpty ? dataset.train : dataset.validation).prefix(Planner.comparedSamples))
         let record = try reference(compared)
         let merged = try mergedForm(questions)
         let identity = try difference(record, compared)

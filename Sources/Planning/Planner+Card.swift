@@ -68,7 +68,7 @@ extension Planner {
         let program = try model.plan(small)
         let tokens = data.trainedSteps.reduce(0) { $0 + $1.reduce(0) { $0 + $1.tokens } }
         let phases = self.phases(try times(chosen, card, choices), program, trainTokens: tokens, &warnings)
-        let merged = Int64(program.matrixParameters) * Int64(model.mergedElementBytes)
+        let merged = Int64(program.parameters) * Int64(model.mergedElementBytes)
         let memory =
             base() + [
                 .init("adapters, gradients, optimiser", Int64(program.adapterBytes)),

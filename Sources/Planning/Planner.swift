@@ -17,6 +17,9 @@ package struct Planner {
     package static let tokensPerBatch = 1024
     /// Sequences that `generate` reads and continues at a time.
     package static let slots = 16
+    /// Samples whose logits are compared between the trained and the merged model: enough to meet every kind of token, few enough to
+    /// take a second.
+    package static let comparedSamples = 16
     /// Rows of a sample whose logits are compared.
     package static let comparedRows = 16
     /// What BLAS packs its operands into: touched once a thread works, kept for good.
@@ -37,7 +40,7 @@ package struct Planner {
         let tokens = training.tokens
         var warnings: [String] = []
         let phases = self.phases(timesOnProcessor(program), program, trainTokens: tokens, &warnings)
-        let merged = Int64(program.matrixParameters) * Int64(model.mergedElementBytes)
+        let merged = Int64(program.parameters) * Int64(model.mergedElementBytes)
         return Plan(
             choices: .init(storage: model.storage, threads: place.threads, tokensPerBatch: Self.tokensPerBatch, sizes: sizes, passes: request.passes),
             trainingMemory: base() + [
@@ -73,7 +76,7 @@ package struct Planner {
         let kept = pace.saveTotalLimit > 0 ? min(saves, pace.saveTotalLimit + 1) : saves
         return [
             .init("checkpoints (\(kept))", Int64(kept) * checkpoint), .init("adapter", Int64(program.parameterBytes)),
-            .init("merged model", merged),
+            .init("merged model", merged), .init("tokenizer, configuration, records of the run", model.besideBytes),
         ]
     }
 
@@ -131,11 +134,13 @@ package struct Planner {
         // Losses and answers of every form. An untrained model seldom ends its answers, a trained one does: about half the tokens.
         let decodingSteps = Double((answers.rows + Self.slots - 1) / Self.slots * answers.maxNewTokens)
         let read = validationTokens + Double(answers.rows * answers.longestPrompt)
+        // The trained and the merged form on the same samples.
+        let compared = Double(data.heldOut.prefix(Self.comparedSamples).reduce(0) { $0 + $1.tokens })
         let testing = times.forms.enumerated().reduce(0.0) { sum, form in
-            sum + read * form.element.perToken + (form.offset == 0 ? 1 : 0.5) * decodingSteps * form.element.perDecodingStep
+            sum + (form.offset == 0 ? 0 : compared) * form.element.perToken + read * form.element.perToken + (form.offset == 0 ? 1 : 0.5) * decodingSteps * form.element.perDecodingStep
         }
-        // Each matrix is read, changed in float32 and written.
-        let merged = Double(8 * program.matrixParameters)
+        // Each tensor is read, changed in float32 and written.
+        let merged = Double(8 * program.parameters)
         return [
             .init("training", training), .init("evaluation", evaluating), .init("merging", merged * times.perMergedByte), .init("testing", testing),
         ]

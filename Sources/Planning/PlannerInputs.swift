@@ -11,6 +11,8 @@ package struct PlannedModel {
     package var lora: LoRASettings
     /// Bytes of one merged element; 0 when nothing is merged and tested.
     package var mergedElementBytes: Int
+    /// Bytes on the disk beside tensors: tokenizer, configuration, the run's records.
+    package var besideBytes: Int64 = 0
     /// How the base lies that the merged model is compared with.
     package var comparedStorage = BaseStorage.stored
     package var optimiser: any Optimiser.Type = AdamWSettings.self

@@ -3,11 +3,11 @@
 //     h = hidden + delta_scale * delta     (delta optional; written to `sum` when there is one)
 //     r = 1 / sqrt(mean_c h² + epsilon)    [rows]
 //     y = h * r * (weight + offset)
-//     dx = r * (g - h * r² * mean_c(g h)) (+ passing),   g = dy * (weight + offset)
+//     dx = r * (g - h * r² * mean_c(g h)) (+ residual_gradient),   g = dy * (weight + offset)
 //
 // A block takes a row. The row stays in registers between the reduction and its use, so memory is read once; what 16 elements a
 // thread do not hold is read again (from L2, mostly). Loads of a row all come before the first store: the arrays may be one
-// another (dx the same as passing, say), so the compiler may not move a load up past a store by itself.
+// another (dx the same as residual_gradient, say), so the compiler may not move a load up past a store by itself.
 //
 // Launch: grid = rows, threads a multiple of 32 from 32 to 512. Memory is read once where 16 * threads >= columns; good is
 // the least such number, columns / 16 rounded up to 32: several blocks to a multiprocessor, several loads to a thread.
@@ -157,7 +157,7 @@ struct RMSNormBackward {
     const residual *hidden;
     const float *inverse;
     const float *weight;
-    const residual *passing;  // null: none
+    const residual *residual_gradient;  // null: none
     residual *dx;
     element *dx_element;      // null, or delta_scale * dx as elements
     int rows, columns;
@@ -170,9 +170,9 @@ DEVICE void backward_piece(const RMSNormBackward &p, const float *g, const float
     float out[width];
 #pragma unroll
     for (int i = 0; i < width; i++) out[i] = g[i] * inverse - h[i] * factor;
-    if (p.passing) {
+    if (p.residual_gradient) {
         float more[width];
-        load_row_piece<width>(p.passing + at, more);
+        load_row_piece<width>(p.residual_gradient + at, more);
 #pragma unroll
         for (int i = 0; i < width; i++) out[i] += more[i];
     }
@@ -220,7 +220,7 @@ template <int width> DEVICE void backward_row(const RMSNormBackward &p, float *s
 
 KERNEL(512, rmsnorm_backward, RMSNormBackward) {
     SHARED float scratch[33];
-    if (p.columns % wide == 0 && aligned(p.dy) && aligned(p.hidden) && aligned(p.weight) && aligned(p.passing) && aligned(p.dx)
+    if (p.columns % wide == 0 && aligned(p.dy) && aligned(p.hidden) && aligned(p.weight) && aligned(p.residual_gradient) && aligned(p.dx)
         && aligned(p.dx_element))
         backward_row<wide>(p, scratch);
     else

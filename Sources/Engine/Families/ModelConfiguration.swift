@@ -21,7 +21,7 @@ package struct ModelConfiguration: Sendable {
         guard let type = json["model_type"]?.string else {
             throw LorikeetError.input("'model_type' is missing", at: source, fix: "use the model's own config.json")
         }
-        let kind = try Families.named(modelType: type)
+        let kind = try Families.named(modelType: type, in: source)
         var reader = ConfigurationReader(json, source: source, ropeFactors: ropeFactors)
         try Self.readCommon(&reader, kind.huggingFace)
         family = try kind.init(&reader)

@@ -27,9 +27,11 @@ package enum Families {
     static let table: [any ModelFamily.Type] = [Llama.self, Gemma2.self, Qwen3.self]
 
     /// The family of a `config.json`'s `model_type`.
-    static func named(modelType: String) throws -> any ModelFamily.Type {
+    ///
+    /// - Parameter source: the file, for errors.
+    static func named(modelType: String, in source: String) throws -> any ModelFamily.Type {
         if let family = table.first(where: { $0.huggingFace.modelType == modelType }) { return family }
-        throw unsupported("model_type", modelType, table.map { $0.huggingFace.modelType })
+        throw unsupported("\(source): model_type", modelType, table.map { $0.huggingFace.modelType })
     }
 
     /// The family of a GGUF's metadata, and its table.
@@ -40,22 +42,22 @@ package enum Families {
         for family in table {
             if let format = family.gguf, format.architecture == architecture { return (family, format) }
         }
-        throw unsupported("general.architecture", architecture, table.compactMap { $0.gguf?.architecture })
+        throw unsupported("\(file.path): general.architecture", architecture, table.compactMap { $0.gguf?.architecture })
     }
 
     /// Why a model is of no family here; nil where one reads it.
     package static func refusal(of files: ModelFiles) -> LorikeetError? {
         do {
             switch files.metadata {
-            case .configuration(let json): _ = try named(modelType: json["model_type"]?.string ?? "")
+            case .configuration(let json): _ = try named(modelType: json["model_type"]?.string ?? "", in: files.configurationPath)
             case .gguf(let file): _ = try reading(file)
             }
             return nil
         } catch let error as LorikeetError { return error } catch { return nil }
     }
 
-    private static func unsupported(_ key: String, _ name: String, _ known: [String]) -> LorikeetError {
-        .input("models of type '\(name)' are not supported", at: key, fix: "supported are \(known.joined(separator: ", "))")
+    private static func unsupported(_ place: String, _ name: String, _ known: [String]) -> LorikeetError {
+        .input("models of type '\(name)' are not supported", at: place, fix: "supported are \(known.joined(separator: ", "))")
     }
 }
 

@@ -6,7 +6,7 @@ extension KernelCase {
     private struct NormShape: Sendable {
         var rows, columns: Int
         var delta = true
-        var passing = true
+        var residualGradient = true
         var weightOffset: Float = 0
         var deltaScale: Float = 1
         var large = false
@@ -14,14 +14,14 @@ extension KernelCase {
 
     static let normCases: [KernelCase] = [
         NormShape(rows: 1, columns: 8, delta: false), NormShape(rows: 5, columns: 24), NormShape(rows: 3, columns: 577),
-        NormShape(rows: 2, columns: 1100, delta: false, passing: false, weightOffset: 1), NormShape(rows: 7, columns: 33, passing: false),
+        NormShape(rows: 2, columns: 1100, delta: false, residualGradient: false, weightOffset: 1), NormShape(rows: 7, columns: 33, residualGradient: false),
         NormShape(rows: 5, columns: 24, deltaScale: 0.22), NormShape(rows: 2, columns: 613, deltaScale: 2.5),
         NormShape(rows: 129, columns: 576, large: true), NormShape(rows: 64, columns: 4096, weightOffset: 1, large: true),
         NormShape(rows: 3, columns: 16384, large: true),
     ].map { shape in
         KernelCase(
             name: "rmsnorm",
-            detail: "\(shape.rows) x \(shape.columns)" + (shape.delta ? " + delta" : "") + (shape.passing ? " + passing" : "")
+            detail: "\(shape.rows) x \(shape.columns)" + (shape.delta ? " + delta" : "") + (shape.residualGradient ? " + residual gradient" : "")
                 + (shape.weightOffset == 0 ? "" : ", 1 + w") + (shape.deltaScale == 1 ? "" : ", times \(shape.deltaScale)"),
             large: shape.large
         ) { comparison in try comparison.compare { norm(shape, &$0) } }
@@ -36,7 +36,7 @@ extension KernelCase {
         let sum = s.delta ? b.made("sum", size, .residual) : nil
         let (output, inverse, again) = (b.made("y", size), b.made("1/rms", [s.rows], .plain), b.made("y again", size))
         let dy = b.given("dy", size)
-        let passing = s.passing ? b.given("passing", size, .residual) : nil
+        let residualGradient = s.residualGradient ? b.given("residualGradient", size, .residual) : nil
         let dx = b.made("dx", size, .residual)
         let narrow = s.delta && (s.deltaScale != 1 || b.target.element != b.target.residual) ? b.made("dx, narrow", size) : nil
         if let sum { b.compare(sum, roundings: 1) }
@@ -52,7 +52,7 @@ extension KernelCase {
                 deltaScale: s.deltaScale),
             RMSNormRecomputation(hidden: normalised, inverseRMS: inverse, output: again, weight: "w", weightOffset: s.weightOffset),
             RMSNormBackward(
-                dy: dy, hidden: normalised, inverseRMS: inverse, residualGradient: passing, dx: dx, narrow: narrow, weight: "w", weightOffset: s.weightOffset,
+                dy: dy, hidden: normalised, inverseRMS: inverse, residualGradient: residualGradient, dx: dx, narrow: narrow, weight: "w", weightOffset: s.weightOffset,
                 deltaScale: s.deltaScale),
         ]
     }

@@ -18,6 +18,8 @@ package struct ProgramPlan: Sendable {
     package let trainableParameters: Int
     /// Elements of all matrices that multiply tokens, the head included.
     package let matrixParameters: Int
+    /// Elements of all frozen tensors.
+    package let parameters: Int
     /// For the largest training micro-batch; nil where nothing is trained.
     package let training: Program?
     /// For the largest evaluation batch.
@@ -88,11 +90,12 @@ extension Session {
             nextTokens = decoding(request.slots)
         }
         let (weights, matrix) = weightBytes(family, request.storage, stored)
+        let parameters = family.weights().reduce(0) { $0 + $1.shape.reduce(1, *) }
         return ProgramPlan(
             weightBytes: weights, adapterBytes: step.persistentBytes, checkpointBytes: step.checkpointValues.reduce(0) { $0 + $1.byteCount },
             parameterBytes: step.checkpointValues.first?.byteCount ?? 0,
             arenaBytes: max(training?.arenaBytes ?? 0, evaluation.arenaBytes, step.arenaBytes), evaluationArenaBytes: evaluating, cacheBytes: cache,
-            trainableParameters: layout.elementCount, matrixParameters: matrix, training: training, evaluation: evaluation, decoding: nextTokens,
+            trainableParameters: layout.elementCount, matrixParameters: matrix, parameters: parameters, training: training, evaluation: evaluation, decoding: nextTokens,
             step: step, storedBytes: family.storedBytes(request.storage, request.target, stored: stored))
     }
 
