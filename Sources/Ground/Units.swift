@@ -1,3 +1,8 @@
+extension Int {
+    /// The smallest multiple of `unit`, a positive number, that is not below this number.
+    @inlinable package func roundedUp(toMultipleOf unit: Int) -> Int { (self + unit - 1) / unit * unit }
+}
+
 /// Sizes and durations as people write them.
 package enum Units {
     /// `15GiB`, `8.2 GiB`, `500MB`, `1024`: bytes. Throws exit 2 naming what is expected.

@@ -75,7 +75,7 @@ package struct GGUFFile: Sendable {
         let infos = try reader.tensors(count: tensorCount)
         let alignment = metadata["general.alignment"]?.int ?? 32
         guard alignment > 0, alignment <= 1 << 20 else { throw reader.broken("the alignment is \(alignment)") }
-        let start = (reader.position + alignment - 1) / alignment * alignment
+        let start = reader.position.roundedUp(toMultipleOf: alignment)
         var tensors: [String: TensorView] = [:]
         for info in infos {
             guard let bytes = info.type.byteCount(shape: info.shape) else {

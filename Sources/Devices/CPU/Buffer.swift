@@ -14,7 +14,7 @@ package final class Buffer: @unchecked Sendable {
     package init(bytes: Int) throws {
         let page = Int(sysconf(Int32(_SC_PAGESIZE)))
         // Whole pages; sizes come from files, so that rounding up must not overflow.
-        mappedBytes = bytes > 0 && bytes <= Int.max - page ? (bytes + page - 1) / page * page : page
+        mappedBytes = bytes > 0 && bytes <= Int.max - page ? bytes.roundedUp(toMultipleOf: page) : page
         guard bytes >= 0, bytes <= mappedBytes,
             let mapped = mmap(nil, mappedBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), mapped != MAP_FAILED
         else {

@@ -54,7 +54,7 @@ package struct KernelComparison {
                 continue
             }
             offsets.append(used)
-            used += (value.byteCount + 255) / 256 * 256
+            used += value.byteCount.roundedUp(toMultipleOf: DeviceWeights.alignment)
         }
         return (offsets, max(256, used))
     }
@@ -126,7 +126,7 @@ package struct KernelComparison {
         let weights = try place(builder)
         // The loss scale, the gradients, the parameters in the activations' type.
         let gradients = trained + 256
-        let parameters = gradients + (4 * count + 255) / 256 * 256
+        let parameters = gradients + (4 * count).roundedUp(toMultipleOf: DeviceWeights.alignment)
         try [Self.lossScale].withUnsafeBytes { try device.upload($0, to: trained) }
         try builder.gradients.withUnsafeBytes { try device.upload($0, to: gradients) }
         try upload(element.encode(builder.parameters), to: parameters)

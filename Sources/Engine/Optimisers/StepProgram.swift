@@ -1,22 +1,25 @@
 import LorikeetDevices
+import LorikeetGround
 
 /// What an optimiser step keeps beside parameters and moments, as one persistent value of five float32 numbers.
 package struct StepState: Sendable, Equatable {
-    /// The loss is multiplied by it before the backward pass.
+    /// The loss is multiplied by this factor before the backward pass.
     package var lossScale: Float = 1
-    /// Steps since the loss scale last changed; below zero where the type of activations needs no scale.
+    /// Steps since the loss scale last changed; negative where the activations' type needs no scale.
     package var goodSteps: Float = -1
-    /// Updates so far, which AdamW corrects its moments by.
+    /// Updates so far; AdamW's bias corrections depend on it.
     package var updates: Float = 0
     /// The gradients' L2 norm before clipping, in the last step.
     package var gradientNorm: Float = 0
     /// 1 where the last step changed nothing because its gradients were not finite.
     package var skipped: Float = 0
 
+    /// The number of elements.
     static let count = 5
 
     package init() {}
 
+    /// - Parameter numbers: `count` elements in the order of `numbers`.
     init(_ numbers: [Float]) {
         (lossScale, goodSteps, updates, gradientNorm, skipped) = (numbers[0], numbers[1], numbers[2], numbers[3], numbers[4])
     }
@@ -24,23 +27,27 @@ package struct StepState: Sendable, Equatable {
     var numbers: [Float] { [lossScale, goodSteps, updates, gradientNorm, skipped] }
 }
 
-/// Names of persistent values: those that outlive a run of a program, are shared between programs, and stand in checkpoints.
+/// Names of persistent values: they outlive a run of a program, are shared between programs by name, and are kept in checkpoints unless said
+/// otherwise.
 package enum PersistentName {
-    /// float32 [n]: every trained matrix, flat, in the layout's order.
+    /// float32 [n]: every trained tensor, flat, in the order of `TrainedLayout`.
     package static let parameters = "parameters"
-    /// float32 [n], like the parameters: of the loss times the loss scale. Not part of a checkpoint.
+    /// float32 [n], in the same order: the gradient of the loss times the loss scale. Not part of a checkpoint.
     package static let gradients = "gradients"
-    /// The parameters in the activations' type, which products read. Not part of a checkpoint.
+    /// [n]: the parameters in the activations' type, which a card's matrix products read. Not part of a checkpoint.
     package static let narrow = "parameters, in the activations' type"
+    /// float32 [5]: see `StepState`.
     package static let state = "step_state"
 }
 
 /// The program of an optimiser step: gradient norm, clipping, the check for gradients that are not finite, the update, the loss scale.
 ///
-/// It shares its persistent values with the micro-batch programs. What a session, a plan or a checkpoint needs to know of trained
-/// state is read from here.
+/// It shares its persistent values with the micro-batch programs. Sessions, plans and checkpoints take names, sizes and order of the trained
+/// state from this program.
 package enum StepProgram {
-    /// - Parameter count: trained parameters; 0 gives a program without ops.
+    /// - Parameters:
+    ///   - count: the number of trained parameters (n); 0 gives a program without ops.
+    ///   - settings: the optimiser whose op is added; nil gives a program without ops, for its persistent values.
     package static func build(count: Int, optimiser: any Optimiser.Type, settings: (any Optimiser)? = nil, target: ProgramTarget) -> Program {
         var values = ValueTable()
         func persistent(_ name: String, _ shape: [Int], _ type: ValueType = .f32) -> ValueID { values.add(name, shape, type, .persistent) }
@@ -48,6 +55,7 @@ package enum StepProgram {
         let gradients = persistent(PersistentName.gradients, [count])
         let moments = optimiser.moments.map { persistent($0, [count]) }
         let state = persistent(PersistentName.state, [StepState.count])
+        // See `OptimiserOperands.numbers`.
         let numbers = values.add("numbers", [optimiser.numberCount + 2], .f64, .input)
         let sum = values.add("sum of squares", [1], .f64, .transient)
         var ops: [any Op] = []
@@ -64,24 +72,22 @@ package enum StepProgram {
             let narrow = persistent(PersistentName.narrow, [count], target.element)
             if count > 0, settings != nil { ops.append(NarrowParameters(parameters: parameters, narrow: narrow)) }
         }
+        // An update reads no tokens: the inputs that every other program has are this program's only one.
         var inputs = ProgramInputs(ids: numbers, positions: numbers)
         inputs.numbers = numbers
         return Program(
             purpose: .step, target: target, tokens: 0, values: values, ops: ops, origins: Array(ops.indices),
             roles: ops.map { _ in .forward }, firstBackwardOp: ops.count, inputs: inputs, outputs: ProgramOutputs(),
-            schedule: Schedule(values: values, ops: ops, alignment: target.isDevice ? 256 : Schedule.alignment), incomplete: [])
+            schedule: Schedule(values: values, ops: ops, alignment: target.alignment), incomplete: [])
     }
 }
 
 extension Program {
-    /// Persistent values in the order in which they were named.
+    /// Persistent values in the order in which they were added.
     package var persistentValues: [Value] { values.values.filter { $0.kind == .persistent } }
 
-    /// Bytes of the persistent values where they lie in one block, each aligned as arena values are.
-    package var persistentBytes: Int {
-        let alignment = target.isDevice ? 256 : Schedule.alignment
-        return persistentValues.reduce(0) { $0 + ($1.byteCount + alignment - 1) / alignment * alignment }
-    }
+    /// Bytes of one block that holds the persistent values, each aligned as arena values are.
+    package var persistentBytes: Int { persistentValues.reduce(0) { $0 + $1.byteCount.roundedUp(toMultipleOf: target.alignment) } }
 
     /// The persistent values that a checkpoint holds, in order.
     package var checkpointValues: [Value] {

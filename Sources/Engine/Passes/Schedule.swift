@@ -1,8 +1,9 @@
+import LorikeetGround
+
 /// Lifetimes and arena offsets of a program's values.
 ///
-/// A transient lives from the first op that writes it to the last that names it; an input from the start to its last
-/// reader (to the end, so that a run can be repeated); an output from its first write to the end. Values are placed
-/// largest first at the lowest offset that is free for their whole lifetime.
+/// A transient lives from the first op that writes it to the last that names it; inputs and outputs live for the whole run, so that
+/// a run can be repeated. Values are placed largest first, each at the lowest offset that is free for its whole lifetime.
 package struct Schedule: Sendable {
     /// First and last op index of each arena value; nil for values that live elsewhere or are never named.
     package private(set) var lifetimes: [ClosedRange<Int>?]
@@ -10,10 +11,10 @@ package struct Schedule: Sendable {
     package private(set) var offsets: [Int?]
     package private(set) var arenaBytes = 0
 
-    /// Bytes: a cache line, and enough for any vector load.
+    /// Bytes, on the processor: a cache line, and enough for any vector load.
     package static let alignment = 64
 
-    init(values: ValueTable, ops: [any Op], alignment: Int = Schedule.alignment) {
+    init(values: ValueTable, ops: [any Op], alignment: Int) {
         lifetimes = Array(repeating: nil, count: values.values.count)
         offsets = Array(repeating: nil, count: values.values.count)
         let last = max(0, ops.count - 1)
@@ -25,8 +26,7 @@ package struct Schedule: Sendable {
         }
         for id in values.ids {
             switch values[id].kind {
-            case .input: lifetimes[id.index] = 0...last
-            case .output: lifetimes[id.index] = 0...last
+            case .input, .output: lifetimes[id.index] = 0...last
             default: break
             }
         }
@@ -41,7 +41,7 @@ package struct Schedule: Sendable {
         var placed: [(start: Int, end: Int, lifetime: ClosedRange<Int>)] = []  // sorted by start
         for id in order {
             guard let lifetime = lifetimes[id.index] else { continue }
-            let size = (values[id].byteCount + alignment - 1) / alignment * alignment
+            let size = values[id].byteCount.roundedUp(toMultipleOf: alignment)
             var offset = 0
             for other in placed where other.lifetime.overlaps(lifetime) {
                 if offset + size <= other.start { break }

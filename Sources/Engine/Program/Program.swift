@@ -1,6 +1,6 @@
 import LorikeetDevices
 
-/// What a program is for: the same family code describes all three.
+/// What a program is for. The same family code describes the first three.
 package enum ProgramPurpose: Sendable, Hashable {
     /// Forward, loss, backward into the adapters' gradients.
     case training
@@ -19,6 +19,8 @@ package enum ProgramTarget: Sendable, Hashable {
     /// A card; activations are of this type, sums float32.
     case device(DeviceElement)
 
+    /// Bytes to which the offsets of values in the arena and of persistent values are aligned.
+    var alignment: Int { isDevice ? DeviceWeights.alignment : Schedule.alignment }
     /// The type of activations.
     package var element: ValueType {
         if case .device(let element) = self { ValueType(element) } else { .f32 }
@@ -46,7 +48,7 @@ package struct Program: Sendable {
     package let inputs: ProgramInputs
     package let outputs: ProgramOutputs
     package let schedule: Schedule
-    /// Values that lack a term from their definition until an op completes them (see `Op.completes`).
+    /// Values that lack a term from their first write until an op completes them (see `Op.completes`).
     let incomplete: Set<ValueID>
     /// Names of trained tensors that the forward pass does not use; see `TrainedSite`.
     var unusedTensors: [String] = []

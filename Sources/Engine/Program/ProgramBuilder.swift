@@ -258,7 +258,7 @@ package struct ProgramBuilder {
             purpose: purpose, target: target, tokens: tokens, values: list.values, ops: ops, origins: list.entries.map(\.origin),
             roles: list.entries.map(\.role),
             firstBackwardOp: list.firstBackward, inputs: inputs, outputs: outputs,
-            schedule: Schedule(values: list.values, ops: ops, alignment: target.isDevice ? 256 : Schedule.alignment), incomplete: list.incomplete,
+            schedule: Schedule(values: list.values, ops: ops, alignment: target.alignment), incomplete: list.incomplete,
             unusedTensors: unused)
         assert(program.violations().isEmpty, program.violations().joined(separator: "\n"))
         return program

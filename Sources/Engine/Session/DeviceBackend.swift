@@ -48,7 +48,7 @@ final class DeviceBackend: SessionBackend {
         var (addresses, used): ([String: DeviceAddress], Int) = ([:], 0)
         for value in program.persistentValues {
             addresses[value.name] = persistentMemory.address + used
-            used += (value.byteCount + 255) / 256 * 256
+            used += value.byteCount.roundedUp(toMultipleOf: program.target.alignment)
         }
         persistent = addresses
     }

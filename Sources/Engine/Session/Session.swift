@@ -1,12 +1,13 @@
 import LorikeetDevices
 import LorikeetGround
 
-/// Rows of the largest batches a session will meet; they decide its arena.
+/// The largest batches that a session will run; they decide the size of its arena.
 package struct SessionSizes: Sendable, Equatable {
-    /// 0 for sessions that never train.
+    /// Rows (tokens) of the largest training micro-batch; 0 for sessions that never train.
     package var training: Int
+    /// Rows of the largest evaluation batch.
     package var evaluation: Int
-    /// Trained tokens whose logits exist at a time.
+    /// Rows with a target whose logits exist at a time.
     package var headChunk: Int
 
     package init(training: Int, evaluation: Int, headChunk: Int = HeadBlock.chunk) {
@@ -18,24 +19,26 @@ package struct SessionSizes: Sendable, Equatable {
 
 /// Runs a model's programs: training, evaluation and decoding share one arena.
 ///
-/// Programs are made for token counts in steps of `granularity` and kept; the arena is sized once for the largest.
+/// Programs are made for token counts that are multiples of `granularity` and are kept. The arena is sized for the largest at the start, and
+/// grows where a larger program is run.
 package final class Session {
     package let model: Model
     package let sizes: SessionSizes
     package let passes: PassPolicy
-    /// Token counts of programs are multiples of this; on a card of 128, a product's tile: what is less costs as much.
+    /// Token counts of programs are multiples of this. Above 128 tokens a card's are multiples of 128, the rows of a matrix product's tile: a
+    /// partial tile takes as long as a full one.
     package static let granularity = 32
 
     /// Rows that a training or evaluation batch of `tokens` is padded to.
     package static func batchRows(_ tokens: Int, _ target: ProgramTarget) -> Int {
-        target.isDevice && tokens > 128 ? (tokens + 127) / 128 * 128 : roundedUp(tokens)
+        target.isDevice && tokens > 128 ? tokens.roundedUp(toMultipleOf: 128) : roundedUp(tokens)
     }
 
     private var programs: [ProgramKey: Program] = [:]
-    /// The program of the last update, and whose it is.
+    /// The last step program, and the optimiser that it was made for.
     private var step: (optimiser: AnyHashable, program: Program)?
     private let backend: any SessionBackend
-    /// Told every op's seconds while a profile is taken.
+    /// Called with every op's seconds while `profile` runs.
     private var observer: OpObserver?
 
     private struct ProgramKey: Hashable {
@@ -60,8 +63,9 @@ package final class Session {
         try self.init(model: model, sizes: SessionSizes(training: maximumTokens, evaluation: maximumTokens), passes: passes)
     }
 
+    /// `tokens` as a token count of a program: the next multiple of `granularity`, at least one.
     package static func roundedUp(_ tokens: Int) -> Int {
-        max(granularity, (tokens + granularity - 1) / granularity * granularity)
+        max(granularity, tokens.roundedUp(toMultipleOf: granularity))
     }
 
     /// The program for `tokens` rows, made at first use.
@@ -75,11 +79,11 @@ package final class Session {
         return program
     }
 
-    /// What one micro-batch adds to a step.
-    package struct StepResult: Sendable {
-        /// Sum over rows of weight * -log p.
+    /// The result of one training micro-batch.
+    package struct MicroBatchResult: Sendable {
+        /// The sum over rows of weight * -log p.
         package let lossSum: Double
-        /// log p of each trained row, in row order.
+        /// log p of each row with a target, in row order.
         package let logProbabilities: [Float]
     }
 
@@ -87,23 +91,23 @@ package final class Session {
     ///
     /// - Parameter zeroFirst: clears the gradients before (a step's first micro-batch).
     /// - Throws: exit 2 for ids that the model's tables do not have, exit 4 when memory for the arena cannot be had.
-    package func accumulate(_ batch: TokenBatch, zeroFirst: Bool) throws -> StepResult {
+    package func accumulate(_ batch: TokenBatch, zeroFirst: Bool) throws -> MicroBatchResult {
         try batch.check(vocabulary: model.family.vocabularySize)
         if zeroFirst { try backend.clearGradients() }
         let results = try run(batch, .training)
         var sum = 0.0
         for (row, target) in batch.targets.enumerated() where target >= 0 { sum -= Double(batch.weights[row]) * Double(results[row]) }
-        return StepResult(lossSum: sum, logProbabilities: trained(results, batch))
+        return MicroBatchResult(lossSum: sum, logProbabilities: trained(results, batch))
     }
 
-    /// Where the time of one training micro-batch goes.
+    /// The time that one training micro-batch spends in ops of one kind.
     package struct OpTime: Sendable {
         package let kind: String
         package var count = 0
         package var seconds = 0.0
-        /// Of all its ops, for the segments and targets of the batch.
+        /// The work of all these ops, for the segments and targets of the batch.
         package var work: [Work] = []
-        /// What the op asked of a card: calls and seconds.
+        /// On a card, the calls and seconds of each kernel or product that these ops launched, by its name.
         package var parts: [String: (count: Int, seconds: Double)] = [:]
     }
 
@@ -115,6 +119,7 @@ package final class Session {
         var last: (any Op)?
         observer = { op, label, seconds in
             var time = times[op.kind] ?? OpTime(kind: op.kind)
+            // A card reports an op once for each kernel: the op itself is counted at the first.
             if op.writes != last?.writes {
                 time.count += 1
                 time.work += op.work(context)
@@ -130,7 +135,9 @@ package final class Session {
         return times.values.sorted { ($0.seconds, $1.kind) > ($1.seconds, $0.kind) }
     }
 
-    /// log p of each trained row, in row order; no dropout.
+    /// log p of each row with a target, in row order, without dropout.
+    ///
+    /// - Throws: exit 2 for ids that the model's tables do not have, exit 4 when memory for the arena cannot be had.
     package func evaluate(_ batch: TokenBatch) throws -> [Float] {
         trained(try run(batch, .evaluation), batch)
     }
@@ -139,7 +146,7 @@ package final class Session {
         batch.targets.indices.filter { batch.targets[$0] >= 0 }.map { results[$0] }
     }
 
-    /// What the 16-bit values of a forward pass reach; empty where there are none. In order of the ops.
+    /// The largest magnitudes of the 16-bit values of a forward pass, in the order of the ops; empty where no value has 16 bits.
     package func magnitudes(_ batch: TokenBatch) throws -> [ValueMagnitude] {
         let (program, _, trained) = try prepare(batch, .evaluation)
         return try backend.magnitudes(program, trainedRows: trained)
@@ -173,7 +180,9 @@ package final class Session {
         return (program, batch.rows, trained.count)
     }
 
-    /// Logits [rows.count, V] of the wanted rows of one packed batch.
+    /// Logits [rows.count, V] of the given rows of one packed batch.
+    ///
+    /// - Throws: exit 2 for ids or rows that do not exist, exit 4 when memory cannot be had.
     package func logits(_ batch: TokenBatch, rows: [Int]) throws -> [Float] {
         try batch.check(vocabulary: model.family.vocabularySize)
         // The segments become cache slots, so that decoding's program serves here too.
@@ -241,6 +250,7 @@ package final class Session {
         let program = stepProgram(optimiser)
         try backend.reserve(program.arenaBytes)
         let before = model.adapters.state
+        // See `OptimiserOperands.numbers`.
         let numbers =
             optimiser.numbers(learningRate: learningRate, update: Int(before.updates) + 1) + [optimiser.maxGradNorm ?? 0, 1 / Double(before.lossScale)]
         if let id = program.inputs.numbers { try write(numbers, to: id, program) }
@@ -250,7 +260,7 @@ package final class Session {
         return OptimiserResult(gradientNorm: Double(after.gradientNorm), skipped: after.skipped != 0)
     }
 
-    /// The program of an update, made where the optimiser is another than before.
+    /// The step program of `optimiser`; made again where the optimiser or its settings are not those of the last call.
     private func stepProgram(_ optimiser: any Optimiser) -> Program {
         if let step, step.optimiser == AnyHashable(optimiser) { return step.program }
         let program = StepProgram.build(
@@ -259,7 +269,7 @@ package final class Session {
         return program
     }
 
-    /// float16's loss scale as it stands; nil where gradients need none.
+    /// float16's current loss scale; nil where the activations' type needs none.
     package var lossScaling: LossScaling? {
         guard scalesLoss else { return nil }
         let state = model.adapters.state
@@ -268,7 +278,7 @@ package final class Session {
 
     private var scalesLoss: Bool { backend.target.element == .f16 }
 
-    /// Goes on with another loss scale; without effect where gradients need none.
+    /// Sets the loss scale; without effect where the activations' type needs none.
     package func setLossScaling(_ scaling: LossScaling) throws {
         guard scalesLoss else { return }
         (model.adapters.state.lossScale, model.adapters.state.goodSteps) = (scaling.scale, Float(scaling.goodSteps))
@@ -284,10 +294,10 @@ package final class Session {
         }
     }
 
-    /// Copies what was trained to the host's `model.adapters`. To be called before those are read.
+    /// Copies the trained state from the device to the host's `model.adapters`. Call it before reading those.
     package func pullAdapters() throws { try backend.pullAdapters() }
 
-    /// Copies the host's `model.adapters` to where training runs. To be called after those were written.
+    /// Copies the host's `model.adapters` to the device. Call it after writing those.
     package func pushAdapters() throws {
         adoptLossScale()
         try backend.pushAdapters()

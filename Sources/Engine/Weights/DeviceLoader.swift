@@ -70,9 +70,9 @@ final class DeviceLoader {
     ) throws {
         (self.weights, self.device, self.element, self.cpu, self.views) = (weights, device, element, cpu, views)
         let largest = views.filter { $0.shape.count == 2 }.map(\.elementCount).max() ?? 0
-        piece = max(256, min(pieceWeights, (largest + 255) / 256 * 256))
+        piece = max(256, min(pieceWeights, largest.roundedUp(toMultipleOf: 256)))
         // One allocation, cut up.
-        let maximaBytes = (NF4.Layout(count: largest).blocks * 4 + 255) / 256 * 256
+        let maximaBytes = (NF4.Layout(count: largest).blocks * 4).roundedUp(toMultipleOf: DeviceWeights.alignment)
         memory = try DeviceAllocation(on: device, bytes: 8 * piece + maximaBytes + 256 + 8 * views.count)
         wide = memory.address + 4 * piece
         maxima = wide + 4 * piece

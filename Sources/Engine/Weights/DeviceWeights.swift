@@ -29,6 +29,7 @@ package final class DeviceWeights {
     private var used = 0
     private var frequencies: [(table: RoPETable, address: DeviceAddress)] = []
 
+    /// Bytes to which tensors, and other values on a card, are aligned.
     package static let alignment = 256
     /// What the block holds beside the tensors: tables of expansion and rotation.
     static let overheadBytes = 4096
@@ -37,7 +38,7 @@ package final class DeviceWeights {
 
     /// Bytes that a matrix takes on a card.
     package static func bytes(_ declaration: WeightDeclaration, storage: BaseStorage, stored: ElementType, element: DeviceElement) -> Int {
-        func up(_ bytes: Int) -> Int { (bytes + alignment - 1) / alignment * alignment }
+        func up(_ bytes: Int) -> Int { bytes.roundedUp(toMultipleOf: alignment) }
         let count = declaration.shape.reduce(1, *)
         guard case .linear = declaration.role else {
             if case .vector = declaration.role { return up(count * 4) }
@@ -87,7 +88,7 @@ package final class DeviceWeights {
     /// The next `bytes` of the block.
     func take(_ bytes: Int) throws -> DeviceAddress {
         let address = block.address + used
-        used += (bytes + Self.alignment - 1) / Self.alignment * Self.alignment
+        used += bytes.roundedUp(toMultipleOf: Self.alignment)
         guard used <= block.bytes else {
             throw LorikeetError.machine("the weights are larger on the card than planned", fix: "report this with lorikeet plan's output")
         }

@@ -42,7 +42,8 @@ struct VerifyTests {
         return Program(
             purpose: program.purpose, target: program.target, tokens: program.tokens, values: values, ops: ops.map(\.op), origins: ops.map(\.origin),
             roles: ops.map(\.role), firstBackwardOp: ops.firstIndex { $0.role != .forward } ?? ops.count, inputs: program.inputs,
-            outputs: program.outputs, schedule: Schedule(values: values, ops: ops.map(\.op)), incomplete: program.incomplete)
+            outputs: program.outputs, schedule: Schedule(values: values, ops: ops.map(\.op), alignment: program.target.alignment),
+            incomplete: program.incomplete)
     }
 
     private func expect(_ program: Program, names word: String) {
