@@ -33,7 +33,7 @@ struct CrossEntropyWeights: LossOp {
         operands.expect(tokenWeights, "token weights", nil, .f32)
     }
 
-    func work(_ context: WorkContext) -> [Work] { context.pass(2 * context.bytes(tokenWeights)) }
+    func work(_ context: WorkContext) -> [Work] { context.kernel(moving: 2 * context.bytes(tokenWeights)) }
 
     func run(_ context: borrowing CPURun) throws {
         try context.floats(tokenWeights).update(from: try context.floats(weights), count: context.values[tokenWeights].elementCount)

@@ -56,7 +56,7 @@ struct AdamW: Op {
 
     func check(_ check: inout OperandCheck) { operands.check(&check, numberCount: AdamWSettings.numberCount) }
 
-    func work(_ context: WorkContext) -> [Work] { context.pass(7 * context.bytes(operands.parameters)) }
+    func work(_ context: WorkContext) -> [Work] { context.kernel(moving: 7 * context.bytes(operands.parameters)) }
 
     func run(_ context: borrowing CPURun) throws {
         let numbers = try context.doubles(operands.numbers)

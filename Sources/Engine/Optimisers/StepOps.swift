@@ -25,7 +25,7 @@ struct GradientNorm: Op {
         operands.expect(sumOfSquares, "sum of squares", [1], .f64)
     }
 
-    func work(_ context: WorkContext) -> [Work] { context.pass(context.bytes(gradients)) }
+    func work(_ context: WorkContext) -> [Work] { context.kernel(moving: context.bytes(gradients)) }
 
     func run(_ context: borrowing CPURun) throws {
         try context.doubles(sumOfSquares)[0] = GradientNormKernels.sumOfSquares(
@@ -61,7 +61,7 @@ struct LossScaleUpdate: Op {
 
     func check(_ operands: inout OperandCheck) { operands.expect(state, "step state", [StepState.count], .f32) }
 
-    func work(_ context: WorkContext) -> [Work] { context.pass(context.bytes(state)) }
+    func work(_ context: WorkContext) -> [Work] { context.kernel(moving: context.bytes(state)) }
 
     func run(_ context: borrowing CPURun) throws {
         let numbers = try context.floats(state)
@@ -106,7 +106,7 @@ struct NarrowParameters: Op {
         operands.expect(narrow, "converted parameters", operands.shape(parameters), .activation)
     }
 
-    func work(_ context: WorkContext) -> [Work] { context.pass(context.bytes(parameters) + context.bytes(narrow)) }
+    func work(_ context: WorkContext) -> [Work] { context.kernel(moving: context.bytes(parameters) + context.bytes(narrow)) }
 
     func run(_ context: borrowing CPURun) throws {}
 

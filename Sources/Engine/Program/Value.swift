@@ -9,7 +9,7 @@ package struct ValueID: Hashable, Sendable {
 package enum ValueKind: Sendable, Hashable {
     /// Filled by the caller before each run; lives as long as the program runs.
     case input
-    /// Read by the caller after each run; lives from its first write to the end.
+    /// Read by the caller after each run; lives as long as the program runs.
     case output
     /// Written and read inside a run: an offset in the arena for its lifetime.
     case transient
@@ -50,6 +50,22 @@ package struct Value: Sendable {
 
     package var elementCount: Int { shape.reduce(1, *) }
     package var byteCount: Int { elementCount * type.byteCount }
-    /// Does it need room in the arena? Inputs and outputs do too: they live there with a longer lifetime.
+    /// Whether it has an offset in the arena. Inputs and outputs do too, for the whole run.
     package var livesInArena: Bool { kind == .transient || kind == .input || kind == .output }
+}
+
+/// The values of a program, by `ValueID`.
+package struct ValueTable: Sendable {
+    package private(set) var values: [Value] = []
+
+    package subscript(id: ValueID) -> Value { values[id.index] }
+    package var ids: [ValueID] { values.indices.map { ValueID(index: $0) } }
+
+    package mutating func add(_ name: String, _ shape: [Int], _ type: ValueType = .f32, _ kind: ValueKind, flatOffset: Int = 0) -> ValueID {
+        values.append(Value(name: name, shape: shape, type: type, kind: kind, flatOffset: flatOffset))
+        return ValueID(index: values.count - 1)
+    }
+
+    /// Adds a transient with the shape and type of `id`, named after it.
+    mutating func addCopy(of id: ValueID) -> ValueID { add(self[id].name + "'", self[id].shape, self[id].type, .transient) }
 }

@@ -1,10 +1,11 @@
 import LorikeetGround
 
 extension Program {
-    /// Checks that the program is sound: shapes and element types of every operand, every value read was written, nothing is overwritten
-    /// while it is still needed, and a value that lacks a term is read only by ops that complete it or add the term themselves.
+    /// Checks that the program is sound: every operand has the shape and element type that its op expects, every value read was written
+    /// before, nothing is overwritten while it is still needed, and an incomplete value (`Program.incomplete`) is read only by ops that
+    /// complete it or add the missing term themselves.
     ///
-    /// - Throws: naming op and value. A violation is a mistake in a family or a pass, never in a user's input.
+    /// - Throws: exit 4, naming the first op and value at fault. A violation is a mistake in a family or a pass, never in a user's input.
     package func verify() throws {
         guard let first = violations().first else { return }
         throw LorikeetError.machine("the \(purpose.label) program is not sound: \(first)", fix: "report this with lorikeet plan --explain's output")
@@ -33,13 +34,14 @@ extension Program {
     }
 }
 
-/// Walks a program in the order in which it runs.
+/// Visits a program's ops in the order in which they run and collects violations.
 private struct Verification {
     private let program: Program
     private(set) var violations: [String] = []
     private var written: Set<ValueID> = []
-    /// The origin of the last op that changed a value of the forward pass after its definition.
+    /// For each value that a forward or recomputed op wrote again after its first write: the origin of the last such op.
     private var lastUpdate: [ValueID: Int] = [:]
+    /// Values that lack a term at this point of the walk.
     private var incomplete: Set<ValueID> = []
 
     init(_ program: Program) { self.program = program }
@@ -55,7 +57,7 @@ private struct Verification {
 
     private mutating func report(_ index: Int, _ what: String) { violations.append("op \(index) (\(program.ops[index].kind)): \(what)") }
 
-    /// Values that exist before the program runs.
+    /// Whether the value has its content before the program runs.
     private func isGiven(_ id: ValueID) -> Bool {
         switch program.values[id].kind {
         case .transient, .output: false
@@ -69,7 +71,9 @@ private struct Verification {
         if incomplete.contains(id), !op.completes.contains(id), !op.supplies.contains(id) {
             report(index, "reads '\(name)', which lacks a term, without adding it")
         }
-        if !incomplete.contains(id), program.incomplete.contains(id) && op.completes.contains(id) || op.supplies.contains(id) {
+        // LoRA's ops complete values in the plain program too, where no value is marked as incomplete.
+        let completesMarked = program.incomplete.contains(id) && op.completes.contains(id)
+        if !incomplete.contains(id), completesMarked || op.supplies.contains(id) {
             report(index, "adds a term to '\(name)' that it does not lack")
         }
         // An adjoint reads what its forward op read: nothing later in the forward pass may have changed it.
@@ -80,10 +84,12 @@ private struct Verification {
 
     private mutating func checkWrite(_ id: ValueID, _ op: any Op, _ index: Int) {
         let value = program.values[id]
-        if value.kind == .input || value.kind == .parameter || value.kind == .weight { report(index, "writes '\(value.name)', which is given") }
-        let updates = op.reads.contains(id)
-        if !updates, written.contains(id), value.kind == .transient { report(index, "overwrites '\(value.name)', which another op has written") }
+        if value.kind == .input || value.kind == .parameter || value.kind == .weight {
+            report(index, "writes '\(value.name)', which only the caller may write")
+        }
+        let inPlace = op.reads.contains(id)
+        if !inPlace, written.contains(id), value.kind == .transient { report(index, "overwrites '\(value.name)', which another op has written") }
         if !written.insert(id).inserted, program.roles[index] != .adjoint { lastUpdate[id] = program.origins[index] }
-        if op.completes.contains(id) { incomplete.remove(id) } else if !updates, program.incomplete.contains(id) { incomplete.insert(id) }
+        if op.completes.contains(id) { incomplete.remove(id) } else if !inPlace, program.incomplete.contains(id) { incomplete.insert(id) }
     }
 }

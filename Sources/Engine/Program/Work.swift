@@ -1,12 +1,13 @@
-/// A piece of an op's work, of a kind for which a device has one price (see `DeviceModel`).
+/// One item of the work that an op states. `DeviceModel` has a rate for each case and turns items into seconds.
 package enum Work: Sendable, Equatable {
-    /// A matrix product [m, k] · [k, n] of operands of the activations' type.
+    /// A matrix product [m, k] · [k, n] with operands of the activations' type.
     case product(m: Int, n: Int, k: Int)
-    /// Attention's products: each does 2 · `width` operations for each of `pairs` (query, key); width is the head size over all heads.
+    /// Matrix products of attention. Each of the `products` does 2 · `width` floating-point operations for each of the `pairs`
+    /// (query, key); `width` is number of heads × head size.
     case attention(pairs: Double, width: Int, products: Int)
-    /// Bytes that pass between the processing units and the device's memory.
+    /// Bytes read from and written to the device's memory.
     case bytes(Double)
-    /// Kernels that start one after the other.
+    /// A number of kernel launches, one after the other.
     case launches(Int)
 
     /// Floating-point operations in matrix products.
@@ -26,14 +27,14 @@ extension Sequence<Work> {
     package var bytesMoved: Double { reduce(0) { $0 + $1.bytesMoved } }
 }
 
-/// What the work of a program depends on beside its shapes: the data, and how the weights lie in memory.
+/// What a program's work depends on beside its shapes: the data of the micro-batch, and how the weights are stored.
 package struct Workload: Sendable {
-    /// Lengths of the segments that fill the micro-batch; nil is one segment of all rows.
+    /// Lengths, in tokens, of the segments that fill the micro-batch; nil means one segment of all rows.
     package var segments: SegmentLengths?
-    /// Rows with a target, as a share of all: the head works on these alone.
+    /// Rows with a target divided by all rows (0 to 1): the head computes logits for these rows only.
     package var trainedShare = 1.0
-    /// Bytes of each matrix that is expanded before a product or multiplied from its codes, by the tensor's name. A matrix that is not
-    /// named here lies in the activations' type and is multiplied as it lies.
+    /// By tensor name, the stored bytes of each matrix that is dequantised before a product or multiplied from its quantised codes. A
+    /// matrix that is not named here is stored in the activations' type and multiplied without a conversion.
     package var storedBytes: [String: Int] = [:]
 
     package init(segments: SegmentLengths? = nil, trainedShare: Double = 1) {
@@ -42,16 +43,19 @@ package struct Workload: Sendable {
     }
 }
 
-/// How long the segments of some data are: what attention's work depends on.
+/// The distribution of segment lengths in some data, on which attention's work depends. Lengths are in tokens.
 package struct SegmentLengths: Sendable {
-    /// Each length that occurs, in order, with sums over all segments up to that length.
+    /// A length that occurs, with cumulative sums over all segments of this length or shorter.
     private struct Entry {
         let length: Int
+        /// The number of segments.
         var segments = 0.0
+        /// Their tokens, each of which is one query.
         var queries = 0.0
-        /// (query, key) without a window.
+        /// Their pairs (query, key) under causal attention without a window.
         var pairs = 0.0
     }
+    /// In ascending order of length.
     private let entries: [Entry]
 
     /// Lengths below 1 are left out.
@@ -70,37 +74,38 @@ package struct SegmentLengths: Sendable {
         self.entries = entries
     }
 
-    /// How many keys a query sees on average, itself included: those before it in its segment, the last `window` of them.
+    /// The mean number of keys that a query attends to: itself and the tokens before it in its segment, at most `window` in all.
     package func keysPerQuery(window: Int?) -> Double {
         guard let all = entries.last else { return 0 }
         guard let window, window < all.length else { return all.pairs / all.queries }
         let within = entries.prefix { $0.length <= window }.last
-        // A longer segment of n: window * (window + 1) / 2 pairs of the first queries, and window for each of the others.
+        // In a segment longer than the window the first `window` queries see 1, 2, … keys: window * (window + 1) / 2 pairs. Each later query
+        // sees `window` keys.
         let (w, longer) = (Double(window), all.segments - (within?.segments ?? 0))
         let queries = all.queries - (within?.queries ?? 0)
         return ((within?.pairs ?? 0) + longer * w * (w + 1) / 2 + (queries - longer * w) * w) / all.queries
     }
 }
 
-/// A program's values and workload, of which its ops state their work.
+/// What an op needs to state its work: the program's values and target, and the workload.
 package struct WorkContext {
     package let values: ValueTable
     package let target: ProgramTarget
     package let load: Workload
 
-    /// Pairs (query, key) in attention over `rows` rows.
+    /// The number of pairs (query, key) in causal attention over `rows` rows.
     func pairs(rows: Int, window: Int?) -> Double {
         Double(rows) * (load.segments ?? SegmentLengths(CollectionOfOne(rows))).keysPerQuery(window: window)
     }
 
     func bytes(_ id: ValueID) -> Double { Double(values[id].byteCount) }
 
-    /// One kernel that moves `bytes`.
-    func pass(_ bytes: Double) -> [Work] { [.bytes(bytes), .launches(1)] }
+    /// The work of one kernel that reads and writes `bytes` in all.
+    func kernel(moving bytes: Double) -> [Work] { [.bytes(bytes), .launches(1)] }
 }
 
 extension Program {
-    /// What one run of the program does.
+    /// The work of one run of the program.
     package func work(_ load: Workload = Workload()) -> [Work] {
         let context = WorkContext(values: values, target: target, load: load)
         return ops.flatMap { $0.work(context) }

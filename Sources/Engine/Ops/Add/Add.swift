@@ -34,7 +34,7 @@ struct Add: Op {
         operands.require(type == operands.values[out].type || type == operands.target.element, "b has neither out's type nor the activations'")
     }
 
-    func work(_ context: WorkContext) -> [Work] { context.pass(2 * context.bytes(out) + context.bytes(b)) }
+    func work(_ context: WorkContext) -> [Work] { context.kernel(moving: 2 * context.bytes(out) + context.bytes(b)) }
 
     func differentiate(_ backward: inout Differentiation) {
         guard let gradient = backward.gradient(of: out) else { return }

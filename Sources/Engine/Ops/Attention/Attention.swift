@@ -52,7 +52,7 @@ struct Attention: Op {
 
     /// Scores and the sum of the values.
     func work(_ context: WorkContext) -> [Work] {
-        context.pass(context.bytes(joint) + context.bytes(out)) + shape.products(2, context, rows: context.values[joint].shape[0])
+        context.kernel(moving: context.bytes(joint) + context.bytes(out)) + shape.products(2, context, rows: context.values[joint].shape[0])
     }
 
     mutating func rename(_ name: Renaming) {
@@ -148,7 +148,7 @@ struct AttentionBackward: Op {
 
     /// Scores again, dp, dq, dk and dv.
     func work(_ context: WorkContext) -> [Work] {
-        context.pass(2 * context.bytes(joint) + 2 * context.bytes(out)) + shape.products(5, context, rows: context.values[joint].shape[0])
+        context.kernel(moving: 2 * context.bytes(joint) + 2 * context.bytes(out)) + shape.products(5, context, rows: context.values[joint].shape[0])
     }
 
     func run(_ context: borrowing CPURun) throws {

@@ -24,7 +24,7 @@ struct CachedAttention: Op {
     /// As if each row's slot were full.
     func work(_ context: WorkContext) -> [Work] {
         let shape = context.values[cache].shape
-        return context.pass(Double(context.values[joint].shape[0]) * context.bytes(cache) / Double(max(1, shape[0])))
+        return context.kernel(moving: Double(context.values[joint].shape[0]) * context.bytes(cache) / Double(max(1, shape[0])))
     }
 
     mutating func rename(_ name: Renaming) {

@@ -22,7 +22,7 @@ struct Convert: Op {
         operands.expect(out, "out", nil, .activation)
     }
 
-    func work(_ context: WorkContext) -> [Work] { context.pass(context.bytes(x) + context.bytes(out)) }
+    func work(_ context: WorkContext) -> [Work] { context.kernel(moving: context.bytes(x) + context.bytes(out)) }
 
     func run(_ context: borrowing CPURun) throws {
         let (from, to) = (try context.floats(x), try context.floats(out))

@@ -15,7 +15,7 @@ struct Embedding: Op {
     var writes: [ValueID] { [output] }
     var detail: String { weight }
 
-    func work(_ context: WorkContext) -> [Work] { context.pass(2 * context.bytes(output)) }
+    func work(_ context: WorkContext) -> [Work] { context.kernel(moving: 2 * context.bytes(output)) }
 
     mutating func rename(_ name: Renaming) {
         name(&ids)

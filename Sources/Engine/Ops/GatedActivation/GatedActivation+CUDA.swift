@@ -12,7 +12,7 @@ extension Activation {
 }
 
 extension DeviceRun {
-    /// f(gate) * up or its adjoint with the adapters' parts formed on the way: `LoRAGated` of activation.cu.
+    /// f(gate) * up or its adjoint, with LoRA's products added to what is read: `LoRAGated` of activation.cu.
     fileprivate func gated(
         _ kernel: String, gateUp: ValueID, dOut: ValueID?, out: ValueID, _ activation: Activation, _ update: LowRankUpdate?, _ dUpdate: InputUpdate? = nil
     ) throws {

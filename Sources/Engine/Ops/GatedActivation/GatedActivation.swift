@@ -34,7 +34,7 @@ struct GatedActivation: Op {
     }
 
     func work(_ context: WorkContext) -> [Work] {
-        context.pass(context.bytes(gateUp) + context.bytes(out)) + (update?.parts.products(rows: context.values[out].shape[0]) ?? [])
+        context.kernel(moving: context.bytes(gateUp) + context.bytes(out)) + (update?.parts.products(rows: context.values[out].shape[0]) ?? [])
     }
 
     func recomputation(of value: ValueID, into copy: ValueID) -> (any Op)? {
@@ -90,7 +90,7 @@ struct GatedActivationBackward: Op {
 
     func work(_ context: WorkContext) -> [Work] {
         let shape = context.values[dOut].shape
-        return context.pass(2 * context.bytes(gateUp) + context.bytes(dOut)) + (update?.parts.products(rows: shape[0]) ?? [])
+        return context.kernel(moving: 2 * context.bytes(gateUp) + context.bytes(dOut)) + (update?.parts.products(rows: shape[0]) ?? [])
             + (dUpdate.map { [.product(m: shape[0], n: shape[1], k: $0.part.slot.rank)] } ?? [])
     }
 

@@ -1,12 +1,5 @@
 import LorikeetDevices
 
-extension LinearPart {
-    /// Elements of scratch that one joint expansion needs.
-    static func scratchElements(parts: [LinearPart], columns: Int) -> Int {
-        parts.reduce(0) { $0 + $1.weight.rows } * columns
-    }
-}
-
 /// The joint rows `range` of several matrices side by side, as float32: in place where one matrix stored as float32 holds all of
 /// them, else expanded (or copied) into `scratch` at their joint row.
 private func jointRows(

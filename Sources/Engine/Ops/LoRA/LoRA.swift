@@ -119,7 +119,7 @@ struct LoRADown: Op {
 
     func work(_ context: WorkContext) -> [Work] {
         let shape = context.values[side.wide].shape
-        return context.pass(context.bytes(side.wide)) + [.product(m: shape[0], n: side.parts.ranks, k: shape[1])]
+        return context.kernel(moving: context.bytes(side.wide)) + [.product(m: shape[0], n: side.parts.ranks, k: shape[1])]
     }
 
     /// dA += dProductᵀ dropout(x);  dx += mask * (dProduct A).
@@ -154,7 +154,7 @@ struct LoRAUp: Op {
     func check(_ operands: inout OperandCheck) { side.check(&operands, .activationOrResidual) }
 
     func work(_ context: WorkContext) -> [Work] {
-        context.pass(2 * context.bytes(side.wide)) + side.parts.products(rows: context.values[side.wide].shape[0])
+        context.kernel(moving: 2 * context.bytes(side.wide)) + side.parts.products(rows: context.values[side.wide].shape[0])
     }
 
     /// dProduct = scale * dy B;  dB += scale * dyᵀ product. dy itself passes through.
@@ -200,7 +200,7 @@ struct LoRAUpBackward: Op {
 
     func work(_ context: WorkContext) -> [Work] {
         let rows = context.values[side.wide].shape[0]
-        return context.pass(context.bytes(side.wide))
+        return context.kernel(moving: context.bytes(side.wide))
             + side.parts.flatMap { part -> [Work] in
                 let (rank, columns) = (part.slot.rank, part.outputs.count)
                 return [.product(m: rows, n: rank, k: columns), .product(m: columns, n: rank, k: rows)]
@@ -230,7 +230,7 @@ struct LoRADownBackward: Op {
 
     func work(_ context: WorkContext) -> [Work] {
         let shape = context.values[side.wide].shape
-        return context.pass(context.bytes(side.wide)) + [.product(m: side.parts.ranks, n: shape[1], k: shape[0])]
+        return context.kernel(moving: context.bytes(side.wide)) + [.product(m: side.parts.ranks, n: shape[1], k: shape[0])]
     }
 }
 
@@ -251,6 +251,6 @@ struct LoRAInputGradient: Op {
 
     func work(_ context: WorkContext) -> [Work] {
         let shape = context.values[side.wide].shape
-        return context.pass(2 * context.bytes(side.wide)) + [.product(m: shape[0], n: shape[1], k: side.parts.ranks)]
+        return context.kernel(moving: 2 * context.bytes(side.wide)) + [.product(m: shape[0], n: shape[1], k: side.parts.ranks)]
     }
 }

@@ -1,7 +1,7 @@
 import LorikeetDevices
 
-/// The adapters' products under dropout that read activations once and decide on the way what stays: lora.cu. For 16 bits, a few ranks
-/// in eights and adapters side by side; everything else goes through masked copies.
+/// The adapters' products under dropout by the kernels of lora.cu, which read activations once and apply the mask while they read. For 16-bit
+/// types, ranks that are multiples of 8 and adjacent adapters; in other cases masked copies are multiplied.
 struct LoRAStream {
     private let a: DeviceAddress
     private let ranks, rank: Int

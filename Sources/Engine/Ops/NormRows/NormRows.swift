@@ -45,7 +45,7 @@ struct NormRows: Op {
     var writes: [ValueID] { [output, inverseRMS] + (kept.map { [$0] } ?? []) }
     var detail: String { parts.map(\.weight).joined(separator: " ") }
 
-    func work(_ context: WorkContext) -> [Work] { context.pass(parts.bytes(context.values, of: input) * (kept == nil ? 2 : 3)) }
+    func work(_ context: WorkContext) -> [Work] { context.kernel(moving: parts.bytes(context.values, of: input) * (kept == nil ? 2 : 3)) }
 
     mutating func rename(_ name: Renaming) {
         name(&input)
@@ -97,7 +97,7 @@ struct NormRowsBackward: Op {
     var writes: [ValueID] { [dx] }
     var detail: String { parts.map(\.weight).joined(separator: " ") }
 
-    func work(_ context: WorkContext) -> [Work] { context.pass(parts.bytes(context.values, of: dy) * 2 + parts.bytes(context.values, of: x)) }
+    func work(_ context: WorkContext) -> [Work] { context.kernel(moving: parts.bytes(context.values, of: dy) * 2 + parts.bytes(context.values, of: x)) }
 
     mutating func rename(_ name: Renaming) {
         name(&dy)

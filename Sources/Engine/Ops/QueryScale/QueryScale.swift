@@ -23,7 +23,7 @@ struct QueryScale: Op {
     var writes: [ValueID] { [joint] }
 
     func work(_ context: WorkContext) -> [Work] {
-        context.pass(Double(2 * context.values[joint].shape[0] * columns * context.values[joint].type.byteCount))
+        context.kernel(moving: Double(2 * context.values[joint].shape[0] * columns * context.values[joint].type.byteCount))
     }
 
     mutating func rename(_ name: Renaming) {

@@ -43,7 +43,7 @@ struct RMSNorm: Op {
         operands.require((delta == nil) == (sum == nil), "a delta is added without a place for the sum, or the other way round")
     }
 
-    func work(_ context: WorkContext) -> [Work] { context.pass(context.bytes(output) * (delta == nil ? 2 : 4)) }
+    func work(_ context: WorkContext) -> [Work] { context.kernel(moving: context.bytes(output) * (delta == nil ? 2 : 4)) }
 
     func recomputation(of value: ValueID, into copy: ValueID) -> (any Op)? {
         guard value == output else { return nil }
@@ -93,7 +93,7 @@ struct RMSNormRecomputation: Op {
         operands.expect(output, "y", shape, .activation)
     }
 
-    func work(_ context: WorkContext) -> [Work] { context.pass(2 * context.bytes(output)) }
+    func work(_ context: WorkContext) -> [Work] { context.kernel(moving: 2 * context.bytes(output)) }
 
     func run(_ context: borrowing CPURun) throws {
         let shape = context.values[output].shape
@@ -142,7 +142,7 @@ struct RMSNormBackward: Op {
         operands.expect(narrow, "narrow dx", shape, .activation)
     }
 
-    func work(_ context: WorkContext) -> [Work] { context.pass(context.bytes(dx) * (residualGradient == nil ? 3 : 4)) }
+    func work(_ context: WorkContext) -> [Work] { context.kernel(moving: context.bytes(dx) * (residualGradient == nil ? 3 : 4)) }
 
     func run(_ context: borrowing CPURun) throws {
         let shape = context.values[dx].shape

@@ -37,7 +37,7 @@ struct RoPEAngles: Op {
         operands.expect(sin, "sin", [tokens, table.inverseFrequencies.count], .f32)
     }
 
-    func work(_ context: WorkContext) -> [Work] { context.pass(2 * context.bytes(cos)) }
+    func work(_ context: WorkContext) -> [Work] { context.kernel(moving: 2 * context.bytes(cos)) }
 
     func run(_ context: borrowing CPURun) throws {
         RoPEKernels.table(
@@ -91,7 +91,7 @@ struct RoPE: Op {
 
     func work(_ context: WorkContext) -> [Work] {
         let rows = context.values[joint].shape[0]
-        return context.pass(8 * Double(rows * heads * headDimension)) + (update?.parts.products(rows: rows) ?? [])
+        return context.kernel(moving: 8 * Double(rows * heads * headDimension)) + (update?.parts.products(rows: rows) ?? [])
     }
 
     func differentiate(_ backward: inout Differentiation) {
