@@ -1,20 +1,21 @@
-/// The pass that joins ops: each row of the table moves one op's work into others that read or write its values anyway.
+/// The fusion pass: each row of the table moves the work of one op into other ops that read or write its values anyway.
 ///
-/// The plain program has an explicit op for every step and computes the same, slower. A row applies to a candidate op when its pattern
-/// and conditions hold; it changes every reader of a value that then lacks a term, or nothing.
+/// The plain program has an explicit op for every step and computes the same with more passes over memory. A row is tried at every op and
+/// changes the list where its pattern and conditions hold. Where it removes the op that adds a value's last term, it changes every reader
+/// of that value, or none.
 enum Fuse {
-    /// One line of the table.
+    /// A row of the table.
     struct Row: Sendable {
         let name: String
-        /// Joins the op at this index with others where the pattern and its conditions hold.
+        /// Fuses the op at this index with others where the pattern and its conditions hold; else leaves the list as it is.
         let apply: @Sendable (inout FusedOps, Int) -> Void
     }
 
-    /// In the order in which they are tried.
+    /// In the order in which the rows are tried. The order matters: a row works on what the rows above it left.
     static let table: [Row] = [
-        Row(name: "residual addition into the norm behind it", apply: joinAdditionAndNorm),
+        Row(name: "residual addition into the norm that follows", apply: joinAdditionAndNorm),
         Row(name: "sum of gradients into the norm's adjoint", apply: joinNormBackwardAndSum),
-        Row(name: "converted gradient out of the norm's adjoint", apply: joinNormBackwardAndConversion),
+        Row(name: "conversion of the gradient into the norm's adjoint", apply: joinNormBackwardAndConversion),
         Row(name: "LoRA's second product into the rotation", apply: moveUpdateIntoRotation),
         Row(name: "LoRA's second product into the gated activation and its adjoint", apply: moveUpdateIntoActivation),
         Row(name: "LoRA's input gradient into the gated activation's adjoint", apply: moveInputGradientIntoActivation),
@@ -32,10 +33,10 @@ enum Fuse {
 
     // MARK: residual stream
 
-    /// `add` whose sum is next touched by an `rmsnorm`: the norm forms the sum.
+    /// `add` followed by an `rmsnorm` of the sum, with no other user between: the norm computes the sum too.
     private static func joinAdditionAndNorm(_ list: inout FusedOps, _ index: Int) {
         guard let add = list.op(index) as? Add, list.values[add.b].type == list.target.residual else { return }
-        guard let next = list.users(of: add.out).first(where: { $0 > index }), var norm = list.op(next) as? RMSNorm,
+        guard let next = list.nextUser(of: add.out, after: index), var norm = list.op(next) as? RMSNorm,
             norm.hidden == add.out, norm.delta == nil, list.isBackward(next) == list.isBackward(index)
         else { return }
         (norm.hidden, norm.delta, norm.sum, norm.deltaScale) = (add.a, add.b, add.out, add.scale)
@@ -43,10 +44,11 @@ enum Fuse {
         list.remove(index)
     }
 
-    /// `rmsnorm.backward` whose result is only added to another gradient.
+    /// `rmsnorm.backward` whose result is only added to another gradient: it adds that gradient itself.
     private static func joinNormBackwardAndSum(_ list: inout FusedOps, _ index: Int) {
         guard var norm = list.op(index) as? RMSNormBackward, norm.residualGradient == nil else { return }
         let readers = list.users(of: norm.dx).filter { $0 != index }
+        // The other gradient has to be complete before the norm's adjoint: nothing uses it from there to the sum.
         guard readers.count == 1, let sum = list.op(readers[0]) as? Add, sum.isGradient, sum.b == norm.dx, sum.a != norm.dx,
             list.users(of: sum.a).allSatisfy({ $0 < index || $0 >= readers[0] })
         else { return }
@@ -55,10 +57,10 @@ enum Fuse {
         list.remove(readers[0])
     }
 
-    /// `rmsnorm.backward` whose result is also wanted in the activations' type.
+    /// `rmsnorm.backward` followed by a conversion of its result to the activations' type: it writes both.
     private static func joinNormBackwardAndConversion(_ list: inout FusedOps, _ index: Int) {
         guard var norm = list.op(index) as? RMSNormBackward, norm.narrow == nil,
-            let next = list.users(of: norm.dx).first(where: { $0 > index }), let convert = list.op(next) as? Convert
+            let next = list.nextUser(of: norm.dx, after: index), let convert = list.op(next) as? Convert
         else { return }
         (norm.narrow, norm.deltaScale) = (convert.out, convert.scale)
         list.replace(index, norm)
@@ -67,7 +69,7 @@ enum Fuse {
 
     // MARK: adapters
 
-    /// Adapters of a card whose kernels can take the second product along.
+    /// The product of `up` as an argument for another op; nil on the processor and where no kernel fits the adapters' sizes.
     private static func update(_ list: FusedOps, _ up: LoRAUp) -> LowRankUpdate? {
         guard case .device(let element) = list.target, LowRankUpdate.fits(up.side.parts, columns: list.values[up.side.wide].shape[1], element) else {
             return nil
@@ -75,10 +77,10 @@ enum Fuse {
         return LowRankUpdate(product: up.side.narrow, parts: up.side.parts)
     }
 
-    /// `lora.up` followed by a rotation of the same value, which completes it in place.
+    /// `lora.up` followed by a rotation of the same value: the rotation adds the product first, in place.
     private static func moveUpdateIntoRotation(_ list: inout FusedOps, _ index: Int) {
         guard let up = list.op(index) as? LoRAUp, let update = update(list, up),
-            let next = list.users(of: up.side.wide).first(where: { $0 > index }), var rope = list.op(next) as? RoPE,
+            let next = list.nextUser(of: up.side.wide, after: index), var rope = list.op(next) as? RoPE,
             rope.takesUpdate(pairs: list.values[rope.cos].shape[1])
         else { return }
         rope.update = update
@@ -87,7 +89,9 @@ enum Fuse {
         list.incomplete.insert(up.side.wide)
     }
 
-    /// `lora.up` whose result is read by gated activations and their adjoints alone: all of them add the term while they read.
+    /// `lora.up` whose result is read by gated activations and their adjoints only: all of them add the product while they read.
+    ///
+    /// A warp of the kernels (activation.cu) takes 32 columns of the gate and 32 of up, so the joint value has a multiple of 64.
     private static func moveUpdateIntoActivation(_ list: inout FusedOps, _ index: Int) {
         guard let up = list.op(index) as? LoRAUp, let update = update(list, up), list.values[up.side.wide].shape[1] % 64 == 0 else { return }
         let readers = list.users(of: up.side.wide).filter { $0 > index }
@@ -107,7 +111,9 @@ enum Fuse {
         list.incomplete.insert(up.side.wide)
     }
 
-    /// `lora.input_gradient` of one adapter whose result only a gated activation's adjoint reads.
+    /// `lora.input_gradient` of one adapter, whose result only a gated activation's adjoint reads: it adds the product while it reads.
+    ///
+    /// The kernel takes 32 columns a warp, and this product as one step of its matrix instruction: rank 8 or 16.
     private static func moveInputGradientIntoActivation(_ list: inout FusedOps, _ index: Int) {
         guard case .device(let element) = list.target, element != .f32, let gradient = list.op(index) as? LoRAInputGradient,
             gradient.side.parts.count == 1, gradient.side.masked == nil, let part = gradient.side.parts.first,
@@ -123,10 +129,11 @@ enum Fuse {
 
     // MARK: attention and head
 
-    /// `rope.backward` right behind attention's adjoint, where the kernels for this shape rotate what they write.
+    /// The inverse rotation of q's and k's gradients right after attention's adjoint, where the kernels for this shape can rotate what
+    /// they write.
     private static func moveRotationIntoAttention(_ list: inout FusedOps, _ index: Int) {
         guard var attention = list.op(index) as? AttentionBackward, attention.rotationAngles == nil,
-            let next = list.users(of: attention.dJoint).first(where: { $0 > index }), let rope = list.op(next) as? RoPE, rope.inverse,
+            let next = list.nextUser(of: attention.dJoint, after: index), let rope = list.op(next) as? RoPE, rope.inverse,
             !rope.interleaved,
             attention.canRotateBack(heads: rope.heads, pairs: list.values[rope.cos].shape[1], list.target)
         else { return }
@@ -135,12 +142,13 @@ enum Fuse {
         list.remove(next)
     }
 
-    /// The head's forward pass and adjoint, where the loss knows its weights beforehand.
+    /// The head's forward pass and its adjoint, where the token weights do not depend on the forward pass (`LossOp.knownWeights`): each
+    /// chunk of logits is then computed once for both.
     private static func joinHead(_ list: inout FusedOps, _ index: Int) {
         guard let head = list.op(index) as? HeadLogProbabilities,
-            let lossAt = list.users(of: head.logProbabilities).first(where: { $0 > index }), let loss = list.op(lossAt) as? any LossOp,
+            let lossAt = list.nextUser(of: head.logProbabilities, after: index), let loss = list.op(lossAt) as? any LossOp,
             let weights = loss.knownWeights,
-            let backwardAt = list.users(of: loss.tokenWeights).first(where: { $0 > lossAt }),
+            let backwardAt = list.nextUser(of: loss.tokenWeights, after: lossAt),
             let backward = list.op(backwardAt) as? HeadGradient, backward.chunks.x == head.chunks.x
         else { return }
         list.replace(

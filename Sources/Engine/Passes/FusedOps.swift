@@ -1,57 +1,60 @@
-/// The ops of a program while the fusion table joins them. Places stay the same until the end: what a row takes out is only marked.
+/// The ops of a program while the fusion table is applied. Indices stay valid until the end: a removed op is only marked.
 struct FusedOps {
     private var entries: [OpList.Entry]
     private(set) var values: ValueTable
     var incomplete: Set<ValueID>
     let target: ProgramTarget
     private var removed: [Bool]
-    /// By value, the places of the ops that name it, in order.
-    private var namedBy: [[Int]]
+    /// For each value the indices of the ops that read or write it, ascending.
+    private var usersByValue: [[Int]]
 
     init(_ list: OpList) {
         (entries, values, incomplete, target) = (list.entries, list.values, list.incomplete, list.target)
         removed = Array(repeating: false, count: entries.count)
-        namedBy = Array(repeating: [], count: values.values.count)
-        for place in entries.indices { note(place) }
+        usersByValue = Array(repeating: [], count: values.values.count)
+        for index in entries.indices { addUses(index) }
     }
 
-    /// What is left.
+    /// The ops that are left.
     var list: OpList {
         OpList(entries: entries.indices.filter { !removed[$0] }.map { entries[$0] }, values: values, incomplete: incomplete, target: target)
     }
 
-    func op(_ place: Int) -> any Op { entries[place].op }
+    func op(_ index: Int) -> any Op { entries[index].op }
 
-    func isBackward(_ place: Int) -> Bool { entries[place].isBackward }
+    func isBackward(_ index: Int) -> Bool { entries[index].isBackward }
 
-    func isRemoved(_ place: Int) -> Bool { removed[place] }
+    func isRemoved(_ index: Int) -> Bool { removed[index] }
 
-    /// Places of the ops that name `value`, in order.
-    func users(of value: ValueID) -> [Int] { namedBy[value.index] }
+    /// Indices of the ops that read or write `value`, ascending.
+    func users(of value: ValueID) -> [Int] { usersByValue[value.index] }
 
-    mutating func replace(_ place: Int, _ op: any Op) {
-        forget(place)
-        entries[place].op = op
-        note(place)
+    /// The first op after `index` that reads or writes `value`.
+    func nextUser(of value: ValueID, after index: Int) -> Int? { usersByValue[value.index].first { $0 > index } }
+
+    mutating func replace(_ index: Int, _ op: any Op) {
+        removeUses(index)
+        entries[index].op = op
+        addUses(index)
     }
 
-    mutating func remove(_ place: Int) {
-        forget(place)
-        removed[place] = true
+    mutating func remove(_ index: Int) {
+        removeUses(index)
+        removed[index] = true
     }
 
-    private mutating func note(_ place: Int) {
-        for id in entries[place].op.reads { note(place, id) }
-        for id in entries[place].op.writes { note(place, id) }
+    private mutating func addUses(_ index: Int) {
+        for id in entries[index].op.reads { addUses(index, id) }
+        for id in entries[index].op.writes { addUses(index, id) }
     }
 
-    private mutating func note(_ place: Int, _ id: ValueID) {
-        let position = namedBy[id.index].lastIndex { $0 <= place }
-        if let position, namedBy[id.index][position] == place { return }
-        namedBy[id.index].insert(place, at: position.map { $0 + 1 } ?? 0)
+    private mutating func addUses(_ index: Int, _ id: ValueID) {
+        let position = usersByValue[id.index].lastIndex { $0 <= index }
+        if let position, usersByValue[id.index][position] == index { return }
+        usersByValue[id.index].insert(index, at: position.map { $0 + 1 } ?? 0)
     }
 
-    private mutating func forget(_ place: Int) {
-        for id in entries[place].op.reads + entries[place].op.writes { namedBy[id.index].removeAll { $0 == place } }
+    private mutating func removeUses(_ index: Int) {
+        for id in entries[index].op.reads + entries[index].op.writes { usersByValue[id.index].removeAll { $0 == index } }
     }
 }

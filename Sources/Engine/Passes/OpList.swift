@@ -21,7 +21,7 @@ struct OpList {
 
     var entries: [Entry]
     var values: ValueTable
-    /// Values that lack a term from their definition on (see `Op.completes` and `Op.supplies`).
+    /// Values that lack a term from their first write on (see `Op.completes` and `Op.supplies`).
     var incomplete: Set<ValueID> = []
     let target: ProgramTarget
 

@@ -1,12 +1,12 @@
-/// What the passes do with a program: which values are computed again in the backward pass instead of being kept from the forward pass,
-/// and whether ops are joined.
+/// What the passes do with a program: which values are recomputed in the backward pass instead of being kept from the forward pass, and
+/// whether ops are fused.
 package struct PassPolicy: Sendable, Hashable {
-    /// The outputs of normalisations (from their input and 1/rms, which are kept) and products of gated activations.
+    /// Recomputes the outputs of norms (from their input and 1/rms, which are kept) and of gated activations (from gate and up).
     package var cheap: Bool
     /// The first N blocks are recomputed: backward reaches them last, when later activations are already freed. They keep only what
     /// enters them.
     package var blocks: Int
-    /// Whether the fusion table joins ops; false runs the plain program.
+    /// Whether ops are fused; false runs the plain program, with an op for every step.
     package var fuse = true
 
     package init(cheap: Bool = true, blocks: Int = 0) {

@@ -1,6 +1,9 @@
-/// The pass that trades memory for time: forward ops run again right before the backward ops that need their results.
+/// The recomputation pass (checkpointing): forward ops run again right before the backward ops that need their results, so that these results
+/// need no memory in between.
 enum Recompute {
-    /// - Parameter blocks: ranges of the forward ops, one a block of the model, in order.
+    /// - Parameters:
+    ///   - policy: how many of the blocks are recomputed whole, and whether cheap values are elsewhere.
+    ///   - blocks: for each block of the model the range of its forward ops, in forward order.
     static func recompute(_ list: OpList, _ policy: PassPolicy, blocks: [Range<Int>]) -> OpList {
         let repeated = Array(blocks.prefix(policy.blocks))
         var list = list
@@ -9,10 +12,13 @@ enum Recompute {
         return list
     }
 
-    /// Values whose last forward and first backward reader are no farther apart than this are kept: nothing could use their memory.
+    /// In ops. A value whose last forward reader and first backward reader are at most so far apart is kept: no other value could use its
+    /// memory in between.
     private static let nearby = 4
 
-    /// Each value that an op can restore cheaply, restored before its first backward reader.
+    /// Recomputes each value for which its op has a cheap recomputation (`Op.recomputation`) before its first backward reader.
+    ///
+    /// - Parameter blocks: the blocks that are recomputed whole, which are left alone here.
     private static func recomputeCheapValues(_ list: inout OpList, except blocks: [Range<Int>]) {
         var readersOf: [[Int]] = Array(repeating: [], count: list.values.values.count)
         for (place, entry) in list.entries.enumerated() {
@@ -20,7 +26,7 @@ enum Recompute {
         }
         let (firstBackward, end) = (list.firstBackward, blocks.last?.upperBound ?? 0)
         var insertions: [Int: [OpList.Entry]] = [:]
-        // Blocks that run again stand at the beginning, one after the other; between them may stand ops of none.
+        // The excepted blocks are the first ones; between two blocks there may be ops of neither.
         for producer in list.entries[..<firstBackward] where producer.origin >= end || !blocks.contains(where: { $0.contains(producer.origin) }) {
             for value in producer.op.writes where list.values[value].kind == .transient {
                 let readers = readersOf[value.index]
@@ -36,12 +42,13 @@ enum Recompute {
         list.insert(insertions)
     }
 
-    /// Runs blocks' forward ops again, each before its first adjoint, on values of their own, and lets the adjoints read those.
+    /// Inserts copies of each block's forward ops before the block's first adjoint. The copies write values of their own, which the adjoints
+    /// then read.
     ///
-    /// Kept are the values that enter a block, and those that ops outside of it read. What no adjoint needs is not computed again.
+    /// The values that enter a block and those that ops outside of it read are kept. An op whose results no adjoint needs is not copied.
     private static func repeatBlocks(_ blocks: [Range<Int>], _ list: inout OpList) {
         let readers = originsOfReaders(list)
-        // The block of each forward op.
+        // By forward op, the number of its block; nil outside of these blocks.
         var blockOf: [Int?] = Array(repeating: nil, count: list.firstBackward)
         for (number, block) in blocks.enumerated() { for origin in block where origin < blockOf.count { blockOf[origin] = number } }
         var adjoints: [[Int]] = Array(repeating: [], count: blocks.count)
@@ -56,7 +63,7 @@ enum Recompute {
         list.insert(insertions)
     }
 
-    /// For each value the first and the last origin of the ops that read it; nil where nobody does.
+    /// For each value the smallest and the largest origin of the ops that read it; nil where no op does.
     private static func originsOfReaders(_ list: OpList) -> [ClosedRange<Int>?] {
         var origins: [ClosedRange<Int>?] = Array(repeating: nil, count: list.values.values.count)
         for entry in list.entries {
@@ -68,7 +75,11 @@ enum Recompute {
         return origins
     }
 
-    /// The ops of `block` that its adjoints need again; the adjoints are renamed to read what those write.
+    /// Copies of the ops of `block` that its adjoints need; changes the adjoints in `list` to read what the copies write.
+    ///
+    /// - Parameters:
+    ///   - adjoints: their indices in `list`.
+    ///   - readers: by value, see `originsOfReaders`.
     private static func repeatBlock(
         _ block: Range<Int>, _ adjoints: [Int], _ readers: [ClosedRange<Int>?], _ list: inout OpList
     ) -> [OpList.Entry] {
