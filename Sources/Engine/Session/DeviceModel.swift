@@ -1,18 +1,19 @@
 import LorikeetDevices
 
-/// What a device reaches in each kind of work: it prices a program's work in seconds.
+/// The rates that a device reaches in each kind of work. It predicts the seconds of a program's work.
 package struct DeviceModel: Sendable {
-    /// Floating-point operations a second in large matrix products of the activations' type.
+    /// Floating-point operations a second in large matrix products of the activations' type (FLOP/s).
     package let productFlops: Double
-    /// The same in attention's products.
+    /// FLOP/s in attention's matrix products.
     package let attentionFlops: Double
+    /// Bytes a second to and from the device's memory.
     package let bytesPerSecond: Double
-    /// What one more kernel costs beside its work: each begins and ends with a device half empty.
+    /// Seconds that each kernel launch adds to its work: while a kernel starts and ends, part of the device is idle.
     package let launchSeconds: Double
     /// How a card's library cuts products into tiles; nil on a processor.
     private let tiling: Tiling?
 
-    /// A processor with these rates.
+    /// A processor with these rates: attention's products reach the same FLOP/s, and launches cost nothing.
     package init(processorFlops: Double, bytesPerSecond: Double) {
         productFlops = processorFlops
         attentionFlops = processorFlops
@@ -21,8 +22,10 @@ package struct DeviceModel: Sendable {
         tiling = nil
     }
 
-    /// Measured on an H100; other cards in proportion to their data sheets (dense tensor-core rate and memory bandwidth).
+    /// A card with the rates of its architecture: measured on an H100, and for others in proportion to their data sheets (dense tensor-core
+    /// rate and memory bandwidth).
     fileprivate init(_ card: AcceleratorProperties, _ element: DeviceElement) {
+        // FLOP/s of one multiprocessor in 16-bit types, and bytes a second of the card, by compute capability.
         let (flops, bytes): (Double, Double) =
             switch card.architecture {
             case ..<80: (0.65e12, 0.25e12)
@@ -36,15 +39,16 @@ package struct DeviceModel: Sendable {
         productFlops = flops * Double(multiprocessors) / (element == .f32 ? 16 : 1)
         attentionFlops = productFlops / 3
         bytesPerSecond = bytes
-        // Ops of a step with adapters on q and v, at what steps of few tokens take beside their work.
+        // Fitted to steps of few tokens with adapters on q and v: the time beside their other work, divided by their launches.
         launchSeconds = 1.6e-6
         tiling = Tiling(multiprocessors: multiprocessors, widths: card.architecture >= 90 ? [(256, 1), (128, 0.9)] : [(128, 1), (64, 0.9)])
     }
 
+    /// Predicted seconds of one item of work.
     package func seconds(_ work: Work) -> Double {
         switch work {
         case .product(let m, let n, let k):
-            // With a side shorter than a tile a product takes the time of its operands' bytes, which its op states.
+            // A product with a side shorter than a tile is bound by its operands' bytes, which its op states as another item.
             let fullness = min(m, n) < Tiling.rows ? 1 : tiling?.fullness(rows: m, columns: n) ?? 1
             return 2 * Double(m) * Double(n) * Double(k) / (productFlops * fullness)
         case .attention: return work.matrixFlops / attentionFlops
@@ -53,27 +57,29 @@ package struct DeviceModel: Sendable {
         }
     }
 
+    /// Predicted seconds of work that runs one item after the other.
     package func seconds(_ work: some Sequence<Work>) -> Double { work.reduce(0) { $0 + seconds($1) } }
 }
 
-/// The model of a card from its properties alone, so that the same card always gets the same: what chooses how a program runs takes this
-/// type, and so never depends on a measurement.
+/// The model of a card, made from its properties alone, so that equal cards get equal models. Code that chooses how a program runs takes
+/// this type, and so never depends on a measurement.
 package struct TableModel: Sendable {
     package let model: DeviceModel
 
     package init(_ card: AcceleratorProperties, _ element: DeviceElement) { model = DeviceModel(card, element) }
 }
 
-/// How a matrix library shares the results of a product among multiprocessors.
+/// How a matrix library divides the result of a product into tiles, which multiprocessors compute in rounds.
 private struct Tiling: Sendable {
     let multiprocessors: Int
-    /// Columns of the tiles in which 128 rows are multiplied, and what share of the best speed each width reaches.
+    /// The widths of tiles that the library chooses from, in columns of the result, and the share (0 to 1) of the peak rate that each reaches.
     let widths: [(columns: Int, speed: Double)]
 
+    /// Rows of the result in a tile.
     static let rows = 128
 
-    /// What share of its time a card computes in a product of `rows` by `columns` results: its last round of tiles leaves
-    /// multiprocessors idle, and a tile at the edge is not full. 3,072 rows of the 1B shape run 7 % slower a token than 4,096 on an H100.
+    /// The share (0 to 1) of the peak rate that a product with `rows` x `columns` results reaches: the last round of tiles leaves
+    /// multiprocessors idle, and tiles at the edge are not full. 3,072 rows of the 1B shape run 7 % slower a token than 4,096 on an H100.
     func fullness(rows: Int, columns: Int) -> Double {
         widths.map { tile in
             let (down, across) = ((rows + Self.rows - 1) / Self.rows, (columns + tile.columns - 1) / tile.columns)

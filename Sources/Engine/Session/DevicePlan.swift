@@ -2,15 +2,15 @@ import LorikeetDevices
 import LorikeetGround
 import LorikeetModelFiles
 
-/// Where the bytes of a training session on a card go. Their sum is what the card is predicted to hold.
+/// The bytes of a session on a card, by use. Their sum is the predicted use of the card's memory.
 package struct DeviceBytes: Sendable, Equatable {
-    /// What the driver takes for a process: context, pinned staging, kernels, workspace of products.
+    /// What the card holds before anything is loaded, and the driver's memory for this process: context, kernels, workspace of products.
     package var context: Int
     /// The frozen weights as they are stored.
     package var weights: Int
-    /// The linears again in the activations' type, where they are kept so.
+    /// The linears once more, dequantised to the activations' type, where the plan keeps them so.
     package var expanded: Int
-    /// Adapters, gradients, moments.
+    /// Trained parameters, gradients, moments, step state: the step program's persistent values.
     package var adapters: Int
     package var arena: Int
     /// Keys and values of sequences in `generate`.
@@ -19,19 +19,20 @@ package struct DeviceBytes: Sendable, Equatable {
     package var total: Int { context + weights + expanded + adapters + arena + cache }
 }
 
-/// How a session on a card is to run.
+/// How a training session runs on a card.
 package struct DevicePlan: Sendable {
     package let sizes: SessionSizes
     package let passes: PassPolicy
-    /// Stored linears are expanded once and kept in the activations' type: their bits are those of every expansion.
+    /// Whether quantised linears are dequantised once, at loading, and kept in the activations' type; else they are dequantised for every
+    /// product. Both give the same bits.
     package let keepsExpanded: Bool
     package let bytes: DeviceBytes
-    /// Predicted for one micro-batch of `sizes.training` tokens.
+    /// Predicted seconds of one micro-batch of `sizes.training` tokens.
     package let stepSeconds: Double
     package var secondsPerToken: Double { stepSeconds / Double(sizes.training) }
 }
 
-/// Chooses micro-batches, what is computed again and what stays expanded, for the least time a token under a cap.
+/// Chooses micro-batches, head chunk, recomputation and whether linears are kept dequantised, for the least time a token under a memory cap.
 package struct DevicePlanner {
     private let family: any ModelFamily
     private let layout: TrainedLayout
@@ -40,9 +41,11 @@ package struct DevicePlanner {
     private let model: DeviceModel
     private let workload: Workload
     private let storedBytes: [String: Int]
+    /// See `DeviceBytes.context`, `weights` and `expanded`.
     private let contextBytes: Int
     private let weightBytes: Int
     private let expandedBytes: Int
+    /// The optimiser's update.
     private var step: Program
     private let blockCount: Int
     package var optimiser: any Optimiser.Type = AdamWSettings.self { didSet { step = Self.step(optimiser, layout, element) } }
@@ -50,9 +53,11 @@ package struct DevicePlanner {
     package var fuse = true
 
     /// - Parameters:
+    ///   - element: the activations' type.
     ///   - workload: the training data, as segments and targets.
-    ///   - contextBytes: what the opened card holds before anything is loaded; what running adds to it is counted here.
-    ///   - stored: a tensor's type in the file; float32 where it says nil.
+    ///   - contextBytes: what the opened card holds before anything is loaded; `card.bytesToRun` is added here.
+    ///   - stored: a tensor's type in the file; nil is taken as float32.
+    /// - Throws: exit 2 where the adapter's settings do not fit the model.
     package init(
         _ configuration: ModelConfiguration, storage: BaseStorage, lora: LoRASettings?, card: AcceleratorProperties, element: DeviceElement,
         workload: Workload, contextBytes: Int, stored: (String) -> ElementType?
@@ -81,27 +86,29 @@ package struct DevicePlanner {
             count: layout.elementCount, optimiser: optimiser, settings: optimiser.init(OptimiserSettings()), target: .device(element))
     }
 
-    /// What a search for a plan finds.
+    /// The result of a search for a plan.
     package enum Outcome {
         case plan(DevicePlan)
-        /// Something fits, but nothing is faster than asked for.
+        /// Something fits, but nothing that fits is faster than the given limit.
         case slower
         case doesNotFit
 
         package var plan: DevicePlan? { if case .plan(let plan) = self { plan } else { nil } }
     }
 
-    /// The fastest way to train micro-batches of `tokens` within `cap` bytes.
+    /// The fastest plan for micro-batches of `tokens` within `cap` bytes of the card's memory.
     ///
     /// - Parameters:
-    ///   - headChunk: trained tokens whose logits exist at a time, at most; halved where that spares blocks from running again.
+    ///   - evaluation: rows of the largest evaluation batch.
+    ///   - headChunk: the largest head chunk (`SessionSizes.headChunk`) to try. Smaller ones are tried too, because they may save the
+    ///     recomputation of blocks.
     ///   - fasterThan: seconds a token that the plan has to stay below.
     package func plan(tokens: Int, evaluation: Int, headChunk: Int, cap: Int, fasterThan: Double = .infinity) -> Outcome {
         let rows = Session.batchRows(tokens, .device(element))
         let mayKeepExpanded = expandedBytes > 0 && contextBytes + weightBytes + expandedBytes + step.persistentBytes <= cap
-        var (best, limit, last) = (Outcome.doesNotFit, fasterThan * Double(rows), 0)
-        for chunk in [headChunk, headChunk / 2, headChunk / 4, headChunk / 16].map({ min(max(128, $0), headChunk, rows) }) where chunk != last {
-            last = chunk
+        var (best, limit, lastChunk) = (Outcome.doesNotFit, fasterThan * Double(rows), 0)
+        for chunk in [headChunk, headChunk / 2, headChunk / 4, headChunk / 16].map({ min(max(128, $0), headChunk, rows) }) where chunk != lastChunk {
+            lastChunk = chunk
             let programs = TrainingPrograms(self, SessionSizes(training: rows, evaluation: evaluation, headChunk: chunk))
             for keeps in mayKeepExpanded ? [true, false] : [false] {
                 switch programs.plan(keepsExpanded: keeps, cap: cap, limit: limit) {
@@ -115,7 +122,7 @@ package struct DevicePlanner {
         return best
     }
 
-    /// The training programs of one size, by how many blocks run again; each is made when it is first asked for.
+    /// The training programs for given sizes, by the number of recomputed blocks; each is made when it is first needed.
     private final class TrainingPrograms {
         private let planner: DevicePlanner
         private let sizes: SessionSizes
@@ -133,7 +140,7 @@ package struct DevicePlanner {
             return program
         }
 
-        /// The fewest blocks that run again within `cap` bytes, for each makes the arena smaller and the step longer.
+        /// The plan with the fewest recomputed blocks that fits in `cap` bytes: each such block makes the arena smaller and the step longer.
         ///
         /// - Parameter limit: seconds that the step has to stay below.
         func plan(keepsExpanded: Bool, cap: Int, limit: Double) -> Outcome {
@@ -162,12 +169,12 @@ package struct DevicePlanner {
         }
     }
 
-    /// The fastest of several micro-batch sizes a token; of those within 2 % of it the smallest, for what fits the card's cache better is
-    /// not in the costs, and memory is left to others.
+    /// A plan for one of several micro-batch sizes: the smallest size whose time a token is within 2 % of the fastest's. The prediction leaves
+    /// out the card's cache, which smaller sizes use better, and a smaller size leaves memory to other processes.
     ///
-    /// - Throws: exit 3 with the smallest cap that would do, where none fits.
+    /// - Throws: exit 3 with the smallest sufficient cap, where no size fits.
     package func plan(among tokens: [Int], evaluation: Int, headChunk: Int, cap: Int) throws -> DevicePlan {
-        // Each faster a token than those before it: no other can be the smallest within 2 % of the fastest.
+        // Each is faster a token than those before it. A size that is not cannot be the result: a smaller one is at least as fast.
         var plans: [DevicePlan] = []
         search: for count in tokens.sorted() {
             let fasterThan = plans.last?.secondsPerToken ?? .infinity
@@ -185,13 +192,13 @@ package struct DevicePlanner {
             fix: "gpu_memory of \(Units.formatBytes(Int64(least))) would do, or a smaller max_length")
     }
 
-    /// The arena of an evaluation batch of `tokens`.
+    /// Bytes of the arena for an evaluation batch of `tokens`.
     package func evaluationArenaBytes(tokens: Int, headChunk: Int) -> Int {
         let sizes = SessionSizes(training: 0, evaluation: tokens, headChunk: headChunk)
         return program(.evaluation, Session.batchRows(tokens, .device(element)), sizes, policy(0)).arenaBytes
     }
 
-    /// What the leanest way to train micro-batches of `tokens` takes.
+    /// Bytes of the card's memory that training micro-batches of `tokens` takes at least: with every block recomputed and a small head chunk.
     package func smallestBytes(tokens: Int, evaluation: Int, headChunk: Int) -> Int {
         let sizes = SessionSizes(training: Session.batchRows(tokens, .device(element)), evaluation: min(evaluation, tokens), headChunk: min(headChunk, 256))
         let training = program(.training, sizes.training, sizes, policy(blockCount))
@@ -199,6 +206,7 @@ package struct DevicePlanner {
         return contextBytes + weightBytes + step.persistentBytes + max(training.arenaBytes, evaluation.arenaBytes, step.arenaBytes)
     }
 
+    /// Predicted seconds of one run of `program` on the workload.
     private func seconds(_ program: Program, keepsExpanded: Bool) -> Double {
         var load = workload
         if !keepsExpanded { load.storedBytes = storedBytes }

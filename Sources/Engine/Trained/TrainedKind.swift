@@ -3,41 +3,46 @@ import LorikeetDevices
 /// A kind of trained tensors: which tensors it trains in a model, how they start, what they add to the forward pass, and what they
 /// change in the model's own tensors when they are merged.
 ///
-/// To add one: a file like `LoRAKind.swift` and a line in `TrainedKinds.table`. Files, checkpoints, counts, gradients and the optimiser walk
-/// the list of tensors and know no kind.
+/// To add one: a file like `LoRAKind.swift` and a line in `TrainedKinds.table`. Adapter files, checkpoints, counts, gradients and the optimiser
+/// iterate over the list of trained tensors (`TrainedLayout`) and refer to no kind.
 package protocol TrainedKind: Sendable {
-    /// nil where the settings do not ask for this kind.
+    /// nil where the settings do not ask for this kind of tensors.
     init?(_ settings: LoRASettings)
-    /// What it trains, in the order in which adapter files hold it.
+    /// The tensors that it trains, in the order in which adapter files hold them.
     ///
     /// - Parameter weights: the model's frozen tensors, in forward order.
     /// - Throws: exit 2 where the settings ask for something that the model does not have.
     func tensors(of weights: [WeightDeclaration]) throws -> [TrainedDeclaration]
-    /// Writes the values that training starts from; a function of the arguments alone. The memory holds zeros.
+    /// Writes a tensor's initial values, which depend on the arguments only.
+    ///
+    /// - Parameter values: float32, all zero, one element for each element of `tensor`.
     func initialise(_ tensor: TrainedTensor, seed: UInt64, _ values: UnsafeMutableBufferPointer<Float>)
-    /// Extends what frozen tensors compute by what is trained: may append ops before and after those of `frozen`, which it calls once.
+    /// Adds the trained tensors' part of the computation at a place where the forward pass uses frozen tensors.
     ///
-    /// - Returns: the value that stands for the site's y from here on: y itself, or a new value of the same shape and type.
+    /// - Parameter frozen: appends the frozen ops and returns their output; to be called once. Ops may be appended before and after it.
+    /// - Returns: the value that replaces the site's y in the rest of the forward pass: y itself, or a new value of the same shape and type.
     func extend(_ site: TrainedSite, _ b: inout ProgramBuilder, frozen: (inout ProgramBuilder) -> ValueID) -> ValueID
-    /// How merging changes the rows of a frozen tensor, so that the model alone computes what the trained model did; nil where this kind
-    /// leaves the tensor alone. What is trained is read when the closure is called.
+    /// How merging changes the rows of a frozen tensor, so that the merged model computes what the trained model did; nil where this kind
+    /// does not change the tensor. The trained tensors are read when the closure is called.
     ///
-    /// - Parameter tensor: e.g. `model.layers.0.self_attn.q_proj.weight`.
+    /// - Parameters:
+    ///   - tensor: e.g. `model.layers.0.self_attn.q_proj.weight`.
+    ///   - values: the trained tensors.
     func merging(_ tensor: String, _ values: TrainedValues) -> (() throws -> RowChange)?
 }
 
-/// Changes some rows of a tensor, float32 and dense: `values` begins with the first of `rows`.
+/// Changes some rows of a tensor in place. `values` is float32 [rows.count, columns], contiguous, and begins with the first of `rows`.
 package typealias RowChange = (_ rows: Range<Int>, _ values: UnsafeMutablePointer<Float>, _ cpu: CPU) -> Void
 
 /// A place in the forward pass where frozen tensors are used.
 package struct TrainedSite: Sendable {
-    /// What the frozen tensors are.
+    /// What is computed from x and the frozen tensors.
     package enum Use: Sendable {
-        /// y = x Wᵀ (+ bias) of matrices side by side.
+        /// y [T, N] = x [T, C] Wᵀ (+ bias), for several matrices W side by side: N is the sum of their outputs.
         case linear([LinearPart])
-        /// y is x, normalised by rows and multiplied by the tensor of this name.
+        /// y [T, C] is x [T, C] with each row normalised and multiplied by the tensor of this name [C].
         case norm(weight: String)
-        /// y is the rows of the tensor of this name that x (int32) asks for.
+        /// y [T, C] is the rows of the tensor of this name [V, C] whose numbers are x (int32 [T]).
         case embedding(weight: String)
     }
 
@@ -47,7 +52,7 @@ package struct TrainedSite: Sendable {
 }
 
 package enum TrainedKinds {
-    /// One line a kind, in the order in which they extend the forward pass.
+    /// One line for each kind, in the order in which they extend the forward pass.
     static let table: [any TrainedKind.Type] = [LoRAKind.self]
 
     /// The kinds that the settings ask for.
