@@ -85,11 +85,11 @@ package struct Preparation {
             data: PlannedData(
                 train: dataset.train.map(SampleLength.init), validation: dataset.validation.map(SampleLength.init),
                 steps: settings.totalSteps(samples: dataset.train.count), packing: recipe.packing, samplesOfStep: { sampler.samples(ofStep: $0).indices }),
-            pace: PlannedPace(
+            intervals: PlannedIntervals(
                 evalSteps: recipe.evalSteps, evalSamples: recipe.evalSamples, saveSteps: recipe.saveSteps, saveTotalLimit: recipe.saveTotalLimit),
             answers: PlannedAnswers(
                 rows: test.rows.count, longestPrompt: test.rows.map(\.promptIDs.count).max() ?? 0, maxNewTokens: test.maxNewTokens),
-            place: PlannedPlace(
+            machine: PlannedMachine(
                 threads: compute.cpu.threads, residentBytes: Machine.residentBytes(),
                 processor: card == nil
                     ? try DeviceModel.measured(compute.cpu, columns: source.configuration.hiddenSize, clock: clock) : .besideCard, card: card))

@@ -7,15 +7,18 @@ import LorikeetModelFiles
 package struct PlannedCard {
     package let properties: AcceleratorProperties
     package let element: DeviceElement
-    /// In use before anything is loaded: this process's context, and what others hold.
+    /// Bytes in use before anything is loaded: this process's context and other processes' memory.
     package let usedBytes: Int
-    /// What is not to be exceeded, `usedBytes` counted.
+    /// Bytes of the card's memory that may be in use in all, `usedBytes` included.
     package let cap: Int
 
-    /// Left free for the driver and for what kernels bring with them.
+    /// Bytes that are left free for the driver and for the kernels' own memory.
     package static let reserve = 256 << 20
 
     /// nil where there is no card.
+    ///
+    /// - Parameter gpuMemory: the recipe's `gpu_memory` in bytes; nil allows all but the reserve.
+    /// - Throws: exit 4 when the card does not answer.
     package init?(_ compute: Compute, gpuMemory: Int64?) throws {
         guard let device = compute.device else { return nil }
         properties = device.properties
@@ -27,12 +30,14 @@ package struct PlannedCard {
 }
 
 extension Planner {
-    /// How training and evaluation run on the card.
+    /// The chosen way of training and evaluating on the card.
     private struct OnCard {
         let training: DevicePlan
+        /// Tokens that a training micro-batch may have.
         let tokensPerBatch: Int
-        /// Rows an evaluation batch may have, and those of the largest.
+        /// Tokens that an evaluation batch may have.
         let evaluationTokensPerBatch: Int
+        /// Rows of the largest evaluation batch.
         let evaluationRows: Int
 
         var sizes: SessionSizes {
@@ -40,12 +45,12 @@ extension Planner {
         }
     }
 
-    /// Trained tokens whose logits exist at a time, at most: on a card larger products pay.
+    /// The largest head chunk (`SessionSizes.headChunk`) that is tried: a card is faster with large products.
     private static let headChunk = 4096
-    /// Rows of an evaluation batch: some thousand keep a card busy.
+    /// Tokens of evaluation batches that are tried in this order: a card needs a few thousand to reach its full rate.
     private static let evaluationTokens = [8192, 4096, 2048, 1024]
 
-    /// - Throws: exit 3 with the smallest cap that would do.
+    /// - Throws: exit 3 with the smallest sufficient cap, where nothing fits.
     func plan(on card: PlannedCard) throws -> Plan {
         var planner = try DevicePlanner(
             model.source.configuration, storage: model.storage, lora: model.lora, card: card.properties, element: card.element,
@@ -55,22 +60,23 @@ extension Planner {
         planner.optimiser = model.optimiser
         let chosen = try choose(planner, card)
         var choices = Plan.Choices(
-            storage: model.storage, threads: place.threads, tokensPerBatch: chosen.tokensPerBatch, sizes: chosen.sizes, passes: chosen.training.passes,
+            storage: model.storage, threads: machine.threads, tokensPerBatch: chosen.tokensPerBatch, sizes: chosen.sizes, passes: chosen.training.passes,
             evaluationTokensPerBatch: chosen.evaluationTokensPerBatch)
         choices.device = card.properties.name
         choices.element = card.element
         choices.architecture = card.properties.architecture
         choices.keepsExpanded = chosen.training.keepsExpanded
         var warnings: [String] = []
-        let (testing, testedWeights) = try test(chosen, card, &choices.test, &warnings)
+        let (testing, testedWeights) = try planTest(chosen, card, &choices.test, &warnings)
+        // Host memory and disk do not depend on the card's programs: the smallest program gives them.
         let small = ProgramRequest(
-            storage: .stored, lora: model.lora, sizes: .init(training: 0, evaluation: 1), target: .cpu(threads: place.threads))
+            storage: .stored, lora: model.lora, sizes: .init(training: 0, evaluation: 1), target: .cpu(threads: machine.threads))
         let program = try model.plan(small)
         let tokens = data.trainedSteps.reduce(0) { $0 + $1.reduce(0) { $0 + $1.tokens } }
         let phases = self.phases(try times(chosen, card, choices), program, trainTokens: tokens, &warnings)
         let merged = Int64(program.parameters) * Int64(model.mergedElementBytes)
         let memory =
-            base() + [
+            processMemory() + [
                 .init("adapters, gradients, optimiser", Int64(program.adapterBytes)),
                 .init("model file, as it is read", Int64(program.weightBytes), mapped: true),
             ]
@@ -86,6 +92,7 @@ extension Planner {
             trainTokens: tokens, trainableParameters: program.trainableParameters, warnings: warnings)
     }
 
+    /// The bytes of a card by part, for people; parts of 0 bytes are left out.
     private func parts(_ bytes: DeviceBytes, _ weights: String) -> [Plan.Part] {
         [
             ("context, and what others hold", bytes.context), (weights, bytes.weights), ("weights, expanded", bytes.expanded),
@@ -95,18 +102,21 @@ extension Planner {
 
     // MARK: training
 
-    /// The fastest split of a step: one micro-batch where that fits without running blocks again, else whatever costs least a token.
+    /// The split of a step into micro-batches that takes the least time a token: one micro-batch where that fits without recomputed blocks, else
+    /// the fastest of several splits. Then the largest evaluation batch that fits.
     private func choose(_ planner: DevicePlanner, _ card: PlannedCard) throws -> OnCard {
         let longest = max(1, data.train.map(\.tokens).max() ?? 1)
         let longestHeldOut = max(1, data.heldOut.map(\.tokens).max() ?? 1)
+        // Tokens of the largest optimiser step, all of which may be one micro-batch.
         let whole = data.packing ? data.trainedSteps.reduce(longest) { max($0, $1.reduce(0) { $0 + $1.tokens }) } : longest
         var best: (plan: DevicePlan, tokens: Int)?
+        // Of the last split that was tried, which has the smallest micro-batches.
         var least: (rows: Int, trained: Int) = (0, 0)
-        var last = 0
-        for share in [1, 2, 3, 4, 6, 8, 12, 16] {
-            let tokens = max(longest, (whole + share - 1) / share)
-            guard tokens != last else { continue }
-            last = tokens
+        var lastTokens = 0
+        for parts in [1, 2, 3, 4, 6, 8, 12, 16] {
+            let tokens = max(longest, (whole + parts - 1) / parts)
+            guard tokens != lastTokens else { continue }
+            lastTokens = tokens
             let shape = data.largest(over: data.trainedSteps, tokensPerBatch: tokens)
             least = (max(1, shape.rows), max(1, shape.trained))
             let chunk = min(Self.headChunk, Session.batchRows(least.trained, .device(card.element)))
@@ -124,10 +134,10 @@ extension Planner {
         }
         var (limit, rows) = (longestHeldOut, longestHeldOut)
         for tokens in Self.evaluationTokens where tokens > longestHeldOut {
-            // Any choice of records may fill a batch.
+            // The largest batch that any choice of held-out records can make.
             let candidate = max(1, min(tokens, data.heldOut.reduce(0) { $0 + $1.tokens }))
             let arenaBytes = planner.evaluationArenaBytes(tokens: candidate, headChunk: best.plan.sizes.headChunk)
-            // Within the arena that training has anyway, and with room for an answer.
+            // It has to fit in training's arena, and in the cap beside the KV cache of one answer.
             let sizes = SessionSizes(training: 0, evaluation: candidate, headChunk: best.plan.sizes.headChunk)
             guard arenaBytes <= best.plan.bytes.arena, try trainedForm(sizes, card, slots: 1).total <= card.cap else { continue }
             (limit, rows) = (tokens, candidate)
@@ -145,16 +155,18 @@ extension Planner {
             fix: (fits ? "gpu_memory of \(megabytes(needed)) would do" : "a card with \(wanted) would do") + ", or a smaller max_length or base_storage nf4")
     }
 
-    /// In whole MiB, rounded up: what is said has to do when it is typed.
+    /// In whole MiB, rounded up, so that the stated size is sufficient when it is given as gpu_memory.
     private static func megabytes(_ bytes: Int) -> String { "\((bytes + (1 << 20) - 1) >> 20)MiB" }
 
     // MARK: testing
 
-    /// Decides how the forms are tested, one after the other on the card; what the largest of them takes.
+    /// Decides how the forms of the model are tested, one after the other on the card.
     ///
-    /// The trained form always runs where it was trained. The merged one has its own precision and the comparison is made in float32:
-    /// where those do not fit under the cap, the processor takes them.
-    private func test(_ chosen: OnCard, _ card: PlannedCard, _ test: inout Plan.Choices.Test, _ warnings: inout [String]) throws
+    /// Base and base + adapter run where training did. The merged model has a precision of its own, and merged and trained logits are
+    /// compared in float32; where one of these two does not fit under the cap, the processor runs it, and a warning says so.
+    ///
+    /// - Returns: the bytes of the largest form, and what its weights are called.
+    private func planTest(_ chosen: OnCard, _ card: PlannedCard, _ test: inout Plan.Choices.Test, _ warnings: inout [String]) throws
         -> (largest: DeviceBytes, weights: String)
     {
         var largest = (try trainedForm(chosen, card, &test), "weights (\(model.storage.rawValue))")
@@ -175,7 +187,7 @@ extension Planner {
             (request.slots, request.positions) = (1, longest)
             var bytes = try bytes(request, .f32, merged: lora == nil)
             bytes.context = card.usedBytes
-            // A sample's rows at a time, not one.
+            // The request counts the logits of one row; the comparison keeps those of `comparedRows`.
             bytes.arena += Planner.comparedRows * 4 * model.source.configuration.vocabularySize
             compared.append(bytes)
         }
@@ -188,7 +200,10 @@ extension Planner {
         return largest
     }
 
-    /// Base and base + adapter: as trained if that fits, else expanding again, else with fewer answers at a time.
+    /// Base and base + adapter: with linears kept dequantised, where training does so and that fits; else dequantised for every product; else
+    /// also with fewer answers at a time.
+    ///
+    /// - Throws: exit 3 with the smallest sufficient cap, where one answer at a time does not fit.
     private func trainedForm(_ chosen: OnCard, _ card: PlannedCard, _ test: inout Plan.Choices.Test) throws -> DeviceBytes {
         var needed = 0
         for (slots, keeps) in [(Self.slots, true), (Self.slots, false), (8, false), (4, false), (2, false), (1, false)] {
@@ -202,7 +217,7 @@ extension Planner {
         throw Self.tooSmall(card, needed: needed, "answering held-out records")
     }
 
-    /// What evaluating and answering take, with linears expanded for every product.
+    /// Bytes for evaluating and answering with linears dequantised for every product.
     private func trainedForm(_ sizes: SessionSizes, _ card: PlannedCard, slots: Int) throws -> DeviceBytes {
         var bytes = try bytes(trainedRequest(sizes, card, slots: slots), card.element)
         bytes.context = card.usedBytes
@@ -210,21 +225,21 @@ extension Planner {
     }
 
     private func trainedRequest(_ sizes: SessionSizes, _ card: PlannedCard, slots: Int) -> ProgramRequest {
-        asked(ProgramRequest(storage: model.storage, lora: model.lora, sizes: sizes, target: .device(card.element)), slots: slots)
+        configured(ProgramRequest(storage: model.storage, lora: model.lora, sizes: sizes, target: .device(card.element)), slots: slots)
     }
 
     private func mergedForm(_ chosen: OnCard, _ card: PlannedCard, slots: Int) -> ProgramRequest {
         let sizes = SessionSizes(training: 0, evaluation: chosen.evaluationRows, headChunk: chosen.sizes.headChunk)
-        return asked(ProgramRequest(storage: .stored, lora: nil, sizes: sizes, target: .device(card.element)), slots: slots)
+        return configured(ProgramRequest(storage: .stored, lora: nil, sizes: sizes, target: .device(card.element)), slots: slots)
     }
 
     private func mergedOnProcessor(_ chosen: OnCard) -> ProgramRequest {
         let sizes = SessionSizes(training: 0, evaluation: min(Self.tokensPerBatch, chosen.evaluationRows), headChunk: HeadBlock.chunk)
-        return asked(ProgramRequest(storage: .stored, lora: nil, sizes: sizes, target: .cpu(threads: place.threads)))
+        return configured(ProgramRequest(storage: .stored, lora: nil, sizes: sizes, target: .cpu(threads: machine.threads)))
     }
 
-    private func asked(_ request: ProgramRequest, slots: Int) -> ProgramRequest {
-        var request = asked(request)
+    private func configured(_ request: ProgramRequest, slots: Int) -> ProgramRequest {
+        var request = configured(request)
         request.slots = min(request.slots, slots)
         return request
     }
@@ -236,16 +251,17 @@ extension Planner {
         try Session.deviceBytes(model.source.configuration, request, element: element) { type($0, merged: merged) }
     }
 
+    /// - Throws: as `Session.plan`.
     private func times(_ chosen: OnCard, _ card: PlannedCard, _ choices: Plan.Choices) throws -> Times {
         let (onCard, held) = (TableModel(card.properties, card.element).model, PlannedData.workload(data.heldOut))
         var times = Times()
         times.perTrainedToken = chosen.training.secondsPerToken
-        times.perMergedByte = place.processor.seconds(.bytes(1))
+        times.perMergedByte = machine.processor.seconds(.bytes(1))
         let sizes = SessionSizes(training: 0, evaluation: chosen.evaluationRows, headChunk: chosen.sizes.headChunk)
         var request = trainedRequest(sizes, card, slots: choices.test.slots)
         if choices.test.keepsExpanded { request.storage = .stored }
         let trained = try Session.plan(model.source.configuration, request) {
-            // Kept expanded, linears lie in the activations' type.
+            // Linears that are kept dequantised are planned as unquantised ones.
             choices.test.keepsExpanded ? .f32 : type($0, merged: false)
         }
         times.perStep = trained.seconds(trained.step, Workload(), onCard)
@@ -254,7 +270,7 @@ extension Planner {
         if model.mergedElementBytes > 0 {
             let request = choices.test.mergedOnCard ? mergedForm(chosen, card, slots: choices.test.slots) : mergedOnProcessor(chosen)
             let merged = try Session.plan(model.source.configuration, request) { type($0, merged: true) }
-            times.forms.append(FormSeconds(merged, held, choices.test.mergedOnCard ? onCard : place.processor))
+            times.forms.append(FormSeconds(merged, held, choices.test.mergedOnCard ? onCard : machine.processor))
         }
         return times
     }

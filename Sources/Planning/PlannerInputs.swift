@@ -13,7 +13,7 @@ package struct PlannedModel {
     package var mergedElementBytes: Int
     /// Bytes on the disk beside tensors: tokenizer, configuration, the run's records.
     package var besideBytes: Int64 = 0
-    /// How the base lies that the merged model is compared with.
+    /// Storage of the base that, with the adapter, the merged model is compared with.
     package var comparedStorage = BaseStorage.stored
     package var optimiser: any Optimiser.Type = AdamWSettings.self
     /// Whether programs are fused; see `PassPolicy.fuse`.
@@ -26,7 +26,7 @@ package struct PlannedModel {
     func plan(_ request: ProgramRequest) throws -> ProgramPlan { try Session.plan(source.configuration, request) { source.tensor($0)?.type } }
 }
 
-/// What a planner knows of one sample.
+/// The size of one sample: its tokens, and those of them that are trained.
 package struct SampleLength: Sendable {
     package let tokens: Int
     package let trained: Int
@@ -40,9 +40,10 @@ package struct SampleLength: Sendable {
 package struct PlannedData {
     package var train: [SampleLength]
     package var validation: [SampleLength]
-    /// Samples of each optimiser step, by index into `train`, for steps 0..<steps of the first epochs.
+    /// The samples of an optimiser step (0..<`steps`), as indices into `train`.
     package var samplesOfStep: (Int) -> [Int]
     package var steps: Int
+    /// Whether a training micro-batch may hold several samples.
     package var packing: Bool
 
     package init(train: [SampleLength], validation: [SampleLength], steps: Int, packing: Bool, samplesOfStep: @escaping (Int) -> [Int]) {
@@ -50,13 +51,17 @@ package struct PlannedData {
         self.samplesOfStep = samplesOfStep
     }
 
-    /// What is evaluated: where there is no validation, the range probe and the comparison take training records.
+    /// The samples that are evaluated: the validation's, or training samples for the range probe and the comparison where there is none.
     var heldOut: [SampleLength] { validation.isEmpty ? train : validation }
 
     /// The samples of every optimiser step.
     var trainedSteps: some Sequence<[SampleLength]> { (0..<steps).lazy.map { samplesOfStep($0).map { train[$0] } } }
 
-    /// Rows and trained tokens of the largest micro-batch, and tokens over all.
+    /// The most rows and the most trained tokens of any micro-batch, and the tokens of all micro-batches.
+    ///
+    /// - Parameters:
+    ///   - groups: samples that may share micro-batches, such as those of one optimiser step.
+    ///   - packing: nil takes the run's setting.
     func largest(over groups: some Sequence<[SampleLength]>, tokensPerBatch: Int, packing: Bool? = nil) -> (rows: Int, trained: Int, tokens: Int) {
         var (rows, trained, tokens) = (0, 0, 0)
         for group in groups {
@@ -70,7 +75,7 @@ package struct PlannedData {
         return (rows, trained, tokens)
     }
 
-    /// The segments and targets that these samples make.
+    /// The workload of these samples: their lengths, and their share of trained tokens.
     package static func workload(_ samples: [SampleLength]) -> Workload {
         let tokens = samples.reduce(0) { $0 + $1.tokens }
         guard tokens > 0 else { return Workload() }
@@ -79,8 +84,8 @@ package struct PlannedData {
     }
 }
 
-/// How often a run evaluates and saves.
-package struct PlannedPace {
+/// How often a run evaluates and saves: the recipe's `eval_steps`, `eval_samples`, `save_steps` and `save_total_limit`.
+package struct PlannedIntervals {
     package var evalSteps: Int
     package var evalSamples: Int
     package var saveSteps: Int
@@ -91,7 +96,7 @@ package struct PlannedPace {
     }
 }
 
-/// Held-out rows that are answered, the longest prompt among them in tokens, and the most new tokens of each.
+/// The answers that a test generates: for how many held-out rows, the longest of their prompts in tokens, and the most new tokens of each.
 package struct PlannedAnswers {
     package var rows: Int
     package var longestPrompt: Int
@@ -102,12 +107,12 @@ package struct PlannedAnswers {
     }
 }
 
-/// Where a run is planned to compute.
-package struct PlannedPlace {
+/// The machine that a run is planned for.
+package struct PlannedMachine {
     package var threads: Int
     /// Resident bytes of the process now: the program, tokenizer and data.
     package var residentBytes: Int64
-    /// For predictions of time alone: nothing that decides bits depends on it.
+    /// For predictions of time only: no choice depends on it.
     package var processor: DeviceModel
     /// nil plans for the processor.
     package var card: PlannedCard?
@@ -118,9 +123,10 @@ package struct PlannedPlace {
 }
 
 extension DeviceModel {
-    /// Measures the processor in about a tenth of a second.
+    /// Measures the processor's rate in matrix products, in about a tenth of a second.
     ///
-    /// - Parameter columns: of the model's residual stream: the product has the step's sizes.
+    /// - Parameter columns: the model's hidden size, so that the measured product has about the sizes of a step's.
+    /// - Throws: exit 4 when memory cannot be had.
     package static func measured(_ cpu: CPU, columns: Int, clock: any Clock) throws -> DeviceModel {
         let (m, n, k) = (256, 1024, max(64, min(columns, 4096)))
         let a = try Buffer(bytes: m * k * 4)
@@ -134,10 +140,10 @@ extension DeviceModel {
                 c: c.pointer(as: Float.self), ldc: n)
             best = min(best, clock.uptime - start)
         }
-        // Ops around the products reach about nine tenths of what the best product does.
+        // A step as a whole reaches about nine tenths of the best product's rate.
         return DeviceModel(processorFlops: 0.9 * 2 * Double(m * n * k) / max(best, 1e-9), bytesPerSecond: 8e9)
     }
 
-    /// A processor that has little to do beside a card: what it reaches need not be measured.
+    /// A typical processor, for runs on a card: it does little there, so its rates are not measured.
     package static var besideCard: DeviceModel { DeviceModel(processorFlops: 1e11, bytesPerSecond: 8e9) }
 }
