@@ -21,7 +21,7 @@ struct BenchVerb: ParsableCommand {
     @Option(help: "Dropout of the adapters.") var loraDropout = 0.0
     @Option(help: "Linears with an adapter, with commas.") var targetModules = "q_proj,v_proj"
     @Option(help: "auto, nf4, f16, bf16 or f32.") var baseStorage = "auto"
-    @Option(help: "Measured steps; the fastest counts.") var rounds = 15
+    @Option(help: "Measured rounds: the fastest counts on a processor, the median on a card.") var rounds = 15
     @Option(help: "false runs the plain program, with an op for every step.") var fuse = true
     @Flag(help: "Measure a card's algorithms for matrix products and keep the fastest; gains are rare.") var tune = false
     @Flag(help: "Also time each kind of op.") var profile = false
@@ -57,10 +57,12 @@ struct BenchVerb: ParsableCommand {
         let lora = LoRASettings(r: loraR, alpha: 16, dropout: loraDropout, targetModules: targetModules.split(separator: ",").map(String.init))
         let compute = try place.compute()
         compute.device?.gemmChoices?.begin(measuring: tune)
-        var bench = Bench(
-            configuration: configuration, source: source, storage: storage, lora: lora, tokens: tokens ?? (place.device == "cpu" ? seq : nil),
-            sequence: seq, rounds: rounds, compute: compute, memoryCap: try gpuMemory.map { Int(try Units.parseBytes($0)) },
-            lengths: try lengths.map { try Self.lengths($0) })
+        var bench = Bench(configuration: configuration, source: source, storage: storage, lora: lora, compute: compute)
+        bench.tokens = tokens ?? (place.device == "cpu" ? seq : nil)
+        bench.sequence = seq
+        bench.rounds = rounds
+        bench.memoryCap = try gpuMemory.map { Int(try Units.parseBytes($0)) }
+        bench.lengths = try lengths.map { try Self.lengths($0) }
         bench.fuse = fuse
         let result = try bench.run(profiled: profile)
         if json {

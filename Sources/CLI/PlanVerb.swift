@@ -16,7 +16,9 @@ struct PlanVerb: ParsableCommand {
         guard
             let parsed = try RecipeArguments.parse(
                 rest, verb: "plan", abstract: Self.configuration.abstract, example: "lorikeet plan --config run.yaml --compare full",
-                flags: [("json", "Print the plan as JSON."), ("explain", "List the training program: every op with shapes, cost, lifetime, offset.")],
+                flags: [
+                    ("json", "Print the plan as JSON."), ("explain", "List the training program: shapes, predicted time, lifetime and offset of every op."),
+                ],
                 valued: [("compare", "A second preset to put beside this one.")])
         else { return }
         if parsed.flags.contains("explain"), parsed.flags.contains("json") || parsed.extra["compare"] != nil {

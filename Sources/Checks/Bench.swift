@@ -4,29 +4,33 @@ import LorikeetGround
 import LorikeetJSON
 import LorikeetModelFiles
 
-/// A training step on random weights of a known shape, or on a model, measured against the best GEMM of its sizes in the same run.
+/// The benchmark of a training step, on random weights of a known shape or on a model: tokens a second, and their share of what the best
+/// matrix product of the step's sizes would allow, measured in the same run.
 package struct Bench {
     package var configuration: ModelConfiguration
     /// Weights to load; nil makes random ones.
     package var source: ModelSource?
     package var storage: BaseStorage
     package var lora: LoRASettings
-    /// Rows of a micro-batch, in segments of `sequence`; nil on a card takes the fastest that fits.
-    package var tokens: Int?
-    package var sequence: Int
-    package var rounds: Int
     package var compute: Compute
-    /// Bytes of the card's memory that may be used.
+    /// Rows of a micro-batch, in segments of `sequence`; nil takes the fastest that fits on a card.
+    package var tokens: Int?
+    /// Tokens of a segment.
+    package var sequence = 512
+    /// How many times the batches are measured.
+    package var rounds = 15
+    /// Bytes of the card's memory that may be used; nil allows all of it.
     package var memoryCap: Int?
-    /// Lengths of the records of one step, packed whole; nil packs `tokens` rows full of segments of `sequence`.
+    /// Lengths of records in tokens: each `recordsPerStep` of them are one step, packed into one micro-batch. nil makes one micro-batch of `tokens`.
     package var lengths: [Int]?
-    package var clock: any Clock
+    package var clock: any Clock = SystemClock()
     /// Whether the program is fused; see `PassPolicy.fuse`.
     package var fuse = true
 
     /// Shapes that `--shape` names.
     package static let shapes = ["smollm2-135m", "llama-3.2-1b", "llama-7b"]
 
+    /// - Throws: exit 2 for a name that is not in `shapes`.
     package static func configuration(shape: String) throws -> ModelConfiguration {
         let numbers: (hidden: Int, layers: Int, heads: Int, kv: Int, head: Int, ff: Int, vocabulary: Int, tied: Bool)
         switch shape {
@@ -45,25 +49,18 @@ package struct Bench {
             ], source: shape)
     }
 
-    package init(
-        configuration: ModelConfiguration, source: ModelSource?, storage: BaseStorage, lora: LoRASettings, tokens: Int?, sequence: Int, rounds: Int,
-        compute: Compute, memoryCap: Int? = nil, lengths: [Int]? = nil, clock: any Clock = SystemClock()
-    ) {
+    package init(configuration: ModelConfiguration, source: ModelSource?, storage: BaseStorage, lora: LoRASettings, compute: Compute) {
         self.configuration = configuration
         self.source = source
         self.storage = storage
         self.lora = lora
-        self.tokens = tokens
-        self.sequence = sequence
-        self.rounds = rounds
         self.compute = compute
-        self.memoryCap = memoryCap
-        self.lengths = lengths
-        self.clock = clock
     }
 
     package struct Result {
+        /// The measurements, in the form of `bench --json`.
         package let json: JSON
+        /// The time of each kind of op; empty unless asked for.
         package let profile: [Session.OpTime]
     }
 
@@ -75,11 +72,15 @@ package struct Bench {
         var predictedBytes = 0
     }
 
-    /// Rows of micro-batches of whole segments, of which the fastest on a card is taken.
+    /// Micro-batch sizes, in rows, that are tried on a card: whole segments, up to 16,384 rows.
     package static func candidates(_ sequence: Int) -> [Int] {
         [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32].map { $0 * sequence }.filter { $0 <= max(sequence, 16384) }
     }
 
+    /// - Parameters:
+    ///   - batches: the micro-batches; empty lets the size be chosen.
+    ///   - before: bytes of the card in use before anything is loaded.
+    /// - Throws: exit 3 where nothing fits under the cap.
     private func choice(_ batches: [TokenBatch], before: Int) throws -> Choice {
         let longest = batches.map(\.rows).max() ?? 0
         guard let device = compute.device else {
@@ -98,6 +99,7 @@ package struct Bench {
     }
 
     /// - Parameter profiled: also times every op of one more step.
+    /// - Throws: exit 2 for too few `lengths`, 3 where nothing fits under the cap, 4 when the machine fails.
     package func run(profiled: Bool) throws -> Result {
         let before = try compute.device?.usedBytes() ?? 0
         var batches = try lengths.map { try packed($0) } ?? tokens.map { [full($0)] } ?? []
@@ -113,22 +115,24 @@ package struct Bench {
         let (firstLoss, firstNorm) = try step(session, batches[0])
         let firstStep = Machine.processAge()
         let firstSeconds = clock.uptime - first
-        // Programs are recorded in their second run.
+        // Warm-up: a card records a program as a graph in its second run.
         for batch in batches + batches { _ = try step(session, batch) }
         let (steps, products) = try measure(session, batches, choice.sizes.training)
         let used = try compute.device?.usedBytes() ?? 0
-        // On the processor the fastest round counts, because other processes can only slow it down (and a step, which is bound by memory,
-        // more than a product). A card runs nothing else: the median.
+        // On the processor the fastest round counts: other processes only slow it down, and a step, which is bound by memory, more than a
+        // product. On a card the median counts: nothing else runs there.
         let chosen = (compute.device == nil ? steps.min() : steps.sorted()[steps.count / 2]) ?? .nan
-        let useful = lengths?.prefix(batches.count * Self.records).reduce(0, +) ?? batches[0].rows
+        let useful = lengths?.prefix(batches.count * Self.recordsPerStep).reduce(0, +) ?? batches[0].rows
         let speed = Double(useful) / chosen
         let plan = try Session.plan(
             configuration, ProgramRequest(storage: storage, lora: lora, sizes: choice.sizes, target: compute.target)
         ) { source?.tensor($0)?.type }
+        // The step's frozen products take 4 floating-point operations for each matrix element and token: 2 forward, 2 for the input's gradient.
+        let productFlops = 4 * Double(plan.matrixParameters) * speed
         let tuned = compute.device?.gemmChoices?.algorithms ?? [:]
         let json: JSON = [
             "tokens_per_second": .number(speed), "gemm_flops_per_second": .number(products),
-            "share_of_gemm_limit": .number(4 * Double(plan.matrixParameters) * speed / products), "matrix_parameters": JSON(plan.matrixParameters),
+            "share_of_gemm_limit": .number(productFlops / products), "matrix_parameters": JSON(plan.matrixParameters),
             "step_seconds": .number(chosen / Double(batches.count)), "tokens": JSON(choice.sizes.training), "steps": JSON(batches.count),
             "sequence": JSON(sequence), "threads": JSON(compute.cpu.threads), "blas_kernels": .string(CPU.blasKernels),
             "device": .string(compute.device?.properties.name ?? "cpu"), "compute_type": .string(compute.element.suffix),
@@ -169,28 +173,30 @@ package struct Bench {
         return try compute.randomModel(configuration, storage: storage, lora: lora)
     }
 
-    /// Records of an optimiser step of `lengths`.
-    private static let records = 16
+    /// Records of one step where `lengths` are given.
+    private static let recordsPerStep = 16
 
-    /// The loss and the gradients' norm of one optimiser step.
+    /// Runs one training step of one micro-batch; returns its loss and the norm of its gradients.
     private func step(_ session: Session, _ batch: TokenBatch) throws -> (Double, Double) {
         let loss = try session.accumulate(batch, zeroFirst: true).lossSum
         return (loss, try session.optimiserStep(learningRate: 1e-4, optimiser: AdamWSettings()).gradientNorm)
     }
 
-    /// `tokens` random rows in segments of `sequence`.
+    /// A micro-batch of `tokens` rows in segments of `sequence`.
     private func full(_ tokens: Int) -> TokenBatch {
         batch(stride(from: 0, to: tokens, by: sequence).map { min(sequence, tokens - $0) })
     }
 
-    /// Steps of sixteen records each, 64 steps at most.
+    /// The micro-batches of steps of `recordsPerStep` records each, at most 64.
+    ///
+    /// - Throws: exit 2 for fewer records than one step has.
     private func packed(_ lengths: [Int]) throws -> [TokenBatch] {
-        guard lengths.count >= Self.records else {
+        guard lengths.count >= Self.recordsPerStep else {
             throw LorikeetError.input(
-                "\(lengths.count) lengths are less than one step's \(Self.records)", at: "--lengths", fix: "give at least \(Self.records)")
+                "\(lengths.count) lengths are less than one step's \(Self.recordsPerStep)", at: "--lengths", fix: "give at least \(Self.recordsPerStep)")
         }
-        return stride(from: 0, to: min(lengths.count, 64 * Self.records) - Self.records + 1, by: Self.records).map {
-            batch(Array(lengths[$0..<($0 + Self.records)]))
+        return stride(from: 0, to: min(lengths.count, 64 * Self.recordsPerStep) - Self.recordsPerStep + 1, by: Self.recordsPerStep).map {
+            batch(Array(lengths[$0..<($0 + Self.recordsPerStep)]))
         }
     }
 

@@ -131,7 +131,7 @@ package struct LogitDifference: Sendable, Equatable {
     }
 }
 
-/// Logits of one form of a model, to be compared with another's when this one is no longer there.
+/// Logits of one form of a model, to be compared with another's when this one is no longer in memory.
 package struct LogitRecord: Sendable {
     private let samples: [TokenSample]
     /// By sample: [rows, V].

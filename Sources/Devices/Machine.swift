@@ -2,7 +2,7 @@ import CThreads
 import Glibc
 import LorikeetGround
 
-/// What this machine lends to the process: cores, memory, disk, and how busy they are. Control groups are counted.
+/// The resources that this process may use on the machine (cores, memory, disk) and how busy they are. The limits of control groups count.
 package enum Machine {
     /// AVX2 and FMA, which the engine's code is compiled for.
     package static func cpuSupportsAVX2() -> Bool { lorikeet_cpu_has_avx2() != 0 }

@@ -11,18 +11,18 @@ import LorikeetReporting
 import LorikeetTokenizers
 import LorikeetTraining
 
-/// What the pipeline depends on and tests replace: files, clock, listeners, devices.
+/// The pipeline's connections to the outside, which tests replace: files, clock, event listeners, devices.
 package struct PipelineEnvironment {
     package var files: any Files
     package var clock: any Clock
     package var sinks: [any EventSink]
-    /// Asked between steps: true saves and ends.
+    /// Called between training steps: true saves and ends the run.
     package var shouldStop: @Sendable () -> Bool
-    /// `Kaggle` or `Colab` where that is recognised.
+    /// `Kaggle` or `Colab` where the process runs in such a notebook; else nil.
     package var notebook: String?
-    /// Uptime at which the session began.
+    /// The clock's uptime, in seconds, when the session began.
     package var started: Double
-    /// Opens what the recipe computes on.
+    /// Opens the devices that the recipe names.
     package var open: (Recipe) throws -> Compute
 
     package init(
@@ -40,9 +40,10 @@ package struct PipelineEnvironment {
     }
 }
 
-/// The whole way from a recipe to a merged, tested model, in ten numbered steps; each is skipped when an earlier process ended it.
+/// Runs a recipe in ten numbered steps, from the environment to a merged and tested model. A step whose result an earlier process left complete is
+/// not done again.
 package final class Pipeline {
-    /// How far to go.
+    /// What a run makes: the adapter only (`train`), or also a merged and tested model (`run`).
     package enum Goal: Sendable { case adapter, testedModel }
 
     let recipe: Recipe
@@ -53,6 +54,7 @@ package final class Pipeline {
     let reporter: Reporter
     let state: MachineState
     private let events = EventsFile()
+    /// The duration of each step so far, for the summary.
     private var seconds: [(name: String, seconds: Double)] = []
     /// The number of matrix products whose tuned algorithm plan.json holds.
     private var savedGEMMChoices = 0
@@ -73,7 +75,8 @@ package final class Pipeline {
     /// Runs to the goal.
     ///
     /// - Returns: the summary, as in summary.json.
-    /// - Throws: exit 1 when a proof fails (everything is written), 2, 3 and 4 as the contract says, 75 when stopped with everything saved.
+    /// - Throws: exit 1 when a check fails (after everything is written), 2 for unusable input, 3 where the run does not fit, 4 when the machine
+    ///   fails, 75 when stopped early with everything saved.
     package func run() throws -> JSON {
         let warnings = try output.check(for: recipe)
         if let summary = try finished() { return try requireProofs(summary) }
@@ -82,14 +85,14 @@ package final class Pipeline {
         let dataset = try step(3, "formatting") { try preparation.loadData(files: environment.files, cpu: compute.cpu) }
         try step(4, "checks") { try check(dataset, preparation) }
         let plan = try step(5, "planning") { try self.plan(preparation, dataset, compute) }
-        // Nothing is written before it is known that these are the inputs the run began with.
+        // A run that goes on has to have the inputs that it began with: checked before the first write.
         let inputs = try verifiedInputs(preparation, compute.cpu)
         if let warning = try output.claim(for: recipe) { try reporter.warning(warning) }
         try output.save(inputs)
         try output.markUnfinished()
         try output.parts.clearLeftovers()
         try events.open(path: output.events, files: environment.files)
-        // A plan that is replayed is already there.
+        // A replayed plan is already in the file.
         if try output.keptChoices() != plan.choices { try output.write(plan.json, to: output.planJSON) }
         compute.device?.gemmChoices?.begin(measuring: plan.choices.tuned, known: plan.choices.products)
 
@@ -112,13 +115,14 @@ package final class Pipeline {
         try saveGEMMChoices(plan, compute)
         let summary = try step(10, "report") { () throws -> JSON in
             let summary = try writeSummary(plan, result, test: test, stopped: false)
-            try reporter.report(.result, ["text": .string(test.text() + ending(summary)), "summary": summary])
+            try reporter.report(.result, ["text": .string(test.text() + closingLines(summary)), "summary": summary])
             return summary
         }
         for text in test.notTested { try reporter.warning(text) }
         return try requireProofs(summary)
     }
 
+    /// Runs one numbered step, reports it and notes its duration.
     private func step<Result>(_ number: Int, _ name: String, _ body: () throws -> Result) throws -> Result {
         let (result, took) = try reporter.phase(number, of: Self.stepCount, name) {
             let result = try body()
@@ -129,6 +133,9 @@ package final class Pipeline {
         return result
     }
 
+    /// Step 1: opens the devices and reports them.
+    ///
+    /// - Throws: exit 3 in a notebook without a card, unless the recipe asks for the processor.
     private func openEnvironment(_ warnings: [String]) throws -> Compute {
         let compute = try environment.open(recipe)
         if let notebook = environment.notebook, recipe.device == "auto", compute.device == nil {
@@ -153,6 +160,9 @@ package final class Pipeline {
         return compute
     }
 
+    /// Step 4: reports the data and shows the first sample.
+    ///
+    /// - Throws: exit 2 where the data report has an error.
     private func check(_ dataset: Dataset, _ preparation: Preparation) throws {
         for warning in dataset.report.warnings { try reporter.warning(warning) }
         if let error = dataset.report.error(.unusableInput) { throw error }
@@ -164,6 +174,9 @@ package final class Pipeline {
         }
     }
 
+    /// Step 5: makes the plan, or replays the choices of the first start, and checks that it fits.
+    ///
+    /// - Throws: exit 3 where memory, disk or the session's time are too small.
     private func plan(_ preparation: Preparation, _ dataset: Dataset, _ compute: Compute) throws -> Plan {
         var plan = try preparation.plan(dataset, merges: goal == .testedModel, compute: compute, clock: environment.clock)
         plan.choices.tuned = recipe.tune && compute.device?.gemmChoices != nil
@@ -185,7 +198,8 @@ package final class Pipeline {
         return plan
     }
 
-    /// The choices of the first start, so that the bits stay the same; new ones where the device or its cap is another now.
+    /// The choices of the first start (`kept`), so that the result keeps its bits; those of `plan` where the device has changed or its memory cap
+    /// is smaller now.
     private func replayed(_ kept: Plan.Choices, _ plan: Plan) throws -> Plan.Choices {
         guard kept.sameDevice(as: plan.choices) else {
             let names = [kept, plan.choices].map { "\($0.device) (\($0.element.suffix)\($0.architecture > 0 ? ", \($0.architecture)" : ""))" }
@@ -193,7 +207,7 @@ package final class Pipeline {
             return plan.choices
         }
         var kept = kept
-        // Another merged model is tested in its own way.
+        // The test depends on how the model is merged: it is planned anew where those settings have changed.
         if output.deliversOtherwise { kept.test = plan.choices.test }
         guard kept != plan.choices else { return kept }
         if let cap = recipe.gpuMemoryBytes, plan.choices.device != "cpu", try output.keptGPUBytes() > cap {
@@ -204,6 +218,7 @@ package final class Pipeline {
         return kept
     }
 
+    /// Steps 6 and 7.
     private func train(_ preparation: Preparation, _ dataset: Dataset, _ plan: Plan, _ compute: Compute) throws -> (TrainingResult, Model) {
         let choices = plan.choices
         let model = try step(6, "model loading") { () throws -> Model in
@@ -222,7 +237,7 @@ package final class Pipeline {
             let (asked, clock) = (environment.shouldStop, environment.clock)
             var settings = recipe.trainingSettings(
                 tokensPerBatch: choices.tokensPerBatch, evaluationTokensPerBatch: choices.evaluationTokensPerBatch)
-            // A run that goes on to its test evaluates there.
+            // The test of a run to a merged model evaluates at the end anyway.
             settings.evaluatesAtEnd = goal == .adapter
             let result = try Trainer(
                 session: session, settings: settings,
@@ -239,7 +254,8 @@ package final class Pipeline {
         return (result, model)
     }
 
-    /// float16 ends at 65,504: a forward pass over held-out records says how near to it this model comes, before anything is trained.
+    /// Checks before training that the model's activations stay in float16's range (65,504), by a forward pass over held-out records. Does nothing
+    /// for other types.
     ///
     /// - Throws: exit 2 where a value overflows.
     private func probeRange(_ session: Session, _ dataset: Dataset, _ choices: Plan.Choices) throws {
@@ -256,9 +272,10 @@ package final class Pipeline {
         if most.largest > 32752 { try reporter.warning("less than half of float16's range is left; training may leave it, and is stopped then") }
     }
 
+    /// Samples in the check of float16's range.
     private static let probedSamples = 64
 
-    /// Writes plan.json again when more matrix products have been tuned since.
+    /// Writes plan.json again if matrix products have been tuned since the last time.
     private func saveGEMMChoices(_ plan: Plan, _ compute: Compute) throws {
         guard plan.choices.tuned, let choices = compute.device?.gemmChoices, choices.algorithms.count != savedGEMMChoices else { return }
         var plan = plan
@@ -267,11 +284,12 @@ package final class Pipeline {
         savedGEMMChoices = choices.algorithms.count
     }
 
-    /// What must be left of a session for merging and testing, with a reserve of a fifth and half a minute.
+    /// Seconds of the session that merging and testing need: the prediction plus a fifth, plus half a minute.
     private func finishingSeconds(_ plan: Plan) -> Double {
         30 + 1.2 * plan.phases.filter { $0.name == "merging" || $0.name == "testing" }.reduce(0) { $0 + $1.seconds }
     }
 
+    /// Reports a training event in the form of events.jsonl.
     private func report(_ event: TrainingEvent) throws {
         switch event {
         case .step(let number, let of, let loss, let rate, let norm, let tokens, let seconds):
@@ -293,14 +311,15 @@ package final class Pipeline {
             try reporter.report(.evaluation, ["step": JSON(step), "eval_loss": .number(loss), "rows": JSON(rows)])
         case .checkpoint(let step): try reporter.report(.checkpoint, ["step": JSON(step)])
         case .skipped(let step, let scale):
-            let why = scale.map { "its gradients left float16's range; the loss scale is \(Terminal.figure($0)) now" } ?? "its gradients are no numbers"
+            let why = scale.map { "its gradients left float16's range; the loss scale is \(Terminal.figure($0)) now" } ?? "its gradients are not finite"
             try reporter.report(
                 .warning, ["text": .string("step \(step) changed nothing: \(why)"), "step": JSON(step), "loss_scale": scale.map { .number($0) } ?? .null])
         case .warning(let text): try reporter.warning(text)
         }
     }
 
-    private func ending(_ summary: JSON) -> String {
+    /// The last lines of the report: memory, time and paths.
+    private func closingLines(_ summary: JSON) -> String {
         let (peak, predicted) = (summary["peak_rss_bytes"]?.int ?? 0, summary["predicted_rss_bytes"]?.int ?? 0)
         let (onCard, planned) = (summary["peak_gpu_bytes"]?.int ?? 0, summary["predicted_gpu_bytes"]?.int ?? 0)
         var lines = ["", "", "memory            \(Units.formatBytes(Int64(peak))) (predicted \(Units.formatBytes(Int64(predicted))))"]
@@ -313,6 +332,7 @@ package final class Pipeline {
         return lines.joined(separator: "\n")
     }
 
+    /// Writes summary.json and returns its content.
     private func writeSummary(_ plan: Plan, _ result: TrainingResult, test: FormsTest.Result?, stopped: Bool) throws -> JSON {
         var summary: JSONObject = [
             "steps": JSON(result.state.step), "trained_tokens": JSON(result.state.trainedTokens),

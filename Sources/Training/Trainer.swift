@@ -2,15 +2,18 @@ import LorikeetDatasets
 import LorikeetEngine
 import LorikeetGround
 
-/// What training reports while it runs.
+/// An event that training reports while it runs.
 package enum TrainingEvent: Sendable {
-    /// Every step: its loss (mean over its trained tokens; no number where the forward pass overflowed), the rate used, the gradients' norm before clipping.
+    /// Every step: the loss (mean over the step's trained tokens; NaN or infinite where the forward pass overflowed), the learning rate used,
+    /// and the gradients' norm before clipping.
     case step(number: Int, of: Int, loss: Double, learningRate: Double, gradientNorm: Double, tokens: Int, seconds: Double)
-    /// Every `loggingSteps`: mean loss since the last, speed, what is left.
+    /// Every `loggingSteps` steps: the mean loss and speed since the last such event, and the predicted time to the end.
     case log(step: Int, of: Int, epoch: Double, loss: Double, learningRate: Double, gradientNorm: Double, tokensPerSecond: Double, secondsLeft: Double)
+    /// The mean loss over the trained tokens of `rows` held-out samples.
     case evaluation(step: Int, loss: Double, rows: Int)
+    /// A checkpoint was saved.
     case checkpoint(step: Int)
-    /// The step's gradients were not finite and it changed nothing; float16's loss scale is now this.
+    /// The step's gradients were not finite and it changed no parameter. `lossScale` is float16's scale from now on, nil for other types.
     case skipped(step: Int, lossScale: Double?)
     case warning(String)
 }
@@ -19,23 +22,23 @@ package enum TrainingEvent: Sendable {
 package struct TrainingResult: Sendable {
     package let state: TrainerState
     package let totalSteps: Int
-    /// Mean loss over all steps.
+    /// Mean loss over all steps that had a finite one.
     package var trainLoss: Double { state.meanLoss }
-    /// All non-padding tokens of the steps over the seconds they took.
+    /// All non-padding tokens of the steps divided by the seconds that the steps took.
     package var tokensPerSecond: Double { state.seconds > 0 ? Double(state.tokens) / state.seconds : 0 }
-    /// False when training was stopped and everything was saved.
+    /// False where training was stopped early, with everything saved.
     package var finished: Bool { state.step >= totalSteps }
 }
 
 /// The training loop: sampler, steps, evaluation, checkpoints, stopping.
 ///
-/// Order and dropout are functions of (seed, epoch, record), so the loop has no state but what a checkpoint holds.
+/// The order of samples and the dropout masks are functions of (seed, epoch, record), so a checkpoint holds all of the loop's state.
 package struct Trainer {
     package let session: Session
     package let settings: TrainingSettings
     package let checkpoints: CheckpointStore
     package let clock: any Clock
-    /// Asked before every step: true saves and ends (a signal, a deadline).
+    /// Called before every step: true (after a signal, at a deadline) saves a checkpoint and ends training.
     package let shouldStop: @Sendable () -> Bool
     package let report: (TrainingEvent) throws -> Void
 
@@ -65,7 +68,7 @@ package struct Trainer {
         let total = settings.totalSteps(samples: train.count)
         let sampler = StepSampler(settings: settings, count: train.count)
         var state = try restored() ?? TrainerState()
-        // A process killed after a save may have left one too many.
+        // A process that was killed right after a save may have left more checkpoints than `saveTotalLimit`.
         if state.step > 0 { try checkpoints.removeOld(upTo: state.step, limit: settings.saveTotalLimit) }
         try session.pushAdapters()
         let evaluationSubset = randomSubset(of: validation.count, wanted: settings.evalSamples, seed: settings.seed, purpose: .evaluationSubset).map {
@@ -97,6 +100,7 @@ package struct Trainer {
             }
             if settings.evalSteps > 0 && state.step % settings.evalSteps == 0 && state.step < total { try evaluate(evaluationSubset, &state) }
             if settings.evaluatesAtEnd && state.step == total { try evaluate(validation, &state) }
+            // By steps, or by time.
             let due = settings.saveSteps > 0 && state.step % settings.saveSteps == 0
             let late = settings.saveMinutes > 0 && clock.uptime - lastSave >= settings.saveMinutes * 60
             // Never write a checkpoint during unrecoverable steps.
@@ -105,12 +109,12 @@ package struct Trainer {
                 lastSave = clock.uptime
             }
         }
-        // The last checkpoint may be of a run that was to be tested, or end in records that were left out.
+        // Not evaluated yet where the last steps are excluded, or where the last checkpoint is from a run that was not to evaluate at its end.
         if settings.evaluatesAtEnd && state.evaluations.last?.step != total { try evaluate(validation, &state) }
         return TrainingResult(state: state, totalSteps: total)
     }
 
-    /// Measures the loss of held-out samples, reports it and adds it to the state; does nothing without samples.
+    /// Computes the loss of held-out samples, reports it and adds it to the state; does nothing without samples.
     private func evaluate(_ samples: [TokenSample], _ state: inout TrainerState) throws {
         guard let loss = try session.loss(of: samples, tokensPerBatch: settings.evaluationTokensPerBatch ?? settings.tokensPerBatch) else { return }
         if !loss.isFinite { try report(.warning("the validation loss of step \(state.step) is not a finite number")) }
@@ -160,7 +164,7 @@ package struct Trainer {
         try report(.checkpoint(step: state.step))
     }
 
-    /// The totals when the last log line was written.
+    /// The totals when the last `log` event was reported.
     private struct Window {
         let step: Int
         let stepsWithoutLoss: Int
@@ -184,11 +188,13 @@ package struct Trainer {
                 tokensPerSecond: Double(state.tokens - since.tokens) / seconds, secondsLeft: seconds / Double(steps) * Double(total - state.step)))
     }
 
+    /// The result of one step.
     fileprivate struct Outcome {
+        /// Mean over the step's trained tokens.
         var loss = 0.0
-        /// The gradients were not finite and nothing was changed.
+        /// The gradients were not finite and no parameter was changed.
         var skipped = false
-        /// No smaller loss scale would have saved the step.
+        /// The step was skipped and a smaller loss scale could not have prevented it.
         var unrecoverable = false
         var learningRate = 0.0
         var gradientNorm = 0.0
@@ -197,6 +203,7 @@ package struct Trainer {
         var seconds = 0.0
     }
 
+    /// Runs the step after `state.step`: its micro-batches and one update.
     private func step(_ state: TrainerState, of total: Int, samples: [TokenSample], _ sampler: StepSampler) throws -> Outcome {
         let start = clock.uptime
         let chosen = sampler.samples(ofStep: state.step)
@@ -206,12 +213,12 @@ package struct Trainer {
         var outcome = Outcome()
         outcome.trainedTokens = batches.reduce(0) { $0 + $1.trainedRows }
         outcome.tokens = batches.reduce(0) { $0 + $1.rows }
-        // The mean over the whole step's trained tokens: the same gradient however the step is split.
+        // The loss is the mean over the trained tokens of the whole step, so the gradient does not depend on its split into micro-batches.
         for index in batches.indices { batches[index].setWeight(1 / Float(max(1, outcome.trainedTokens))) }
         var result: OptimiserResult
         var scale: Float
         outcome.learningRate = settings.learningRate(atStep: state.step, of: total)
-        // A step that overflows at this loss scale is done again at half of it: its records are not lost to that.
+        // A step that overflows is repeated at half the loss scale, so that its records are still trained on.
         while true {
             outcome.loss = 0
             for (index, batch) in batches.enumerated() {

@@ -10,7 +10,7 @@ package final class CPU: Sendable {
     package let threads: Int
     private let pool: UInt
 
-    /// - Parameter threads: nil takes what the machine lends (affinity and cgroup counted).
+    /// - Parameter threads: nil takes the cores that the process may use (by affinity and control group).
     package init(threads: Int? = nil) {
         // Its own threads would fight ours over the same cores.
         openblas_set_num_threads(1)
