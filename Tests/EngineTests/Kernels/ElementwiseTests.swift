@@ -34,7 +34,7 @@ struct ElementwiseTests {
         let delta = Numbers.rounded(Numbers.noise(rows * c, seed: 2))
         let w = Numbers.rounded(Numbers.noise(c, seed: 3))
         let dy = Numbers.rounded(Numbers.noise(rows * c, seed: 4))
-        let passing = Numbers.rounded(Numbers.noise(rows * c, seed: 5))
+        let residualGradient = Numbers.rounded(Numbers.noise(rows * c, seed: 5))
         let h = zip(x, delta).map { Double(Float($0) + Float($1)) }
         let expected = Self.norm(h, w, rows: rows, epsilon: 1e-5, offset: offset, d: dy)
         if rows * c < 100 {
@@ -54,10 +54,10 @@ struct ElementwiseTests {
             inverseRMS: &inverse, rows: rows, columns: c, cpu: cpu)
         RMSNormKernels.recompute(h: sum, inverseRMS: inverse, weight: weight, weightOffset: Float(offset), y: &again, rows: rows, columns: c, cpu: cpu)
         RMSNormKernels.backward(
-            dy: Numbers.floats(dy), h: sum, inverseRMS: inverse, weight: weight, weightOffset: Float(offset), dResidual: Numbers.floats(passing),
+            dy: Numbers.floats(dy), h: sum, inverseRMS: inverse, weight: weight, weightOffset: Float(offset), dResidual: Numbers.floats(residualGradient),
             dx: &dx, rows: rows, columns: c, cpu: cpu)
         #expect(Numbers.difference(y, expected.y) < Numbers.tolerance && again == y)
-        #expect(Numbers.difference(dx, zip(expected.dh, passing).map { $0 + $1 }) < Numbers.tolerance)
+        #expect(Numbers.difference(dx, zip(expected.dh, residualGradient).map { $0 + $1 }) < Numbers.tolerance)
     }
 
     // MARK: RoPE
