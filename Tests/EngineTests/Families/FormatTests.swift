@@ -12,7 +12,7 @@ struct FormatTests {
     static let families = Families.table.map { $0.huggingFace.modelType }
     static let withGGUF = Families.table.filter { $0.gguf != nil }.map { $0.huggingFace.modelType }
 
-    private func family(_ name: String) throws -> any ModelFamily.Type { try Families.named(modelType: name) }
+    private func family(_ name: String) throws -> any ModelFamily.Type { try Families.named(modelType: name, in: "config.json") }
 
     private func values(_ source: ModelSource, _ name: String) throws -> [Float] {
         let view = try #require(source.tensor(name))
