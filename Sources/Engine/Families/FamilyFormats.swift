@@ -1,6 +1,6 @@
 import LorikeetJSON
 
-/// How a family's models lie in a Hugging Face directory. The family's own names are those of its `config.json` and tensors there.
+/// The format of a family's models in a Hugging Face directory. The family's own names are those of its `config.json` and tensors there.
 package struct HuggingFaceFormat: Sendable {
     /// `model_type`
     let modelType: String
@@ -8,11 +8,11 @@ package struct HuggingFaceFormat: Sendable {
     let architecture: String
     /// Keys of `config.json` that change nothing in this family, beside those that change nothing in any.
     var inertKeys: [Ignored] = []
-    /// Tensors that may stand in the files and are not used.
+    /// Tensors that the files may contain and that are not used.
     var ignoredTensors: [Ignored] = []
 }
 
-/// How a family's models lie in a GGUF file: one table for reading and writing.
+/// The format of a family's models in a GGUF file: one table for reading and writing.
 ///
 /// Reading goes from the file to `config.json`'s keys and the family's tensor names, writing back. Each line of a table has an inverse:
 /// see `ModelConfiguration.init(gguf:)`, `GGUFFormat.metadata(of:)` and `TensorNames`.

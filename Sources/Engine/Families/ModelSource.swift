@@ -7,7 +7,7 @@ import LorikeetModelFiles
 package struct ModelSource: Sendable {
     package let files: ModelFiles
     package let configuration: ModelConfiguration
-    /// What stands in the files and is not used; for the user.
+    /// Warnings for the user: what the files contain and is not used.
     package let warnings: [String]
     private let tensors: [String: TensorView]
 

@@ -118,7 +118,7 @@ struct TensorAssignment {
 
     private static let head = "lm_head.weight"
 
-    /// A head that the configuration ties to the embedding may stand in the file, as a copy.
+    /// The file may contain a head that the configuration ties to the embedding, as a copy of it.
     private func checkTiedHead() throws {
         let embedding = declarations.first { if case .table = $0.role { true } else { false } }?.tensor
         guard let head = files.tensors[Self.head], let embedding, let table = files.tensors[embedding] else { return }

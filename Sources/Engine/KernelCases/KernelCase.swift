@@ -2,7 +2,7 @@ import LorikeetDevices
 
 /// Ops or one kernel on certain sizes, run on a card and on the processor and compared.
 ///
-/// The cases stand in the engine because they build single ops, which no other room can; the room `Checks` runs them.
+/// The cases are part of the engine because they build single ops, which no other room can; the room `Checks` runs them.
 package struct KernelCase: Sendable {
     /// The op or kernel that is tested.
     package let name: String

@@ -1,7 +1,7 @@
 /// One step of a program: what it reads and writes, its work, how it runs on each device, and its adjoint.
 ///
 /// An op is a small value type in its own folder under `Ops/`: `<Op>+CPU.swift` has the arithmetic, `<Op>+CUDA.swift` launches kernels.
-/// No op refers to another op's type; only the fusion table (`Passes/Fuse.swift`) joins ops.
+/// An op does not depend on which ops precede or follow it; only the fusion table (`Passes/Fuse.swift`) joins ops.
 package protocol Op: Sendable {
     /// The name in listings, e.g. `linear` or `linear.backward`.
     var kind: String { get }

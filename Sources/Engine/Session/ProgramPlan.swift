@@ -39,7 +39,7 @@ package struct ProgramPlan: Sendable {
     }
 }
 
-/// What is asked of a plan beside the model.
+/// The inputs of a plan beside the model.
 package struct ProgramRequest: Sendable {
     package var storage: BaseStorage
     package var lora: LoRASettings?
@@ -95,7 +95,8 @@ extension Session {
             weightBytes: weights, adapterBytes: step.persistentBytes, checkpointBytes: step.checkpointValues.reduce(0) { $0 + $1.byteCount },
             parameterBytes: step.checkpointValues.first?.byteCount ?? 0,
             arenaBytes: max(training?.arenaBytes ?? 0, evaluation.arenaBytes, step.arenaBytes), evaluationArenaBytes: evaluating, cacheBytes: cache,
-            trainableParameters: layout.elementCount, matrixParameters: matrix, parameters: parameters, training: training, evaluation: evaluation, decoding: nextTokens,
+            trainableParameters: layout.elementCount, matrixParameters: matrix, parameters: parameters, training: training, evaluation: evaluation,
+            decoding: nextTokens,
             step: step, storedBytes: family.storedBytes(request.storage, request.target, stored: stored))
     }
 
@@ -122,7 +123,7 @@ extension Session {
 }
 
 extension ModelFamily {
-    /// See `Workload.storedBytes`: the linears that do not lie in the activations' type.
+    /// See `Workload.storedBytes`: the linears that are not stored in the activations' type.
     package func storedBytes(_ storage: BaseStorage, _ target: ProgramTarget, stored: (String) -> ElementType?) -> [String: Int] {
         var result: [String: Int] = [:]
         for declaration in weights() {

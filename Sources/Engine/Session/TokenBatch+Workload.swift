@@ -17,7 +17,7 @@ extension TokenBatch {
 }
 
 extension Model {
-    /// Bytes of a matrix that does not lie in the activations' type; nil for others.
+    /// Bytes of a matrix that is not stored in the activations' type; nil for others.
     fileprivate func storedBytes(_ tensor: String) -> Int? {
         if let placed {
             guard let matrix = placed.weights.matrices[tensor] else { return nil }

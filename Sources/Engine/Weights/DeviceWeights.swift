@@ -2,7 +2,7 @@ import LorikeetDevices
 import LorikeetGround
 import LorikeetModelFiles
 
-/// How a frozen matrix lies in a card's memory.
+/// The form of a frozen matrix in a card's memory.
 package enum DeviceForm: Sendable {
     /// [rows, columns] in the activations' type: multiplied as it is.
     case element(DeviceAddress)

@@ -1,5 +1,5 @@
 // GGUF's blocks of 32: one float16 scale, perhaps a minimum, codes.
-// In the four- and five-bit ones weight j stands in the low half of byte j, weight j + 16 in the high half.
+// In the four- and five-bit ones weight j is in the low half of byte j, weight j + 16 in the high half.
 
 /// 18 bytes: d float16 | 16 bytes of codes. weight = (code - 8) · d
 enum Q4_0: BlockCodec {

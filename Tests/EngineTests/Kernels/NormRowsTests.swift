@@ -96,7 +96,7 @@ struct NormRowsTests {
     @Test func `a residual multiplier scales what is added and what goes back to it`() {
         let (rows, c, scale) = (3, 13, Float(0.22))
         let numbers = (0..<5).map { Numbers.rounded(Numbers.noise(rows * c, seed: UInt64(40 + $0))) }
-        let (x, delta, dy, passing) = (numbers[0], numbers[1], numbers[2], numbers[3])
+        let (x, delta, dy, residualGradient) = (numbers[0], numbers[1], numbers[2], numbers[3])
         let w = Array(numbers[4][..<c])
         let h = zip(x, delta).map { $0 + Double(scale) * $1 }
         let expected = ElementwiseTests.norm(h, w, rows: rows, epsilon: 1e-5, offset: 0, d: dy)
@@ -110,9 +110,10 @@ struct NormRowsTests {
             x: Numbers.floats(x), delta: Numbers.floats(delta), deltaScale: scale, weight: Numbers.floats(w), epsilon: 1e-5, weightOffset: 0, hOut: &sum,
             y: &y, inverseRMS: &inverse, rows: rows, columns: c, cpu: cpu)
         RMSNormKernels.backward(
-            dy: Numbers.floats(dy), h: sum, inverseRMS: inverse, weight: Numbers.floats(w), weightOffset: 0, dResidual: Numbers.floats(passing), dx: &dx,
+            dy: Numbers.floats(dy), h: sum, inverseRMS: inverse, weight: Numbers.floats(w), weightOffset: 0, dResidual: Numbers.floats(residualGradient),
+            dx: &dx,
             dDelta: &dDelta, deltaScale: scale, rows: rows, columns: c, cpu: cpu)
-        let dh = zip(expected.dh, passing).map { $0 + $1 }
+        let dh = zip(expected.dh, residualGradient).map { $0 + $1 }
         #expect(Numbers.difference(sum, h) < Numbers.tolerance && Numbers.difference(y, expected.y) < Numbers.tolerance)
         #expect(Numbers.difference(dx, dh) < Numbers.tolerance && Numbers.difference(dDelta, dh.map { $0 * Double(scale) }) < Numbers.tolerance)
     }

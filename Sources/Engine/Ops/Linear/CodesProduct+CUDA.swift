@@ -3,7 +3,7 @@ import LorikeetDevices
 /// y = x Wᵀ for up to sixteen rows of x and matrices stored as codes, on a card, without expanding the codes to memory (decode.cu). Used
 /// in decoding, where expanding a matrix would cost more than the product.
 struct CodesProduct {
-    /// A matrix [outputs, columns] and where its outputs stand in a row of y.
+    /// A matrix [outputs, columns] and the column of y at which its outputs begin.
     struct Matrix {
         let form: DeviceForm
         let outputs: Int

@@ -16,7 +16,7 @@ struct LoRAStream {
     init?(_ adapters: [LoRAPart], rows: Int, columns: Int, keys: ValueID?, _ context: borrowing DeviceRun) {
         let ranks = adapters.ranks
         guard let first = adapters.first, context.element != .f32, columns % 32 == 0,
-            // Partial gradients stand in the room of a masked copy.
+            // Partial gradients are written to the memory of a masked copy.
             (rows + 255) / 256 * ranks * 4 <= rows * context.element.bytes, adapters.isContiguous(context.values),
             adapters.allSatisfy({ $0.slot.rank == first.slot.rank && $0.slot.rank % 8 == 0 }),
             zip(adapters, adapters.dropFirst()).allSatisfy({ $0.slot.module + 1 == $1.slot.module }),
