@@ -52,7 +52,8 @@ extension KernelCase {
                 deltaScale: s.deltaScale),
             RMSNormRecomputation(hidden: normalised, inverseRMS: inverse, output: again, weight: "w", weightOffset: s.weightOffset),
             RMSNormBackward(
-                dy: dy, hidden: normalised, inverseRMS: inverse, residualGradient: residualGradient, dx: dx, narrow: narrow, weight: "w", weightOffset: s.weightOffset,
+                dy: dy, hidden: normalised, inverseRMS: inverse, residualGradient: residualGradient, dx: dx, narrow: narrow, weight: "w",
+                weightOffset: s.weightOffset,
                 deltaScale: s.deltaScale),
         ]
     }
