@@ -52,6 +52,9 @@ package enum Units {
         return total
     }
 
+    /// Whole MiB, rounded up: an amount that is enough when it is typed as it is said.
+    package static func enoughMebibytes(_ bytes: Int) -> String { "\(bytes.roundedUp(toMultipleOf: 1 << 20) >> 20)MiB" }
+
     /// A thousand years: no duration that is meant is longer, and counting it in whole seconds overflows nothing.
     private static let longestSeconds = 86_400 * 365_000.0
 

@@ -77,7 +77,7 @@ package struct Preparation {
         var model = PlannedModel(
             source: source, storage: recipe.storage(for: source), lora: recipe.loraSettings, mergedElementBytes: merges ? recipe.mergeType.blockBytes : 0)
         model.comparedStorage = mergedStorage
-        model.besideBytes = Int64(merges ? MergedTokenizer.bytes(of: source.files) : 0) + (1 << 20)
+        model.otherDiskBytes = Int64(merges ? MergedTokenizer.bytes(of: source.files) : 0) + (1 << 20)
         model.fuse = recipe.fuse
         model.optimiser = recipe.optimiser
         let planner = Planner(

@@ -150,13 +150,11 @@ extension Planner {
     private static func tooSmall(_ card: PlannedCard, needed: Int, _ what: String) -> LorikeetError {
         let (wanted, cap) = (Units.formatBytes(Int64(needed)), Units.formatBytes(Int64(card.cap)))
         let fits = needed <= card.properties.totalBytes - PlannedCard.reserve
+        let enough = fits ? "gpu_memory of \(Units.enoughMebibytes(needed))" : "a card with \(wanted)"
         return LorikeetError(
             .doesNotFit, "\(what) takes \(wanted) of the card's memory and \(cap) may be used", at: "gpu_memory",
-            fix: (fits ? "gpu_memory of \(megabytes(needed)) would do" : "a card with \(wanted) would do") + ", or a smaller max_length or base_storage nf4")
+            fix: "\(enough) would do, or a smaller max_length or base_storage nf4")
     }
-
-    /// In whole MiB, rounded up, so that the stated size is sufficient when it is given as gpu_memory.
-    private static func megabytes(_ bytes: Int) -> String { "\((bytes + (1 << 20) - 1) >> 20)MiB" }
 
     // MARK: testing
 

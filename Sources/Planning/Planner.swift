@@ -80,7 +80,7 @@ package struct Planner {
         let kept = intervals.saveTotalLimit > 0 ? min(saves, intervals.saveTotalLimit + 1) : saves
         return [
             .init("checkpoints (\(kept))", Int64(kept) * checkpoint), .init("adapter", Int64(program.parameterBytes)),
-            .init("merged model", merged), .init("tokenizer, configuration, records of the run", model.besideBytes),
+            .init("merged model", merged), .init("tokenizer, configuration, records of the run", model.otherDiskBytes),
         ]
     }
 

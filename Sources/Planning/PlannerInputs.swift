@@ -12,7 +12,7 @@ package struct PlannedModel {
     /// Bytes of one merged element; 0 when nothing is merged and tested.
     package var mergedElementBytes: Int
     /// Bytes on the disk beside tensors: tokenizer, configuration, the run's records.
-    package var besideBytes: Int64 = 0
+    package var otherDiskBytes: Int64 = 0
     /// Storage of the base that, with the adapter, the merged model is compared with.
     package var comparedStorage = BaseStorage.stored
     package var optimiser: any Optimiser.Type = AdamWSettings.self

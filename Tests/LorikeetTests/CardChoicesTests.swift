@@ -1,6 +1,7 @@
 import LorikeetChecks
 import LorikeetDevices
 import LorikeetEngine
+import LorikeetGround
 import Testing
 
 @testable import Lorikeet
@@ -52,13 +53,26 @@ struct CardChoicesTests {
         return card
     }
 
-    @Test(arguments: rows) func `a row of the table is chosen as it was measured`(_ row: Row) throws {
-        let planner = try DevicePlanner(
+    private static func planner(_ row: Row) throws -> DevicePlanner {
+        try DevicePlanner(
             Bench.configuration(shape: row.shape), storage: .nf4,
-            lora: LoRASettings(r: 8, alpha: 16, dropout: row.dropout, targetModules: row.targets), card: Self.card(row.architecture),
+            lora: LoRASettings(r: 8, alpha: 16, dropout: row.dropout, targetModules: row.targets), card: card(row.architecture),
             element: row.architecture == 75 ? .f16 : .bf16, workload: Workload(segments: SegmentLengths([row.sequence])), contextBytes: 588_054_528
         ) { _ in nil }
-        let plan = try planner.plan(
+    }
+
+    @Test func `the memory that is said to do does`() throws {
+        let planner = try Self.planner(Self.rows[0])
+        func plan(_ cap: Int) throws -> DevicePlan { try planner.plan(among: [512, 1024], evaluation: 32, headChunk: 4096, cap: cap) }
+        let error = #expect(throws: LorikeetError.self) { try plan(4 << 30) }
+        let said = try #require(error?.fix?.firstMatch(of: /gpu_memory of (\d+MiB) would do/)).output.1
+        let bytes = Int(try Units.parseBytes(String(said)))
+        #expect(try plan(bytes).bytes.total <= bytes)
+        #expect(throws: LorikeetError.self) { try plan(bytes - (2 << 20)) }
+    }
+
+    @Test(arguments: rows) func `a row of the table is chosen as it was measured`(_ row: Row) throws {
+        let plan = try Self.planner(row).plan(
             among: row.rows.map { [$0] } ?? Bench.candidates(row.sequence), evaluation: 32, headChunk: 4096, cap: Int(row.cap * Double(1 << 30)))
         #expect(plan.sizes.training == row.tokens)
         #expect(plan.keepsExpanded == row.keeps)

@@ -189,7 +189,7 @@ package struct DevicePlanner {
         let least = smallestBytes(tokens: tokens.min() ?? Session.granularity, evaluation: evaluation, headChunk: headChunk)
         throw LorikeetError(
             .doesNotFit, "micro-batches of \(tokens.min() ?? 0) tokens do not fit in \(Units.formatBytes(Int64(cap))) of the card's memory", at: "gpu_memory",
-            fix: "gpu_memory of \(Units.formatBytes(Int64(least))) would do, or a smaller max_length")
+            fix: "gpu_memory of \(Units.enoughMebibytes(least)) would do, or a smaller max_length")
     }
 
     /// Bytes of the arena for an evaluation batch of `tokens`.
