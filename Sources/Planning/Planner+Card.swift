@@ -69,8 +69,9 @@ extension Planner {
         var warnings: [String] = []
         let (testing, testedWeights) = try planTest(chosen, card, &choices.test, &warnings)
         // Host memory and disk do not depend on the card's programs: the smallest program gives them.
-        let small = ProgramRequest(
+        var small = ProgramRequest(
             storage: .stored, lora: model.lora, sizes: .init(training: 0, evaluation: 1), target: .cpu(threads: machine.threads))
+        small.optimiser = model.optimiser
         let program = try model.plan(small)
         let tokens = data.trainedSteps.reduce(0) { $0 + $1.reduce(0) { $0 + $1.tokens } }
         let phases = self.phases(try times(chosen, card, choices), program, trainTokens: tokens, &warnings)
@@ -182,7 +183,7 @@ extension Planner {
         for (storage, lora) in [(model.comparedStorage, Optional(model.lora)), (.stored, nil)] {
             let sizes = SessionSizes(training: 0, evaluation: longest, headChunk: 32)
             var request = ProgramRequest(storage: storage, lora: lora, sizes: sizes, target: .device(.f32))
-            (request.slots, request.positions) = (1, longest)
+            (request.slots, request.positions, request.optimiser) = (1, longest, model.optimiser)
             var bytes = try bytes(request, .f32, merged: lora == nil)
             bytes.context = card.usedBytes
             // The request counts the logits of one row; the comparison keeps those of `comparedRows`.

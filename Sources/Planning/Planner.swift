@@ -147,9 +147,10 @@ package struct Planner {
         let read = validationTokens + Double(answers.rows * answers.longestPrompt)
         // The trained and the merged form on the same samples.
         let compared = Double(data.heldOut.prefix(Self.comparedSamples).reduce(0) { $0 + $1.tokens })
-        let testing = times.forms.enumerated().reduce(0.0) { sum, form in
-            sum + (form.offset == 0 ? 0 : compared) * form.element.perToken + read * form.element.perToken + (form.offset == 0 ? 1 : 0.5) * decodingSteps
-                * form.element.perDecodingStep
+        var testing = 0.0
+        for (index, form) in times.forms.enumerated() {
+            let isBase = index == 0
+            testing += (read + (isBase ? 0 : compared)) * form.perToken + (isBase ? 1 : 0.5) * decodingSteps * form.perDecodingStep
         }
         // Each tensor is read, changed in float32 and written.
         let merged = Double(8 * program.parameters)

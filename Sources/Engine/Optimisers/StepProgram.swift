@@ -47,7 +47,7 @@ package enum PersistentName {
 package enum StepProgram {
     /// - Parameters:
     ///   - count: the number of trained parameters (n); 0 gives a program without ops.
-    ///   - settings: the optimiser whose op is added; nil gives a program without ops, for its persistent values.
+    ///   - settings: the optimiser whose op is added; nil adds that of its default settings, which has the same values and work.
     package static func build(count: Int, optimiser: any Optimiser.Type, settings: (any Optimiser)? = nil, target: ProgramTarget) -> Program {
         var values = ValueTable()
         func persistent(_ name: String, _ shape: [Int], _ type: ValueType = .f32) -> ValueID { values.add(name, shape, type, .persistent) }
@@ -59,18 +59,18 @@ package enum StepProgram {
         let numbers = values.add("numbers", [optimiser.numberCount + 2], .f64, .input)
         let sum = values.add("sum of squares", [1], .f64, .transient)
         var ops: [any Op] = []
-        if count > 0, let settings {
+        if count > 0 {
             let partials = values.add("partial sums", [(count + GradientNorm.blockLength - 1) / GradientNorm.blockLength], .f64, .transient)
             ops.append(GradientNorm(gradients: gradients, partials: partials, sumOfSquares: sum))
             ops.append(
-                settings.op(
+                (settings ?? optimiser.init(OptimiserSettings())).op(
                     OptimiserOperands(
                         parameters: parameters, gradients: gradients, moments: moments, sumOfSquares: sum, numbers: numbers, state: state)))
             ops.append(LossScaleUpdate(state: state, dynamic: target.element == .f16))
         }
         if target.isDevice {
             let narrow = persistent(PersistentName.narrow, [count], target.element)
-            if count > 0, settings != nil { ops.append(NarrowParameters(parameters: parameters, narrow: narrow)) }
+            if count > 0 { ops.append(NarrowParameters(parameters: parameters, narrow: narrow)) }
         }
         // An update reads no tokens: the inputs that every other program has are this program's only one.
         var inputs = ProgramInputs(ids: numbers, positions: numbers)

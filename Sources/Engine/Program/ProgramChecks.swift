@@ -29,7 +29,7 @@ package struct ProgramChecks: Sendable {
         }
         for optimiser in Optimisers.table {
             for target in targets {
-                let step = StepProgram.build(count: 5000, optimiser: optimiser, settings: optimiser.init(OptimiserSettings()), target: target)
+                let step = StepProgram.build(count: 5000, optimiser: optimiser, target: target)
                 checks.add(step, "\(optimiser.name), \(target.label)")
             }
         }

@@ -143,9 +143,8 @@ final class DeviceBackend: SessionBackend {
         let context = try context(program, on: list, trainedRows: trainedRows)
         for op in program.ops { try op.run(context) }
         if program.purpose == .training {
-            let optimiser = model.adapters.optimiser
             let step = StepProgram.build(
-                count: model.adapters.elementCount, optimiser: optimiser, settings: optimiser.init(OptimiserSettings()), target: .device(element))
+                count: model.adapters.elementCount, optimiser: model.adapters.optimiser, target: .device(element))
             let context = try self.context(step, on: list, trainedRows: 0)
             for op in step.ops { try op.run(context) }
         }

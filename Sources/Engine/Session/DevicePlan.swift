@@ -82,8 +82,7 @@ package struct DevicePlanner {
     }
 
     private static func step(_ optimiser: any Optimiser.Type, _ layout: TrainedLayout, _ element: DeviceElement) -> Program {
-        StepProgram.build(
-            count: layout.elementCount, optimiser: optimiser, settings: optimiser.init(OptimiserSettings()), target: .device(element))
+        StepProgram.build(count: layout.elementCount, optimiser: optimiser, target: .device(element))
     }
 
     /// The result of a search for a plan.

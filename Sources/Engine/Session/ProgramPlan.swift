@@ -73,8 +73,7 @@ extension Session {
         }
         let training = request.sizes.training > 0 ? program(.training, request.sizes.training) : nil
         let evaluation = program(.evaluation, request.sizes.evaluation)
-        let step = StepProgram.build(
-            count: layout.elementCount, optimiser: request.optimiser, settings: request.optimiser.init(OptimiserSettings()), target: request.target)
+        let step = StepProgram.build(count: layout.elementCount, optimiser: request.optimiser, target: request.target)
         var (evaluating, cache) = (evaluation.arenaBytes, 0)
         var nextTokens: Program?
         if request.slots > 0 {
