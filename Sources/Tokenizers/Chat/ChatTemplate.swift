@@ -1,4 +1,5 @@
 import LorikeetGround
+import LorikeetJSON
 
 /// One message of a conversation.
 package struct ChatMessage: Sendable, Equatable {
@@ -56,6 +57,15 @@ package struct ChatTemplate: Sendable {
                     .mapping(TemplateMapping([("role", .string(message.role)), ("content", .string(message.content))]))
                 }),
             addGenerationPrompt: addGenerationPrompt, variables: variables)
+    }
+
+    /// The same for whole message objects, tools and documents.
+    package func render(_ conversation: Conversation, addGenerationPrompt: Bool) throws -> String {
+        var variables = conversation.variables.mapValues { TemplateValue($0) }
+        if let tools = conversation.tools { variables["tools"] = TemplateValue(tools) }
+        if let documents = conversation.documents { variables["documents"] = TemplateValue(documents) }
+        return try render(
+            messages: .list(conversation.messages.map { TemplateValue($0) }), addGenerationPrompt: addGenerationPrompt, variables: variables)
     }
 
     /// The same with messages of any shape (tool calls, parts of content, …).
