@@ -57,7 +57,7 @@ package struct TextReferenceCheck {
                 numbers: entry)
         }
         for (number, entry) in texts.enumerated() {
-            let same = tokenizer.encode(entry.text) == entry.ids
+            let same = try tokenizer.encode(entry.text) == entry.ids
             report.results.append(Deviation(name: "text \(number): token ids", measured: same ? 0 : 1, tolerance: 0))
         }
         // A single token predicts nothing.
@@ -139,7 +139,7 @@ package struct TextReferenceCheck {
             let prompt = try template.render(messages, addGenerationPrompt: true)
             let wanted = try ids(chat["prompt_ids"], "\(place).prompt_ids", source, tokenizer)
             let greedy = try ids(chat["greedy"], "\(place).greedy", source, tokenizer)
-            let encoded = tokenizer.encode(prompt)
+            let encoded = try tokenizer.encode(prompt)
             try tokenizer.requireRows(for: encoded, rows: source.configuration.vocabularySize, at: "\(path), \(place).messages")
             guard !wanted.isEmpty, !greedy.isEmpty, !encoded.isEmpty else {
                 throw LorikeetError.input("'\(place)' has no prompt or no answer", at: path, fix: "make the folder again")

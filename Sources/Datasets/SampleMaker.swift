@@ -78,7 +78,8 @@ struct SampleMaker: Sendable {
         var promptCount = 0
         for (index, piece) in pieces.enumerated() {
             if index == pieces.count - 1 { promptCount = ids.count }
-            let tokens = tokenizer.encode(piece.text)
+            let tokens: [Int32]
+            do { tokens = try tokenizer.encode(piece.text) } catch { throw Unusable(error.what, fix: error.fix) }
             // A text that writes the BOS itself must not begin with two.
             let doubled = endsWithEOS && index == 0 && ids.count == 1 && tokens.first == tokenizer.bos
             ids += doubled ? tokens.dropFirst() : tokens[...]

@@ -36,14 +36,16 @@ package struct AnswerTest {
 
     /// New tokens that are enough for every expected answer: the longest one's and a half, at least 16, at most 256.
     package var maxNewTokens: Int {
-        let longest = rows.map { tokenizer.encode($0.answer).count }.max() ?? 0
-        return min(256, max(16, longest + longest / 2))
+        get throws {
+            let longest = try rows.map { try tokenizer.encode($0.answer).count }.max() ?? 0
+            return min(256, max(16, longest + longest / 2))
+        }
     }
 
     /// - Parameter onGroup: called once for each group of `slots` prompts, after they have been read.
     /// - Throws: exit 1 where the model's logits are not finite (see `Session.generate`).
     package func answers(of session: Session, onGroup: @escaping () -> Void = {}) throws -> [String] {
-        let limit = maxNewTokens
+        let limit = try maxNewTokens
         let ends = Set(tokenizer.endTokens)
         var group = -1
         let answers = try session.generate(prompts: rows.map(\.promptIDs), maxNewTokens: limit, endTokens: ends, slots: slots) { prompt, _ in

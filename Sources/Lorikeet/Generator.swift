@@ -90,13 +90,13 @@ public final class Generator {
 
     private func promptIDs(_ question: Question) throws -> [Int32] {
         switch question {
-        case .text(let text): return (tokenizer.addsBOS ? tokenizer.bos.map { [$0] } ?? [] : []) + tokenizer.encode(text)
+        case .text(let text): return try (tokenizer.addsBOS ? tokenizer.bos.map { [$0] } ?? [] : []) + tokenizer.encode(text)
         case .messages(let messages):
             guard let template else {
                 throw LorikeetError.input("the model has no chat template", at: name, fix: "use --raw, or a model with a template")
             }
             let text = try template.render(messages.map { ChatMessage(role: $0.role, content: $0.content) }, addGenerationPrompt: true)
-            return tokenizer.encode(text)
+            return try tokenizer.encode(text)
         }
     }
 

@@ -88,7 +88,7 @@ package struct Preparation {
             intervals: PlannedIntervals(
                 evalSteps: recipe.evalSteps, evalSamples: recipe.evalSamples, saveSteps: recipe.saveSteps, saveTotalLimit: recipe.saveTotalLimit),
             answers: PlannedAnswers(
-                rows: test.rows.count, longestPrompt: test.rows.map(\.promptIDs.count).max() ?? 0, maxNewTokens: test.maxNewTokens),
+                rows: test.rows.count, longestPrompt: test.rows.map(\.promptIDs.count).max() ?? 0, maxNewTokens: try test.maxNewTokens),
             machine: PlannedMachine(
                 threads: compute.cpu.threads, residentBytes: Machine.residentBytes(),
                 processor: card == nil

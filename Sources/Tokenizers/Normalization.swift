@@ -8,6 +8,20 @@ enum Normalization {
         return false
     }
 
+    /// For each byte of `nfc(text)` the range of bytes in `text` that it comes from: its character's.
+    static func nfcSources(_ text: UnsafeBufferPointer<UInt8>) -> [Range<Int>] {
+        var result: [Range<Int>] = []
+        var at = 0
+        for character in String(decoding: text, as: UTF8.self) {
+            let end = at + character.utf8.count
+            String(character)._nfc.forEach { scalar in
+                result += repeatElement(at..<end, count: (UTF8.encode(scalar) ?? .encodedReplacementCharacter).count)
+            }
+            at = end
+        }
+        return result
+    }
+
     static func nfc(_ text: UnsafeBufferPointer<UInt8>) -> [UInt8] {
         var result: [UInt8] = []
         result.reserveCapacity(text.count)

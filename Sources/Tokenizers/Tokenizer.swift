@@ -63,9 +63,16 @@ package struct Tokenizer: Sendable {
     ///
     /// - Parameter parseSpecial: whether special tokens written out in the text become their ids; with false they are
     ///   ordinary characters (text from outside that must not end a turn).
-    package func encode(_ text: String, parseSpecial: Bool = true) -> [Int32] {
+    /// - Throws: exit 2 where the text cannot be cut by the tokenizer's expressions within their limit of steps.
+    package func encode(_ text: String, parseSpecial: Bool = true) throws(LorikeetError) -> [Int32] {
         var text = text
-        return text.withUTF8 { model.encode($0, parseSpecial: parseSpecial) }
+        return text.withUTF8 { model.encode($0, parseSpecial: parseSpecial, wantsRanges: false) }.ids
+    }
+
+    /// The same ids, and the bytes of `text` that each stands for.
+    package func encodeWithRanges(_ text: String, parseSpecial: Bool = true) throws(LorikeetError) -> TokenizedText {
+        var text = text
+        return text.withUTF8 { model.encode($0, parseSpecial: parseSpecial, wantsRanges: true) }
     }
 
     /// The text of `ids`; bytes that are not UTF-8 become U+FFFD, ids out of range nothing.

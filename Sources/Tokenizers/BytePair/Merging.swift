@@ -14,6 +14,8 @@ struct Merger {
         var rank: UInt32
         /// What that merge makes.
         var merged: UInt32
+        /// Bytes of the text that the symbol stands for.
+        var length: UInt32
     }
 
     @inline(__always)
@@ -48,6 +50,7 @@ struct Merger {
             }
             if lowest == MergeTable.none { break }
             symbols[best].id = symbols[best].merged
+            symbols[best].length += symbols[best + 1].length
             count -= 1
             for i in (best + 1)..<(count + 1) where i < count { symbols[i] = symbols[i + 1] }
             if best + 1 < count {
@@ -80,6 +83,7 @@ struct Merger {
             guard alive[left], symbols[left].rank == UInt32(entry >> 32) else { continue }
             let right = Int(next[left])
             symbols[left].id = symbols[left].merged
+            symbols[left].length += symbols[right].length
             alive[right] = false
             symbols[right].rank = MergeTable.none
             next[left] = next[right]
