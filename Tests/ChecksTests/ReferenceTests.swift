@@ -17,6 +17,21 @@ struct ReferenceTests {
         for result in report.results { #expect(result.passes, "\(result.line)") }
     }
 
+    /// Folders of LORIKEET_REFERENCES: dumps that are too large for the repository.
+    static let others: [String] = {
+        guard let root = ProcessInfo.processInfo.environment["LORIKEET_REFERENCES"] else { return [] }
+        return root.split(separator: ":").flatMap { root in
+            ((try? FileManager.default.contentsOfDirectory(atPath: String(root))) ?? []).sorted().map { "\(root)/\($0)" }
+        }.filter { FileManager.default.fileExists(atPath: $0 + "/expected.safetensors") }
+    }()
+
+    @Test(arguments: others) func `models of LORIKEET_REFERENCES pass every tolerance`(directory: String) throws {
+        let report = try ReferenceCheck(directory: directory, compute: Compute(cpu: CPU(threads: 2))).run()
+        // A folder may have numbers of families that are refused.
+        #expect(report.notTested.allSatisfy { $0.reason.contains("not supported") }, "\(report.notTested)")
+        for result in report.results { #expect(result.passes, "\(directory): \(result.line)") }
+    }
+
     @Test func `SmolLM2's ids, prompts, losses and greedy answers are the reference's`() throws {
         let places =
             [ProcessInfo.processInfo.environment["LORIKEET_SMOLLM2"], Self.root.appending(path: "../.work/SmolLM2-135M-Instruct.Q4_1.gguf").path] as [String?]

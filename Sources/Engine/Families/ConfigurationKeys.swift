@@ -62,7 +62,7 @@ enum ConfigurationKeys {
     ]
     private static let off = [
         "rope_interleaved", "use_sliding_window", "use_qk_norm", "qk_layernorm", "use_bidirectional_attention", "alibi", "parallel_attn",
-        "use_parallel_residual", "moe",
+        "use_parallel_residual", "moe", "attention_bias", "mlp_bias",
     ]
     /// 1 multiplies by nothing.
     private static let factors = ["embedding_multiplier", "residual_multiplier", "logits_scaling", "logit_scale", "scale_emb"]

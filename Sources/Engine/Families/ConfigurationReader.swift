@@ -11,7 +11,7 @@ package struct ConfigurationReader {
     /// What divides the rotary frequencies, where the file holds that as a tensor that no configuration key expresses; one a pair.
     private let storedRopeFactors: [Float]?
     private var ropeFactorsAreRead = false
-    private let object: JSONObject
+    private var object: JSONObject
     private var consumed: Set<String> = []
     /// Every key that was read with the value it has, defaults included.
     package private(set) var values: JSONObject = [:]
@@ -26,48 +26,70 @@ package struct ConfigurationReader {
     // MARK: reading
 
     /// A whole number.
+    ///
+    /// - Throws: exit 2 where the file has the key with null or anything else that is no such number; all that read a value do so.
     package mutating func size(_ key: String, default standard: Int, in range: ClosedRange<Int>) throws -> Int {
-        try optionalSize(key, default: standard, in: range) ?? noted(key, standard) { JSON($0) }
+        try present(key, standard, Self.wanted(range), Self.whole(range)) { JSON($0) }
     }
 
     /// A whole number, or nil where the file says null.
     package mutating func optionalSize(_ key: String, default standard: Int?, in range: ClosedRange<Int>) throws -> Int? {
-        let wanted = "a whole number from \(range.lowerBound) to \(range.upperBound)"
-        return try read(key, standard, wanted, { $0.int.flatMap { range.contains($0) ? $0 : nil } }, { JSON($0) })
+        try read(key, standard, Self.wanted(range), Self.whole(range)) { JSON($0) }
     }
 
     package mutating func number(_ key: String, default standard: Double, in range: ClosedRange<Double>) throws -> Double {
-        try optionalNumber(key, default: standard, in: range) ?? noted(key, standard) { JSON($0) }
+        try present(key, standard, Self.wanted(range), Self.real(range)) { JSON($0) }
     }
 
     /// A number, or nil where the file says null.
     package mutating func optionalNumber(_ key: String, default standard: Double?, in range: ClosedRange<Double>) throws -> Double? {
-        let wanted = "a number from \(range.lowerBound) to \(range.upperBound)"
-        return try read(key, standard, wanted, { $0.double.flatMap { range.contains($0) ? $0 : nil } }, { JSON($0) })
+        try read(key, standard, Self.wanted(range), Self.real(range)) { JSON($0) }
     }
 
     /// A number that has no default.
     package mutating func requiredNumber(_ key: String, in range: ClosedRange<Double>) throws -> Double {
         if let value = try optionalNumber(key, default: nil, in: range) { return value }
-        throw refusal(key, "is missing", "a number from \(range.lowerBound) to \(range.upperBound)")
+        throw refusal(key, found(key) == nil ? "is missing" : "is null", Self.wanted(range))
     }
 
     package mutating func flag(_ key: String, default standard: Bool) throws -> Bool {
-        try read(key, standard, "true or false", \.bool, { JSON($0) }) ?? noted(key, standard) { JSON($0) }
+        try present(key, standard, "true or false", \.bool) { JSON($0) }
     }
 
     package mutating func text(_ key: String, default standard: String) throws -> String {
-        try read(key, standard, "a text", \.string, { JSON($0) }) ?? noted(key, standard) { JSON($0) }
+        try present(key, standard, "a text", \.string) { JSON($0) }
     }
 
     /// A list of texts such as `layer_types`; nil where it is absent or null.
-    package mutating func texts(_ key: String) throws -> [String]? {
-        func convert(_ json: JSON) -> [String]? {
-            guard let array = json.array, array.allSatisfy({ $0.string != nil }) else { return nil }
-            return array.compactMap(\.string)
-        }
-        return try read(key, nil, "a list of texts", convert, { JSON($0) })
+    package mutating func texts(_ key: String) throws -> [String]? { try list(key, "a list of texts", \.string) { .string($0) } }
+
+    /// A list of numbers such as `rope_scaling.long_factor`; nil where it is absent or null.
+    package mutating func numbers(_ key: String, in range: ClosedRange<Double>) throws -> [Double]? {
+        try list(key, "a list of numbers from \(range.lowerBound) to \(range.upperBound)", Self.real(range)) { JSON($0) }
     }
+
+    /// A list of whole numbers such as `no_rope_layers`; nil where it is absent or null. true counts as 1, false as 0.
+    package mutating func sizes(_ key: String, in range: ClosedRange<Int>) throws -> [Int]? {
+        try list(key, "a list of whole numbers from \(range.lowerBound) to \(range.upperBound)", { $0.bool.map { $0 ? 1 : 0 } ?? Self.whole(range)($0) }) {
+            JSON($0)
+        }
+    }
+
+    private mutating func list<Element>(
+        _ key: String, _ wanted: String, _ convert: (JSON) -> Element?, _ write: (Element) -> JSON
+    ) throws -> [Element]? {
+        func elements(_ json: JSON) -> [Element]? {
+            guard let array = json.array else { return nil }
+            let elements = array.compactMap(convert)
+            return elements.count == array.count ? elements : nil
+        }
+        return try read(key, nil, wanted, elements) { .array($0.map(write)) }
+    }
+
+    private static func wanted(_ range: ClosedRange<Int>) -> String { "a whole number from \(range.lowerBound) to \(range.upperBound)" }
+    private static func wanted(_ range: ClosedRange<Double>) -> String { "a number from \(range.lowerBound) to \(range.upperBound)" }
+    private static func whole(_ range: ClosedRange<Int>) -> (JSON) -> Int? { { $0.int.flatMap { range.contains($0) ? $0 : nil } } }
+    private static func real(_ range: ClosedRange<Double>) -> (JSON) -> Double? { { $0.double.flatMap { range.contains($0) ? $0 : nil } } }
 
     /// The factors of the rotary frequencies that the file holds as a tensor, for a family that divides by them.
     package mutating func ropeFactors() -> [Float]? {
@@ -88,7 +110,8 @@ package struct ConfigurationReader {
     /// The first of keys that mean the same; where several are there, they have to agree.
     package mutating func agreed(_ keys: [String]) throws -> String {
         let present = keys.filter { has($0) }
-        guard let first = present.first else { return keys[keys.count - 1] }
+        // A null alone is for the caller to judge, under its own name.
+        guard let first = present.first else { return keys.first { found($0) != nil } ?? keys[keys.count - 1] }
         for other in present.dropFirst() {
             let (a, b) = (found(first), found(other))
             guard a == b || (a?.double != nil && a?.double == b?.double) else {
@@ -99,8 +122,14 @@ package struct ConfigurationReader {
         return first
     }
 
+    /// Gives the file an object that the family's class puts where there is none.
+    package mutating func fill(_ key: String, _ value: JSON) { object[key] = value }
+
     /// Notes a value that was found in another way than by its key: what a writer of this configuration needs.
     package mutating func note(_ key: String, _ value: JSON) { values[key] = value }
+
+    /// Drops the note of a key whose meaning another key has.
+    package mutating func forget(_ key: String) { values[key] = nil }
 
     package mutating func warn(_ text: String) { warnings.append(text) }
 
@@ -109,10 +138,12 @@ package struct ConfigurationReader {
         .input("'\(key)' \(what); it has to be \(wanted)", at: source, fix: "use the model's own config.json")
     }
 
-    /// The default of a key that cannot be "none": transformers' classes put it in null's place.
-    private mutating func noted<Value>(_ key: String, _ standard: Value, _ write: (Value) -> JSON) -> Value {
-        values[key] = write(standard)
-        return standard
+    /// A value that cannot be "none".
+    private mutating func present<Value>(
+        _ key: String, _ standard: Value, _ wanted: String, _ convert: (JSON) -> Value?, _ write: (Value) -> JSON
+    ) throws -> Value {
+        if let value = try read(key, standard, wanted, convert, write) { return value }
+        throw refusal(key, "is null", wanted)
     }
 
     private mutating func read<Value>(
@@ -145,13 +176,21 @@ package struct ConfigurationReader {
             throw LorikeetError.input("the model holds factors of its rotary frequencies, which a \(model) model does not use", at: source)
         }
         var unknown: [String] = []
-        for (key, value) in object.entries {
+        try judge(object, inside: "", model, inert, &unknown)
+        // Noted under the older form's names too.
+        for key in values.keys where key.hasPrefix("rope_parameters.") { values[key] = nil }
+        guard !unknown.isEmpty else { return }
+        let names = unknown.map { "'\($0)'" }.joined(separator: ", ")
+        warn("\(source): not known for models of type '\(model)' and not used: \(names)")
+    }
+
+    private func judge(_ object: JSONObject, inside prefix: String, _ model: String, _ inert: [Ignored], _ unknown: inout [String]) throws {
+        for (name, value) in object.entries {
+            let key = prefix + name
             // null says as much as no key.
             if value.isNull || consumed.contains(key) || ConfigurationKeys.isInert(key, inert) { continue }
             if consumed.contains(where: { $0.hasPrefix(key + ".") }), let nested = value.object {
-                for inside in nested.keys where !isRead(key + "." + inside) && !ConfigurationKeys.isInert(key + "." + inside, inert) {
-                    unknown.append(key + "." + inside)
-                }
+                try judge(nested, inside: key + ".", model, inert, &unknown)
                 continue
             }
             if let known = ConfigurationKeys.computing.first(where: { $0.key == key }) {
@@ -164,10 +203,5 @@ package struct ConfigurationReader {
             }
             unknown.append(key)
         }
-        guard !unknown.isEmpty else { return }
-        let names = unknown.map { "'\($0)'" }.joined(separator: ", ")
-        warn("\(source): not known for models of type '\(model)' and not used: \(names)")
     }
-
-    private func isRead(_ key: String) -> Bool { consumed.contains(key) || consumed.contains { $0.hasPrefix(key + ".") } }
 }

@@ -4,34 +4,45 @@ struct Decoder: Sendable {
     let sizes: DecoderSizes
     /// Of every norm.
     let epsilon: Float
-    let activation: Activation
-    let attentionBias: Bool
+    var activation: Activation
+    let biases: Biases
     /// The head multiplies by the embedding's matrix.
     let tied: Bool
-    /// Biases of gate, up and down.
-    var mlpBias = false
     /// Norms multiply by weight + this.
     var weightOffset: Float = 0
     /// Multiplies the embedding's rows.
     var embeddingScale: Float = 1
+    /// Multiplies what a sublayer adds to the residual stream.
+    var residualScale: Float = 1
+    /// Multiplies the logits, before their cap.
+    var logitScale: Float = 1
     /// Logits are z -> cap * tanh(z / cap); nil leaves them.
     var logitCap: Float?
+
+    /// Which linears of a block have a bias.
+    struct Biases: Sendable, Equatable {
+        var queryKeyValue = false
+        var output = false
+        var mlp = false
+    }
 
     /// A family's defaults: those of its configuration class in transformers.
     struct Defaults {
         let sizes: DecoderSizes.Defaults
+        let epsilon: Double
         var activationKey = "hidden_act"
-        var activation = "silu"
-        var tied = false
+        let activation: String
+        let tied: Bool
     }
 
+    /// - Parameter biases: which linears have one, where the family reads keys that say so.
     /// - Throws: exit 2 naming the key that is not supported or out of range.
-    init(_ reader: inout ConfigurationReader, _ standard: Defaults) throws {
+    init(_ reader: inout ConfigurationReader, _ standard: Defaults, biases: Biases = Biases()) throws {
         sizes = try DecoderSizes.read(&reader, standard.sizes)
-        epsilon = Float(try reader.number("rms_norm_eps", default: 1e-6, in: ConfigurationRange.epsilon))
+        epsilon = Float(try reader.number("rms_norm_eps", default: standard.epsilon, in: ConfigurationRange.epsilon))
         activation = try Activation.read(&reader, standard.activationKey, default: standard.activation)
-        attentionBias = try reader.flag("attention_bias", default: false)
         tied = try reader.flag("tie_word_embeddings", default: standard.tied)
+        self.biases = biases
     }
 
     /// - Parameter scale: nil: 1 / sqrt(D).
@@ -49,7 +60,7 @@ struct Decoder: Sendable {
         var x = b.embedding(table, vocabulary: sizes.vocabulary, columns: sizes.hidden, scale: embeddingScale)
         for layer in 0..<sizes.layers { b.block { x = block(DecoderBlock(decoder: self, layer: layer), x, &$0) } }
         let y = b.norm(x, "model.norm.weight", epsilon: epsilon, weightOffset: weightOffset)
-        b.head(y, tied ? table : "lm_head.weight", vocabulary: sizes.vocabulary, softCap: logitCap)
+        b.head(y, tied ? table : "lm_head.weight", vocabulary: sizes.vocabulary, softCap: logitCap, logitScale: logitScale)
     }
 }
 
@@ -66,41 +77,103 @@ struct DecoderBlock: Sendable {
     /// q, k and v, side by side in one product.
     var queryKeyValue: [LinearWeight] {
         [("q_proj", sizes.heads), ("k_proj", sizes.keyValueHeads), ("v_proj", sizes.keyValueHeads)].map {
-            LinearWeight(name("self_attn." + $0), rows: $1 * sizes.headDimension, columns: sizes.hidden, hasBias: decoder.attentionBias)
+            LinearWeight(name("self_attn." + $0), rows: $1 * sizes.headDimension, columns: sizes.hidden, hasBias: decoder.biases.queryKeyValue)
         }
+    }
+
+    /// q, k and v as one matrix of the file.
+    var fusedQueryKeyValue: [LinearWeight] {
+        let rows = (sizes.heads + 2 * sizes.keyValueHeads) * sizes.headDimension
+        return [LinearWeight(name("self_attn.qkv_proj"), rows: rows, columns: sizes.hidden)]
     }
 
     /// The matrix behind attention.
     var output: LinearWeight {
-        LinearWeight(name("self_attn.o_proj"), rows: sizes.hidden, columns: sizes.heads * sizes.headDimension, hasBias: decoder.attentionBias)
+        LinearWeight(name("self_attn.o_proj"), rows: sizes.hidden, columns: sizes.heads * sizes.headDimension, hasBias: decoder.biases.output)
     }
 
-    /// x, normalised: y [T, C] in the activations' type.
-    func norm(_ x: ValueID, _ weight: String, _ b: inout ProgramBuilder) -> ValueID {
-        b.norm(x, name(weight + ".weight"), epsilon: decoder.epsilon, weightOffset: decoder.weightOffset)
+    /// Normalises each head of q and k in the joint buffer q|k|v, in place.
+    func normHeads(_ joint: ValueID, _ b: inout ProgramBuilder) {
+        let d = sizes.headDimension
+        b.normInPlace(
+            joint,
+            [
+                NormPart(weight: name("self_attn.q_norm.weight"), groups: sizes.heads, columns: d),
+                NormPart(weight: name("self_attn.k_norm.weight"), firstColumn: sizes.heads * d, groups: sizes.keyValueHeads, columns: d),
+            ], epsilon: decoder.epsilon, weightOffset: decoder.weightOffset)
     }
 
-    /// A sublayer's result, normalised before it is added to the residual stream.
-    func sublayerNorm(_ x: ValueID, _ weight: String, _ b: inout ProgramBuilder) -> ValueID {
-        b.sublayerNorm(x, name(weight + ".weight"), epsilon: decoder.epsilon, weightOffset: decoder.weightOffset)
+    /// Normalises all of q, and all of k, in the joint buffer q|k|v, in place.
+    func normFullWidth(_ joint: ValueID, _ b: inout ProgramBuilder) {
+        let (query, key) = (sizes.heads * sizes.headDimension, sizes.keyValueHeads * sizes.headDimension)
+        b.normInPlace(
+            joint,
+            [
+                NormPart(weight: name("self_attn.q_norm.weight"), columns: query),
+                NormPart(weight: name("self_attn.k_norm.weight"), firstColumn: query, columns: key),
+            ], epsilon: decoder.epsilon, weightOffset: decoder.weightOffset)
     }
 
     /// Rotates q and k of the joint buffer q|k|v.
-    func rope(_ joint: ValueID, _ table: RoPETable, _ b: inout ProgramBuilder) {
-        b.rope(joint, table, heads: sizes.heads + sizes.keyValueHeads, headDimension: sizes.headDimension)
+    func rope(_ joint: ValueID, _ table: RoPETable, interleaved: Bool = false, _ b: inout ProgramBuilder) {
+        b.rope(joint, table, heads: sizes.heads + sizes.keyValueHeads, headDimension: sizes.headDimension, interleaved: interleaved)
     }
 
-    /// Attention over the joint buffer and the matrix behind it: [T, C] in the residual stream's type.
-    func attention(_ joint: ValueID, _ shape: AttentionShape, _ b: inout ProgramBuilder) -> ValueID {
-        b.linear(b.attention(joint, shape), [output], residual: true)
+    /// Where a block has norms: before and after attention and the gated MLP.
+    struct Norms: Sendable {
+        var beforeAttention: String?
+        var afterAttention: String?
+        var beforeMLP: String?
+        var afterMLP: String?
+
+        /// Llama's: before each sublayer.
+        static let before = Norms(beforeAttention: "input_layernorm", beforeMLP: "post_attention_layernorm")
+        /// Gemma 2's: before and after each sublayer.
+        static let around = Norms(
+            beforeAttention: "input_layernorm", afterAttention: "post_attention_layernorm", beforeMLP: "pre_feedforward_layernorm",
+            afterMLP: "post_feedforward_layernorm")
+        /// OLMo 2's: after each sublayer.
+        static let after = Norms(afterAttention: "post_attention_layernorm", afterMLP: "post_feedforward_layernorm")
+    }
+
+    /// The block: x + attention, then the sum + gated MLP, each with its norms; the residual stream behind it.
+    ///
+    /// - Parameters:
+    ///   - fused: q, k and v are one matrix of the file.
+    ///   - fusedMLP: gate and up are one matrix of the file, gate first.
+    ///   - prepare: what happens to the joint buffer q|k|v before attention.
+    func forward(
+        _ x: ValueID, _ shape: AttentionShape, _ b: inout ProgramBuilder, norms: Norms = .before, fused: Bool = false, fusedMLP: Bool = false,
+        prepare: (ValueID, inout ProgramBuilder) -> Void
+    ) -> ValueID {
+        let joint = b.linear(before(x, norms.beforeAttention, &b), fused ? fusedQueryKeyValue : queryKeyValue)
+        prepare(joint, &b)
+        let attended = after(b.linear(b.attention(joint, shape), [output], residual: true), norms.afterAttention, &b)
+        let middle = b.add(x, attended, scale: decoder.residualScale)
+        let transformed = after(gatedMLP(before(middle, norms.beforeMLP, &b), fused: fusedMLP, &b), norms.afterMLP, &b)
+        return b.add(middle, transformed, scale: decoder.residualScale)
+    }
+
+    /// What a sublayer reads of the residual stream.
+    private func before(_ x: ValueID, _ weight: String?, _ b: inout ProgramBuilder) -> ValueID {
+        guard let weight else { return b.narrowed(x) }
+        return b.norm(x, name(weight + ".weight"), epsilon: decoder.epsilon, weightOffset: decoder.weightOffset)
+    }
+
+    /// What a sublayer adds to the residual stream.
+    private func after(_ x: ValueID, _ weight: String?, _ b: inout ProgramBuilder) -> ValueID {
+        guard let weight else { return x }
+        return b.sublayerNorm(x, name(weight + ".weight"), epsilon: decoder.epsilon, weightOffset: decoder.weightOffset)
     }
 
     /// down(activation(gate(x)) * up(x)): [T, C] in the residual stream's type.
-    func gatedMLP(_ x: ValueID, _ b: inout ProgramBuilder) -> ValueID {
-        let gateUp = ["gate_proj", "up_proj"].map {
-            LinearWeight(name("mlp." + $0), rows: sizes.intermediate, columns: sizes.hidden, hasBias: decoder.mlpBias)
-        }
-        let down = LinearWeight(name("mlp.down_proj"), rows: sizes.hidden, columns: sizes.intermediate, hasBias: decoder.mlpBias)
+    private func gatedMLP(_ x: ValueID, fused: Bool, _ b: inout ProgramBuilder) -> ValueID {
+        let (rows, bias) = (sizes.intermediate, decoder.biases.mlp)
+        let gateUp =
+            fused
+            ? [LinearWeight(name("mlp.gate_up_proj"), rows: 2 * rows, columns: sizes.hidden, hasBias: bias)]
+            : ["gate_proj", "up_proj"].map { LinearWeight(name("mlp." + $0), rows: rows, columns: sizes.hidden, hasBias: bias) }
+        let down = LinearWeight(name("mlp.down_proj"), rows: sizes.hidden, columns: rows, hasBias: bias)
         return b.linear(b.gatedActivation(b.linear(x, gateUp), decoder.activation), [down], residual: true)
     }
 }

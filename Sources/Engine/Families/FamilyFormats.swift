@@ -19,14 +19,25 @@ package struct HuggingFaceFormat: Sendable {
 package struct GGUFFormat: Sendable {
     /// `general.architecture`; metadata keys stand behind it and a dot.
     let architecture: String
+    /// Where several families have one architecture: the metadata key by which this one is told, and whether it has it.
+    var told: (metadata: String, present: Bool)?
     /// In the order of the `config.json` that is made of them.
     let metadata: [MetadataRule]
     let tensors: [TensorRule]
     /// The tensor that holds what divides the rotary frequencies, one a pair, where the format keeps it as one.
     var ropeFactors: String?
+    /// The tensors and the metadata key of LongRoPE, where the format keeps its factors so.
+    var longRoPE: LongRoPETensors?
     /// Metadata keys of the architecture that change nothing.
     var inertMetadata: [Ignored] = []
     var ignoredTensors: [Ignored] = []
+}
+
+/// LongRoPE in a GGUF: two tensors of one factor a pair, and the attention's scale that follows from the context's lengths.
+package struct LongRoPETensors: Sendable {
+    let short: String
+    let long: String
+    let attentionFactor: String
 }
 
 /// A key of `config.json` ↔ what a GGUF says of it. Keys inside an object are written with a dot: `rope_scaling.factor`.
@@ -40,9 +51,16 @@ package enum MetadataRule: Sendable {
     /// true where the file has the tensor, or, with `present` false, where it lacks it.
     case tensor(_ key: String, _ tensor: String, present: Bool)
     /// A metadata key that repeats `key`: it has to agree.
-    case repeats(_ key: String, _ metadata: String)
+    case repeats(_ key: String, _ metadata: String, MetadataType)
     /// The number of a head's dimensions that rotate ↔ `partial_rotary_factor`, their share of `head_dim`.
     case rotatedDimensions(_ metadata: String)
+    /// `sliding_window` and `layer_types` ↔ the window and which layers have it: a bool for each layer, or a number n where each n-th layer
+    /// has none; `every` is that number where the file does not say. A file without a window has none in any layer.
+    case windows(_ metadata: String, pattern: String, every: Int)
+    /// `sliding_window` of all layers; null ↔ 0.
+    case window(_ metadata: String)
+    /// The format does not say it: a list of 1 for each layer, but 0 for every n-th.
+    case zeroEvery(_ key: String, Int)
     /// The format does not say it: it follows from other keys.
     case derived(_ key: String, MetadataDefault)
     /// A metadata key that has no key in `config.json` and may have this value alone.
@@ -60,7 +78,7 @@ extension GGUFFormat {
             .value("num_attention_heads", "attention.head_count", .whole, ifAbsent: .refused),
             .value("num_key_value_heads", "attention.head_count_kv", .whole, ifAbsent: .same("num_attention_heads")),
             .value("head_dim", "attention.key_length", .whole, ifAbsent: .quotient("hidden_size", "num_attention_heads")),
-            .repeats("head_dim", "attention.value_length"),
+            .repeats("head_dim", "attention.value_length", .whole),
             .value("max_position_embeddings", "context_length", .whole, ifAbsent: .refused),
             .value("rms_norm_eps", "attention.layer_norm_rms_epsilon", .real, ifAbsent: .refused),
             .rows("vocab_size", ofTensor: "token_embd.weight", "vocab_size"),
@@ -69,7 +87,7 @@ extension GGUFFormat {
 
     /// What llama.cpp writes alike of rotary positions.
     ///
-    /// - Parameter scaling: whether the architecture has frequencies that are scaled.
+    /// - Parameter scaling: whether llama.cpp scales the frequencies of this architecture (`rope_type` linear and yarn).
     static func ropeMetadata(scaling: Bool) -> [MetadataRule] {
         let plain: [MetadataRule] = [
             .value("rope_theta", "rope.freq_base", .real, ifAbsent: .value(10000.0)),
@@ -80,6 +98,10 @@ extension GGUFFormat {
             .value("rope_scaling.rope_type", "rope.scaling.type", .text, ifAbsent: .omitted),
             .value("rope_scaling.factor", "rope.scaling.factor", .real, ifAbsent: .omitted),
             .value("rope_scaling.original_max_position_embeddings", "rope.scaling.original_context_length", .whole, ifAbsent: .omitted),
+            .value("rope_scaling.attention_factor", "rope.scaling.yarn_attn_factor", .real, ifAbsent: .omitted),
+            .value("rope_scaling.beta_fast", "rope.scaling.yarn_beta_fast", .real, ifAbsent: .omitted),
+            .value("rope_scaling.beta_slow", "rope.scaling.yarn_beta_slow", .real, ifAbsent: .omitted),
+            .only("rope.scaling.yarn_ext_factor", 1), .only("rope.scaling.attn_factor", 1),
         ]
     }
 
@@ -129,6 +151,8 @@ package indirect enum MetadataDefault: Sendable {
     case same(_ key: String)
     /// One key's value divided by another's.
     case quotient(_ key: String, _ by: String)
+    /// 1 / sqrt(one key's value).
+    case inverseSquareRoot(_ key: String)
     /// The first where a key has this value, else the other.
     case when(_ key: String, equals: Int, MetadataDefault, otherwise: MetadataDefault)
 }

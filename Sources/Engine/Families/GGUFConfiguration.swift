@@ -27,6 +27,7 @@ struct GGUFConfiguration {
             let factors = try RoPEFactors(view, json)
             if json["rope_scaling"] == nil, let scaling = factors.scaling(json) { json.set("rope_scaling", scaling) } else { ropeFactors = factors.values }
         }
+        if let names = format.longRoPE { try Self.readLongRoPE(names, file, format, &json) }
         self.json = json
         let unknown = leftOver()
         if !unknown.isEmpty {
@@ -62,7 +63,7 @@ struct GGUFConfiguration {
             }
             json.set(key, JSON(rows))
         case .tensor(let key, let tensor, let present): json.set(key, .bool((file.tensors[tensor] != nil) == present))
-        case .repeats(let key, let metadata):
+        case .repeats(let key, let metadata, _):
             let (name, value) = found(metadata)
             if let value, json.at(key)?.double != value.double {
                 throw LorikeetError.input("the metadata '\(name)' differs from \(key) (\(json.at(key)?.serialized() ?? "nothing"))", at: file.path)
@@ -75,6 +76,17 @@ struct GGUFConfiguration {
                     "the metadata '\(name)' is no even number of a head's \(json["head_dim"]?.int ?? 0) dimensions", at: file.path)
             }
             if rotated != size { json.set("partial_rotary_factor", .number(Double(rotated) / Double(size))) }
+        case .window(let metadata):
+            let (name, value) = found(metadata)
+            guard let size = value == nil ? 0 : value?.int else {
+                throw LorikeetError.input("the metadata '\(name)' is not a whole number", at: file.path, fix: "use a GGUF that llama.cpp reads")
+            }
+            json.set("sliding_window", size == 0 ? .null : JSON(size))
+        case .zeroEvery(let key, let number):
+            guard let layers = json["num_hidden_layers"]?.int, ConfigurationRange.layers.contains(layers) else { return }
+            json.set(key, .array((0..<layers).map { ($0 + 1) % number == 0 ? 0 : 1 }))
+        case .windows(let metadata, let pattern, let every):
+            try readWindows(found(metadata), pattern: found(pattern), every: every, file, &json)
         case .only(let metadata, let allowed):
             let (name, value) = found(metadata)
             let same = allowed.bool.map { $0 == value?.bool } ?? (allowed.double == value?.double)
@@ -85,140 +97,62 @@ struct GGUFConfiguration {
         }
     }
 
+    private static func readWindows(
+        _ window: (key: String, value: GGUFValue?), pattern: (key: String, value: GGUFValue?), every: Int, _ file: GGUFFile, _ json: inout JSON
+    ) throws {
+        let layers = json["num_hidden_layers"]?.int ?? 0
+        guard ConfigurationRange.layers.contains(layers) else { return }
+        guard let size = window.value?.int, size > 0 else {
+            guard window.value == nil || window.value?.int == 0 else {
+                throw LorikeetError.input("the metadata '\(window.key)' is not a whole number", at: file.path, fix: "use a GGUF that llama.cpp reads")
+            }
+            json.set("sliding_window", .null)
+            json.set("layer_types", JSON(LayerTypes.names(layers) { _ in false }))
+            return
+        }
+        json.set("sliding_window", JSON(size))
+        if case .boolArray(let slides)? = pattern.value {
+            json.set("layer_types", JSON(LayerTypes.names(slides.count) { slides[$0] }))
+        } else if let number = pattern.value == nil ? every : pattern.value?.int, ConfigurationRange.layers.contains(number) {
+            json.set("layer_types", JSON(LayerTypes.names(layers) { ($0 + 1) % number != 0 }))
+        } else {
+            throw LorikeetError.input(
+                "the metadata '\(pattern.key)' is neither a list of true and false nor a number of layers", at: file.path,
+                fix: "use a GGUF that llama.cpp reads")
+        }
+    }
+
+    /// LongRoPE's factors from their tensors as `rope_scaling`.
+    private static func readLongRoPE(_ names: LongRoPETensors, _ file: GGUFFile, _ format: GGUFFormat, _ json: inout JSON) throws {
+        let (short, long) = (file.tensors[names.short], file.tensors[names.long])
+        guard let short, let long else {
+            if let one = short ?? long {
+                throw LorikeetError.input("the model has '\(one.name)' without its other list of factors", at: file.path, fix: "download the model again")
+            }
+            return
+        }
+        func list(_ view: TensorView) throws -> JSON { .array(try RoPEFactors(view, json).values.map { JSON(Double("\($0)") ?? Double($0)) }) }
+        json.set("rope_scaling", ["rope_type": "longrope", "short_factor": try list(short), "long_factor": try list(long)])
+        let factor = file.metadata["\(format.architecture).\(names.attentionFactor)"]?.double
+        guard let factor, let original = json["original_max_position_embeddings"]?.int, let extended = json["max_position_embeddings"]?.int else { return }
+        // What follows from the lengths is not said again.
+        if abs(factor - LongRoPEScaling.attentionFactor(extended: extended, original: original)) > 1e-5 * factor {
+            json.set("rope_scaling.attention_factor", .number(factor))
+        }
+    }
+
     /// Metadata keys of the architecture that no line of the table reads.
     private func leftOver() -> [String] {
-        var known = Set(format.inertMetadata.map(\.name))
+        var known = Set(format.inertMetadata.map(\.name) + [format.longRoPE?.attentionFactor].compactMap { $0 })
         for rule in format.metadata {
             switch rule {
-            case .value(_, let name, _, _), .rows(_, _, let name), .repeats(_, let name), .rotatedDimensions(let name), .only(let name, _): known.insert(name)
-            case .constant, .tensor, .derived: break
+            case .value(_, let name, _, _), .rows(_, _, let name), .repeats(_, let name, _): known.insert(name)
+            case .rotatedDimensions(let name), .only(let name, _), .window(let name): known.insert(name)
+            case .windows(let name, let pattern, _): known.formUnion([name, pattern])
+            case .constant, .tensor, .derived, .zeroEvery: break
             }
         }
         let prefix = format.architecture + "."
         return file.metadata.keys.filter { $0.hasPrefix(prefix) && !known.contains(String($0.dropFirst(prefix.count))) }.sorted()
-    }
-}
-
-extension GGUFFormat {
-    /// A model's metadata as a GGUF has it: the table the other way.
-    ///
-    /// What no line names is not written: a writer reads its file again and compares the values.
-    ///
-    /// - Parameter values: every key of the configuration with its value (`ModelConfiguration.values`).
-    /// - Throws: exit 2 where the format cannot say a value.
-    package func metadata(of values: JSONObject) throws -> [(key: String, value: GGUFValue)] {
-        var result: [(key: String, value: GGUFValue)] = [("general.architecture", .string(architecture))]
-        // Said by a tensor, see `ropeFactors(of:)`.
-        let scalingIsTensor = values[Self.ropeType] == "llama3"
-        if scalingIsTensor && ropeFactors == nil { throw unsaid(Self.ropeType, values[Self.ropeType]) }
-        func add(_ name: String, _ value: GGUFValue?) { if let value { result.append(("\(architecture).\(name)", value)) } }
-        for rule in metadata {
-            switch rule {
-            case .value(let key, _, _, _) where scalingIsTensor && key.hasPrefix("rope_scaling."): break
-            case .value(let key, let name, let type, let standard):
-                let value = values[key].flatMap(type.value)
-                // Where a reader would put a default, "none" cannot be said.
-                if case .omitted = standard {} else if value == nil { throw unsaid(key, values[key]) }
-                add(name, value)
-            case .constant(let key, let value):
-                guard values[key].map({ $0 == value }) ?? true else { throw unsaid(key, values[key]) }
-            case .derived(let key, let standard):
-                guard let value = values[key], try standard.json(.object(values), key, key)?.double == value.double else { throw unsaid(key, values[key]) }
-            case .rows(let key, _, let name): add(name, values[key]?.int.map { .unsigned(UInt64(max(0, $0))) })
-            case .repeats(let key, let name): add(name, values[key]?.int.map { .unsigned(UInt64(max(0, $0))) })
-            case .rotatedDimensions(let name):
-                let share = values["partial_rotary_factor"]?.double ?? 1
-                add(name, values["head_dim"]?.int.map { .unsigned(UInt64(max(0, Double($0) * share))) })
-            // Tensors say these, or readers need them not.
-            case .tensor, .only: break
-            }
-        }
-        return result
-    }
-
-    /// The values of the tensor `ropeFactors`, where a configuration's scaling is said by it: the other way of `RoPEFactors.scaling`.
-    package func ropeFactors(of values: JSONObject) -> [Float]? {
-        guard ropeFactors != nil, values[Self.ropeType] == "llama3" else { return nil }
-        func number(_ key: String) -> Double { values[key]?.double ?? 0 }
-        let scaling = Llama3Scaling(
-            factor: number("rope_scaling.factor"), lowFrequencyFactor: number("rope_scaling.low_freq_factor"),
-            highFrequencyFactor: number("rope_scaling.high_freq_factor"),
-            originalPositions: values["rope_scaling.original_max_position_embeddings"]?.int ?? 0)
-        let rotated = Int(number("head_dim") * number("partial_rotary_factor"))
-        return RoPEFactors(scaling, theta: number("rope_theta"), rotated: rotated).values
-    }
-
-    private static let ropeType = "rope_scaling.rope_type"
-
-    private func unsaid(_ key: String, _ value: JSON?) -> LorikeetError {
-        .input("a GGUF of architecture '\(architecture)' cannot say \(key) \(value?.serialized() ?? "null")", at: key)
-    }
-}
-
-extension MetadataType {
-    fileprivate var words: String {
-        switch self {
-        case .whole: "a whole number"
-        case .real: "a number"
-        case .flag: "true or false"
-        case .text: "a text"
-        }
-    }
-
-    /// A metadata value as JSON; nil where it is of another type.
-    fileprivate func json(_ value: GGUFValue) -> JSON? {
-        switch self {
-        case .whole: value.int.map { JSON($0) }
-        case .real: value.double.map { JSON(Double("\(Float($0))") ?? $0) }
-        case .flag: value.bool.map { JSON($0) }
-        case .text: value.string.map { JSON($0) }
-        }
-    }
-
-    fileprivate func value(_ json: JSON) -> GGUFValue? {
-        switch self {
-        case .whole: json.int.flatMap { $0 >= 0 ? .unsigned(UInt64($0)) : nil }
-        case .real: json.double.map { .float(Double(Float($0))) }
-        case .flag: json.bool.map { .bool($0) }
-        case .text: json.string.map { .string($0) }
-        }
-    }
-}
-
-extension MetadataDefault {
-    /// - Parameters:
-    ///   - known: the keys that are known so far.
-    ///   - name: the metadata key that is missing, and `path` where.
-    fileprivate func json(_ known: JSON, _ name: String, _ path: String) throws -> JSON? {
-        switch self {
-        case .refused: throw LorikeetError.input("the metadata '\(name)' is missing", at: path, fix: "use a GGUF that llama.cpp reads")
-        case .omitted: return nil
-        case .value(let value): return value
-        case .same(let key): return known.at(key)
-        case .quotient(let key, let by):
-            guard let a = known.at(key)?.int, let b = known.at(by)?.int, b > 0 else { return nil }
-            return JSON(a / b)
-        case .when(let key, let wanted, let first, let other):
-            return try (known.at(key)?.int == wanted ? first : other).json(known, name, path)
-        }
-    }
-}
-
-extension JSON {
-    /// The value at a key; keys inside an object are written with a dot.
-    fileprivate func at(_ key: String) -> JSON? { key.split(separator: ".").reduce(Optional(self)) { $0?[String($1)] } }
-
-    /// Sets an object's key (nil removes it); makes the objects on the way.
-    fileprivate mutating func set(_ key: String, _ value: JSON?) {
-        let parts = key.split(separator: ".", maxSplits: 1).map(String.init)
-        var object = self.object ?? [:]
-        if parts.count == 2 {
-            var inside: JSON = object[parts[0]] ?? .object([:])
-            inside.set(parts[1], value)
-            object[parts[0]] = inside
-        } else {
-            object[key] = value
-        }
-        self = .object(object)
     }
 }

@@ -11,13 +11,15 @@ struct Gemma2: DecoderFamily {
 
     /// Defaults are those of transformers' `Gemma2Config`.
     init(_ reader: inout ConfigurationReader) throws {
+        let bias = try reader.flag("attention_bias", default: false)
         var decoder = try Decoder(
             &reader,
             .init(
                 sizes: .init(
-                    hidden: 2304, intermediate: 9216, layers: 26, heads: 8, keyValueHeads: 4, headDimension: 256, vocabulary: 256_000,
-                    maximumPositions: 8192),
-                activationKey: "hidden_activation", activation: "gelu_pytorch_tanh", tied: true))
+                    hidden: 2304, intermediate: 9216, layers: 26, heads: 8, keyValueHeads: .always(4), headDimension: .always(256),
+                    vocabulary: 256_000, maximumPositions: 8192),
+                epsilon: 1e-6, activationKey: "hidden_activation", activation: "gelu_pytorch_tanh", tied: true),
+            biases: .init(queryKeyValue: bias, output: bias))
         decoder.weightOffset = 1
         decoder.embeddingScale = Float(decoder.sizes.hidden).squareRoot()
         decoder.logitCap = try reader.optionalNumber("final_logit_softcapping", default: 30, in: ConfigurationRange.scale).map { Float($0) }
@@ -27,22 +29,22 @@ struct Gemma2: DecoderFamily {
         attention = try LayerTypes.windows(&reader, layers: decoder.sizes.layers, window: window) { $0 % 2 == 0 }.map { [decoder] in
             decoder.attention(scale: scale, window: $0, softCap: scoreCap)
         }
-        rope = RoPETable(try RoPEConfiguration.read(&reader, headDimension: decoder.sizes.headDimension))
-        guard try !reader.flag("use_bidirectional_attention", default: false) else {
-            throw reader.refusal("use_bidirectional_attention", "is true", "false: a language model sees what stands before")
-        }
+        rope = RoPETable(try RoPEConfiguration.read(&reader, decoder.sizes, .init(theta: 10_000)))
+        try reader.refuseBidirectionalAttention()
         self.decoder = decoder
     }
 
     func forward(_ b: inout ProgramBuilder) {
-        decoder.forward(&b) { block, x, b in
-            let joint = b.linear(block.norm(x, "input_layernorm", &b), block.queryKeyValue)
-            block.rope(joint, rope, &b)
-            let attended = block.attention(joint, attention[block.layer], &b)
-            let middle = b.add(x, block.sublayerNorm(attended, "post_attention_layernorm", &b))
-            let transformed = block.gatedMLP(block.norm(middle, "pre_feedforward_layernorm", &b), &b)
-            return b.add(middle, block.sublayerNorm(transformed, "post_feedforward_layernorm", &b))
-        }
+        decoder.forward(&b) { block, x, b in block.forward(x, attention[block.layer], &b, norms: .around) { block.rope($0, rope, &$1) } }
+    }
+}
+
+extension ConfigurationReader {
+    /// Gemma's text encoders see what stands behind a token; a language model does not.
+    mutating func refuseBidirectionalAttention() throws {
+        let key = "use_bidirectional_attention"
+        guard has(key), try flag(key, default: false) else { return }
+        throw refusal(key, "is true", "false: a language model sees what stands before")
     }
 }
 

@@ -9,22 +9,21 @@ struct Llama: DecoderFamily {
 
     /// Defaults are those of transformers' `LlamaConfig`.
     init(_ reader: inout ConfigurationReader) throws {
-        var decoder = try Decoder(
+        let attentionBias = try reader.flag("attention_bias", default: false)
+        decoder = try Decoder(
             &reader,
-            .init(sizes: .init(hidden: 4096, intermediate: 11008, layers: 32, heads: 32, vocabulary: 32000, maximumPositions: 2048)))
-        decoder.mlpBias = try reader.flag("mlp_bias", default: false)
-        self.decoder = decoder
+            .init(
+                sizes: .init(
+                    hidden: 4096, intermediate: 11008, layers: 32, heads: 32, keyValueHeads: .derived, headDimension: .derived, vocabulary: 32000,
+                    maximumPositions: 2048),
+                epsilon: 1e-6, activation: "silu", tied: false),
+            biases: .init(queryKeyValue: attentionBias, output: attentionBias, mlp: try reader.flag("mlp_bias", default: false)))
         attention = decoder.attention()
-        rope = RoPETable(try RoPEConfiguration.read(&reader, headDimension: decoder.sizes.headDimension))
+        rope = RoPETable(try RoPEConfiguration.read(&reader, decoder.sizes, .init(theta: 10_000)))
     }
 
     func forward(_ b: inout ProgramBuilder) {
-        decoder.forward(&b) { block, x, b in
-            let joint = b.linear(block.norm(x, "input_layernorm", &b), block.queryKeyValue)
-            block.rope(joint, rope, &b)
-            let attended = b.add(x, block.attention(joint, attention, &b))
-            return b.add(attended, block.gatedMLP(block.norm(attended, "post_attention_layernorm", &b), &b))
-        }
+        decoder.forward(&b) { block, x, b in block.forward(x, attention, &b) { block.rope($0, rope, &$1) } }
     }
 }
 

@@ -12,12 +12,17 @@ package struct ModelConfiguration: Sendable {
     package let warnings: [String]
     /// What divides the rotary frequencies, where no configuration key expresses it.
     let ropeFactors: [Float]?
+    /// The whole model of which this is the language model; nil for a model of text alone.
+    let part: TextPart?
 
     /// - Parameters:
     ///   - source: the file, for errors.
     ///   - ropeFactors: what divides the rotary frequencies, where the file holds it as a tensor that no key expresses.
+    ///   - hasHead: whether the model's files have a matrix of the head; nil where nobody knows.
     /// - Throws: exit 2 naming the key that is not supported, out of range, or of the wrong type.
-    package init(json: JSON, source: String, ropeFactors: [Float]? = nil) throws {
+    package init(json whole: JSON, source: String, ropeFactors: [Float]? = nil, hasHead: Bool? = nil) throws {
+        part = TextPart.table.first { $0.modelType == whole["model_type"]?.string }
+        let (json, source, partWarnings) = try part?.text(of: whole, source: source, hasHead: hasHead) ?? (whole, source, [])
         guard let type = json["model_type"]?.string else {
             throw LorikeetError.input("'model_type' is missing", at: source, fix: "use the model's own config.json")
         }
@@ -29,7 +34,7 @@ package struct ModelConfiguration: Sendable {
         self.json = json
         self.ropeFactors = ropeFactors
         values = reader.values
-        warnings = reader.warnings
+        warnings = partWarnings + reader.warnings
     }
 
     /// The keys that mean the same in every family.

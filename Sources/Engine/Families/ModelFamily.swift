@@ -24,14 +24,17 @@ package protocol ModelFamily: Sendable {
 
 package enum Families {
     /// One line a family.
-    static let table: [any ModelFamily.Type] = [Llama.self, Gemma2.self, Qwen3.self]
+    static let table: [any ModelFamily.Type] = [
+        Llama.self, Mistral.self, Ministral3.self, Qwen2.self, Qwen3.self, SmolLM3.self, Gemma.self, Gemma2.self, Gemma3.self, Phi3.self, Granite.self,
+        OLMo2.self, OLMo3.self, GLM4.self,
+    ]
 
     /// The family of a `config.json`'s `model_type`.
     ///
     /// - Parameter source: the file, for errors.
     static func named(modelType: String, in source: String) throws -> any ModelFamily.Type {
         if let family = table.first(where: { $0.huggingFace.modelType == modelType }) { return family }
-        throw unsupported("\(source): model_type", modelType, table.map { $0.huggingFace.modelType })
+        throw unsupported("\(source): model_type", modelType, table.map { $0.huggingFace.modelType } + TextPart.table.map(\.modelType))
     }
 
     /// The family of a GGUF's metadata, and its table.
@@ -40,16 +43,26 @@ package enum Families {
             throw LorikeetError.input("no 'general.architecture' in the metadata", at: file.path, fix: "use a GGUF of a language model")
         }
         for family in table {
-            if let format = family.gguf, format.architecture == architecture { return (family, format) }
+            guard let format = family.gguf, format.architecture == architecture else { continue }
+            if let told = format.told, (file.metadata["\(architecture).\(told.metadata)"] != nil) != told.present { continue }
+            return (family, format)
         }
-        throw unsupported("\(file.path): general.architecture", architecture, table.compactMap { $0.gguf?.architecture })
+        var known: [String] = []
+        for name in table.compactMap({ $0.gguf?.architecture }) where !known.contains(name) { known.append(name) }
+        throw unsupported("\(file.path): general.architecture", architecture, known)
     }
 
     /// Why a model is of no family here; nil where one reads it.
     package static func refusal(of files: ModelFiles) -> LorikeetError? {
         do {
             switch files.metadata {
-            case .configuration(let json): _ = try named(modelType: json["model_type"]?.string ?? "", in: files.configurationPath)
+            case .configuration(let json):
+                let type = json["model_type"]?.string ?? ""
+                guard let part = TextPart.table.first(where: { $0.modelType == type }) else {
+                    _ = try named(modelType: type, in: files.configurationPath)
+                    return nil
+                }
+                _ = try part.text(of: json, source: files.configurationPath, hasHead: nil)
             case .gguf(let file): _ = try reading(file)
             }
             return nil

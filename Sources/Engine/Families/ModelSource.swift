@@ -29,22 +29,23 @@ package struct ModelSource: Sendable {
         var used: Set<String> = []
         switch files.metadata {
         case .configuration(let json):
-            configuration = try ModelConfiguration(json: json, source: files.configurationPath)
-            (warnings, names) = ([], nil)
+            configuration = try ModelConfiguration(
+                json: json, source: files.configurationPath, hasHead: files.names.contains { $0.hasSuffix("lm_head.weight") })
+            (warnings, names) = ([], configuration.part == nil ? nil : TextPart.names(in: files.names))
             ignored = type(of: configuration.family).huggingFace.ignoredTensors
         case .gguf(let file):
             let (family, format) = try Families.reading(file)
             let read = try GGUFConfiguration(file, family, format)
             configuration = try ModelConfiguration(json: read.json, source: file.path, ropeFactors: read.ropeFactors)
             (warnings, names, ignored) = (read.warnings, TensorNames(format.tensors), format.ignoredTensors)
-            if let factors = format.ropeFactors { used.insert(factors) }
+            used = Set([format.ropeFactors, format.longRoPE?.short, format.longRoPE?.long].compactMap { $0 })
         }
         var assignment = TensorAssignment(files: files, configuration: configuration, names: names, used: used)
         tensors = try assignment.assign()
-        try assignment.refuseLeftOver(ignored: ignored)
+        let notes = try assignment.judgeLeftOver(ignored: ignored)
         self.files = files
         self.configuration = configuration
-        self.warnings = configuration.warnings + warnings
+        self.warnings = configuration.warnings + warnings + notes
     }
 
     /// A tensor such as `model.layers.0.self_attn.q_proj.weight`.

@@ -10,36 +10,26 @@ struct Qwen3: DecoderFamily {
 
     /// Defaults are those of transformers' `Qwen3Config`.
     init(_ reader: inout ConfigurationReader) throws {
+        let bias = try reader.flag("attention_bias", default: false)
         let decoder = try Decoder(
             &reader,
             .init(
                 sizes: .init(
-                    hidden: 4096, intermediate: 22016, layers: 32, heads: 32, keyValueHeads: 32, headDimension: 128, vocabulary: 151_936,
-                    maximumPositions: 32768)))
+                    hidden: 4096, intermediate: 22016, layers: 32, heads: 32, keyValueHeads: .number(32), headDimension: .always(128),
+                    vocabulary: 151_936, maximumPositions: 32768),
+                epsilon: 1e-6, activation: "silu", tied: false),
+            biases: .init(queryKeyValue: bias, output: bias))
         self.decoder = decoder
-        let slides = try reader.flag("use_sliding_window", default: false)
-        let window = try reader.optionalSize("sliding_window", default: 4096, in: ConfigurationRange.positions)
-        let firstWindow = try reader.size("max_window_layers", default: 28, in: 0...ConfigurationRange.layers.upperBound)
-        attention = try LayerTypes.windows(&reader, layers: decoder.sizes.layers, window: slides ? window : nil) { slides && $0 >= firstWindow }.map {
-            decoder.attention(window: $0)
-        }
-        rope = RoPETable(try RoPEConfiguration.read(&reader, headDimension: decoder.sizes.headDimension))
+        attention = try LayerTypes.lastWindows(&reader, layers: decoder.sizes.layers).map { decoder.attention(window: $0) }
+        rope = RoPETable(try RoPEConfiguration.read(&reader, decoder.sizes, .init(theta: 10_000)))
     }
 
     func forward(_ b: inout ProgramBuilder) {
         decoder.forward(&b) { block, x, b in
-            let shape = attention[block.layer]
-            let (d, heads, keyValueHeads) = (shape.headDimension, shape.heads, shape.keyValueHeads)
-            let joint = b.linear(block.norm(x, "input_layernorm", &b), block.queryKeyValue)
-            b.normInPlace(
-                joint,
-                [
-                    NormPart(weight: block.name("self_attn.q_norm.weight"), groups: heads, columns: d),
-                    NormPart(weight: block.name("self_attn.k_norm.weight"), firstColumn: heads * d, groups: keyValueHeads, columns: d),
-                ], epsilon: decoder.epsilon)
-            block.rope(joint, rope, &b)
-            let attended = b.add(x, block.attention(joint, shape, &b))
-            return b.add(attended, block.gatedMLP(block.norm(attended, "post_attention_layernorm", &b), &b))
+            block.forward(x, attention[block.layer], &b) { joint, b in
+                block.normHeads(joint, &b)
+                block.rope(joint, rope, &b)
+            }
         }
     }
 }

@@ -88,7 +88,7 @@ struct TensorAssignment {
             hint(files.names)
             ?? (
                 "the model lacks the tensor '\(name)'",
-                name == "lm_head.weight"
+                name == fileName(Self.head)
                     ? "if the head is the embedding, config.json has to say \"tie_word_embeddings\": true; otherwise download the model again"
                     : "configuration and weights have to be of one model; download it again"
             )
@@ -97,23 +97,39 @@ struct TensorAssignment {
 
     // MARK: what is left over
 
+    /// - Returns: warnings that name the parts of the model that are not used.
     /// - Throws: exit 2 naming the first tensor that nothing uses and no list ignores.
-    func refuseLeftOver(ignored: [Ignored]) throws {
+    func judgeLeftOver(ignored: [Ignored]) throws -> [String] {
+        let parts = (configuration.part?.otherParts ?? []) + [.multiTokenPrediction]
+        var unused: [String: (first: String, count: Int)] = [:]
         for name in files.names where !used.contains(name) && !ignored.contains(where: { $0.names(tensor: name) }) {
-            if name == Self.head, !declarations.contains(where: { $0.tensor == name }) {
+            if let part = parts.first(where: { $0.has(name) }) {
+                let known = unused[part.name] ?? (name, 0)
+                unused[part.name] = (known.first, known.count + 1)
+            } else if name == fileName(Self.head), !declarations.contains(where: { $0.tensor == Self.head }) {
                 try checkTiedHead()
-                continue
+            } else {
+                throw leftOver(name)
             }
-            let (what, fix) =
-                hint([name])
-                ?? (
-                    "the tensor '\(name)' has no place in a model of this configuration",
-                    name.hasSuffix(".bias")
-                        ? "if the model has biases, its configuration has to say so (attention_bias, mlp_bias); otherwise remove the tensor"
-                        : "configuration and weights have to be of one model that is supported"
-                )
-            throw LorikeetError.input(what, at: files.path, fix: fix)
         }
+        return parts.compactMap { part in
+            unused[part.name].map { "\(files.path): \($0.count) tensors of \(part.name) are not used ('\($0.first)' …): \(part.reason)" }
+        }
+    }
+
+    /// A family's name of a tensor as the files have it.
+    private func fileName(_ name: String) -> String { names?.inFile(name)?.name ?? name }
+
+    private func leftOver(_ name: String) -> LorikeetError {
+        let (what, fix) =
+            hint([name])
+            ?? (
+                "the tensor '\(name)' has no place in a model of this configuration",
+                name.hasSuffix(".bias")
+                    ? "if the model has biases, its configuration has to say so (attention_bias, mlp_bias); otherwise remove the tensor"
+                    : "configuration and weights have to be of one model that is supported"
+            )
+        return .input(what, at: files.path, fix: fix)
     }
 
     private static let head = "lm_head.weight"
@@ -121,7 +137,7 @@ struct TensorAssignment {
     /// The file may contain a head that the configuration ties to the embedding, as a copy of it.
     private func checkTiedHead() throws {
         let embedding = declarations.first { if case .table = $0.role { true } else { false } }?.tensor
-        guard let head = files.tensors[Self.head], let embedding, let table = files.tensors[embedding] else { return }
+        guard let head = files.tensors[fileName(Self.head)], let embedding, let table = files.tensors[fileName(embedding)] else { return }
         let same = head.shape == table.shape && head.type == table.type && sameBytes(head, table)
         guard same else {
             throw LorikeetError.input(
@@ -135,11 +151,19 @@ struct TensorAssignment {
         return memcmp(first, second, a.byteCount) == 0
     }
 
+    /// Modules that training programs put around a model or its parts, and that belong in no model's file.
+    private static let wrappers: [(prefix: String, what: String)] = [
+        ("_orig_mod.", "a compiled module"), ("_fsdp_wrapped_module.", "a module of fully sharded training"),
+        ("_checkpoint_wrapped_module.", "a module of activation checkpointing"), ("_forward_module.", "a training program's module"),
+        ("module.", "a module of distributed training"), ("base_layer.", "a model with adapters"), ("modules_to_save.", "a model with adapters"),
+    ]
+
     /// What names say of files that are not a plain model.
     private func hint(_ names: [String]) -> (what: String, fix: String)? {
         func any(_ matches: (String) -> Bool) -> String? { names.first(where: matches) }
-        if let name = any({ $0.hasPrefix("_orig_mod.") }) {
-            return ("the tensors are those of a compiled module ('\(name)')", "save the model itself, without '_orig_mod.' before its names")
+        for wrapper in Self.wrappers {
+            guard let name = any({ $0.hasPrefix(wrapper.prefix) || $0.contains("." + wrapper.prefix) }) else { continue }
+            return ("the tensors are those of \(wrapper.what) ('\(name)')", "save the model itself, without '\(wrapper.prefix)' in its tensors' names")
         }
         if let name = any({ $0.contains(".quant_state.") || $0.hasSuffix(".absmax") || $0.hasSuffix(".quant_map") }) {
             return ("the weights are quantised with bitsandbytes ('\(name)')", "give the model in float16, bfloat16 or float32")

@@ -3,8 +3,13 @@ import LorikeetJSON
 /// The tensor names of one file format, both ways.
 package struct TensorNames: Sendable {
     private let rules: [TensorRule]
+    /// The beginnings of names in the family's naming and in the file's.
+    private let modules: [(name: String, file: String)]
 
-    package init(_ rules: [TensorRule]) { self.rules = rules }
+    package init(_ rules: [TensorRule]) { (self.rules, modules) = (rules, []) }
+
+    /// Names that differ in the modules they begin with alone.
+    init(modules: [(name: String, file: String)]) { (rules, self.modules) = ([], modules) }
 
     /// Where a tensor stands in the other naming.
     package struct Place: Sendable {
@@ -15,7 +20,12 @@ package struct TensorNames: Sendable {
     }
 
     /// The file's name of a family's tensor.
-    package func inFile(_ name: String) -> Place? { first(name, from: \.name, to: \.file) }
+    package func inFile(_ name: String) -> Place? {
+        for (number, module) in modules.enumerated() where name.hasPrefix(module.name) {
+            return Place(name: module.file + name.dropFirst(module.name.count), rule: number, transform: .none)
+        }
+        return first(name, from: \.name, to: \.file)
+    }
 
     /// The family's names of a file's tensor: several for a fused matrix.
     package func inFamily(_ name: String) -> [Place] {

@@ -110,11 +110,19 @@ package struct ProgramBuilder {
             .embedding(weight: weight), x: inputs.ids, y: hidden, Embedding(ids: inputs.ids, output: hidden, weight: weight, scale: scale))
     }
 
-    /// The residual stream with a sublayer's result added: stream + delta.
-    package mutating func add(_ stream: ValueID, _ delta: ValueID) -> ValueID {
+    /// The residual stream with a sublayer's result added: stream + scale * delta.
+    package mutating func add(_ stream: ValueID, _ delta: ValueID, scale: Float = 1) -> ValueID {
         let sum = transient("hidden", values[stream].shape, target.residual)
-        append(Add(a: stream, b: delta, out: sum))
+        append(Add(a: stream, b: delta, out: sum, scale: scale))
         return sum
+    }
+
+    /// The residual stream in the activations' type, for a product that reads it without a norm.
+    package mutating func narrowed(_ stream: ValueID) -> ValueID {
+        guard values[stream].type != target.element else { return stream }
+        let narrow = activationValue("narrow", values[stream].shape)
+        append(Convert(x: stream, out: narrow))
+        return narrow
     }
 
     /// The normalised stream y [T, C], in the activations' type.
@@ -177,7 +185,9 @@ package struct ProgramBuilder {
     }
 
     /// Rotates the first `heads` heads of the joint buffer in place by the positions' angles.
-    package mutating func rope(_ joint: ValueID, _ table: RoPETable, heads: Int, headDimension: Int) {
+    ///
+    /// - Parameter interleaved: pairs are neighbours, not the two halves of the rotated dimensions.
+    package mutating func rope(_ joint: ValueID, _ table: RoPETable, heads: Int, headDimension: Int, interleaved: Bool = false) {
         let half = table.inverseFrequencies.count
         var angles = ropeTables.first { $0.rope == table }.map { ($0.cos, $0.sin) }
         if angles == nil {
@@ -188,7 +198,12 @@ package struct ProgramBuilder {
             angles = (cos, sin)
         }
         guard let (cos, sin) = angles else { return }
-        append(RoPE(joint: joint, cos: cos, sin: sin, heads: heads, headDimension: headDimension, inverse: false))
+        append(RoPE(joint: joint, cos: cos, sin: sin, heads: heads, headDimension: headDimension, inverse: false, interleaved: interleaved))
+    }
+
+    /// Multiplies the first `columns` columns of the joint buffer, the queries, by 1 + beta * log(1 + floor(position / original)), in place.
+    package mutating func scaleQueries(_ joint: ValueID, columns: Int, beta: Float, original: Int) {
+        append(QueryScale(joint: joint, positions: inputs.positions, columns: columns, beta: beta, original: original))
     }
 
     /// out [T, H*D]: causal attention inside each segment, or against the cache when decoding.
@@ -221,21 +236,27 @@ package struct ProgramBuilder {
     }
 
     /// The head: log-probabilities of the targets (and the loss when training), or logits of the wanted rows.
-    package mutating func head(_ x: ValueID, _ weight: String, vocabulary: Int, softCap: Float? = nil) {
+    ///
+    /// - Parameter logitScale: multiplies the logits, before the soft cap.
+    package mutating func head(_ x: ValueID, _ weight: String, vocabulary: Int, softCap: Float? = nil, logitScale: Float = 1) {
         let columns = values[x].shape[1]
         declare(weight, [vocabulary, columns], .table)
         let scratch = target.isDevice ? nil : transient("expanded", [min(vocabulary, HeadBlock.rows), columns])
         if case .decoding(_, _, let wanted) = purpose, let rows = inputs.outputRows {
             let logits = values.add("logits", [wanted, vocabulary], .f32, .output)
             let gathered = activationValue("gathered", [wanted, columns])
-            append(Logits(x: x, rows: rows, gathered: gathered, logits: logits, scratch: scratch, weight: weight, vocabulary: vocabulary, softCap: softCap))
+            append(
+                Logits(
+                    x: x, rows: rows, gathered: gathered, logits: logits, scratch: scratch, weight: weight, vocabulary: vocabulary, softCap: softCap,
+                    logitScale: logitScale))
             outputs.logits = logits
         } else if let targets = inputs.targets {
             let chunk = min(tokens, headChunk)
             let result = values.add("log_probabilities", [tokens], .f32, .output)
             let chunks = HeadChunks(
                 x: x, targets: targets, trainedRows: inputs.trainedRows, gathered: activationValue("gathered", [chunk, columns]),
-                logits: activationValue("logits", [chunk, vocabulary]), scratch: scratch, weight: weight, vocabulary: vocabulary, softCap: softCap)
+                logits: activationValue("logits", [chunk, vocabulary]), scratch: scratch, weight: weight, vocabulary: vocabulary, softCap: softCap,
+                logitScale: logitScale)
             append(HeadLogProbabilities(chunks: chunks, logProbabilities: result))
             outputs.logProbabilities = result
             guard purpose == .training else { return }

@@ -48,7 +48,8 @@ package struct ProgramChecks: Sendable {
     private mutating func add(_ family: any ModelFamily, _ name: String, _ target: ProgramTarget, fuse: Bool) throws {
         let weights = family.weights()
         let name = "\(name), \(target.label), \(fuse ? "fused" : "plain")"
-        for modules in [["all-linear"], ["q_proj", "v_proj"]] {
+        let names = family.linears().map(\.shortName)
+        for modules in [["all-linear"], names.contains("q_proj") ? ["q_proj", "v_proj"] : Array(names.prefix(1))] {
             for dropout in [0, 0.1] {
                 let trained = try TrainedLayout(LoRASettings(r: 8, dropout: dropout, targetModules: modules), weights: weights)
                 for policy in [PassPolicy.nothing, .norms, PassPolicy(blocks: 1)] {
@@ -65,11 +66,12 @@ package struct ProgramChecks: Sendable {
         }
     }
 
-    /// Two layers with heads of 64 and widths in 64s: every row of the fusion table applies.
+    /// Two layers with heads of 64 and widths in 64s: every row of the fusion table applies. Where a family has layers without rotation, the
+    /// second is one.
     private static func smallModel(_ kind: any ModelFamily.Type) throws -> any ModelFamily {
         let sizes: [(String, Int)] = [
             ("hidden_size", 128), ("intermediate_size", 128), ("num_hidden_layers", 2), ("num_attention_heads", 2), ("num_key_value_heads", 1),
-            ("head_dim", 64), ("vocab_size", 97), ("max_position_embeddings", 512),
+            ("head_dim", 64), ("vocab_size", 97), ("max_position_embeddings", 512), ("no_rope_layer_interval", 2),
         ]
         var reader = ConfigurationReader(.object(JSONObject(sizes.map { (key: $0.0, value: JSON($0.1)) })), source: kind.huggingFace.modelType)
         return try kind.init(&reader)

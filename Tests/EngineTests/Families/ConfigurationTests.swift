@@ -114,7 +114,7 @@ struct ConfigurationTests {
             (
                 ["rope_type": "llama3", "factor": 8, "low_freq_factor": 4, "high_freq_factor": 4, "original_max_position_embeddings": 8192],
                 "rope_scaling.high_freq_factor"
-            ), (["rope_type": "llama3", "factor": 8, "low_freq_factor": 1, "high_freq_factor": 4], "original_max_position_embeddings"),
+            ),
             (["rope_type": "strange"], "rope_scaling.rope_type"), (["rope_type": "linear", "type": "llama3", "factor": 2], "rope_scaling.type"),
             (["rope_type": 3], "rope_scaling.rope_type"),
         ] as [(JSON, String)])

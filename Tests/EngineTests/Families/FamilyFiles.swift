@@ -20,8 +20,18 @@ struct FamilyFiles {
     /// - Parameter keys: of `config.json`, beside the sizes.
     init(_ family: any ModelFamily.Type, _ keys: JSONObject = [:]) throws {
         var json = Self.sizes
-        if family.huggingFace.modelType != "gemma2" { json["query_pre_attn_scalar"] = nil }
-        json["model_type"] = .string(family.huggingFace.modelType)
+        let type = family.huggingFace.modelType
+        if type != "gemma2", type != "gemma3_text" { json["query_pre_attn_scalar"] = nil }
+        // llama.cpp's architecture of it has no window.
+        if type == "mistral" { json["sliding_window"] = .null }
+        if type == "ministral3" {
+            json["rope_theta"] = nil
+            json["rope_parameters"] = [
+                "rope_type": "yarn", "rope_theta": 1e6, "factor": 4.0, "original_max_position_embeddings": 32, "mscale": 1.0, "mscale_all_dim": 1.0,
+                "llama_4_scaling_beta": 0.1,
+            ]
+        }
+        json["model_type"] = .string(type)
         for entry in keys.entries { json[entry.key] = entry.value }
         configuration = try ModelConfiguration(json: .object(json), source: "test")
         tensors = configuration.family.weights().enumerated().map { number, declaration in
@@ -69,7 +79,7 @@ struct FamilyFiles {
             if let value { keys.append((key, value)) }
         }
         var tensors = try inFile(TensorNames(format.tensors)) + extra
-        if let name = format.ropeFactors, let factors = format.ropeFactors(of: configuration.values) { tensors.append((name, [factors.count], factors)) }
+        for tensor in format.ropeTensors(of: configuration.values) { tensors.append((tensor.name, [tensor.values.count], tensor.values)) }
         let path = try Self.folder() + "/model.gguf"
         try GGUFBytes.file(metadata: keys, tensors: tensors).write(to: URL(fileURLWithPath: path))
         return path
@@ -122,6 +132,11 @@ enum GGUFBytes {
             case .float(let value): number(UInt32(6)); number(Float(value).bitPattern)
             case .bool(let value): number(UInt32(7)); number(UInt8(value ? 1 : 0))
             case .string(let value): number(UInt32(8)); string(value)
+            case .boolArray(let values):
+                number(UInt32(9))
+                number(UInt32(7))
+                number(UInt64(values.count))
+                for value in values { number(UInt8(value ? 1 : 0)) }
             default: break
             }
         }

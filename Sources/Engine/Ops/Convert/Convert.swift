@@ -1,8 +1,9 @@
 import LorikeetDevices
 
-/// A gradient of the residual stream in the activations' type, which matrix products take: out = scale * x, [T, C].
+/// The residual stream, or a gradient of it, in the activations' type, which matrix products take: out = scale * x, [T, C].
 ///
-/// Overwrites out. Only where the two types differ (float16 beside a float32 stream) or there is a scale.
+/// Overwrites out. Only where the two types differ (float16 beside a float32 stream) or there is a scale. The gradient of out is, times
+/// the scale, one of x; the stream itself is converted without a scale.
 struct Convert: Op {
     var x: ValueID
     var out: ValueID
@@ -23,6 +24,11 @@ struct Convert: Op {
     }
 
     func work(_ context: WorkContext) -> [Work] { context.kernel(moving: context.bytes(x) + context.bytes(out)) }
+
+    func differentiate(_ backward: inout Differentiation) {
+        guard scale == 1, backward.needsGradient(x), let gradient = backward.gradient(of: out) else { return }
+        backward.contribute(gradient, to: x)
+    }
 
     func run(_ context: borrowing CPURun) throws {
         let (from, to) = (try context.floats(x), try context.floats(out))

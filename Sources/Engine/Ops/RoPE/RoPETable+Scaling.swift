@@ -24,7 +24,7 @@ extension RoPETable {
     // MARK: YaRN
 
     /// The settings of `rope_type: yarn` (Peng et al. 2023, arXiv:2309.00071).
-    package struct YaRN: Sendable {
+    package struct YaRN: Sendable, Equatable {
         package var factor: Double
         package var originalPositions: Int
         /// Pairs with more rotations than this over the original context keep their frequency; those with fewer than `betaSlow` are divided by
@@ -87,7 +87,12 @@ extension RoPETable {
         theta: Double, rotated: Int, short: [Float], long: [Float], factor: Double, originalPositions: Int, attentionFactor: Double? = nil,
         length: Int
     ) -> RoPETable {
-        let scale = attentionFactor ?? (factor <= 1 ? 1 : (1 + log(factor) / log(Double(originalPositions))).squareRoot())
+        let scale = attentionFactor ?? longRoPEScale(factor: factor, originalPositions: originalPositions)
         return divided(frequencies(theta: theta, rotated: rotated), by: length > originalPositions ? long : short, attentionScale: scale)
+    }
+
+    /// sqrt(1 + ln(factor) / ln(original positions)), 1 for a context that is not extended.
+    package static func longRoPEScale(factor: Double, originalPositions: Int) -> Double {
+        factor <= 1 || originalPositions <= 1 ? 1 : (1 + log(factor) / log(Double(originalPositions))).squareRoot()
     }
 }
