@@ -133,19 +133,20 @@ extension Planner {
             let answering = try trainedForm(SessionSizes(training: 0, evaluation: longestHeldOut, headChunk: min(256, chunk)), card, slots: 1).total
             throw Self.tooSmall(card, needed: max(training, answering), "training on micro-batches of \(least.rows) tokens and answering held-out records")
         }
+        let training = planner.withoutRecomputation(best.plan, cap: card.cap)
         var (limit, rows) = (longestHeldOut, longestHeldOut)
         for tokens in Self.evaluationTokens where tokens > longestHeldOut {
             // The largest batch that any choice of held-out records can make.
             let candidate = max(1, min(tokens, data.heldOut.reduce(0) { $0 + $1.tokens }))
-            let arenaBytes = planner.evaluationArenaBytes(tokens: candidate, headChunk: best.plan.sizes.headChunk)
+            let arenaBytes = planner.evaluationArenaBytes(tokens: candidate, headChunk: training.sizes.headChunk)
             // It has to fit in training's arena, and in the cap beside the KV cache of one answer.
-            let sizes = SessionSizes(training: 0, evaluation: candidate, headChunk: best.plan.sizes.headChunk)
-            guard arenaBytes <= best.plan.bytes.arena, try trainedForm(sizes, card, slots: 1).total <= card.cap else { continue }
+            let sizes = SessionSizes(training: 0, evaluation: candidate, headChunk: training.sizes.headChunk)
+            guard arenaBytes <= training.bytes.arena, try trainedForm(sizes, card, slots: 1).total <= card.cap else { continue }
             (limit, rows) = (tokens, candidate)
             break
         }
         return OnCard(
-            training: best.plan, tokensPerBatch: best.tokens, evaluationTokensPerBatch: limit, evaluationRows: rows)
+            training: training, tokensPerBatch: best.tokens, evaluationTokensPerBatch: limit, evaluationRows: rows)
     }
 
     private static func tooSmall(_ card: PlannedCard, needed: Int, _ what: String) -> LorikeetError {

@@ -79,8 +79,8 @@ struct EmulatedAttentionTests {
         let angles = (0..<shape.rows * D / 2).map { _ in 3 * uniform() }
         for (table, values) in [(cos, angles.map(cosf)), (sin, angles.map(sinf))] { try values.withUnsafeBytes { try device.upload($0, to: table) } }
 
-        // `own`: rows of a block of the backward kernels.
-        func run(tuned: Bool, prefix: String = "", own: Int = 64) throws -> (out: [Float], lse: [Float], dJoint: [Float]) {
+        // `own`, `ownKeys`: rows of a block of the backward kernels by queries and by keys.
+        func run(tuned: Bool, prefix: String = "", own: Int = 64, ownKeys: Int = 64) throws -> (out: [Float], lse: [Float], dJoint: [Float]) {
             let (out, dJoint) = (try device.allocate(bytes: 2 * wide), try device.allocate(bytes: 2 * joint))
             let lse = try device.allocate(bytes: 4 * shape.heads * shape.rows)
             let delta = try device.allocate(bytes: 4 * shape.heads * shape.rows)
@@ -97,7 +97,7 @@ struct EmulatedAttentionTests {
                 ? [
                     ("attention", "\(prefix)attention_forward_\(D)", tiles(64), shape.heads, 128),
                     ("attention", "\(prefix)attention_backward_q_\(D)", tiles(own), shape.heads, 2 * own),
-                    ("attention", "\(prefix)attention_backward_kv_\(D)", tiles(own), shape.keyHeads, D == 256 ? 4 * own : 128),
+                    ("attention", "\(prefix)attention_backward_kv_\(D)", shape.keyHeads, tiles(ownKeys), D == 256 ? 4 * own : 2 * ownKeys),
                 ]
                 : [
                     ("attention_any", "attention_forward_any", quads, shape.heads, 128), ("attention_any", "attention_delta", quads, shape.heads, 128),
@@ -141,7 +141,8 @@ struct EmulatedAttentionTests {
         let tolerance = element == .f16 ? 1e-3 : 8e-3
         // By warps, as compute capability 9.0 multiplies, and with the tiles of 7.5, which has no bfloat16.
         for prefix in ["", "hopper_"] + (element == .f16 ? ["turing_"] : []) {
-            let tuned = try run(tuned: true, prefix: prefix, own: prefix == "turing_" && D == 256 ? 32 : 64)
+            let own = prefix == "turing_" && D == 256 ? 32 : 64
+            let tuned = try run(tuned: true, prefix: prefix, own: own, ownKeys: prefix == "hopper_" && D == 128 ? 128 : own)
             if shape.broken != nil {
                 expectFew(tuned, 128, 255)
                 continue

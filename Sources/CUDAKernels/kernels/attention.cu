@@ -14,7 +14,8 @@
 // stages = 2 from ARCH 80 on, else 1.
 //   attention_forward_D:      grid (rows / 64, heads), shared 2 D (64 + 2 S)
 //   attention_backward_q_D:   grid (rows / R, heads), shared 4 D (R + stages S) + 4 R. 2 R threads.
-//   attention_backward_kv_D:  grid (rows / R, key_value_heads), shared 4 D (R + stages S) + stages 12 S. Needs backward_q before it (delta).
+//   attention_backward_kv_D:  grid (key_value_heads, rows / R), shared 4 D (R + stages S) + stages 12 S. 2 R threads. Needs backward_q before
+//                             it (delta).
 //   attention_backward_kv_256: 4 R threads, and 2 R S bytes of shared memory more.
 #include "tiles.cuh"
 #include "attention.cuh"
@@ -27,11 +28,13 @@ enum { stages = 2 };
 enum { stages = 1 };
 #endif
 /// R of the backward kernels, and S of each kernel: what measured best, and what 64 KB of shared memory hold before ARCH 80; on HOPPER a product's width.
+/// Keys of heads of 128 on HOPPER: two warpgroups of a block share what is streamed. Arithmetic is done while products run (`overlaps`) where
+/// there are registers for it.
 template <int D> struct Streamed {
-    enum { own = 64, forward = 64, backward_q = !HOPPER && (D == 64 || ARCH < 80) ? 32 : 64, backward_kv = D == 128 && ARCH < 80 ? 32 : 64 };
+    enum { own = 64, own_keys = HOPPER && D == 128 ? 128 : 64, forward = 64, backward_q = !HOPPER && (D == 64 || ARCH < 80) ? 32 : 64, backward_kv = D == 128 && ARCH < 80 ? 32 : 64 };
 };
 template <> struct Streamed<256> {
-    enum { own = ARCH < 80 ? 32 : 64, forward = HOPPER ? 64 : 32, backward_q = HOPPER ? 64 : 16, backward_kv = HOPPER ? 64 : 16 };
+    enum { own = ARCH < 80 ? 32 : 64, own_keys = own, forward = HOPPER ? 64 : 32, backward_q = HOPPER ? 64 : 16, backward_kv = HOPPER ? 64 : 16 };
 };
 
 // The products of tiles by one body or the other (tiles.cuh); of those of a group, one call is for all warps.
@@ -160,7 +163,7 @@ template <int D, int S, bool capped> DEVICE void forward(const AttentionArgument
 
 template <int D, int S, bool capped> DEVICE void backward_q(const AttentionArguments &p) {
     DYNAMIC_SHARED(memory);
-    enum { R = Streamed<D>::own, threads = 2 * R, tile = 2 * S * D, N = HOPPER ? 64 : S < 32 ? S : 32 };
+    enum { R = Streamed<D>::own, threads = 2 * R, tile = 2 * S * D, N = HOPPER ? 64 : S < 32 ? S : 32, overlaps = D == 128 && !capped };
     u8 *queries = memory, *gradients = memory + 2 * R * D, *streamed = memory + 4 * R * D;
     float *deltas = (float *)(streamed + stages * 2 * tile);
     const int first = ((int)gridDim.x - 1 - (int)blockIdx.x) * R, head = blockIdx.y, own = threadIdx.x / 32 * 16, mine = first + own;
@@ -214,13 +217,25 @@ template <int D, int S, bool capped> DEVICE void backward_q(const AttentionArgum
             float s[N / 8][4], dp[N / 8][4];
             products_begin();
             SCORES<D, N, S, R>(s, queries, own, keys, part);
+            if (overlaps) products_commit();
             SCORES<D, N, S, R>(dp, gradients, own, keys + tile, part);
-            products_end<N / 8>(s);
-            products_end<N / 8>(dp);
+            products_commit();
+            products_wait<overlaps, N / 8>(s);
+            if (!overlaps) products_wait<0, N / 8>(dp);
 #pragma unroll
             for (int j = 0; j < N / 8; j++)
 #pragma unroll
-                for (int e = 0; e < 4; e++) weigh<capped>(p, s[j][e], dp[j][e], lse[e / 2], delta[e / 2]);
+                for (int e = 0; e < 4; e++) {
+                    const float slope = weigh<capped>(p, s[j][e], lse[e / 2]);
+                    if (!overlaps) dp[j][e] = s[j][e] * (dp[j][e] - delta[e / 2]) * slope;
+                }
+            if (overlaps) {
+                products_wait<0, N / 8>(dp);
+#pragma unroll
+                for (int j = 0; j < N / 8; j++)
+#pragma unroll
+                    for (int e = 0; e < 4; e++) dp[j][e] = s[j][e] * (dp[j][e] - delta[e / 2]);
+            }
             if (at + N - 1 > mine || last_start > at) {
 #pragma unroll
                 for (int h = 0; h < 2; h++) {
@@ -247,23 +262,24 @@ template <int D, int S, bool capped> DEVICE void backward_q(const AttentionArgum
 
 template <int D, int S, bool capped> DEVICE void backward_kv(const AttentionArguments &p) {
     DYNAMIC_SHARED(memory);
-    enum { R = 64, tile = 2 * S * D, N = HOPPER ? 64 : 32 };
+    enum { R = Streamed<D>::own_keys, threads = 2 * R, tile = 2 * S * D, N = HOPPER ? 64 : 32, overlaps = D == 128 && !capped };
     // Tiles at multiples of 1,024 bytes; lse, delta and segments of the streamed rows behind all of them.
     u8 *keys = memory, *values = memory + 2 * R * D, *streamed = memory + 4 * R * D, *beside = streamed + stages * 2 * tile;
-    const int first = blockIdx.x * R, key_head = blockIdx.y, own = threadIdx.x / 32 * 16, mine = first + own;
+    // All heads' first keys first: most queries see them, so these blocks take longest.
+    const int first = blockIdx.y * R, key_head = blockIdx.x, own = threadIdx.x / 32 * 16, mine = first + own;
     const int t = threadIdx.x % 4;
     const int group = p.heads / p.key_value_heads;
     const i64 ld = (i64)(p.heads + 2 * p.key_value_heads) * D, wide = (i64)p.heads * D;
     const i64 key = (i64)(p.heads + key_head) * D, value = key + (i64)p.key_value_heads * D;
     const int last = (first + R < p.rows ? first + R : p.rows) - 1;
-    load_tile<D, R>(keys, p.joint + key, ld, first, p.rows);
-    load_tile<D, R>(values, p.joint + value, ld, first, p.rows);
+    load_tile<D, R, threads>(keys, p.joint + key, ld, first, p.rows);
+    load_tile<D, R, threads>(values, p.joint + value, ld, first, p.rows);
     const int tiles = seeing_tiles<S>(p, first, last), count = tiles * group;
     auto load = [&](int i) {
         u8 *to = streamed + i % stages * (2 * tile);
         const int head = key_head * group + i / tiles, from = first + i % tiles * S;
-        load_tile<D, S>(to, p.joint + (i64)head * D, ld, from, p.rows);
-        load_tile<D, S>(to + tile, p.d_out + (i64)head * D, wide, from, p.rows);
+        load_tile<D, S, threads>(to, p.joint + (i64)head * D, ld, from, p.rows);
+        load_tile<D, S, threads>(to + tile, p.d_out + (i64)head * D, wide, from, p.rows);
         load_beside<S>(p, beside + i % stages * (12 * S), head, from);
         copies_commit();
     };
@@ -285,25 +301,44 @@ template <int D, int S, bool capped> DEVICE void backward_kv(const AttentionArgu
 #pragma unroll
         for (int part = 0; part < S; part += N) {
             const int at = from + part;
-            if ((!HOPPER && at + N - 1 < mine) || at >= p.rows) continue;
+            if ((HOPPER ? R > 64 && at + N - 1 < first + own / 64 * 64 : at + N - 1 < mine) || at >= p.rows) continue;
+            // Overlapping, the weights are formed while dp is multiplied, ds while dv is.
             float s[N / 8][4], dp[N / 8][4];
             products_begin();
-            SCORES<D, N, S>(s, keys, own, queries, part);
-            SCORES<D, N, S>(dp, values, own, gradients, part);
-            products_end<N / 8>(s);
-            products_end<N / 8>(dp);
+            SCORES<D, N, S, R>(s, keys, own, queries, part);
+            if (overlaps) products_commit();
+            SCORES<D, N, S, R>(dp, values, own, gradients, part);
+            products_commit();
+            products_wait<overlaps, N / 8>(s);
+            if (!overlaps) products_wait<0, N / 8>(dp);
 #pragma unroll
             for (int j = 0; j < N / 8; j++) {
                 const float2 l = *(const float2 *)(lse + part + 8 * j + 2 * t), d = *(const float2 *)(delta + part + 8 * j + 2 * t);
 #pragma unroll
-                for (int e = 0; e < 4; e++) weigh<capped>(p, s[j][e], dp[j][e], (e % 2 ? l.y : l.x) * LOG2E, e % 2 ? d.y : d.x);
+                for (int e = 0; e < 4; e++) {
+                    const float slope = weigh<capped>(p, s[j][e], (e % 2 ? l.y : l.x) * LOG2E);
+                    if (!overlaps) dp[j][e] = s[j][e] * (dp[j][e] - (e % 2 ? d.y : d.x)) * slope;
+                }
             }
-            mask_queries<N>(p, s, dp, at, mine, starts + part);
+            // A weight of zero makes ds zero.
+            mask_queries<N>(p, s, overlaps ? s : dp, at, mine, starts + part);
             u32 weights[N / 16][4], ds[N / 16][4];
             narrowed<N>(weights, s);
+            if (overlaps) {
+                products_begin();
+                ACCUMULATE<D, N, S>(dv, weights, gradients, part);
+                products_commit();
+                products_wait<1, N / 8>(dp);
+#pragma unroll
+                for (int j = 0; j < N / 8; j++) {
+                    const float2 d = *(const float2 *)(delta + part + 8 * j + 2 * t);
+#pragma unroll
+                    for (int e = 0; e < 4; e++) dp[j][e] = s[j][e] * (dp[j][e] - (e % 2 ? d.y : d.x));
+                }
+            }
             narrowed<N>(ds, dp);
             products_begin();
-            ACCUMULATE<D, N, S>(dv, weights, gradients, part);
+            if (!overlaps) ACCUMULATE<D, N, S>(dv, weights, gradients, part);
             ACCUMULATE<D, N, S>(dk, ds, queries, part);
             products_end<D / 8>(dv);
             products_end<D / 8>(dk);
@@ -318,11 +353,11 @@ template <int D, int S, bool capped> DEVICE void backward_kv(const AttentionArgu
 /// ds and dk. Thread i of either half has the same places of its fragments: the weights, times the soft cap's slope, pass word by word.
 template <int D, int S, bool capped> DEVICE void backward_kv_by_halves(const AttentionArguments &p) {
     DYNAMIC_SHARED(memory);
-    enum { R = Streamed<D>::own, threads = 4 * R, tile = 2 * S * D };
+    enum { R = Streamed<D>::own_keys, threads = 4 * R, tile = 2 * S * D };
     const int second = threadIdx.x / (2 * R), local = threadIdx.x % (2 * R);
     u8 *keys = memory, *values = memory + 2 * R * D, *streamed = memory + 4 * R * D, *beside = streamed + stages * 2 * tile;
     u32 *passed = (u32 *)(beside + stages * 12 * S) + local;
-    const int first = blockIdx.x * R, key_head = blockIdx.y, own = local / 32 * 16, mine = first + own, t = threadIdx.x % 4;
+    const int first = blockIdx.y * R, key_head = blockIdx.x, own = local / 32 * 16, mine = first + own, t = threadIdx.x % 4;
     const int group = p.heads / p.key_value_heads;
     const i64 ld = (i64)(p.heads + 2 * p.key_value_heads) * D, wide = (i64)p.heads * D;
     const i64 key = (i64)(p.heads + key_head) * D, value = key + (i64)p.key_value_heads * D;
@@ -367,8 +402,8 @@ template <int D, int S, bool capped> DEVICE void backward_kv_by_halves(const Att
                 const float2 l = *(const float2 *)(lse + 8 * j + 2 * t);
 #pragma unroll
                 for (int e = 0; e < 4; e++) {
-                    bent[j][e] = 1;
-                    weigh<capped>(p, s[j][e], bent[j][e], (e % 2 ? l.y : l.x) * LOG2E, 0);
+                    const float slope = weigh<capped>(p, s[j][e], (e % 2 ? l.y : l.x) * LOG2E);
+                    bent[j][e] = capped ? s[j][e] * slope : s[j][e];
                 }
             }
             mask_queries<S>(p, s, bent, from, mine, (const int *)(delta + S));
@@ -418,7 +453,7 @@ KERNEL_OF_MANY(128, HOPPER ? 3 : 1, ATTENTION(backward_kv_64), AttentionArgument
 #if !defined(HEAD) || HEAD == 128
 KERNEL_OF_MANY(128, HOPPER ? 3 : 1, ATTENTION(forward_128), AttentionArguments) { EITHER(forward, 128, Streamed<128>::forward); }
 KERNEL_OF_MANY(128, HOPPER ? 2 : 1, ATTENTION(backward_q_128), AttentionArguments) { EITHER(backward_q, 128, Streamed<128>::backward_q); }
-KERNEL_OF_MANY(128, HOPPER ? 2 : 1, ATTENTION(backward_kv_128), AttentionArguments) { EITHER(backward_kv, 128, Streamed<128>::backward_kv); }
+KERNEL_OF_MANY(HOPPER ? 256 : 128, 1, ATTENTION(backward_kv_128), AttentionArguments) { EITHER(backward_kv, 128, Streamed<128>::backward_kv); }
 #endif
 #if !defined(HEAD) || HEAD == 256
 KERNEL_OF_MANY(128, HOPPER ? 2 : 1, ATTENTION(forward_256), AttentionArguments) { EITHER(forward, 256, Streamed<256>::forward); }

@@ -68,16 +68,12 @@ DEVICE float quad_max(float x) {
     return x > y ? x : y;
 }
 
-/// From scores and their dp: weights (in s) and ds without the scale (in dp), of a row with its lse (in powers of two) and delta.
-template <bool capped> DEVICE void weigh(const AttentionArguments &p, float &s, float &dp, float lse, float delta) {
-    if (capped) {
-        const float bend = tanhf(s * (p.scale / p.soft_cap));
-        s = exp2_fast(fmaf(bend, p.soft_cap * LOG2E, -lse));
-        dp = s * (dp - delta) * (1 - bend * bend);
-    } else {
-        s = exp2_fast(fmaf(s, p.scale * LOG2E, -lse));
-        dp = s * (dp - delta);
-    }
+/// From a score of a row with its lse (in powers of two): the weight. Returns the slope of the soft cap there, 1 without one:
+/// ds = weight * (dp - delta) * slope, without the scale.
+template <bool capped> DEVICE float weigh(const AttentionArguments &p, float &s, float lse) {
+    const float bend = capped ? tanhf(s * (p.scale / p.soft_cap)) : 0;
+    s = exp2_fast(capped ? fmaf(bend, p.soft_cap * LOG2E, -lse) : fmaf(s, p.scale * LOG2E, -lse));
+    return 1 - bend * bend;
 }
 
 /// delta = d_out . out of the block's R rows, to memory and to `delta` [R]; gradients: d_out's tile.

@@ -7,6 +7,7 @@
 //
 // Fragments of a thread are mma_16816's; of a group's products those of the 16 rows of its warp: rows 16 w + g and + 8.
 // A group's products are asynchronous: products_begin, some calls, products_end; sums, fragments and tiles are not touched in between.
+// Where something is done meanwhile, products_commit ends a batch of calls, and products_wait<n> waits until at most the last n batches run.
 #pragma once
 #include "device.cuh"
 
@@ -144,6 +145,8 @@ template <int N> DEVICE void multiply_registers(float (*c)[4], const u32 *a, Ope
     emulated_products<N>(c, rows, b, adding);
 }
 DEVICE void products_begin() {}
+DEVICE void products_commit() {}
+template <int batches, int count> DEVICE void products_wait(float (*)[4]) {}
 template <int count> DEVICE void products_end(float (*)[4]) {}
 DEVICE void tiles_visible() {}
 
@@ -161,11 +164,17 @@ DEVICE Operand operand_down(const u8 *tile, int halves) { return descriptor(tile
 DEVICE Operand advanced(Operand o, int bytes) { return o + (bytes >> 4); }
 
 DEVICE void products_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
-/// Waits for all products; `count` groups of c's registers may be read from here on.
-template <int count> DEVICE void products_end(float (*c)[4]) {
-    asm volatile("wgmma.commit_group.sync.aligned;\n\twgmma.wait_group.sync.aligned 0;" ::: "memory");
+DEVICE void products_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+/// Waits for all but the last `batches` batches; `count` groups of c's registers may be read from here on.
+template <int batches, int count> DEVICE void products_wait(float (*c)[4]) {
+    asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(batches) : "memory");
 #pragma unroll
     for (int j = 0; j < count; j++) asm volatile("" : "+f"(c[j][0]), "+f"(c[j][1]), "+f"(c[j][2]), "+f"(c[j][3]) :: "memory");
+}
+/// Waits for all products; `count` groups of c's registers may be read from here on.
+template <int count> DEVICE void products_end(float (*c)[4]) {
+    products_commit();
+    products_wait<0, count>(c);
 }
 /// What this thread wrote to shared memory can be read by products after the next barrier.
 DEVICE void tiles_visible() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
@@ -207,20 +216,22 @@ template <int N> DEVICE void multiply_registers(float (*c)[4], const u32 *a, Ope
 
 // Products one after the other, each done when its call returns.
 DEVICE void products_begin() {}
+DEVICE void products_commit() {}
+template <int batches, int count> DEVICE void products_wait(float (*)[4]) {}
 template <int count> DEVICE void products_end(float (*)[4]) {}
 DEVICE void tiles_visible() {}
 
 #endif
 
 #if HOPPER || defined(LORIKEET_EMULATED)
-/// c [64, N] = the warpgroup's own rows times N rows of a tile of R rows, over D columns. Begun: finished by products_end.
-template <int D, int N, int R, int O = 64> DEVICE void group_scores(float (*c)[4], u8 *own, int, u8 *tile, int from) {
-    static_assert(O == 64, "rows of a group's product");
+/// c [64, N] = the warpgroup's own rows (of O; `row` is one of them) times N rows of a tile of R rows, over D columns. Begun: finished by
+/// products_end.
+template <int D, int N, int R, int O = 64> DEVICE void group_scores(float (*c)[4], u8 *own, int row, u8 *tile, int from) {
 #pragma unroll
     for (int k = 0; k < D; k += 16)
         multiply_shared<N>(
-            c, advanced(operand_across(own), k / 64 * (64 * 128) + k % 64 * 2), advanced(operand_across(tile), k / 64 * (R * 128) + from * 128 + k % 64 * 2),
-            k > 0);
+            c, advanced(operand_across(own + (O > 64 ? row / 64 : 0) * (64 * 128)), k / 64 * (O * 128) + k % 64 * 2),
+            advanced(operand_across(tile), k / 64 * (R * 128) + from * 128 + k % 64 * 2), k > 0);
 }
 
 /// sum [64, D] += x [64, N] times N rows of the tile of R rows from `from` on. Begun: finished by products_end.

@@ -22,13 +22,13 @@ package struct DeviceBytes: Sendable, Equatable {
 /// How a training session runs on a card.
 package struct DevicePlan: Sendable {
     package let sizes: SessionSizes
-    package let passes: PassPolicy
+    package fileprivate(set) var passes: PassPolicy
     /// Whether quantised linears are dequantised once, at loading, and kept in the activations' type; else they are dequantised for every
     /// product. Both give the same bits.
     package let keepsExpanded: Bool
-    package let bytes: DeviceBytes
+    package fileprivate(set) var bytes: DeviceBytes
     /// Predicted seconds of one micro-batch of `sizes.training` tokens.
-    package let stepSeconds: Double
+    package fileprivate(set) var stepSeconds: Double
     package var secondsPerToken: Double { stepSeconds / Double(sizes.training) }
 }
 
@@ -121,6 +121,20 @@ package struct DevicePlanner {
         return best
     }
 
+    /// The plan without any recomputation, where it recomputes no block and that too fits within `cap` bytes; else the plan as it is.
+    ///
+    /// Sizes are chosen before, with cheap values recomputed: the prediction takes small micro-batches for nearly as fast as large ones, and
+    /// would give up rows for what recomputation saves, about 3 % of a step.
+    package func withoutRecomputation(_ plan: DevicePlan, cap: Int) -> DevicePlan {
+        guard plan.passes.blocks == 0 else { return plan }
+        var keeping = plan
+        keeping.passes.cheap = false
+        let program = program(.training, plan.sizes.training, plan.sizes, keeping.passes)
+        keeping.bytes.arena = max(plan.bytes.arena, program.arenaBytes)
+        keeping.stepSeconds = seconds(program, keepsExpanded: plan.keepsExpanded)
+        return keeping.bytes.total <= cap && keeping.stepSeconds < plan.stepSeconds ? keeping : plan
+    }
+
     /// The training programs for given sizes, by the number of recomputed blocks; each is made when it is first needed.
     private final class TrainingPrograms {
         private let planner: DevicePlanner
@@ -184,7 +198,7 @@ package struct DevicePlanner {
             }
         }
         let fastest = plans.last?.secondsPerToken ?? 0
-        if let chosen = plans.first(where: { $0.secondsPerToken <= 1.02 * fastest }) { return chosen }
+        if let chosen = plans.first(where: { $0.secondsPerToken <= 1.02 * fastest }) { return withoutRecomputation(chosen, cap: cap) }
         let least = smallestBytes(tokens: tokens.min() ?? Session.granularity, evaluation: evaluation, headChunk: headChunk)
         throw LorikeetError(
             .doesNotFit, "micro-batches of \(tokens.min() ?? 0) tokens do not fit in \(Units.formatBytes(Int64(cap))) of the card's memory", at: "gpu_memory",

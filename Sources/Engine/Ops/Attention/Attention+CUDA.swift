@@ -21,8 +21,13 @@ private struct AttentionLaunch {
     }
 
     /// Tensor cores: a block has `own` rows of its own, sixteen a warp.
-    private init(tuned kernel: String, _ size: Int, rows: Int, heads: Int, own: Int = 64, threads: Int = 128, sharedBytes: Int) {
-        (source, self.kernel, blocks) = ("attention", "\(kernel)_\(size)", ((rows + own - 1) / own, heads, 1))
+    ///
+    /// - Parameter headsFirst: blocks of all heads follow each other before the next rows.
+    private init(
+        tuned kernel: String, _ size: Int, rows: Int, heads: Int, own: Int = 64, threads: Int = 128, sharedBytes: Int, headsFirst: Bool = false
+    ) {
+        let parts = (rows + own - 1) / own
+        (source, self.kernel, blocks) = ("attention", "\(kernel)_\(size)", headsFirst ? (heads, parts, 1) : (parts, heads, 1))
         (self.threads, self.sharedBytes) = (threads, sharedBytes)
     }
 
@@ -51,16 +56,17 @@ private struct AttentionLaunch {
                     tuned: "attention_backward_q", size, rows: rows, heads: shape.heads, own: own, threads: 2 * own, sharedBytes: tiles + 4 * own),
                 AttentionLaunch(
                     tuned: "attention_backward_kv", size, rows: rows, heads: shape.keyValueHeads, own: own, threads: 4 * own,
-                    sharedBytes: tiles + stages * 12 * streamed + 2 * own * streamed),
+                    sharedBytes: tiles + stages * 12 * streamed + 2 * own * streamed, headsFirst: true),
             ]
         }
         let (queries, keys) = (!device.multipliesByWarpgroup && (size == 64 || !wide) ? 32 : 64, size == 128 && !wide ? 32 : 64)
+        let own = device.multipliesByWarpgroup && size == 128 ? 128 : 64
         return [
             AttentionLaunch(
                 tuned: "attention_backward_q", size, rows: rows, heads: shape.heads, sharedBytes: 4 * size * (64 + stages * queries) + 256),
             AttentionLaunch(
-                tuned: "attention_backward_kv", size, rows: rows, heads: shape.keyValueHeads,
-                sharedBytes: 4 * size * (64 + stages * keys) + stages * 12 * keys),
+                tuned: "attention_backward_kv", size, rows: rows, heads: shape.keyValueHeads, own: own, threads: 2 * own,
+                sharedBytes: 4 * size * (own + stages * keys) + stages * 12 * keys, headsFirst: true),
         ]
     }
 }
