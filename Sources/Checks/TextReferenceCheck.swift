@@ -5,10 +5,11 @@ import LorikeetJSON
 import LorikeetModelFiles
 import LorikeetTokenizers
 
-/// A real model against numbers of the Hugging Face stack: token ids and losses of texts, prompts and greedy answers of chats.
+/// A real model against numbers of the Hugging Face stack: token ids and losses of texts, greedy answers to chats or continuations of texts.
 ///
-/// The folder holds `expected.json` with `texts` (text, ids, loss, nf4_loss) and `chats` (messages, prompt, prompt_ids, greedy). A card's
-/// gradients are held to the processor's, for the folder has none.
+/// The folder holds `expected.json` with `texts` (text, ids, and the losses that there are: see `LossKind`), `chats` (messages, prompt,
+/// prompt_ids, greedy) and `continuations` (prompt, prompt_ids, greedy); of the last two one is enough. Every loss, chat and continuation in
+/// it is compared. A card's gradients are held to the processor's, for the folder has none.
 package struct TextReferenceCheck {
     let directory: String
     let model: String
@@ -43,7 +44,19 @@ package struct TextReferenceCheck {
 
     private var path: String { directory + "/expected.json" }
 
-    /// - Returns: the deviations; what the folder lacks as a whole (texts, chats) is not tested, and named.
+    /// A mean loss over a text's tokens that the folder may give.
+    private enum LossKind: String, CaseIterable {
+        /// Of the text's ids alone, and with the blocks' linears rounded to NF4.
+        case plain = "loss"
+        case nf4 = "nf4_loss"
+        /// Of the ids behind a beginning-of-sequence token, as models need it that were never trained without.
+        case withBOS = "loss_with_bos"
+
+        var storage: BaseStorage { self == .nf4 ? .nf4 : .stored }
+        var tolerance: Double { self == .nf4 ? Tolerance.nf4Loss : Tolerance.loss }
+    }
+
+    /// - Returns: the deviations; what the folder lacks as a whole (texts with a loss, greedy answers) is not tested, and named.
     /// - Throws: exit 2 for entries that lack something, for ids that the model's tables do not have; exit 4 when the device fails.
     package func run() throws -> CheckReport {
         let expected = try JSON.parse(files.read(path), source: path)
@@ -60,16 +73,19 @@ package struct TextReferenceCheck {
             let same = try tokenizer.encode(entry.text) == entry.ids
             report.results.append(Deviation(name: "text \(number): token ids", measured: same ? 0 : 1, tolerance: 0))
         }
-        // A single token predicts nothing.
-        if !texts.contains(where: { $0.ids.count > 1 }) { report.notTested.append(.init("losses of texts", "\(path) has no text of two tokens")) }
-        report.results += try losses(texts, source, .stored, key: "loss", tolerance: Tolerance.loss)
-        report.results += try losses(texts, source, .nf4, key: "nf4_loss", tolerance: Tolerance.nf4Loss)
-        let chats = expected["chats"]?.array ?? []
-        if chats.isEmpty {
-            report.notTested.append(.init("prompts and greedy answers", "\(path) has no chats"))
-        } else {
-            report.results += try self.chats(chats, source, tokenizer)
+        var measured = 0
+        for kind in LossKind.allCases where texts.contains(where: { $0.numbers[kind.rawValue] != nil }) {
+            let results = try losses(texts, kind, source, tokenizer)
+            measured += results.count
+            report.results += results
         }
+        if measured == 0 { report.notTested.append(.init("losses of texts", "\(path) has no text of two tokens with a loss")) }
+        let (chats, continuations) = (expected["chats"]?.array ?? [], expected["continuations"]?.array ?? [])
+        if chats.isEmpty, continuations.isEmpty {
+            report.notTested.append(.init("prompts and greedy answers", "\(path) has no chats and no continuations"))
+        }
+        if !chats.isEmpty { report.results += try self.chats(chats, source, tokenizer) }
+        if !continuations.isEmpty { report.results += try self.continuations(continuations, source, tokenizer) }
         if compute.device != nil {
             report.results += try CardGradientCheck(source: source, texts: texts.map(\.ids), compute: compute).run()
         }
@@ -102,19 +118,28 @@ package struct TextReferenceCheck {
     }
 
     /// Each text's loss in float32; in 16 bits that of all of them, for a few words' alone is mostly rounding.
-    private func losses(_ texts: [Text], _ source: ModelSource, _ storage: BaseStorage, key: String, tolerance: Double) throws -> [Deviation] {
-        let session = try Session(
-            model: compute.model(source, storage: storage, lora: nil), sizes: SessionSizes(training: 0, evaluation: 128, headChunk: 128))
-        var (results, ours, theirs): ([Deviation], Double, Double) = ([], 0, 0)
-        for (number, entry) in texts.enumerated() where entry.ids.count > 1 {
-            guard let reference = entry.numbers[key]?.double else {
-                throw LorikeetError.input("'texts[\(number)].\(key)' is not a number", at: path, fix: "make the folder again")
+    private func losses(_ texts: [Text], _ kind: LossKind, _ source: ModelSource, _ tokenizer: Tokenizer) throws -> [Deviation] {
+        let key = kind.rawValue
+        var first: [Int32] = []
+        if kind == .withBOS {
+            guard let bos = tokenizer.bos else {
+                throw LorikeetError.input("the model's tokenizer names no beginning-of-sequence token, which '\(key)' needs", at: model)
             }
-            let logs = try session.evaluate(TokenBatch(sequence: entry.ids))
+            first = [bos]
+        }
+        // A single token predicts nothing.
+        let samples = texts.enumerated().map { (number: $0, ids: first + $1.ids, numbers: $1.numbers) }.filter { $0.ids.count > 1 }
+        let session = try session(source, kind.storage, longest: samples.map(\.ids.count).max() ?? 0, headChunk: 128)
+        var (results, ours, theirs): ([Deviation], Double, Double) = ([], 0, 0)
+        for sample in samples {
+            guard let reference = sample.numbers[key]?.double else {
+                throw LorikeetError.input("'texts[\(sample.number)].\(key)' is not a number", at: path, fix: "make the folder again")
+            }
+            let logs = try session.evaluate(TokenBatch(sequence: sample.ids))
             let sum = -logs.reduce(0) { $0 + Double($1) }
             let loss = sum / Double(max(1, logs.count))
             results.append(
-                Deviation(name: "text \(number): \(key), relative", measured: Vectors.relative(loss, to: reference), tolerance: tolerance))
+                Deviation(name: "text \(sample.number): \(key), relative", measured: Vectors.relative(loss, to: reference), tolerance: kind.tolerance))
             ours += sum
             theirs += reference * Double(logs.count)
         }
@@ -124,11 +149,47 @@ package struct TextReferenceCheck {
         ]
     }
 
+    /// A session of the model without adapters, for evaluation and answers of up to `longest` tokens (128 at least).
+    private func session(_ source: ModelSource, _ storage: BaseStorage, longest: Int, headChunk: Int) throws -> Session {
+        try Session(
+            model: compute.model(source, storage: storage, lora: nil),
+            sizes: SessionSizes(training: 0, evaluation: max(128, longest), headChunk: headChunk))
+    }
+
+    /// The model's own continuations of texts, behind a beginning-of-sequence token where the tokenizer's file asks for one.
+    private func continuations(_ entries: [JSON], _ source: ModelSource, _ tokenizer: Tokenizer) throws -> [Deviation] {
+        let session = try session(source, .stored, longest: 0, headChunk: 32)
+        var results: [Deviation] = []
+        for (number, entry) in entries.enumerated() {
+            let place = "continuations[\(number)]"
+            let bos = tokenizer.addsBOS ? tokenizer.bos.map { [$0] } ?? [] : []
+            let prompt = try bos + tokenizer.encode(string(entry["prompt"], "\(place).prompt"))
+            let wanted = try ids(entry["prompt_ids"], "\(place).prompt_ids", source, tokenizer)
+            let greedy = try ids(entry["greedy"], "\(place).greedy", source, tokenizer)
+            results += try greedyAnswer("continuation \(number)", (ours: prompt, wanted: wanted), greedy, session, tokenizer)
+        }
+        return results
+    }
+
+    /// Whether a prompt has the reference's ids, and the model's answer to it.
+    private func greedyAnswer(
+        _ name: String, _ prompt: (ours: [Int32], wanted: [Int32]), _ greedy: [Int32], _ session: Session, _ tokenizer: Tokenizer
+    ) throws -> [Deviation] {
+        guard !prompt.wanted.isEmpty, !greedy.isEmpty, !prompt.ours.isEmpty else {
+            throw LorikeetError.input("'\(name)' has no prompt or no answer", at: path, fix: "make the folder again")
+        }
+        return [
+            Deviation(name: "\(name): prompt ids", measured: prompt.ours == prompt.wanted ? 0 : 1, tolerance: 0),
+            isExact
+                ? try continuation("\(name): greedy continuation", prompt.ours, greedy, session, Set(tokenizer.endTokens))
+                : try gap("\(name): greedy continuation, below the best logit", prompt.ours, greedy, session),
+        ]
+    }
+
     private func chats(_ chats: [JSON], _ source: ModelSource, _ tokenizer: Tokenizer) throws -> [Deviation] {
         guard let text = tokenizer.chatTemplateSource else { throw LorikeetError.input("the model has no chat template", at: model) }
         let template = try ChatTemplate(text, name: "chat template of \(model)", specialTokens: tokenizer.namedTokens)
-        let session = try Session(
-            model: compute.model(source, storage: .stored, lora: nil), sizes: SessionSizes(training: 0, evaluation: 128, headChunk: 32))
+        let session = try session(source, .stored, longest: 0, headChunk: 32)
         var results: [Deviation] = []
         for (number, chat) in chats.enumerated() {
             let place = "chats[\(number)]"
@@ -141,17 +202,8 @@ package struct TextReferenceCheck {
             let greedy = try ids(chat["greedy"], "\(place).greedy", source, tokenizer)
             let encoded = try tokenizer.encode(prompt)
             try tokenizer.requireRows(for: encoded, rows: source.configuration.vocabularySize, at: "\(path), \(place).messages")
-            guard !wanted.isEmpty, !greedy.isEmpty, !encoded.isEmpty else {
-                throw LorikeetError.input("'\(place)' has no prompt or no answer", at: path, fix: "make the folder again")
-            }
-            results += [
-                Deviation(name: "chat \(number): prompt", measured: try prompt == string(chat["prompt"], "\(place).prompt") ? 0 : 1, tolerance: 0),
-                Deviation(name: "chat \(number): prompt ids", measured: encoded == wanted ? 0 : 1, tolerance: 0),
-            ]
-            results.append(
-                isExact
-                    ? try continuation("chat \(number): greedy continuation", encoded, greedy, session, Set(tokenizer.endTokens))
-                    : try gap("chat \(number): greedy continuation, below the best logit", encoded, greedy, session))
+            results.append(Deviation(name: "chat \(number): prompt", measured: try prompt == string(chat["prompt"], "\(place).prompt") ? 0 : 1, tolerance: 0))
+            results += try greedyAnswer("chat \(number)", (ours: encoded, wanted: wanted), greedy, session, tokenizer)
         }
         return results
     }

@@ -32,17 +32,30 @@ struct ReferenceTests {
         for result in report.results { #expect(result.passes, "\(directory): \(result.line)") }
     }
 
-    @Test func `SmolLM2's ids, prompts, losses and greedy answers are the reference's`() throws {
-        let places =
-            [ProcessInfo.processInfo.environment["LORIKEET_SMOLLM2"], Self.root.appending(path: "../.work/SmolLM2-135M-Instruct.Q4_1.gguf").path] as [String?]
-        guard let model = places.compactMap({ $0 }).first(where: { FileManager.default.fileExists(atPath: $0) }) else {
-            print("skipped: no SmolLM2 model; `make model` fetches it")
+    /// A real model in a file: the folder with its numbers, where the file may lie, and how many numbers are compared.
+    struct RealModel: Sendable, CustomStringConvertible {
+        let folder: String
+        let variable: String
+        let file: String
+        let count: Int
+        var description: String { folder }
+    }
+
+    static let realModels = [
+        RealModel(folder: "smollm2", variable: "LORIKEET_SMOLLM2", file: "SmolLM2-135M-Instruct.Q4_1.gguf", count: 32),
+        RealModel(folder: "gemma3-270m", variable: "LORIKEET_GEMMA3", file: "gemma-3-270m.Q4_K_M.gguf", count: 28),
+    ]
+
+    @Test(arguments: realModels) func `a real model's ids, prompts, losses and greedy answers are the reference's`(model: RealModel) throws {
+        let places = [ProcessInfo.processInfo.environment[model.variable], Self.root.appending(path: "../.work/\(model.file)").path] as [String?]
+        guard let path = places.compactMap({ $0 }).first(where: { FileManager.default.fileExists(atPath: $0) }) else {
+            print("skipped: no \(model.file); `make model model-gemma` fetches it")
             return
         }
         let report = try TextReferenceCheck(
-            directory: Self.root.appending(path: "Reference/smollm2").path, model: model, compute: Compute(cpu: CPU(threads: 2))
+            directory: Self.root.appending(path: "Reference/\(model.folder)").path, model: path, compute: Compute(cpu: CPU(threads: 2))
         ).run()
-        #expect(report.results.count == 32 && report.notTested.isEmpty)
+        #expect(report.results.count == model.count && report.notTested.isEmpty)
         for result in report.results { #expect(result.passes, "\(result.line)") }
     }
 }
