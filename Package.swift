@@ -48,12 +48,15 @@ let package = Package(
             name: "COpenBLAS", path: "Sources/COpenBLAS",
             linkerSettings: [.linkedLibrary(":libopenblas.a"), .linkedLibrary("m")]),
 
+        // PCRE2's static library, and Unicode's decompositions and classes as text (#embed).
+        .target(name: "CText", path: "Sources/CText", exclude: ["decompositions.txt", "classes.txt"], linkerSettings: [.linkedLibrary(":libpcre2-8.a")]),
+
         // The rooms, in the order in which data passes through them.
         room("Ground"),
         room("JSON", ["Ground"], outside: ["CJSON"]),
         room("Devices", ["Ground"], outside: ["CThreads", "COpenBLAS", "CUDAKernels"]),
         room("ModelFiles", ["Ground", "JSON"]),
-        room("Tokenizers", ["Ground", "JSON", "ModelFiles"]),
+        room("Tokenizers", ["Ground", "JSON", "ModelFiles"], outside: ["CText"]),
         room("Reporting", ["Ground", "JSON"]),
         room("Recipe", ["Ground", "JSON"], outside: [.product(name: "Yams", package: "Yams")]),
         room("Datasets", ["Ground", "JSON", "Devices", "Tokenizers", "Recipe"]),

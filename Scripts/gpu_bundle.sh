@@ -32,7 +32,7 @@ Where they lie elsewhere:  export LORIKEET_CUDA_LIBRARIES=/folder/of/nvrtc:/fold
                                                                    loading a 1B-shaped model of 2.5 GB: load_seconds, rss
 TEXT
 # Nothing of Swift's may be looked for on the other machine.
-if ldd "$bundle/lorikeet" | grep -E 'libswift|libFoundation|libopenblas|not found'; then
+if ldd "$bundle/lorikeet" | grep -E 'libswift|libFoundation|libopenblas|libpcre2|not found'; then
     echo "gpu-bundle: the binary is not static" >&2
     exit 1
 fi

@@ -28,6 +28,7 @@ need g++ is_file '/usr/include/c++/*/vector'
 need libc6-dev is_file '/usr/include/stdio.h'
 need binutils command -v ld
 need rapidjson-dev test -e /usr/include/rapidjson/reader.h
+need libpcre2-dev is_file '/usr/lib/*/libpcre2-8.a'
 # The build with threads: the serial one has no locks and must not be called from two threads.
 need libopenblas-pthread-dev is_file '/usr/lib/*/openblas-pthread/libopenblas.a'
 need dpkg command -v dpkg-deb

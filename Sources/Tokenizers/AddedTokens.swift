@@ -1,3 +1,5 @@
+import LorikeetGround
+
 /// A token that is matched in the text before anything else: special ones (`<|im_end|>`) and words a user added.
 package struct AddedToken: Sendable, Equatable {
     package var id: Int32
@@ -8,12 +10,14 @@ package struct AddedToken: Sendable, Equatable {
     package var stripsLeft = false
     /// Takes the white space after it with it.
     package var stripsRight = false
-    /// Matched only where neither neighbour is a letter, a number, a mark or `_`.
+    /// Counts only where neither neighbour is a letter, a number, a mark or `_`.
     package var isSingleWord = false
+    /// Is normalised as the text is, and looked for in the normalised text.
+    package var isNormalized = false
 
     package init(
         id: Int32, text: String, isSpecial: Bool, stripsLeft: Bool = false, stripsRight: Bool = false,
-        isSingleWord: Bool = false
+        isSingleWord: Bool = false, isNormalized: Bool = false
     ) {
         self.id = id
         self.text = text
@@ -21,108 +25,105 @@ package struct AddedToken: Sendable, Equatable {
         self.stripsLeft = stripsLeft
         self.stripsRight = stripsRight
         self.isSingleWord = isSingleWord
+        self.isNormalized = isNormalized
     }
 }
 
-/// Finds added tokens in UTF-8: leftmost, and of those that start at one place the longest.
+/// Finds added tokens in UTF-8: leftmost, and of those that start at one place the longest. One that is found and then does not count
+/// (a special one among plain text, a single word inside of another) is passed over whole, as the reference library does.
 struct AddedTokenMatcher: Sendable {
     struct Match {
-        let token: Int
-        let start: Int
-        let end: Int
+        let token: AddedToken
+        let range: Range<Int>
     }
 
-    let tokens: [AddedToken]
-    /// A trie: node 0 is the root; (node, byte) → node. Few edges, looked at only after a first byte that occurs.
-    private var edges: [UInt64: Int32] = [:]
-    /// Index into `tokens` + 1 of the token that ends at a node.
-    private var ends: [Int32] = [0]
-    private var isFirstByte = [Bool](repeating: false, count: 256)
+    /// The work at a place of the text grows with a token's length.
+    static let longestToken = 4096
 
-    init(_ tokens: [AddedToken]) {
-        self.tokens = tokens
-        for (index, token) in tokens.enumerated() {
-            var node = 0
-            for (position, byte) in token.text.utf8.enumerated() {
-                if position == 0 { isFirstByte[Int(byte)] = true }
-                let edge = UInt64(node) << 8 | UInt64(byte)
-                if let existing = edges[edge] {
-                    node = Int(existing)
-                } else {
-                    node = ends.count
-                    edges[edge] = Int32(node)
-                    ends.append(0)
-                }
-            }
-            if node != 0, ends[node] == 0 { ends[node] = Int32(index + 1) }
+    private let tokens: [AddedToken]
+    private let trie: ByteTrie
+    private let isFirstByte: [Bool]
+
+    /// - Parameter texts: what is looked for: the tokens' texts, normalised where they are to be.
+    init(_ tokens: [AddedToken], texts: [[UInt8]], source: String) throws(LorikeetError) {
+        for (token, text) in zip(tokens, texts) where text.count > Self.longestToken {
+            throw LorikeetError.input(
+                "the added token \(token.id) (“\(token.text.prefix(20))…”) has \(text.count) bytes, more than \(Self.longestToken)", at: source,
+                fix: "use a tokenizer with shorter added tokens")
         }
+        self.tokens = tokens
+        trie = ByteTrie(texts)
+        let trie = trie
+        isFirstByte = (0..<256).map { trie.startsWith(UInt8($0)) }
     }
 
-    /// The first match at or after `start`; special tokens only if `parseSpecial`.
-    func next(
-        in text: UnsafeBufferPointer<UInt8>, from start: Int, parseSpecial: Bool, reader: ClassReader
-    ) -> Match? {
-        var at = start
-        return isFirstByte.withUnsafeBufferPointer { isFirst in
-            while at < text.count {
-                if isFirst[Int(text[at])], let match = longest(text, at, parseSpecial, reader) {
-                    return widened(match, text, from: start, reader)
-                }
+    var isEmpty: Bool { trie.isEmpty }
+
+    /// Calls `token` for every match and `text` for what lies between, from the left; ranges are of `bytes`.
+    func forEachPart(
+        in bytes: UnsafeBufferPointer<UInt8>, parseSpecial: Bool, token: (Match) -> Void, text: (Range<Int>) throws(LorikeetError) -> Void
+    ) throws(LorikeetError) {
+        var done = 0
+        var at = 0
+        while !isEmpty, let found = next(bytes, from: at) {
+            at = found.end
+            let candidate = tokens[found.index]
+            if candidate.isSpecial, !parseSpecial { continue }
+            if candidate.isSingleWord, !isWholeWord(bytes, found.start, found.end) { continue }
+            var start = found.start
+            var end = found.end
+            if candidate.stripsLeft { start = max(spaceStart(bytes, before: start), done) }
+            if candidate.stripsRight { end = spaceEnd(bytes, from: end) }
+            // The match before may have taken this one's white space, or all of it.
+            start = max(start, done)
+            end = max(end, start)
+            if done < start { try text(done..<start) }
+            token(Match(token: candidate, range: start..<end))
+            done = end
+        }
+        if done < bytes.count { try text(done..<bytes.count) }
+    }
+
+    @inline(__always)
+    private func next(_ bytes: UnsafeBufferPointer<UInt8>, from start: Int) -> (index: Int, start: Int, end: Int)? {
+        isFirstByte.withUnsafeBufferPointer { isFirst in
+            var at = start
+            while at < bytes.count {
+                if isFirst[Int(bytes[at])], let (index, length) = trie.longest(bytes, at) { return (index, at, at + length) }
                 at += 1
             }
             return nil
         }
     }
 
-    private func longest(
-        _ text: UnsafeBufferPointer<UInt8>, _ start: Int, _ parseSpecial: Bool, _ reader: ClassReader
-    ) -> Match? {
-        var node = 0
-        var best: Match?
-        var at = start
-        while at < text.count, let child = edges[UInt64(node) << 8 | UInt64(text[at])] {
-            node = Int(child)
-            at += 1
-            guard ends[node] > 0 else { continue }
-            let token = tokens[Int(ends[node]) - 1]
-            if token.isSpecial, !parseSpecial { continue }
-            if token.isSingleWord, !isWholeWord(text, start, at, reader) { continue }
-            best = Match(token: Int(ends[node]) - 1, start: start, end: at)
-        }
-        return best
+    private func isWholeWord(_ bytes: UnsafeBufferPointer<UInt8>, _ start: Int, _ end: Int) -> Bool {
+        if end < bytes.count, PreTokenizer.isWordScalar(UTF8Scalar.read(bytes, end).value) { return false }
+        return start == 0 || !PreTokenizer.isWordScalar(UTF8Scalar.read(bytes, Self.scalarStart(bytes, before: start)).value)
     }
 
-    private func isWholeWord(
-        _ text: UnsafeBufferPointer<UInt8>, _ start: Int, _ end: Int, _ reader: ClassReader
-    ) -> Bool {
-        func isWord(_ index: Int) -> Bool {
-            let kind = reader.read(index).class
-            return CharacterClass.isLetter(kind) || CharacterClass.isNumber(kind) || kind == CharacterClass.mark
-                || text[index] == UInt8(ascii: "_")
-        }
-        if end < text.count, isWord(end) { return false }
-        return start == 0 || !isWord(Self.scalarStart(text, before: start))
-    }
-
-    private static func scalarStart(_ text: UnsafeBufferPointer<UInt8>, before index: Int) -> Int {
+    private static func scalarStart(_ bytes: UnsafeBufferPointer<UInt8>, before index: Int) -> Int {
         var at = index - 1
-        while at > 0, text[at] & 0xC0 == 0x80 { at -= 1 }
+        while at > 0, bytes[at] & 0xC0 == 0x80 { at -= 1 }
         return at
     }
 
-    /// The match with the white space that it strips, never before `start`, the end of the match before it.
-    private func widened(
-        _ match: Match, _ text: UnsafeBufferPointer<UInt8>, from start: Int, _ reader: ClassReader
-    ) -> Match {
-        let token = tokens[match.token]
-        var first = match.start
-        var end = match.end
-        while token.stripsLeft, first > start {
-            let before = Self.scalarStart(text, before: first)
-            guard CharacterClass.isSpace(reader.read(before).class) else { break }
-            first = before
+    private func spaceStart(_ bytes: UnsafeBufferPointer<UInt8>, before index: Int) -> Int {
+        var at = index
+        while at > 0 {
+            let before = Self.scalarStart(bytes, before: at)
+            guard Normalizer.isSpace(UTF8Scalar.read(bytes, before).value) else { break }
+            at = before
         }
-        if token.stripsRight { end = reader.runEnd(from: end, to: text.count, while: CharacterClass.isSpace) }
-        return Match(token: match.token, start: first, end: end)
+        return at
+    }
+
+    private func spaceEnd(_ bytes: UnsafeBufferPointer<UInt8>, from index: Int) -> Int {
+        var at = index
+        while at < bytes.count {
+            let (value, length) = UTF8Scalar.read(bytes, at)
+            guard Normalizer.isSpace(value) else { break }
+            at += length
+        }
+        return at
     }
 }

@@ -17,62 +17,70 @@ package struct TokenizedText: Sendable, Equatable {
 struct TokenSink {
     var ids: [Int32] = []
     /// Byte ranges of `ids`; nil where nobody asks for them. Behind `placed` they count from the start of the normalised stretch.
-    var ranges: [Range<Int>]?
-    /// Bytes that encoding put before the stretch (a space).
-    var prefixLength = 0
+    private(set) var ranges: [Range<Int>]?
     private var placed = 0
-    private var start = 0
-    private var at = 0
+    /// The next byte of the normalised stretch.
+    var at = 0
 
-    init(ranges: [Range<Int>]?) { self.ranges = ranges }
+    init(wantsRanges: Bool) { ranges = wantsRanges ? [] : nil }
 
-    /// Begins a stretch of text at byte `offset`.
-    mutating func begin(_ offset: Int) {
-        start = offset
-        at = 0
-        prefixLength = 0
-        placed = ids.count
-    }
+    @inline(__always)
+    var wantsRanges: Bool { ranges != nil }
 
     /// Adds a token that stands for the next `length` bytes of the normalised stretch.
+    @inline(__always)
     mutating func append(_ id: Int32, length: Int) {
         ids.append(id)
-        guard ranges != nil else { return }
-        ranges?.append(at..<at + length)
-        at += length
+        if ranges != nil {
+            ranges?.append(at..<at + length)
+            at += length
+        }
+    }
+
+    /// Adds a token with its range in the normalised stretch.
+    mutating func append(_ id: Int32, range: Range<Int>) {
+        ids.append(id)
+        ranges?.append(range)
     }
 
     /// Adds a token with its place in the whole text.
-    mutating func append(_ id: Int32, range: Range<Int>) {
+    mutating func append(_ id: Int32, placed range: Range<Int>) {
         ids.append(id)
         ranges?.append(range)
         placed = ids.count
     }
 
-    /// Moves the ranges of the stretch to their places in the whole text.
-    ///
-    /// - Parameters:
-    ///   - text: the stretch before normalisation.
-    ///   - sources: for each byte of the normalised stretch the range it comes from; nil where nothing was changed.
-    mutating func place(in text: UnsafeBufferPointer<UInt8>, sources: [Range<Int>]?) {
-        guard let count = ranges?.count, text.count > 0 else { return }
+    /// Makes the ranges of a stretch that was not changed those of whole characters of the text, in which it begins at `origin`.
+    mutating func place(in text: UnsafeBufferPointer<UInt8>, origin: Int) {
+        guard let count = ranges?.count else { return }
         for index in placed..<count {
             guard let range = ranges?[index] else { continue }
-            // A prefix belongs to the first character.
-            let first = max(0, range.lowerBound - prefixLength)
-            let last = max(first, max(1, range.upperBound - prefixLength) - 1)
-            var low = min(first, text.count - 1)
-            var high = min(last, text.count - 1)
-            if let sources, !sources.isEmpty {
-                low = sources[min(first, sources.count - 1)].lowerBound
-                high = sources[min(last, sources.count - 1)].upperBound
-            } else {
-                while low > 0, text[low] & 0xC0 == 0x80 { low -= 1 }
-                high += 1
+            var low = origin + range.lowerBound
+            var high = origin + range.upperBound
+            if low < high {
+                while low > 0, low < text.count, text[low] & 0xC0 == 0x80 { low -= 1 }
                 while high < text.count, text[high] & 0xC0 == 0x80 { high += 1 }
             }
-            ranges?[index] = start + low..<start + max(low, high)
+            ranges?[index] = low..<min(high, text.count)
         }
         placed = count
+    }
+
+    /// Makes the ranges of a stretch those of the bytes that it comes from.
+    mutating func place(_ sources: [Source]) {
+        guard let count = ranges?.count else { return }
+        for index in placed..<count {
+            guard let range = ranges?[index], !sources.isEmpty else { continue }
+            let low = Int(sources[min(range.lowerBound, sources.count - 1)].start)
+            let high = range.isEmpty ? low : Int(sources[min(range.upperBound, sources.count) - 1].end)
+            ranges?[index] = low..<max(low, high)
+        }
+        placed = count
+    }
+
+    /// Changes the ranges after all are placed.
+    mutating func adjustRanges(_ change: (Int32, Int, Range<Int>) -> Range<Int>) {
+        guard let count = ranges?.count else { return }
+        for index in 0..<count { if let range = ranges?[index] { ranges?[index] = change(ids[index], index, range) } }
     }
 }

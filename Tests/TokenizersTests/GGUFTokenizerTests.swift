@@ -155,7 +155,7 @@ private func parts(_ kind: String) throws -> (tokens: [String], merges: [String]
         let bytes = Array(text.utf8)
         var found: [String] = []
         bytes.withUnsafeBufferPointer { bytes in
-            CharacterClass.basicPlane.withUnsafeBufferPointer { classes in
+            CharacterClass.table.withUnsafeBufferPointer { classes in
                 guard let base = bytes.baseAddress, let table = classes.baseAddress else { return }
                 var at = 0
                 while at < bytes.count {

@@ -33,6 +33,20 @@ package enum ByteAlphabet {
         return true
     }
 
+    /// The byte of a token `<0xNN>`.
+    static func fallbackByte(_ text: String) -> UInt8? {
+        var text = text
+        return text.withUTF8 { bytes in
+            guard bytes.count == 6, bytes.starts(with: "<0x".utf8), bytes[5] == UInt8(ascii: ">") else { return nil }
+            return UInt8(String(decoding: bytes[3..<5], as: UTF8.self), radix: 16)
+        }
+    }
+
+    /// The byte that a scalar stands for.
+    static func byte(of value: UInt32) -> UInt8? {
+        value < 0x144 && bytes[Int(value)] != 0xFFFF ? UInt8(truncatingIfNeeded: bytes[Int(value)]) : nil
+    }
+
     /// `bytes` as a token list writes them.
     package static func text(of bytes: some Sequence<UInt8>) -> String {
         var result = String.UnicodeScalarView()

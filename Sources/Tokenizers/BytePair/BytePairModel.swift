@@ -9,112 +9,97 @@ enum MergeOrder {
     case scores([Float])
 }
 
-/// The tables of a byte-pair tokenizer, immutable but for the pool of word caches.
+/// The tables of a byte-pair model, immutable but for the pool of word caches.
 final class BytePairModel: Sendable {
     /// Ids from here on are refused: no model has as many, and a file must not make us reserve for them.
     static let maximumTokens = 1 << 22
 
     let rules: TokenizerRules
-    /// Every id's text as the file writes it.
-    let texts: [String]
-    /// What every id decodes to.
-    let decoded: TokenTable
-    /// Vocabulary by content, in bytes (byte-level) or as written (SentencePiece).
+    /// Vocabulary by content: in bytes (byte-level), with spaces for `▁` (spaces), or as written.
     let vocabulary: TokenTable
     let merges: MergeTable
-    let added: AddedTokenMatcher
-    private let addedIDs: [String: Int32]
-    private let special: [Bool]
     /// The id of each single byte (byte-level, or `<0xNN>`); -1 without one.
     let byteIDs: [Int32]
+    /// The tokens of one scalar, in alphabets of scalars.
+    let scalarIDs: ScalarTable
+    /// Which scalars follow one another inside of a token.
+    let neighbours: NeighbourSet
     let unknown: Int32?
+    /// Bytes of the text that each id stands for, where no affix takes part.
+    let lengths: [UInt32]
+    /// Tokens that an unused piece of SentencePiece falls into.
+    let resegmented: [Int32: [Int32]]
+    /// Tokens taken wherever they stand, and their ids.
+    let frozen: ByteTrie
+    let frozenIDs: [Int32]
     let classes: [UInt8]
     private let idleCaches = Mutex<[WordCache]>([])
 
+    /// - Parameters:
+    ///   - texts: by id, as the file writes them.
+    ///   - isFindable: which of them words may become.
+    ///   - unused: which of them fall into the pair that makes them (SentencePiece).
+    ///   - frozen: which of them are taken wherever they stand and never merged (SentencePiece's user-defined ones).
     init(
-        vocabulary texts: [String], merges order: MergeOrder, rules: TokenizerRules, added: [AddedToken],
-        unknown: Int32?, source: String
-    ) throws {
-        var texts = texts
-        for token in added {
-            guard token.id >= 0, token.id < Self.maximumTokens else {
-                throw LorikeetError.input(
-                    "added token “\(token.text)” has the id \(token.id), outside the vocabulary", at: source)
-            }
-            while texts.count <= Int(token.id) { texts.append("") }
-            texts[Int(token.id)] = token.text
-        }
-        var isAdded = [Bool](repeating: false, count: texts.count)
-        var special = isAdded
-        for token in added {
-            isAdded[Int(token.id)] = true
-            special[Int(token.id)] = token.isSpecial
-        }
-        let tables = Self.tables(texts, isAdded: isAdded, rules: rules)
-        self.rules = rules
-        self.texts = texts
-        self.special = special
-        self.unknown = unknown
-        (vocabulary, decoded, byteIDs) = tables
-        switch order {
-        case .pairs(let pairs):
-            merges = try Self.mergeTable(pairs, vocabulary: tables.vocabulary, rules: rules, source: source)
-        case .scores(let scores): merges = Self.mergeTable(scores, vocabulary: tables.vocabulary, isAdded: isAdded)
-        }
-        self.added = AddedTokenMatcher(added.filter { !$0.text.isEmpty })
-        addedIDs = Dictionary(added.map { ($0.text, $0.id) }, uniquingKeysWith: { first, _ in first })
-        classes = CharacterClass.basicPlane
-    }
-
-    /// Vocabulary by content, decoded bytes by id, ids of the single bytes.
-    private static func tables(
-        _ texts: [String], isAdded: [Bool], rules: TokenizerRules
-    ) -> (vocabulary: TokenTable, decoded: TokenTable, byteIDs: [Int32]) {
+        vocabulary texts: [String], isFindable: [Bool], merges order: MergeOrder, rules: TokenizerRules, unknown: Int32?,
+        unused: Set<Int32> = [], frozen: [Int32] = [], source: String
+    ) throws(LorikeetError) {
         var vocabulary = TokenTable()
-        var decoded = TokenTable()
-        var byteIDs = [Int32](repeating: -1, count: 256)
+        var findable = isFindable
         var scratch: [UInt8] = []
         for (id, text) in texts.enumerated() {
-            switch rules.alphabet {
-            case .byteLevel:
-                scratch.removeAll(keepingCapacity: true)
-                if isAdded[id] || !ByteAlphabet.append(bytesOf: text[...].unicodeScalars, to: &scratch) {
-                    scratch = Array(text.utf8)
-                }
-                vocabulary.append(scratch)
-                decoded.append(scratch)
-            case .sentencePiece:
-                vocabulary.append(text.utf8)
-                if !isAdded[id], rules.fallsBackToBytes, let byte = byteToken(text) {
-                    byteIDs[Int(byte)] = Int32(id)
-                    decoded.append(CollectionOfOne(byte))
-                } else {
-                    decoded.append(isAdded[id] ? Array(text.utf8) : replacingMetaspace(text))
-                }
-            }
+            scratch.removeAll(keepingCapacity: true)
+            if !Self.append(text, rules.alphabet, to: &scratch) { findable[id] = false }
+            vocabulary.append(scratch)
         }
-        vocabulary.makeFindable { !isAdded[$0] && !texts[$0].isEmpty }
-        if case .byteLevel = rules.alphabet {
-            for byte in 0..<256 { byteIDs[byte] = vocabulary.find([UInt8(byte)]).map { Int32($0) } ?? -1 }
+        for id in findable.indices where vocabulary.offsets[id] == vocabulary.offsets[id + 1] { findable[id] = false }
+        vocabulary.makeFindable { findable[$0] }
+        self.rules = rules
+        self.unknown = unknown
+        byteIDs = Self.byteIDs(texts, vocabulary, rules, isFindable: isFindable)
+        self.vocabulary = vocabulary
+        switch order {
+        case .pairs(let pairs):
+            merges = try Self.mergeTable(pairs, vocabulary: vocabulary, rules: rules, source: source)
+            resegmented = [:]
+        case .scores(let scores):
+            (merges, resegmented) = try Self.mergeTable(scores, texts: texts, vocabulary: vocabulary, findable: findable, unused: unused, source: source)
         }
-        return (vocabulary, decoded, byteIDs)
+        var lengths = (0..<vocabulary.count).map { UInt32(vocabulary.offsets[$0 + 1] - vocabulary.offsets[$0]) }
+        scalarIDs = rules.isByteLevel ? ScalarTable() : ScalarTable(vocabulary, findable)
+        if !rules.isByteLevel {
+            for id in byteIDs where id >= 0 { lengths[Int(id)] = 1 }
+        }
+        neighbours = rules.alphabet == .spaces ? NeighbourSet(vocabulary, findable) : NeighbourSet()
+        self.lengths = lengths
+        classes = CharacterClass.table
+        frozenIDs = frozen
+        self.frozen = ByteTrie(frozen.map { id in Array(vocabulary.bytes[vocabulary.offsets[Int(id)]..<vocabulary.offsets[Int(id) + 1]]) })
     }
 
-    /// The byte of `<0xNN>`.
-    private static func byteToken(_ text: String) -> UInt8? {
-        let bytes = Array(text.utf8)
-        guard bytes.count == 6, bytes.starts(with: "<0x".utf8), bytes[5] == UInt8(ascii: ">") else { return nil }
-        return UInt8(String(decoding: bytes[3..<5], as: UTF8.self), radix: 16)
+    /// Appends a token's text in the model's alphabet; false where no text can become it.
+    private static func append(_ text: String, _ alphabet: TokenizerRules.Alphabet, to bytes: inout [UInt8]) -> Bool {
+        switch alphabet {
+        case .byteLevel:
+            if ByteAlphabet.append(bytesOf: text[...].unicodeScalars, to: &bytes) { return true }
+            bytes.append(contentsOf: text.utf8)
+            return false
+        case .scalars:
+            bytes.append(contentsOf: text.utf8)
+            return true
+        case .spaces:
+            bytes.append(contentsOf: TextPattern.metaspacesToSpaces(Array(text.utf8)))
+            return !text.utf8.contains(0x20)
+        }
     }
 
-    /// `▁` (E2 96 81) → a space.
-    private static func replacingMetaspace(_ text: String) -> [UInt8] {
-        var result: [UInt8] = []
-        for scalar in text.unicodeScalars {
-            if scalar == "\u{2581}" {
-                result.append(0x20)
-            } else {
-                result.append(contentsOf: UTF8.encode(scalar) ?? .encodedReplacementCharacter)
+    private static func byteIDs(_ texts: [String], _ vocabulary: TokenTable, _ rules: TokenizerRules, isFindable: [Bool]) -> [Int32] {
+        var result = [Int32](repeating: -1, count: 256)
+        if rules.isByteLevel {
+            for byte in 0..<256 { result[byte] = vocabulary.find([UInt8(byte)]).map { Int32($0) } ?? -1 }
+        } else if rules.fallsBackToBytes {
+            for (id, text) in texts.enumerated() {
+                if let byte = ByteAlphabet.fallbackByte(text) { result[Int(byte)] = Int32(id) }
             }
         }
         return result
@@ -122,46 +107,55 @@ final class BytePairModel: Sendable {
 
     private static func mergeTable(
         _ pairs: [(String, String)], vocabulary: TokenTable, rules: TokenizerRules, source: String
-    ) throws -> MergeTable {
+    ) throws(LorikeetError) -> MergeTable {
         var table = MergeTable(capacityFor: pairs.count)
         var left: [UInt8] = []
         var right: [UInt8] = []
+        let prefix = rules.continuingPrefix.utf8.count
         for (rank, pair) in pairs.enumerated() {
             left.removeAll(keepingCapacity: true)
             right.removeAll(keepingCapacity: true)
-            if case .byteLevel = rules.alphabet {
-                let known =
-                    ByteAlphabet.append(bytesOf: pair.0[...].unicodeScalars, to: &left)
-                    && ByteAlphabet.append(bytesOf: pair.1[...].unicodeScalars, to: &right)
-                guard known else {
-                    throw LorikeetError.input(
-                        "merge \(rank) (“\(pair.0)”, “\(pair.1)”) is not written in the byte-level alphabet", at: source)
-                }
-            } else {
-                left.append(contentsOf: pair.0.utf8)
-                right.append(contentsOf: pair.1.utf8)
+            let isWritten = append(pair.0, rules.alphabet, to: &left) && append(pair.1, rules.alphabet, to: &right)
+            if !isWritten, rules.isByteLevel {
+                throw LorikeetError.input("merge \(rank) (“\(pair.0)”, “\(pair.1)”) is not written in the byte-level alphabet", at: source)
             }
-            guard let first = vocabulary.find(left), let second = vocabulary.find(right),
-                let merged = vocabulary.find(left + right)
+            guard let first = vocabulary.find(left), let second = vocabulary.find(right), right.count >= prefix,
+                let merged = vocabulary.find(left + right.dropFirst(prefix))
             else {
-                throw LorikeetError.input(
-                    "merge \(rank) (“\(pair.0)”, “\(pair.1)”) names a token that is not in the vocabulary", at: source)
+                // A token with a literal space beside `▁`: no text becomes it.
+                if !isWritten { continue }
+                throw LorikeetError.input("merge \(rank) (“\(pair.0)”, “\(pair.1)”) names a token that is not in the vocabulary", at: source)
             }
             table.insert(left: first, right: second, rank: rank, merged: merged)
         }
         return table
     }
 
+    /// The work of finding all ways to cut tokens in two, which grows with the square of their lengths, has this bound.
+    private static let mostCuttingWork = 2_000_000_000
+
     /// Every way to make a token of two others, ranked by the token's score; equal scores have equal ranks.
-    private static func mergeTable(_ scores: [Float], vocabulary: TokenTable, isAdded: [Bool]) -> MergeTable {
-        let order = (0..<min(scores.count, vocabulary.count)).sorted {
+    private static func mergeTable(
+        _ scores: [Float], texts: [String], vocabulary: TokenTable, findable: [Bool], unused: Set<Int32>, source: String
+    ) throws(LorikeetError) -> (MergeTable, [Int32: [Int32]]) {
+        var work = 0
+        for id in 0..<vocabulary.count where findable[id] {
+            let length = vocabulary.offsets[id + 1] - vocabulary.offsets[id]
+            (work, _) = work.addingReportingOverflow(length > 1 << 20 ? mostCuttingWork : length * length)
+            guard work <= mostCuttingWork, work >= 0 else {
+                throw LorikeetError.input(
+                    "the tokenizer's token \(id) (“\(texts[id].prefix(20))…”) has \(length) bytes: tokens as long as that are not supported", at: source,
+                    fix: "use the model's own tokenizer; no known one has tokens longer than a few hundred bytes")
+            }
+        }
+        let order = (0..<min(scores.count, vocabulary.count)).filter { findable[$0] }.sorted {
             scores[$0] == scores[$1] ? $0 < $1 : scores[$0] > scores[$1]
         }
         var found: [(left: Int, right: Int, rank: Int, merged: Int)] = []
         var rank = 0
         var last: Float?
         vocabulary.bytes.withUnsafeBufferPointer { bytes in
-            for id in order where !isAdded[id] {
+            for id in order {
                 if scores[id] != last { rank += 1 }
                 last = scores[id]
                 let (start, end) = (vocabulary.offsets[id], vocabulary.offsets[id + 1])
@@ -177,38 +171,106 @@ final class BytePairModel: Sendable {
         }
         var table = MergeTable(capacityFor: found.count)
         for merge in found { table.insert(left: merge.left, right: merge.right, rank: merge.rank, merged: merge.merged) }
-        return table
+        return (table, resegmentation(found, unused))
+    }
+
+    /// What each unused piece falls into: the pair that makes it, and unused parts of that again.
+    private static func resegmentation(_ found: [(left: Int, right: Int, rank: Int, merged: Int)], _ unused: Set<Int32>) -> [Int32: [Int32]] {
+        guard !unused.isEmpty else { return [:] }
+        var pairs: [Int32: (Int32, Int32)] = [:]
+        for merge in found where unused.contains(Int32(merge.merged)) && pairs[Int32(merge.merged)] == nil {
+            pairs[Int32(merge.merged)] = (Int32(merge.left), Int32(merge.right))
+        }
+        var result: [Int32: [Int32]] = [:]
+        for id in pairs.keys {
+            var parts: [Int32] = []
+            var waiting = [id]
+            while let next = waiting.popLast() {
+                if let (left, right) = pairs[next] { waiting += [right, left] } else { parts.append(next) }
+            }
+            result[id] = parts
+        }
+        return result
     }
 
     func id(of text: String) -> Int32? {
-        if let id = addedIDs[text] { return id }
-        switch rules.alphabet {
-        case .byteLevel:
-            var bytes: [UInt8] = []
-            guard ByteAlphabet.append(bytesOf: text[...].unicodeScalars, to: &bytes) else { return nil }
-            return vocabulary.find(bytes).map { Int32($0) }
-        case .sentencePiece: return vocabulary.find(Array(text.utf8)).map { Int32($0) }
-        }
-    }
-
-    func isSpecial(_ id: Int32) -> Bool { special.indices.contains(Int(id)) && special[Int(id)] }
-
-    /// Appends what `id` decodes to. `stripsSpace` is true until the first byte, where a leading space is to be dropped.
-    func append(bytesOf id: Int32, skipSpecial: Bool, stripsSpace: inout Bool, to bytes: inout [UInt8]) {
-        guard id >= 0, Int(id) < decoded.count, !(skipSpecial && special[Int(id)]) else { return }
-        var piece = decoded.bytes[decoded.offsets[Int(id)]..<decoded.offsets[Int(id) + 1]]
-        if stripsSpace, let first = piece.first {
-            stripsSpace = false
-            if first == 0x20 { piece = piece.dropFirst() }
-        }
-        bytes.append(contentsOf: piece)
+        var bytes: [UInt8] = []
+        guard Self.append(text, rules.alphabet, to: &bytes) else { return nil }
+        return vocabulary.find(bytes).map { Int32($0) }
     }
 
     /// Runs `body` with a word cache of its own; caches are kept for the next call.
-    func withCache<Result>(_ body: (inout WordCache) -> Result) -> Result {
+    func withCache(_ body: (inout WordCache) -> Void) {
         var cache = idleCaches.withLock { $0.popLast() } ?? WordCache()
-        let result = body(&cache)
+        body(&cache)
         idleCaches.withLock { $0.append(cache) }
-        return result
+    }
+}
+
+/// The tokens of one scalar.
+struct ScalarTable: Sendable {
+    private var basicPlane: [Int32] = []
+    private var beyond: [UInt32: Int32] = [:]
+
+    init() {}
+
+    init(_ vocabulary: TokenTable, _ findable: [Bool]) {
+        basicPlane = [Int32](repeating: -1, count: 0x10000)
+        vocabulary.bytes.withUnsafeBufferPointer { bytes in
+            for id in (0..<vocabulary.count).reversed() where findable[id] {
+                let text = UnsafeBufferPointer(rebasing: bytes[vocabulary.offsets[id]..<vocabulary.offsets[id + 1]])
+                guard let first = text.first, UTF8Scalar.length(first) == text.count else { continue }
+                let (value, _) = UTF8Scalar.read(text, 0)
+                if value < 0x10000 { basicPlane[Int(value)] = Int32(id) } else { beyond[value] = Int32(id) }
+            }
+        }
+    }
+
+    /// -1 without a token.
+    @inline(__always)
+    func id(of value: UInt32) -> Int32 { value < 0x10000 ? basicPlane[Int(value)] : beyond[value] ?? -1 }
+}
+
+/// Pairs of scalars that stand side by side in some token (and, seldom, others of the same hash): a text may be cut between all others,
+/// for no token reaches across.
+struct NeighbourSet: Sendable {
+    private static let bits: UInt32 = 21
+    /// A bit for each pair of ASCII scalars (the first one's word and half), then for each hash.
+    private var ascii = [UInt64](repeating: 0, count: 256)
+    private var hashed: [UInt64] = []
+
+    init() {}
+
+    init(_ vocabulary: TokenTable, _ findable: [Bool]) {
+        hashed = [UInt64](repeating: 0, count: 1 << Int(Self.bits - 6))
+        vocabulary.bytes.withUnsafeBufferPointer { bytes in
+            for id in 0..<vocabulary.count where findable[id] {
+                var previous: UInt32?
+                UTF8Scalar.forEach(UnsafeBufferPointer(rebasing: bytes[vocabulary.offsets[id]..<vocabulary.offsets[id + 1]])) { value, _ in
+                    if let previous { insert(previous, value) }
+                    previous = value
+                }
+            }
+        }
+    }
+
+    private static func hash(_ first: UInt32, _ second: UInt32) -> Int {
+        Int((((first &* 0x9E37_79B1) ^ (second &* 0x85EB_CA6B)) &* 0xC2B2_AE35) >> (32 - bits))
+    }
+
+    private mutating func insert(_ first: UInt32, _ second: UInt32) {
+        if first | second < 0x80 {
+            ascii[Int(first << 1 | second >> 6)] |= 1 << UInt64(second & 63)
+        } else {
+            let hash = Self.hash(first, second)
+            hashed[hash >> 6] |= 1 << UInt64(hash & 63)
+        }
+    }
+
+    @inline(__always)
+    func contains(_ first: UInt32, _ second: UInt32) -> Bool {
+        if first | second < 0x80 { return ascii[Int(first << 1 | second >> 6)] >> UInt64(second & 63) & 1 == 1 }
+        let hash = Self.hash(first, second)
+        return hashed[hash >> 6] >> UInt64(hash & 63) & 1 == 1
     }
 }

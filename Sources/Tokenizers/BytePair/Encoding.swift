@@ -1,208 +1,222 @@
-/// Encoding: added tokens are found first; the text between them is encoded word by word.
+/// Encoding: words by a scanner, by the borders that no token crosses, or as they are given; each from the cache, else by merges.
 extension BytePairModel {
-    /// The ids of valid UTF-8, and the byte range of each where `wantsRanges`.
-    func encode(_ text: UnsafeBufferPointer<UInt8>, parseSpecial: Bool, wantsRanges: Bool) -> TokenizedText {
-        guard let base = text.baseAddress, text.count > 0 else { return TokenizedText() }
-        var ids = TokenSink(ranges: wantsRanges ? [] : nil)
-        ids.ids.reserveCapacity(text.count / 3 + 4)
-        classes.withUnsafeBufferPointer { classes in
-            guard let table = classes.baseAddress else { return }
-            let reader = ClassReader(bytes: base, classes: table)
+    /// Encodes the bytes of `reader` up to `end`, word by word. Byte-level alphabet.
+    func encodeWords<Scanner: WordScanner>(_ reader: ClassReader, _ end: Int, _ scanner: Scanner, _ sink: inout TokenSink) {
+        withEncoder { encoder in
             var at = 0
-            while let match = added.next(in: text, from: at, parseSpecial: parseSpecial, reader: reader) {
-                ids.begin(at)
-                encodeSpan(UnsafeBufferPointer(rebasing: text[at..<match.start]), table, isFirst: at == 0, &ids)
-                ids.append(added.tokens[match.token].id, range: match.start..<match.end)
-                at = match.end
+            while at < end {
+                let stop = scanner.wordEnd(reader, from: at, to: end)
+                encoder.encode(reader.bytes + at, stop - at, isWhole: true, &sink)
+                at = stop
             }
-            ids.begin(at)
-            encodeSpan(UnsafeBufferPointer(rebasing: text[at...]), table, isFirst: at == 0, &ids)
         }
-        return TokenizedText(ids: ids.ids, ranges: ids.ranges ?? [])
     }
 
-    /// Encodes text between two added tokens: normalisation, the alphabet's prefix, splitting into words, merging.
+    /// Encodes words that were found before.
+    func encode(_ text: UnsafeBufferPointer<UInt8>, _ words: [Range<Int>], _ sink: inout TokenSink) {
+        guard let base = text.baseAddress else { return }
+        withEncoder { encoder in
+            for word in words {
+                sink.at = word.lowerBound
+                encoder.encode(base + word.lowerBound, word.count, isWhole: true, &sink)
+            }
+        }
+    }
+
+    /// Encodes a text in which spaces stand for `▁`, of one word or (`splitsAtSpaces`) with a word beginning at every space.
     ///
-    /// - Parameter isFirst: whether the text begins here; some tokenizers put their prefix there alone.
-    private func encodeSpan(
-        _ text: UnsafeBufferPointer<UInt8>, _ classes: UnsafePointer<UInt8>, isFirst: Bool, _ ids: inout TokenSink
-    ) {
-        guard text.count > 0 else { return }
-        if rules.normalizesNFC, Normalization.mayNeedNFC(text) {
-            let normal = Normalization.nfc(text)
-            normal.withUnsafeBufferPointer { encodeNormal($0, classes, isFirst: isFirst, &ids) }
-            if ids.ranges != nil { ids.place(in: text, sources: Normalization.nfcSources(text)) }
-        } else {
-            encodeNormal(text, classes, isFirst: isFirst, &ids)
-            ids.place(in: text, sources: nil)
+    /// It is cut wherever no token reaches across, so that the pieces can be looked up; that changes no token.
+    func encodeSpaced(_ text: UnsafeBufferPointer<UInt8>, splitsAtSpaces: Bool, _ sink: inout TokenSink) {
+        guard !frozen.isEmpty else { return encodePart(text, splitsAtSpaces: splitsAtSpaces, &sink) }
+        var start = 0
+        var at = 0
+        while at < text.count {
+            guard let (index, length) = frozen.longest(text, at) else {
+                at += UTF8Scalar.length(text[at])
+                continue
+            }
+            if start < at { encodePart(UnsafeBufferPointer(rebasing: text[start..<at]), splitsAtSpaces: splitsAtSpaces, &sink) }
+            sink.append(frozenIDs[index], length: length)
+            at += length
+            start = at
         }
+        if start < text.count { encodePart(UnsafeBufferPointer(rebasing: text[start...]), splitsAtSpaces: splitsAtSpaces, &sink) }
     }
 
-    private func encodeNormal(
-        _ text: UnsafeBufferPointer<UInt8>, _ classes: UnsafePointer<UInt8>, isFirst: Bool, _ ids: inout TokenSink
-    ) {
-        guard case .byteLevel(let pattern) = rules.alphabet else {
-            encodeSentencePiece(text, isFirst: isFirst, &ids)
+    private func encodePart(_ text: UnsafeBufferPointer<UInt8>, splitsAtSpaces: Bool, _ sink: inout TokenSink) {
+        guard let base = text.baseAddress else { return }
+        if rules.ignoresMerges, !splitsAtSpaces, let id = vocabulary.find(text) {
+            sink.append(Int32(id), length: text.count)
             return
         }
-        if needsPrefix(text, isFirst: isFirst, space: [0x20]) {
-            ids.prefixLength = 1
-            ([0x20] + text).withUnsafeBufferPointer { encodeWords($0, classes, pattern, &ids) }
-        } else {
-            encodeWords(text, classes, pattern, &ids)
+        let unknownIsSeparate = unknown == nil || !rules.fusesUnknown
+        withEncoder { encoder in
+            var start = 0
+            var at = 0
+            var previous: UInt32 = 0
+            while at < text.count {
+                let (value, length) = UTF8Scalar.read(text, at)
+                if at > start, splitsAtSpaces && value == 0x20 || !neighbours.contains(previous, value) {
+                    let isBorder = splitsAtSpaces && value == 0x20
+                    if isBorder || unknownIsSeparate || scalarIDs.id(of: previous) >= 0 || scalarIDs.id(of: value) >= 0 {
+                        encoder.encode(base + start, at - start, isWhole: splitsAtSpaces, &sink)
+                        start = at
+                    }
+                }
+                previous = value
+                at += length
+            }
+            if start < at { encoder.encode(base + start, at - start, isWhole: splitsAtSpaces, &sink) }
         }
     }
 
-    func needsPrefix(_ text: UnsafeBufferPointer<UInt8>, isFirst: Bool, space: [UInt8]) -> Bool {
-        switch rules.prefix {
-        case .never: return false
-        case .atStart where !isFirst: return false
-        default: return !(rules.prefixOnlyIfMissing && (text.starts(with: space) || text[0] == 0x20))
-        }
-    }
-
-    private func encodeWords(
-        _ text: UnsafeBufferPointer<UInt8>, _ classes: UnsafePointer<UInt8>, _ pattern: SplitPattern, _ ids: inout TokenSink
-    ) {
-        guard let base = text.baseAddress else { return }
-        let reader = ClassReader(bytes: base, classes: classes)
-        switch pattern {
-        case .gpt2: encodeWords(reader, text.count, GPT2Scanner(), &ids)
-        case .digitsThenGPT2(let decimalOnly):
-            encodeWords(reader, text.count, DigitsScanner(decimalOnly: decimalOnly), &ids)
-        case .contractionsAnyCase(let run):
-            encodeWords(reader, text.count, ContractionsAnyCaseScanner(numberRun: run), &ids)
-        }
-    }
-
-    /// The hot loop: next word, cache, else merges.
-    private func encodeWords<Scanner: WordScanner>(
-        _ reader: ClassReader, _ end: Int, _ scanner: Scanner, _ ids: inout TokenSink
-    ) {
+    private func withEncoder(_ body: (WordEncoder) -> Void) {
         withCache { cache in
             cache.slots.withUnsafeMutableBufferPointer { slots in
                 merges.slots.withUnsafeBufferPointer { table in
-                    guard let mergeSlots = table.baseAddress else { return }
-                    let merger = Merger(slots: mergeSlots, mask: table.count - 1, shift: merges.shift)
-                    var at = 0
-                    while at < end {
-                        let stop = scanner.wordEnd(reader, from: at, to: end)
-                        encodeWord(reader.bytes + at, stop - at, slots, merger, &ids)
-                        at = stop
+                    lengths.withUnsafeBufferPointer { lengths in
+                        guard let mergeSlots = table.baseAddress else { return }
+                        let merger = Merger(slots: mergeSlots, mask: table.count - 1, shift: merges.shift)
+                        body(WordEncoder(model: self, slots: slots, merger: merger, lengths: lengths))
                     }
                 }
             }
         }
     }
+}
 
+/// Encodes words with a cache and the merge table at hand.
+private struct WordEncoder {
+    let model: BytePairModel
+    let slots: UnsafeMutableBufferPointer<WordCache.Slot>
+    let merger: Merger
+    let lengths: UnsafeBufferPointer<UInt32>
+
+    /// - Parameter isWhole: false for a piece of a word, which is not looked up as a whole where merges are ignored.
     @inline(__always)
-    private func encodeWord(
-        _ word: UnsafePointer<UInt8>, _ count: Int, _ slots: UnsafeMutableBufferPointer<WordCache.Slot>,
-        _ merger: Merger, _ ids: inout TokenSink
-    ) {
-        guard count <= WordCache.longestWord, ids.ranges == nil else {
-            mergeWord(word, count, merger, &ids)
+    func encode(_ word: UnsafePointer<UInt8>, _ count: Int, isWhole: Bool, _ sink: inout TokenSink) {
+        guard count <= WordCache.longestWord, count > 0 else {
+            _ = mergeWord(word, count, isWhole, &sink)
             return
         }
         let (low, high) = WordCache.key(word, count)
         let slot = WordCache.slot(low, high, count)
         let cached = slots[slot]
         if cached.length == UInt8(truncatingIfNeeded: count), cached.low == low, cached.high == high {
-            for i in 0..<Int(cached.count) { ids.ids.append(cached.ids[i]) }
+            if sink.wantsRanges {
+                for i in 0..<Int(cached.count) { sink.append(cached.ids[i], length: Int(lengths[Int(cached.ids[i])])) }
+            } else {
+                for i in 0..<Int(cached.count) { sink.ids.append(cached.ids[i]) }
+            }
             return
         }
-        let before = ids.ids.count
-        mergeWord(word, count, merger, &ids)
-        let made = ids.ids.count - before
+        let before = sink.ids.count
+        guard mergeWord(word, count, isWhole, &sink) else { return }
+        let made = sink.ids.count - before
         guard made <= 4 else { return }
         var entry = WordCache.Slot(low: low, high: high, length: UInt8(count), count: UInt8(made))
-        for i in 0..<made { entry.ids[i] = ids.ids[before + i] }
+        for i in 0..<made { entry.ids[i] = sink.ids[before + i] }
         slots[slot] = entry
     }
 
+    /// - Returns: whether the tokens may be kept: each stands for as many bytes as its text has.
     @inline(never)
-    private func mergeWord(_ word: UnsafePointer<UInt8>, _ count: Int, _ merger: Merger, _ ids: inout TokenSink) {
-        if rules.ignoresMerges, let id = vocabulary.find(UnsafeBufferPointer(start: word, count: count)) {
-            ids.append(Int32(id), length: count)
-            return
+    private func mergeWord(_ word: UnsafePointer<UInt8>, _ count: Int, _ isWhole: Bool, _ sink: inout TokenSink) -> Bool {
+        if model.rules.ignoresMerges, isWhole, let id = model.vocabulary.find(UnsafeBufferPointer(start: word, count: count)) {
+            sink.append(Int32(id), length: count)
+            return true
         }
-        withUnsafeTemporaryAllocation(of: Merger.Symbol.self, capacity: count) { symbols in
-            var used = 0
-            for i in 0..<count {
-                var id = byteIDs[Int(word[i])]
-                if id < 0 {
-                    // A byte without a token: the unknown token where there is one, else nothing.
-                    guard let unknown else { continue }
-                    if rules.fusesUnknown, i > 0, byteIDs[Int(word[i - 1])] < 0 {
-                        symbols[used - 1].length += 1
-                        continue
-                    }
-                    id = unknown
-                }
-                symbols.initializeElement(at: used, to: Merger.Symbol(id: UInt32(bitPattern: id), rank: MergeTable.none, merged: 0, length: 1))
-                used += 1
-            }
-            let left = merger.merge(UnsafeMutableBufferPointer(rebasing: symbols[0..<used]))
-            for i in 0..<left { ids.append(Int32(bitPattern: symbols[i].id), length: Int(symbols[i].length)) }
-        }
-    }
-
-    /// SentencePiece's way: spaces become `▁`, scalars without a token fall back to bytes, and the stretch is one word.
-    private func encodeSentencePiece(_ text: UnsafeBufferPointer<UInt8>, isFirst: Bool, _ ids: inout TokenSink) {
-        let metaspace: [UInt8] = [0xE2, 0x96, 0x81]
-        var spaced: [UInt8] = []
-        spaced.reserveCapacity(text.count + text.count / 2 + 3)
-        if needsPrefix(text, isFirst: isFirst, space: metaspace) {
-            spaced.append(contentsOf: metaspace)
-            ids.prefixLength = 1
-        }
-        // A `▁` that stands for a space of the text counts as one byte, the text's own as three.
-        var spaces = [Bool](repeating: false, count: spaced.count)
-        for byte in text {
-            if byte == 0x20 { spaced.append(contentsOf: metaspace) } else { spaced.append(byte) }
-            spaces.append(byte == 0x20)
-            if byte == 0x20 { spaces += [false, false] }
-        }
-        var symbols: [Merger.Symbol] = []
-        symbols.reserveCapacity(spaced.count)
-        func append(_ id: Int32, _ length: Int) {
-            symbols.append(
-                Merger.Symbol(id: UInt32(bitPattern: id), rank: MergeTable.none, merged: 0, length: UInt32(truncatingIfNeeded: length)))
-        }
-        var at = 0
-        var lastWasUnknown = false
-        while at < spaced.count {
-            let length = spaced[at] < 0x80 ? 1 : spaced[at] < 0xE0 ? 2 : spaced[at] < 0xF0 ? 3 : 4
-            let scalar = spaced[at..<min(at + length, spaced.count)]
-            if rules.splitsAtSpaces, scalar.elementsEqual(metaspace) { flush(&symbols, &ids) }
-            let bytes = spaces[at] || at < ids.prefixLength ? 1 : length
-            at += length
-            if let id = scalar.withUnsafeBufferPointer({ vocabulary.find($0) }) {
-                append(Int32(id), bytes)
-            } else if rules.fallsBackToBytes, scalar.allSatisfy({ byteIDs[Int($0)] >= 0 }) {
-                for byte in scalar { append(byteIDs[Int(byte)], 1) }
-            } else if let unknown {
-                if rules.fusesUnknown, lastWasUnknown, let last = symbols.indices.last {
-                    symbols[last].length += UInt32(bytes)
+        return withUnsafeTemporaryAllocation(of: Merger.Symbol.self, capacity: max(count, 1)) { symbols in
+            var builder = SymbolBuilder(symbols: symbols)
+            if model.rules.isByteLevel { model.appendBytes(word, count, to: &builder) } else { model.appendScalars(word, count, to: &builder) }
+            let left = merger.merge(UnsafeMutableBufferPointer(rebasing: symbols[0..<builder.used]))
+            for i in 0..<left {
+                let id = Int32(bitPattern: symbols[i].id)
+                if let parts = model.resegmented[id] {
+                    for part in parts { sink.append(part, length: Int(lengths[Int(part)])) }
                 } else {
-                    append(unknown, bytes)
+                    sink.append(id, length: Int(symbols[i].length))
                 }
-                lastWasUnknown = true
-                continue
             }
-            lastWasUnknown = false
+            return builder.isExact && !model.rules.hasAffixes
         }
-        flush(&symbols, &ids)
+    }
+}
+
+/// A word's symbols before they are merged.
+struct SymbolBuilder {
+    let symbols: UnsafeMutableBufferPointer<Merger.Symbol>
+    var used = 0
+    /// Every symbol stands for as many bytes as its text has.
+    var isExact = true
+    /// Bytes of unknown symbols that wait for their token.
+    private var waiting = 0
+
+    init(symbols: UnsafeMutableBufferPointer<Merger.Symbol>) { self.symbols = symbols }
+
+    @inline(__always)
+    mutating func append(_ id: Int32, _ length: Int) {
+        let symbol = Merger.Symbol(id: UInt32(bitPattern: id), rank: MergeTable.none, merged: 0, length: UInt32(truncatingIfNeeded: length))
+        symbols.initializeElement(at: used, to: symbol)
+        used += 1
     }
 
-    /// Merges what has been gathered and empties it.
-    private func flush(_ symbols: inout [Merger.Symbol], _ ids: inout TokenSink) {
-        merges.slots.withUnsafeBufferPointer { table in
-            guard let mergeSlots = table.baseAddress else { return }
-            let merger = Merger(slots: mergeSlots, mask: table.count - 1, shift: merges.shift)
-            let left = symbols.withUnsafeMutableBufferPointer { merger.merge($0) }
-            for symbol in symbols[0..<left] { ids.append(Int32(bitPattern: symbol.id), length: Int(symbol.length)) }
+    /// Notes an unknown symbol; without an unknown token it is left out.
+    mutating func noteUnknown(_ length: Int, unknown: Int32?, fuses: Bool) {
+        isExact = false
+        guard let unknown else { return }
+        if waiting > 0, !fuses { flush(unknown) }
+        waiting += length
+    }
+
+    @inline(__always)
+    mutating func flush(_ unknown: Int32?) {
+        guard waiting > 0, let unknown else { return }
+        append(unknown, waiting)
+        waiting = 0
+    }
+}
+
+extension BytePairModel {
+    fileprivate func appendBytes(_ word: UnsafePointer<UInt8>, _ count: Int, to builder: inout SymbolBuilder) {
+        for i in 0..<count {
+            let id = byteIDs[Int(word[i])]
+            if id >= 0 {
+                builder.flush(unknown)
+                builder.append(id, 1)
+            } else {
+                builder.noteUnknown(1, unknown: unknown, fuses: rules.fusesUnknown)
+            }
         }
-        symbols.removeAll(keepingCapacity: true)
+        builder.flush(unknown)
+    }
+
+    fileprivate func appendScalars(_ word: UnsafePointer<UInt8>, _ count: Int, to builder: inout SymbolBuilder) {
+        let text = UnsafeBufferPointer(start: word, count: count)
+        var at = 0
+        while at < count {
+            let (value, length) = UTF8Scalar.read(text, at)
+            let bytes = UnsafeBufferPointer(rebasing: text[at..<at + length])
+            let id = rules.hasAffixes ? affixed(bytes, isFirst: at == 0, isLast: at + length == count) : scalarIDs.id(of: value)
+            at += length
+            if id >= 0 {
+                builder.flush(unknown)
+                builder.append(id, length)
+            } else if rules.fallsBackToBytes, bytes.allSatisfy({ byteIDs[Int($0)] >= 0 }) {
+                // As the library: unknown symbols that wait are not written before bytes.
+                for byte in bytes { builder.append(byteIDs[Int(byte)], 1) }
+            } else {
+                builder.noteUnknown(length, unknown: unknown, fuses: rules.fusesUnknown)
+            }
+        }
+        builder.flush(unknown)
+    }
+
+    /// The token of a scalar with the affixes of its place; -1 without one.
+    private func affixed(_ scalar: UnsafeBufferPointer<UInt8>, isFirst: Bool, isLast: Bool) -> Int32 {
+        var text = isFirst ? [] : Array(rules.continuingPrefix.utf8)
+        text += scalar
+        if isLast { text += rules.wordSuffix.utf8 }
+        return vocabulary.find(text).map { Int32($0) } ?? -1
     }
 }

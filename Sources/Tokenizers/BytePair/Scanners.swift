@@ -32,8 +32,8 @@ extension ClassReader {
     }
 }
 
-private let apostrophe: UInt8 = 0x27
-private let space: UInt8 = 0x20
+let apostrophe: UInt8 = 0x27
+let space: UInt8 = 0x20
 
 /// `SplitPattern.gpt2`
 struct GPT2Scanner: WordScanner {
@@ -104,35 +104,48 @@ struct DigitsScanner: WordScanner {
 /// `SplitPattern.contractionsAnyCase`
 struct ContractionsAnyCaseScanner: WordScanner {
     let numberRun: Int
+    /// Marks belong to words as letters do.
+    let joinsMarks: Bool
+
+    @inline(__always)
+    private func isWord(_ kind: UInt8) -> Bool { CharacterClass.isLetter(kind) || (joinsMarks && kind == CharacterClass.mark) }
+
+    @inline(__always)
+    private func isPunctuation(_ kind: UInt8) -> Bool { CharacterClass.isOther(kind) && !(joinsMarks && kind == CharacterClass.mark) }
 
     @inline(__always)
     func wordEnd(_ reader: ClassReader, from start: Int, to end: Int) -> Int {
         let first = reader.bytes[start]
-        if first == apostrophe, let contraction = contractionEnd(reader, start, end) { return contraction }
+        if first == apostrophe, let contraction = reader.contractionEnd(start, end) { return contraction }
         let (kind, length) = reader.read(start)
-        if CharacterClass.isLetter(kind) {
-            return reader.runEnd(from: start + length, to: end, while: CharacterClass.isLetter)
-        }
+        if isWord(kind) { return reader.runEnd(from: start + length, to: end, while: isWord) }
         let second = start + length
-        if CharacterClass.isNumber(kind) { return numberEnd(reader, second, end) }
+        if CharacterClass.isNumber(kind) { return reader.numberEnd(second, end, longest: numberRun) }
         if kind != CharacterClass.newline, second < end {
             let (next, nextLength) = reader.read(second)
-            if CharacterClass.isLetter(next) {
-                return reader.runEnd(from: second + nextLength, to: end, while: CharacterClass.isLetter)
-            }
-            if first == space, CharacterClass.isOther(next) { return punctuationEnd(reader, second + nextLength, end) }
+            if isWord(next) { return reader.runEnd(from: second + nextLength, to: end, while: isWord) }
+            if first == space, isPunctuation(next) { return punctuationEnd(reader, second + nextLength, end) }
         }
-        if CharacterClass.isOther(kind) { return punctuationEnd(reader, second, end) }
-        return spacesEnd(reader, start, end)
+        if isPunctuation(kind) { return punctuationEnd(reader, second, end) }
+        return reader.spacesEnd(start, end)
     }
 
+    /// The rest of `[^\s\p{L}\p{N}]+[\r\n]*`.
+    @inline(__always)
+    private func punctuationEnd(_ reader: ClassReader, _ start: Int, _ end: Int) -> Int {
+        let stop = reader.runEnd(from: start, to: end, while: isPunctuation)
+        return reader.runEnd(from: stop, to: end) { $0 == CharacterClass.newline }
+    }
+}
+
+extension ClassReader {
     /// The rest of `\p{N}{1,n}` after its first scalar.
     @inline(__always)
-    private func numberEnd(_ reader: ClassReader, _ second: Int, _ end: Int) -> Int {
+    func numberEnd(_ second: Int, _ end: Int, longest: Int) -> Int {
         var at = second
         var taken = 1
-        while taken < numberRun, at < end {
-            let (kind, length) = reader.read(at)
+        while taken < longest, at < end {
+            let (kind, length) = read(at)
             guard CharacterClass.isNumber(kind) else { break }
             at += length
             taken += 1
@@ -140,30 +153,22 @@ struct ContractionsAnyCaseScanner: WordScanner {
         return at
     }
 
-    /// The rest of `[^\s\p{L}\p{N}]+[\r\n]*`.
-    @inline(__always)
-    private func punctuationEnd(_ reader: ClassReader, _ start: Int, _ end: Int) -> Int {
-        let stop = reader.runEnd(from: start, to: end, while: CharacterClass.isOther)
-        return reader.runEnd(from: stop, to: end) { $0 == CharacterClass.newline }
-    }
-
     /// `\s*[\r\n]+|\s+(?!\S)|\s+`: to the run's last newline if it has one.
-    private func spacesEnd(_ reader: ClassReader, _ start: Int, _ end: Int) -> Int {
+    func spacesEnd(_ start: Int, _ end: Int) -> Int {
         var at = start
         var afterNewline: Int?
         while at < end {
-            let (kind, length) = reader.read(at)
+            let (kind, length) = read(at)
             guard CharacterClass.isSpace(kind) else { break }
             at += length
             if kind == CharacterClass.newline { afterNewline = at }
         }
-        return afterNewline ?? reader.whitespaceEnd(from: start, to: end)
+        return afterNewline ?? whitespaceEnd(from: start, to: end)
     }
 
     /// Any case, by Unicode's folding: the long s (U+017F, C5 BF) is an s as well.
-    private func contractionEnd(_ reader: ClassReader, _ start: Int, _ end: Int) -> Int? {
+    func contractionEnd(_ start: Int, _ end: Int) -> Int? {
         guard start + 1 < end else { return nil }
-        let bytes = reader.bytes
         let next = start + 2 < end ? bytes[start + 2] : 0
         switch bytes[start + 1] | 0x20 {
         case UInt8(ascii: "s"), UInt8(ascii: "t"), UInt8(ascii: "m"), UInt8(ascii: "d"):

@@ -9,6 +9,8 @@ struct WordCache: Sendable {
         var ids: SIMD4<Int32> = .zero
         var length: UInt8 = 0
         var count: UInt8 = 0
+        /// Bytes that each id stands for, where the ids do not tell.
+        var lengths: SIMD4<UInt8> = .zero
     }
 
     static let longestWord = 16

@@ -10,43 +10,25 @@ extension Tokenizer {
         let metadata = GGUFTokenizerMetadata(gguf)
         let kind = try metadata.string("model")
         let tokens = try metadata.strings("tokens")
-        var rules: TokenizerRules
-        let order: MergeOrder
+        let added = try metadata.added(tokens, isSentencePiece: kind != "gpt2")
+        let unknown = metadata.id("unknown_token_id")
+        var parts: TokenizerCore.Parts
         switch kind {
-        case "gpt2":
-            let pre = gguf.metadata["tokenizer.ggml.pre"]?.string ?? "default"
-            guard let pattern = SplitPattern.named(pre) else {
-                throw metadata.failure("the pre-tokenizer “\(pre)” is not supported yet")
-            }
-            rules = TokenizerRules(.byteLevel(pattern))
-            rules.ignoresMerges = pattern == .llama3
-            // Files say nothing of it; these families' own tokenizers compose (NFC).
-            rules.normalizesNFC = pattern == .qwen2
-            if gguf.metadata["tokenizer.ggml.add_space_prefix"]?.bool == true { rules.prefix = .everywhere }
-            order = .pairs(try metadata.merges())
-        case "llama":
-            rules = TokenizerRules(.sentencePiece)
-            rules.fallsBackToBytes = true
-            rules.fusesUnknown = true
-            if gguf.metadata["tokenizer.ggml.add_space_prefix"]?.bool ?? true {
-                rules.prefix = .everywhere
-                rules.prefixOnlyIfMissing = false
-                rules.stripsLeadingSpace = true
-            }
-            order = .scores(try metadata.scores(count: tokens.count))
-        default: throw metadata.failure("the tokenizer model “\(kind)” is not supported yet")
+        case "gpt2": parts = try metadata.byteLevel(tokens, added)
+        case "llama": parts = try metadata.sentencePiece(tokens, added, unknown)
+        case "t5": parts = try metadata.unigram(tokens, unknown)
+        default: throw metadata.failure("the tokenizer model “\(kind)” is not supported")
         }
+        let isPrefixed = kind != "gpt2" && metadata.flag("add_space_prefix", true)
+        parts.decoder.steps = kind == "gpt2" ? [.byteLevel] : [.replace(.literal(Array("\u{2581}".utf8)), content: [0x20]), .byteFallback, .fuse]
+        if isPrefixed { parts.decoder.steps?.append(.strip(" ", start: 1, stop: 0)) }
         var names = TokenNames(
-            bos: metadata.id("bos_token_id"), eos: metadata.id("eos_token_id"), pad: metadata.id("padding_token_id"),
-            unknown: metadata.id("unknown_token_id"))
+            bos: metadata.id("bos_token_id"), eos: metadata.id("eos_token_id"), pad: metadata.id("padding_token_id"), unknown: unknown)
         names.ends = ["eot_token_id", "eom_token_id"].compactMap(metadata.id)
-        names.addsBOS = gguf.metadata["tokenizer.ggml.add_bos_token"]?.bool ?? (kind == "llama")
-        let model = try BytePairModel(
-            vocabulary: tokens, merges: order, rules: rules,
-            added: try metadata.added(tokens, isSentencePiece: kind == "llama"),
-            // A byte-level vocabulary covers every byte: `unknown` is a name only.
-            unknown: kind == "llama" ? names.unknown : nil, source: gguf.path)
-        self.init(model: model, names: names, chatTemplateSource: gguf.metadata["tokenizer.chat_template"]?.string)
+        if let bos = names.bos, metadata.flag("add_bos_token", kind == "llama") { names.prefix = [bos] }
+        if let eos = names.eos, metadata.flag("add_eos_token", kind == "t5") { names.suffix = [eos] }
+        let core = try TokenizerCore(texts: tokens, added: added, parts: parts, source: gguf.path)
+        self.init(core: core, names: names, chatTemplateSource: gguf.metadata["tokenizer.chat_template"]?.string)
     }
 }
 
@@ -75,7 +57,79 @@ private struct GGUFTokenizerMetadata {
         return value
     }
 
+    func flag(_ key: String, _ absent: Bool) -> Bool { file.metadata["tokenizer.ggml.\(key)"]?.bool ?? absent }
+
     func id(_ key: String) -> Int32? { file.metadata["tokenizer.ggml.\(key)"]?.int.flatMap(Int32.init(exactly:)) }
+
+    // MARK: - Kinds
+
+    /// `gpt2`: bytes, words by the pre-tokenizer's name.
+    func byteLevel(_ tokens: [String], _ added: [AddedToken]) throws -> TokenizerCore.Parts {
+        let pre = file.metadata["tokenizer.ggml.pre"]?.string ?? "default"
+        guard let known = try GGUFPreTokenizer.named(pre, place: file.path) else {
+            throw failure("the pre-tokenizer “\(pre)” (tokenizer.ggml.pre) is not known")
+        }
+        let addsSpace = flag("add_space_prefix", false)
+        var plan = known.plan
+        if addsSpace, case .pattern(let pattern, _) = plan { plan = .pattern(pattern, addsSpace: true) }
+        var rules = TokenizerRules(.byteLevel(.gpt2))
+        rules.ignoresMerges = known.ignoresMerges
+        let model = try BytePairModel(
+            vocabulary: tokens, isFindable: findable(tokens, added), merges: .pairs(merges()), rules: rules,
+            // A byte-level vocabulary covers every byte: `unknown` is a name only.
+            unknown: nil, source: file.path)
+        var parts = TokenizerCore.Parts(plan: plan, model: .bytePair(model))
+        // Files say nothing of it; these families' own tokenizers compose (NFC).
+        if known.composes { parts.normalizer.steps = [.form(.nfc)] }
+        return parts
+    }
+
+    /// `llama`: SentencePiece with scores.
+    func sentencePiece(_ tokens: [String], _ added: [AddedToken], _ unknown: Int32?) throws -> TokenizerCore.Parts {
+        var rules = TokenizerRules(.spaces)
+        rules.fallsBackToBytes = true
+        rules.fusesUnknown = true
+        let model = try BytePairModel(
+            vocabulary: tokens, isFindable: findable(tokens, added), merges: .scores(scores(count: tokens.count)), rules: rules, unknown: unknown,
+            source: file.path)
+        var parts = TokenizerCore.Parts(plan: .spaces(.never, splits: false), model: .bytePair(model))
+        parts.normalizer = try normalizer()
+        return parts
+    }
+
+    /// `t5`: Unigram.
+    func unigram(_ tokens: [String], _ unknown: Int32?) throws -> TokenizerCore.Parts {
+        let types = file.metadata["tokenizer.ggml.token_type"]?.ints ?? []
+        var settings = UnigramModel.Settings(unknown: unknown ?? types.firstIndex(of: 2).map { Int32($0) })
+        settings.isSinglePrecision = true
+        settings.hasSpaces = true
+        settings.fallsBackToBytes = types.contains(6)
+        for (id, type) in types.enumerated() {
+            if type == 4 { settings.userDefined.insert(Int32(id)) }
+            if type != 1, type != 4 { settings.excluded.insert(Int32(id)) }
+        }
+        let model = try UnigramModel(pieces: tokens, scores: scores(count: tokens.count).map(Double.init), settings: settings, source: file.path)
+        var parts = TokenizerCore.Parts(plan: .spaces(.never, splits: false), model: .unigram(model))
+        parts.normalizer = try normalizer()
+        return parts
+    }
+
+    /// The normaliser that the keys tell of; nothing where they ask for nothing.
+    private func normalizer() throws -> Normalizer {
+        var charsmap: Charsmap?
+        if let blob = file.metadata["tokenizer.ggml.precompiled_charsmap"]?.ints.map({ $0.map { UInt8(truncatingIfNeeded: $0) } }), !blob.isEmpty { charsmap = try Charsmap(blob, place: file.path) }
+        let addsPrefix = flag("add_space_prefix", true)
+        let removes = flag("remove_extra_whitespaces", false)
+        if charsmap == nil, !removes { return Normalizer(steps: [.replace(.literal(Array("\u{2581}".utf8)), content: " ")] + (addsPrefix ? [.prepend(" ")] : [])) }
+        return Normalizer(steps: [.sentencePiece(SentencePieceNormalization(charsmap: charsmap, addsPrefix: addsPrefix, removesExtraSpaces: removes))])
+    }
+
+    /// Tokens that text may become without being found before: all but the added ones.
+    private func findable(_ tokens: [String], _ added: [AddedToken]) -> [Bool] {
+        var result = tokens.map { !$0.isEmpty }
+        for token in added where result.indices.contains(Int(token.id)) { result[Int(token.id)] = false }
+        return result
+    }
 
     /// `left right`, with the first space after the first byte between them.
     func merges() throws -> [(String, String)] {

@@ -1,36 +1,83 @@
 import LorikeetGround
 import LorikeetJSON
 
-/// Reads the parts of a `tokenizer.json` (Hugging Face's `tokenizers`): byte-pair models, byte-level or SentencePiece's.
-/// Whatever it does not know it refuses by name, for a tokenizer that is nearly right trains the wrong thing.
+/// Reads a `tokenizer.json` (Hugging Face's `tokenizers`). Whatever it does not know it refuses by name, for a tokenizer that is nearly
+/// right trains the wrong thing.
 struct TokenizerFile {
     let json: JSON
     let source: String
 
-    private func unsupported(_ what: String) -> LorikeetError {
-        .input("\(what) is not supported yet", at: source)
+    func unsupported(_ what: String) -> LorikeetError {
+        .input("\(what) is not supported", at: source, fix: "use a tokenizer.json without it")
     }
 
-    private func broken(_ what: String) -> LorikeetError { .input(what, at: source) }
+    func broken(_ what: String) -> LorikeetError { .input(what, at: source, fix: "download the file again") }
 
-    /// Parts of a `Sequence`, or the one part.
-    private func parts(_ json: JSON?, _ key: String) -> [JSON] {
+    /// Parts of a `Sequence`, however nested, or the one part.
+    func parts(_ json: JSON?, _ key: String) -> [JSON] {
         guard let json, !json.isNull else { return [] }
         if json["type"]?.string == "Sequence" { return (json[key]?.array ?? []).flatMap { parts($0, key) } }
         return [json]
     }
 
-    // MARK: Vocabulary
+    var normalizerSteps: [JSON] { parts(json["normalizer"], "normalizers") }
+    var preTokenizerSteps: [JSON] { parts(json["pre_tokenizer"], "pretokenizers") }
+
+    /// The tables and the way of a text through them; without added tokens' names.
+    func core() throws -> (core: TokenizerCore, unknown: Int32?) {
+        let kind = modelKind
+        let reading = try PipelineReading(file: self)
+        var parts: TokenizerCore.Parts
+        let texts: [String]
+        var unknown: Int32?
+        switch kind {
+        case "BPE":
+            let vocabulary = try self.vocabulary()
+            texts = vocabulary.texts
+            unknown = json["model"]?["unk_token"]?.string.flatMap { vocabulary.ids[Array($0.utf8)] }
+            let model = try BytePairModel(
+                vocabulary: texts, isFindable: texts.map { !$0.isEmpty }, merges: .pairs(merges()), rules: rules(reading.alphabet), unknown: unknown,
+                source: source)
+            parts = TokenizerCore.Parts(plan: reading.plan, model: .bytePair(model))
+        case "Unigram":
+            let (pieces, scores) = try pieces()
+            texts = pieces
+            var settings = UnigramModel.Settings()
+            settings.unknown = try unigramUnknown(count: pieces.count)
+            settings.fallsBackToBytes = json["model"]?["byte_fallback"]?.bool ?? false
+            if case .spaces = reading.plan { settings.hasSpaces = true }
+            unknown = settings.unknown
+            parts = TokenizerCore.Parts(
+                plan: reading.plan, model: .unigram(try UnigramModel(pieces: pieces, scores: scores, settings: settings, source: source)))
+        case "WordPiece", "WordLevel":
+            let vocabulary = try self.vocabulary()
+            texts = vocabulary.texts
+            unknown = vocabulary.ids[Array((json["model"]?["unk_token"]?.string ?? "[UNK]").utf8)]
+            parts = TokenizerCore.Parts(plan: reading.plan, model: try wordModel(kind, vocabulary.ids, unknown))
+        default: throw unsupported("the tokenizer model “\(kind)”")
+        }
+        parts.normalizer = reading.normalizer
+        parts.decoder = try decoder()
+        parts.trimming = trimming()
+        return (try TokenizerCore(texts: texts, added: added(), parts: parts, source: source), unknown)
+    }
+
+    // MARK: - Model
+
+    /// The model's type; files of old do not write it.
+    var modelKind: String {
+        if let type = json["model"]?["type"]?.string { return type }
+        if json["model"]?["unk_id"] != nil { return "Unigram" }
+        return json["model"]?["merges"] == nil && json["model"]?["max_input_chars_per_word"] != nil ? "WordPiece" : "BPE"
+    }
+
+    var hasAffixes: Bool {
+        ["continuing_subword_prefix", "end_of_word_suffix"].contains { key in !(json["model"]?[key]?.string ?? "").isEmpty }
+    }
 
     /// Texts by id (ids that are missing: empty), and ids by text in UTF-8.
     func vocabulary() throws -> (texts: [String], ids: [[UInt8]: Int32]) {
-        let model = json["model"]
-        let type = model?["type"]?.string ?? "BPE"
-        guard type == "BPE" else { throw unsupported("the tokenizer model “\(type)”") }
-        guard let vocabulary = model?["vocab"]?.object else { throw broken("“model” has no “vocab”") }
-        for key in ["dropout", "continuing_subword_prefix", "end_of_word_suffix"] {
-            if let value = model?[key], !value.isNull, value.string != "", value.double != 0 { throw unsupported("“\(key)” of the model") }
-        }
+        guard let vocabulary = json["model"]?["vocab"]?.object else { throw broken("“model” has no “vocab”") }
         var texts: [String] = []
         var ids: [[UInt8]: Int32] = [:]
         ids.reserveCapacity(vocabulary.entries.count)
@@ -45,6 +92,20 @@ struct TokenizerFile {
         return (texts, ids)
     }
 
+    private func rules(_ alphabet: TokenizerRules.Alphabet) throws -> TokenizerRules {
+        let model = json["model"]
+        if let dropout = model?["dropout"], !dropout.isNull, dropout.double != 0 {
+            throw unsupported("“dropout” of the model (tokens chosen at random)")
+        }
+        var rules = TokenizerRules(alphabet)
+        rules.ignoresMerges = model?["ignore_merges"]?.bool ?? false
+        rules.fusesUnknown = model?["fuse_unk"]?.bool ?? false
+        rules.fallsBackToBytes = model?["byte_fallback"]?.bool ?? false
+        rules.continuingPrefix = model?["continuing_subword_prefix"]?.string ?? ""
+        rules.wordSuffix = model?["end_of_word_suffix"]?.string ?? ""
+        return rules
+    }
+
     /// Pairs, written as `"a b"` or `["a", "b"]`.
     func merges() throws -> [(String, String)] {
         guard let merges = json["model"]?["merges"]?.array else { throw broken("“model” has no “merges”") }
@@ -57,126 +118,93 @@ struct TokenizerFile {
         }
     }
 
+    private func pieces() throws -> (texts: [String], scores: [Double]) {
+        guard let vocabulary = json["model"]?["vocab"]?.array else { throw broken("“model” has no “vocab”") }
+        guard !vocabulary.isEmpty, vocabulary.count < BytePairModel.maximumTokens else { throw broken("“vocab” of the Unigram model has \(vocabulary.count) pieces") }
+        var texts: [String] = []
+        var scores: [Double] = []
+        for (index, entry) in vocabulary.enumerated() {
+            guard let pair = entry.array, pair.count == 2, let text = pair[0].string, let score = pair[1].double else {
+                throw broken("piece \(index) of the Unigram model is not a text and a score")
+            }
+            texts.append(text)
+            scores.append(score)
+        }
+        return (texts, scores)
+    }
+
+    private func unigramUnknown(count: Int) throws -> Int32? {
+        guard let value = json["model"]?["unk_id"], !value.isNull else { return nil }
+        guard let id = value.int, id >= 0, id < count else { throw broken("“unk_id” of the Unigram model is none of its \(count) pieces") }
+        return Int32(id)
+    }
+
+    private func wordModel(_ kind: String, _ ids: [[UInt8]: Int32], _ unknown: Int32?) throws -> TokenModel {
+        if kind == "WordLevel" { return .wordLevel(WordLevelModel(ids: ids, unknown: unknown)) }
+        guard let unknown else { throw broken("the WordPiece model's unknown token is not in its vocabulary") }
+        let longest = json["model"]?["max_input_chars_per_word"]?.int ?? 100
+        guard (1...10_000).contains(longest) else { throw broken("“max_input_chars_per_word” is \(longest), not 1 to 10,000") }
+        let prefix = Array((json["model"]?["continuing_subword_prefix"]?.string ?? "##").utf8)
+        return .wordPiece(WordPieceModel(ids: ids, unknown: unknown, prefix: prefix, longestWord: longest))
+    }
+
     func added() throws -> [AddedToken] {
         try (json["added_tokens"]?.array ?? []).map { token in
             guard let text = token["content"]?.string, let id = token["id"]?.int.flatMap(Int32.init(exactly:)) else {
                 throw broken("an added token has no “content” or “id”")
             }
-            func flag(_ key: String) -> Bool { token[key]?.bool ?? false }
-            return AddedToken(
-                id: id, text: text, isSpecial: flag("special"), stripsLeft: flag("lstrip"), stripsRight: flag("rstrip"),
-                isSingleWord: flag("single_word"))
+            return Self.addedToken(token, id: id, text: text)
         }
     }
 
-    /// Whether the post-processor begins every text with `token`.
-    func addsToken(_ token: String) -> Bool {
-        parts(json["post_processor"], "processors").contains { part in
-            guard let first = part["single"]?.array?.first?["SpecialToken"]?["id"]?.string else { return false }
-            return PythonText.equal(first, token)
-        }
+    static func addedToken(_ json: JSON, id: Int32, text: String) -> AddedToken {
+        func flag(_ key: String) -> Bool { json[key]?.bool ?? false }
+        return AddedToken(
+            id: id, text: text, isSpecial: flag("special"), stripsLeft: flag("lstrip"), stripsRight: flag("rstrip"), isSingleWord: flag("single_word"),
+            isNormalized: json["normalized"]?.bool ?? !flag("special"))
     }
 
-    // MARK: Rules
+    // MARK: - Post-processor
 
-    func rules() throws -> TokenizerRules {
-        let steps = parts(json["pre_tokenizer"], "pretokenizers")
-        var rules: TokenizerRules
-        if steps.contains(where: { $0["type"]?.string == "ByteLevel" }) {
-            rules = try byteLevelRules(steps)
-        } else {
-            rules = try sentencePieceRules(steps)
+    /// What the post-processor puts before and behind a single text.
+    func affixes() throws -> (prefix: [Int32], suffix: [Int32]) {
+        var prefix: [Int32] = []
+        var suffix: [Int32] = []
+        for part in parts(json["post_processor"], "processors") {
+            switch part["type"]?.string ?? "" {
+            case "ByteLevel": break
+            case "BertProcessing", "RobertaProcessing":
+                func id(_ key: String) throws -> Int32 {
+                    guard let id = part[key]?.array?.last?.int.flatMap(Int32.init(exactly:)) else { throw broken("the post-processor's “\(key)” has no id") }
+                    return id
+                }
+                prefix.insert(try id("cls"), at: 0)
+                suffix.append(try id("sep"))
+            case "TemplateProcessing":
+                var before: [Int32] = []
+                var isBehind = false
+                for piece in part["single"]?.array ?? [] {
+                    if piece["Sequence"] != nil {
+                        isBehind = true
+                    } else if let name = piece["SpecialToken"]?["id"]?.string {
+                        let ids = (part["special_tokens"]?[name]?["ids"]?.array ?? []).compactMap { $0.int.flatMap(Int32.init(exactly:)) }
+                        guard !ids.isEmpty else { throw broken("the post-processor's special token “\(name)” has no ids") }
+                        if isBehind { suffix += ids } else { before += ids }
+                    }
+                }
+                prefix = before + prefix
+            case let other: throw unsupported("the post-processor “\(other)”")
+            }
         }
-        rules.ignoresMerges = json["model"]?["ignore_merges"]?.bool ?? false
-        rules.fusesUnknown = json["model"]?["fuse_unk"]?.bool ?? false
-        rules.fallsBackToBytes = json["model"]?["byte_fallback"]?.bool ?? false
-        return rules
+        return (prefix, suffix)
     }
 
-    private func byteLevelRules(_ steps: [JSON]) throws -> TokenizerRules {
-        var pattern: SplitPattern?
-        var (splitsDigits, decimalOnly) = (false, false)
-        var prefix = false
-        for step in steps {
-            switch step["type"]?.string ?? "" {
-            case "Digits":
-                guard step["individual_digits"]?.bool == true else { throw unsupported("“Digits” that keeps numbers whole") }
-                splitsDigits = true
-            case "Split":
-                let text = step["pattern"]?["Regex"]?.string ?? step["pattern"]?["String"]?.string ?? ""
-                guard pattern == nil, step["behavior"]?.string == "Isolated", step["invert"]?.bool != true else {
-                    throw unsupported("a “Split” of this kind (“\(text)”)")
-                }
-                if text == #"\p{N}"# || text == #"\d"# {
-                    // "Digits" and \p{N} take every kind of number, \d decimal digits alone.
-                    decimalOnly = !splitsDigits && text == #"\d"#
-                    splitsDigits = true
-                    continue
-                }
-                guard let known = SplitPattern.regex(text) else { throw unsupported("the split pattern “\(text)”") }
-                pattern = known
-            case "ByteLevel":
-                prefix = step["add_prefix_space"]?.bool ?? false
-                if step["use_regex"]?.bool ?? true {
-                    guard pattern == nil else { throw unsupported("“ByteLevel” with a pattern after a “Split”") }
-                    pattern = .gpt2
-                }
-            case let other: throw unsupported("the pre-tokenizer “\(other)” beside ByteLevel")
-            }
+    private func trimming() -> RangeTrimming? {
+        for part in parts(json["post_processor"], "processors") {
+            let type = part["type"]?.string
+            guard type == "ByteLevel" || type == "RobertaProcessing", part["trim_offsets"]?.bool ?? true else { continue }
+            return RangeTrimming(keepsPrefix: part["add_prefix_space"]?.bool ?? true)
         }
-        guard var pattern else { throw unsupported("“ByteLevel” without a pattern") }
-        if splitsDigits {
-            guard pattern == .gpt2 else { throw unsupported("“Digits” with a “Split”") }
-            pattern = .digitsThenGPT2(decimalOnly: decimalOnly)
-        }
-        var rules = TokenizerRules(.byteLevel(pattern))
-        if prefix { rules.prefix = .everywhere }
-        for step in parts(json["normalizer"], "normalizers") {
-            guard step["type"]?.string == "NFC" else {
-                throw unsupported("the normalizer “\(step["type"]?.string ?? "")” with byte-level tokens")
-            }
-            rules.normalizesNFC = true
-        }
-        return rules
-    }
-
-    private func sentencePieceRules(_ steps: [JSON]) throws -> TokenizerRules {
-        var rules = TokenizerRules(.sentencePiece)
-        var replacesSpaces = false
-        for step in parts(json["normalizer"], "normalizers") {
-            switch step["type"]?.string ?? "" {
-            case "Prepend" where step["prepend"]?.string == "\u{2581}":
-                rules.prefix = .everywhere
-                rules.prefixOnlyIfMissing = false
-            case "Replace" where step["pattern"]?["String"]?.string == " " && step["content"]?.string == "\u{2581}":
-                replacesSpaces = true
-            case "NFC": rules.normalizesNFC = true
-            case let other: throw unsupported("the normalizer “\(other)” of this kind")
-            }
-        }
-        for step in steps {
-            switch step["type"]?.string ?? "" {
-            case "Metaspace" where (step["replacement"]?.string ?? "\u{2581}") == "\u{2581}":
-                replacesSpaces = true
-                rules.splitsAtSpaces = step["split"]?.bool ?? true
-                switch step["prepend_scheme"]?.string ?? (step["add_prefix_space"]?.bool == false ? "never" : "always") {
-                case "first": rules.prefix = .atStart
-                case "never": rules.prefix = .never
-                default: rules.prefix = .everywhere
-                }
-            // After every space has become `▁` there is none left to split at (Gemma).
-            case "Split" where step["pattern"]?["String"]?.string == " " && replacesSpaces: break
-            case let other: throw unsupported("the pre-tokenizer “\(other)” of this kind")
-            }
-        }
-        guard replacesSpaces else { throw unsupported("a byte-pair model without ByteLevel or Metaspace") }
-        rules.stripsLeadingSpace = parts(json["decoder"], "decoders").contains { step in
-            switch step["type"]?.string {
-            case "Strip": (step["start"]?.int ?? 0) > 0 && step["content"]?.string == " "
-            case "Metaspace": step["prepend_scheme"]?.string != "never" && step["add_prefix_space"]?.bool != false
-            default: false
-            }
-        }
-        return rules
+        return nil
     }
 }

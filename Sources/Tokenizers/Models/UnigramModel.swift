@@ -1,0 +1,283 @@
+import LorikeetGround
+import Synchronization
+
+/// A model of pieces with log-probabilities: a text is cut into the pieces of the greatest sum (Viterbi).
+///
+/// T. Kudo, "Subword Regularization" (2018), section 3.2.
+final class UnigramModel: Sendable {
+    /// A longer piece is refused, for the work at a place of the text grows with it.
+    static let longestPiece = 4096
+
+    struct Settings: Sendable {
+        var unknown: Int32?
+        var fallsBackToBytes = false
+        /// Sums are rounded to single precision after every piece, as SentencePiece does; else double, as the reference library.
+        var isSinglePrecision = false
+        /// The text has spaces where the pieces have `▁`.
+        var hasSpaces = false
+        /// Pieces taken wherever they stand.
+        var userDefined: Set<Int32> = []
+        /// Pieces that are never taken.
+        var excluded: Set<Int32> = []
+    }
+
+    private let trie: ByteTrie
+    private let scores: [Double]
+    private let unknownScore: Double
+    private let settings: Settings
+    private let byteIDs: [Int32]
+    private let allBytes: Bool
+    private let neighbours: NeighbourSet
+    private let ids: [[UInt8]: Int32]
+    private let idleCaches = Mutex<[WordCache]>([])
+
+    init(pieces: [String], scores: [Double], settings: Settings, source: String) throws(LorikeetError) {
+        var texts: [[UInt8]] = []
+        var table = TokenTable()
+        var findable: [Bool] = []
+        var byteIDs = [Int32](repeating: -1, count: 256)
+        var ids: [[UInt8]: Int32] = [:]
+        for (id, piece) in pieces.enumerated() {
+            let bytes = Array(piece.utf8)
+            guard bytes.count <= Self.longestPiece else {
+                throw LorikeetError.input(
+                    "the tokenizer's piece \(id) (“\(piece.prefix(20))…”) has \(bytes.count) bytes, more than \(Self.longestPiece)", at: source,
+                    fix: "use the model's own tokenizer; no known one has pieces longer than a few hundred bytes")
+            }
+            guard scores[id].isFinite else { throw LorikeetError.input("the score of the tokenizer's piece \(id) (“\(piece)”) is not a number", at: source) }
+            let isExcluded = settings.excluded.contains(Int32(id)) || (settings.hasSpaces && bytes.contains(0x20))
+            let text = settings.hasSpaces ? TextPattern.metaspacesToSpaces(bytes) : bytes
+            texts.append(isExcluded ? [] : text)
+            findable.append(!isExcluded)
+            table.append(texts[id])
+            ids[text] = ids[text] ?? Int32(id)
+            if settings.fallsBackToBytes, let byte = ByteAlphabet.fallbackByte(piece) { byteIDs[Int(byte)] = Int32(id) }
+        }
+        trie = ByteTrie(texts)
+        self.ids = ids
+        self.byteIDs = byteIDs
+        allBytes = !byteIDs.contains(-1)
+        neighbours = NeighbourSet(table, findable)
+        // SentencePiece takes the least score of the normal pieces alone.
+        let normal = settings.isSinglePrecision ? scores.indices.filter { findable[$0] && !settings.userDefined.contains(Int32($0)) } : Array(scores.indices)
+        let least = normal.map { scores[$0] }.min() ?? 0
+        let greatest = normal.map { scores[$0] }.max() ?? 0
+        unknownScore = settings.isSinglePrecision ? Double(Float(least) - 10) : least - 10
+        self.scores = scores.indices.map { id in
+            guard settings.userDefined.contains(Int32(id)) else { return scores[id] }
+            // Always better than any way to cut it.
+            return Double(texts[id].count) * greatest - 0.1
+        }
+        self.settings = settings
+    }
+
+    func id(of text: String) -> Int32? {
+        ids[settings.hasSpaces ? TextPattern.metaspacesToSpaces(Array(text.utf8)) : Array(text.utf8)]
+    }
+
+    // MARK: - Encoding
+
+    /// Encodes words, each by itself.
+    func encode(_ text: UnsafeBufferPointer<UInt8>, _ words: [Range<Int>], _ sink: inout TokenSink) throws(LorikeetError) {
+        for word in words {
+            let piece = UnsafeBufferPointer(rebasing: text[word])
+            try encode(piece, at: word.lowerBound, splitsAtSpaces: false, &sink)
+        }
+    }
+
+    /// Encodes a stretch as one word or (`splitsAtSpaces`) with a word beginning at every space; `at` is its place in the normalised text.
+    ///
+    /// It is cut wherever no piece reaches across, so that the parts can be looked up. Where two ways to cut a part are as good as
+    /// equal, rounding decides by the sum up to there: such parts are not kept, and get that sum.
+    func encode(_ text: UnsafeBufferPointer<UInt8>, at place: Int, splitsAtSpaces: Bool, _ sink: inout TokenSink) throws(LorikeetError) {
+        var cache = idleCaches.withLock { $0.popLast() } ?? WordCache()
+        defer { idleCaches.withLock { $0.append(cache) } }
+        var run = UnigramRun(text: text, place: place)
+        var start = 0
+        var at = 0
+        var previous: UInt32 = 0
+        while at < text.count {
+            let (value, length) = UTF8Scalar.read(text, at)
+            if at > start {
+                let isBorder = splitsAtSpaces && value == 0x20
+                if isBorder || !neighbours.contains(previous, value) {
+                    try encodePart(start..<at, &run, &cache, &sink)
+                    start = at
+                    if isBorder {
+                        try flushUnknown(&run, &sink)
+                        run.resetSum()
+                    }
+                }
+            }
+            previous = value
+            at += length
+        }
+        if start < at { try encodePart(start..<at, &run, &cache, &sink) }
+        try flushUnknown(&run, &sink)
+    }
+
+    private func encodePart(_ range: Range<Int>, _ run: inout UnigramRun, _ cache: inout WordCache, _ sink: inout TokenSink) throws(LorikeetError) {
+        guard let base = run.text.baseAddress else { return }
+        let count = range.count
+        // Far into a text single precision rounds so coarsely that more ways are as good as equal.
+        guard count <= WordCache.longestWord, !settings.isSinglePrecision || range.lowerBound < 1 << 14 else {
+            try search(range, &run, &sink)
+            return
+        }
+        let (low, high) = WordCache.key(base + range.lowerBound, count)
+        let slot = WordCache.slot(low, high, count)
+        let cached = cache.slots[slot]
+        if cached.length == UInt8(truncatingIfNeeded: count), cached.low == low, cached.high == high {
+            try flushUnknown(&run, &sink)
+            for i in 0..<Int(cached.count) {
+                let length = Int(cached.lengths[i])
+                run.add(scores[Int(cached.ids[i])])
+                sink.append(cached.ids[i], range: run.next(length))
+            }
+            return
+        }
+        let before = sink.ids.count
+        guard try search(range, &run, &sink) else { return }
+        let made = sink.ids.count - before
+        guard made <= 4, made > 0 else { return }
+        var entry = WordCache.Slot(low: low, high: high, length: UInt8(count), count: UInt8(made))
+        for i in 0..<made {
+            entry.ids[i] = sink.ids[before + i]
+            entry.lengths[i] = run.lastLengths[i]
+        }
+        cache.slots[slot] = entry
+    }
+
+    private struct Node {
+        var id: Int32 = -1
+        var start: Int32 = -1
+        var score = 0.0
+    }
+
+    /// Viterbi over a part.
+    ///
+    /// - Returns: whether the pieces may be kept: all are known, and no two ways were as good as equal.
+    @discardableResult
+    private func search(_ range: Range<Int>, _ run: inout UnigramRun, _ sink: inout TokenSink) throws(LorikeetError) -> Bool {
+        let count = range.count
+        var isClear = true
+        var nodes = [Node](repeating: Node(), count: count + 1)
+        nodes[0].score = run.sum(isSinglePrecision: settings.isSinglePrecision)
+        let tolerance = settings.isSinglePrecision ? 1e-2 : 1e-9
+        func offer(_ id: Int32, _ start: Int, _ end: Int, _ score: Double) {
+            let sum = settings.isSinglePrecision ? Double(Float(score) + Float(nodes[start].score)) : score + nodes[start].score
+            if nodes[end].start >= 0 {
+                if abs(sum - nodes[end].score) <= tolerance * max(1, abs(sum) / 1000) { isClear = false }
+                guard sum > nodes[end].score else { return }
+            }
+            nodes[end] = Node(id: id, start: Int32(start), score: sum)
+        }
+        var start = 0
+        while start < count {
+            let length = min(UTF8Scalar.length(run.text[range.lowerBound + start]), count - start)
+            var node = 0
+            var at = start
+            var hasSingle = false
+            while at < count {
+                node = trie.child(node, run.text[range.lowerBound + at])
+                guard node != 0 else { break }
+                at += 1
+                let id = trie.values[node]
+                guard id >= 0 else { continue }
+                offer(id, start, at, scores[Int(id)])
+                if at - start == length { hasSingle = true }
+            }
+            if !hasSingle { offer(-1, start, start + length, unknownScore) }
+            start += length
+        }
+        var path: [(id: Int32, length: Int)] = []
+        var end = count
+        while end > 0 {
+            let node = nodes[end]
+            path.append((node.id, end - Int(node.start)))
+            end = Int(node.start)
+        }
+        run.lastLengths.removeAll(keepingCapacity: true)
+        for (id, length) in path.reversed() {
+            if id < 0 || id == settings.unknown {
+                run.add(id < 0 ? unknownScore : scores[Int(id)])
+                run.unknown += length
+                isClear = false
+            } else {
+                try flushUnknown(&run, &sink)
+                run.add(scores[Int(id)])
+                sink.append(id, range: run.next(length))
+                run.lastLengths.append(UInt8(truncatingIfNeeded: length))
+            }
+        }
+        return isClear
+    }
+
+    /// Writes the unknown scalars that wait: as bytes, or as one unknown token.
+    private func flushUnknown(_ run: inout UnigramRun, _ sink: inout TokenSink) throws(LorikeetError) {
+        guard run.unknown > 0 else { return }
+        let length = run.unknown
+        run.unknown = 0
+        let start = run.at
+        let bytes = run.text[start..<start + length]
+        if settings.fallsBackToBytes, allBytes || bytes.allSatisfy({ byteIDs[Int($0)] >= 0 }) {
+            let range = run.next(length)
+            // The library gives every byte of a run the whole run; SentencePiece decomposes each character by itself.
+            for (index, byte) in bytes.enumerated() {
+                sink.append(byteIDs[Int(byte)], range: settings.isSinglePrecision ? run.scalar(at: start + index) : range)
+            }
+            return
+        }
+        guard let unknown = settings.unknown else {
+            throw LorikeetError.input(
+                "the text has characters that the tokenizer has no token for (“\(String(decoding: bytes.prefix(40), as: UTF8.self))”), and it names no unknown token",
+                fix: "leave them out, or use a tokenizer with an unknown token or byte fallback")
+        }
+        sink.append(unknown, range: run.next(length))
+    }
+}
+
+/// How far the encoding of a stretch has come.
+struct UnigramRun {
+    let text: UnsafeBufferPointer<UInt8>
+    /// Where the stretch begins in the normalised text.
+    let place: Int
+    /// The first byte that has no token yet.
+    private(set) var at = 0
+    /// Bytes from there on that are unknown.
+    var unknown = 0
+    var lastLengths: [UInt8] = []
+    /// The scores since the word's begin, in order; added up when the sum is asked for.
+    private var pending: [Double] = []
+    private var total = 0.0
+
+    init(text: UnsafeBufferPointer<UInt8>, place: Int) { (self.text, self.place) = (text, place) }
+
+    @inline(__always)
+    mutating func add(_ score: Double) { pending.append(score) }
+
+    mutating func resetSum() {
+        pending.removeAll(keepingCapacity: true)
+        total = 0
+    }
+
+    /// The sum of the scores so far, rounded as it was made.
+    mutating func sum(isSinglePrecision: Bool) -> Double {
+        for score in pending { total = isSinglePrecision ? Double(Float(score) + Float(total)) : score + total }
+        pending.removeAll(keepingCapacity: true)
+        return total
+    }
+
+    /// The range of the next `length` bytes in the normalised text.
+    mutating func next(_ length: Int) -> Range<Int> {
+        defer { at += length }
+        return place + at..<place + at + length
+    }
+
+    /// The range in the normalised text of the scalar that a byte of the stretch belongs to.
+    func scalar(at index: Int) -> Range<Int> {
+        var low = index
+        while low > 0, text[low] & 0xC0 == 0x80 { low -= 1 }
+        return place + low..<place + min(low + UTF8Scalar.length(text[low]), text.count)
+    }
+}
