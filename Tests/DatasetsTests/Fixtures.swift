@@ -41,7 +41,7 @@ enum Small {
         // GPT-2's alphabet writes a newline as Ċ and a space as Ġ.
         let characters = ["Ċ", "Ġ"] + (33...126).map { String(UnicodeScalar(UInt8($0))) }
         var names = TokenNames(bos: 0, eos: eos ? 1 : nil)
-        names.addsBOS = addsBOS
+        if addsBOS { names.prefix = [0] }
         return try Tokenizer(
             vocabulary: special + characters, merges: [], rules: TokenizerRules(.byteLevel(.gpt2)),
             added: special.enumerated().map { AddedToken(id: Int32($0.offset), text: $0.element, isSpecial: true) }, names: names)
