@@ -21,7 +21,8 @@ struct ComparisonTests {
         var loaded: Tokenizer?
         let loading = try clock.measure { loaded = try Tokenizer(directory: folder) }
         let tokenizer = try #require(loaded)
-        let rows = try String(contentsOfFile: folder + "/expected.jsonl", encoding: .utf8).split(separator: "\n").map { try JSON.parse(String($0), source: name) }
+        let lines = try String(contentsOfFile: folder + "/expected.jsonl", encoding: .utf8).split(separator: "\n")
+        let rows = try lines.map { try JSON.parse(String($0), source: name) }
         var wrong = (ids: 0, ranges: 0, decoded: 0)
         for row in rows {
             let text = row["text"]?.string ?? ""

@@ -43,7 +43,9 @@ struct SentencePieceFile {
             case 3: try readNormalizer(field)
             default: break
             }
-            guard pieces.count < BytePairModel.maximumTokens else { throw .input("the tokenizer has more than \(BytePairModel.maximumTokens) pieces", at: source) }
+            guard pieces.count < BytePairModel.maximumTokens else {
+                throw .input("the tokenizer has more than \(BytePairModel.maximumTokens) pieces", at: source)
+            }
         }
         guard !pieces.isEmpty else { throw ProtobufReader.broken("has no pieces", source) }
         guard modelType == 1 || modelType == 2 else {
@@ -70,7 +72,9 @@ struct SentencePieceFile {
                 piece.text = text
             case 2: piece.score = Float(bitPattern: UInt32(truncatingIfNeeded: part.value))
             case 3:
-                guard let kind = Kind(rawValue: Int(truncatingIfNeeded: part.value)) else { throw ProtobufReader.broken("has a piece of the unknown type \(part.value)", source) }
+                guard let kind = Kind(rawValue: Int(truncatingIfNeeded: part.value)) else {
+                    throw ProtobufReader.broken("has a piece of the unknown type \(part.value)", source)
+                }
                 piece.kind = kind
             default: break
             }
@@ -222,7 +226,9 @@ extension Tokenizer {
         }
         let known = Set(added.map(\.id))
         for (text, value) in addedTokens?.object?.entries ?? [] {
-            guard let id = value.int.flatMap(Int32.init(exactly:)) else { throw LorikeetError.input("the token “\(text)” of added_tokens.json has no id", at: source) }
+            guard let id = value.int.flatMap(Int32.init(exactly:)) else {
+                throw LorikeetError.input("the token “\(text)” of added_tokens.json has no id", at: source)
+            }
             if !known.contains(id) { added.append(AddedToken(id: id, text: text, isSpecial: false)) }
         }
         let core = try file.core(added: added, prefixOnlyAtStart: settings?["legacy"]?.bool == false)

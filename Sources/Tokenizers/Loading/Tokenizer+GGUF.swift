@@ -117,10 +117,14 @@ private struct GGUFTokenizerMetadata {
     /// The normaliser that the keys tell of; nothing where they ask for nothing.
     private func normalizer() throws -> Normalizer {
         var charsmap: Charsmap?
-        if let blob = file.metadata["tokenizer.ggml.precompiled_charsmap"]?.ints.map({ $0.map { UInt8(truncatingIfNeeded: $0) } }), !blob.isEmpty { charsmap = try Charsmap(blob, place: file.path) }
+        if let blob = file.metadata["tokenizer.ggml.precompiled_charsmap"]?.ints, !blob.isEmpty {
+            charsmap = try Charsmap(blob.map { UInt8(truncatingIfNeeded: $0) }, place: file.path)
+        }
         let addsPrefix = flag("add_space_prefix", true)
         let removes = flag("remove_extra_whitespaces", false)
-        if charsmap == nil, !removes { return Normalizer(steps: [.replace(.literal(Array("\u{2581}".utf8)), content: " ")] + (addsPrefix ? [.prepend(" ")] : [])) }
+        if charsmap == nil, !removes {
+            return Normalizer(steps: [.replace(.literal(Array("\u{2581}".utf8)), content: " ")] + (addsPrefix ? [.prepend(" ")] : []))
+        }
         return Normalizer(steps: [.sentencePiece(SentencePieceNormalization(charsmap: charsmap, addsPrefix: addsPrefix, removesExtraSpaces: removes))])
     }
 

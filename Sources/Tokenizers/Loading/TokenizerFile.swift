@@ -120,7 +120,9 @@ struct TokenizerFile {
 
     private func pieces() throws -> (texts: [String], scores: [Double]) {
         guard let vocabulary = json["model"]?["vocab"]?.array else { throw broken("“model” has no “vocab”") }
-        guard !vocabulary.isEmpty, vocabulary.count < BytePairModel.maximumTokens else { throw broken("“vocab” of the Unigram model has \(vocabulary.count) pieces") }
+        guard !vocabulary.isEmpty, vocabulary.count < BytePairModel.maximumTokens else {
+            throw broken("“vocab” of the Unigram model has \(vocabulary.count) pieces")
+        }
         var texts: [String] = []
         var scores: [Double] = []
         for (index, entry) in vocabulary.enumerated() {
