@@ -13,7 +13,7 @@ struct DoctorVerb: ParsableCommand {
     @Flag(help: "Every kernel of a card (--device, the first card if none is named) against the processor's.") var kernels = false
     @Option(help: "Open and use a card so many times, and look whether all memory comes back.") var leaks: Int?
     @Option(help: "A model folder with dumped numbers, or a folder of texts for a --model.") var reference: String?
-    @Option(help: "The model that a folder of texts speaks of.") var model: String?
+    @Option(help: "The model that a folder of texts speaks of, or another form of a folder's model, such as a GGUF.") var model: String?
     @OptionGroup var place: DeviceOptions
     @Flag(help: "Print JSON.") var json = false
 
@@ -21,7 +21,7 @@ struct DoctorVerb: ParsableCommand {
         guard [kernels, reference != nil, leaks != nil].count(where: \.self) < 2 else {
             throw ValidationError("give --kernels, --leaks or --reference, one at a time")
         }
-        guard model == nil || reference != nil else { throw ValidationError("--model goes with --reference FOLDER-OF-TEXTS") }
+        guard model == nil || reference != nil else { throw ValidationError("--model goes with --reference FOLDER") }
         guard (10...100_000).contains(leaks ?? 10) else { throw ValidationError("--leaks has to be between 10 and 100000") }
     }
 
@@ -35,10 +35,7 @@ struct DoctorVerb: ParsableCommand {
             guard let model else { throw LorikeetError.input("a folder of texts needs a model", at: "--model", fix: "give --model MODEL") }
             report = try TextReferenceCheck(directory: reference, model: model, compute: compute).run()
         } else {
-            guard model == nil else {
-                throw LorikeetError.input("the folder holds its own model", at: reference, fix: "leave --model out, or name a folder of texts")
-            }
-            report = try ReferenceCheck(directory: reference, compute: compute).run()
+            report = try ReferenceCheck(directory: reference, model: model, compute: compute).run()
         }
         let programs = try checkPrograms(compute)
         if json {

@@ -10,11 +10,14 @@ import LorikeetModelFiles
 /// storage alone, `nf4.safetensors`; Tests/Reference/make_reference.py writes such folders.
 package struct ReferenceCheck {
     let directory: String
+    let modelPath: String
     let files: any Files
     let compute: Compute
 
-    package init(directory: String, files: any Files = RealFiles(), compute: Compute) {
+    /// - Parameter model: another form of the folder's model, such as a GGUF of it; nil: the folder's own files.
+    package init(directory: String, model: String? = nil, files: any Files = RealFiles(), compute: Compute) {
         self.directory = directory
+        modelPath = model ?? directory
         self.files = files
         self.compute = compute
     }
@@ -38,7 +41,7 @@ package struct ReferenceCheck {
     package func run() throws -> CheckReport {
         var report = try nf4()
         let names = (forward: "logits, losses and gradients, float32 and NF4", steps: "AdamW and the loss after its steps")
-        let model = try ModelFiles.open(directory, files: files)
+        let model = try ModelFiles.open(modelPath, files: files)
         if let refusal = Families.refusal(of: model) {
             report.notTested += [.init(names.forward, refusal.description), .init(names.steps, refusal.description)]
             return report
@@ -97,6 +100,8 @@ package struct ReferenceCheck {
             places += (0..<length).map { (b, $0) }
         }
         batch.setWeight(1 / Float(max(1, batch.trainedRows)))
+        // transformers chooses LongRoPE's table by a batch's width.
+        batch.longestSequence = width
         return (batch, places)
     }
 

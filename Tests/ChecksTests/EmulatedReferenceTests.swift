@@ -21,6 +21,19 @@ struct EmulatedReferenceTests {
         #expect(device.launched["rmsnorm_backward_" + element.suffix] != nil)
     }
 
+    /// One of each combination of ops: windows and two rotations, LongRoPE's second table, layers without rotation, factors of the stream and
+    /// the logits, blocks that read the stream without a norm, pairs of neighbours, queries by position.
+    private static let forms = ["gemma3_text", "phi3_long", "smollm3_layers", "granite", "olmo3", "glm4", "ministral3", "qwen2_windows"]
+
+    @Test(arguments: forms, DeviceElement.allCases) func `a small model of each form of a family on an emulated card passes every tolerance`(
+        name: String, element: DeviceElement
+    ) throws {
+        let compute = Compute(cpu: CPU(threads: 2), device: EmulatedDevice(), element: element)
+        let report = try ReferenceCheck(directory: ConvertedTests.root.appending(path: name).path, compute: compute).run()
+        #expect(report.results.count > 20)
+        for result in report.results { #expect(result.passes, "\(result.line)") }
+    }
+
     @Test(arguments: DeviceElement.allCases) func `gradients on a card are the processor's, and another model's are not`(element: DeviceElement) throws {
         let path = ReferenceTests.root.appending(path: "Reference/llama").path
         let source = try ModelSource.open(path)

@@ -1,7 +1,8 @@
 // Rotary positions. cos, sin [rows, half] float32; joint [rows, ld], its first heads * head_dimension columns the heads, each head's
 // first 2 * half dimensions rotated:
 //
-//     angle = float(position) * inverse_frequency       rounded to float32, as transformers does
+//     angle = float(position) * inverse_frequency       rounded to float32, as transformers does; of the second list of frequencies where
+//                                                       the row's sequence is longer than the original context (LongRoPE)
 //     x1' = x1 cos - x2 sin,   x2' = x2 cos + x1 sin     sin negated where `inverse`
 //
 // x1, x2: the two halves of the rotated dimensions (Hugging Face), or where `interleaved` dimensions 2 i and 2 i + 1 (GPT-J, GLM).
@@ -17,10 +18,11 @@
 
 struct RoPEAngles {
     const int *positions;
-    const float *inverse_frequencies;
+    const int *lengths;                /* of each row's sequence; read where original > 0 */
+    const float *inverse_frequencies;  /* [half], or [2, half] where original > 0 */
     float *cos;
     float *sin;
-    int rows, half;
+    int rows, half, original;
     float scale;
 };
 
@@ -28,7 +30,8 @@ KERNEL(256, rope_angles, RoPEAngles) {
     const i64 count = (i64)p.rows * p.half, step = (i64)gridDim.x * blockDim.x;
     for (i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += step) {
         const int row = (int)(i / p.half), pair = (int)(i % p.half);
-        const float angle = mul_rn((float)p.positions[row], p.inverse_frequencies[pair]);
+        const int list = p.original > 0 && p.lengths[row] > p.original ? p.half : 0;
+        const float angle = mul_rn((float)p.positions[row], p.inverse_frequencies[list + pair]);
         p.cos[i] = cosf(angle) * p.scale;
         p.sin[i] = sinf(angle) * p.scale;
     }

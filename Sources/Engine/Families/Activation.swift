@@ -16,4 +16,15 @@ extension Activation {
                 "the activation '\(other)' is not supported", at: "\(reader.source): \(key)", fix: "supported are silu, gelu and gelu_pytorch_tanh")
         }
     }
+
+    /// Gemma's configurations have two keys for the gate's function, of which transformers reads one: the other may repeat it.
+    static func checkRepeated(_ reader: inout ConfigurationReader, _ key: String, _ activation: Activation, readFrom: String) throws {
+        guard reader.has(key) else { return }
+        let other = try read(&reader, key, default: "")
+        reader.forget(key)
+        // The first files say "gelu" and mean its approximation.
+        guard other == activation || other == .gelu && activation == .geluTanh else {
+            throw reader.refusal(key, "differs from '\(readFrom)'", "the same, or in one place alone")
+        }
+    }
 }

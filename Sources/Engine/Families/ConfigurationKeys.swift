@@ -35,6 +35,15 @@ enum ConfigurationKeys {
         Ignored("is_encoder_decoder", "families here are decoders"),
         Ignored("torchscript", "an export of another program"),
         Ignored("transformers.js_config", "for a program in the browser"),
+        Ignored("cache_implementation", "how generation keeps keys and values: speed alone"),
+        Ignored("chunk_size_feed_forward", "in how many pieces a layer is computed; the same sums"),
+        Ignored("id2label", "names of classes; a language model has none"),
+        Ignored("label2id", "names of classes; a language model has none"),
+        Ignored("problem_type", "of classification"),
+        Ignored("task_specific_params", "of generation"),
+        Ignored("tokenizer_class", "the tokenizer's own files say it"),
+        Ignored("unsloth_version", "a mark of another program"),
+        Ignored("unsloth_fixed", "a mark of another program"),
     ]
 
     /// A key that changes the computation of models that have it.
@@ -62,7 +71,7 @@ enum ConfigurationKeys {
     ]
     private static let off = [
         "rope_interleaved", "use_sliding_window", "use_qk_norm", "qk_layernorm", "use_bidirectional_attention", "alibi", "parallel_attn",
-        "use_parallel_residual", "moe", "attention_bias", "mlp_bias",
+        "use_parallel_residual", "moe", "attention_bias", "mlp_bias", "use_mrope",
     ]
     /// 1 multiplies by nothing.
     private static let factors = ["embedding_multiplier", "residual_multiplier", "logits_scaling", "logit_scale", "scale_emb"]

@@ -22,10 +22,7 @@ struct Gemma: DecoderFamily {
         // The first files say "gelu" and mean its approximation.
         if decoder.activation == .gelu { decoder.activation = .geluTanh }
         if decoder.activation == .geluTanh { reader.note("hidden_act", "gelu_pytorch_tanh") }
-        let other = "hidden_activation"
-        if reader.has(other), try Activation.read(&reader, other, default: "gelu_pytorch_tanh") != decoder.activation {
-            throw reader.refusal(other, "differs from 'hidden_act'", "the same, or in one place alone")
-        }
+        try Activation.checkRepeated(&reader, "hidden_activation", decoder.activation, readFrom: "hidden_act")
         decoder.weightOffset = 1
         decoder.embeddingScale = Float(decoder.sizes.hidden).squareRoot()
         self.decoder = decoder

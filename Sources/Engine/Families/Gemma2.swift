@@ -30,6 +30,7 @@ struct Gemma2: DecoderFamily {
             decoder.attention(scale: scale, window: $0, softCap: scoreCap)
         }
         rope = RoPETable(try RoPEConfiguration.read(&reader, decoder.sizes, .init(theta: 10_000)))
+        try Activation.checkRepeated(&reader, "hidden_act", decoder.activation, readFrom: "hidden_activation")
         try reader.refuseBidirectionalAttention()
         self.decoder = decoder
     }
@@ -43,6 +44,7 @@ extension ConfigurationReader {
     /// Gemma's text encoders see what stands behind a token; a language model does not.
     mutating func refuseBidirectionalAttention() throws {
         let key = "use_bidirectional_attention"
+        defer { forget(key) }
         guard has(key), try flag(key, default: false) else { return }
         throw refusal(key, "is true", "false: a language model sees what stands before")
     }

@@ -38,6 +38,7 @@ struct Gemma3: DecoderFamily {
         windowRoPE = RoPETable(
             try RoPEConfiguration.read(
                 &reader, decoder.sizes, .init(theta: 10_000, thetaKey: "rope_local_base_freq", scalingKey: nil, layerType: "sliding_attention")))
+        try Activation.checkRepeated(&reader, "hidden_act", decoder.activation, readFrom: "hidden_activation")
         try reader.refuseBidirectionalAttention()
         self.decoder = decoder
     }

@@ -34,6 +34,7 @@ enum LayerTypes {
         let slides = try reader.flag("use_sliding_window", default: false)
         let window = try reader.optionalSize("sliding_window", default: 4096, in: ConfigurationRange.positions)
         let first = try reader.size("max_window_layers", default: 28, in: 0...ConfigurationRange.layers.upperBound)
+        if !slides { reader.forget("sliding_window") }
         return try windows(&reader, layers: layers, window: slides ? window : nil) { slides && window != nil && $0 >= first }
     }
 }

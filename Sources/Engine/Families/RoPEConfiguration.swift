@@ -51,7 +51,13 @@ struct RoPEConfiguration: Sendable, Equatable {
         let scaling = try scaling(&reader, root, family, sizes, rotated: size)
         reader.note(family.thetaKey, JSON(theta))
         reader.note("partial_rotary_factor", JSON(share))
-        return RoPEConfiguration(theta: theta, scaling: scaling, rotated: size)
+        let result = RoPEConfiguration(theta: theta, scaling: scaling, rotated: size)
+        let table = RoPETable(result)
+        // YaRN divides by the logarithm of the base.
+        guard (table.inverseFrequencies + [table.attentionScale]).allSatisfy(\.isFinite) else {
+            throw reader.refusal(thetaKey, "is \(theta), which gives no finite frequencies", "larger than 1")
+        }
+        return result
     }
 
     /// The object that holds the scaling.
@@ -185,6 +191,7 @@ private struct ScalingNumbers {
             throw reader.refusal("\(root).beta_fast", "is \(settings.betaFast)", "at least beta_slow (\(settings.betaSlow))")
         }
         settings.truncates = try reader.flag("\(root).truncate", default: true)
+        if settings.truncates { reader.forget("\(root).truncate") }
         // transformers looks for the key beside the tables of the types of layers, where none is.
         if family.layerType != nil, !settings.truncates {
             throw reader.refusal("\(root).truncate", "is false", "true where rope_parameters has a table for each type of layer")
@@ -223,7 +230,7 @@ extension RoPETable {
         case .longRoPE(let scaling):
             self = .longRoPE(
                 theta: rope.theta, rotated: rope.rotated, short: scaling.short, long: scaling.long, factor: scaling.factor,
-                originalPositions: scaling.originalPositions, attentionFactor: scaling.attentionFactor, length: 0)
+                originalPositions: scaling.originalPositions, attentionFactor: scaling.attentionFactor)
         case .factors(let factors): self = .divided(frequencies, by: factors)
         }
     }

@@ -37,11 +37,20 @@ struct RoPEFactors {
     /// `rope_scaling` of type llama3 that gives these factors; nil where none does.
     ///
     /// The converter writes the factors alone. The longest waves have the whole factor, the blend between starts and ends at 1 and 4
-    /// waves in all models known; the positions the model began with are tried.
+    /// waves of the original context in all models known. So one blended pair gives the context's length; where there is none, every length
+    /// that is a power of two and divides the pairs alike computes the same, and the one of the models known (8192) is tried first.
     func scaling(_ configuration: JSON) -> JSON? {
         guard let theta = configuration["rope_theta"]?.double, let factor = values.max(), factor >= 1 else { return nil }
-        for positions in [8192, 1024, 2048, 4096, 16384, 32768, 65536, 131_072] {
-            let scaling = Llama3Scaling(factor: Double(factor), lowFrequencyFactor: 1, highFrequencyFactor: 4, originalPositions: positions)
+        var lengths = [8192] + (1...20).map { 1 << $0 }
+        for (pair, value) in values.enumerated() where value > 1 && value < factor && factor > 1 {
+            // value = 1 / ((1 - s) / factor + s), s = (length / wave - 1) / (4 - 1)
+            let smooth = (1 / Double(value) - 1 / Double(factor)) / (1 - 1 / Double(factor))
+            let wave = 2 * Double.pi * pow(theta, Double(pair) / Double(values.count))
+            let length = (wave * (1 + 3 * smooth)).rounded()
+            if (1...1e9).contains(length) { lengths.insert(Int(length), at: 1) }
+        }
+        for length in lengths.prefix(32) {
+            let scaling = Llama3Scaling(factor: Double(factor), lowFrequencyFactor: 1, highFrequencyFactor: 4, originalPositions: length)
             let expected = RoPEFactors(scaling, theta: theta, rotated: 2 * values.count).values
             // The converter's frequencies are float32.
             guard zip(values, expected).allSatisfy({ abs($0 - $1) <= Self.tolerance * $1 }) else { continue }

@@ -63,6 +63,8 @@ extension KernelCase {
     private struct RopeShape: Sendable {
         var rows, heads, rotated, size, pairs: Int
         var interleaved = false
+        /// Two lists of frequencies, for short and long sequences.
+        var long = false
         var large = false
     }
 
@@ -71,12 +73,12 @@ extension KernelCase {
         RopeShape(rows: 7, heads: 4, rotated: 3, size: 64, pairs: 32), RopeShape(rows: 300, heads: 5, rotated: 4, size: 128, pairs: 64, large: true),
         RopeShape(rows: 5, heads: 3, rotated: 2, size: 64, pairs: 16, interleaved: true),
         RopeShape(rows: 3, heads: 2, rotated: 2, size: 10, pairs: 3, interleaved: true),
-        RopeShape(rows: 3, heads: 4, rotated: 3, size: 256, pairs: 128),
+        RopeShape(rows: 3, heads: 4, rotated: 3, size: 256, pairs: 128), RopeShape(rows: 6, heads: 2, rotated: 2, size: 12, pairs: 5, long: true),
     ].map { shape in
         KernelCase(
             name: "rope",
             detail: "\(shape.rows) x \(shape.rotated) of \(shape.heads) heads of \(shape.size), \(shape.pairs) pairs"
-                + (shape.interleaved ? " of neighbours" : ""), large: shape.large
+                + (shape.interleaved ? " of neighbours" : "") + (shape.long ? ", two lists" : ""), large: shape.large
         ) { comparison in try comparison.compare { rope(shape, &$0) } }
     }
 
@@ -90,7 +92,11 @@ extension KernelCase {
         for id in [cos, sin] { b.compare(id, roundings: 4, in: .f32) }
         for id in [joint, back] { b.compare(id, roundings: 4) }
         return [
-            RoPEAngles(positions: positions, cos: cos, sin: sin, table: RoPETable(inverseFrequencies: frequencies, attentionScale: 1.25)),
+            RoPEAngles(
+                positions: positions, lengths: s.long ? b.integers("lengths", (0..<s.rows).map { Int32(9 + $0 % 3) }) : nil, cos: cos, sin: sin,
+                table: RoPETable(
+                    inverseFrequencies: frequencies, attentionScale: 1.25,
+                    long: s.long ? .init(inverseFrequencies: frequencies.map { $0 / 3 }, originalPositions: 10) : nil)),
             RoPE(joint: joint, cos: cos, sin: sin, heads: s.rotated, headDimension: s.size, inverse: false, interleaved: s.interleaved),
             RoPE(joint: back, cos: cos, sin: sin, heads: s.rotated, headDimension: s.size, inverse: true, interleaved: s.interleaved),
         ]

@@ -68,6 +68,8 @@ package struct ProgramInputs: Sendable {
     /// float32: what this row's -log p counts in the loss.
     package var weights: ValueID?
     package var dropoutKeys: ValueID?
+    /// Positions of the row's whole sequence, where a LongRoPE table needs them.
+    package var lengths: ValueID?
     /// Cache slot of the row (decoding).
     package var slots: ValueID?
     /// Rows whose logits are wanted (decoding).

@@ -193,7 +193,8 @@ package struct ProgramBuilder {
         if angles == nil {
             let cos = transient("cos", [tokens, half])
             let sin = transient("sin", [tokens, half])
-            append(RoPEAngles(positions: inputs.positions, cos: cos, sin: sin, table: table))
+            if table.long != nil, inputs.lengths == nil { inputs.lengths = values.add("sequence_lengths", [tokens], .i32, .input) }
+            append(RoPEAngles(positions: inputs.positions, lengths: table.long == nil ? nil : inputs.lengths, cos: cos, sin: sin, table: table))
             ropeTables.append((table, cos, sin))
             angles = (cos, sin)
         }

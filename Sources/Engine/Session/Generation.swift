@@ -20,7 +20,7 @@ extension Session {
             let group = first..<min(prompts.count, first + slots)
             let longest = group.map { prompts[$0].count }.max() ?? 0
             var sequences = Sequences(
-                session: self, prompts: group.map { prompts[$0] }, positions: Self.roundedUp(longest + maxNewTokens))
+                session: self, prompts: group.map { prompts[$0] }, maxNewTokens: maxNewTokens, positions: Self.roundedUp(longest + maxNewTokens))
             var next = try sequences.readPrompts()
             var active = Array(next.indices).filter { !prompts[first + $0].isEmpty }
             for _ in 0..<maxNewTokens where !active.isEmpty {
@@ -49,12 +49,15 @@ extension Session {
         let session: Session
         let prompts: [[Int32]]
         let positions: Int
+        /// Positions of each sequence that may come to be used: known before its first key is rotated and cached.
+        let whole: [Int]
         var lengths: [Int] = []
 
-        init(session: Session, prompts: [[Int32]], positions: Int) {
+        init(session: Session, prompts: [[Int32]], maxNewTokens: Int, positions: Int) {
             self.session = session
             self.prompts = prompts
             self.positions = positions
+            whole = prompts.map { $0.count + maxNewTokens }
         }
 
         /// Reads all prompts, in pieces of at most the session's tokens, and returns each one's first new token.
@@ -76,7 +79,7 @@ extension Session {
         }
 
         private func flush(_ rows: inout DecodingRows, _ ends: inout [(slot: Int, row: Int)], into next: inout [Int32]) throws {
-            let logits = try session.decode(rows, slots: prompts.count, positions: positions, outputRows: ends.map(\.row))
+            let logits = try session.decode(rows, lengths: whole, positions: positions, outputRows: ends.map(\.row))
             for (i, end) in ends.enumerated() { next[end.slot] = try session.largest(logits, i) }
             rows = DecodingRows()
             ends = []
@@ -89,7 +92,7 @@ extension Session {
                 rows.append(last[slot], position: lengths[slot], slot: slot)
                 lengths[slot] += 1
             }
-            let logits = try session.decode(rows, slots: prompts.count, positions: positions, outputRows: Array(active.indices))
+            let logits = try session.decode(rows, lengths: whole, positions: positions, outputRows: Array(active.indices))
             var next = last
             for (i, slot) in active.enumerated() { next[slot] = try session.largest(logits, i) }
             return next

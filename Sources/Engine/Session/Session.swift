@@ -170,6 +170,7 @@ package final class Session {
         try write(padded.ids, to: program.inputs.ids, program)
         try write(padded.positions, to: program.inputs.positions, program)
         if let id = program.inputs.segmentStart { try write(padded.segmentStart, to: id, program) }
+        if let id = program.inputs.lengths { try write(padded.sequenceLengths, to: id, program) }
         if let id = program.inputs.targets { try write(padded.targets, to: id, program) }
         if let id = program.inputs.weights { try write(padded.weights, to: id, program) }
         if let id = program.inputs.dropoutKeys { try write(padded.dropoutKeys, to: id, program) }
@@ -191,7 +192,7 @@ package final class Session {
         let longest = Int(batch.positions.max() ?? 0) + 1
         return try decode(
             DecodingRows(ids: batch.ids, positions: batch.positions, slots: batch.segmentStart.map { slotOf[$0] ?? 0 }),
-            slots: starts.count, positions: longest, outputRows: rows)
+            lengths: batch.segmentLengths.map { batch.longestSequence ?? $0 }, positions: longest, outputRows: rows)
     }
 
     /// Rows for a decoding program: new tokens with the slot and position each is written to.
@@ -207,10 +208,12 @@ package final class Session {
         }
     }
 
-    /// Runs rows against the cache of (`slots`, `positions`) and returns the logits of `outputRows`.
+    /// Runs rows against a cache with a slot for each sequence and `positions` in each, and returns the logits of `outputRows`.
     ///
+    /// - Parameter lengths: positions of each slot's sequence when it is whole.
     /// - Throws: exit 2 for ids, slots, positions or output rows that do not exist.
-    func decode(_ rows: DecodingRows, slots: Int, positions: Int, outputRows: [Int]) throws -> [Float] {
+    func decode(_ rows: DecodingRows, lengths: [Int], positions: Int, outputRows: [Int]) throws -> [Float] {
+        let slots = lengths.count
         try rows.check(vocabulary: model.family.vocabularySize, slots: slots, maximumPositions: positions, outputRows: outputRows)
         let purpose = ProgramPurpose.decoding(slots: slots + 1, positions: positions, outputRows: max(1, outputRows.count))
         let count = rows.ids.count <= Self.granularity ? rows.ids.count : Self.roundedUp(rows.ids.count)
@@ -222,6 +225,7 @@ package final class Session {
         try write(padded.ids, to: program.inputs.ids, program)
         try write(padded.positions, to: program.inputs.positions, program)
         if let id = program.inputs.slots { try write(padded.slots, to: id, program) }
+        if let id = program.inputs.lengths { try write(padded.slots.map { Int32(clamping: Int($0) < slots ? lengths[Int($0)] : 1) }, to: id, program) }
         if let id = program.inputs.outputRows { try write(outputRows.isEmpty ? [0] : outputRows.map(Int32.init), to: id, program) }
         try backend.execute(
             program, trainedRows: 0, caches: .decoding(slots: slots + 1, positions: positions, outputRows: 0), observe: nil)

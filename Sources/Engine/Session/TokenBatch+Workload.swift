@@ -5,6 +5,11 @@ extension TokenBatch {
         return zip(starts, starts.dropFirst() + [rows]).map { $1 - $0 }
     }
 
+    /// Positions of each row's whole sequence (see `longestSequence`).
+    var sequenceLengths: [Int32] {
+        segmentLengths.flatMap { Array(repeating: Int32(clamping: longestSequence ?? $0), count: $0) }
+    }
+
     /// What a program does with this batch: its segments, its targets, and how `model` holds its weights.
     package func workload(on model: Model) -> Workload {
         var load = Workload(segments: SegmentLengths(segmentLengths), trainedShare: Double(trainedRows) / Double(max(1, rows)))

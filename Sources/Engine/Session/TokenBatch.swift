@@ -14,6 +14,9 @@ package struct TokenBatch: Sendable, Equatable {
     package var targets: [Int32] = []
     /// What this row's -log p counts in the loss.
     package var weights: [Float] = []
+    /// The longest sequence of a larger batch that this one stands for; nil where every sequence counts its own length. It decides which of
+    /// LongRoPE's two tables holds for the rows.
+    package var longestSequence: Int?
     /// Decides the row's dropout masks, independent of the packing.
     package var dropoutKeys: [UInt32] = []
 

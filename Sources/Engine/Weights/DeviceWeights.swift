@@ -95,11 +95,12 @@ package final class DeviceWeights {
         return address
     }
 
-    /// A RoPE table's inverse frequencies on the card, put there at first use.
+    /// A RoPE table's inverse frequencies on the card, LongRoPE's second list behind the first, put there at first use.
     func inverseFrequencies(_ table: RoPETable) throws -> DeviceAddress {
         if let known = frequencies.first(where: { $0.table == table }) { return known.address }
-        let address = try take(table.inverseFrequencies.count * 4)
-        try table.inverseFrequencies.withUnsafeBytes { try device.upload($0, to: address) }
+        let numbers = table.inverseFrequencies + (table.long?.inverseFrequencies ?? [])
+        let address = try take(numbers.count * 4)
+        try numbers.withUnsafeBytes { try device.upload($0, to: address) }
         frequencies.append((table, address))
         return address
     }

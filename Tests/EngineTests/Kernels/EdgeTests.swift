@@ -93,7 +93,7 @@ struct EdgeTests {
         let positions: [Int32] = [0, 1, 40, 900, 7]
         var (cos, sin) = ([Float](repeating: 0, count: rows * half), [Float](repeating: 0, count: rows * half))
         RoPEKernels.table(
-            positions: positions, inverseFrequencies: frequencies, attentionScale: attentionScale, cos: &cos, sin: &sin, rows: rows)
+            RoPETable(inverseFrequencies: frequencies, attentionScale: attentionScale), positions: positions, cos: &cos, sin: &sin, rows: rows)
         func rotate(_ x: [Double], inverse: Bool) -> [Float] {
             var x = Numbers.floats(x)
             RoPEKernels.applyInPlace(

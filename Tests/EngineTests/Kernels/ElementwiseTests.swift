@@ -70,7 +70,8 @@ struct ElementwiseTests {
         let positions = (0..<rows).map { Int32($0 * 37) }
         var cos = [Float](repeating: 0, count: rows * d / 2)
         var sin = cos
-        RoPEKernels.table(positions: positions, inverseFrequencies: frequencies, attentionScale: 1, cos: &cos, sin: &sin, rows: rows)
+        RoPEKernels.table(
+            RoPETable(inverseFrequencies: frequencies, attentionScale: 1), positions: positions, cos: &cos, sin: &sin, rows: rows)
         var expected = start
         for t in 0..<rows {
             for head in 0..<heads {

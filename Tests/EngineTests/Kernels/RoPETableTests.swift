@@ -48,13 +48,20 @@ struct RoPETableTests {
     @Test func `longrope takes the short factors up to the original length, the long ones beyond`() {
         let (short, long): ([Float], [Float]) = ([1, 1.25, 1.5, 2], [1, 4, 16, 64])
         let frequencies = RoPETable.frequencies(theta: 10_000, rotated: 8)
-        func table(_ length: Int, attentionFactor: Double? = nil) -> RoPETable {
-            .longRoPE(
-                theta: 10_000, rotated: 8, short: short, long: long, factor: 32, originalPositions: 4096, attentionFactor: attentionFactor, length: length)
+        func table(attentionFactor: Double? = nil) -> RoPETable {
+            .longRoPE(theta: 10_000, rotated: 8, short: short, long: long, factor: 32, originalPositions: 30, attentionFactor: attentionFactor)
         }
-        #expect(same(table(4096), zip(frequencies, short).map { $0 / Double($1) }, scale: 1.19023807))
-        #expect(same(table(4097), zip(frequencies, long).map { $0 / Double($1) }, scale: 1.19023807))
-        #expect(table(10, attentionFactor: 1.1).attentionScale == 1.1)
+        #expect(same(table(), zip(frequencies, short).map { $0 / Double($1) }, scale: 1.420906484))
+        let (rows, pairs) = (4, 4)
+        var (cos, sin) = ([Float](repeating: 0, count: rows * pairs), [Float](repeating: 0, count: rows * pairs))
+        RoPEKernels.table(table(attentionFactor: 1), positions: [7, 7, 29, 30], lengths: [30, 31, 30, 31], cos: &cos, sin: &sin, rows: rows)
+        for (row, (position, factors)) in [(7.0, short), (7, long), (29, short), (30, long)].enumerated() {
+            for pair in 0..<pairs {
+                let angle = position * frequencies[pair] / Double(factors[pair])
+                #expect(abs(Double(cos[row * pairs + pair]) - Glibc.cos(angle)) < 1e-5 && abs(Double(sin[row * pairs + pair]) - Glibc.sin(angle)) < 1e-5)
+            }
+        }
+        #expect(table(attentionFactor: 1.1).attentionScale == 1.1)
     }
 
     @Test(arguments: [(16, 16), (20, 6)]) func `neighbours turn as doubles say, and back`(size: (Int, Int)) {
@@ -65,7 +72,8 @@ struct RoPETableTests {
         let frequencies = RoPETable(RoPETable.frequencies(theta: 100, rotated: rotary)).inverseFrequencies
         let positions: [Int32] = [0, 1, 7, 20, 3]
         var (cos, sin) = ([Float](repeating: 0, count: rows * pairs), [Float](repeating: 0, count: rows * pairs))
-        RoPEKernels.table(positions: positions, inverseFrequencies: frequencies, attentionScale: 1, cos: &cos, sin: &sin, rows: rows)
+        RoPEKernels.table(
+            RoPETable(inverseFrequencies: frequencies, attentionScale: 1), positions: positions, cos: &cos, sin: &sin, rows: rows)
         var expected = start
         for t in 0..<rows {
             for head in 0..<heads {

@@ -101,10 +101,10 @@ struct BatchCheckTests {
             (.init(ids: [1], positions: [0], slots: [0]), [1], "row 1"), (.init(ids: [1], positions: [0], slots: [0]), [-1], "row -1"),
         ]
         for (rows, outputs, word) in cases {
-            let error = #expect(throws: LorikeetError.self) { try session.decode(rows, slots: 2, positions: 32, outputRows: outputs) }
+            let error = #expect(throws: LorikeetError.self) { try session.decode(rows, lengths: [32, 32], positions: 32, outputRows: outputs) }
             #expect(error?.exit == .unusableInput && error?.description.contains(word) == true, "\(String(describing: error))")
         }
-        #expect(try session.decode(.init(ids: [1], positions: [31], slots: [1]), slots: 2, positions: 32, outputRows: [0]).count == 53)
+        #expect(try session.decode(.init(ids: [1], positions: [31], slots: [1]), lengths: [32, 32], positions: 32, outputRows: [0]).count == 53)
     }
 
     @Test(arguments: [Float.nan, .infinity]) func `logits that are not finite choose no token`(bad: Float) throws {

@@ -4,16 +4,20 @@ import LorikeetDevices
 /// Rotary positions.
 enum RoPEKernels {
     /// cos, sin [rows, pairs] of position * frequency, computed in float32 as transformers does, times the attention scale.
+    ///
+    /// - Parameter lengths: see `RoPEAngles`.
     static func table(
-        positions: UnsafePointer<Int32>, inverseFrequencies: [Float], attentionScale: Float, cos: UnsafeMutablePointer<Float>,
+        _ table: RoPETable, positions: UnsafePointer<Int32>, lengths: UnsafePointer<Int32>? = nil, cos: UnsafeMutablePointer<Float>,
         sin: UnsafeMutablePointer<Float>, rows: Int
     ) {
-        let pairs = inverseFrequencies.count
+        let pairs = table.inverseFrequencies.count
         for row in 0..<rows {
+            var frequencies = table.inverseFrequencies
+            if let long = table.long, let lengths, Int(lengths[row]) > long.originalPositions { frequencies = long.inverseFrequencies }
             for i in 0..<pairs {
-                let angle = Float(positions[row]) * inverseFrequencies[i]
-                cos[row * pairs + i] = cosf(angle) * attentionScale
-                sin[row * pairs + i] = sinf(angle) * attentionScale
+                let angle = Float(positions[row]) * frequencies[i]
+                cos[row * pairs + i] = cosf(angle) * table.attentionScale
+                sin[row * pairs + i] = sinf(angle) * table.attentionScale
             }
         }
     }

@@ -3,13 +3,17 @@ import LorikeetDevices
 extension RoPEAngles {
     func run(_ context: borrowing DeviceRun) throws {
         let shape = context.values[cos].shape
+        // Read where there is a second table alone.
+        let lengths: ValueID = lengths ?? positions
         try context.launch("rope", "rope_angles", count: shape[0] * shape[1]) {
             $0.add(try context.address(positions))
+            $0.add(try context.address(lengths))
             $0.add(try context.weights.inverseFrequencies(table))
             $0.add(try context.address(cos))
             $0.add(try context.address(sin))
             $0.add(Int32(shape[0]))
             $0.add(Int32(shape[1]))
+            $0.add(Int32(clamping: table.long?.originalPositions ?? 0))
             $0.add(table.attentionScale)
         }
     }

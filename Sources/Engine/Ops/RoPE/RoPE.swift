@@ -6,26 +6,41 @@ package struct RoPETable: Sendable, Equatable {
     package let inverseFrequencies: [Float]
     /// Multiplies cos and sin (1 but for YaRN and LongRoPE).
     package let attentionScale: Float
+    /// LongRoPE's second table, for sequences longer than the original context; nil for other forms.
+    package var long: Long?
 
-    package init(inverseFrequencies: [Float], attentionScale: Float = 1) {
+    package struct Long: Sendable, Equatable {
+        /// As many as the table's own.
+        package let inverseFrequencies: [Float]
+        /// Positions of the original context.
+        package let originalPositions: Int
+    }
+
+    package init(inverseFrequencies: [Float], attentionScale: Float = 1, long: Long? = nil) {
         self.inverseFrequencies = inverseFrequencies
         self.attentionScale = attentionScale
+        self.long = long
     }
 }
 
 /// cos, sin [T, d/2] = attentionScale * cos/sin(positions[t] * inverseFrequencies[i]). Overwrites both; once a program and table.
+///
+/// A LongRoPE table has a second list, which holds for rows t with lengths[t] > the original context.
 struct RoPEAngles: Op {
     var positions: ValueID
+    /// Positions of each row's whole sequence, for a LongRoPE table.
+    var lengths: ValueID?
     var cos: ValueID
     var sin: ValueID
     let table: RoPETable
 
     var kind: String { "rope.angles" }
-    var reads: [ValueID] { [positions] }
+    var reads: [ValueID] { [positions] + (lengths.map { [$0] } ?? []) }
     var writes: [ValueID] { [cos, sin] }
 
     mutating func rename(_ name: Renaming) {
         name(&positions)
+        name(&lengths)
         name(&cos)
         name(&sin)
     }
@@ -33,6 +48,8 @@ struct RoPEAngles: Op {
     func check(_ operands: inout OperandCheck) {
         let tokens = operands.shape(positions)[0]
         operands.expect(positions, "positions", nil, .i32)
+        operands.expect(lengths, "lengths", [tokens], .i32)
+        operands.require((lengths != nil) == (table.long != nil), "the lengths of sequences belong to a LongRoPE table")
         operands.expect(cos, "cos", [tokens, table.inverseFrequencies.count], .f32)
         operands.expect(sin, "sin", [tokens, table.inverseFrequencies.count], .f32)
     }
@@ -41,8 +58,8 @@ struct RoPEAngles: Op {
 
     func run(_ context: borrowing CPURun) throws {
         RoPEKernels.table(
-            positions: try context.integers(positions), inverseFrequencies: table.inverseFrequencies, attentionScale: table.attentionScale,
-            cos: try context.floats(cos), sin: try context.floats(sin), rows: context.values[cos].shape[0])
+            table, positions: try context.integers(positions), lengths: try lengths.map { try context.integers($0) }, cos: try context.floats(cos),
+            sin: try context.floats(sin), rows: context.values[cos].shape[0])
     }
 }
 

@@ -80,15 +80,17 @@ extension RoPETable {
     /// `rope_type: longrope` (Ding et al. 2024, arXiv:2402.13753): a factor for each pair, of one list up to the original context's length
     /// and of another beyond it.
     ///
-    /// - Parameters:
-    ///   - factor: extended over original positions, for the attention's scale sqrt(1 + ln(factor) / ln(original)) where none is given.
-    ///   - length: the longest sequence that the table is for.
+    /// transformers takes one list for a whole batch, by its longest sequence. Here each sequence has its own, whatever it is packed with.
+    ///
+    /// - Parameter factor: extended over original positions, for the attention's scale sqrt(1 + ln(factor) / ln(original)) where none is given.
     package static func longRoPE(
-        theta: Double, rotated: Int, short: [Float], long: [Float], factor: Double, originalPositions: Int, attentionFactor: Double? = nil,
-        length: Int
+        theta: Double, rotated: Int, short: [Float], long: [Float], factor: Double, originalPositions: Int, attentionFactor: Double? = nil
     ) -> RoPETable {
         let scale = attentionFactor ?? longRoPEScale(factor: factor, originalPositions: originalPositions)
-        return divided(frequencies(theta: theta, rotated: rotated), by: length > originalPositions ? long : short, attentionScale: scale)
+        let frequencies = frequencies(theta: theta, rotated: rotated)
+        var table = divided(frequencies, by: short, attentionScale: scale)
+        table.long = Long(inverseFrequencies: divided(frequencies, by: long).inverseFrequencies, originalPositions: originalPositions)
+        return table
     }
 
     /// sqrt(1 + ln(factor) / ln(original positions)), 1 for a context that is not extended.
