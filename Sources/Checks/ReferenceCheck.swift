@@ -226,7 +226,11 @@ package struct ReferenceCheck {
     // MARK: reading
 
     private func view(_ name: String, _ file: SafetensorsFile) throws -> TensorView {
-        guard let view = file.tensors[name] else { throw LorikeetError.input("no tensor '\(name)'", at: file.path, fix: "make the folder again") }
+        // The modules of a language model inside a model of several parts have other names in the reference.
+        let inside = ["model.language_model.", "language_model.model."].map { name.replacing("base_model.model.model.", with: "base_model.model." + $0) }
+        guard let view = ([name] + inside).lazy.compactMap({ file.tensors[$0] }).first else {
+            throw LorikeetError.input("no tensor '\(name)'", at: file.path, fix: "make the folder again")
+        }
         return view
     }
 
