@@ -20,7 +20,8 @@ func tests(_ name: String, _ rooms: [String], resources: [Resource] = []) -> Tar
 
 let below: (String) -> [String] = { name in
     let order = [
-        "Ground", "JSON", "Devices", "ModelFiles", "Tokenizers", "Reporting", "Recipe", "Datasets", "Engine", "Planning", "Training", "Delivery", "Checks",
+        "Ground", "JSON", "Hub", "Devices", "ModelFiles", "Tokenizers", "Reporting", "Recipe", "Datasets", "Engine", "Planning", "Training", "Delivery",
+        "Checks",
     ]
     return Array(order.prefix(while: { $0 != name }))
 }
@@ -41,6 +42,7 @@ let package = Package(
         // C and C++ behind C headers.
         .target(name: "CJSON", path: "Sources/CJSON", cxxSettings: [.define("RAPIDJSON_HAS_STDSTRING", to: "0")]),
         .target(name: "CThreads", path: "Sources/CThreads"),
+        .target(name: "CHub", path: "Sources/CHub"),
         .target(name: "CVector", path: "Sources/CVector"),
         // The GPU's kernels as text (#embed), one source an op; compiled at run time by NVRTC.
         .target(name: "CUDAKernels", path: "Sources/CUDAKernels", exclude: ["kernels"], publicHeadersPath: "include"),
@@ -54,6 +56,7 @@ let package = Package(
         // The rooms, in the order in which data passes through them.
         room("Ground"),
         room("JSON", ["Ground"], outside: ["CJSON"]),
+        room("Hub", ["Ground", "JSON"], outside: ["CHub"]),
         room("Devices", ["Ground"], outside: ["CThreads", "COpenBLAS", "CUDAKernels"]),
         room("ModelFiles", ["Ground", "JSON"]),
         room("Tokenizers", ["Ground", "JSON", "ModelFiles"], outside: ["CText"]),
@@ -76,6 +79,9 @@ let package = Package(
 
         tests("Ground", ["Ground"]),
         tests("JSON", ["Ground", "JSON"]),
+        .testTarget(
+            name: "HubTests", dependencies: ["HubServer", "FailingFiles"] + ["Ground", "JSON", "Hub"].map { .target(name: "Lorikeet\($0)") },
+            path: "Tests/HubTests"),
         .testTarget(
             name: "DevicesTests", dependencies: ["StubCard", .target(name: "LorikeetGround"), .target(name: "LorikeetDevices")],
             path: "Tests/DevicesTests"),
@@ -100,14 +106,17 @@ let package = Package(
         // NVIDIA's libraries as far as the card's host code calls them: they record calls and fail on demand. And a folder of them.
         .target(name: "StubDriver", path: "Tests/StubDriver"),
         .target(name: "StubCard", dependencies: [.target(name: "LorikeetDevices")], path: "Tests/StubCard"),
+        // A hub on this machine that fails on demand.
+        .target(name: "HubServer", dependencies: ["Hub", "JSON"].map { .target(name: "Lorikeet\($0)") }, path: "Tests/HubServer"),
         // A disk that fails on demand, for the tests of every room that writes.
         .target(name: "FailingFiles", dependencies: [.target(name: "LorikeetGround")], path: "Tests/FailingFiles"),
         .testTarget(
             name: "LorikeetTests",
-            dependencies: ["Lorikeet", "EmulatedDevice", "FailingFiles", "StubCard"] + below("").map { .target(name: "Lorikeet\($0)") },
+            dependencies: ["Lorikeet", "EmulatedDevice", "FailingFiles", "HubServer", "StubCard"] + below("").map { .target(name: "Lorikeet\($0)") },
             path: "Tests/LorikeetTests"),
         .testTarget(
-            name: "CLITests", dependencies: ["CLI", "StubCard", .target(name: "LorikeetGround"), .target(name: "LorikeetJSON")], path: "Tests/CLITests"),
+            name: "CLITests", dependencies: ["CLI", "HubServer", "StubCard", .target(name: "LorikeetGround"), .target(name: "LorikeetJSON")],
+            path: "Tests/CLITests"),
         tests("Layout", ["Ground"]),
     ],
     swiftLanguageModes: [.v6],

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The long evidence: demos, kills at random instants, speed. Prints a line a claim and exits 1 if one fails.
 #   make prove                  all of it (about half an hour on two cores)
-#   Scripts/prove.sh kills      one part: demos | curve | kills | speed | disk | processor
+#   Scripts/prove.sh kills      one part: demos | curve | kills | speed | disk | processor | hub
 set -u
 cd "$(dirname "$0")/.."
 lorikeet=.build/release/lorikeet
@@ -98,5 +98,12 @@ processor() {
     [ $? = 2 ]; claim "without AVX2: $said" $?
 }
 
-for part in ${1:-demos curve kills speed disk processor}; do $part; done
+# The hub's cache and Python's are one, both ways.
+hub() {
+    python3 -c 'import huggingface_hub' 2> /dev/null || { echo "skip  the hub's cache needs Python's huggingface_hub to be compared (pip install huggingface_hub)"; return; }
+    Scripts/hub_with_python.sh "$lorikeet" python3 > "$work/hub.log" 2>&1
+    claim "the hub's cache: what lorikeet fetched, Python finds, and the other way" $?
+}
+
+for part in ${1:-demos curve kills speed disk processor hub}; do $part; done
 exit $failed

@@ -50,7 +50,7 @@ struct BenchVerb: ParsableCommand {
     }
 
     func run() throws {
-        let source = try model.map { try ModelSource.open($0) }
+        let source = try model.map { try ModelSource.open(HubInputs.model($0)) }
         Screen.warn(source?.warnings ?? [])
         let configuration = try source?.configuration ?? Bench.configuration(shape: shape ?? "")
         let storage = BaseStorage(rawValue: baseStorage) ?? (source?.isGGUF == true ? .stored : .nf4)

@@ -19,7 +19,7 @@ struct CheckVerb: ParsableCommand {
         let (recipe, notes) = try parsed.recipe()
         guard let rows = Int(parsed.extra["rows"] ?? "2"), rows >= 0 else { throw LorikeetError.input("--rows has to be a whole number") }
         let files = RealFiles()
-        var preparation = try Preparation(recipe: recipe, files: files)
+        var preparation = try Preparation(recipe: HubInputs.locate(recipe), files: files)
         Screen.warn(preparation.source.warnings)
         let dataset = try preparation.loadData(files: files, cpu: CPU())
         if parsed.flags.contains("json") {

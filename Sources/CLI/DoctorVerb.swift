@@ -33,7 +33,7 @@ struct DoctorVerb: ParsableCommand {
         let report: CheckReport
         if TextReferenceCheck.fits(reference) {
             guard let model else { throw LorikeetError.input("a folder of texts needs a model", at: "--model", fix: "give --model MODEL") }
-            report = try TextReferenceCheck(directory: reference, model: model, compute: compute).run()
+            report = try TextReferenceCheck(directory: reference, model: HubInputs.model(model), compute: compute).run()
         } else {
             report = try ReferenceCheck(directory: reference, model: model, compute: compute).run()
         }

@@ -5,7 +5,7 @@ import LorikeetGround
 
 /// What `generate` and `chat` share.
 struct GenerationOptions: ParsableArguments {
-    @Option(help: "A Hugging Face directory or a .gguf file.") var model: String
+    @Option(help: "A Hugging Face directory, a .gguf file, or a hub's ORG/NAME.") var model: String
     @Option(help: "A PEFT adapter folder to put on top.") var adapter: String?
     @Option(help: "The system message.") var system: String?
     @Option(help: "The most new tokens of an answer.") var maxNewTokens = 256
@@ -23,7 +23,8 @@ struct GenerationOptions: ParsableArguments {
 
     func generator() throws -> Generator {
         let generator = try Generator(
-            model: model, adapter: adapter, baseStorage: baseStorage, compute: work.request(device: device).open(DeviceOptions.cards))
+            model: HubInputs.model(model), adapter: adapter.map(HubInputs.model), baseStorage: baseStorage,
+            compute: work.request(device: device).open(DeviceOptions.cards))
         Screen.warn(generator.warnings)
         return generator
     }

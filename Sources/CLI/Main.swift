@@ -17,7 +17,10 @@ struct Main {
     }
 
     /// The switches of verbs that argument-parser reads; it knows them as `--json` alone.
-    static let switches = ["bench": ["tune", "profile", "json"], "doctor": ["kernels", "json"], "generate": ["raw", "json"], "merge": ["json"]]
+    static let switches = [
+        "bench": ["tune", "profile", "json"], "doctor": ["kernels", "json"], "generate": ["raw", "json"], "merge": ["json"],
+        "pull": ["dataset", "json"],
+    ]
 
     /// `--json=true` as `--json`, `--json=false` as nothing.
     private static func plainSwitches(_ arguments: [String]) throws -> [String] {
@@ -64,7 +67,7 @@ struct Command: ParsableCommand {
     /// One line a verb.
     static let verbs: [any ParsableCommand.Type] = [
         RunVerb.self, TrainVerb.self, CheckVerb.self, PlanVerb.self, MergeVerb.self, TestVerb.self, GenerateVerb.self, ChatVerb.self,
-        DoctorVerb.self, BenchVerb.self, InitVerb.self,
+        PullVerb.self, DoctorVerb.self, BenchVerb.self, InitVerb.self,
     ]
 }
 
@@ -72,6 +75,9 @@ struct Command: ParsableCommand {
 enum Screen {
     static func out(_ text: String) { write(text.printable(), to: STDOUT_FILENO) }
     static func error(_ text: String) { write("lorikeet: \(text)\n".printable(), to: STDERR_FILENO) }
+    /// A line that is no message of the program's own: of progress, or of JSON.
+    static func errorLine(_ text: String) { write(text.printable(lines: false) + "\n", to: STDERR_FILENO) }
+    static func errorWithControls(_ text: String) { write(text, to: STDERR_FILENO) }
     /// For the progress bar, which needs control characters and escapes the texts it shows.
     static func withControls(_ text: String) { write(text, to: STDOUT_FILENO) }
     /// Keys that were accepted and have no effect: one line each, apart from a verb's result.

@@ -11,7 +11,7 @@ struct MergeVerb: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "merge", abstract: "Merges an adapter into its base, streamed: a Hugging Face directory.",
         discussion: "Example: lorikeet merge --model model.gguf --adapter out/adapter --output merged --dtype float16")
-    @Option(help: "The base: a Hugging Face directory or a .gguf file.") var model: String
+    @Option(help: "The base: a Hugging Face directory, a .gguf file, or a hub's ORG/NAME.") var model: String
     @Option(help: "A PEFT adapter folder.") var adapter: String
     @Option(help: "The directory to write; it must not be there yet.") var output: String
     @Option(help: "float16, bfloat16 or float32.") var dtype = "float16"
@@ -30,9 +30,9 @@ struct MergeVerb: ParsableCommand {
         guard !output.isEmpty else { throw LorikeetError.input("--output has no name", fix: "name a directory that is not there yet") }
         guard !files.exists(output) else { throw LorikeetError.input("something is there already", at: output, fix: "name another --output") }
         let settings = MergeSettings(type: Self.types[dtype] ?? .f16, into: BaseStorage(rawValue: into) ?? .stored)
-        let source = try ModelSource.open(model)
+        let source = try ModelSource.open(HubInputs.model(model))
         Screen.warn(source.warnings)
-        let adapter = try AdapterFile.read(directory: adapter)
+        let adapter = try AdapterFile.read(directory: HubInputs.model(adapter))
         let start = SystemClock().uptime
         Screen.warn(try Merger(base: source, adapter: adapter, settings: settings, files: files, cpu: CPU()).write(to: output))
         let seconds = SystemClock().uptime - start

@@ -39,7 +39,7 @@ enum PipelineVerb {
         StopSignal.startCatching()
         let terminal = Terminal(isTerminal: Screen.isTerminal, write: Screen.withControls)
         let environment = PipelineEnvironment(
-            sinks: json ? [] : [terminal], shouldStop: { StopSignal.isCaught }, notebook: notebook(), started: nil,
+            sinks: json ? [] : [terminal], shouldStop: { StopSignal.isCaught }, notebook: notebook(), started: nil, locator: HubInputs.locator(),
             open: DeviceOptions.open)
         let summary = try Pipeline(recipe: recipe, notes: notes, goal: goal, environment: environment).run()
         if json { Screen.out(summary.serialized(pretty: true) + "\n") }

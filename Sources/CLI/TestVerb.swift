@@ -19,7 +19,8 @@ struct TestVerb: ParsableCommand {
         let (recipe, notes) = try parsed.recipe()
         Screen.note(notes)
         let result = try StandaloneTest(
-            recipe: recipe, adapter: parsed.extra["adapter"] ?? recipe.output + "/adapter", merged: parsed.extra["merged"] ?? recipe.output + "/merged",
+            recipe: HubInputs.locate(recipe), adapter: parsed.extra["adapter"] ?? recipe.output + "/adapter",
+            merged: parsed.extra["merged"] ?? recipe.output + "/merged",
             open: DeviceOptions.open
         ).run()
         Screen.warn(result.warnings)

@@ -24,6 +24,8 @@ package protocol Files: Sendable {
     func remove(_ path: String) throws
     /// Renames, replacing what is there, and syncs the directory so that the new name survives a crash.
     func rename(_ from: String, to: String) throws
+    /// Makes a symbolic link to `target`, as `target` is written; what is there is replaced. Returns false where the disk has no links.
+    func createLink(_ path: String, to target: String) throws -> Bool
     /// Opens a new file for writing. A file or link of that name is removed first, so that nothing is written through a link.
     func create(_ path: String) throws -> any FileWriter
     /// Opens for writing at the end; a link is not followed.
@@ -69,6 +71,7 @@ extension Files {
 extension Files {
     package func byteCount(of path: String) throws -> Int { try read(path).count }
     package func isLink(_ path: String) -> Bool { false }
+    package func createLink(_ path: String, to target: String) throws -> Bool { false }
 }
 
 /// The machine's own disk.
@@ -148,6 +151,23 @@ package struct RealFiles: Files {
         guard directory >= 0 else { return }
         fsync(directory)
         Glibc.close(directory)
+    }
+
+    package func createLink(_ path: String, to target: String) throws -> Bool {
+        // Made beside and renamed: whoever reads meanwhile sees the old or the new one.
+        let beside = path + Self.partialSuffix + "-\(getpid())"
+        unlink(beside)
+        guard symlink(target, beside) == 0 else {
+            // FAT and some network drives.
+            guard ![EPERM, EOPNOTSUPP, ENOSYS].contains(errno) else { return false }
+            throw failed("a link cannot be made", path)
+        }
+        guard Glibc.rename(beside, path) == 0 else {
+            let error = failed("a link cannot be made", path)
+            unlink(beside)
+            throw error
+        }
+        return true
     }
 
     package func create(_ path: String) throws -> any FileWriter {

@@ -2,6 +2,7 @@ import LorikeetDelivery
 import LorikeetDevices
 import LorikeetEngine
 import LorikeetGround
+import LorikeetHub
 import LorikeetJSON
 import LorikeetModelFiles
 import LorikeetRecipe
@@ -17,18 +18,24 @@ import Synchronization
 /// Every error's description says what is wrong, where, and the fix. Ending the loop (or cancelling its task) stops the run after
 /// the step it is in, with everything saved; running the same recipe again goes on.
 ///
+/// `model` and `data` are paths, or names on a hub (`Qwen/Qwen3-0.6B`): then `environment` says where the cache is (`HF_HOME` or `HOME`) and which
+/// hub is asked (`HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE`).
+///
 /// The option `device` says where to compute: `auto` (a card where there is one), `cpu`, `cuda:0`. NVIDIA's libraries are looked for
 /// where the system has them.
 public struct FineTuning: Sendable {
     private let recipe: Recipe
     private let notes: [String]
+    private let environment: [String: String]
 
     /// Resolves a recipe: options beat the file, the file the preset.
     ///
     /// - Parameters:
     ///   - file: a `run.yaml`; nil without one.
     ///   - options: names as on the command line without dashes (`lora-r`, `learning-rate`), and their values.
-    public init(file: String? = nil, options: [String: String] = [:]) throws {
+    ///   - environment: the variables for names on a hub, such as `ProcessInfo.processInfo.environment`.
+    public init(file: String? = nil, options: [String: String] = [:], environment: [String: String] = [:]) throws {
+        self.environment = environment
         let sorted = options.sorted { $0.key < $1.key }.map { (key: $0.key, value: $0.value) }
         (recipe, notes) = try Recipe.resolve(file: file, options: sorted)
     }
@@ -45,19 +52,23 @@ public struct FineTuning: Sendable {
     public func plan() throws -> String {
         let files = RealFiles()
         let compute = try DeviceRequest(recipe).open()
-        var preparation = try Preparation(recipe: recipe, files: files)
+        let located = try InputLocator(files: files, variables: environment).locate(recipe)
+        var preparation = try Preparation(recipe: located.recipe, files: files)
         let dataset = try preparation.loadData(files: files, cpu: compute.cpu)
         return try preparation.plan(dataset, merges: true, compute: compute, clock: SystemClock()).table()
     }
 
     /// Runs the whole pipeline, or goes on with it, on a thread of its own.
     public func run() -> AsyncThrowingStream<Event, any Error> {
-        let (recipe, notes) = (recipe, notes)
+        let (recipe, notes, variables) = (recipe, notes, environment)
         return AsyncThrowingStream { continuation in
             let stop = StopFlag()
             continuation.onTermination = { _ in stop.set() }
             Task.detached {
-                let environment = PipelineEnvironment(sinks: [StreamSink(continuation)], shouldStop: { stop.isSet })
+                var client = HubEnvironment()
+                client.shouldStop = { stop.isSet }
+                let environment = PipelineEnvironment(
+                    sinks: [StreamSink(continuation)], shouldStop: { stop.isSet }, locator: InputLocator(variables: variables, client: client))
                 do {
                     _ = try Pipeline(recipe: recipe, notes: notes, goal: .testedModel, environment: environment).run()
                     continuation.finish()
@@ -70,12 +81,14 @@ public struct FineTuning: Sendable {
 
     /// Merges a PEFT adapter into its base, streamed, as a Hugging Face directory of float16 safetensors. `output` must not exist yet.
     ///
+    /// - Parameter environment: for names on a hub instead of paths, as in `init`.
     /// - Returns: warnings: what the model's files hold that is not used, and what the merged directory lacks.
     @discardableResult
-    public static func merge(model: String, adapter: String, output: String) throws -> [String] {
-        let base = try ModelSource.open(model)
+    public static func merge(model: String, adapter: String, output: String, environment: [String: String] = [:]) throws -> [String] {
+        let locator = InputLocator(variables: environment)
+        let base = try ModelSource.open(locator.model(model).path)
         let warnings = try Merger(
-            base: base, adapter: AdapterFile.read(directory: adapter), settings: MergeSettings(type: .f16), files: RealFiles(),
+            base: base, adapter: AdapterFile.read(directory: locator.model(adapter).path), settings: MergeSettings(type: .f16), files: RealFiles(),
             cpu: CPU()
         ).write(to: output)
         return base.warnings + warnings

@@ -37,12 +37,18 @@ public final class Generator {
     ///   - adapter: a PEFT folder to put on top.
     ///   - baseStorage: one of `storages`; auto keeps the file's own form.
     ///   - device: `cpu`, a card (`cuda:0`), or `auto`: the first card where there is one.
+    ///   - environment: for names on a hub instead of paths, as in `FineTuning`.
     /// - Throws: an error whose description says what is wrong, where, and the fix.
-    public convenience init(model: String, adapter: String? = nil, baseStorage: String = "auto", device: String = "auto") throws {
+    public convenience init(
+        model: String, adapter: String? = nil, baseStorage: String = "auto", device: String = "auto", environment: [String: String] = [:]
+    ) throws {
         guard DeviceRequest.knows(device: device) else {
             throw LorikeetError.input("there is no device '\(device)'", at: "device", fix: "say auto, cpu or cuda:N")
         }
-        try self.init(model: model, adapter: adapter, baseStorage: baseStorage, compute: DeviceRequest(device: device).open())
+        let locator = InputLocator(variables: environment)
+        try self.init(
+            model: locator.model(model).path, adapter: adapter.map { try locator.model($0).path }, baseStorage: baseStorage,
+            compute: DeviceRequest(device: device).open())
     }
 
     package init(model path: String, adapter: String?, baseStorage: String, compute: Compute) throws {

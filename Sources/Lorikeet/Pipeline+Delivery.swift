@@ -4,6 +4,7 @@ import LorikeetEngine
 import LorikeetGround
 import LorikeetJSON
 import LorikeetModelFiles
+import LorikeetRecipe
 import LorikeetTraining
 
 /// What a run delivers, and what the same command finds of it the next time.
@@ -14,9 +15,9 @@ extension Pipeline {
     func finished() throws -> JSON? {
         guard let summary = try output.finishedSummary(), goal == .adapter || summary["merged_matches_adapter"] != nil else { return nil }
         if let kept = try output.keptInputs() {
-            if output.inputsMoved, let model = recipe.model {
+            if output.inputsMoved, case let here = try located(), let model = here.model {
                 let source = try ModelSource.open(model, files: environment.files)
-                try RunInputs(recipe: recipe, source: source, files: environment.files) { (0..<$0).forEach($1) }.requireSame(as: kept)
+                try RunInputs(recipe: here, source: source, files: environment.files) { (0..<$0).forEach($1) }.requireSame(as: kept)
             } else {
                 try kept.requireUnchanged(files: environment.files)
             }
@@ -73,11 +74,19 @@ extension Pipeline {
     /// A failed proof as the summary holds it.
     static func failedProof(_ error: LorikeetError) -> JSON { ["what": .string(error.what), "fix": error.fix.map { .string($0) } ?? .null] }
 
+    /// The recipe with paths of this machine for what it names; fetches what is missing.
+    func located() throws -> Recipe {
+        let located = try environment.locator.locate(recipe, kept: output.keptInputs()?.inputs.values.map(\.path) ?? [])
+        for note in located.notes { try reporter.note(note) }
+        for warning in located.warnings { try reporter.warning(warning) }
+        return located.recipe
+    }
+
     /// The inputs' check sums, held to those of the first start.
     ///
     /// - Throws: exit 2 when one is another.
     func verifiedInputs(_ preparation: Preparation, _ cpu: CPU) throws -> RunInputs {
-        let inputs = try RunInputs(recipe: recipe, source: preparation.source, files: environment.files) { cpu.parallel(over: $0, $1) }
+        let inputs = try RunInputs(recipe: preparation.recipe, source: preparation.source, files: environment.files) { cpu.parallel(over: $0, $1) }
         if let first = try output.keptInputs() {
             try inputs.requireSame(as: first)
         } else if try output.inputsAreUnknown() {

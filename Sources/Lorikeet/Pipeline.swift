@@ -22,15 +22,18 @@ package struct PipelineEnvironment {
     package var notebook: String?
     /// The clock's uptime, in seconds, when the session began.
     package var started: Double
+    /// Finds models and data that the recipe names, on this machine or on a hub.
+    package var locator: InputLocator
     /// Opens the devices that the recipe names.
     package var open: (Recipe) throws -> Compute
 
     package init(
         files: any Files = RealFiles(), clock: any Clock = SystemClock(), sinks: [any EventSink] = [],
-        shouldStop: @escaping @Sendable () -> Bool = { false }, notebook: String? = nil, started: Double? = nil,
+        shouldStop: @escaping @Sendable () -> Bool = { false }, notebook: String? = nil, started: Double? = nil, locator: InputLocator? = nil,
         open: @escaping (Recipe) throws -> Compute = { try DeviceRequest($0).open() }
     ) {
         self.open = open
+        self.locator = locator ?? InputLocator(files: files)
         self.files = files
         self.clock = clock
         self.sinks = sinks
@@ -81,7 +84,7 @@ package final class Pipeline {
         let warnings = try output.check(for: recipe)
         if let summary = try finished() { return try requireProofs(summary) }
         let compute = try step(1, "environment") { try openEnvironment(warnings) }
-        var preparation = try step(2, "data") { try Preparation(recipe: recipe, files: environment.files) }
+        var preparation = try step(2, "data") { try Preparation(recipe: located(), files: environment.files) }
         let dataset = try step(3, "formatting") { try preparation.loadData(files: environment.files, cpu: compute.cpu) }
         try step(4, "checks") { try check(dataset, preparation) }
         let plan = try step(5, "planning") { try self.plan(preparation, dataset, compute) }

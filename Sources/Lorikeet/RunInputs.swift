@@ -1,5 +1,6 @@
 import LorikeetEngine
 import LorikeetGround
+import LorikeetHub
 import LorikeetJSON
 import LorikeetModelFiles
 import LorikeetRecipe
@@ -47,7 +48,11 @@ struct RunInputs: Equatable {
         } else {
             // The weights that are used, and what stands beside them: configuration, tokenizer, template.
             let endings = [".json", ".jinja", ".txt", ".model"]
-            let beside = try files.list(source.path).filter { name in endings.contains { name.hasSuffix($0) } }
+            // A snapshot in the hub's cache is shared: other programs add files to it that are none of the run's.
+            let shared = Hub.isSnapshot(source.path)
+            let beside = try files.list(source.path).filter { name in
+                shared ? ModelChoice.isNeeded(name) : endings.contains { name.hasSuffix($0) }
+            }
             let weights = Set(source.files.tensors.values.map(\.file.path)).map { String($0.dropFirst(source.path.count + 1)) }
             for name in beside + weights { paths["model/" + name] = source.path + "/" + name }
         }

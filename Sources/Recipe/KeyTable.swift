@@ -8,8 +8,8 @@ package enum KeyTable {
     package static let keys: [Key] = inputs + data + lora + training + loggingAndSaving + delivery + machine
 
     private static let inputs = [
-        Key("model", .path, .none, .input, help: "The base model: a Hugging Face directory (safetensors) or a .gguf file."),
-        Key("data", .path, .none, .input, help: "Training records: a JSONL file, or a folder with train.jsonl and validation.jsonl."),
+        Key("model", .path, .none, .input, help: "The base model: a Hugging Face directory (safetensors), a .gguf file, or a hub's ORG/NAME (docs/hub.md)."),
+        Key("data", .path, .none, .input, help: "Training records: a JSONL file, a folder with train.jsonl and validation.jsonl, or hf://datasets/ORG/NAME."),
         Key("validation", .path, .none, .input, help: "Validation records; without it the folder's validation.jsonl or a split."),
         Key("output", .path, .text("out"), .changeable, help: "The directory of the run; the same command resumes from it."),
         Key("preset", .choice(presets), .text("kaggle-free"), .changeable, help: "Values for all keys that neither file nor options set."),

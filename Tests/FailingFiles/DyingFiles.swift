@@ -66,6 +66,8 @@ package final class DyingFiles: Files {
     package func freeBytes(at path: String) throws -> Int64 { try real.freeBytes(at: path) }
     package func createDirectory(_ path: String) throws { try whole { try real.createDirectory(path) } }
     package func remove(_ path: String) throws { try whole { try real.remove(path) } }
+    package func isLink(_ path: String) -> Bool { real.isLink(path) }
+    package func createLink(_ path: String, to target: String) throws -> Bool { try whole { try real.createLink(path, to: target) } }
     package func rename(_ from: String, to: String) throws { try whole { try real.rename(from, to: to) } }
     package func create(_ path: String) throws -> any FileWriter { Writer(files: self, real: try whole { try real.create(path) }) }
     package func openAppending(_ path: String) throws -> any FileWriter { Writer(files: self, real: try whole { try real.openAppending(path) }) }

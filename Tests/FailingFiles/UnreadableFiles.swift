@@ -27,6 +27,8 @@ package struct UnreadableFiles: Files {
     package func freeBytes(at path: String) throws -> Int64 { try real.freeBytes(at: path) }
     package func createDirectory(_ path: String) throws { try real.createDirectory(path) }
     package func remove(_ path: String) throws { try real.remove(path) }
+    package func isLink(_ path: String) -> Bool { real.isLink(path) }
+    package func createLink(_ path: String, to target: String) throws -> Bool { try real.createLink(path, to: target) }
     package func rename(_ from: String, to: String) throws { try real.rename(from, to: to) }
     package func create(_ path: String) throws -> any FileWriter { try real.create(path) }
     package func openAppending(_ path: String) throws -> any FileWriter { try real.openAppending(path) }

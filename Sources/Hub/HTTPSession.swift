@@ -1,0 +1,174 @@
+import CHub
+import LorikeetGround
+
+/// The head of a response.
+struct HTTPHead: Sendable {
+    var status = 0
+    /// Names in small letters; of equal ones the last.
+    var fields: [String: String] = [:]
+
+    subscript(_ name: String) -> String? { fields[name] }
+}
+
+/// Takes a response as it comes. An error that it throws ends the transfer.
+protocol HTTPReceiver: AnyObject {
+    /// The head is complete.
+    func receive(head: HTTPHead) throws
+    func receive(body bytes: UnsafeRawBufferPointer) throws
+}
+
+/// Why a request has no response.
+enum HTTPFailure: Error, Equatable {
+    /// Nothing answers, or the name is not found.
+    case unreachable(String)
+    case untrusted(String)
+    /// The connection broke or fell silent.
+    case broken(String)
+    case failed(String)
+    /// The caller asked to stop.
+    case stopped
+}
+
+/// HTTP with libcurl: one request after the other, over connections that stay open. Redirects are the caller's.
+final class HTTPSession {
+    struct Request {
+        var address: WebAddress
+        /// `Name: value`
+        var headers: [String] = []
+        var headOnly = false
+    }
+
+    /// Seconds until a connection has to stand, and seconds of silence after which a transfer counts as broken.
+    var connectSeconds = 15
+    var stalledSeconds = 60
+    private let http: OpaquePointer
+    private let certificates: String?
+
+    /// The file names of libcurl's builds.
+    static let libraries = ["libcurl.so.4", "libcurl-gnutls.so.4", "libcurl-nss.so.4"]
+
+    /// - Parameter folders: looked into when the system has no libcurl.
+    /// - Throws: exit 4 with the command that installs libcurl.
+    init(libraries: [String] = HTTPSession.libraries, folders: [String] = [], certificates: String? = nil) throws {
+        let places = libraries + folders.flatMap { folder in libraries.map { folder + "/" + $0 } }
+        guard let http = places.lazy.compactMap({ lorikeet_http_open($0) }).first else {
+            throw LorikeetError.machine("libcurl is not on this machine, which downloads need", fix: "install it: apt-get install -y libcurl4")
+        }
+        (self.http, self.certificates) = (http, certificates)
+    }
+
+    deinit { lorikeet_http_close(http) }
+
+    /// Performs a request and hands the response to `receiver`.
+    ///
+    /// - Throws: what `receiver` throws, or an `HTTPFailure`.
+    func perform(_ request: Request, receiver: any HTTPReceiver, shouldStop: @escaping () -> Bool) throws {
+        let exchange = Exchange(receiver, shouldStop)
+        var message = [CChar](repeating: 0, count: 256)
+        let result = withExtendedLifetime(exchange) {
+            request.address.text.withCString { url in
+                withCStrings(request.headers) { headers in
+                    withOptionalCString(certificates) { certificates in
+                        var native = lorikeet_http_request()
+                        native.url = url
+                        native.headers = headers.baseAddress
+                        native.header_count = headers.count
+                        native.head_only = request.headOnly ? 1 : 0
+                        (native.connect_seconds, native.stalled_seconds) = (connectSeconds, stalledSeconds)
+                        native.certificates = certificates
+                        native.context = Unmanaged.passUnretained(exchange).toOpaque()
+                        native.on_header = { Exchange.of($0)?.add(header: UnsafeRawBufferPointer(start: $1, count: $2)) ?? 0 }
+                        native.on_body = { Exchange.of($0)?.add(body: UnsafeRawBufferPointer(start: $1, count: $2)) ?? 0 }
+                        native.should_stop = { Exchange.of($0)?.shouldStop() == true ? 1 : 0 }
+                        return lorikeet_http_perform(http, &native, &message)
+                    }
+                }
+            }
+        }
+        if let error = exchange.error { throw error }
+        let words = String(decoding: message.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        switch result {
+        case LORIKEET_HTTP_DONE: if !exchange.headIsComplete { throw HTTPFailure.broken("the response has no head") }
+        case LORIKEET_HTTP_STOPPED: throw HTTPFailure.stopped
+        case LORIKEET_HTTP_UNREACHABLE: throw HTTPFailure.unreachable(words)
+        case LORIKEET_HTTP_UNTRUSTED: throw HTTPFailure.untrusted(words)
+        case LORIKEET_HTTP_BROKEN: throw HTTPFailure.broken(words)
+        default: throw HTTPFailure.failed(words)
+        }
+    }
+
+    /// One request and its response under way.
+    private final class Exchange {
+        private let receiver: any HTTPReceiver
+        let shouldStop: () -> Bool
+        private var head = HTTPHead()
+        private(set) var headIsComplete = false
+        private(set) var error: (any Error)?
+        private var headBytes = 0
+        private static let longestHead = 1 << 20
+
+        init(_ receiver: any HTTPReceiver, _ shouldStop: @escaping () -> Bool) { (self.receiver, self.shouldStop) = (receiver, shouldStop) }
+
+        /// What `perform` gave to libcurl; nil never comes back.
+        static func of(_ context: UnsafeMutableRawPointer?) -> Exchange? {
+            context.map { Unmanaged<Exchange>.fromOpaque($0).takeUnretainedValue() }
+        }
+
+        func add(header bytes: UnsafeRawBufferPointer) -> Int32 {
+            attempt {
+                headBytes += bytes.count
+                guard headBytes <= Self.longestHead else { throw HTTPFailure.failed("the response's head is longer than 1 MiB") }
+                let line = String(decoding: bytes, as: UTF8.self).trimmingLineEnd()
+                if line.hasPrefix("HTTP/") {
+                    head = HTTPHead(status: line.split(separator: " ").dropFirst().first.flatMap { Int($0) } ?? 0)
+                    headIsComplete = false
+                } else if line.isEmpty {
+                    // 100 and 103 come before the head that counts.
+                    guard head.status >= 200, !headIsComplete else { return }
+                    headIsComplete = true
+                    try receiver.receive(head: head)
+                } else if !headIsComplete, let colon = line.firstIndex(of: ":") {
+                    head.fields[line[..<colon].lowercased()] = String(line[line.index(after: colon)...].drop { $0 == " " || $0 == "\t" })
+                }
+            }
+        }
+
+        func add(body bytes: UnsafeRawBufferPointer) -> Int32 { attempt { try receiver.receive(body: bytes) } }
+
+        private func attempt(_ body: () throws -> Void) -> Int32 {
+            do {
+                try body()
+                return 1
+            } catch {
+                self.error = self.error ?? error
+                return 0
+            }
+        }
+    }
+}
+
+extension String {
+    /// The text without white space at its end.
+    fileprivate func trimmingLineEnd() -> String {
+        var scalars = Substring(self).unicodeScalars
+        while let last = scalars.last, "\r\n \t".unicodeScalars.contains(last) { scalars.removeLast() }
+        return String(scalars)
+    }
+}
+
+/// Calls `body` with C strings of `texts`, which live until it returns.
+private func withCStrings<Result>(_ texts: [String], _ body: (UnsafeBufferPointer<UnsafePointer<CChar>?>) -> Result) -> Result {
+    var bytes: [CChar] = []
+    let starts = texts.map { text in
+        defer { bytes += text.utf8.map { CChar(bitPattern: $0) } + [0] }
+        return bytes.count
+    }
+    return bytes.withUnsafeBufferPointer { memory in
+        starts.map { start in memory.baseAddress.map { $0 + start } }.withUnsafeBufferPointer(body)
+    }
+}
+
+private func withOptionalCString<Result>(_ text: String?, _ body: (UnsafePointer<CChar>?) -> Result) -> Result {
+    guard let text else { return body(nil) }
+    return text.withCString { body($0) }
+}

@@ -1,0 +1,233 @@
+import Glibc
+import LorikeetGround
+import LorikeetJSON
+
+/// Takes the body of a response that has the status 200 or 206.
+protocol BodyTaker: AnyObject {
+    func begin(_ head: HTTPHead) throws
+    func take(_ bytes: UnsafeRawBufferPointer) throws
+}
+
+/// A response whose status says that there is no result.
+struct HubRefusal: Error {
+    let head: HTTPHead
+    /// What the body says about it, on one line; empty where it says nothing.
+    let words: String
+    let tokenWasSent: Bool
+    /// The server of another host, to which the hub redirects for large files; nil where the hub itself answered.
+    let storage: String?
+}
+
+/// How often and after how many seconds a failed request is made again.
+package struct RetryPolicy: Sendable {
+    package var attempts = 5
+    package var firstDelay = 1.0
+    /// A server that asks for a longer wait is not waited for.
+    package var longestDelay = 300.0
+
+    package init(attempts: Int = 5, firstDelay: Double = 1) { (self.attempts, self.firstDelay) = (attempts, firstDelay) }
+}
+
+/// Requests to a hub: redirects by hand, so that the token stays with the hub's own server; failures made good again where waiting helps.
+final class HubClient {
+    let settings: HubSettings
+    let environment: HubEnvironment
+    private var opened: HTTPSession?
+    private static let mostRedirects = 10
+
+    init(_ settings: HubSettings, _ environment: HubEnvironment) { (self.settings, self.environment) = (settings, environment) }
+
+    private func session() throws -> HTTPSession {
+        if let opened { return opened }
+        let session = try HTTPSession(libraries: environment.libraries, folders: settings.libraryFolders, certificates: settings.certificates)
+        (session.connectSeconds, session.stalledSeconds) = (environment.connectSeconds, environment.stalledSeconds)
+        opened = session
+        return session
+    }
+
+    /// The address of a path below the hub's endpoint.
+    func address(_ path: String) throws -> WebAddress {
+        guard let address = WebAddress(settings.base + path) else { throw LorikeetError.input("no address of a hub can be made of it", at: path) }
+        return address
+    }
+
+    /// A document of the hub's interface.
+    func json(_ path: String, policy: RetryPolicy) throws -> JSON {
+        let taker = TextTaker()
+        try retrying(path, policy) {
+            taker.bytes = []
+            _ = try send(address(path), taker: taker)
+        }
+        return try JSON.parse(taker.bytes, source: settings.base + path)
+    }
+
+    /// The head of a file's response: that of the hub itself where it sends the file's own tag and redirects to another host.
+    func head(_ path: String, policy: RetryPolicy) throws -> HTTPHead {
+        try retrying(path, policy) {
+            do {
+                return try send(address(path), .head)
+            } catch let refusal as HubRefusal where [405, 501].contains(refusal.head.status) {
+                // A server without HEAD says the same before it sends the file.
+                let taker = HeadTaker()
+                do {
+                    return try send(address(path), .headOfGet, taker: taker)
+                } catch is HeadTaker.Enough { return taker.head }
+            }
+        }
+    }
+
+    /// What is asked for.
+    enum Wanted {
+        /// The file; with `.headOfGet`, up to the head of a large file's redirect.
+        case file, headOfGet, head
+    }
+
+    /// One request with its redirects.
+    ///
+    /// - Returns: the head of the last response, whose status is 200 or 206, or of a redirect with a linked file's tag where only the head is asked for.
+    /// - Throws: `HubRefusal` for other statuses, `HTTPFailure`, `LorikeetError`, and what `taker` throws.
+    func send(_ address: WebAddress, _ wanted: Wanted = .file, headers: [String] = [], taker: (any BodyTaker)? = nil) throws -> HTTPHead {
+        var address = address
+        for _ in 0...Self.mostRedirects {
+            // The token is for the hub's own server alone, whoever sends us elsewhere.
+            let token = address.hasOrigin(of: settings.endpoint) ? settings.token : nil
+            let own = ["User-Agent: lorikeet", "Accept-Encoding: identity"] + (token.map { ["Authorization: Bearer " + $0.secret] } ?? [])
+            let reception = Reception(taker)
+            try session().perform(
+                HTTPSession.Request(address: address, headers: own + headers, headOnly: wanted == .head), receiver: reception,
+                shouldStop: environment.shouldStop)
+            let head = reception.head
+            switch head.status {
+            case 200, 206: return head
+            case 301, 302, 303, 307, 308:
+                if wanted != .file, head["x-linked-etag"] != nil { return head }
+                guard let location = head["location"], let next = address.following(location) else {
+                    throw HTTPFailure.failed("\(address.origin) redirects to no web address")
+                }
+                guard next.scheme == "https" || address.scheme == "http" else {
+                    throw HTTPFailure.failed("\(address.origin) redirects to \(next.origin), which is not encrypted")
+                }
+                address = next
+            default:
+                throw HubRefusal(
+                    head: head, words: reception.words(without: settings.token), tokenWasSent: token != nil,
+                    storage: address.hasOrigin(of: settings.endpoint) ? nil : address.origin)
+            }
+        }
+        throw HTTPFailure.failed("\(settings.endpoint.origin) redirects more than \(Self.mostRedirects) times")
+    }
+
+    /// Does `body`, and again where the failure is one that passes: a broken connection, a server that is busy.
+    ///
+    /// - Parameters:
+    ///   - what: what is asked for, for the report of a wait.
+    ///   - progressed: whether the last attempt brought something, so that attempts are counted anew.
+    func retrying<Result>(_ what: String, _ policy: RetryPolicy, progressed: () -> Bool = { false }, _ body: () throws -> Result) throws -> Result {
+        var attempt = 1
+        while true {
+            let (failure, wait, why): (any Error, Double?, String)
+            do {
+                return try body()
+            } catch let refusal as HubRefusal where [408, 429, 500, 502, 503, 504].contains(refusal.head.status) {
+                (failure, wait, why) = (refusal, refusal.head["retry-after"].flatMap(retryAfter), "the hub answers with status \(refusal.head.status)")
+            } catch HTTPFailure.broken(let words) {
+                (failure, wait, why) = (HTTPFailure.broken(words), nil, "the connection broke (\(words))")
+            } catch HTTPFailure.unreachable(let words) {
+                (failure, wait, why) = (HTTPFailure.unreachable(words), nil, words)
+            }
+            if progressed() { attempt = 1 }
+            let delay = wait ?? policy.firstDelay * Double(1 << min(20, attempt - 1))
+            // A name that is not found, or a machine that does not answer, seldom is another moment later.
+            var attempts = policy.attempts
+            if case HTTPFailure.unreachable = failure { attempts = min(attempts, 2) }
+            guard attempt < attempts, delay <= policy.longestDelay else { throw failure }
+            attempt += 1
+            environment.report(.waiting(what: what, why: why, seconds: delay))
+            try pause(delay)
+        }
+    }
+
+    private func pause(_ seconds: Double) throws {
+        var left = seconds
+        while left > 0 {
+            guard !environment.shouldStop() else { throw HTTPFailure.stopped }
+            environment.sleep(min(left, 0.2))
+            left -= 0.2
+        }
+    }
+
+    /// Seconds of a `Retry-After` header: a number, or a date (RFC 9110, the form of today).
+    private func retryAfter(_ text: String) -> Double? {
+        if let seconds = Double(text) { return seconds.isFinite ? max(0, seconds) : nil }
+        let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+        guard let date = text.wholeMatch(of: /\w+, (\d\d) (\w{3}) (\d{4}) (\d\d):(\d\d):(\d\d) GMT/), let month = months.firstIndex(of: String(date.2)) else {
+            return nil
+        }
+        var time = tm()
+        (time.tm_mday, time.tm_mon, time.tm_year) = (Int32(date.1) ?? 1, Int32(month), (Int32(date.3) ?? 1970) - 1900)
+        (time.tm_hour, time.tm_min, time.tm_sec) = (Int32(date.4) ?? 0, Int32(date.5) ?? 0, Int32(date.6) ?? 0)
+        return max(0, Double(timegm(&time)) - environment.clock.now)
+    }
+}
+
+/// What one response brings: a result goes to the taker, an explanation is kept.
+private final class Reception: HTTPReceiver {
+    private(set) var head = HTTPHead()
+    private let taker: (any BodyTaker)?
+    private var explanation: [UInt8] = []
+    private var ignored = 0
+    private static let longestExplanation = 16 << 10
+    private static let mostIgnored = 4 << 20
+
+    init(_ taker: (any BodyTaker)?) { self.taker = taker }
+
+    private var isResult: Bool { head.status == 200 || head.status == 206 }
+
+    func receive(head: HTTPHead) throws {
+        self.head = head
+        if isResult { try taker?.begin(head) }
+    }
+
+    func receive(body bytes: UnsafeRawBufferPointer) throws {
+        if isResult { return try taker?.take(bytes) ?? () }
+        explanation += bytes.prefix(Self.longestExplanation - explanation.count)
+        ignored += bytes.count
+        guard ignored <= Self.mostIgnored else { throw HTTPFailure.failed("the explanation of status \(head.status) does not end") }
+    }
+
+    /// The hub's explanation on one line, should it have one; a server that repeats the token is not repeated.
+    func words(without token: HubSettings.Token?) -> String {
+        let json = try? JSON.parse(explanation, source: "")
+        var text = head["x-error-message"] ?? json?["error"]?.string ?? json?["message"]?.string ?? ""
+        if let token { text = text.replacing(token.secret, with: "…") }
+        return String(text.prefix(300).prefix { !$0.isNewline })
+    }
+}
+
+/// Ends a response after its head.
+private final class HeadTaker: BodyTaker {
+    struct Enough: Error {}
+
+    private(set) var head = HTTPHead()
+
+    func begin(_ head: HTTPHead) throws {
+        self.head = head
+        throw Enough()
+    }
+
+    func take(_ bytes: UnsafeRawBufferPointer) {}
+}
+
+/// Keeps a document in memory.
+private final class TextTaker: BodyTaker {
+    var bytes: [UInt8] = []
+    /// A listing of 100,000 files has 30 MB.
+    private static let most = 128 << 20
+
+    func begin(_ head: HTTPHead) {}
+
+    func take(_ more: UnsafeRawBufferPointer) throws {
+        guard bytes.count + more.count <= Self.most else { throw HTTPFailure.failed("the hub's answer is longer than 128 MiB") }
+        bytes += more
+    }
+}

@@ -1,0 +1,42 @@
+import Glibc
+import LorikeetGround
+
+/// What happens while files are fetched.
+package enum HubEvent: Sendable, Equatable {
+    /// The files that are missing, and their bytes.
+    case fetching(name: String, files: Int, bytes: Int64)
+    /// A piece has come: bytes of this file and of all files, with those that were there already.
+    case progress(file: String, done: Int64, of: Int64?, allDone: Int64, all: Int64)
+    /// A partial file of an earlier attempt is gone on with.
+    case resumed(file: String, at: Int64)
+    case fetched(file: String, bytes: Int64)
+    /// A request is made again after a pause.
+    case waiting(what: String, why: String, seconds: Double)
+    /// Another process fetches this file.
+    case locked(file: String)
+    case warning(String)
+}
+
+/// The client's connections to the outside, which tests replace.
+package struct HubEnvironment {
+    package var files: any Files
+    package var clock: any Clock
+    /// Waits so many seconds.
+    package var sleep: (Double) -> Void
+    /// Asked all the time: true ends the download with what has come kept.
+    package var shouldStop: () -> Bool
+    package var report: (HubEvent) -> Void
+    package var policy = RetryPolicy()
+    /// Seconds until a connection has to stand, and seconds of silence after which it counts as broken.
+    package var connectSeconds = 15
+    package var stalledSeconds = 60
+    /// File names of libcurl.
+    package var libraries = HTTPSession.libraries
+
+    package init(
+        files: any Files = RealFiles(), clock: any Clock = SystemClock(), sleep: @escaping (Double) -> Void = { usleep(UInt32($0 * 1e6)) },
+        shouldStop: @escaping () -> Bool = { false }, report: @escaping (HubEvent) -> Void = { _ in }
+    ) {
+        (self.files, self.clock, self.sleep, self.shouldStop, self.report) = (files, clock, sleep, shouldStop, report)
+    }
+}

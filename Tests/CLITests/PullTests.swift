@@ -1,0 +1,131 @@
+import Foundation
+import HubServer
+import LorikeetGround
+import LorikeetJSON
+import Testing
+
+/// `lorikeet pull` and names on a hub, as a person uses them.
+struct PullTests {
+    static let secret = "hf_SecretOfTheCommandLine"
+    static let commit = String(repeating: "e", count: 40)
+
+    private func hub(_ change: @escaping @Sendable (LocalHub.Request, LocalHub.Response) -> LocalHub.Response = { $1 }) throws -> LocalHub {
+        let tiny = try TinyFolder()
+        var files: [String: [UInt8]] = ["README.md": Array("# tiny".utf8)]
+        for name in try RealFiles().list(tiny.model) { files[name] = Array(try Data(contentsOf: URL(fileURLWithPath: tiny.model + "/" + name))) }
+        let records = (0..<12).map { #"{"prompt": "say \#($0):", "completion": "ab"}"# }.joined(separator: "\n") + "\n"
+        let adapter = try ["adapter_config.json", "adapter_model.safetensors"].map {
+            ($0, Array(try Data(contentsOf: URL(fileURLWithPath: tiny.adapter + "/" + $0))))
+        }
+        return try LocalHub(
+            [
+                "models/org/tiny": .init(commit: Self.commit, files: files, large: ["model.safetensors"]),
+                "models/org/adapter": .init(commit: Self.commit, files: Dictionary(uniqueKeysWithValues: adapter)),
+                "datasets/org/records": .init(commit: Self.commit, files: ["train.jsonl": Array(records.utf8), "dev.jsonl": Array(records.utf8)]),
+            ], change: change)
+    }
+
+    private func variables(_ hub: LocalHub) throws -> [String: String] {
+        ["HF_ENDPOINT": hub.endpoint, "HF_HOME": try Binary.scratch(), "HF_HUB_CACHE": "", "HF_HUB_OFFLINE": "", "HF_TOKEN": Self.secret]
+    }
+
+    @Test func `pull prints where the model is, and as JSON what it did`() throws {
+        let hub = try hub()
+        let variables = try variables(hub)
+        let first = try Binary.run(["pull", "org/tiny"], environment: variables)
+        let folder = (variables["HF_HOME"] ?? "") + "/hub/models--org--tiny/snapshots/" + Self.commit
+        #expect(first.status == 0 && first.out.contains("org/tiny at eeeeeeeeeeee: ") && first.out.hasSuffix("\n\(folder)\n"), "\(first.out)\(first.error)")
+        #expect(first.error.contains("fetching 1 file of org/tiny") && !first.error.contains("\u{1B}"))
+        let again = try Binary.run(["pull", "org/tiny", "--json"], environment: variables)
+        let json = try JSON.parse(again.out, source: "pull")
+        #expect(again.out.split(separator: "\n").count == 1 && json["path"]?.string == folder && json["fetched_bytes"]?.int == 0)
+        #expect(json["files"]?.array?.contains("README.md") == false && json["commit"]?.string == Self.commit)
+        let data = try Binary.run(["pull", "--dataset", "org/records", "--json"], environment: variables)
+        #expect(try JSON.parse(data.out, source: "pull")["validation"]?.array?.first?.string?.hasSuffix("/dev.jsonl") == true, "\(data.error)")
+        for line in data.error.split(separator: "\n") { #expect(try JSON.parse(String(line), source: "event")["event"]?.string != nil, "\(line)") }
+        let all = [first, again, data].map { $0.out + $0.error }.joined()
+        #expect(!all.contains(Self.secret))
+        #expect(hub.storage.requests.allSatisfy { $0.headers["authorization"] == nil } && hub.hub.requests.allSatisfy { $0.headers["authorization"] != nil })
+    }
+
+    @Test func `a hub's refusals are the contract's exit codes, with one sentence`() throws {
+        let gated = try hub { request, response in
+            request.path.hasPrefix("/api/models/org/tiny") ? response : LocalHub.Response(403, headers: ["X-Error-Code": "GatedRepo"])
+        }
+        let refused = try Binary.run(["pull", "org/tiny"], environment: variables(gated))
+        #expect(refused.status == 2 && refused.error.contains("accept its licence at \(gated.endpoint)/org/tiny"), "\(refused.error)")
+        let hub = try hub()
+        for (arguments, status, words) in [
+            (["pull", "org/tinny"], 2, "did you mean org/tiny?"), (["pull", "org/tiny", "--revision", "v3"], 2, "no revision 'v3'"),
+            (["pull", "a/b/c"], 2, "is no name"),
+            (["pull", "org/tiny@a", "--revision", "b"], 2, "give one of them"),
+            (["run", "--model", "org/tinny", "--data", "x.jsonl", "--device", "cpu"], 2, "no file or folder of this name here"),
+            (["check", "--model", "org/tiny", "--data", "org/recrods"], 2, "no file or folder of this name here"), (["pull"], 2, "Missing expected argument"),
+        ] as [([String], Int32, String)] {
+            let outcome = try Binary.run(arguments, environment: variables(hub))
+            #expect(outcome.status == status && outcome.error.contains(words), "\(arguments): \(outcome.error)")
+            #expect(!(outcome.error + outcome.out).contains(Self.secret))
+        }
+        var nowhere = try variables(hub)
+        nowhere["HF_ENDPOINT"] = "http://127.0.0.1:1"
+        #expect(try Binary.run(["pull", "org/tiny"], environment: nowhere).status == 4)
+    }
+
+    @Test func `a killed download goes on where it was, and an interrupted one is exit 75`() throws {
+        let hub = try hub { request, response in
+            var response = response
+            if request.path.hasSuffix("model.safetensors"), response.body.count > 1000, request.earlier < 2 {
+                (response.delay, response.delaysHalf) = (20, true)
+            }
+            return response
+        }
+        let variables = try variables(hub)
+        let blobs = (variables["HF_HOME"] ?? "") + "/hub/models--org--tiny/blobs"
+        for (signal, status) in [(SIGKILL, SIGKILL), (SIGINT, Int32(75))] {
+            let process = Process()
+            process.executableURL = URL(fileURLWithPath: Binary.path)
+            process.arguments = ["pull", "org/tiny"]
+            process.environment = ProcessInfo.processInfo.environment.merging(variables) { $1 }
+            process.standardOutput = FileHandle.nullDevice
+            process.standardError = FileHandle.nullDevice
+            let before = hub.storage.requests.count
+            try process.run()
+            let partial = { ((try? FileManager.default.contentsOfDirectory(atPath: blobs)) ?? []).contains { $0.hasSuffix(".incomplete") } }
+            for _ in 0..<2000 where process.isRunning && !(hub.storage.requests.count > before && partial()) { usleep(5000) }
+            usleep(200_000)
+            kill(process.processIdentifier, signal)
+            process.waitUntilExit()
+            #expect(process.terminationStatus == status)
+        }
+        let last = try Binary.run(["pull", "org/tiny"], environment: variables)
+        #expect(last.status == 0 && last.error.contains("going on at"), "\(last.error)")
+        #expect(hub.storage.requests.count { $0.headers["range"] != nil } == 2)
+    }
+
+    @Test func `a run from names alone goes from the hub to the adapter, and its parts are used by name`() throws {
+        let hub = try hub()
+        let variables = try variables(hub)
+        let output = try Binary.scratch() + "/out"
+        let options = [
+            "--device", "cpu", "--max-steps", "2", "--per-device-train-batch-size", "2", "--gradient-accumulation-steps", "1", "--warmup-steps", "1",
+        ]
+        let outcome = try Binary.run(
+            ["run", "--model", "org/tiny", "--data", "org/records", "--output", output, "--test-samples", "2"] + options, environment: variables)
+        #expect(outcome.status == 0, "\(outcome.error)\(outcome.out)")
+        #expect(outcome.out.contains("the model org/tiny of \(hub.endpoint) is used") && outcome.out.contains("with its validation records"))
+        for name in ["run.yaml", "summary.json", "events.jsonl", "inputs.json", "adapter/adapter_config.json"] {
+            #expect(try !String(contentsOfFile: output + "/" + name, encoding: .utf8).contains(Self.secret), "\(name)")
+        }
+        // Without a connection, from the cache.
+        var offline = variables
+        offline["HF_HUB_OFFLINE"] = "1"
+        let answer = try Binary.run(
+            ["generate", "--model", "org/tiny", "--prompt", "say", "--raw", "--max-new-tokens", "2", "--device", "cpu"], environment: offline)
+        #expect(answer.status == 0, "\(answer.error)")
+        let plan = try Binary.run(
+            ["plan", "--model", "org/tiny", "--data", "hf://datasets/org/records", "--output", output + "-2"] + options, environment: offline)
+        #expect(plan.status == 0, "\(plan.error)")
+        let merged = try Binary.run(["merge", "--model", "org/tiny", "--adapter", "org/adapter", "--output", output + "-merged"], environment: variables)
+        #expect(merged.status == 0, "\(merged.error)")
+    }
+}
