@@ -19,8 +19,10 @@ package struct Tokenizer: Sendable {
     package let unknown: Int32?
     /// Whatever ends an answer: `eos` and the end-of-turn tokens, ascending, each once.
     package let endTokens: [Int32]
-    /// The chat template's text (Jinja); nil when the model came without one.
-    package let chatTemplateSource: String?
+    /// The chat templates that the model came with.
+    package let chatTemplates: ChatTemplateSources
+    /// The text (Jinja) of the usual one; nil when the model came without.
+    package var chatTemplateSource: String? { chatTemplates.standard }
     /// The ids that the file's post-processor puts before and behind every text (`[CLS] … [SEP]`, `<bos> … <eos>`). `encode` never adds
     /// them: a text that is to be trained or answered as a whole gets them from the caller; templates write their own.
     package let prefix: [Int32]
@@ -53,10 +55,11 @@ package struct Tokenizer: Sendable {
         var parts = TokenizerCore.Parts(plan: plan, model: .bytePair(model))
         parts.decoder.steps = rules.isByteLevel ? [.byteLevel] : [.replace(.literal(Array("\u{2581}".utf8)), content: [0x20]), .byteFallback, .fuse]
         try self.init(
-            core: TokenizerCore(texts: vocabulary, added: added, parts: parts, source: source), names: names, chatTemplateSource: chatTemplateSource)
+            core: TokenizerCore(texts: vocabulary, added: added, parts: parts, source: source), names: names,
+            chatTemplates: ChatTemplateSources(standard: chatTemplateSource))
     }
 
-    init(core: TokenizerCore, names: TokenNames, chatTemplateSource: String?) {
+    init(core: TokenizerCore, names: TokenNames, chatTemplates: ChatTemplateSources) {
         self.core = core
         vocabularySize = core.texts.count
         let range = 0..<Int32(clamping: core.texts.count)
@@ -73,7 +76,7 @@ package struct Tokenizer: Sendable {
             if let id = core.id(of: name), core.isSpecial(id) { ends.insert(id) }
         }
         endTokens = ends.sorted()
-        self.chatTemplateSource = chatTemplateSource
+        self.chatTemplates = chatTemplates
     }
 
     /// The ids of `text`. Never adds a BOS or EOS by itself.

@@ -1,14 +1,15 @@
 import LorikeetGround
+import LorikeetJSON
 import Testing
 
 @testable import LorikeetTokenizers
 
-private func rendered(_ source: String, _ variables: [String: TemplateValue] = [:], now: Double? = nil) throws -> String {
+private func rendered(_ source: String, _ variables: [String: JSON] = [:], now: Double? = nil) throws -> String {
     try ChatTemplate(source, name: "test", specialTokens: ["bos_token": "<s>"], now: now)
-        .render(messages: .list([]), addGenerationPrompt: true, variables: variables)
+        .render(Conversation(messages: [], variables: variables), addGenerationPrompt: true)
 }
 
-private func failure(_ source: String, _ variables: [String: TemplateValue] = [:]) -> LorikeetError? {
+private func failure(_ source: String, _ variables: [String: JSON] = [:]) -> LorikeetError? {
     do {
         _ = try rendered(source, variables)
         return nil
@@ -17,21 +18,22 @@ private func failure(_ source: String, _ variables: [String: TemplateValue] = [:
 
 @Suite struct ChatTemplateTests {
     @Test func `every template and snippet makes what Jinja makes, and fails where Jinja fails`() throws {
-        let cases = try Fixture.value("templates.json").items
-        #expect(cases.count > 150)
+        let cases = try Fixture.json("templates.json").array ?? []
+        #expect(cases.count > 250)
         for entry in cases {
-            let name = entry["template"]?.text ?? entry["source"]?.text ?? ""
-            let source = try entry["source"]?.text ?? Fixture.text("templates/\(name)")
-            var variables = Dictionary(uniqueKeysWithValues: entry["variables"]?.fields.map { ($0.key, $0.value) } ?? [])
-            let messages = variables.removeValue(forKey: "messages") ?? TemplateValue.undefined("messages")
-            let prompt = variables.removeValue(forKey: "add_generation_prompt")?.isTrue ?? false
+            let name = entry["template"]?.string ?? entry["source"]?.string ?? ""
+            let source = try entry["source"]?.string ?? Fixture.text("templates/\(name)")
+            var variables = Dictionary(uniqueKeysWithValues: entry["variables"]?.object?.entries.map { ($0.key, $0.value) } ?? [])
+            let prompt = variables.removeValue(forKey: "add_generation_prompt")?.bool ?? false
+            let conversation = Conversation(
+                messages: variables.removeValue(forKey: "messages")?.array ?? [], tools: variables.removeValue(forKey: "tools"),
+                documents: variables.removeValue(forKey: "documents"), variables: variables)
             let result = Result {
-                try ChatTemplate(source, name: name, specialTokens: [:])
-                    .render(messages: messages, addGenerationPrompt: prompt, variables: variables)
+                try ChatTemplate(source, name: name, specialTokens: [:], now: 1_709_210_096).render(conversation, addGenerationPrompt: prompt)
             }
             switch result {
             case .success(let text):
-                let expected = try #require(entry["expected"]?.text, "\(name) should fail: \(entry["error"]?.text ?? "")")
+                let expected = try #require(entry["expected"]?.string, "\(name) should fail: \(entry["error"]?.string ?? "")")
                 #expect(PythonText.equal(text, expected), "\(name)\n\(text.debugDescription)\n\(expected.debugDescription)")
             case .failure(let error): #expect(entry["error"] != nil, "\(name): \(error)")
             }
@@ -60,7 +62,7 @@ private func failure(_ source: String, _ variables: [String: TemplateValue] = [:
     @Test(arguments: [
         ("a\n{% if x %}", "endif"), ("a\n{{ x ", "no end"), ("a\n{% frob %}", "frob"), ("a\n{{ 'x }}", "string"),
         ("a\n{{ (1 }}", "bracket"), ("a\n{{ x|nothing }}", "nothing"), ("a\n{{ x is nothing }}", "nothing"), ("a\n{{ }}", "value"),
-        ("a\n{% break %}", "loop"), ("a\n{% for x in y recursive %}{% endfor %}", "recursive"), ("a\n{{ [}] }}", "bracket"),
+        ("a\n{% break %}", "loop"), ("a\n{% include 'x' %}", "include"), ("a\n{{ x|urlize }}", "urlize"), ("a\n{{ [}] }}", "bracket"),
         ("a\n{{ x.y }}", "undefined"), ("a\n{{ 99999999999999999999 }}", "range"), ("a\n{{ 9223372036854775807 + 1 }}", "range"),
     ])
     func `what cannot be parsed or done is an error with its line`(source: String, word: String) {
@@ -102,6 +104,43 @@ private func failure(_ source: String, _ variables: [String: TemplateValue] = [:
         #expect(failure("{% for a in range(9000) %}{% for b in range(9000) %}{% endfor %}{% endfor %}")?.what.contains("steps") == true)
         let list = String(repeating: "{% set x = x + x %}", count: 60)
         #expect(failure("{% set x = [1, 2] %}" + list)?.what.contains("elements") == true)
+    }
+
+    /// Each would take gigabytes, minutes or a trap without a charge before the work.
+    @Test(arguments: [
+        "{{ '' * 9223372036854775807 }}x", "{{ ('a' * 1000000) * 9223372036854775807 }}", "{{ range(1000000) | unique | list | length }}",
+        "{{ ('%s' * 1000000) % range(1000000) }}", "{{ {'a': range(100000) | list} | tojson(indent=1000000) }}",
+        "{{ 'x' | center(0 - 9223372036854775807 - 1) }}", "{{ 'x' | center(9223372036854775807) }}", "{{ 'x'.zfill(9223372036854775807) }}",
+        "{{ '%9223372036854775807d' % 1 }}", "{{ '{:999999999999}'.format(1) }}", "{{ [0] * 9223372036854775807 }}", "{{ [] * 9223372036854775807 }}",
+        "{{ 'abc'[0 - 9223372036854775807 - 1:9223372036854775807:9223372036854775807] }}", "{{ 'abc'[::0 - 9223372036854775807 - 1] }}",
+        "{{ range(0 - 9223372036854775807, 9223372036854775807) | length }}", "{{ (0 - 9223372036854775807 - 1) // -1 }}",
+        "{{ -(0 - 9223372036854775807 - 1) }}",
+        "{{ (0 - 9223372036854775807 - 1) | abs }}", "{{ (0 - 9223372036854775807 - 1) % -1 }}", "{{ 2 ** 9223372036854775807 }}",
+        "{{ 1 ** 9223372036854775807 }}",
+        "{{ 'x' | indent(9223372036854775807) }}", "{{ ('a\n' * 1000000) | indent('b' * 1000000) }}", "{{ [1, 2] | batch(9223372036854775807, 0) | list }}",
+        "{{ [1] | slice(9223372036854775807) | list }}", "{{ 'x' | truncate(9223372036854775807, true, '', 9223372036854775807) }}",
+        "{{ ('a' * 1000000).replace('', 'b' * 1000000) }}", "{{ ('ab' * 500000) | join('c' * 1000000) }}", "{{ (('a' * 30000000) ~ 'b') in ('a' * 60000000) }}",
+        "{{ ('a' * 60000000).count(('a' * 30000000) ~ 'b') }}", "{% for i in range(100000) %}{{ ('a' * 100000)[i] }}{% endfor %}",
+        "{% set x = range(1000000) | list %}{% for i in range(100000) %}{{ i in x }}{% endfor %}",
+        "{% set x = ['a' * 1000000] * 1000 %}{{ x | sort | length }}{{ x == x }}{{ x | string | length }}",
+        "{% set ns = namespace(x='') %}{% for i in range(1000000) %}{% set ns.x = ns.x + 'abcdefgh' %}{% endfor %}{{ ns.x | length }}",
+        "{% set ns = namespace(x=[]) %}{% for i in range(1000000) %}{% set ns.x = ns.x + [i] %}{% endfor %}{{ ns.x | length }}",
+        "{% macro m(n) %}{{ m(n + 1) ~ m(n + 1) }}{% endmacro %}{{ m(0) }}", "{% for x in [1] recursive %}{{ loop([1, 1]) }}{% endfor %}",
+        "{{ '&' * 10000000 | forceescape | forceescape | forceescape | forceescape }}", "{{ dict(range(100000) | batch(2)) | length }}",
+        "{% set ns = namespace(x=[]) %}{% for i in range(100000) %}{% set ns.x = [ns.x.count] %}{% endfor %}",
+        "{% set ns = namespace(x=[0]) %}{% for i in range(100000) %}{% for y in [ns.x] %}{% set ns.x = loop %}{% endfor %}{% endfor %}",
+    ])
+    func `an operation is charged before it works`(source: String) {
+        let clock = ContinuousClock()
+        var error: LorikeetError?
+        let time = clock.measure { error = failure(source) }
+        #expect(time < .seconds(20), "\(source) took \(time): \(error?.what ?? "done")")
+    }
+
+    @Test func `a template's own words are shown without control characters, and not at any length`() {
+        let what = failure("{{ raise_exception('a\\u001b[2Jb' ~ 'c' * 100000) }}")?.what ?? ""
+        #expect(what.contains("a\\u{1B}[2Jbc"))
+        #expect(what.utf8.count < 1000)
     }
 
     @Test func `today's date is written only when a time is given`() throws {

@@ -21,7 +21,7 @@ enum Fixture {
 
 extension TemplateValue {
     subscript(key: String) -> TemplateValue? { if case .mapping(let mapping) = self { mapping[key] } else { nil } }
-    var items: [TemplateValue] { if case .list(let values) = self { values } else { [] } }
-    var fields: [(key: String, value: TemplateValue)] { if case .mapping(let mapping) = self { mapping.entries } else { [] } }
+    var items: [TemplateValue] { if case .list(let list) = self { list.values } else { [] } }
+    var fields: [(key: String, value: TemplateValue)] { if case .mapping(let mapping) = self { mapping.entries.map { ($0.key.text, $0.value) } } else { [] } }
     var ids: [Int32] { items.compactMap { $0.asInteger.map(Int32.init) } }
 }

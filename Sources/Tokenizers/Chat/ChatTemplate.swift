@@ -1,7 +1,7 @@
 import LorikeetGround
 import LorikeetJSON
 
-/// One message of a conversation.
+/// One message of a conversation: the short form for text alone.
 package struct ChatMessage: Sendable, Equatable {
     /// `system`, `user`, `assistant` or what else the template knows.
     package var role: String
@@ -13,29 +13,41 @@ package struct ChatMessage: Sendable, Equatable {
     }
 }
 
-/// A model's chat template (Jinja): messages → the text that the model was trained on.
+/// A model's chat template (Jinja): a conversation → the text that the model was trained on.
 ///
 ///     let template = try ChatTemplate(source, name: "model.gguf chat template", specialTokens: tokenizer.namedTokens)
 ///     try template.render([ChatMessage(role: "user", content: "2+2?")], addGenerationPrompt: true)
 ///
-/// White space as transformers sets it (`trim_blocks`, `lstrip_blocks`). Templates come from outside: recursion, steps,
-/// list and text sizes are limited, and nothing of the machine is in reach. Parsed once; a value, usable from any thread.
+/// What a template finds is what transformers' `apply_chat_template` gives it: white space (`trim_blocks`, `lstrip_blocks`), functions,
+/// filters, and messages without their null keys. Templates come from outside: recursion, work, list and text sizes are limited, and
+/// nothing of the machine is in reach. Parsed once; a value, usable from any thread.
 package struct ChatTemplate: Sendable {
+    /// The longest text of a template, in bytes.
+    private static let longestSource = 4 << 20
+
     private let statements: [Statement]
+    /// What conversations with tools are written by, where the model has a template of its own for them.
+    private let toolStatements: [Statement]?
     private let name: String
     private let specialTokens: [String: String]
     private let now: Double?
 
     /// - Parameters:
     ///   - source: the template's text.
+    ///   - toolSource: the text of the template for conversations with tools (transformers' name for it is `tool_use`).
     ///   - name: what errors call it; they give `name:line`.
     ///   - specialTokens: variables with the texts of special tokens: `bos_token`, `eos_token`, …
     ///   - now: seconds since 1970 for templates that write today's date (`strftime_now`, in UTC). Without it that
-    ///     function is undefined, and templates that ask first (Llama 3.2) write their own fixed date: what is trained
-    ///     then does not depend on the day.
-    /// - Throws: `LorikeetError.input` at the template's line when it cannot be parsed.
-    package init(_ source: String, name: String, specialTokens: [String: String], now: Double? = nil) throws {
+    ///     function is undefined.
+    /// - Throws: `LorikeetError.input` at the template's line when it cannot be parsed, or uses what is not supported.
+    package init(
+        _ source: String, toolSource: String? = nil, name: String, specialTokens: [String: String], now: Double? = nil
+    ) throws {
+        for text in [source, toolSource ?? ""] where text.utf8.count > Self.longestSource {
+            throw LorikeetError.input("the chat template is longer than \(Self.longestSource >> 20) MiB", at: name)
+        }
         statements = try TemplateParser.statements(of: source, name: name)
+        toolStatements = try toolSource.map { try TemplateParser.statements(of: $0, name: name + " (tool_use)") }
         self.name = name
         self.specialTokens = specialTokens
         self.now = now
@@ -43,44 +55,78 @@ package struct ChatTemplate: Sendable {
 
     /// The conversation as text.
     ///
-    /// - Parameters:
-    ///   - addGenerationPrompt: whether the text ends with the beginning of the assistant's answer.
-    ///   - variables: further variables that the template may read (`tools`, `enable_thinking`, …).
+    /// - Parameter addGenerationPrompt: whether the text ends with the beginning of the assistant's answer.
     /// - Throws: `LorikeetError.input` at the template's line: its own refusal (`raise_exception`), an operation that
     ///   makes no sense, a limit.
-    package func render(
-        _ messages: [ChatMessage], addGenerationPrompt: Bool, variables: [String: TemplateValue] = [:]
-    ) throws -> String {
+    package func render(_ messages: [ChatMessage], addGenerationPrompt: Bool) throws -> String {
         try render(
-            messages: .list(
-                messages.map { message in
-                    .mapping(TemplateMapping([("role", .string(message.role)), ("content", .string(message.content))]))
-                }),
-            addGenerationPrompt: addGenerationPrompt, variables: variables)
+            Conversation(messages: messages.map { ["role": .string($0.role), "content": .string($0.content)] }),
+            addGenerationPrompt: addGenerationPrompt)
     }
 
     /// The same for whole message objects, tools and documents.
     package func render(_ conversation: Conversation, addGenerationPrompt: Bool) throws -> String {
-        var variables = conversation.variables.mapValues { TemplateValue($0) }
-        if let tools = conversation.tools { variables["tools"] = TemplateValue(tools) }
-        if let documents = conversation.documents { variables["documents"] = TemplateValue(documents) }
-        return try render(
-            messages: .list(conversation.messages.map { TemplateValue($0) }), addGenerationPrompt: addGenerationPrompt, variables: variables)
+        try run(try TemplateInput(conversation), addGenerationPrompt: addGenerationPrompt).output
     }
 
-    /// The same with messages of any shape (tool calls, parts of content, …).
-    package func render(
-        messages: TemplateValue, addGenerationPrompt: Bool, variables: [String: TemplateValue] = [:]
-    ) throws -> String {
-        var all = specialTokens.mapValues(TemplateValue.string)
+    /// A rendering with its notes.
+    func run(_ input: TemplateInput, addGenerationPrompt: Bool, notes: RunNotes = RunNotes()) throws -> TemplateRun {
+        var variables = specialTokens.mapValues(TemplateValue.string)
+        variables.merge(input.variables) { $1 }
+        variables["messages"] = .list(input.messages)
         // What transformers always passes, whether given or not.
-        all["tools"] = TemplateValue.none
-        all["documents"] = TemplateValue.none
-        all.merge(variables) { $1 }
-        all["messages"] = messages
-        all["add_generation_prompt"] = .bool(addGenerationPrompt)
-        let run = TemplateRun(name: name, now: now, variables: all)
-        _ = try run.run(statements)
-        return run.output
+        variables["tools"] = input.tools ?? TemplateValue.none
+        variables["documents"] = input.documents ?? TemplateValue.none
+        variables["add_generation_prompt"] = .bool(addGenerationPrompt)
+        let run = TemplateRun(name: name, now: now, variables: variables, notes: notes)
+        _ = try run.run(input.tools == nil ? statements : toolStatements ?? statements)
+        return run
+    }
+}
+
+/// A conversation as the values that a template reads.
+struct TemplateInput {
+    var messages: [TemplateValue]
+    let tools: TemplateValue?
+    let documents: TemplateValue?
+    let variables: [String: TemplateValue]
+
+    /// - Throws: exit 2 where a variable has the name of one that the template is always given.
+    init(_ conversation: Conversation) throws {
+        messages = conversation.messages.enumerated().map { Self.value($1, message: $0) }
+        tools = conversation.tools.flatMap { $0.isNull ? nil : TemplateValue($0) }
+        documents = conversation.documents.flatMap { $0.isNull ? nil : TemplateValue($0) }
+        for name in ["messages", "tools", "documents", "add_generation_prompt"] where conversation.variables[name] != nil {
+            throw LorikeetError.input("the template variable “\(name)” is set twice", fix: "leave it out of the template's variables")
+        }
+        variables = conversation.variables.mapValues { TemplateValue($0) }
+    }
+
+    /// The names of a message's reasoning; the first is the usual one.
+    static let reasoningKeys = ["reasoning_content", "thinking", "reasoning"]
+
+    /// A message as `apply_chat_template` passes it on: without null values, with its reasoning under `reasoning_content` and `thinking`.
+    private static func value(_ json: JSON, message: Int) -> TemplateValue {
+        guard let object = json.object else { return TemplateValue(json) }
+        var entries = object.entries.filter { !$0.value.isNull }
+        let reasoning = reasoningKeys.lazy.compactMap { key in entries.first { $0.key == key }?.value }.first
+        if let reasoning {
+            if !entries.contains(where: { $0.key == "thinking" }) { entries.insert(("thinking", reasoning), at: 0) }
+            if let place = entries.firstIndex(where: { $0.key == "reasoning_content" }) {
+                entries[place].value = reasoning
+            } else {
+                entries.append(("reasoning_content", reasoning))
+            }
+        }
+        var mapping = TemplateMapping(entries.map { ($0.key, TemplateValue($0.value)) })
+        mapping.message = message
+        return .mapping(mapping)
+    }
+
+    /// The same with its first messages alone.
+    func prefix(_ count: Int) -> TemplateInput {
+        var result = self
+        result.messages = Array(messages.prefix(count))
+        return result
     }
 }

@@ -21,17 +21,18 @@ package struct Conversation: Sendable, Equatable {
 
 /// A rendered conversation with the parts that the assistant says.
 package struct RenderedConversation: Sendable, Equatable {
-    /// What one assistant message became.
+    /// A stretch of text that one assistant message became.
     package struct Answer: Sendable, Equatable {
         /// The message's index in the conversation.
         package var message: Int
         /// UTF-8 bytes of the text to train, the end token of the turn included.
         package var range: Range<Int>
-        /// Whether the range ends with a token that ends a turn.
+        /// Whether the range ends with a token that ends a turn (white space behind it aside).
         package var endsWithEndToken: Bool
     }
 
     package var text: String
-    /// One for each assistant message that was asked for; ascending and disjoint.
+    /// One for each assistant message that was asked for, ascending and disjoint; several where the template's `{% generation %}` marks
+    /// several parts of one message.
     package var answers: [Answer]
 }

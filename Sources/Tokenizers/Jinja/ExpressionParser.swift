@@ -6,7 +6,7 @@ extension TemplateParser {
         return Expression(kind: kind, line: line, depth: depth + 1)
     }
 
-    /// An expression, or several with commas between as a list.
+    /// An expression, or several with commas between as a tuple.
     mutating func tuple(withCondition: Bool = true) throws -> Expression {
         let start = line
         let first = try withCondition ? expression() : disjunction()
@@ -16,7 +16,7 @@ extension TemplateParser {
             if current == .blockEnd || current == .outputEnd || current == .mark(")") { break }
             items.append(try withCondition ? expression() : disjunction())
         }
-        return try make(.list(items), start, over: items.map(\.depth).max() ?? 0)
+        return try make(.list(items, isTuple: true), start, over: items.map(\.depth).max() ?? 0)
     }
 
     mutating func expression() throws -> Expression {
@@ -180,7 +180,7 @@ extension TemplateParser {
         while true {
             let start = line
             if take(mark: "|") {
-                let name = try expectName()
+                let name = try filterName()
                 let arguments = current == .mark("(") ? try arguments() : Arguments()
                 result = try make(.filter(result, name, arguments), start, over: max(result.depth, arguments.depth))
             } else if take(word: "is") {
@@ -197,6 +197,7 @@ extension TemplateParser {
     private mutating func test(_ value: Expression, _ start: Int) throws -> Expression {
         let isNegated = take(word: "not")
         let name = try expectName()
+        guard TemplateRun.testNames.contains(name) else { throw failure("the test “\(name)” is not supported", line: start) }
         var arguments = Arguments()
         switch current {
         case .mark("("): arguments = try self.arguments()
@@ -210,17 +211,26 @@ extension TemplateParser {
         return isNegated ? try make(.not(test), start, over: test.depth) : test
     }
 
-    /// `(a, b, name=c)`
+    /// `(a, b, *c, name=d, **e)`
     mutating func arguments() throws -> Arguments {
         try expect(mark: "(")
         var result = Arguments()
         while !take(mark: ")") {
-            if case .name(let name) = current, following == .mark("=") {
+            if take(mark: "**") {
+                guard result.namedSpread == nil else { throw failure("a call has two “**”") }
+                result.namedSpread = try expression()
+            } else if take(mark: "*") {
+                guard result.spread == nil, result.namedSpread == nil else { throw failure("“*” stands behind another “*” or “**”") }
+                result.spread = try expression()
+            } else if case .name(let name) = current, following == .mark("=") {
+                guard result.namedSpread == nil else { throw failure("an argument follows “**”") }
                 advance()
                 advance()
                 result.named.append((name, try expression()))
             } else {
-                guard result.named.isEmpty else { throw failure("an argument without a name follows one with a name") }
+                guard result.named.isEmpty, result.spread == nil, result.namedSpread == nil else {
+                    throw failure("an argument without a name follows one with a name, “*” or “**”")
+                }
                 result.positional.append(try expression())
             }
             if current != .mark(")") { try expect(mark: ",") }
@@ -237,7 +247,9 @@ extension TemplateParser {
             case "true", "True": return try make(.literal(.bool(true)), start)
             case "false", "False": return try make(.literal(.bool(false)), start)
             case "none", "None": return try make(.literal(.none), start)
-            default: return try make(.name(name), start)
+            default:
+                noteUse(of: name)
+                return try make(.name(name), start)
             }
         case .string(var text):
             advance()
@@ -254,7 +266,7 @@ extension TemplateParser {
             return try make(.literal(.number(value)), start)
         case .mark("("):
             advance()
-            if take(mark: ")") { return try make(.list([]), start) }
+            if take(mark: ")") { return try make(.list([], isTuple: true), start) }
             let inner = try nested { try $0.tuple() }
             try expect(mark: ")")
             return inner
@@ -271,7 +283,7 @@ extension TemplateParser {
             items.append(try expression())
             if current != .mark("]") { try expect(mark: ",") }
         }
-        return try make(.list(items), start, over: items.map(\.depth).max() ?? 0)
+        return try make(.list(items, isTuple: false), start, over: items.map(\.depth).max() ?? 0)
     }
 
     private mutating func mapping(_ start: Int) throws -> Expression {

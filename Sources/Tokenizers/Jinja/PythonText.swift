@@ -2,7 +2,9 @@
 enum PythonText {
     typealias Scalars = String.UnicodeScalarView
 
-    static func equal(_ a: String, _ b: String) -> Bool { a.utf8.elementsEqual(b.utf8) }
+    static func equal(_ a: String, _ b: String) -> Bool {
+        a.utf8.count == b.utf8.count && a.utf8.elementsEqual(b.utf8)
+    }
 
     static func precedes(_ a: String, _ b: String) -> Bool {
         a.unicodeScalars.lexicographicallyPrecedes(b.unicodeScalars)
@@ -22,20 +24,52 @@ enum PythonText {
         return String(slice)
     }
 
-    /// Byte offsets of the occurrences of `needle`, not overlapping, from the left.
+    /// Byte offsets of the occurrences of `needle`, not overlapping, from the left. Linear in the text (Knuth, Morris and Pratt).
     private static func occurrences(of needle: [UInt8], in text: [UInt8], limit: Int) -> [Int] {
-        guard let first = needle.first, needle.count <= text.count else { return [] }
+        guard !needle.isEmpty, needle.count <= text.count, limit > 0 else { return [] }
+        // Of every prefix of the needle: the length of its longest proper prefix that is its suffix too.
+        var borders = [Int](repeating: 0, count: needle.count)
+        var length = 0
+        for index in 1..<max(1, needle.count) {
+            while length > 0, needle[index] != needle[length] { length = borders[length - 1] }
+            if needle[index] == needle[length] { length += 1 }
+            borders[index] = length
+        }
         var found: [Int] = []
-        var at = 0
-        while at + needle.count <= text.count, found.count < limit {
-            if text[at] == first, text[at..<(at + needle.count)].elementsEqual(needle) {
-                found.append(at)
-                at += needle.count
-            } else {
-                at += 1
-            }
+        var matched = 0
+        for (index, byte) in text.enumerated() {
+            while matched > 0, byte != needle[matched] { matched = borders[matched - 1] }
+            if byte == needle[matched] { matched += 1 }
+            guard matched == needle.count else { continue }
+            found.append(index + 1 - needle.count)
+            if found.count == limit { return found }
+            matched = 0
         }
         return found
+    }
+
+    /// The scalar at a position, from the end where it is negative.
+    static func scalar(of text: String, at position: Int) -> String? {
+        let scalars = text.unicodeScalars
+        if position >= 0 {
+            guard position < text.utf8.count,
+                let index = scalars.index(scalars.startIndex, offsetBy: position, limitedBy: scalars.endIndex), index < scalars.endIndex
+            else { return nil }
+            return String(scalars[index])
+        }
+        guard position >= -text.utf8.count,
+            let index = scalars.index(scalars.endIndex, offsetBy: position, limitedBy: scalars.startIndex)
+        else { return nil }
+        return String(scalars[index])
+    }
+
+    /// Scalar offset of the last occurrence.
+    static func findLast(_ text: String, _ needle: String) -> Int? {
+        if needle.isEmpty { return text.unicodeScalars.count }
+        // The last of overlapping occurrences too: search the reversed texts.
+        let bytes = Array(text.utf8)
+        guard let fromEnd = occurrences(of: needle.utf8.reversed(), in: bytes.reversed(), limit: 1).first else { return nil }
+        return bytes[0..<(bytes.count - fromEnd - needle.utf8.count)].reduce(0) { $0 + ($1 & 0xC0 == 0x80 ? 0 : 1) }
     }
 
     static func contains(_ text: String, _ needle: String) -> Bool { needle.isEmpty || find(text, needle) != nil }
@@ -85,10 +119,17 @@ enum PythonText {
 
     /// `rsplit(separator, limit)`: the last `limit` occurrences cut.
     static func splitFromRight(_ text: String, separator: String, limit: Int) -> [String] {
-        let parts = split(text, separator: separator)
-        guard limit < parts.count - 1 else { return parts }
-        let kept = parts.count - limit
-        return [parts[0..<kept].joined(separator: separator)] + parts[kept...]
+        let bytes = Array(text.utf8)
+        let needle = Array(separator.utf8)
+        var parts: [String] = []
+        var end = bytes.count
+        for fromEnd in occurrences(of: needle.reversed(), in: bytes.reversed(), limit: limit) {
+            let start = bytes.count - fromEnd - needle.count
+            parts.append(String(decoding: bytes[(start + needle.count)..<end], as: UTF8.self))
+            end = start
+        }
+        parts.append(String(decoding: bytes[..<end], as: UTF8.self))
+        return parts.reversed()
     }
 
     /// `split()`: at runs of white space, none at the ends.
@@ -98,21 +139,42 @@ enum PythonText {
         while true {
             rest = rest.drop(while: isSpace)
             if rest.isEmpty { return parts }
-            if parts.count == limit { return parts + [strip(String(rest), nil, left: false)] }
+            if parts.count == limit { return parts + [String(rest)] }
             let word = rest.prefix { !isSpace($0) }
             parts.append(String(word))
             rest = rest[word.endIndex...]
         }
     }
 
-    static func splitLines(_ text: String) -> [String] {
+    /// `rsplit(None, limit)`: the last `limit` words cut.
+    static func splitAtSpaceFromRight(_ text: String, limit: Int) -> [String] {
+        var parts: [String] = []
+        var rest = text.unicodeScalars[...]
+        while true {
+            while let last = rest.last, isSpace(last) { rest.removeLast() }
+            if rest.isEmpty { return parts.reversed() }
+            if parts.count == limit { return [String(rest)] + parts.reversed() }
+            var word: [Unicode.Scalar] = []
+            while let last = rest.last, !isSpace(last) {
+                word.append(last)
+                rest.removeLast()
+            }
+            parts.append(String(String.UnicodeScalarView(word.reversed())))
+        }
+    }
+
+    static func splitLines(_ text: String, keepingEnds: Bool = false) -> [String] {
         var lines: [String] = []
         var line = Scalars()
         var last: Unicode.Scalar?
         for scalar in text.unicodeScalars {
             defer { last = scalar }
-            if scalar == "\n", last == "\r" { continue }
+            if scalar == "\n", last == "\r" {
+                if keepingEnds { lines[lines.count - 1].unicodeScalars.append(scalar) }
+                continue
+            }
             if "\n\r\u{B}\u{C}\u{1C}\u{1D}\u{1E}\u{85}\u{2028}\u{2029}".unicodeScalars.contains(scalar) {
+                if keepingEnds { line.append(scalar) }
                 lines.append(String(line))
                 line = Scalars()
             } else {
@@ -133,6 +195,26 @@ enum PythonText {
     static func capitalize(_ text: String) -> String {
         guard let first = text.unicodeScalars.first else { return "" }
         return first.properties.titlecaseMapping + String(text.unicodeScalars.dropFirst()).lowercased()
+    }
+
+    /// Runs of word characters, as Jinja's `wordcount` counts them.
+    static func wordCount(_ text: String) -> Int {
+        var count = 0
+        var isInside = false
+        for scalar in text.unicodeScalars {
+            let isWord = scalar == "_" || CharacterClass.isLetter(CharacterClass.of(scalar)) || CharacterClass.isNumber(CharacterClass.of(scalar))
+            if isWord, !isInside { count += 1 }
+            isInside = isWord
+        }
+        return count
+    }
+
+    static func swapCase(_ text: String) -> String {
+        var result = ""
+        for scalar in text.unicodeScalars {
+            result += scalar.properties.isUppercase ? scalar.properties.lowercaseMapping : scalar.properties.uppercaseMapping
+        }
+        return result
     }
 
     /// Words (runs of letters) with the first letter upper, the rest lower. Jinja's filter takes more separators than
@@ -165,5 +247,35 @@ enum PythonText {
         }
         result.append(quote)
         return String(result)
+    }
+}
+
+/// Python's slice `[from:to:step]`; the step is not 0.
+struct PythonSlice {
+    let from: Int?
+    let to: Int?
+    let step: Int
+
+    /// The positions that are picked of `count`.
+    func places(in count: Int) -> [Int] {
+        func clamped(_ index: Int?, _ standard: Int) -> Int {
+            guard let index else { return standard }
+            let place = index < 0 ? Saturating.sum(index, count) : index
+            return step > 0 ? min(max(place, 0), count) : min(max(place, -1), count - 1)
+        }
+        let first = clamped(from, step > 0 ? 0 : count - 1)
+        let last = clamped(to, step > 0 ? count : -1)
+        // Strides beyond the count all pick the first alone; stepping with them could overflow.
+        return Array(stride(from: first, to: last, by: max(min(step, count + 1), -count - 1)))
+    }
+
+    func text(of text: String) -> String {
+        // Text of ASCII alone: bytes are positions.
+        if text.utf8.allSatisfy({ $0 < 0x80 }) {
+            let bytes = Array(text.utf8)
+            return String(decoding: places(in: bytes.count).map { bytes[$0] }, as: UTF8.self)
+        }
+        let scalars = Array(text.unicodeScalars)
+        return String(String.UnicodeScalarView(places(in: scalars.count).map { scalars[$0] }))
     }
 }

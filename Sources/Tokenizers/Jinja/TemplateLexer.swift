@@ -218,6 +218,11 @@ struct TemplateLexer {
         var end = at
         var isInteger = true
         func isDigit(_ i: Int) -> Bool { i < bytes.count && bytes[i] >= 0x30 && bytes[i] <= 0x39 }
+        if let (value, end) = try radixNumber() {
+            tokens.append(TemplateToken(kind: .integer(value), line: line))
+            at = end
+            return
+        }
         while isDigit(end) || (end < bytes.count && bytes[end] == UInt8(ascii: "_") && isDigit(end + 1)) { end += 1 }
         if end < bytes.count, bytes[end] == UInt8(ascii: "."), isDigit(end + 1) {
             isInteger = false
@@ -238,9 +243,22 @@ struct TemplateLexer {
         } else if !isInteger, let value = Double(text) {
             tokens.append(TemplateToken(kind: .number(value), line: line))
         } else {
-            throw failure("the number \(text) is out of range")
+            throw failure("the number \(text.prefix(80)) is out of range")
         }
         at = end
+    }
+
+    /// `0x1F`, `0o17`, `0b11`; nil where none begins here.
+    private func radixNumber() throws -> (value: Int, end: Int)? {
+        guard bytes[at] == UInt8(ascii: "0"), at + 2 < bytes.count,
+            let radix = [UInt8(ascii: "x"): 16, UInt8(ascii: "o"): 8, UInt8(ascii: "b"): 2][bytes[at + 1] | 0x20]
+        else { return nil }
+        func isDigit(_ byte: UInt8) -> Bool { byte < 0x80 && Character(Unicode.Scalar(byte)).hexDigitValue.map { $0 < radix } ?? false }
+        let digits = bytes[(at + 2)...].prefix { isDigit($0) || $0 == UInt8(ascii: "_") }
+        guard !digits.isEmpty else { return nil }
+        let text = String(decoding: digits.filter { $0 != UInt8(ascii: "_") }, as: UTF8.self)
+        guard let value = Int(text, radix: radix) else { throw failure("the number \(text.prefix(80)) is out of range") }
+        return (value, digits.endIndex)
     }
 
     private mutating func readString(quote: UInt8) throws {
@@ -273,13 +291,19 @@ struct TemplateLexer {
         }
         let simple: [UInt8: UInt8] = [
             UInt8(ascii: "n"): 0x0A, UInt8(ascii: "t"): 0x09, UInt8(ascii: "r"): 0x0D, UInt8(ascii: "b"): 0x08,
-            UInt8(ascii: "f"): 0x0C, UInt8(ascii: "v"): 0x0B, UInt8(ascii: "a"): 0x07, UInt8(ascii: "0"): 0x00,
+            UInt8(ascii: "f"): 0x0C, UInt8(ascii: "v"): 0x0B, UInt8(ascii: "a"): 0x07,
             UInt8(ascii: "\\"): UInt8(ascii: "\\"), UInt8(ascii: "'"): UInt8(ascii: "'"), UInt8(ascii: "\""): UInt8(ascii: "\""),
         ]
         switch bytes[index] {
         case UInt8(ascii: "x"): return try hexadecimal(2)
         case UInt8(ascii: "u"): return try hexadecimal(4)
         case UInt8(ascii: "U"): return try hexadecimal(8)
+        case UInt8(ascii: "N"): throw failure("the escape \\N is not supported")
+        case UInt8(ascii: "0")...UInt8(ascii: "7"):
+            let digits = bytes[index..<min(index + 3, bytes.count)].prefix { (0x30...0x37).contains($0) }
+            let value = digits.reduce(0) { $0 * 8 + UInt32($1 - 0x30) }
+            if let scalar = Unicode.Scalar(value) { content.append(contentsOf: Array(String(scalar).utf8)) }
+            return digits.endIndex
         case 0x0A: return index + 1
         case let byte:
             if let value = simple[byte] { content.append(value) } else { content += [UInt8(ascii: "\\"), byte] }

@@ -9,6 +9,9 @@ struct TemplateParser {
     let name: String
     private var at = 0
     var nesting = 0
+    /// Of every macro that is being read, the innermost last: whether its body reads `varargs` and `kwargs`.
+    private var macroUses: [(more: Bool, moreNamed: Bool)] = []
+    private var loops = 0
 
     static func statements(of source: String, name: String) throws -> [Statement] {
         var parser = TemplateParser(tokens: try TemplateLexer.tokens(of: source, name: name), name: name)
@@ -65,6 +68,21 @@ struct TemplateParser {
 
     mutating func expect(word: String) throws {
         guard take(word: word) else { throw failure("expected “\(word)” and found \(found)") }
+    }
+
+    /// The name of a filter that exists.
+    mutating func filterName() throws -> String {
+        let start = line
+        let name = try expectName()
+        guard TemplateRun.filterNames.contains(name) else { throw failure("the filter “\(name)” is not supported", line: start) }
+        return name
+    }
+
+    /// Notes a variable that the innermost macro reads.
+    mutating func noteUse(of name: String) {
+        guard let innermost = macroUses.indices.last else { return }
+        if name == "varargs" { macroUses[innermost].more = true }
+        if name == "kwargs" { macroUses[innermost].moreNamed = true }
     }
 
     mutating func expectName() throws -> String {
@@ -146,7 +164,7 @@ struct TemplateParser {
         case "call": return try callBlock(start)
         case "filter":
             let filters = try filterChain(leading: true)
-            return .filtered(filters, body: try block("endfilter"), line: start)
+            return .filtered(filters, body: try outsideLoops { try $0.block("endfilter") }, line: start)
         case "with":
             var assignments: [(String, Expression)] = []
             while current != .blockEnd {
@@ -156,13 +174,14 @@ struct TemplateParser {
                 _ = take(mark: ",")
             }
             return .with(assignments, body: try block("endwith"))
-        case "generation": return .generation(try block("endgeneration"))
-        case "break":
+        case "generation":
+            return .generation(try outsideLoops { try $0.block("endgeneration") }, line: start)
+        case "break", "continue":
+            guard loops > 0 else { throw failure("“\(word)” stands outside a loop", line: start) }
             try expectBlockEnd()
-            return .leave(line: start)
-        case "continue":
-            try expectBlockEnd()
-            return .next(line: start)
+            return word == "break" ? .leave : .next
+        case "include", "import", "from", "extends", "block":
+            throw failure("the tag “\(word)” is not supported: a chat template is one file", line: start)
         default:
             throw failure("the tag “\(word)” is not supported", line: start)
         }
@@ -193,9 +212,11 @@ struct TemplateParser {
         try expect(word: "in")
         let sequence = try tuple(withCondition: false)
         let condition = take(word: "if") ? try expression() : nil
-        if current == .name("recursive") { throw failure("recursive loops are not supported") }
+        let isRecursive = take(word: "recursive")
         try expectBlockEnd()
+        loops += 1
         let statements = try body(until: ["else", "endfor"])
+        loops -= 1
         var otherwise: [Statement] = []
         if take(word: "else") {
             try expectBlockEnd()
@@ -204,7 +225,8 @@ struct TemplateParser {
         try expect(word: "endfor")
         try expectBlockEnd()
         return Loop(
-            target: target, sequence: sequence, condition: condition, body: statements, otherwise: otherwise, line: start)
+            target: target, sequence: sequence, condition: condition, body: statements, otherwise: otherwise,
+            isRecursive: isRecursive, line: start)
     }
 
     private mutating func set(_ start: Int) throws -> Statement {
@@ -215,7 +237,7 @@ struct TemplateParser {
             return .set(target, value)
         }
         let filters = try filterChain(leading: false)
-        return .capture(target, filters: filters, body: try block("endset"), line: start)
+        return .capture(target, filters: filters, body: try outsideLoops { try $0.block("endset") }, line: start)
     }
 
     /// `name`, `a, b`, `(a, b)` or `namespace.attribute`.
@@ -239,35 +261,54 @@ struct TemplateParser {
     private mutating func filterChain(leading: Bool) throws -> [AppliedFilter] {
         var filters: [AppliedFilter] = []
         while (leading && filters.isEmpty) || take(mark: "|") {
-            let name = try expectName()
+            let name = try filterName()
             filters.append(AppliedFilter(name: name, arguments: current == .mark("(") ? try arguments() : Arguments()))
         }
         return filters
     }
 
-    private mutating func macro(_ name: String, end: String, line: Int) throws -> Macro {
-        var parameters: [(name: String, standard: Expression?)] = []
-        if take(mark: "(") {
-            while !take(mark: ")") {
-                let name = try expectName()
-                parameters.append((name, take(mark: "=") ? try expression() : nil))
-                if current != .mark(")") { try expect(mark: ",") }
+    /// A body that `break` and `continue` cannot leave: it is a function of its own.
+    private mutating func outsideLoops<Result>(_ read: (inout TemplateParser) throws -> Result) throws -> Result {
+        let outer = loops
+        loops = 0
+        defer { loops = outer }
+        return try read(&self)
+    }
+
+    private typealias Parameter = (name: String, standard: Expression?)
+
+    private mutating func parameters() throws -> [Parameter] {
+        var parameters: [Parameter] = []
+        guard take(mark: "(") else { return [] }
+        while !take(mark: ")") {
+            let name = try expectName()
+            parameters.append((name, take(mark: "=") ? try expression() : nil))
+            if parameters.last?.standard == nil, parameters.dropLast().last?.standard != nil {
+                throw failure("a parameter without a default follows one with a default")
             }
+            if current != .mark(")") { try expect(mark: ",") }
         }
-        return Macro(name: name, parameters: parameters, body: try block(end), line: line)
+        return parameters
+    }
+
+    private mutating func macroBody(_ name: String, _ parameters: [Parameter], end: String, line: Int) throws -> Macro {
+        macroUses.append((false, false))
+        defer { macroUses.removeLast() }
+        let body = try outsideLoops { try $0.block(end) }
+        let uses = macroUses.last ?? (false, false)
+        return Macro(
+            name: name, parameters: parameters, body: body, takesMore: uses.more, takesMoreNamed: uses.moreNamed, line: line)
+    }
+
+    private mutating func macro(_ name: String, end: String, line: Int) throws -> Macro {
+        guard current == .mark("(") else { throw failure("expected “(” and found \(found)") }
+        return try macroBody(name, try parameters(), end: end, line: line)
     }
 
     private mutating func callBlock(_ start: Int) throws -> Statement {
-        var parameters: [(name: String, standard: Expression?)] = []
-        if take(mark: "(") {
-            while !take(mark: ")") {
-                parameters.append((try expectName(), nil))
-                if current != .mark(")") { try expect(mark: ",") }
-            }
-        }
+        let parameters = try parameters()
         let call = try expression()
         guard case .call = call.kind else { throw failure("“call” needs a call of a macro", line: start) }
-        let statements = try block("endcall")
-        return .callBlock(call: call, caller: Macro(name: "caller", parameters: parameters, body: statements, line: start))
+        return .callBlock(call: call, caller: try macroBody("caller", parameters, end: "endcall", line: start))
     }
 }

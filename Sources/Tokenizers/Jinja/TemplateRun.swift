@@ -1,19 +1,35 @@
 import LorikeetGround
 
-/// One rendering of a template: variables, output, and the limits that keep an untrusted template from running away.
+/// Variables of one block of a template; names that it lacks are looked up in the block around it.
+final class TemplateScope {
+    private var variables: [(name: String, value: TemplateValue)]
+    private let outer: TemplateScope?
+
+    init(_ variables: [(name: String, value: TemplateValue)] = [], in outer: TemplateScope? = nil) {
+        self.variables = variables
+        self.outer = outer
+    }
+
+    subscript(name: String) -> TemplateValue? {
+        var scope: TemplateScope? = self
+        while let current = scope {
+            if let place = current.variables.firstIndex(where: { $0.name == name }) { return current.variables[place].value }
+            scope = current.outer
+        }
+        return nil
+    }
+
+    func define(_ name: String, _ value: TemplateValue) {
+        if let place = variables.firstIndex(where: { $0.name == name }) {
+            variables[place].value = value
+        } else {
+            variables.append((name, value))
+        }
+    }
+}
+
+/// One rendering of a template: variables, output, and what was noted on the way.
 final class TemplateRun {
-    /// Statements and expressions that one rendering may evaluate.
-    static let maximumSteps = 4_000_000
-    /// The longest string and the longest output, in bytes.
-    static let maximumBytes = 64 << 20
-    /// The most elements of a list.
-    static let maximumElements = 1 << 20
-    /// The deepest recursion of expressions, statements and macros together.
-    static let deepestRecursion = 600
-
-    /// The deepest nesting of lists and mappings that a variable may hold.
-    static let deepestValue = 300
-
     enum Flow { case normal, leave, next }
 
     let name: String
@@ -21,103 +37,81 @@ final class TemplateRun {
     let now: Double?
     var line = 1
     var output = ""
+    var notes: RunNotes
+    /// Work done so far; see `charge`.
+    var work = 0
     var namespaces: [TemplateMapping] = []
-    private var macros: [Macro] = []
-    /// Scopes: the first is the template's own; those from `floor` on belong to the macro that runs (lexical scope).
-    private var scopes: [[String: TemplateValue]]
-    private var floor = 0
-    private var steps = 0
+    /// `joiner` and `cycler`: the values and how many were taken.
+    var counters: [(values: [TemplateValue], isJoiner: Bool, taken: Int)] = []
+    private var macros: [(macro: Macro, scope: TemplateScope)] = []
+    /// The loops that run now, the innermost last.
+    private var loops: [(loop: Loop, scope: TemplateScope, changed: [TemplateValue]?)] = []
+    var scope: TemplateScope
     private var depth = 0
-    private var loopDepth = 0
 
-    init(name: String, now: Double?, variables: [String: TemplateValue]) {
+    init(name: String, now: Double?, variables: [String: TemplateValue], notes: RunNotes = RunNotes()) {
         self.name = name
         self.now = now
-        scopes = [variables]
+        self.notes = notes
+        scope = TemplateScope(variables.map { (name: $0.key, value: $0.value) })
     }
 
     func failure(_ what: String) -> LorikeetError { .input(what, at: "\(name):\(line)") }
-
-    // MARK: Limits
-
-    private func step() throws {
-        steps += 1
-        if steps > Self.maximumSteps { throw failure("the template runs for more than \(Self.maximumSteps) steps") }
-    }
 
     func descend<Result>(_ body: () throws -> Result) throws -> Result {
         depth += 1
         defer { depth -= 1 }
         if depth > Self.deepestRecursion { throw failure("the template recurses deeper than \(Self.deepestRecursion) levels") }
-        try step()
+        try charge(Self.stepCost)
         return try body()
     }
 
-    /// Throws where a string of so many bytes would be too long.
-    func check(bytes: Int) throws {
-        if bytes > Self.maximumBytes { throw failure("the template makes a text of more than \(Self.maximumBytes >> 20) MiB") }
-    }
-
-    func check(elements: Int) throws {
-        if elements > Self.maximumElements { throw failure("the template makes a list of more than \(Self.maximumElements) elements") }
-    }
-
-    /// Throws where lists and mappings stand in one another too deeply, or too many of them: printing and releasing such a
-    /// value descends by recursion, and one that holds itself twice, again and again, has no end in practice. Called where
-    /// values are kept, for within one expression the depth of the expression is the limit.
-    func checkShape(_ value: TemplateValue, level: Int = 0) throws {
-        let parts: [TemplateValue]
-        switch value {
-        case .list(let values): parts = values
-        case .mapping(let mapping): parts = mapping.entries.map(\.value)
-        default: return
-        }
-        try step()
-        if level > Self.deepestValue { throw failure("the template makes values that nest deeper than \(Self.deepestValue) levels") }
-        for part in parts { try checkShape(part, level: level + 1) }
-    }
-
     func write(_ text: String) throws {
-        try check(bytes: output.utf8.count + text.utf8.count)
+        let length = Saturating.sum(output.utf8.count, text.utf8.count)
+        if length > Self.maximumBytes { throw failure("the template makes a text of more than \(Self.maximumBytes >> 20) MiB") }
+        try charge(text.utf8.count)
+        notes.noteBoundary(output.utf8.count)
         output += text
     }
 
     // MARK: Variables
 
     func lookUp(_ name: String) -> TemplateValue {
-        var index = scopes.count - 1
-        while index >= floor {
-            if let value = scopes[index][name] { return value }
-            index -= 1
+        if let value = scope[name] {
+            notes.noteRead(variable: name)
+            return value
         }
-        if floor > 0, let value = scopes[0][name] { return value }
         if TemplateFunctions.names.contains(name), name != "strftime_now" || now != nil { return .function(name) }
         return .undefined(name)
     }
 
-    func define(_ name: String, _ value: TemplateValue) { scopes[scopes.count - 1][name] = value }
-
     private func assign(_ target: AssignmentTarget, _ value: TemplateValue) throws {
         try checkShape(value)
         switch target {
-        case .name(let name): define(name, value)
+        case .name(let name): scope.define(name, value)
         case .names(let names):
             let values = try elements(of: value)
             guard values.count == names.count else {
                 throw failure("\(values.count) values cannot be assigned to \(names.count) names")
             }
-            for (name, value) in zip(names, values) { define(name, value) }
+            for (name, value) in zip(names, values) { scope.define(name, value) }
         case .attribute(let name, let attribute):
             guard case .namespace(let index) = lookUp(name) else {
                 throw failure("only attributes of a namespace can be set, and “\(name)” is \(lookUp(name).kind)")
             }
-            namespaces[index][attribute] = value
+            try set(attribute, of: index, to: value)
         }
     }
 
-    private func inScope<Result>(_ body: () throws -> Result) rethrows -> Result {
-        scopes.append([:])
-        defer { scopes.removeLast() }
+    func set(_ attribute: String, of namespace: Int, to value: TemplateValue) throws {
+        guard !attribute.hasPrefix("_") else { throw failure("a namespace cannot have the attribute “\(attribute)”") }
+        namespaces[namespace][.string(attribute)] = value
+    }
+
+    private func inScope<Result>(of outer: TemplateScope? = nil, _ body: () throws -> Result) rethrows -> Result {
+        let before = scope
+        scope = TemplateScope(in: outer ?? before)
+        defer { scope = before }
         return try body()
     }
 
@@ -125,7 +119,11 @@ final class TemplateRun {
     private func captured(_ body: () throws -> Void) throws -> String {
         let outer = output
         output = ""
-        defer { output = outer }
+        notes.captures += 1
+        defer {
+            output = outer
+            notes.captures -= 1
+        }
         try body()
         return output
     }
@@ -143,35 +141,34 @@ final class TemplateRun {
     }
 
     private func run(_ statement: Statement) throws -> Flow {
-        try step()
+        try charge(Self.stepCost)
         switch statement {
         case .text(let text): try write(text)
-        case .output(let expression): try write(try evaluate(expression).text)
+        case .output(let expression): try write(expression)
         case .condition(let branches, let otherwise):
             for branch in branches where try evaluate(branch.condition).isTrue { return try run(branch.body) }
             return try run(otherwise)
-        case .loop(let loop): return try run(loop)
+        case .loop(let loop): try run(loop, over: loop.sequence)
         case .set(let target, let expression): try assign(target, try evaluate(expression))
         case .capture(let target, let filters, let body, let line):
             try assign(target, try filtered(body, filters, line))
-        case .filtered(let filters, let body, let line): try write(try filtered(body, filters, line).text)
-        case .macro(let macro):
-            macros.append(macro)
-            define(macro.name, .macro(macros.count - 1))
+        case .filtered(let filters, let body, let line): try write(try text(of: try filtered(body, filters, line)))
+        case .macro(let macro): scope.define(macro.name, makeMacro(macro))
         case .callBlock(let call, let caller): try runCallBlock(call, caller)
         case .with(let assignments, let body):
-            let values = try assignments.map { ($0.0, try evaluate($0.1)) }
+            // The values are those of the block around, so that one cannot read another.
+            let values = try assignments.map { (name: $0.0, value: try evaluate($0.1)) }
+            for entry in values { try checkShape(entry.value) }
             return try inScope {
-                for (name, value) in values { define(name, value) }
+                for (name, value) in values { scope.define(name, value) }
                 return try run(body)
             }
-        case .generation(let body): return try run(body)
-        case .leave(let line):
-            guard loopDepth > 0 else { self.line = line; throw failure("“break” stands outside a loop") }
-            return .leave
-        case .next(let line):
-            guard loopDepth > 0 else { self.line = line; throw failure("“continue” stands outside a loop") }
-            return .next
+        case .generation(let body, let line):
+            let start = output.utf8.count
+            _ = try inScope { try run(body) }
+            notes.noteGenerated(start..<output.utf8.count, line: line)
+        case .leave: return .leave
+        case .next: return .next
         }
         return .normal
     }
@@ -183,82 +180,124 @@ final class TemplateRun {
         return value
     }
 
-    private func run(_ loop: Loop) throws -> Flow {
+    // MARK: Loops
+
+    private func run(_ loop: Loop, over sequence: Expression) throws {
         line = loop.line
-        var values = try elements(of: try evaluate(loop.sequence))
+        try run(loop, over: try elements(of: try evaluate(sequence)), in: scope, depth: 0)
+    }
+
+    private func run(_ loop: Loop, over all: [TemplateValue], in outer: TemplateScope, depth: Int) throws {
+        var values = all
         if let condition = loop.condition {
-            values = try inScope {
-                try values.filter { value in
+            values = try all.filter { value in
+                try inScope(of: outer) {
                     try assign(loop.target, value)
                     return try evaluate(condition).isTrue
                 }
             }
         }
-        if values.isEmpty { return try inScope { try run(loop.otherwise) } }
-        loopDepth += 1
-        defer { loopDepth -= 1 }
+        if values.isEmpty {
+            _ = try inScope(of: outer) { try run(loop.otherwise) }
+            return
+        }
+        let list = TemplateList(values)
+        loops.append((loop, outer, nil))
+        defer { loops.removeLast() }
         for index in values.indices {
-            let flow = try inScope {
+            let start = output.utf8.count
+            let message = Self.message(values[index])
+            if message >= 0 { notes.enter(message: message) }
+            let flow = try inScope(of: outer) {
                 try assign(loop.target, values[index])
-                define(
-                    "loop",
-                    .loop(
-                        LoopState(
-                            index0: index, length: values.count, depth0: loopDepth - 1,
-                            previous: index > 0 ? values[index - 1] : nil,
-                            next: index + 1 < values.count ? values[index + 1] : nil)))
+                scope.define("loop", .loop(LoopState(index0: index, depth0: depth, values: list, number: loops.count - 1)))
                 return try run(loop.body)
             }
+            if message >= 0 { notes.leave(message: message, wrote: start..<output.utf8.count) }
             if flow == .leave { break }
         }
-        return .normal
+    }
+
+    /// The index of the message that a loop's element is, or -1.
+    private static func message(_ value: TemplateValue) -> Int {
+        if case .mapping(let mapping) = value { mapping.message } else { -1 }
+    }
+
+    /// `loop(values)` in a recursive loop: the same body over other values, as text.
+    func call(loop state: LoopState, _ arguments: EvaluatedArguments) throws -> TemplateValue {
+        guard loops.indices.contains(state.number), loops[state.number].loop.isRecursive, arguments.positional.count == 1 else {
+            throw failure("“loop” can be called inside a recursive loop only, with one value")
+        }
+        let (loop, outer, _) = loops[state.number]
+        let values = try elements(of: arguments.positional[0])
+        return .string(try captured { try descend { try run(loop, over: values, in: outer, depth: state.depth0 + 1) } })
+    }
+
+    /// `loop.changed(…)`: whether the values differ from those of the call before.
+    func changed(_ state: LoopState, _ values: [TemplateValue]) throws -> Bool {
+        guard loops.indices.contains(state.number) else { throw failure("“loop.changed” stands outside its loop") }
+        for value in values { try checkShape(value) }
+        let before = loops[state.number].changed
+        loops[state.number].changed = values
+        guard let before, before.count == values.count else { return true }
+        return try zip(before, values).contains { try !equal($0, $1) }
     }
 
     // MARK: Macros
 
+    private func makeMacro(_ macro: Macro) -> TemplateValue {
+        macros.append((macro, scope))
+        return .macro(macros.count - 1)
+    }
+
     func call(macro index: Int, _ arguments: EvaluatedArguments, caller: TemplateValue? = nil) throws -> TemplateValue {
-        let macro = macros[index]
+        let (macro, definitionScope) = macros[index]
         let callLine = line
-        let outerFloor = floor
-        let outerLoopDepth = loopDepth
-        guard arguments.positional.count <= macro.parameters.count else {
-            throw failure("the macro “\(macro.name)” takes \(macro.parameters.count) arguments, not \(arguments.positional.count)")
-        }
+        defer { line = callLine }
         for value in arguments.positional { try checkShape(value) }
         for argument in arguments.named { try checkShape(argument.value) }
-        floor = scopes.count
-        loopDepth = 0
-        scopes.append([:])
-        defer {
-            scopes.removeLast()
-            floor = outerFloor
-            loopDepth = outerLoopDepth
-            line = callLine
+        return .string(
+            try captured {
+                try inScope(of: definitionScope) {
+                    try bind(arguments, to: macro)
+                    if let caller { scope.define("caller", caller) }
+                    _ = try run(macro.body)
+                }
+            })
+    }
+
+    private func bind(_ arguments: EvaluatedArguments, to macro: Macro) throws {
+        let parameters = macro.parameters
+        guard arguments.positional.count <= parameters.count || macro.takesMore else {
+            throw failure("the macro “\(macro.name)” takes \(parameters.count) arguments, not \(arguments.positional.count)")
         }
-        for (position, parameter) in macro.parameters.enumerated() {
+        for (position, parameter) in parameters.enumerated() {
             if position < arguments.positional.count {
-                define(parameter.name, arguments.positional[position])
+                guard arguments.named(parameter.name) == nil else {
+                    throw failure("the macro “\(macro.name)” is given “\(parameter.name)” twice")
+                }
+                scope.define(parameter.name, arguments.positional[position])
             } else if let value = arguments.named(parameter.name) {
-                define(parameter.name, value)
+                scope.define(parameter.name, value)
             } else if let standard = parameter.standard {
-                define(parameter.name, try evaluate(standard))
+                scope.define(parameter.name, try evaluate(standard))
             } else {
-                define(parameter.name, .undefined(parameter.name))
+                scope.define(parameter.name, .undefined(parameter.name))
             }
         }
-        if let unknown = arguments.named.first(where: { named in !macro.parameters.contains { $0.name == named.name } }) {
+        let others = arguments.named.filter { named in !parameters.contains { $0.name == named.name } }
+        if let unknown = others.first, !macro.takesMoreNamed {
             throw failure("the macro “\(macro.name)” has no parameter “\(unknown.name)”")
         }
-        if let caller { define("caller", caller) }
-        return .string(try captured { _ = try run(macro.body) })
+        if macro.takesMore { scope.define("varargs", .tuple(Array(arguments.positional.dropFirst(parameters.count)))) }
+        if macro.takesMoreNamed { scope.define("kwargs", .mapping(TemplateMapping(others.map { ($0.name, $0.value) }))) }
     }
 
     private func runCallBlock(_ call: Expression, _ caller: Macro) throws {
         guard case .call(let callee, let arguments) = call.kind else { return }
         line = call.line
         guard case .macro(let index) = try evaluate(callee) else { throw failure("“call” needs a macro") }
-        macros.append(caller)
-        let value = try self.call(macro: index, try evaluate(arguments), caller: .macro(macros.count - 1))
+        let value = try self.call(macro: index, try evaluate(arguments), caller: makeMacro(caller))
         try write(value.text)
     }
 }

@@ -3,7 +3,7 @@ struct Expression: Sendable {
     indirect enum Kind: Sendable {
         case literal(TemplateValue)
         case name(String)
-        case list([Expression])
+        case list([Expression], isTuple: Bool)
         case mapping([(key: Expression, value: Expression)])
         case attribute(Expression, String)
         case item(Expression, Expression)
@@ -30,8 +30,15 @@ struct Expression: Sendable {
 struct Arguments: Sendable {
     var positional: [Expression] = []
     var named: [(name: String, value: Expression)] = []
+    /// `*values`, behind the other positional arguments.
+    var spread: Expression?
+    /// `**values`
+    var namedSpread: Expression?
 
-    var depth: Int { max(positional.map(\.depth).max() ?? 0, named.map(\.value.depth).max() ?? 0) }
+    var depth: Int {
+        max(
+            positional.map(\.depth).max() ?? 0, named.map(\.value.depth).max() ?? 0, spread?.depth ?? 0, namedSpread?.depth ?? 0)
+    }
 }
 
 enum Operator: String, Sendable {
@@ -78,9 +85,9 @@ indirect enum Statement: Sendable {
     /// Its own scope: `{% with a = 1 %}…{% endwith %}`
     case with([(String, Expression)], body: [Statement])
     /// `{% generation %}…{% endgeneration %}`: marks what the assistant writes; the text passes through.
-    case generation([Statement])
-    case leave(line: Int)
-    case next(line: Int)
+    case generation([Statement], line: Int)
+    case leave
+    case next
 }
 
 struct AppliedFilter: Sendable {
@@ -94,6 +101,8 @@ struct Loop: Sendable {
     let condition: Expression?
     let body: [Statement]
     let otherwise: [Statement]
+    /// Whether the body may call `loop(…)` to go through more values with the same body.
+    let isRecursive: Bool
     let line: Int
 }
 
@@ -101,5 +110,8 @@ struct Macro: Sendable {
     let name: String
     let parameters: [(name: String, standard: Expression?)]
     let body: [Statement]
+    /// Whether the body reads `varargs` or `kwargs`, so that calls may have more arguments than parameters.
+    let takesMore: Bool
+    let takesMoreNamed: Bool
     let line: Int
 }

@@ -214,7 +214,7 @@ extension Tokenizer {
     ///   - settings: `tokenizer_config.json`; its `added_tokens_decoder` holds tokens by id.
     ///   - addedTokens: `added_tokens.json`: ids by text.
     init(
-        sentencePiece data: [UInt8], source: String, settings: JSON?, specials: JSON?, addedTokens: JSON?, endIDs: [Int32], chatTemplateSource: String?
+        sentencePiece data: [UInt8], source: String, settings: JSON?, specials: JSON?, addedTokens: JSON?, endIDs: [Int32], chatTemplates: ChatTemplateSources
     ) throws {
         let file = try SentencePieceFile(data, source: source)
         var added: [AddedToken] = []
@@ -240,7 +240,7 @@ extension Tokenizer {
         if bosFirst, let bos = names.bos { names.prefix = [bos] }
         if eosLast, let eos = names.eos { names.suffix = [eos] }
         names.apply(settings: settings)
-        self.init(core: core, names: names, chatTemplateSource: chatTemplateSource ?? Self.template(settings?["chat_template"]))
+        self.init(core: core, names: names, chatTemplates: chatTemplates)
     }
 
     /// Whether transformers' class puts `bos` before and `eos` behind a text.

@@ -25,31 +25,27 @@ extension Tokenizer {
             let path = directory + "/" + name
             return files.exists(path) ? try JSON.parse(files.read(path), source: path) : nil
         }
-        var template: String?
-        if files.exists(directory + "/chat_template.jinja") {
-            template = try files.readText(directory + "/chat_template.jinja")
-        } else {
-            template = try optional("chat_template.json")?["chat_template"]?.string
-        }
+        let settings = try optional("tokenizer_config.json")
+        let templates = try ChatTemplateSources(directory: directory, settings: settings, files: files)
         let generation = try optional("generation_config.json")
         let configuration = try optional("config.json")
         let endIDs = Self.ids(generation?["eos_token_id"] ?? configuration?["eos_token_id"])
         if !files.exists(path), let model {
             try self.init(
-                sentencePiece: files.read(model), source: model, settings: optional("tokenizer_config.json"),
-                specials: optional("special_tokens_map.json"), addedTokens: optional("added_tokens.json"), endIDs: endIDs, chatTemplateSource: template)
+                sentencePiece: files.read(model), source: model, settings: settings,
+                specials: optional("special_tokens_map.json"), addedTokens: optional("added_tokens.json"), endIDs: endIDs, chatTemplates: templates)
             return
         }
         try self.init(
             json: JSON.parse(files.read(path), source: path), source: path,
-            settings: optional("tokenizer_config.json"), specials: optional("special_tokens_map.json"),
-            endIDs: endIDs, chatTemplateSource: template)
+            settings: settings, specials: optional("special_tokens_map.json"),
+            endIDs: endIDs, chatTemplates: templates)
     }
 
     /// The tokenizer in the text of a `tokenizer.json`, with what stands beside it.
     package init(
         json: JSON, source: String, settings: JSON? = nil, specials: JSON? = nil, endIDs: [Int32] = [],
-        chatTemplateSource: String? = nil
+        chatTemplates: ChatTemplateSources = ChatTemplateSources()
     ) throws {
         let file = TokenizerFile(json: json, source: source)
         let (core, unknown) = try file.core()
@@ -60,7 +56,7 @@ extension Tokenizer {
         if names.eos == nil { names.eos = endIDs.first }
         (names.prefix, names.suffix) = try file.affixes()
         names.apply(settings: settings)
-        self.init(core: core, names: names, chatTemplateSource: chatTemplateSource ?? Self.template(settings?["chat_template"]))
+        self.init(core: core, names: names, chatTemplates: chatTemplates)
     }
 
     /// A token's text: a string, or an object with `content`.
@@ -68,13 +64,6 @@ extension Tokenizer {
 
     private static func ids(_ json: JSON?) -> [Int32] {
         (json?.array ?? json.map { [$0] } ?? []).compactMap { $0.int.flatMap(Int32.init(exactly:)) }
-    }
-
-    /// One template, or of several the one called `default`.
-    static func template(_ json: JSON?) -> String? {
-        if let text = json?.string { return text }
-        let named = json?.array ?? []
-        return (named.first { $0["name"]?.string == "default" } ?? named.first)?["template"]?.string
     }
 }
 
