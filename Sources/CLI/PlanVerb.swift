@@ -31,7 +31,7 @@ struct PlanVerb: ParsableCommand {
         if parsed.flags.contains("explain") {
             Screen.out(try preparation.listing(of: plan, compute: compute, clock: SystemClock()))
         } else if let other = parsed.extra["compare"] {
-            let second = try Recipe.resolve(file: parsed.config, options: parsed.options + [("preset", other)]).recipe
+            let second = try parsed.recipe(preset: other).recipe
             let otherPlan = try self.plan(second, compute).plan
             if parsed.flags.contains("json") {
                 let both: JSONObject = [recipe.preset: plan.json, other: otherPlan.json]
