@@ -52,7 +52,7 @@ struct PlanVerb: ParsableCommand {
     private func plan(_ recipe: Recipe, _ compute: Compute) throws -> (plan: Plan, preparation: Preparation) {
         let files = RealFiles()
         var preparation = try Preparation(recipe: recipe, files: files)
-        let dataset = try preparation.loadData(files: files, cpu: compute.cpu)
+        let dataset = try preparation.loadData(cacheFolder: DeviceOptions.cacheFolder, files: files, cpu: compute.cpu)
         return (try preparation.plan(dataset, merges: true, compute: compute, clock: SystemClock()), preparation)
     }
 }

@@ -54,7 +54,9 @@ extension Key {
 
     /// `a=b` entries, each with both names.
     func pairs(_ entries: [String], at place: String) throws -> KeyValue {
-        guard !entries.isEmpty else { throw LorikeetError.input("'\(name)' needs at least one pair", at: place, fix: "write instruction=question,output=answer") }
+        guard !entries.isEmpty else {
+            throw LorikeetError.input("'\(name)' needs at least one pair", at: place, fix: "write instruction=question,output=answer")
+        }
         for entry in entries {
             let parts = entry.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
             guard parts.count == 2, !parts[0].isEmpty, !parts[1].isEmpty else {

@@ -11,7 +11,8 @@ package enum KeyTable {
         Key("model", .path, .none, .input, help: "The base model: a Hugging Face directory (safetensors) or a .gguf file."),
         Key(
             "data", .paths, .none, .input,
-            help: "Training records: files (JSONL, JSON, CSV or TSV, also .gz and .zst), patterns (*.jsonl), or a folder with train.jsonl and validation.jsonl."),
+            help: "Training records: files (JSONL, JSON, CSV or TSV, also .gz and .zst), patterns (*.jsonl), or a folder with train.jsonl and validation.jsonl."
+        ),
         Key("validation", .paths, .none, .input, help: "Validation records, named as data is; without it the folder's validation file or a split."),
         Key("output", .path, .text("out"), .changeable, help: "The directory of the run; the same command resumes from it."),
         Key("preset", .choice(presets), .text("kaggle-free"), .changeable, help: "Values for all keys that neither file nor options set."),
@@ -36,7 +37,9 @@ package enum KeyTable {
         Key(
             "completion_only_loss", .flag, .none,
             help: "Prompts with a completion: true trains the completion alone, as without the key; false trains the prompt too."),
-        Key("chat_template", .string, .none, help: "A template file or a built-in template's name (chatml, llama-3, gemma, mistral, alpaca); without it the model's own."),
+        Key(
+            "chat_template", .string, .none,
+            help: "A template file or a built-in template's name (chatml, llama-3, gemma, mistral, alpaca); without it the model's own."),
         Key("template_date", .string, .none, help: "The date that chat templates write (2026-01-31); without it the day on which the run began."),
         Key("max_length", .integer(8...1_048_576), .integer(512), .identity, ["full": .integer(1024)], help: "Tokens of a sample; longer ones lose their end."),
         Key("max_bad_records", share, .number(0.01), .changeable, help: "Share of unusable records that is tolerated; lines that are no JSON never are."),
@@ -118,7 +121,9 @@ package enum KeyTable {
             "fuse", .flag, .flag(true), .affectsBits,
             help: "Join neighbouring operations of the step program; false runs the plain program, slower, to compare the two."),
         Key("session", .duration, .none, .changeable, help: "How long this session lasts (9h): the run ends before it, or says beforehand that it cannot."),
-        Key("scratch", .path, .none, .changeable, help: "A directory for large temporary files: the samples made from the records; without it the user's cache folder."),
+        Key(
+            "scratch", .path, .none, .changeable,
+            help: "A directory for large temporary files: the samples made from the records; without it the user's cache folder."),
     ]
 
     /// Optimisers that run as they are named.

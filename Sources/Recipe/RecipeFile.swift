@@ -176,7 +176,8 @@ enum RecipeFile {
             formats.insert(format)
         }
         guard formats.count < 2 else {
-            throw LorikeetError.input("the entries of 'datasets' have several types", at: place, fix: "bring the records to one layout and write 'data: [FILE, FILE]'")
+            throw LorikeetError.input(
+                "the entries of 'datasets' have several types", at: place, fix: "bring the records to one layout and write 'data: [FILE, FILE]'")
         }
         for (name, value) in [("data", KeyValue.list(paths))] + formats.map({ ("format", KeyValue.text($0)) }) {
             guard let key = KeyTable.key(named: name) else { continue }

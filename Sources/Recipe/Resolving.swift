@@ -85,7 +85,8 @@ struct SaidKeys {
     mutating func set(_ key: Key, _ value: KeyValue, name: String, at place: String) throws {
         if let before = settings[key.name], before.name != name, before.value != value {
             throw LorikeetError.input(
-                "'\(before.name)' (\(before.value.yaml)) and '\(name)' (\(value.yaml)) are two names of one key and differ", at: place, fix: "remove one of them")
+                "'\(before.name)' (\(before.value.yaml)) and '\(name)' (\(value.yaml)) are two names of one key and differ", at: place,
+                fix: "remove one of them")
         }
         settings[key.name] = Setting(value: value, name: name)
     }

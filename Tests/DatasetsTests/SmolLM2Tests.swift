@@ -26,15 +26,15 @@ struct SmolLM2Tests {
         8418, 288, 1449, 2, 198, 1, 520, 9531, 198, 14120, 2,
     ]
 
-    private func load(_ lines: [String], _ change: (inout DatasetSettings) -> Void = { _ in }) throws -> Dataset {
+    private func load(_ lines: [String], _ change: (inout DatasetSettings) -> Void = { _ in }) throws -> LoadedData {
         let tokenizer = try Tokenizer(gguf: GGUFFile(path: #require(modelPath)))
         let template = try ChatTemplate(
             #require(tokenizer.chatTemplateSource), name: "SmolLM2", specialTokens: tokenizer.namedTokens)
         let files = MemoryFiles(["train.jsonl": lines.joined(separator: "\n"), "held.jsonl": lines[0]])
         var settings = DatasetSettings(data: "train.jsonl")
-        settings.validation = "held.jsonl"
+        settings.validation = ["held.jsonl"]
         change(&settings)
-        return try Dataset.load(settings, tokenizer: tokenizer, template: template, files: files, cpu: CPU(threads: 2))
+        return try LoadedData(Dataset.load(settings, tokenizer: tokenizer, template: template, files: files, cpu: CPU(threads: 2)))
     }
 
     @Test func `the demo's first record has the reference's ids, the answer and its end trained`() throws {

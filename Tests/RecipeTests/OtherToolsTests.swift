@@ -128,7 +128,8 @@ struct OtherToolsTests {
         #expect(try resolve("max_seq_length: 512\nmax_length: 512").recipe.maxLength == 512)
         let (recipe, notes) = try resolve("cutoff_len: 512", [("max-seq-length", "99"), ("lora-target", "all")])
         #expect(recipe.maxLength == 99 && recipe.lora.targetModules == ["all-linear"] && notes.count == 3, "\(notes)")
-        #expect(error("", [("max-seq-length", "99"), ("max-length", "98")]).contains("--max-length: 'max-seq-length' (99) and 'max-length' (98) are two names"))
+        #expect(
+            error("", [("max-seq-length", "99"), ("max-length", "98")]).contains("--max-length: 'max-seq-length' (99) and 'max-length' (98) are two names"))
     }
 
     @Test func `no is no, and nothing is nothing`() throws {
