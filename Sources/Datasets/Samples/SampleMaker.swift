@@ -30,7 +30,8 @@ struct SampleMaker: Sendable {
     /// Rows of the model's embedding table; nil where no model will read the samples.
     private let embeddingRows: Int?
     private let endTexts: [String]
-    private let ends: Set<Int32>
+    /// A few: looking through them is faster than hashing.
+    private let ends: [Int32]
     private let special: SpecialTexts
 
     init(tokenizer: Tokenizer, template: ChatTemplate?, settings: DatasetSettings, embeddingRows: Int?) {
@@ -39,7 +40,7 @@ struct SampleMaker: Sendable {
         self.template = template
         self.settings = settings
         check = template.map { TemplateCheck($0) }
-        ends = Set(tokenizer.endTokens)
+        ends = tokenizer.endTokens
         endTexts = tokenizer.endTokens.map { tokenizer.text(of: $0) }.filter { !$0.isEmpty }
         special = SpecialTexts(tokenizer)
     }
@@ -185,6 +186,7 @@ struct SampleMaker: Sendable {
     }
 
     private func endsTwice(_ ids: [Int32], _ trained: [Bool]) -> Bool {
+        guard ids.count(where: { ends.contains($0) }) > 1 else { return false }
         var open = false
         for (id, trained) in zip(ids, trained) {
             if ends.contains(id) {

@@ -117,7 +117,8 @@ enum SampleCode {
     static func byteCount(tokens: Int) -> Int { tokens * 4 + (tokens + 7) / 8 }
 
     static func append(_ ids: [Int32], to bytes: inout [UInt8]) {
-        for id in ids { withUnsafeBytes(of: id.littleEndian) { bytes.append(contentsOf: $0) } }
+        // In memory as in the file: every processor that the program runs on is little-endian.
+        ids.withUnsafeBytes { bytes.append(contentsOf: $0) }
     }
 
     static func append(_ sample: TokenSample, to bytes: inout [UInt8]) {
@@ -133,7 +134,10 @@ enum SampleCode {
     }
 
     static func ids(_ bytes: UnsafeRawBufferPointer, _ count: Int) -> [Int32] {
-        (0..<count).map { Int32(littleEndian: bytes.loadUnaligned(fromByteOffset: $0 * 4, as: Int32.self)) }
+        [Int32](unsafeUninitializedCapacity: count) { memory, filled in
+            UnsafeMutableRawBufferPointer(memory).copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[..<(count * 4)]))
+            filled = count
+        }
     }
 
     static func read(_ bytes: UnsafeRawBufferPointer, tokens: Int) -> (ids: [Int32], trained: [Bool]) {
