@@ -1,5 +1,7 @@
+import Foundation
 import LorikeetDevices
 import LorikeetGround
+import LorikeetJSON
 import LorikeetTokenizers
 import Testing
 
@@ -19,31 +21,23 @@ struct WholeTextTests {
         #expect(try Small.trainedTexts(data.train[0], tokenizer: tokenizer) == [":.b<|im_end|>"])
     }
 
-    /// SentencePiece: a space is `▁`, and one stands before a text that does not begin with an added token (Gemma: nowhere).
-    private static func pieces(_ prefix: TokenizerRules.Prefix) throws -> Tokenizer {
-        var rules = TokenizerRules(.sentencePiece)
-        (rules.prefix, rules.stripsLeadingSpace) = (prefix, prefix != .never)
-        let letters = ["▁", ".", ":", "\n"] + "Lakeomousrnt".reduce(into: [String]()) { if !$0.contains(String($1)) { $0.append(String($1)) } } + ["C", "?"]
-        let words = ["La", "Lak", "Lake", "▁C", "▁Co", "▁Com", "▁Como"]
-        let pairs = [("L", "a"), ("La", "k"), ("Lak", "e"), ("▁", "C"), ("▁C", "o"), ("▁Co", "m"), ("▁Com", "o")]
-        return try Tokenizer(
-            vocabulary: ["<s>", "</s>"] + letters + words, merges: pairs, rules: rules,
-            added: [AddedToken(id: 0, text: "<s>", isSpecial: true), AddedToken(id: 1, text: "</s>", isSpecial: true)], names: TokenNames(bos: 0, eos: 1))
-    }
-
-    @Test(arguments: [TokenizerRules.Prefix.never, .atStart]) func `SentencePiece's answers have no space of their own in front`(prefix: TokenizerRules.Prefix)
-        throws
-    {
-        let tokenizer = try Self.pieces(prefix)
+    /// Llama 2's form puts a `▁` before a text, Gemma's nowhere, Metaspace's where a text begins.
+    @Test(arguments: ["llama2", "gemma", "metaspace-first"]) func `SentencePiece's answers have no space of their own in front`(kind: String) throws {
+        let tests = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+        let file = try Data(contentsOf: tests.appending(path: "TokenizersTests/Fixtures/tokenizers/\(kind).json"))
+        let tokenizer = try Tokenizer(
+            json: JSON.parse(Array(file), source: kind), source: kind, settings: ["bos_token": "<s>", "eos_token": "</s>"])
         let template =
             "<s>{% for m in messages %}{{ ('u' if m.role == 'user' else 't') + ':\\n' + m.content + '</s>\\n' }}{% endfor %}"
             + "{% if add_generation_prompt %}{{ 't:\\n' }}{% endif %}"
         let data = try Small.load([#"{"question": "Como?", "answer": "Lake Como."}"#], template: template, tokenizer: tokenizer)
         let sample = data.train[0]
+        let whole = try tokenizer.encode("<s>u:\nComo?</s>\nt:\nLake Como.</s>\n")
+        #expect(sample.ids == Array(whole.prefix(sample.ids.count)) && whole.count - sample.ids.count < 3)
         let trained = zip(sample.ids, sample.trained).filter(\.1).map { tokenizer.text(of: $0.0) }
-        #expect(trained == ["Lake", "▁Como", ".", "</s>"])
-        #expect(try sample.ids == Array(tokenizer.encode("<s>u:\nComo?</s>\nt:\nLake Como.</s>\n").dropLast(1)))
-        #expect(try data.preview(rows: 1, tokenizer: tokenizer)[0].text.contains("[Lake][ Como][.][</s>]"))
+        #expect(trained.joined() == "Lake▁Como.</s>", "\(trained)")
+        let shown = try data.preview(rows: 1, tokenizer: tokenizer)[0].tokens.filter(\.trained).map(\.text).joined()
+        #expect(shown == "Lake Como.</s>", "\(shown)")
     }
 
     @Test(arguments: [

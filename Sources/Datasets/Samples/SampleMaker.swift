@@ -129,18 +129,17 @@ struct SampleMaker: Sendable {
 
     // MARK: - Raw text
 
-    /// The tokens of raw text: the BOS that the tokenizer's file asks for (once, also where the text writes it), the text, and an EOS where
-    /// the text has no end token of its own at its end.
+    /// The tokens of raw text: what the tokenizer's file puts before a text (a BOS; once, also where the text writes it), the text, and an EOS
+    /// where the text has no end token of its own at its end.
     private func tokens(raw text: String) throws -> [Int32] {
-        var ids = try withBOS(text)
+        var ids = try withPrefix(text)
         if let eos = tokenizer.eos, !endsItself(text) { ids.append(eos) }
         return ids
     }
 
-    private func withBOS(_ text: String) throws -> [Int32] {
+    private func withPrefix(_ text: String) throws -> [Int32] {
         let ids = try tokenizer.encode(text)
-        guard tokenizer.addsBOS, let bos = tokenizer.bos, ids.first != bos else { return ids }
-        return [bos] + ids
+        return ids.starts(with: tokenizer.prefix) ? ids : tokenizer.prefix + ids
     }
 
     /// Whether a text ends with an end token, white space behind it apart.
@@ -155,7 +154,7 @@ struct SampleMaker: Sendable {
     /// TRL's rule: the completion begins at the length of the prompt's own tokens.
     private func made(prompt: String, completion: String, row: Int, heldOut: Bool) throws -> Result {
         guard settings.assistantOnlyLoss != true else { throw Unusable("assistant_only_loss has no meaning for raw text", fix: "remove the key") }
-        let promptIDs = prompt.isEmpty && !(tokenizer.addsBOS && tokenizer.bos != nil) ? [] : try withBOS(prompt)
+        let promptIDs = try withPrefix(prompt)
         let ids = try tokens(raw: prompt + completion)
         let trainsPrompt = settings.completionOnlyLoss == false
         var question: (() throws -> HeldOutRow?)?
