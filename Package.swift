@@ -43,6 +43,9 @@ let package = Package(
         .target(name: "CJSON", path: "Sources/CJSON", cxxSettings: [.define("RAPIDJSON_HAS_STDSTRING", to: "0")]),
         .target(name: "CThreads", path: "Sources/CThreads"),
         .target(name: "CHub", path: "Sources/CHub"),
+        .target(
+            name: "CCompression", path: "Sources/CCompression",
+            linkerSettings: [.linkedLibrary(":libz.a"), .linkedLibrary(":libzstd.a")]),
         .target(name: "CVector", path: "Sources/CVector"),
         // The GPU's kernels as text (#embed), one source an op; compiled at run time by NVRTC.
         .target(name: "CUDAKernels", path: "Sources/CUDAKernels", exclude: ["kernels"], publicHeadersPath: "include"),
@@ -62,7 +65,7 @@ let package = Package(
         room("Tokenizers", ["Ground", "JSON", "ModelFiles"], outside: ["CText"]),
         room("Reporting", ["Ground", "JSON"]),
         room("Recipe", ["Ground", "JSON"], outside: [.product(name: "Yams", package: "Yams")]),
-        room("Datasets", ["Ground", "JSON", "Devices", "Tokenizers", "Recipe"]),
+        room("Datasets", ["Ground", "JSON", "Devices", "Tokenizers", "Recipe"], outside: ["CCompression"]),
         room("Engine", ["Ground", "JSON", "Devices", "ModelFiles"], outside: ["CVector"], swift: vectorised),
         room("Planning", below("Planning")),
         room("Training", below("Training")),

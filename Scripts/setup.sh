@@ -29,6 +29,8 @@ need libc6-dev is_file '/usr/include/stdio.h'
 need binutils command -v ld
 need rapidjson-dev test -e /usr/include/rapidjson/reader.h
 need libpcre2-dev is_file '/usr/lib/*/libpcre2-8.a'
+need zlib1g-dev is_file '/usr/lib/*/libz.a'
+need libzstd-dev is_file '/usr/lib/*/libzstd.a'
 # The build with threads: the serial one has no locks and must not be called from two threads.
 need libopenblas-pthread-dev is_file '/usr/lib/*/openblas-pthread/libopenblas.a'
 need dpkg command -v dpkg-deb

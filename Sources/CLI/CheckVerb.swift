@@ -1,4 +1,5 @@
 import ArgumentParser
+import Glibc
 import Lorikeet
 import LorikeetDatasets
 import LorikeetDevices
@@ -7,33 +8,40 @@ import LorikeetJSON
 
 struct CheckVerb: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "check", abstract: "Reads data and template only: counts, lengths, and the first rows as tokens with the learnt ones marked.")
+        commandName: "check", abstract: "Reads data and template only: counts, lengths, and rows as tokens with the learnt ones marked.")
     @Argument(parsing: .captureForPassthrough) var rest: [String] = []
 
     func run() throws {
         guard
             let parsed = try RecipeArguments.parse(
                 rest, verb: "check", abstract: Self.configuration.abstract, example: "lorikeet check --model model.gguf --data train.jsonl",
-                flags: [("json", "Print the report as JSON.")], valued: [("rows", "Rows to show [2].")])
+                flags: [("json", "Print the report as JSON.")],
+                valued: [("rows", "Training rows to show: so many from the beginning [2], or which ones, counted from 0 (0,5-7).")])
         else { return }
         let (recipe, notes) = try parsed.recipe()
-        guard let rows = Int(parsed.extra["rows"] ?? "2"), rows >= 0 else { throw LorikeetError.input("--rows has to be a whole number") }
+        let rows = try PreviewRows(parsed.extra["rows"] ?? "2")
         let files = RealFiles()
         var preparation = try Preparation(recipe: HubInputs.locate(recipe), files: files)
         Screen.warn(preparation.source.warnings)
-        let dataset = try preparation.loadData(files: files, cpu: CPU())
+        let dataset = try preparation.loadData(cacheFolder: DeviceOptions.cacheFolder, files: files, cpu: CPU())
+        let samples = try dataset.preview(rows, tokenizer: preparation.tokenizer)
         if parsed.flags.contains("json") {
             var report = dataset.report.json.object ?? [:]
-            if parsed.extra["rows"] != nil {
-                report["samples"] = .array(dataset.preview(rows: rows, tokenizer: preparation.tokenizer).map(Self.json))
-            }
+            if parsed.extra["rows"] != nil { report["samples"] = .array(samples.map(Self.json)) }
             Screen.note(notes)
             Screen.out(JSON.object(report).serialized(pretty: true) + "\n")
         } else {
-            for note in notes { Screen.out("note: \(note)\n") }
-            Screen.out(dataset.report.json.serialized(pretty: true) + "\n")
-            for sample in dataset.preview(rows: rows, tokenizer: preparation.tokenizer) {
-                Screen.out("\nrecord \(sample.record), \(sample.tokens.count) tokens; what is learnt stands in [brackets]:\n\(sample.text)\n")
+            for note in notes + dataset.report.notes { Screen.out("note: \(note)\n") }
+            Screen.out(dataset.report.table())
+            let colours = Screen.isTerminal && getenv("NO_COLOR") == nil
+            for sample in samples {
+                let words = colours ? "what is learnt is green and underlined" : "what is learnt stands in [brackets]"
+                Screen.out("\nrecord \(sample.record), \(sample.tokens.count) tokens, a space is ·; \(words):\n")
+                // The texts in it are escaped; the colours are not.
+                Screen.withControls(sample.text(colours ? .colours : .visibleSpaces) + "\n")
+            }
+            for missing in rows.missing(in: samples.map(\.record)) {
+                Screen.out("\nrecord \(missing) is no training sample: it was not chosen, or cannot be used\n")
             }
             for warning in dataset.report.warnings { Screen.out("warning: \(warning)\n") }
         }
@@ -42,7 +50,8 @@ struct CheckVerb: ParsableCommand {
 
     private static func json(_ sample: SamplePreview) -> JSON {
         [
-            "record": JSON(sample.record),
+            "record": JSON(sample.record), "ids": .array(sample.tokens.map { JSON(Int($0.id)) }),
+            "mask": .array(sample.tokens.map { JSON($0.trained ? 1 : 0) }),
             "tokens": .array(sample.tokens.map { ["id": JSON(Int($0.id)), "text": .string($0.text), "trained": .bool($0.trained)] }),
         ]
     }

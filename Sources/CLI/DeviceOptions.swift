@@ -32,8 +32,8 @@ struct DeviceOptions: ParsableArguments {
         return options
     }
 
-    /// Compiled kernels: `XDG_CACHE_HOME/lorikeet`, else `~/.cache/lorikeet`.
-    private static var cacheFolder: String? {
+    /// Compiled kernels and samples: `XDG_CACHE_HOME/lorikeet`, else `~/.cache/lorikeet`.
+    static var cacheFolder: String? {
         guard let base = variable("XDG_CACHE_HOME") ?? variable("HOME").map({ $0 + "/.cache" }) else { return nil }
         mkdir(base, 0o755)
         return base + "/lorikeet"

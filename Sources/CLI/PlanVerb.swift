@@ -31,7 +31,7 @@ struct PlanVerb: ParsableCommand {
         if parsed.flags.contains("explain") {
             Screen.out(try preparation.listing(of: plan, compute: compute, clock: SystemClock()))
         } else if let other = parsed.extra["compare"] {
-            let second = try Recipe.resolve(file: parsed.config, options: parsed.options + [("preset", other)]).recipe
+            let second = try parsed.recipe(preset: other).recipe
             let otherPlan = try self.plan(second, compute).plan
             if parsed.flags.contains("json") {
                 let both: JSONObject = [recipe.preset: plan.json, other: otherPlan.json]
@@ -52,7 +52,7 @@ struct PlanVerb: ParsableCommand {
     private func plan(_ recipe: Recipe, _ compute: Compute) throws -> (plan: Plan, preparation: Preparation) {
         let files = RealFiles()
         var preparation = try Preparation(recipe: HubInputs.locate(recipe), files: files)
-        let dataset = try preparation.loadData(files: files, cpu: compute.cpu)
+        let dataset = try preparation.loadData(cacheFolder: DeviceOptions.cacheFolder, files: files, cpu: compute.cpu)
         return (try preparation.plan(dataset, merges: true, compute: compute, clock: SystemClock()), preparation)
     }
 }

@@ -1,3 +1,4 @@
+import Glibc
 import LorikeetGround
 import LorikeetRecipe
 
@@ -39,7 +40,7 @@ struct RecipeArguments {
             }
             let key = KeyTable.key(option: name)
             let isOwn = name == "config" || valued.contains { $0.0 == name }
-            guard key != nil || isOwn else {
+            guard key != nil || isOwn || KeyTable.isOtherTools(option: name) else {
                 let known = KeyTable.keys.map(\.option) + ["config", "help"] + flags.map(\.0) + valued.map(\.0)
                 throw LorikeetError.input("unknown option --\(name)", fix: nearestName(to: name, among: known).map { "did you mean --\($0)?" })
             }
@@ -56,8 +57,10 @@ struct RecipeArguments {
         return result
     }
 
-    func recipe(files: any Files = RealFiles()) throws -> (recipe: Recipe, notes: [String]) {
-        try Recipe.resolve(file: config, options: options, files: files)
+    /// - Parameter preset: one that beats what was said.
+    func recipe(preset: String? = nil, files: any Files = RealFiles()) throws -> (recipe: Recipe, notes: [String]) {
+        let home = getenv("HOME").map { String(cString: $0) }.flatMap { $0.isEmpty ? nil : $0 }
+        return try Recipe.resolve(file: config, options: options + (preset.map { [("preset", $0)] } ?? []), home: home, files: files)
     }
 
     private static func help(_ verb: String, _ abstract: String, _ example: String, _ flags: [(String, String)], _ valued: [(String, String)]) -> String {

@@ -40,7 +40,7 @@ enum PipelineVerb {
         let terminal = Terminal(isTerminal: Screen.isTerminal, write: Screen.withControls)
         let environment = PipelineEnvironment(
             sinks: json ? [] : [terminal], shouldStop: { StopSignal.isCaught }, notebook: notebook(), started: nil, locator: HubInputs.locator(),
-            open: DeviceOptions.open)
+            cacheFolder: DeviceOptions.cacheFolder, open: DeviceOptions.open)
         let summary = try Pipeline(recipe: recipe, notes: notes, goal: goal, environment: environment).run()
         if json { Screen.out(summary.serialized(pretty: true) + "\n") }
     }

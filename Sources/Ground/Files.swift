@@ -8,6 +8,12 @@ package protocol Files: Sendable {
     func read(_ path: String) throws -> [UInt8]
     /// Opens a regular file for reading in place. Fails as `read` does, and with exit 2 when the file is empty.
     func map(_ path: String) throws -> MappedFile
+    /// Opens a regular file for reading pieces of it; fails as `read` does. An empty file is fine.
+    func open(_ path: String) throws -> any FileReader
+    /// Seconds since 1970 when the file was last written or touched; nil where that is not known.
+    func modificationSeconds(of path: String) -> Double?
+    /// Sets the time of the last change to now. It is only a hint for what is used, so a failure is ignored.
+    func touch(_ path: String)
     /// Bytes in a file; fails as `read` does.
     func byteCount(of path: String) throws -> Int
     /// False only where nothing of that name is there: what cannot be examined counts as there, and reading it says why.
@@ -32,6 +38,16 @@ package protocol Files: Sendable {
     func openAppending(_ path: String) throws -> any FileWriter
     /// Bytes an ordinary user may still write on the file system of `path` (or of its nearest existing parent).
     func freeBytes(at path: String) throws -> Int64
+}
+
+/// A file that is open for reading. It stays readable when its name is removed.
+package protocol FileReader: Sendable {
+    /// Bytes in the file when it was opened.
+    var count: Int { get }
+    /// Fills `memory` with the bytes from `offset` on; calls may come from several threads.
+    ///
+    /// - Throws: exit 4 when the file is shorter by now or the disk fails.
+    func read(at offset: Int, into memory: UnsafeMutableRawBufferPointer) throws
 }
 
 /// An open file. Every failure is exit 4 (the machine failed), with the path and the system's words.
@@ -72,6 +88,23 @@ extension Files {
     package func byteCount(of path: String) throws -> Int { try read(path).count }
     package func isLink(_ path: String) -> Bool { false }
     package func createLink(_ path: String, to target: String) throws -> Bool { false }
+    package func open(_ path: String) throws -> any FileReader { BytesReader(bytes: try read(path), path: path) }
+    package func modificationSeconds(of path: String) -> Double? { nil }
+    package func touch(_ path: String) {}
+}
+
+/// A file's bytes in memory.
+private struct BytesReader: FileReader {
+    let bytes: [UInt8]
+    let path: String
+    var count: Int { bytes.count }
+
+    func read(at offset: Int, into memory: UnsafeMutableRawBufferPointer) throws {
+        guard offset >= 0, offset + memory.count <= bytes.count else {
+            throw LorikeetError.machine("the file ended early", at: "\(path) at byte \(bytes.count)")
+        }
+        bytes.withUnsafeBytes { memory.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0[offset..<offset + memory.count])) }
+    }
 }
 
 /// The machine's own disk.
@@ -88,6 +121,19 @@ package struct RealFiles: Files {
     }
 
     package func map(_ path: String) throws -> MappedFile { try MappedFile(path: path) }
+
+    package func open(_ path: String) throws -> any FileReader {
+        let (descriptor, size) = try openRegular(path)
+        return RealFileReader(path: path, descriptor: descriptor, count: size)
+    }
+
+    package func modificationSeconds(of path: String) -> Double? {
+        var status = stat()
+        guard stat(path, &status) == 0 else { return nil }
+        return Double(status.st_mtim.tv_sec) + Double(status.st_mtim.tv_nsec) * 1e-9
+    }
+
+    package func touch(_ path: String) { utimensat(AT_FDCWD, path, nil, 0) }
 
     package func byteCount(of path: String) throws -> Int {
         let (descriptor, count) = try openRegular(path)
@@ -147,7 +193,7 @@ package struct RealFiles: Files {
 
     package func rename(_ from: String, to: String) throws {
         guard Glibc.rename(from, to) == 0 else { throw failed("another file cannot be given this name", to) }
-        let directory = open(Self.parent(of: to), O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        let directory = Glibc.open(Self.parent(of: to), O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard directory >= 0 else { return }
         fsync(directory)
         Glibc.close(directory)
@@ -198,6 +244,19 @@ package struct RealFiles: Files {
         guard let slash = trimmed.lastIndex(of: "/") else { return "." }
         return slash == trimmed.startIndex ? "/" : String(trimmed[..<slash])
     }
+}
+
+/// A file read through its descriptor, so that none of its pages count as this process's memory.
+private final class RealFileReader: FileReader {
+    let path: String
+    let count: Int
+    private let descriptor: Int32
+
+    init(path: String, descriptor: Int32, count: Int) { (self.path, self.descriptor, self.count) = (path, descriptor, count) }
+
+    deinit { Glibc.close(descriptor) }
+
+    func read(at offset: Int, into memory: UnsafeMutableRawBufferPointer) throws { try readFully(descriptor, at: offset, into: memory, path) }
 }
 
 /// The system's words for the current `errno`.

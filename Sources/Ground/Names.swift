@@ -1,6 +1,8 @@
-/// The name that differs least from `name`, for "did you mean": by Levenshtein's edit distance, the first in order among equals.
+/// The name that differs least from `name`, for "did you mean": by Levenshtein's edit distance, the first in order among equals. nil where
+/// even that one differs in more than a third of the letters (at least one): it is another word.
 package func nearestName(to name: String, among names: [String]) -> String? {
-    names.min { (editDistance($0, name), $0) < (editDistance($1, name), $1) }
+    let nearest = names.map { (distance: editDistance($0, name), name: $0) }.min { ($0.distance, $0.name) < ($1.distance, $1.name) }
+    return nearest.flatMap { $0.distance <= max(1, name.count / 3) && $0.distance < max(1, name.count) ? $0.name : nil }
 }
 
 /// Levenshtein's edit distance: the fewest characters to insert, delete or replace.

@@ -40,9 +40,9 @@ struct FormsTest {
     ///
     /// - Parameter trained: the base as it was trained on, with the adapter; it leaves its card here. nil loads it.
     func run(trained: Model?) throws -> Result {
-        let questions = preparation.answerTest(dataset, slots: choices.test.slots)
+        let questions = try preparation.answerTest(dataset, slots: choices.test.slots)
         let (before, after) = try trainedForms(trained, questions)
-        let compared = Array((dataset.validation.isEmpty ? dataset.train : dataset.validation).prefix(Planner.comparedSamples))
+        let compared = try (dataset.validation.isEmpty ? dataset.train : dataset.validation).first(Planner.comparedSamples)
         let record = try reference(compared)
         let merged = try mergedForm(questions)
         let identity = try difference(record, compared)

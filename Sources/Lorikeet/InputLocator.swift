@@ -60,20 +60,21 @@ package struct InputLocator {
             result.recipe.set(key, .text(located.path))
         }
         var beside: [String] = []
-        let train = try recipe.dataNames.flatMap { name in
+        let train = try recipe.data.flatMap { name in
             let located = try data(name, kept: kept)
             note(located)
             beside += located.validation
             return located.paths
         }
-        let held = try recipe.validationNames.flatMap { name in
+        let held = try recipe.validation.flatMap { name in
             let located = try data(name, kept: kept)
             note(located)
             // A whole data set is named for its validation records.
             return located.validation.isEmpty ? located.paths : located.validation
         }
-        try result.recipe.setRecords(train, for: "data")
-        try result.recipe.setRecords(held.isEmpty ? beside : held, for: "validation")
+        for (key, paths) in [("data", train), ("validation", held.isEmpty ? beside : held)] where !paths.isEmpty {
+            result.recipe.set(key, .list(paths))
+        }
         return result
     }
 
@@ -135,20 +136,5 @@ package struct InputLocator {
             _ = try ModelConfiguration(json: JSON.parse(files.read(place), source: place), source: place)
         }
         return hub
-    }
-}
-
-/// A recipe names one file or folder of records for each purpose.
-extension Recipe {
-    fileprivate var dataNames: [String] { data.map { [$0] } ?? [] }
-    fileprivate var validationNames: [String] { validation.map { [$0] } ?? [] }
-
-    fileprivate mutating func setRecords(_ paths: [String], for key: String) throws {
-        guard let first = paths.first else { return }
-        guard paths.count == 1 else {
-            throw LorikeetError.input(
-                "the records are in \(paths.count) files, and one is read", at: key, fix: "name one: " + paths.prefix(8).joined(separator: ", "))
-        }
-        set(key, .text(first))
     }
 }

@@ -24,16 +24,19 @@ package struct PipelineEnvironment {
     package var started: Double
     /// Finds models and data that the recipe names, on this machine or on a hub.
     package var locator: InputLocator
+    /// Where samples are kept between starts unless the recipe names a scratch folder; nil keeps them in memory.
+    package var cacheFolder: String?
     /// Opens the devices that the recipe names.
     package var open: (Recipe) throws -> Compute
 
     package init(
         files: any Files = RealFiles(), clock: any Clock = SystemClock(), sinks: [any EventSink] = [],
         shouldStop: @escaping @Sendable () -> Bool = { false }, notebook: String? = nil, started: Double? = nil, locator: InputLocator? = nil,
-        open: @escaping (Recipe) throws -> Compute = { try DeviceRequest($0).open() }
+        cacheFolder: String? = nil, open: @escaping (Recipe) throws -> Compute = { try DeviceRequest($0).open() }
     ) {
         self.open = open
         self.locator = locator ?? InputLocator(files: files)
+        self.cacheFolder = cacheFolder
         self.files = files
         self.clock = clock
         self.sinks = sinks
@@ -65,6 +68,7 @@ package final class Pipeline {
     private static let stepCount = 10
 
     package init(recipe: Recipe, notes: [String], goal: Goal, environment: PipelineEnvironment) {
+        let recipe = recipe.dated(files: environment.files, clock: environment.clock)
         self.recipe = recipe
         self.notes = notes
         self.goal = goal
@@ -85,7 +89,7 @@ package final class Pipeline {
         if let summary = try finished() { return try requireProofs(summary) }
         let compute = try step(1, "environment") { try openEnvironment(warnings) }
         var preparation = try step(2, "data") { try Preparation(recipe: located(), files: environment.files) }
-        let dataset = try step(3, "formatting") { try preparation.loadData(files: environment.files, cpu: compute.cpu) }
+        let dataset = try step(3, "formatting") { try preparation.loadData(cacheFolder: environment.cacheFolder, files: environment.files, cpu: compute.cpu) }
         try step(4, "checks") { try check(dataset, preparation) }
         let plan = try step(5, "planning") { try self.plan(preparation, dataset, compute) }
         // A run that goes on has to have the inputs that it began with: checked before the first write.
@@ -167,12 +171,13 @@ package final class Pipeline {
     ///
     /// - Throws: exit 2 where the data report has an error.
     private func check(_ dataset: Dataset, _ preparation: Preparation) throws {
+        for note in dataset.report.notes { try reporter.note(note) }
         for warning in dataset.report.warnings { try reporter.warning(warning) }
         if let error = dataset.report.error(.unusableInput) { throw error }
         let counts = ["train: \(dataset.train.count) samples", "validation: \(dataset.validation.count) samples"]
         try reporter.note(
             counts.joined(separator: ", ") + ", \(dataset.report.train.truncated) truncated, \(dataset.report.train.trainedTokens) tokens with a loss")
-        if let preview = dataset.preview(rows: 1, tokenizer: preparation.tokenizer).first {
+        if let preview = try dataset.preview(.first(1), tokenizer: preparation.tokenizer).first {
             try reporter.note("the first sample; what is learnt stands in [brackets]:\n" + preview.text)
         }
     }
@@ -263,7 +268,7 @@ package final class Pipeline {
     /// - Throws: exit 2 where a value overflows.
     private func probeRange(_ session: Session, _ dataset: Dataset, _ choices: Plan.Choices) throws {
         guard session.lossScaling != nil else { return }
-        let samples = Array((dataset.validation.isEmpty ? dataset.train : dataset.validation).prefix(Self.probedSamples))
+        let samples = try (dataset.validation.isEmpty ? dataset.train : dataset.validation).first(Self.probedSamples)
         let batches = pack(samples: samples, tokensPerBatch: choices.evaluationTokensPerBatch, seed: 0, epoch: 0)
         guard let most = try ValueMagnitude.largest(over: batches, session) else { return }
         guard most.largest.isFinite else {

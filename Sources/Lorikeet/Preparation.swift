@@ -22,6 +22,7 @@ package struct Preparation {
         guard let model = recipe.model else {
             throw LorikeetError.input("no model named", at: "model", fix: "give --model DIRECTORY-OR-GGUF or 'model:' in the recipe")
         }
+        let recipe = recipe.dated(files: files, clock: SystemClock())
         self.recipe = recipe
         source = try ModelSource.open(model, files: files)
         // Families and target modules are refused before anything is read that takes time.
@@ -29,9 +30,7 @@ package struct Preparation {
         if let start = recipe.initAdapter { try Self.check(AdapterFile.read(directory: start, files: files), recipe.loraSettings, layout) }
         let tokenizer = try Tokenizer.load(from: source.files)
         self.tokenizer = tokenizer
-        template = try tokenizer.chatTemplateSource.map {
-            try ChatTemplate($0, name: "chat template of \(model)", specialTokens: tokenizer.namedTokens)
-        }
+        template = try recipe.template(for: tokenizer, model: model, files: files)
     }
 
     /// Holds the adapter that training starts from to the recipe: another scale would start from another model, without a word.
@@ -50,19 +49,24 @@ package struct Preparation {
     /// Reads and formats the records.
     ///
     /// - Throws: exit 2 as `Dataset.load` says, for tokens that the model has no row for among others.
-    package mutating func loadData(files: any Files, cpu: CPU) throws -> Dataset {
-        guard recipe.data != nil else {
+    ///
+    /// - Parameter cacheFolder: where samples are kept between starts unless the recipe names a scratch folder; nil keeps them in memory.
+    package mutating func loadData(cacheFolder: String? = nil, files: any Files, cpu: CPU) throws -> Dataset {
+        guard !recipe.data.isEmpty else {
             throw LorikeetError.input("no training data named", at: "data", fix: "give --data FILE or 'data:' in the recipe")
         }
+        let folder = recipe.scratch.map { $0 + "/lorikeet" } ?? cacheFolder
+        let store = try folder.map { SampleStore(folder: $0 + "/samples", identity: try sampleIdentity(files), files: files) }
         let loaded = try Dataset.load(
-            recipe: recipe, tokenizer: tokenizer, template: template, embeddingRows: source.configuration.vocabularySize, files: files, cpu: cpu)
+            DatasetSettings(recipe), tokenizer: tokenizer, template: template, embeddingRows: source.configuration.vocabularySize, store: store, files: files,
+            cpu: cpu)
         dataset = loaded
         return loaded
     }
 
     /// Rows that are answered in the test.
-    package func answerTest(_ dataset: Dataset, slots: Int = Planner.slots) -> AnswerTest {
-        AnswerTest(rows: Array(dataset.heldOut.prefix(recipe.testSamples)), tokenizer: tokenizer, slots: slots)
+    package func answerTest(_ dataset: Dataset, slots: Int = Planner.slots) throws -> AnswerTest {
+        AnswerTest(rows: try dataset.heldOut.first(recipe.testSamples), tokenizer: tokenizer, slots: slots)
     }
 
     /// The form of the base that the merged model has to equal, with the adapter beside it.
@@ -71,7 +75,7 @@ package struct Preparation {
     /// The plan of a run on `dataset` where `compute` computes.
     package func plan(_ dataset: Dataset, merges: Bool, compute: Compute, clock: any Clock) throws -> Plan {
         let settings = recipe.trainingSettings(tokensPerBatch: Planner.tokensPerBatch)
-        let test = answerTest(dataset)
+        let test = try answerTest(dataset)
         let sampler = StepSampler(settings: settings, count: dataset.train.count)
         let card = try PlannedCard(compute, gpuMemory: recipe.gpuMemoryBytes)
         var model = PlannedModel(
@@ -83,7 +87,7 @@ package struct Preparation {
         let planner = Planner(
             model: model,
             data: PlannedData(
-                train: dataset.train.map(SampleLength.init), validation: dataset.validation.map(SampleLength.init),
+                train: SampleLength.all(of: dataset.train), validation: SampleLength.all(of: dataset.validation),
                 steps: settings.totalSteps(samples: dataset.train.count), packing: recipe.packing, samplesOfStep: { sampler.samples(ofStep: $0).indices }),
             intervals: PlannedIntervals(
                 evalSteps: recipe.evalSteps, evalSamples: recipe.evalSamples, saveSteps: recipe.saveSteps, saveTotalLimit: recipe.saveTotalLimit),
@@ -94,7 +98,7 @@ package struct Preparation {
                 processor: card == nil
                     ? try DeviceModel.measured(compute.cpu, columns: source.configuration.hiddenSize, clock: clock) : .besideCard, card: card))
         var plan = try planner.plan()
-        plan.warnings = source.warnings + plan.warnings
+        plan.warnings = source.warnings + [settings.warmupWarning(samples: dataset.train.count)].compactMap { $0 } + plan.warnings
         return plan
     }
 
@@ -104,7 +108,7 @@ package struct Preparation {
             storage: plan.choices.storage, lora: recipe.loraSettings, sizes: plan.choices.sizes, target: compute.target)
         request.passes = plan.choices.passes
         let program = try Session.plan(source.configuration, request) { source.tensor($0)?.type }
-        var load = PlannedData.workload(dataset?.train.map(SampleLength.init) ?? [])
+        var load = PlannedData.workload(dataset.map { SampleLength.all(of: $0.train) } ?? [])
         if !plan.choices.keepsExpanded { load.storedBytes = program.storedBytes }
         let model =
             try compute.device.map { TableModel($0.properties, compute.element).model }

@@ -1,3 +1,4 @@
+import LorikeetDatasets
 import LorikeetEngine
 import LorikeetGround
 import LorikeetHub
@@ -56,11 +57,13 @@ struct RunInputs: Equatable {
             let weights = Set(source.files.tensors.values.map(\.file.path)).map { String($0.dropFirst(source.path.count + 1)) }
             for name in beside + weights { paths["model/" + name] = source.path + "/" + name }
         }
-        if let data = recipe.data {
-            let folder = files.isDirectory(data)
-            paths["data"] = folder ? data + "/train.jsonl" : data
-            paths["validation"] = recipe.validation ?? (folder && files.exists(data + "/validation.jsonl") ? data + "/validation.jsonl" : nil)
+        if !recipe.data.isEmpty {
+            let data = try DataFiles.find(data: recipe.data, validation: recipe.validation, files: files)
+            for (name, list) in [("data", data.train), ("validation", data.validation)] {
+                for (index, path) in list.enumerated() { paths[index == 0 ? name : "\(name)/\(index + 1)"] = path }
+            }
         }
+        if let template = recipe.chatTemplate, files.exists(template) { paths["chat_template"] = template }
         if let start = recipe.initAdapter {
             for name in ["adapter_config.json", "adapter_model.safetensors"] { paths["init_adapter/" + name] = start + "/" + name }
         }

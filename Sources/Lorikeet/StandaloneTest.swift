@@ -14,8 +14,12 @@ package struct StandaloneTest {
     /// Opens what the recipe computes on.
     let open: (Recipe) throws -> Compute
 
-    package init(recipe: Recipe, adapter: String, merged: String, open: @escaping (Recipe) throws -> Compute) {
+    /// Where samples are kept between starts; nil keeps them in memory.
+    let cacheFolder: String?
+
+    package init(recipe: Recipe, adapter: String, merged: String, cacheFolder: String? = nil, open: @escaping (Recipe) throws -> Compute) {
         self.open = open
+        self.cacheFolder = cacheFolder
         self.recipe = recipe
         self.adapter = adapter
         self.merged = merged
@@ -36,7 +40,7 @@ package struct StandaloneTest {
         let mergedSource = try ModelSource.open(merged, files: files)
         let compute = try open(recipe)
         var preparation = try Preparation(recipe: recipe, files: files)
-        let dataset = try preparation.loadData(files: files, cpu: compute.cpu)
+        let dataset = try preparation.loadData(cacheFolder: cacheFolder, files: files, cpu: compute.cpu)
         let plan = try preparation.plan(dataset, merges: true, compute: compute, clock: SystemClock())
         let result = try FormsTest(
             preparation: preparation, dataset: dataset, choices: plan.choices, compute: compute, lora: LoRASettings(adapterFile), merged: mergedSource,

@@ -33,7 +33,8 @@ package struct SampleLength: Sendable {
 
     package init(tokens: Int, trained: Int) { (self.tokens, self.trained) = (tokens, trained) }
 
-    package init(_ sample: TokenSample) { self.init(tokens: sample.ids.count, trained: sample.trainedCount) }
+    /// The sizes of samples, which need not be read for it.
+    package static func all(of samples: SampleSet) -> [SampleLength] { samples.lengths.map { SampleLength(tokens: $0.tokens, trained: $0.trained) } }
 }
 
 /// The data of a run and how its steps use it.

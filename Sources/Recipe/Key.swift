@@ -12,6 +12,10 @@ package enum KeyType: Sendable, Equatable {
     case choice([String])
     /// A list of names: a YAML list, or text with commas.
     case list
+    /// Files, folders or patterns: a YAML list, the option given several times, or text with commas.
+    case paths
+    /// Names given to names: a YAML mapping, or text such as `instruction=q,output=a`.
+    case pairs
     /// `15GiB`.
     case bytes
     /// `9h`.
@@ -29,6 +33,8 @@ package enum KeyType: Sendable, Equatable {
         case .number: "number"
         case .choice(let names): names.joined(separator: ", ")
         case .list: "list"
+        case .paths: "paths"
+        case .pairs: "name=name list"
         case .bytes: "size"
         case .duration: "duration"
         case .device: "auto, cpu, cuda, cuda:N"

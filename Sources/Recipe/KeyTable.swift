@@ -9,8 +9,12 @@ package enum KeyTable {
 
     private static let inputs = [
         Key("model", .path, .none, .input, help: "The base model: a Hugging Face directory (safetensors), a .gguf file, or a hub's ORG/NAME (docs/hub.md)."),
-        Key("data", .path, .none, .input, help: "Training records: a JSONL file, a folder with train.jsonl and validation.jsonl, or hf://datasets/ORG/NAME."),
-        Key("validation", .path, .none, .input, help: "Validation records; without it the folder's validation.jsonl or a split."),
+        Key(
+            "data", .paths, .none, .input,
+            help: "Training records: files (JSONL, JSON, CSV or TSV, also .gz and .zst), patterns (*.jsonl), a folder with train.jsonl and "
+                + "validation.jsonl, or hf://datasets/ORG/NAME."
+        ),
+        Key("validation", .paths, .none, .input, help: "Validation records, named as data is; without it the folder's validation file or a split."),
         Key("output", .path, .text("out"), .changeable, help: "The directory of the run; the same command resumes from it."),
         Key("preset", .choice(presets), .text("kaggle-free"), .changeable, help: "Values for all keys that neither file nor options set."),
     ]
@@ -23,10 +27,28 @@ package enum KeyTable {
         Key(
             "instruction_role", .choice(["user", "system"]), .text("user"),
             help: "Where an instruction goes: before the input in the user's message, or as the system message."),
+        Key(
+            "format", .choice(formats), .text("auto"),
+            help: "The layout of the records (docs/data.md); auto finds it from the keys of the first record."),
+        Key("columns", .pairs, .none, help: "Names of the records' keys where they are others than the layout's: instruction=question,output=answer."),
+        Key("dataset_text_field", .string, .text("text"), help: "The key that holds the text of raw text records."),
+        Key(
+            "assistant_only_loss", .flag, .none,
+            help: "Conversations: true trains the assistant's messages alone, as without the key; false trains every token."),
+        Key(
+            "completion_only_loss", .flag, .none,
+            help: "Prompts with a completion: true trains the completion alone, as without the key; false trains the prompt too."),
+        Key(
+            "chat_template", .string, .none,
+            help: "A template file or a built-in template's name (chatml, llama-3, gemma, mistral, alpaca); without it the model's own."),
+        Key("template_date", .string, .none, help: "The date that chat templates write (2026-01-31); without it the day on which the run began."),
         Key("max_length", .integer(8...1_048_576), .integer(512), .identity, ["full": .integer(1024)], help: "Tokens of a sample; longer ones lose their end."),
         Key("max_bad_records", share, .number(0.01), .changeable, help: "Share of unusable records that is tolerated; lines that are no JSON never are."),
         Key("packing", .flag, .flag(true), help: "Several samples in a micro-batch, each seeing only itself."),
     ]
+    /// Layouts of records, as the room Datasets names them.
+    package static let formats = ["auto", "messages", "conversations", "instruction", "question", "prompt", "text"]
+
     private static let lora = [
         Key("lora.r", .integer(1...1024), .integer(8), .identity, ["full": .integer(16)], help: "Rank of the adapters."),
         Key("lora.lora_alpha", .number(0.001...100_000), .number(16), .identity, ["full": .number(32)], help: "The adapters' scale is alpha / r."),
@@ -100,29 +122,9 @@ package enum KeyTable {
             "fuse", .flag, .flag(true), .affectsBits,
             help: "Join neighbouring operations of the step program; false runs the plain program, slower, to compare the two."),
         Key("session", .duration, .none, .changeable, help: "How long this session lasts (9h): the run ends before it, or says beforehand that it cannot."),
-        Key("scratch", .path, .none, .changeable, help: "A directory for large temporary files: nothing needs one yet (a note says so)."),
-    ]
-
-    /// Keys of Hugging Face's arguments that have no meaning here: accepted with a note.
-    static let ignored: [String: String] = [
-        "fp16": "the compute type is chosen by the device", "bf16": "the compute type is chosen by the device",
-        "gradient_checkpointing": "the schedule decides what is computed again", "dataloader_pin_memory": "there is no data loader",
-        "dataloader_num_workers": "records are read once, in parallel", "remove_unused_columns": "unused keys of records are named by check",
-        "report_to": "events.jsonl is always written", "save_strategy": "save_steps says when",
-        "eval_strategy": "eval_steps says when", "evaluation_strategy": "eval_steps says when", "logging_strategy": "logging_steps says when",
-        "per_device_eval_batch_size": "evaluation packs its micro-batches", "group_by_length": "packing needs no sorting",
-        "load_in_4bit": "base_storage says how weights are held", "bnb_4bit_quant_type": "base_storage nf4 is that",
-        "bnb_4bit_use_double_quant": "nf4 is always doubly quantised", "bnb_4bit_compute_dtype": "compute_type says it",
-        "overwrite_output_dir": "a directory belongs to its recipe", "lora.task_type": "it is always CAUSAL_LM",
-        "lora.fan_in_fan_out": "no supported family needs it",
-        "lora.inference_mode": "adapters are trained here", "lora.init_lora_weights": "A random, B zero",
-        "lora.bias": "biases are not trained",
-    ]
-
-    /// Of those keys, the values that ask for what the program does anyway; any other value is refused.
-    static let valuesWithoutEffect: [String: Set<String>] = [
-        "bnb_4bit_quant_type": ["nf4"], "lora.task_type": ["causal_lm"], "lora.fan_in_fan_out": ["false"], "lora.init_lora_weights": ["true"],
-        "lora.bias": ["none"],
+        Key(
+            "scratch", .path, .none, .changeable,
+            help: "A directory for large temporary files: the samples made from the records; without it the user's cache folder."),
     ]
 
     /// Optimisers that run as they are named.
@@ -136,37 +138,14 @@ package enum KeyTable {
     /// A note for a value that is accepted although the program does something else.
     static func note(_ key: Key, _ value: KeyValue) -> String? {
         switch (key.name, value) {
-        case ("scratch", .text): "'scratch' has no effect here: merging streams straight into the output, and nothing else needs large temporary files"
         case ("optim", .text(let name)) where storageForms.contains(name):
             "'optim: \(name)': AdamW with float32 moments runs instead; adapters are small, and so are their moments"
         default: nil
         }
     }
 
-    /// Keys that ask for what is not there: refused by name unless they say no.
-    static let refused: Set<String> = [
-        "load_in_8bit", "lora.use_dora", "lora.modules_to_save", "deepspeed", "fsdp", "neftune_noise_alpha", "label_smoothing_factor",
-        "lora.rank_pattern", "lora.alpha_pattern", "lora.layers_to_transform", "lora.trainable_token_indices", "export",
-    ]
-
     package static func key(named name: String) -> Key? { keys.first { $0.name == name } }
     package static func key(option: String) -> Key? { keys.first { $0.option == option } }
-
-    /// docs/keys.md.
-    package static func markdown() -> String {
-        var lines = [
-            "# Keys", "",
-            "Every key of `run.yaml` is an option too. An option beats the file, the file the preset, the preset the default.",
-            "Written from the table in `Sources/Recipe/KeyTable.swift` by its test.", "",
-            "| key | option | values | default | kaggle-free | full | what it does |", "| --- | --- | --- | --- | --- | --- | --- |",
-        ]
-        for key in keys {
-            let cells = ["kaggle-free", "full"].map { name in key.presets[name].map { "`\($0.yaml)`" } ?? "" }
-            let standard = key.standard == .none ? "" : "`\(key.standard.yaml)`"
-            lines.append("| `\(key.name)` | `--\(key.option)` | \(key.type.name) | \(standard) | \(cells[0]) | \(cells[1]) | \(key.help) |")
-        }
-        lines += ["", "Accepted without effect: " + ignored.keys.sorted().map { "`\($0)`" }.joined(separator: ", ") + "."]
-        lines.append("Refused, because they ask for what is not there: " + refused.sorted().map { "`\($0)`" }.joined(separator: ", ") + ".")
-        return lines.joined(separator: "\n") + "\n"
-    }
+    /// Whether an option is a name of another tool that is read, noted or refused.
+    package static func isOtherTools(option: String) -> Bool { OtherTools.knows(String(option.map { $0 == "-" ? "_" : $0 })) }
 }

@@ -18,11 +18,21 @@ package struct Recipe: Sendable, Equatable {
         default: 0
         }
     }
-    private func list(_ key: String) -> [String] { if case .list(let names) = values[key] { names } else { [] } }
+    /// A list, or the one text of a key of paths.
+    private func list(_ key: String) -> [String] {
+        switch values[key] {
+        case .list(let names): names
+        case .text(let text): [text]
+        default: []
+        }
+    }
+    /// nil where the key is not set.
+    private func optionalFlag(_ key: String) -> Bool? { if case .flag(let flag) = values[key] { flag } else { nil } }
 
     package var model: String? { text("model") }
-    package var data: String? { text("data") }
-    package var validation: String? { text("validation") }
+    /// Files, folders or patterns.
+    package var data: [String] { list("data") }
+    package var validation: [String] { list("validation") }
     package var output: String { text("output") ?? "out" }
     package var preset: String { text("preset") ?? "kaggle-free" }
     package var maxTrainSamples: Int? { integer("max_train_samples") }
@@ -31,6 +41,17 @@ package struct Recipe: Sendable, Equatable {
     package var sample: String { text("sample") ?? "random" }
     package var shuffle: Bool { flag("shuffle") }
     package var instructionRole: String { text("instruction_role") ?? "user" }
+    package var format: String { text("format") ?? "auto" }
+    /// `ours=theirs` each.
+    package var columns: [String] { list("columns") }
+    package var datasetTextField: String { text("dataset_text_field") ?? "text" }
+    package var assistantOnlyLoss: Bool? { optionalFlag("assistant_only_loss") }
+    package var completionOnlyLoss: Bool? { optionalFlag("completion_only_loss") }
+    /// A file or a built-in name; nil is the model's own.
+    package var chatTemplate: String? { text("chat_template") }
+    /// `yyyy-mm-dd`.
+    package var templateDate: String? { text("template_date") }
+    package var scratch: String? { text("scratch") }
     package var maxLength: Int { integer("max_length") ?? 512 }
     package var maxBadRecords: Double { number("max_bad_records") }
     package var packing: Bool { flag("packing") }

@@ -1,5 +1,4 @@
 import LorikeetGround
-import Yams
 
 extension Recipe {
     /// Resolves a recipe.
@@ -7,104 +6,51 @@ extension Recipe {
     /// - Parameters:
     ///   - file: a run.yaml, or nil.
     ///   - options: option names without dashes, and what was said.
-    /// - Returns: the recipe, and notes on keys that were accepted without effect.
+    ///   - home: the user's home folder, which `~/` stands for in paths; nil where it is not known.
+    /// - Returns: the recipe, and notes on keys that were accepted without effect or read as another key.
     /// - Throws: exit 2 with file:line or the option's name.
     package static func resolve(
-        file: String?, options: [(key: String, value: String)], files: any Files = RealFiles()
+        file: String?, options: [(key: String, value: String)], home: String? = nil, files: any Files = RealFiles()
     ) throws -> (recipe: Recipe, notes: [String]) {
         var notes: [String] = []
-        let written = try file.map { try read($0, files: files, notes: &notes) } ?? [:]
-        var optionValues: [String: KeyValue] = [:]
-        for option in options {
-            let place = "--\(option.key)"
-            guard let key = KeyTable.key(option: option.key) else {
-                let near = nearestName(to: option.key, among: KeyTable.keys.map(\.option))
-                throw LorikeetError.input("unknown option", at: place, fix: near.map { "did you mean --\($0)?" })
-            }
-            let value = try parse(option.value, key, at: place)
-            optionValues[key.name] = value
-            if let note = KeyTable.note(key, value) { notes.append("\(place): \(note)") }
-        }
-        let preset: String = if case .text(let name) = optionValues["preset"] ?? written["preset"] { name } else { "kaggle-free" }
+        let written = try file.map { try RecipeFile.read($0, home: home, files: files, notes: &notes) } ?? SaidKeys(home: home)
+        var said = SaidKeys(home: home)
+        for option in options { try said.add(option: option.key, option.value, notes: &notes) }
+        let preset: String = if case .text(let name) = said.value("preset") ?? written.value("preset") { name } else { "kaggle-free" }
         var values: [String: KeyValue] = [:]
         for key in KeyTable.keys {
-            values[key.name] = optionValues[key.name] ?? written[key.name] ?? key.presets[preset] ?? key.standard
+            values[key.name] = said.value(key.name) ?? written.value(key.name) ?? key.presets[preset] ?? key.standard
+        }
+        /// 2 an option, 1 the file, 0 preset or default.
+        func level(_ key: String) -> Int { said.value(key) != nil ? 2 : written.value(key) != nil ? 1 : 0 }
+        settleWarmup(&values, steps: level("warmup_steps"), ratio: level("warmup_ratio"), &notes)
+        settleLength(&values, steps: level("max_steps"), epochs: level("num_train_epochs"), preset, &notes)
+        if values["validation"] != KeyValue.none, case .number(let share)? = values["validation_share"], share > 0 {
+            notes.append("'validation_share' has no effect here: 'validation' names the validation records")
         }
         return (Recipe(values: values), notes)
     }
 
-    private static func read(_ path: String, files: any Files, notes: inout [String]) throws -> [String: KeyValue] {
-        let text = try files.readText(path)
-        let node: Node?
-        do { node = try Yams.compose(yaml: text) } catch {
-            let line = (error as? YamlError).flatMap(line(of:))
-            throw LorikeetError.input("not readable as YAML", at: line.map { "\(path):\($0)" } ?? path, fix: "fix the line; keys are written as 'key: value'")
-        }
-        guard let node else { return [:] }
-        guard case .mapping(let mapping) = node else {
-            throw LorikeetError.input("not a list of keys", at: path, fix: "write 'key: value' lines")
-        }
-        var values: [String: KeyValue] = [:]
-        for (key, value) in mapping {
-            let name = key.string ?? ""
-            if name == "lora", case .mapping(let inner) = value {
-                for (key, value) in inner { try readKey("lora." + (key.string ?? ""), value, key, path, &values, &notes) }
-            } else {
-                try readKey(name, value, key, path, &values, &notes)
-            }
-        }
-        return values
-    }
-
-    private static func line(of error: YamlError) -> Int? {
-        switch error {
-        case .scanner(_, _, let mark, _), .parser(_, _, let mark, _), .composer(_, _, let mark, _): mark.line
-        default: nil
+    /// `warmup_steps` and `warmup_ratio` say the same: where they were set in different places the higher place counts (option, file, preset),
+    /// in one place `warmup_steps` does unless it is 0, as in transformers.
+    private static func settleWarmup(_ values: inout [String: KeyValue], steps: Int, ratio: Int, _ notes: inout [String]) {
+        if ratio > steps {
+            values["warmup_steps"] = .integer(0)
+        } else if steps > ratio {
+            values["warmup_ratio"] = .number(0)
+        } else if steps > 0, values["warmup_steps"] != .integer(0), values["warmup_ratio"] != .number(0) {
+            notes.append("'warmup_ratio' has no effect here: 'warmup_steps' is set too and counts")
         }
     }
 
-    private static func readKey(
-        _ name: String, _ value: Node, _ keyNode: Node, _ path: String, _ values: inout [String: KeyValue], _ notes: inout [String]
-    ) throws {
-        let place = path + (keyNode.mark.map { ":\($0.line)" } ?? "")
-        guard let key = KeyTable.key(named: name) else {
-            if let why = KeyTable.ignored[name] {
-                try refuseOtherValues(name, value, at: place)
-                notes.append("\(place): '\(name)' has no effect here: \(why)")
-                return
-            }
-            if KeyTable.refused.contains(name) {
-                let no = ["false", "null", "none", "", "0", "~"]
-                if case .scalar(let scalar) = value, no.contains(scalar.string.lowercased()) { return }
-                if value.sequence?.isEmpty == true || value.mapping?.isEmpty == true { return }
-                throw LorikeetError.input("'\(name)' is not supported", at: place, fix: "remove the key")
-            }
-            let near = nearestName(to: name, among: KeyTable.keys.map(\.name))
-            throw LorikeetError.input("unknown key '\(name)'", at: place, fix: near.map { "did you mean '\($0)'?" })
+    /// The same for `max_steps` and `num_train_epochs`.
+    private static func settleLength(_ values: inout [String: KeyValue], steps: Int, epochs: Int, _ preset: String, _ notes: inout [String]) {
+        guard case .integer(let count)? = values["max_steps"], count > 0 else { return }
+        if epochs > steps {
+            values["max_steps"] = .integer(-1)
+        } else if epochs == steps, let key = KeyTable.key(named: "num_train_epochs"), values[key.name] != key.presets[preset] ?? key.standard {
+            notes.append("'num_train_epochs' has no effect here: 'max_steps' is set too and counts")
         }
-        switch value {
-        case .scalar(let scalar):
-            let plain = scalar.style == .plain || scalar.style == .any
-            let value = try plain && nothing.contains(scalar.string.lowercased()) ? KeyValue.none : parse(scalar.string, key, at: place)
-            values[name] = value
-            if let note = KeyTable.note(key, value) { notes.append("\(place): \(note)") }
-        case .sequence(let sequence) where key.type == .list:
-            values[name] = try list(sequence.compactMap(\.string), key, at: place)
-        default: throw LorikeetError.input("'\(name)' has to be \(key.type.name)", at: place, fix: "write '\(name): VALUE'")
-        }
-    }
-
-    /// How YAML writes nothing.
-    private static let nothing = ["null", "~", ""]
-
-    /// Refuses a value of a key without effect unless it asks for what the program does anyway.
-    private static func refuseOtherValues(_ name: String, _ value: Node, at place: String) throws {
-        guard let valuesWithoutEffect = KeyTable.valuesWithoutEffect[name] else { return }
-        let said = value.string ?? ""
-        guard value.scalar == nil || !(valuesWithoutEffect.contains(said.lowercased()) || nothing.contains(said.lowercased())) else { return }
-        throw LorikeetError.input(
-            "'\(name)' can only be \(valuesWithoutEffect.sorted().joined(separator: ", "))" + (said.isEmpty ? "" : ", not '\(said)'"), at: place,
-            fix: "remove the key")
     }
 
     /// `true`, `yes`, `on`, `1` and their opposites; nil for other text.
@@ -115,81 +61,100 @@ extension Recipe {
         default: nil
         }
     }
+}
 
-    /// Text to value, with its range checked.
-    private static func parse(_ text: String, _ key: Key, at place: String) throws -> KeyValue {
-        func wrong(_ expected: String) -> LorikeetError { .input("'\(key.name)' has to be \(expected), not '\(text)'", at: place, fix: "give \(expected)") }
-        switch key.type {
-        case .string, .path:
-            guard !text.isEmpty else { throw wrong("a text") }
-            return .text(text)
-        case .flag:
-            guard let value = switchValue(text) else { throw wrong("true or false") }
-            return .flag(value)
-        case .integer(let range):
-            guard let value = Int(text) ?? Double(text).flatMap({ Int(exactly: $0) }) else { throw wrong("a whole number") }
-            guard range.contains(value) else { throw wrong("between \(range.lowerBound) and \(range.upperBound)") }
-            return .integer(value)
-        case .number(let range):
-            guard let value = Double(text), value.isFinite else { throw wrong("a number") }
-            guard range.contains(value) else { throw wrong("between \(range.lowerBound) and \(range.upperBound)") }
-            return .number(value)
-        case .choice(let names):
-            guard names.contains(text) else { throw wrong("one of \(names.joined(separator: ", "))") }
-            return .text(text)
-        case .list: return try list(text.split(separator: ",").map { $0.filter { $0 != " " } }, key, at: place)
-        case .bytes:
-            _ = try Units.parseBytes(text)
-            return .text(text)
-        case .duration:
-            _ = try Units.parseSeconds(text)
-            return .text(text)
-        case .device:
-            guard ["auto", "cpu", "cuda"].contains(text) || text.wholeMatch(of: /cuda:\d{1,2}/) != nil else { throw wrong("auto, cpu or cuda:N") }
-            return .text(text)
+/// The keys that one place sets: the file, or the options.
+struct SaidKeys {
+    private struct Setting {
+        var value: KeyValue
+        /// As it was written.
+        let name: String
+    }
+
+    private var settings: [String: Setting] = [:]
+    /// What `~/` stands for in paths.
+    let homeFolder: String?
+
+    init(home: String?) { homeFolder = home }
+
+    func value(_ key: String) -> KeyValue? { settings[key]?.value }
+
+    /// Sets a key of the table under the name it was written with.
+    ///
+    /// - Throws: exit 2 when another name of this key has set another value.
+    mutating func set(_ key: Key, _ value: KeyValue, name: String, at place: String) throws {
+        if let before = settings[key.name], before.name != name, before.value != value {
+            throw LorikeetError.input(
+                "'\(before.name)' (\(before.value.yaml)) and '\(name)' (\(value.yaml)) are two names of one key and differ", at: place,
+                fix: "remove one of them")
         }
+        settings[key.name] = Setting(value: value, name: name)
     }
 
-    private static func list(_ names: [String], _ key: Key, at place: String) throws -> KeyValue {
-        guard !names.isEmpty, !names.contains("") else { throw LorikeetError.input("'\(key.name)' needs at least one name", at: place, fix: "write [a, b]") }
-        return .list(names)
-    }
-
-    /// run.yaml with every key: this file alone repeats the run.
-    package func yaml() -> String {
-        Self.write {
-            values[$0.name] ?? $0.standard
-        } comment: { _ in
-            nil
+    /// Sets what `name: text` says: a key of the table, or a name of another tool.
+    ///
+    /// - Parameter shown: the name as errors and notes say it.
+    /// - Returns: false for a name that is not known.
+    mutating func add(_ name: String, text: String, shown: String, at place: String, notes: inout [String]) throws -> Bool {
+        if let key = KeyTable.key(named: name) {
+            let value = try key.parse(text, home: homeFolder, at: place)
+            try set(key, value, name: shown, at: place)
+            if let note = KeyTable.note(key, value) { notes.append("\(place): \(note)") }
+            return true
         }
-    }
-
-    /// A run.yaml to start from: every key with its value under a preset, explained.
-    package static func commentedTemplate(preset: String) -> String {
-        "# A Lorikeet recipe. Set model and data; every other line may go: it says what the preset says.\n"
-            + write { key in
-                switch key.name {
-                case "model": .text("path/to/model-directory-or.gguf")
-                case "data": .text("train.jsonl")
-                case "preset": .text(preset)
-                default: key.presets[preset] ?? key.standard
-                }
-            } comment: {
-                $0.help
+        switch OtherTools.meaning(of: name, text) {
+        case .keys(let keys):
+            for (name, text) in keys {
+                guard let key = KeyTable.key(named: name) else { continue }
+                let value = try key.parse(text, home: homeFolder, at: place)
+                try set(key, value, name: shown, at: place)
+                if let note = KeyTable.note(key, value) { notes.append("\(place): \(note)") }
             }
+            notes.append("\(place): '\(shown)' is read as " + keys.map { "'\($0.key): \($0.value)'" }.joined(separator: " and "))
+            return true
+        case .nothing(let why):
+            notes.append("\(place): '\(shown)' has no effect here: \(why)")
+            return true
+        case .refused(let fix): throw LorikeetError.input("'\(shown): \(text)' cannot be read", at: place, fix: fix)
+        case nil: return try addWithoutKey(name, text, shown: shown, at: place, notes: &notes)
+        }
     }
 
-    private static func write(_ value: (Key) -> KeyValue, comment: (Key) -> String?) -> String {
-        var lines: [String] = []
-        var inLora = false
-        for key in KeyTable.keys {
-            let nested = key.name.hasPrefix("lora.")
-            if nested && !inLora { lines.append("lora:") }
-            inLora = nested
-            let indent = nested ? "  " : ""
-            if let text = comment(key) { lines.append("\(indent)# \(text)") }
-            lines.append("\(indent)\(nested ? String(key.name.dropFirst(5)) : key.name): \(value(key).yaml)")
+    /// Names that set no key of the table.
+    private func addWithoutKey(_ name: String, _ text: String, shown: String, at place: String, notes: inout [String]) throws -> Bool {
+        let plain = text.lowercased()
+        if let why = OtherTools.ignored[name] {
+            if let allowed = OtherTools.valuesWithoutEffect[name], !allowed.contains(plain), !Self.nothing.contains(plain) {
+                throw LorikeetError.input(
+                    "'\(shown)' can only be \(allowed.sorted().joined(separator: ", ")), not '\(text)'", at: place, fix: "remove the key")
+            }
+            notes.append("\(place): '\(shown)' has no effect here: \(why)")
+            return true
         }
-        return lines.joined(separator: "\n") + "\n"
+        guard OtherTools.refused.contains(name) else { return false }
+        guard Self.no.contains(plain) else { throw LorikeetError.input("'\(shown)' is not supported", at: place, fix: "remove the key") }
+        return true
     }
+
+    mutating func add(option: String, _ text: String, notes: inout [String]) throws {
+        let place = "--\(option)"
+        if let key = KeyTable.key(option: option) {
+            var value = try key.parse(text, home: homeFolder, at: place)
+            // Files may be named by several options.
+            if key.type == .paths, let before = settings[key.name], before.name == option { value = before.value.joined(value) }
+            try set(key, value, name: option, at: place)
+            if let note = KeyTable.note(key, value) { notes.append("\(place): \(note)") }
+            return
+        }
+        let name = String(option.map { $0 == "-" ? "_" : $0 })
+        guard try add(name, text: text, shown: option, at: place, notes: &notes) else {
+            let near = nearestName(to: option, among: KeyTable.keys.map(\.option))
+            throw LorikeetError.input("unknown option", at: place, fix: near.map { "did you mean --\($0)?" })
+        }
+    }
+
+    /// How YAML writes nothing.
+    static let nothing = ["null", "~", ""]
+    /// How a key that asks for something is switched off.
+    static let no = nothing + ["false", "no", "off", "none", "0", "0.0"]
 }

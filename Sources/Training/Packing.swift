@@ -22,11 +22,14 @@ extension TokenSample {
 /// - Returns: batches whose rows weigh 1 each; training divides by the step's trained tokens.
 package func pack(samples: [TokenSample], tokensPerBatch: Int, seed: UInt64, epoch: Int, packing: Bool = true) -> [TokenBatch] {
     packedGroups(lengths: samples.map(\.ids.count), tokensPerBatch: tokensPerBatch, packing: packing).map { group in
-        var batch = TokenBatch()
-        for index in group {
-            let sample = samples[index]
-            batch.append(sample.ids, targets: sample.targets, dropoutKeys: sample.dropoutKeys(seed: seed, epoch: epoch))
-        }
-        return batch
+        TokenBatch(group.map { samples[$0] }, seed: seed, epoch: epoch)
+    }
+}
+
+extension TokenBatch {
+    /// Samples as segments.
+    init(_ samples: [TokenSample], seed: UInt64, epoch: Int) {
+        self.init()
+        for sample in samples { append(sample.ids, targets: sample.targets, dropoutKeys: sample.dropoutKeys(seed: seed, epoch: epoch)) }
     }
 }

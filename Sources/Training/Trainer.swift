@@ -64,16 +64,15 @@ package struct Trainer {
     ///
     /// - Throws: exit 4 when a checkpoint cannot be written; exit 1 when gradients or losses stay not finite after several returns to a
     ///   checkpoint. Earlier checkpoints stay.
-    package func run(train: [TokenSample], validation: [TokenSample]) throws -> TrainingResult {
+    package func run(train: SampleSet, validation: SampleSet) throws -> TrainingResult {
         let total = settings.totalSteps(samples: train.count)
         let sampler = StepSampler(settings: settings, count: train.count)
         var state = try restored() ?? TrainerState()
         // A process that was killed right after a save may have left more checkpoints than `saveTotalLimit`.
         if state.step > 0 { try checkpoints.removeOld(upTo: state.step, limit: settings.saveTotalLimit) }
         try session.pushAdapters()
-        let evaluationSubset = randomSubset(of: validation.count, wanted: settings.evalSamples, seed: settings.seed, purpose: .evaluationSubset).map {
-            validation[$0]
-        }
+        let evaluationSubset = validation.subset(
+            randomSubset(of: validation.count, wanted: settings.evalSamples, seed: settings.seed, purpose: .evaluationSubset))
         var since = Window(state: state)
         var lastSave = clock.uptime
         while state.step < total {
@@ -115,7 +114,7 @@ package struct Trainer {
     }
 
     /// Computes the loss of held-out samples, reports it and adds it to the state; does nothing without samples.
-    private func evaluate(_ samples: [TokenSample], _ state: inout TrainerState) throws {
+    private func evaluate(_ samples: SampleSet, _ state: inout TrainerState) throws {
         guard let loss = try session.loss(of: samples, tokensPerBatch: settings.evaluationTokensPerBatch ?? settings.tokensPerBatch) else { return }
         if !loss.isFinite { try report(.warning("the validation loss of step \(state.step) is not a finite number")) }
         state.evaluations.append(.init(step: state.step, loss: loss))
@@ -204,11 +203,11 @@ package struct Trainer {
     }
 
     /// Runs the step after `state.step`: its micro-batches and one update.
-    private func step(_ state: TrainerState, of total: Int, samples: [TokenSample], _ sampler: StepSampler) throws -> Outcome {
+    private func step(_ state: TrainerState, of total: Int, samples: SampleSet, _ sampler: StepSampler) throws -> Outcome {
         let start = clock.uptime
         let chosen = sampler.samples(ofStep: state.step)
-        var batches = pack(
-            samples: chosen.indices.map { samples[$0] }, tokensPerBatch: settings.tokensPerBatch, seed: settings.seed, epoch: chosen.epoch,
+        var batches = try pack(
+            samples: samples.samples(at: chosen.indices), tokensPerBatch: settings.tokensPerBatch, seed: settings.seed, epoch: chosen.epoch,
             packing: settings.packing)
         var outcome = Outcome()
         outcome.trainedTokens = batches.reduce(0) { $0 + $1.trainedRows }

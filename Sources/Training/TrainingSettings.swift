@@ -47,8 +47,19 @@ package struct TrainingSettings: Sendable {
         return Int((numTrainEpochs * Double(stepsPerEpoch(samples: samples))).rounded(.up))
     }
 
+    private func warmup(of total: Int) -> Int { warmupSteps > 0 ? warmupSteps : Int((warmupRatio * Double(total)).rounded(.up)) }
+
+    /// A sentence where the warm-up is longer than the training, so that the rate never reaches its value.
+    package func warmupWarning(samples: Int) -> String? {
+        let total = totalSteps(samples: samples)
+        guard total > 0, schedule != .constant, warmup(of: total) >= total else { return nil }
+        let share = schedule.factor(step: total - 1, warmup: warmup(of: total), total: total)
+        return "the warm-up of \(warmup(of: total)) steps is longer than the run of \(total): the learning rate reaches \(Int((share * 100).rounded())) % of "
+            + "its value; lower warmup_steps, or set warmup_ratio instead"
+    }
+
     package func learningRate(atStep step: Int, of total: Int) -> Double {
-        let warmup = warmupSteps > 0 ? warmupSteps : Int((warmupRatio * Double(total)).rounded(.up))
+        let warmup = warmup(of: total)
         return learningRate * schedule.factor(step: step, warmup: warmup, total: total)
     }
 }

@@ -17,11 +17,14 @@ struct MemoryFiles: Files {
     func map(_ path: String) throws -> MappedFile { throw LorikeetError.machine("not on a disk", at: path) }
     func exists(_ path: String) -> Bool { contents[path] != nil || isDirectory(path) }
     func isDirectory(_ path: String) -> Bool {
+        if path == "." { return true }
         let folder = path.hasSuffix("/") ? path : path + "/"
         return contents.keys.contains { $0.hasPrefix(folder) }
     }
     func list(_ directory: String) throws -> [String] {
-        contents.keys.filter { $0.hasPrefix(directory + "/") }.map { String($0.dropFirst(directory.count + 1)) }.sorted()
+        let folder = directory == "." ? "" : directory + "/"
+        let names = contents.keys.filter { $0.hasPrefix(folder) }.map { String($0.dropFirst(folder.count).prefix { $0 != "/" }) }
+        return Set(names).sorted()
     }
     func createDirectory(_ path: String) throws { throw LorikeetError.machine("read only", at: path) }
     func remove(_ path: String) throws { throw LorikeetError.machine("read only", at: path) }
@@ -29,6 +32,22 @@ struct MemoryFiles: Files {
     func create(_ path: String) throws -> any FileWriter { throw LorikeetError.machine("read only", at: path) }
     func openAppending(_ path: String) throws -> any FileWriter { throw LorikeetError.machine("read only", at: path) }
     func freeBytes(at path: String) throws -> Int64 { 0 }
+}
+
+/// A dataset with its samples read.
+struct LoadedData {
+    let dataset: Dataset
+    let train: [TokenSample]
+    let validation: [TokenSample]
+    let heldOut: [HeldOutRow]
+    var report: DataReport { dataset.report }
+
+    init(_ dataset: Dataset) throws {
+        self.dataset = dataset
+        (train, validation, heldOut) = try (dataset.train.all(), dataset.validation.all(), dataset.heldOut.all())
+    }
+
+    func preview(rows: Int, tokenizer: Tokenizer) throws -> [SamplePreview] { try dataset.preview(.first(rows), tokenizer: tokenizer) }
 }
 
 enum Small {
@@ -57,20 +76,20 @@ enum Small {
     static func load(
         _ lines: [String], template: String? = chatML, tokenizer: Tokenizer? = nil, threads: Int = 2,
         _ change: (inout DatasetSettings) -> Void = { _ in }
-    ) throws -> Dataset {
+    ) throws -> LoadedData {
         try load(files: ["data.jsonl": lines.joined(separator: "\n") + "\n"], template: template, tokenizer: tokenizer, threads: threads, change)
     }
 
     static func load(
         files: [String: String], data: String = "data.jsonl", template: String? = chatML, tokenizer: Tokenizer? = nil, threads: Int = 2,
         _ change: (inout DatasetSettings) -> Void = { _ in }
-    ) throws -> Dataset {
+    ) throws -> LoadedData {
         var settings = DatasetSettings(data: data)
         change(&settings)
         let tokenizer = try tokenizer ?? Small.tokenizer()
         let template = try template.map { try ChatTemplate($0, name: "template", specialTokens: tokenizer.namedTokens) }
-        return try Dataset.load(
-            settings, tokenizer: tokenizer, template: template, files: MemoryFiles(files), cpu: CPU(threads: threads))
+        return try LoadedData(
+            Dataset.load(settings, tokenizer: tokenizer, template: template, files: MemoryFiles(files), cpu: CPU(threads: threads)))
     }
 
     /// The trained stretches of a sample as text.

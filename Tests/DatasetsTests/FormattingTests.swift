@@ -104,7 +104,7 @@ struct FormattingTests {
     @Test func `held-out rows of prompt and completion ask with the prompt`() throws {
         let data = try Small.load(
             files: ["t.jsonl": #"{"text": "abc"}"#, "v.jsonl": #"{"prompt": "2+2=", "completion": " 4"}"#], data: "t.jsonl", template: nil
-        ) { $0.validation = "v.jsonl" }
+        ) { $0.validation = ["v.jsonl"] }
         #expect(data.heldOut.map(\.answer) == [" 4"])
         #expect(try Small.text(data.heldOut[0].promptIDs) == "2+2=")
     }

@@ -51,8 +51,6 @@ struct ReadingTests {
     @Test func `a line that is not UTF-8 is an error at its line`() throws {
         var files = MemoryFiles(["data.jsonl": Small.alpaca(2).joined(separator: "\n")])
         files.contents["data.jsonl"]?.append(contentsOf: [0x0A] + Array(#"{"instruction": "q", "output": ""#.utf8) + [0xFF, 0x22, 0x7D])
-        let error = failure { try JSONLines(path: "data.jsonl", files: files) }
-        #expect(error == nil)
         let tokenizer = try Small.tokenizer()
         let found = failure {
             try Dataset.load(
@@ -63,16 +61,16 @@ struct ReadingTests {
     }
 
     @Test func `unknown keys are an error that names them and the layouts`() throws {
-        let error = failure { try Small.load([#"{"question": "q", "answer": "a"}"#]) }
+        let error = failure { try Small.load([#"{"query": "q", "reply": "a"}"#]) }
         #expect(error?.exit == .unusableInput)
         #expect(error?.place == "data.jsonl:1")
-        #expect(error?.what == "unknown keys: question, answer")
+        #expect(error?.what == "unknown keys: query, reply")
         #expect(error?.fix?.contains("(instruction, [input], output)") == true)
         #expect(error?.fix?.contains("(prompt, completion)") == true)
     }
 
     @Test(arguments: [
-        ("", "no records"), ("\n  \n\r\n", "no records"), ("\u{FEFF}", "no records"), ("[{\"text\": \"a\"}]", "JSON array"),
+        ("", "no records"), ("\n  \n\r\n", "no records"), ("\u{FEFF}", "no records"),
         ("\"text\"", "not a JSON object"), ("{}", "unknown keys: none"),
     ])
     func `a file without records says so`(content: String, words: String) throws {
@@ -84,7 +82,7 @@ struct ReadingTests {
     @Test func `UTF-16 is named`() throws {
         var files = MemoryFiles([:])
         files.contents["data.jsonl"] = [0xFF, 0xFE, 0x7B, 0x00]
-        #expect(failure { try JSONLines(path: "data.jsonl", files: files) }?.what == "the file is UTF-16")
+        #expect(failure { try RowBlocks(path: "data.jsonl", files: files) }?.what == "the file is UTF-16")
     }
 
     @Test func `a missing file and a directory without train.jsonl say what is wrong`() throws {
@@ -93,7 +91,7 @@ struct ReadingTests {
         #expect(missing?.place == "data.jsonl")
         let directory = failure { try Small.load(files: ["set/other.jsonl": "{}"], data: "set") }
         #expect(directory?.what.contains("no train.jsonl (it has other.jsonl)") == true)
-        let validation = failure { try Small.load(Small.alpaca(2)) { $0.validation = "gone.jsonl" } }
+        let validation = failure { try Small.load(Small.alpaca(2)) { $0.validation = ["gone.jsonl"] } }
         #expect(validation?.place == "gone.jsonl")
     }
 
@@ -182,12 +180,14 @@ struct RecipeTests {
     @Test func `every data key of a recipe reaches the settings`() throws {
         var recipe = Recipe()
         for (key, value) in [
-            ("data", KeyValue.text("d.jsonl")), ("validation", .text("v.jsonl")), ("validation_share", .number(0.1)),
+            ("data", KeyValue.text("d.jsonl")), ("validation", .list(["v.jsonl", "w.jsonl"])), ("validation_share", .number(0.1)),
             ("max_train_samples", .integer(5)), ("max_validation_samples", .integer(6)), ("sample", .text("first")),
             ("instruction_role", .text("system")), ("max_length", .integer(77)), ("max_bad_records", .number(0.2)), ("seed", .integer(-1)),
+            ("format", .text("question")), ("columns", .list(["question=q", "answer=a"])), ("dataset_text_field", .text("body")),
+            ("assistant_only_loss", .flag(false)), ("completion_only_loss", .flag(true)),
         ] { recipe.set(key, value) }
         var expected = DatasetSettings(data: "d.jsonl")
-        expected.validation = "v.jsonl"
+        expected.validation = ["v.jsonl", "w.jsonl"]
         expected.validationShare = 0.1
         expected.maxTrainSamples = 5
         expected.maxValidationSamples = 6
@@ -196,7 +196,15 @@ struct RecipeTests {
         expected.maxLength = 77
         expected.maxBadRecords = 0.2
         expected.seed = .max
-        #expect(DatasetSettings(recipe) == expected)
+        expected.layout = .question
+        expected.columns = [("question", "q"), ("answer", "a")]
+        expected.textField = "body"
+        expected.assistantOnlyLoss = false
+        expected.completionOnlyLoss = true
+        #expect(try DatasetSettings(recipe) == expected)
+        #expect(KeyTable.formats == ["auto"] + RecordLayout.allCases.map(\.rawValue))
+        recipe.set("columns", .list(["nothing=q"]))
+        #expect(failure { try DatasetSettings(recipe) }?.what == "'nothing' is no key of a layout")
         // The names are those of the recipe's own table.
         for key in ["data", "validation", "validation_share", "sample", "instruction_role", "max_bad_records", "max_length", "seed"] {
             #expect(KeyTable.keys.contains { $0.name == key }, "\(key)")

@@ -1,6 +1,7 @@
 import Foundation
 import LorikeetDevices
 import LorikeetGround
+import LorikeetJSON
 import LorikeetModelFiles
 import LorikeetTokenizers
 import Testing
@@ -26,15 +27,15 @@ struct SmolLM2Tests {
         8418, 288, 1449, 2, 198, 1, 520, 9531, 198, 14120, 2,
     ]
 
-    private func load(_ lines: [String], _ change: (inout DatasetSettings) -> Void = { _ in }) throws -> Dataset {
+    private func load(_ lines: [String], _ change: (inout DatasetSettings) -> Void = { _ in }) throws -> LoadedData {
         let tokenizer = try Tokenizer(gguf: GGUFFile(path: #require(modelPath)))
         let template = try ChatTemplate(
             #require(tokenizer.chatTemplateSource), name: "SmolLM2", specialTokens: tokenizer.namedTokens)
         let files = MemoryFiles(["train.jsonl": lines.joined(separator: "\n"), "held.jsonl": lines[0]])
         var settings = DatasetSettings(data: "train.jsonl")
-        settings.validation = "held.jsonl"
+        settings.validation = ["held.jsonl"]
         change(&settings)
-        return try Dataset.load(settings, tokenizer: tokenizer, template: template, files: files, cpu: CPU(threads: 2))
+        return try LoadedData(Dataset.load(settings, tokenizer: tokenizer, template: template, files: files, cpu: CPU(threads: 2)))
     }
 
     @Test func `the demo's first record has the reference's ids, the answer and its end trained`() throws {
@@ -44,6 +45,20 @@ struct SmolLM2Tests {
         #expect(data.heldOut.first?.promptIDs == Array(Self.ids.prefix(35)))
         #expect(data.heldOut.first?.answer == "language")
         #expect(data.report.mistakes.isEmpty)
+    }
+
+    /// `Tests/Reference/make_chats.py` made them.
+    @Test func `conversations and raw texts have transformers' ids for the whole text, and TRL's masks`() throws {
+        let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+        let file = root.appending(path: "Reference/smollm2/chats.json")
+        let rows = try JSON.parse(Array(Data(contentsOf: file)), source: "chats.json").array ?? []
+        #expect(rows.count == 32)
+        for row in rows {
+            let record = try #require(row["record"])
+            let sample = try load([record.serialized()]) { $0.maxLength = 4096 }.train[0]
+            #expect(sample.ids.map(Int.init) == row["ids"]?.array?.compactMap(\.int), "\(record.serialized())")
+            #expect(sample.trained.map { $0 ? 1 : 0 } == row["mask"]?.array?.compactMap(\.int), "\(record.serialized())")
+        }
     }
 
     @Test func `a conversation of two answers trains both through the model's own template`() throws {

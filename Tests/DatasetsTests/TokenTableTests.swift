@@ -16,13 +16,14 @@ struct TokenTableTests {
             added: added + [AddedToken(id: 99, text: "<|tool|>", isSpecial: true)], names: TokenNames(bos: 0, eos: 1))
     }
 
-    private func load(_ lines: [String], rows: Int?, _ change: (inout DatasetSettings) -> Void = { _ in }) throws -> Dataset {
+    private func load(_ lines: [String], rows: Int?, _ change: (inout DatasetSettings) -> Void = { _ in }) throws -> LoadedData {
         var settings = DatasetSettings(data: "data.jsonl")
         change(&settings)
         let tokenizer = try Self.tokenizer()
-        return try Dataset.load(
-            settings, tokenizer: tokenizer, template: ChatTemplate(Small.chatML, name: "template", specialTokens: tokenizer.namedTokens),
-            embeddingRows: rows, files: MemoryFiles(["data.jsonl": lines.joined(separator: "\n") + "\n"]), cpu: CPU(threads: 2))
+        return try LoadedData(
+            Dataset.load(
+                settings, tokenizer: tokenizer, template: ChatTemplate(Small.chatML, name: "template", specialTokens: tokenizer.namedTokens),
+                embeddingRows: rows, files: MemoryFiles(["data.jsonl": lines.joined(separator: "\n") + "\n"]), cpu: CPU(threads: 2)))
     }
 
     private static let tool = #"{"instruction": "q <|tool|>", "output": "a"}"#

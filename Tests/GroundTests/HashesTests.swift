@@ -20,6 +20,8 @@ struct HashesTests {
         #expect(nearestName(to: "gateproj", among: names) == "gate_proj")
         // One edit from three of them: the first in order.
         #expect(nearestName(to: "x_proj", among: names) == "o_proj")
-        #expect(nearestName(to: "x", among: []) == nil && nearestName(to: "", among: ["ab", "a"]) == "a")
+        #expect(nearestName(to: "x", among: []) == nil)
+        // Another word altogether is no hint.
+        for other in ["", "x", "all", "load_best_model_at_end", "kv_proj_all"] { #expect(nearestName(to: other, among: names) == nil, "\(other)") }
     }
 }

@@ -37,7 +37,7 @@ struct OverflowTests {
 
         func run(validation: [TokenSample] = [], _ report: @escaping (TrainingEvent) throws -> Void = { _ in }) throws -> TrainingResult {
             try Trainer(session: session, settings: settings, checkpoints: store, clock: SystemClock(), report: report)
-                .run(train: OverflowTests.samples, validation: validation)
+                .run(train: SampleSet(OverflowTests.samples), validation: SampleSet(validation))
         }
 
         /// What no loss scale can save.

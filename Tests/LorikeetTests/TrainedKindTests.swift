@@ -185,7 +185,7 @@ struct TrainedKindTests {
             checkpoints: CheckpointStore(directory: directory, files: RealFiles(), adapterConfiguration: Self.configuration), clock: SystemClock(),
             shouldStop: { stopBefore.map { steps.count + 1 >= $0 } ?? false },
             report: { if case .step = $0 { steps.count += 1 } })
-        _ = try trainer.run(train: Self.samples, validation: [])
+        _ = try trainer.run(train: SampleSet(Self.samples), validation: SampleSet([]))
         return (model, steps.count)
     }
 

@@ -63,7 +63,7 @@ struct TrainerTests {
                 hear(event)
                 if case .step(let number, _, _, _, _, _, _) = event { steps.set(number) }
             })
-        let result = try trainer.run(train: Array(Self.samples.prefix(16)), validation: Array(Self.samples.suffix(4)))
+        let result = try trainer.run(train: SampleSet(Array(Self.samples.prefix(16))), validation: SampleSet(Array(Self.samples.suffix(4))))
         return Outcome(result: result, adapter: Array(model.adapters.floats(.values)), events: events)
     }
 

@@ -4,26 +4,47 @@ import LorikeetJSON
 /// Lengths of a set of samples, in tokens. Percentiles are those of the nearest rank.
 package struct TokenLengths: Sendable, Equatable {
     package var total = 0
+    /// To a tenth.
     package var mean = 0.0
     package var p50 = 0
     package var p95 = 0
     package var p99 = 0
     package var max = 0
+    /// Samples by length, in steps that double: 1 to 15 tokens, 16 to 31, 32 to 63, …
+    package var histogram: [Bin] = []
+
+    /// Samples of `from` to `to` tokens, both included.
+    package struct Bin: Sendable, Equatable {
+        package var from: Int
+        package var to: Int
+        package var count: Int
+    }
 
     package init(_ lengths: [Int]) {
         let sorted = lengths.sorted()
         guard let longest = sorted.last else { return }
         func percentile(_ share: Double) -> Int { sorted[min(sorted.count - 1, Int((share * Double(sorted.count)).rounded(.up)) - 1)] }
         total = sorted.reduce(0, +)
-        mean = Double(total) / Double(sorted.count)
+        mean = (Double(total) / Double(sorted.count) * 10).rounded() / 10
         p50 = percentile(0.5)
         p95 = percentile(0.95)
         p99 = percentile(0.99)
         max = longest
+        var (from, to, at) = (1, 15, 0)
+        while at < sorted.count {
+            var end = at
+            while end < sorted.count, sorted[end] <= to { end += 1 }
+            histogram.append(Bin(from: from, to: to, count: end - at))
+            (from, to, at) = (to + 1, to * 2 + 1, end)
+        }
+        while let first = histogram.first, first.count == 0 { histogram.removeFirst() }
     }
 
     var json: JSON {
-        ["mean": JSON((mean * 10).rounded() / 10), "p50": JSON(p50), "p95": JSON(p95), "p99": JSON(p99), "max": JSON(max)]
+        [
+            "mean": JSON(mean), "p50": JSON(p50), "p95": JSON(p95), "p99": JSON(p99), "max": JSON(max), "total": JSON(total),
+            "histogram": .array(histogram.map { ["from": JSON($0.from), "to": JSON($0.to), "samples": JSON($0.count)] }),
+        ]
     }
 }
 
@@ -41,10 +62,10 @@ package struct BadRecord: Sendable, Equatable {
 package struct DataReport: Sendable, Equatable {
     /// The training or the validation split.
     package struct Split: Sendable, Equatable {
-        /// The file.
+        /// The file, or the first of several.
         package var source: String
         package var layout: RecordLayout
-        /// Records in the file.
+        /// Records in the files.
         package var rowsInFile = 0
         /// Records chosen (`max_train_samples`, the split).
         package var rows = 0
@@ -67,7 +88,14 @@ package struct DataReport: Sendable, Equatable {
         /// Tokens with a loss.
         package var trainedTokens = 0
         package var lengths = TokenLengths([])
-        /// Keys of the first record that are not read.
+        /// Samples with two learnt end tokens behind each other.
+        package var endsTwice = 0
+        /// Records with a special token's text inside a message, and the first of them.
+        package var specialInContent = 0
+        package var firstSpecial: String?
+        /// Records whose prompt has other tokens alone than before its completion.
+        package var splitsDiffer = 0
+        /// Keys of records that are not read, each once.
         package var ignoredKeys: [String] = []
     }
 
@@ -85,6 +113,8 @@ package struct DataReport: Sendable, Equatable {
     package var mistakes: [Mistake] = []
     /// One sentence each; these do not.
     package var warnings: [String] = []
+    /// How files were read where that was found out: the delimiter and columns of CSV.
+    package var notes: [String] = []
 
     /// The first mistake as an error: exit 1 for `check`, exit 2 for a run.
     package func error(_ exit: LorikeetError.ExitClass) -> LorikeetError? {
@@ -97,6 +127,7 @@ package struct DataReport: Sendable, Equatable {
         object["overlap"] = JSON(overlap)
         object["mistakes"] = .array(mistakes.map { ["what": JSON($0.what), "fix": JSON($0.fix)] })
         object["warnings"] = JSON(warnings)
+        object["notes"] = JSON(notes)
         return .object(object)
     }
 
@@ -140,6 +171,19 @@ package struct DataReport: Sendable, Equatable {
             warnings.append("\(split.unusable) of \(split.rows) \(name) records cannot be used and are left out: \(first)")
         }
         if split.duplicates > 0 { warnings.append("\(split.duplicates) of \(split.samples) \(name) samples repeat an earlier one") }
+        if split.endsTwice > 0 {
+            warnings.append(
+                "\(split.endsTwice) of \(split.samples) \(name) samples train two end tokens behind each other: one of text and template writes it too")
+        }
+        if let first = split.firstSpecial {
+            warnings.append(
+                "\(split.specialInContent) \(name) records have the text of a special token inside a message, where it is that token (first: \(first))")
+        }
+        if split.splitsDiffer > 0 {
+            warnings.append(
+                "in \(split.splitsDiffer) \(name) records the prompt has other tokens alone than before its completion: the loss begins at the number of "
+                    + "the prompt's own tokens; let the completion begin with the space or line break between them")
+        }
         if split.emptyAnswers > 0 { warnings.append("\(split.emptyAnswers) empty answers in the \(name) records are not trained") }
         if !split.ignoredKeys.isEmpty {
             warnings.append("keys of the \(name) records that are not used: \(split.ignoredKeys.joined(separator: ", "))")
@@ -152,8 +196,12 @@ extension DataReport.Split {
         [
             "source": JSON(source), "layout": JSON(layout.rawValue), "rows_in_file": JSON(rowsInFile), "rows": JSON(rows),
             "samples": JSON(samples), "unusable": JSON(unusable), "first_unusable": JSON(firstUnusable.map(\.description)),
+            "unusable_records": .array(
+                firstUnusable.map { ["place": .string($0.place), "reason": .string($0.reason), "fix": $0.fix.map(JSON.string) ?? .null] }),
             "truncated": JSON(truncated), "duplicates": JSON(duplicates), "empty_answers": JSON(emptyAnswers),
-            "without_end": JSON(withoutEnd), "double_bos": JSON(doubleBOS), "tokens": JSON(lengths.total),
+            "without_end": JSON(withoutEnd), "double_bos": JSON(doubleBOS), "ends_twice": JSON(endsTwice),
+            "special_in_content": JSON(specialInContent), "first_special": firstSpecial.map(JSON.string) ?? .null, "splits_differ": JSON(splitsDiffer),
+            "tokens": JSON(lengths.total),
             "trained_tokens": JSON(trainedTokens), "lengths": lengths.json, "ignored_keys": JSON(ignoredKeys),
         ]
     }

@@ -1,0 +1,188 @@
+import LorikeetGround
+import Yams
+
+/// A recipe's file: YAML of one level, and `lora:` with a second one.
+enum RecipeFile {
+    /// Recipes are small; a larger file is something else.
+    private static let largest = 1 << 20
+
+    static func read(_ path: String, home: String?, files: any Files, notes: inout [String]) throws -> SaidKeys {
+        var said = SaidKeys(home: home)
+        let text = try text(of: path, files)
+        try refuseAliases(in: text, path)
+        guard let node = try compose(text, path) else { return said }
+        guard case .mapping(let mapping) = node else {
+            if node.scalar?.string.isEmpty == true { return said }
+            throw LorikeetError.input("not a list of keys", at: path, fix: "write 'key: value' lines")
+        }
+        for (key, value) in mapping {
+            let name = key.string ?? ""
+            if name == "lora" {
+                switch value {
+                case .mapping(let inner):
+                    for (key, value) in inner { try read("lora." + (key.string ?? ""), value, key, path, &said, &notes) }
+                case .scalar(let scalar) where isNothing(scalar): break
+                default: throw LorikeetError.input("'lora' has to be a list of keys", at: place(path, key), fix: "write 'r: 8' and others below it, indented")
+                }
+            } else {
+                try read(name, value, key, path, &said, &notes)
+            }
+        }
+        return said
+    }
+
+    private static func place(_ path: String, _ node: Node) -> String { path + (node.mark.map { ":\($0.line)" } ?? "") }
+
+    private static func isNothing(_ scalar: Node.Scalar) -> Bool {
+        (scalar.style == .plain || scalar.style == .any) && SaidKeys.nothing.contains(scalar.string.lowercased())
+    }
+
+    // MARK: - Text
+
+    private static func text(of path: String, _ files: any Files) throws -> String {
+        guard try files.byteCount(of: path) <= largest else {
+            throw LorikeetError.input("too large for a recipe (at most 1 MiB)", at: path, fix: "name a run.yaml")
+        }
+        var bytes = try files.read(path)[...]
+        if bytes.starts(with: [0xFF, 0xFE]) || bytes.starts(with: [0xFE, 0xFF]) {
+            throw LorikeetError.input("the file is UTF-16", at: path, fix: "save it as UTF-8")
+        }
+        if bytes.starts(with: [0xEF, 0xBB, 0xBF]) { bytes = bytes.dropFirst(3) }
+        if let zero = bytes.firstIndex(of: 0) {
+            throw LorikeetError.input("the file holds a zero byte, so it is not text", at: "\(path) at byte \(zero)", fix: "name a run.yaml")
+        }
+        guard let text = String(validating: bytes, as: UTF8.self) else {
+            throw LorikeetError.input("the file is not UTF-8", at: path, fix: "save it as UTF-8")
+        }
+        return text
+    }
+
+    /// Refuses anchors and aliases: a few lines of them can stand for any number of values, and recipes need none.
+    private static func refuseAliases(in text: String, _ path: String) throws {
+        for (number, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
+            var quote: UInt8?
+            var previous: UInt8 = 0x20
+            var beginsValue = true
+            for byte in line.utf8 {
+                if let open = quote {
+                    if byte == open { quote = nil }
+                } else if byte == UInt8(ascii: "#"), previous == 0x20 {
+                    break
+                } else if beginsValue, byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "'") {
+                    quote = byte
+                } else if beginsValue, byte == UInt8(ascii: "&") || byte == UInt8(ascii: "*") {
+                    throw LorikeetError.input(
+                        "YAML's anchors and aliases (&name, *name) are not read", at: "\(path):\(number + 1)",
+                        fix: "write the value out; a text that begins with & or * stands in quotes")
+                }
+                if byte != 0x20 { beginsValue = ":-?,[{".utf8.contains(byte) && (previous == 0x20 || byte != UInt8(ascii: "-")) }
+                previous = byte
+            }
+        }
+    }
+
+    private static func compose(_ text: String, _ path: String) throws -> Node? {
+        do { return try Yams.compose(yaml: text) } catch {
+            guard let error = error as? YamlError else { throw LorikeetError.input("not readable as YAML", at: path, fix: "write 'key: value' lines") }
+            throw explained(error, text, path)
+        }
+    }
+
+    private static func explained(_ error: YamlError, _ text: String, _ path: String) -> LorikeetError {
+        let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
+        func indentation(_ line: Substring) -> Substring { line.prefix { $0 == " " || $0 == "\t" } }
+        switch error {
+        case .duplicatedKeysInMapping(let names, _):
+            let name = names.first ?? ""
+            let places = lines.enumerated().filter { $0.element.drop { $0 == " " }.hasPrefix(name + ":") }.map { $0.offset + 1 }
+            let words = places.map(String.init).joined(separator: " and ")
+            return .input(
+                "the key '\(name)' stands there twice" + (places.count > 1 ? " (lines \(words))" : ""), at: places.last.map { "\(path):\($0)" } ?? path,
+                fix: "remove one of them")
+        case .scanner(_, let problem, let mark, _), .parser(_, let problem, let mark, _), .composer(_, let problem, let mark, _):
+            if let tab = (1...max(1, mark.line)).reversed().prefix(2).first(where: { $0 <= lines.count && indentation(lines[$0 - 1]).contains("\t") }) {
+                return .input("a tab stands in the line's indentation", at: "\(path):\(tab)", fix: "indent with spaces: YAML allows no tabs there")
+            }
+            return .input("not readable as YAML: \(problem)", at: "\(path):\(mark.line)", fix: "fix the line; keys are written as 'key: value'")
+        case .reader(let problem, _, _, _):
+            return .input("not readable as YAML: \(problem)", at: path, fix: "remove control characters; keys are written as 'key: value'")
+        default: return .input("not readable as YAML", at: path, fix: "fix the line; keys are written as 'key: value'")
+        }
+    }
+
+    // MARK: - Keys
+
+    private static func read(_ name: String, _ value: Node, _ keyNode: Node, _ path: String, _ said: inout SaidKeys, _ notes: inout [String]) throws {
+        let place = place(path, keyNode)
+        if name == "datasets" { return try readDatasets(value, keyNode, path, &said, &notes) }
+        if let key = KeyTable.key(named: name) {
+            switch value {
+            case .scalar(let scalar) where isNothing(scalar): return try said.set(key, .none, name: name, at: place)
+            case .sequence(let sequence) where [.list, .paths].contains(key.type):
+                return try said.set(key, key.list(texts(sequence), home: said.homeFolder, at: place), name: name, at: place)
+            case .mapping(let mapping) where key.type == .pairs:
+                let pairs = mapping.map { "\($0.key.string ?? "")=\($0.value.string ?? "")" }
+                return try said.set(key, key.pairs(pairs, at: place), name: name, at: place)
+            case .sequence(let sequence) where key.type == .pairs:
+                return try said.set(key, key.pairs(texts(sequence), at: place), name: name, at: place)
+            case .scalar: break
+            default: throw LorikeetError.input("'\(name)' has to be \(key.type.name)", at: place, fix: "write '\(name): VALUE'")
+            }
+        }
+        let text: String
+        switch value {
+        case .scalar(let scalar) where isNothing(scalar) && OtherTools.knows(name): return
+        case .scalar(let scalar): text = scalar.string
+        case .sequence(let sequence) where sequence.isEmpty: text = ""
+        case .sequence(let sequence):
+            let joined = texts(sequence).joined(separator: ",")
+            text = OtherTools.takesList(name) ? joined : "[\(joined)]"
+        case .mapping(let mapping): text = mapping.isEmpty ? "" : "{…}"
+        default: text = "{…}"
+        }
+        guard try said.add(name, text: text, shown: name, at: place, notes: &notes) else {
+            let near = nearestName(to: name, among: KeyTable.keys.map(\.name))
+            throw LorikeetError.input("unknown key '\(name)'", at: place, fix: near.map { "did you mean '\($0)'?" })
+        }
+    }
+
+    private static func texts(_ sequence: Node.Sequence) -> [String] { sequence.map { $0.string ?? "" } }
+
+    /// axolotl's `datasets:` list: the paths of its entries as `data`, their one type as `format`.
+    private static func readDatasets(_ value: Node, _ keyNode: Node, _ path: String, _ said: inout SaidKeys, _ notes: inout [String]) throws {
+        let place = place(path, keyNode)
+        guard let entries = value.sequence, !entries.isEmpty else {
+            throw LorikeetError.input("'datasets' has to be a list of entries with a path", at: place, fix: "write 'data: FILE'")
+        }
+        var paths: [String] = []
+        var formats = Set<String>()
+        for entry in entries {
+            guard let mapping = entry.mapping, let file = mapping["path"]?.string else {
+                throw LorikeetError.input("an entry of 'datasets' has no path", at: place, fix: "write 'data: FILE'")
+            }
+            // `ds_type` says what a file's name says too.
+            for (key, _) in mapping where !["path", "type", "ds_type"].contains(key.string ?? "") {
+                throw LorikeetError.input(
+                    "'\(key.string ?? "")' of an entry of 'datasets' is not read", at: Self.place(path, key),
+                    fix: "write 'data: FILE', and 'format' and 'columns' where they are needed")
+            }
+            paths.append(file)
+            guard let type = mapping["type"] else { continue }
+            guard let format = type.string.flatMap({ OtherTools.formats[$0] }) else {
+                throw LorikeetError.input(
+                    "the type '\(type.string ?? "{…}")' of an entry of 'datasets' is not known", at: place,
+                    fix: "write 'data: FILE' and 'format: NAME', one of \(KeyTable.formats.joined(separator: ", "))")
+            }
+            formats.insert(format)
+        }
+        guard formats.count < 2 else {
+            throw LorikeetError.input(
+                "the entries of 'datasets' have several types", at: place, fix: "bring the records to one layout and write 'data: [FILE, FILE]'")
+        }
+        for (name, value) in [("data", KeyValue.list(paths))] + formats.map({ ("format", KeyValue.text($0)) }) {
+            guard let key = KeyTable.key(named: name) else { continue }
+            try said.set(key, name == "data" ? key.list(paths, home: said.homeFolder, at: place) : value, name: "datasets", at: place)
+            notes.append("\(place): 'datasets' is read as '\(name): \(value.yaml)'")
+        }
+    }
+}
