@@ -28,6 +28,7 @@ package struct Preparation {
         let weights = source.configuration.family.weights()
         let layout = try TrainedLayout(recipe.loraSettings, weights: weights)
         if let start = recipe.initAdapter { try Self.check(AdapterFile.read(directory: start, files: files), recipe.loraSettings, layout, weights) }
+        _ = try Sidecar(source: source.files, files: files).copied()
         let tokenizer = try Tokenizer.load(from: source.files)
         self.tokenizer = tokenizer
         template = try tokenizer.chatTemplateSource.map {
@@ -83,7 +84,7 @@ package struct Preparation {
         var model = PlannedModel(
             source: source, storage: recipe.storage(for: source), lora: recipe.loraSettings, mergedElementBytes: merges ? recipe.mergeType.blockBytes : 0)
         model.comparedStorage = mergedStorage
-        model.otherDiskBytes = Int64(merges ? MergedTokenizer.bytes(of: source.files) : 0) + (1 << 20)
+        model.otherDiskBytes = Int64(merges ? try Sidecar(source: source.files, files: RealFiles()).bytes() : 0) + (1 << 20)
         model.fuse = recipe.fuse
         model.optimiser = recipe.optimiser
         let planner = Planner(

@@ -7,8 +7,11 @@ package struct AdapterFile: Sendable {
     package let path: String
     package let configuration: AdapterConfiguration
     /// By the names that PEFT writes: `base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight` [r, in], `….lora_B.weight` [out, r].
-    /// Which of them a model has a place for is not known here.
+    /// Which of them a model has a place for is not known here. Names of a language model inside a model of several parts
+    /// (`model.language_model.layers…`, `language_model.model.layers…`) are those of the language model alone.
     package let tensors: [String: TensorView]
+    /// What the settings call a module, where that is another name than the tensors' here.
+    private let settingsNames: [String: String]
 
     /// - Throws: exit 2 where a file is missing, the configuration asks for what is not supported, a tensor stands twice, or a value is not
     ///   finite.
@@ -23,9 +26,14 @@ package struct AdapterFile: Sendable {
         let file = try SafetensorsFile(path: weights, files: files)
         var tensors: [String: TensorView] = [:]
         var owner: (name: String?, tensor: String)?
+        var settingsNames: [String: String] = [:]
         for name in file.names {
             guard let view = file.tensors[name] else { continue }
-            let (plain, adapter) = plainName(name)
+            var (plain, adapter) = plainName(name)
+            if let (own, module, wholeModule) = textName(plain) {
+                plain = own
+                settingsNames[module] = wholeModule
+            }
             if plain.hasSuffix(".lora_A.weight") || plain.hasSuffix(".lora_B.weight") {
                 if let owner, owner.name != adapter {
                     throw LorikeetError.input("'\(owner.tensor)' and '\(name)' are parts of two adapters", at: weights, fix: "save one adapter alone")
@@ -39,7 +47,7 @@ package struct AdapterFile: Sendable {
             tensors[plain] = view.part(plain, rows: 0..<(view.shape.first ?? 0))
         }
         guard !tensors.isEmpty else { throw LorikeetError.input("the adapter holds no tensors", at: weights, fix: "save the adapter again") }
-        return AdapterFile(path: directory, configuration: configuration, tensors: tensors)
+        return AdapterFile(path: directory, configuration: configuration, tensors: tensors, settingsNames: settingsNames)
     }
 
     /// A directory without `adapter_model.safetensors`, called what it is.
@@ -53,6 +61,20 @@ package struct AdapterFile: Sendable {
             return .input("the adapter is one of MLX (adapters.safetensors)", at: directory, fix: "convert it to a PEFT adapter, saved as safetensors")
         }
         return .input("no adapter_model.safetensors in it", at: directory, fix: "give a PEFT adapter folder with its weights")
+    }
+
+    /// The name by which the settings choose a module.
+    package func settingsName(of module: String) -> String { settingsNames[module] ?? module }
+
+    /// The name of a tensor of the language model inside a model of several parts, and its module's name alone and inside the whole.
+    private static func textName(_ name: String) -> (name: String, module: String, whole: String)? {
+        let prefix = "base_model.model."
+        for inside in ["model.language_model.", "language_model.model."] where name.hasPrefix(prefix + inside) {
+            let rest = name.dropFirst((prefix + inside).count)
+            let module = rest.components(before: ".lora_")
+            return (prefix + "model." + rest, "model." + module, inside + module)
+        }
+        return nil
     }
 
     /// A tensor's name without the adapter's own, which PEFT keeps behind the part it calls `lora_…` while an adapter is in memory:
@@ -79,4 +101,9 @@ package struct AdapterFile: Sendable {
         try writer.finish()
         try files.writeDurably(configuration.json.serialized(pretty: true) + "\n", to: directory + "/adapter_config.json")
     }
+}
+
+extension Substring {
+    /// The text before `mark`, or all of it.
+    fileprivate func components(before mark: String) -> Substring { firstRange(of: mark).map { self[..<$0.lowerBound] } ?? self }
 }

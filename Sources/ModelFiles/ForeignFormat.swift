@@ -62,7 +62,9 @@ enum ForeignFormat {
         if let name = any({ $0.hasPrefix("consolidated") && $0.hasSuffix(".safetensors") }) {
             return error("the weights have the names of Mistral's own format ('\(name)')", "fetch the model's model*.safetensors")
         }
-        if let name = any({ $0.hasSuffix(".h5") || $0.hasSuffix(".tflite") || $0 == "saved_model.pb" }) { return error("a TensorFlow model ('\(name)')", convert) }
+        if let name = any({ $0.hasSuffix(".h5") || $0.hasSuffix(".tflite") || $0 == "saved_model.pb" }) {
+            return error("a TensorFlow model ('\(name)')", convert)
+        }
         if let name = any({ $0.hasSuffix(".msgpack") }) { return error("a Flax model ('\(name)')", convert) }
         if let name = any({ $0.hasSuffix(".onnx") || $0 == "onnx" }) { return error("an ONNX model ('\(name)')", convert) }
         if let name = any({ $0.hasSuffix(".npz") }) { return error("arrays of NumPy or MLX ('\(name)')", convert) }

@@ -149,7 +149,9 @@ struct QuantisedTensors {
                 blocks(1, columns)
             } else if let configured, scales.shape == [(rows + configured.0 - 1) / configured.0, (columns + configured.1 - 1) / configured.1] {
                 blocks(configured.0, configured.1)
-            } else if configured == nil, scales.shape.count == 2, scales.shape.allSatisfy({ $0 > 0 }), rows % scales.shape[0] == 0, columns % scales.shape[1] == 0 {
+            } else if configured == nil, scales.shape.count == 2, scales.shape.allSatisfy({ $0 > 0 }), rows % scales.shape[0] == 0,
+                columns % scales.shape[1] == 0
+            {
                 blocks(rows / scales.shape[0], columns / scales.shape[1])
             } else {
                 nil

@@ -77,6 +77,17 @@ struct AdapterTests {
         }
     }
 
+    @Test(arguments: ["model.language_model", "language_model.model"]) func `a language model's modules inside a larger model have its own names`(
+        inside: String
+    ) throws {
+        let module = "layers.0.self_attn.q_proj"
+        let names = ["A", "B"].map { "base_model.model.\(inside).\(module).lora_\($0).weight" }
+        let adapter = try AdapterFile.read(directory: folder([("target_modules", #".*language_model.*\.q_proj"#)], names: names))
+        #expect(adapter.tensors.keys.sorted() == ["A", "B"].map { "base_model.model.model.\(module).lora_\($0).weight" })
+        #expect(adapter.settingsName(of: "model.\(module)") == "\(inside).\(module)" && adapter.settingsName(of: "other") == "other")
+        #expect(try adapter.configuration.wraps(adapter.settingsName(of: "model.\(module)")))
+    }
+
     @Test func `all that PEFT writes of a plain adapter is accepted`() throws {
         let keys: [(String, JSON?)] = [
             ("alora_invocation_tokens", .null), ("alpha_pattern", [:]), ("arrow_config", .null), ("auto_mapping", ["base_model_class": "LlamaForCausalLM"]),

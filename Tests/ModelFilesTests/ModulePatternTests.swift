@@ -47,7 +47,8 @@ struct ModulePatternTests {
     @Test(
         arguments: [
             ("q_proj", true), ("proj", false), ("self_attn.q_proj", true), ("attn.q_proj", false), ("model.layers.0.self_attn.q_proj", true),
-            ("^model.layers.0.self_attn.q_proj", true), ("^layers.0.self_attn.q_proj", false), (#"layers\.0\..*"#, true), ("q_proj$", true), ("k_proj|q_proj", true),
+            ("^model.layers.0.self_attn.q_proj", true), ("^layers.0.self_attn.q_proj", false), (#"layers\.0\..*"#, true), ("q_proj$", true),
+            ("k_proj|q_proj", true),
             ("layers.0", false), ("self.attn.q.proj", true), ("", false), ("a-very-long-name-that-is-longer-than-the-modules-own", false),
         ])
     func `a key of rank_pattern matches from a part of the name to its end`(key: String, expected: Bool) throws {

@@ -23,8 +23,10 @@ struct LoRAKind: TrainedKind {
         }
         return linears.filter { settings.matches($0.name) }.flatMap { linear in
             [
-                TrainedDeclaration(role: Self.a, module: linear.name, name: Self.name(Self.a, linear.name), shape: [settings.rank(of: linear.name), linear.columns]),
-                TrainedDeclaration(role: Self.b, module: linear.name, name: Self.name(Self.b, linear.name), shape: [linear.rows, settings.rank(of: linear.name)]),
+                TrainedDeclaration(
+                    role: Self.a, module: linear.name, name: Self.name(Self.a, linear.name), shape: [settings.rank(of: linear.name), linear.columns]),
+                TrainedDeclaration(
+                    role: Self.b, module: linear.name, name: Self.name(Self.b, linear.name), shape: [linear.rows, settings.rank(of: linear.name)]),
             ]
         }
     }
@@ -48,7 +50,8 @@ struct LoRAKind: TrainedKind {
             let module = matrix.weight.name
             parts.append(
                 LoRAPart(
-                    slot: LoRASlot(module: down.number, rank: settings.rank(of: module), scale: settings.scale(of: module)), a: b.parameter(down), b: b.parameter(up),
+                    slot: LoRASlot(module: down.number, rank: settings.rank(of: module), scale: settings.scale(of: module)), a: b.parameter(down),
+                    b: b.parameter(up),
                     column: parts.ranks, outputs: matrix.firstRow..<matrix.firstRow + matrix.weight.rows, dropout: Float(settings.dropout)))
         }
         guard !parts.isEmpty else { return frozen(&b) }

@@ -19,12 +19,13 @@ extension LoRASettings {
         }
         self.init(r: c.r, alpha: c.alpha, targetModules: linears, useRSLoRA: c.useRSLoRA)
         for module in linears {
-            guard try c.wraps(module) else {
+            let name = file.settingsName(of: module)
+            guard try c.wraps(name) else {
                 throw LorikeetError.input(
-                    "the adapter has tensors for '\(module)', which its target_modules, exclude_modules or layers_to_transform leave out",
+                    "the adapter has tensors for '\(name)', which its target_modules, exclude_modules or layers_to_transform leave out",
                     at: file.path + "/adapter_config.json", fix: "PEFT would not load them: correct the settings, or remove the tensors")
             }
-            let (rank, alpha) = (try c.rank(of: module), try c.alpha(of: module))
+            let (rank, alpha) = (try c.rank(of: name), try c.alpha(of: name))
             if rank != c.r || alpha != c.alpha { exceptions[module] = Exception(r: rank, alpha: alpha) }
         }
     }
