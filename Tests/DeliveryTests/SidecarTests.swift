@@ -46,7 +46,7 @@ struct SidecarTests {
         let template = try tokenizer.chatTemplateSource.map { try ChatTemplate($0, name: "t", specialTokens: tokenizer.namedTokens) }
         let samples = try texts.map { text in
             let ids = try tokenizer.encode(text)
-            return TokenSample(ids: ids, trained: ids.map { _ in true })
+            return TokenSample(record: 0, ids: ids, trained: ids.map { _ in true })
         }
         return try SidecarComparison(of: written, trained: .init(tokenizer: tokenizer, template: template), samples: samples, files: files)
     }
