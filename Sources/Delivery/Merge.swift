@@ -46,6 +46,8 @@ package struct Merger {
     package func write(to directory: String, progress: (Double) -> Void = { _ in }) throws -> [String] {
         let add = try AddAdapter(adapter, base: base, cpu: cpu)
         let configuration = try base.configuration.written(type: Self.names[settings.type])
+        // Before the weights, which take time.
+        _ = try Sidecar(source: base.files, files: files).copied()
         guard !directory.isEmpty else { throw LorikeetError.input("the output has no name", fix: "name a directory that is not there yet") }
         guard !files.exists(directory) else { throw LorikeetError.input("something is there already", at: directory, fix: "name another output") }
         let pending = try PendingFolder(for: directory, files: files)
@@ -55,8 +57,7 @@ package struct Merger {
             let sink = SafetensorsSink(directory: pending.path, files: pending.files, shardBytes: settings.shardBytes)
             try sink.write(tensors, progress: progress)
             try pending.files.writeDurably(configuration.serialized(pretty: true) + "\n", to: pending.path + "/config.json")
-            try writeGeneration(configuration, to: pending)
-            let warning = try MergedTokenizer(source: base.files, files: pending.files).write(to: pending.path)
+            let warning = try Sidecar(source: base.files, files: pending.files).write(to: pending.path, configuration: configuration)
             try pending.commit()
             return warning.map { [$0] } ?? []
         } catch {
@@ -66,16 +67,4 @@ package struct Merger {
     }
 
     private static let names: [ElementType: String] = [.f16: "float16", .bf16: "bfloat16", .f32: "float32"]
-
-    /// The base's own `generation_config.json`; where it has none, its special tokens.
-    private func writeGeneration(_ configuration: JSON, to pending: PendingFolder) throws {
-        let files = pending.files
-        let name = "generation_config.json"
-        if let path = base.files.fileIfPresent(name, files: files) {
-            return try files.writeDurably(files.read(path), to: pending.path + "/" + name)
-        }
-        var generation: JSONObject = [:]
-        for key in ["bos_token_id", "eos_token_id", "pad_token_id"] { generation[key] = configuration[key] }
-        try files.writeDurably(JSON.object(generation).serialized(pretty: true) + "\n", to: pending.path + "/" + name)
-    }
 }

@@ -2,32 +2,13 @@ import LorikeetGround
 import LorikeetJSON
 import LorikeetModelFiles
 
-/// The tokenizer that goes with a merged model: the base directory's files, or, for a GGUF, `tokenizer.json` from its metadata.
+/// The tokenizer that goes with a model merged from a GGUF: `tokenizer.json` and `tokenizer_config.json` from its metadata.
 package struct MergedTokenizer {
-    let source: ModelFiles
+    let gguf: GGUFFile
     let files: any Files
-
-    private static let copied = [
-        "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "chat_template.json", "merges.txt",
-        "vocab.json", "tokenizer.model", "added_tokens.json",
-    ]
-
-    /// About how many bytes the files will have. A GGUF's metadata becomes JSON, which names each token twice.
-    package static func bytes(of source: ModelFiles, files: any Files = RealFiles()) -> Int {
-        if source.gguf != nil { return 2 * (source.tensors.values.map(\.offset).min() ?? 0) }
-        return copied.reduce(0) { $0 + (source.fileIfPresent($1, files: files).flatMap { try? files.byteCount(of: $0) } ?? 0) }
-    }
 
     /// - Returns: why there is no tokenizer in the directory, for the user; nil where there is one, or the base has none.
     func write(to directory: String) throws -> String? {
-        if let gguf = source.gguf { return try write(gguf, to: directory) }
-        for name in Self.copied {
-            if let path = source.fileIfPresent(name, files: files) { try files.writeDurably(files.read(path), to: directory + "/" + name) }
-        }
-        return nil
-    }
-
-    private func write(_ gguf: GGUFFile, to directory: String) throws -> String? {
         guard let kind = gguf.metadata["tokenizer.ggml.model"]?.string else { return nil }
         guard let metadata = TokenizerMetadata(gguf) else { return "the merged model has no tokenizer: '\(kind)' has no tokenizer.json here" }
         try files.writeDurably(metadata.file.serialized(), to: directory + "/tokenizer.json")

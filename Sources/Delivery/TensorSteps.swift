@@ -15,15 +15,8 @@ package struct AddAdapter: TensorStep {
     /// - Throws: exit 2 where the adapter does not fit the model.
     package init(_ adapter: AdapterFile, base: ModelSource, cpu: CPU) throws {
         let weights = base.configuration.family.weights()
-        // Modules that the model lacks are named with their tensors.
-        let linears = Set(base.configuration.family.linears().map(\.name))
-        var settings = LoRASettings(adapter)
-        settings.targetModules.removeAll { !linears.contains($0) }
-        let fix = "merge into the model it was trained on"
-        let values = try TrainedValues(adapter, TrainedLayout(settings, weights: weights), fix: fix)
-        guard !values.layout.tensors.isEmpty else {
-            throw LorikeetError.input("the adapter wraps no matrix of the model", at: adapter.path, fix: fix)
-        }
+        let values = try TrainedValues(
+            adapter, TrainedLayout(LoRASettings(adapter, weights: weights), weights: weights), fix: "merge into the model it was trained on")
         self.init(values, cpu: cpu)
     }
 

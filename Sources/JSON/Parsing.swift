@@ -10,8 +10,9 @@ extension JSON {
     /// - Parameters:
     ///   - source: the file's name, for errors.
     ///   - firstLine: the line on which `bytes` begin, for errors.
+    ///   - uniqueKeys: refuse an object that has a key twice; otherwise the last one counts.
     /// - Throws: exit 2 at `source:line`.
-    package static func parse(_ bytes: UnsafeRawBufferPointer, source: String, firstLine: Int = 1) throws -> JSON {
+    package static func parse(_ bytes: UnsafeRawBufferPointer, source: String, firstLine: Int = 1, uniqueKeys: Bool = false) throws -> JSON {
         let text = bytes.bindMemory(to: CChar.self)
         guard let tape = lorikeet_json_parse(text.baseAddress, bytes.count, depthLimit) else {
             throw LorikeetError.machine("no memory to read the JSON", at: source)
@@ -28,7 +29,11 @@ extension JSON {
         var count = 0
         guard let nodes = lorikeet_json_nodes(tape, &count), count > 0, let characters = lorikeet_json_characters(tape) else { return .null }
         var reader = TapeReader(nodes: nodes, characters: characters)
-        return reader.value()
+        let value = reader.value()
+        if uniqueKeys, let key = reader.doubledKey {
+            throw LorikeetError.input("'\(key)' stands twice in it", at: source, fix: "the file is damaged; fetch it again")
+        }
+        return value
     }
 
     package static func parse(_ text: String, source: String) throws -> JSON { try parse(Array(text.utf8), source: source) }
@@ -43,6 +48,8 @@ private struct TapeReader {
     let nodes: UnsafePointer<lorikeet_json_node>
     let characters: UnsafePointer<CChar>
     var next = 0
+    /// A key that an object has more than once.
+    var doubledKey: String?
 
     mutating func value() -> JSON {
         let node = nodes[next]
@@ -66,7 +73,9 @@ private struct TapeReader {
                 next += 1
                 entries.append((key, value()))
             }
-            return .object(JSONObject(entries))
+            let object = JSONObject(entries)
+            if object.entries.count != entries.count, doubledKey == nil { doubledKey = entries.map(\.key).firstDouble }
+            return .object(object)
         default: return .null
         }
     }
@@ -74,5 +83,13 @@ private struct TapeReader {
     private func text(_ node: lorikeet_json_node) -> String {
         let start = UnsafeRawPointer(characters + Int(node.value.offset)).assumingMemoryBound(to: UInt8.self)
         return String(decoding: UnsafeBufferPointer(start: start, count: Int(node.count)), as: UTF8.self)
+    }
+}
+
+extension [String] {
+    /// The first text that stands in the list before, byte for byte.
+    fileprivate var firstDouble: String? {
+        var known: Set<[UInt8]> = []
+        return first { !known.insert([UInt8]($0.utf8)).inserted }
     }
 }

@@ -9,7 +9,7 @@ import LorikeetRecipe
 import LorikeetReporting
 import LorikeetTraining
 
-/// The test of a run: base, base + adapter and merged model on held-out rows, and the two proofs.
+/// The test of a run: base, base + adapter and merged model on held-out rows, and the three proofs.
 struct FormsTest {
     let preparation: Preparation
     let dataset: Dataset
@@ -32,6 +32,7 @@ struct FormsTest {
         var identity: LogitDifference
         var identityVerdict: Verdict
         var transferVerdict: Verdict
+        var sidecar: SidecarComparison
         var rows: [HeldOutRow]
         var questions: [String]
     }
@@ -46,11 +47,14 @@ struct FormsTest {
         let record = try reference(compared)
         let merged = try mergedForm(questions)
         let identity = try difference(record, compared)
+        let samples = [dataset.validation, dataset.train].flatMap { $0.prefix(SidecarComparison.mostSamples) }
+        let sidecar = try SidecarComparison(
+            of: self.merged.path, trained: .init(tokenizer: preparation.tokenizer, template: preparation.template), samples: samples, files: files)
         let precision = MergePrecision(rawValue: recipe.mergeDtype) ?? .float16
         return Result(
             before: before, after: after, merged: merged, identity: identity, identityVerdict: identity.verdict(precision),
-            transferVerdict: transferVerdict(trained: after, merged: merged, tolerance: recipe.mergeTolerance), rows: questions.rows,
-            questions: questions.rows.map(question))
+            transferVerdict: transferVerdict(trained: after, merged: merged, tolerance: recipe.mergeTolerance),
+            sidecar: sidecar, rows: questions.rows, questions: questions.rows.map(question))
     }
 
     private var processor: Compute { Compute(cpu: compute.cpu) }
@@ -155,6 +159,7 @@ extension FormsTest.Result {
                 "unusable_rows": JSON(identity.unusableRows),
             ],
             "transfer": ["pass": transferVerdict.json, "trained_form_loss": number(after.loss), "merged_loss": number(merged.loss)],
+            "sidecar": sidecar.json,
         ]
     }
 
@@ -164,13 +169,20 @@ extension FormsTest.Result {
             return LorikeetError(
                 .checkFailed, "the merged model is not base + adapter: \(identityText)", at: path, fix: "set merge_dtype: float32, or report this")
         }
-        guard transferVerdict == .fail else { return nil }
+        guard transferVerdict == .fail else { return sidecarFailure(path) }
         if let broken = [("merged model", merged), ("trained form", after)].first(where: { $1.failure != nil || $1.loss?.isFinite == false }) {
             return LorikeetError(
                 .checkFailed, "the \(broken.0) cannot be used: \(broken.1.failure ?? "its loss is not a finite number")", at: path,
                 fix: "look for NaN or infinity in the base and the adapter, and train again with a lower learning_rate")
         }
         return Self.aboveTolerance(merged: path)
+    }
+
+    private func sidecarFailure(_ path: String) -> LorikeetError? {
+        guard sidecar.verdict == .fail else { return nil }
+        return LorikeetError(
+            .checkFailed, "the merged folder's tokenizer is not the one that was trained with: \(sidecar.words)", at: path,
+            fix: "copy the base model's tokenizer files there, or merge into the model's own directory")
     }
 
     /// The sentence of a transfer proof that fails by its losses alone.
@@ -185,6 +197,7 @@ extension FormsTest.Result {
         let fix = "give --validation FILE, or a validation_share above 0"
         return (identityVerdict == .notTested ? ["merged = adapter was not tested, for there are no records to compare: \(fix)"] : [])
             + (transferVerdict == .notTested ? ["transfer was not tested, for there are no held-out records: \(fix)"] : [])
+            + (sidecar.verdict == .notTested ? ["the sidecar was not tested, for there are no records to compare: \(fix)"] : [])
     }
 
     private var identityText: String {
@@ -203,7 +216,8 @@ extension FormsTest.Result {
             "validation loss   \(figure(before.loss)) -> \(figure(after.loss)) (merged \(figure(merged.loss)))",
             "right answers     \(percent(before.answersRight)) -> \(percent(merged.answersRight)) of \(rows.count) held-out rows",
             "merged = adapter  \(identityVerdict.word) (\(identityText))",
-            "transfer          \(transferVerdict.word)" + (transferVerdict == .notTested ? " (no held-out records)" : ""), "",
+            "transfer          \(transferVerdict.word)" + (transferVerdict == .notTested ? " (no held-out records)" : ""),
+            "sidecar           \(sidecar.verdict.word) (\(sidecar.words))", "",
         ]
         for index in rows.indices.prefix(3) {
             lines.append("question  \(shortened(questions[index]))")

@@ -58,7 +58,7 @@ public final class Generator {
         let names = tokenizer.namedTokens
         template = try tokenizer.chatTemplateSource.map { try ChatTemplate($0, name: "chat template of \(path)", specialTokens: names) }
         let file = try adapter.map { try AdapterFile.read(directory: $0) }
-        let lora = file.map { LoRASettings($0) }
+        let lora = try file.map { try LoRASettings($0, weights: source.configuration.family.weights()) }
         model = try compute.model(source, storage: BaseStorage(rawValue: baseStorage) ?? .stored, lora: lora)
         if let file { try model.loadAdapter(file) }
         name = path

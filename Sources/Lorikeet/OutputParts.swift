@@ -57,10 +57,19 @@ struct OutputParts {
     /// The files of a folder, by name, with their check sums.
     func sums(in folder: String) throws -> [String: String] {
         var sums: [String: String] = [:]
-        for name in try files.list(folder) where name != PendingFolder.marker && !files.isDirectory(folder + "/" + name) {
+        for name in try names(in: folder) where name != PendingFolder.marker {
             sums[name] = try ContentHash(ofFile: folder + "/" + name, files: files).description
         }
         return sums
+    }
+
+    /// The files of a folder and of the folders in it (`additional_chat_templates/…`); links to folders are not followed.
+    private func names(in folder: String) throws -> [String] {
+        try files.list(folder).flatMap { name -> [String] in
+            let path = folder + "/" + name
+            guard files.isDirectory(path) else { return [name] }
+            return files.isLink(path) ? [] : try files.list(path).filter { !files.isDirectory(path + "/" + $0) }.map { name + "/" + $0 }
+        }
     }
 
     /// Bytes that the parts already take on the disk, and bytes left by a killed process that the next one frees.
@@ -69,7 +78,7 @@ struct OutputParts {
         for part in [Part.adapter, .merged] {
             let place = place(part)
             if files.isDirectory(place) {
-                for name in try files.list(place) where !files.isDirectory(place + "/" + name) { sum += Int64(try files.byteCount(of: place + "/" + name)) }
+                for name in try names(in: place) { sum += Int64(try files.byteCount(of: place + "/" + name)) }
             }
             sum += try PendingFolder.reusableBytes(of: place, known: [], files: files)
         }
@@ -91,7 +100,9 @@ struct OutputParts {
             try files.writeDurably(JSON.object(record).serialized(pretty: true) + "\n", to: recordPath)
         }
         guard let old = try PendingFolder.setAside(place(part), files: files) else { return nil }
-        return try PendingFolder.clear(old, known: known, files: files) ? nil : old
+        // A folder goes after what is in it.
+        let folders = known.compactMap { name in name.lastIndex(of: "/").map { String(name[..<$0]) } }
+        return try PendingFolder.clear(old, known: known + folders, files: files) ? nil : old
     }
 
     private func keepRecord(of part: Part) throws {
@@ -111,7 +122,9 @@ struct OutputParts {
     private func sums(_ part: Part) throws -> [(name: String, sum: String)]? {
         guard let entries = try record()[part.rawValue]?["files"]?.object?.entries else { return nil }
         // A name that leads out of the folder is not one of ours.
-        let sums = entries.compactMap { entry in entry.value.string.map { (name: entry.key, sum: $0) } }.filter { !$0.name.contains("/") && $0.name != ".." }
+        let sums = entries.compactMap { entry in entry.value.string.map { (name: entry.key, sum: $0) } }.filter {
+            !$0.name.hasPrefix("/") && !$0.name.split(separator: "/").contains("..")
+        }
         return sums.isEmpty ? nil : sums
     }
 

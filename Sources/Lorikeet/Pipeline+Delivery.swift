@@ -29,12 +29,15 @@ extension Pipeline {
         }
         try reporter.note("this run is finished: \(output.summaryJSON)")
         if goal == .testedModel {
-            for proof in ["merged_matches_adapter", "transfer"] where summary[proof]?["pass"] == .null {
+            for proof in Self.proofs where summary[proof]?["pass"] == .null {
                 try reporter.warning("the proof '\(proof)' was not tested")
             }
         }
         return summary
     }
+
+    /// Keys of the proofs in summary.json.
+    private static let proofs = ["merged_matches_adapter", "transfer", "sidecar"]
 
     /// Checks that a finished run's proofs passed: the verdict is the same whether the run has just ended or is asked for again.
     ///
@@ -51,7 +54,7 @@ extension Pipeline {
         if let failure = present["failed_proof"] {
             throw LorikeetError(.checkFailed, failure["what"]?.string ?? "a proof failed", at: output.merged, fix: failure["fix"]?.string)
         }
-        if let proof = ["merged_matches_adapter", "transfer"].first(where: { present[$0]?["pass"]?.bool == false }) {
+        if let proof = Self.proofs.first(where: { present[$0]?["pass"]?.bool == false }) {
             throw LorikeetError(.checkFailed, "the proof '\(proof)' failed", at: output.merged, fix: "look at its numbers in \(output.summaryJSON)")
         }
         return present

@@ -26,22 +26,29 @@ package struct Preparation {
         self.recipe = recipe
         source = try ModelSource.open(model, files: files)
         // Families and target modules are refused before anything is read that takes time.
-        let layout = try TrainedLayout(recipe.loraSettings, weights: source.configuration.family.weights())
-        if let start = recipe.initAdapter { try Self.check(AdapterFile.read(directory: start, files: files), recipe.loraSettings, layout) }
+        let weights = source.configuration.family.weights()
+        let layout = try TrainedLayout(recipe.loraSettings, weights: weights)
+        if let start = recipe.initAdapter { try Self.check(AdapterFile.read(directory: start, files: files), recipe.loraSettings, layout, weights) }
+        _ = try Sidecar(source: source.files, files: files).copied()
         let tokenizer = try Tokenizer.load(from: source.files)
         self.tokenizer = tokenizer
         template = try recipe.template(for: tokenizer, model: model, files: files)
     }
 
     /// Holds the adapter that training starts from to the recipe: another scale would start from another model, without a word.
-    private static func check(_ start: AdapterFile, _ lora: LoRASettings, _ layout: TrainedLayout) throws {
-        let theirs = start.configuration
-        let scale = LoRASettings(r: theirs.r, alpha: theirs.alpha, targetModules: [], useRSLoRA: theirs.useRSLoRA).scale
-        guard theirs.r == lora.r, scale == lora.scale else {
-            func words(_ r: Int, _ alpha: Double, _ stabilised: Bool) -> String { "r \(r), lora_alpha \(alpha)" + (stabilised ? ", use_rslora" : "") }
+    private static func check(
+        _ start: AdapterFile, _ lora: LoRASettings, _ layout: TrainedLayout, _ weights: [WeightDeclaration]
+    ) throws {
+        let theirs = try LoRASettings(start, weights: weights)
+        if let module = theirs.targetModules.first(where: { theirs.rank(of: $0) != lora.r || theirs.scale(of: $0) != lora.scale(of: $0) }) {
+            func words(_ settings: LoRASettings) -> String {
+                let alpha = settings.exceptions[module]?.alpha ?? settings.alpha
+                return "r \(settings.rank(of: module)), lora_alpha \(alpha)" + (settings.useRSLoRA ? ", use_rslora" : "")
+            }
             throw LorikeetError.input(
-                "the adapter has \(words(theirs.r, theirs.alpha, theirs.useRSLoRA)) and the recipe \(words(lora.r, lora.alpha, lora.useRSLoRA))",
-                at: start.path, fix: "write the adapter's values under 'lora:'")
+                "the adapter has \(words(theirs)) for '\(module)' and the recipe \(words(lora))", at: start.path,
+                fix: theirs.exceptions.isEmpty
+                    ? "write the adapter's values under 'lora:'" : "start from an adapter that has one rank and alpha for all modules")
         }
         _ = try TrainedValues(start, layout, fix: "use an adapter of this base, of the same rank and the same target modules")
     }
@@ -81,7 +88,7 @@ package struct Preparation {
         var model = PlannedModel(
             source: source, storage: recipe.storage(for: source), lora: recipe.loraSettings, mergedElementBytes: merges ? recipe.mergeType.blockBytes : 0)
         model.comparedStorage = mergedStorage
-        model.otherDiskBytes = Int64(merges ? MergedTokenizer.bytes(of: source.files) : 0) + (1 << 20)
+        model.otherDiskBytes = Int64(merges ? try Sidecar(source: source.files, files: RealFiles()).bytes() : 0) + (1 << 20)
         model.fuse = recipe.fuse
         model.optimiser = recipe.optimiser
         let planner = Planner(

@@ -44,8 +44,9 @@ struct RunInputs: Equatable {
 
     private static func paths(_ recipe: Recipe, _ source: ModelSource, _ files: any Files) throws -> [String: String] {
         var paths: [String: String] = [:]
-        if source.isGGUF {
-            paths["model"] = source.path
+        if let gguf = source.files.gguf {
+            // The parts of a split model by their numbers, whichever was named.
+            for (number, path) in gguf.paths.enumerated() { paths[gguf.paths.count == 1 ? "model" : "model/part-\(number + 1)"] = path }
         } else {
             // The weights that are used, and what stands beside them: configuration, tokenizer, template.
             let endings = [".json", ".jinja", ".txt", ".model"]
@@ -54,7 +55,7 @@ struct RunInputs: Equatable {
             let beside = try files.list(source.path).filter { name in
                 shared ? ModelChoice.isNeeded(name) : endings.contains { name.hasSuffix($0) }
             }
-            let weights = Set(source.files.tensors.values.map(\.file.path)).map { String($0.dropFirst(source.path.count + 1)) }
+            let weights = source.files.weightPaths.map { String($0.dropFirst(source.path.count + 1)) }
             for name in beside + weights { paths["model/" + name] = source.path + "/" + name }
         }
         if !recipe.data.isEmpty {

@@ -42,9 +42,9 @@ extension Recipe {
 
     package var adapterConfiguration: AdapterConfiguration { AdapterConfiguration(loraSettings, baseModel: model) }
 
-    /// `auto`: a GGUF's own codes (rounding them again costs quality), else NF4.
+    /// `auto`: the own codes of a GGUF or of bitsandbytes' NF4 (rounding them again costs quality), else NF4.
     package func storage(for source: ModelSource) -> BaseStorage {
-        baseStorage == "auto" ? (source.isGGUF ? .stored : .nf4) : BaseStorage(rawValue: baseStorage) ?? .nf4
+        baseStorage == "auto" ? (source.hasOwnCodes ? .stored : .nf4) : BaseStorage(rawValue: baseStorage) ?? .nf4
     }
 
     package var mergeType: ElementType {

@@ -40,11 +40,12 @@ package struct StandaloneTest {
         let mergedSource = try ModelSource.open(merged, files: files)
         let compute = try open(recipe)
         var preparation = try Preparation(recipe: recipe, files: files)
+        let lora = try LoRASettings(adapterFile, weights: preparation.source.configuration.family.weights())
         let dataset = try preparation.loadData(cacheFolder: cacheFolder, files: files, cpu: compute.cpu)
         let plan = try preparation.plan(dataset, merges: true, compute: compute, clock: SystemClock())
         let result = try FormsTest(
-            preparation: preparation, dataset: dataset, choices: plan.choices, compute: compute, lora: LoRASettings(adapterFile), merged: mergedSource,
-            adapter: adapter, files: files
+            preparation: preparation, dataset: dataset, choices: plan.choices, compute: compute, lora: lora, merged: mergedSource, adapter: adapter,
+            files: files
         ).run(trained: nil)
         let untested = result.notTested.first.map { LorikeetError(.checkFailed, $0, at: merged) }
         return Result(

@@ -54,24 +54,56 @@ package struct GGUFFile: Sendable {
         24: .i8, 25: .i16, 26: .i32, 27: .i64, 28: .f64, 30: .bf16,
     ]
 
-    /// - Throws: exit 2 with the byte at which the file stops making sense; for a part of a split model.
+    /// Types of ggml that are not read, for errors.
+    static let unsupported: [UInt32: String] = [
+        4: "Q4_2", 5: "Q4_3", 9: "Q8_1", 15: "Q8_K", 16: "IQ2_XXS", 17: "IQ2_XS", 18: "IQ3_XXS", 19: "IQ1_S", 20: "IQ4_NL", 21: "IQ3_S", 22: "IQ2_S",
+        23: "IQ4_XS", 29: "IQ1_M", 31: "Q4_0_4_4", 32: "Q4_0_4_8", 33: "Q4_0_8_8", 34: "TQ1_0", 35: "TQ2_0", 36: "IQ4_NL_4_4", 39: "MXFP4", 40: "NVFP4",
+    ]
+
+    /// The files that hold the tensors: one, or all parts of a split model in their order.
+    package let paths: [String]
+
+    /// Opens a file; of a split model, named by any of its parts, all parts.
+    ///
+    /// - Throws: exit 2 with the byte at which the file stops making sense; for a part that is missing or of another model.
     package init(path: String, files: any Files = RealFiles()) throws {
+        let named = try GGUFFile(part: path, files: files)
+        guard let count = named.metadata["split.count"]?.int, count > 1 else {
+            self = named
+            return
+        }
+        self = try GGUFFile(joining: GGUFParts.open(named, count: count, files: files))
+    }
+
+    /// A model of several parts: the metadata of the first, the tensors of all.
+    private init(joining parts: [GGUFFile]) throws {
+        let first = parts[0]
+        var (names, tensors): ([String], [String: TensorView]) = ([], [:])
+        for part in parts {
+            for name in part.names {
+                guard let view = part.tensors[name], tensors.updateValue(view, forKey: name) == nil else {
+                    throw LorikeetError.input("the tensor '\(name)' stands in two parts of the model", at: part.path, fix: "fetch the model again")
+                }
+                names.append(name)
+            }
+        }
+        (path, version, metadata) = (first.path, first.version, first.metadata)
+        (self.names, self.tensors, paths) = (names, tensors, parts.map(\.path))
+    }
+
+    /// One file as it stands, whether or not it is a part.
+    ///
+    /// - Throws: exit 2 with the byte at which the file stops making sense.
+    init(part path: String, files: any Files) throws {
         let file = try files.map(path)
         var reader = GGUFReader(file: file)
-        guard try reader.bytes(4).elementsEqual("GGUF".utf8) else {
-            throw LorikeetError.input("not a GGUF file (it does not begin with 'GGUF')", at: path, fix: "name a .gguf file")
-        }
-        let version = Int(try reader.number(UInt32.self))
-        guard version == 2 || version == 3 else {
-            throw LorikeetError.input("GGUF version \(version) is not supported", at: path, fix: "use a file of version 2 or 3")
-        }
+        guard try reader.bytes(min(4, file.count)).elementsEqual("GGUF".utf8) else { throw ForeignFormat.refusal(of: file) }
+        let number = try reader.number(UInt32.self)
+        guard number == 2 || number == 3 else { throw Self.refusal(ofVersion: number, path) }
+        let version = Int(number)
         let tensorCount = try reader.count(minimumBytes: 24)
         let metadataCount = try reader.count(minimumBytes: 12)
         metadata = try reader.metadata(count: metadataCount)
-        if let parts = metadata["split.count"]?.int, parts > 1 {
-            throw LorikeetError.input(
-                "this is one of \(parts) parts of a model", at: path, fix: "join them with llama.cpp's gguf-split --merge, and name the result")
-        }
         let infos = try reader.tensors(count: tensorCount)
         let alignment = metadata["general.alignment"]?.int ?? 32
         guard alignment > 0, alignment <= 1 << 20 else { throw reader.broken("the alignment is \(alignment)") }
@@ -97,6 +129,17 @@ package struct GGUFFile: Sendable {
         self.version = version
         names = infos.map(\.name)
         self.tensors = tensors
+        paths = [path]
+    }
+
+    private static func refusal(ofVersion number: UInt32, _ path: String) -> LorikeetError {
+        if number == 1 {
+            return .input("a GGUF of version 1, which is no longer in use", at: path, fix: "convert the model again with a present llama.cpp")
+        }
+        if number & 0xFFFF == 0 {
+            return .input("a GGUF of a big-endian machine (version bytes reversed)", at: path, fix: "convert the model for little-endian machines")
+        }
+        return .input("GGUF version \(number) is not supported", at: path, fix: "use a file of version 2 or 3")
     }
 
     /// A GGUF type's number.
@@ -107,6 +150,10 @@ package struct GGUFFile: Sendable {
 private struct GGUFReader {
     let file: MappedFile
     var position = 0
+    /// Elements that arrays of the metadata may still have: a number of one byte takes eight in memory. Real files have some 2 million.
+    private var elementsLeft = 1 << 25
+
+    init(file: MappedFile) { self.file = file }
 
     var left: Int { file.count - position }
 
@@ -160,8 +207,9 @@ private struct GGUFReader {
             }
             let code = try number(UInt32.self)
             guard let type = GGUFFile.type(code: code) else {
+                let called = GGUFFile.unsupported[code].map { "\($0)" } ?? "GGUF type \(code)"
                 throw LorikeetError.input(
-                    "the tensor '\(name)' has GGUF type \(code), which is not supported", at: file.path,
+                    "the tensor '\(name)' is stored as \(called), which is not supported", at: file.path,
                     fix: "use F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 or Q2_K to Q6_K")
             }
             infos.append((name, shape, type, try number(UInt64.self)))
@@ -194,6 +242,8 @@ private struct GGUFReader {
         let sizes: [UInt32: Int] = [0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 8: 8, 9: 12, 10: 8, 11: 8, 12: 8]
         guard let size = sizes[type] else { throw broken("an array has elements of the unknown type \(type)") }
         let count = try count(minimumBytes: size)
+        elementsLeft -= count
+        guard elementsLeft >= 0 else { throw broken("the metadata's arrays have more than \(1 << 25) elements") }
         switch type {
         case 8:
             var strings: [String] = []

@@ -16,6 +16,11 @@ package struct ModelFiles: Sendable {
     /// In the files' order.
     package let names: [String]
     package let tensors: [String: TensorView]
+    /// For the user: what the files' form means, and what in them is not used.
+    package let notes: [String]
+
+    /// The files that hold tensors, sorted.
+    package let weightPaths: [String]
 
     package var gguf: GGUFFile? { if case .gguf(let file) = metadata { file } else { nil } }
 
@@ -29,18 +34,25 @@ package struct ModelFiles: Sendable {
         }
         guard files.isDirectory(path) else {
             let file = try GGUFFile(path: path, files: files)
-            return ModelFiles(path: path, metadata: .gguf(file), names: file.names, tensors: file.tensors)
+            return ModelFiles(path: path, metadata: .gguf(file), names: file.names, tensors: file.tensors, notes: [], weightPaths: file.paths)
         }
         let config = path + "/config.json"
         guard files.exists(config) else {
-            throw LorikeetError.input("no config.json in the directory", at: path, fix: "give a Hugging Face model directory or a .gguf file")
+            let error = ForeignFormat.refusal(ofDirectory: path, files)
+            let isKnown = error.what != ForeignFormat.nothing
+            throw isKnown
+                ? error
+                : LorikeetError.input("no config.json in the directory", at: path, fix: "give a Hugging Face model directory or a .gguf file")
         }
         let json = try JSON.parse(files.read(config), source: config)
         guard json.object != nil else {
             throw LorikeetError.input("the configuration is not a JSON object", at: config, fix: "use the model's own config.json")
         }
         let (names, tensors) = try SafetensorsFile.openDirectory(path, files: files)
-        return ModelFiles(path: path, metadata: .configuration(json), names: names, tensors: tensors)
+        let paths = Set(tensors.values.map(\.file.path)).sorted()
+        let joined = try QuantisedTensors(names: names, tensors: tensors, configuration: json, directory: path)
+        return ModelFiles(
+            path: path, metadata: .configuration(json), names: joined.names, tensors: joined.tensors, notes: joined.notes, weightPaths: paths)
     }
 
     /// The path of a file that stands beside the weights, where there is one; nil for a GGUF.

@@ -10,7 +10,8 @@ package struct SafetensorsFile: Sendable {
     package let metadata: [String: String]
 
     private static let types: [String: ElementType] = [
-        "F64": .f64, "F32": .f32, "F16": .f16, "BF16": .bf16, "I64": .i64, "I32": .i32, "I16": .i16, "I8": .i8, "U8": .u8, "BOOL": .bool,
+        "F64": .f64, "F32": .f32, "F16": .f16, "BF16": .bf16, "I64": .i64, "I32": .i32, "I16": .i16, "I8": .i8, "U64": .u64, "U32": .u32, "U16": .u16,
+        "U8": .u8, "BOOL": .bool, "F8_E4M3": .f8_e4m3, "F8_E5M2": .f8_e5m2,
     ]
 
     /// The format's name of a type, for writing.
@@ -21,10 +22,11 @@ package struct SafetensorsFile: Sendable {
         let file = try files.map(path)
         func broken(_ what: String) -> LorikeetError { .input(what, at: path, fix: "the file is damaged; fetch it again") }
         guard file.count >= 8 else { throw broken("too short for safetensors (\(file.count) bytes)") }
+        if file.bytes.starts(with: "version https://git-lfs".utf8) { throw ForeignFormat.refusal(of: file) }
         let length = file.bytes.loadUnaligned(as: UInt64.self).littleEndian
         guard length <= UInt64(file.count - 8) else { throw broken("the header says it has \(length) bytes, the file has \(file.count)") }
         let start = 8 + Int(length)
-        let header = try JSON.parse(UnsafeRawBufferPointer(rebasing: file.bytes[8..<start]), source: path)
+        let header = try JSON.parse(UnsafeRawBufferPointer(rebasing: file.bytes[8..<start]), source: path, uniqueKeys: true)
         guard let object = header.object else { throw broken("the header is not a JSON object") }
         var (names, tensors, metadata): ([String], [String: TensorView], [String: String]) = ([], [:], [:])
         var ranges: [(Range<Int>, String)] = []
@@ -56,6 +58,10 @@ package struct SafetensorsFile: Sendable {
         for (a, b) in zip(ranges, ranges.dropFirst()) where a.0.upperBound > b.0.lowerBound {
             throw broken("the tensors '\(a.1)' and '\(b.1)' overlap")
         }
+        let named = ranges.reduce(0) { $0 + $1.0.count }
+        guard named == file.count - start else {
+            throw broken("the tensors take \(named) bytes, and the file has \(file.count - start) for them")
+        }
         self.path = path
         self.names = names
         self.tensors = tensors
@@ -70,20 +76,25 @@ package struct SafetensorsFile: Sendable {
     ) throws -> (names: [String], tensors: [String: TensorView]) {
         let (index, whole) = (directory + "/model.safetensors.index.json", "model.safetensors")
         if !files.exists(index) {
-            guard files.exists(directory + "/" + whole) else { throw noWeights(directory, files) }
+            guard files.exists(directory + "/" + whole) else { throw ForeignFormat.refusal(ofDirectory: directory, files) }
             let file = try SafetensorsFile(path: directory + "/" + whole, files: files)
             return (file.names, file.tensors)
         }
         guard let map = try JSON.parse(files.read(index), source: index)["weight_map"]?.object else {
             throw LorikeetError.input("no 'weight_map' in it", at: index, fix: "fetch the file again")
         }
-        var (order, shardOf): ([String], [String: String]) = ([], [:])
+        var (order, shardOf, known): ([String], [String: String], Set<String>) = ([], [:], [])
         for (name, value) in map.entries {
-            guard let shard = value.string, !shard.contains("/"), shard != ".." else {
-                throw LorikeetError.input("the shard of '\(name)' is not a file name", at: index)
+            guard let shard = value.string, !shard.contains("/"), shard != "..", !shard.isEmpty else {
+                throw LorikeetError.input("the shard of '\(name)' is not a file name", at: index, fix: "fetch the file again")
             }
-            if !order.contains(shard) { order.append(shard) }
+            if known.insert(shard).inserted { order.append(shard) }
             shardOf[name] = shard
+        }
+        for shard in order where !files.exists(directory + "/" + shard) {
+            throw LorikeetError.input(
+                "a shard that the index names is missing (\(order.count) shards in all)", at: directory + "/" + shard,
+                fix: "fetch this file too, into the same folder")
         }
         if files.exists(directory + "/" + whole), !order.contains(whole) {
             throw LorikeetError.input(
@@ -106,15 +117,6 @@ package struct SafetensorsFile: Sendable {
                 "the tensor '\(name)' is not in it", at: directory + "/" + (shardOf[name] ?? ""), fix: "fetch the shard again")
         }
         return (names, tensors)
-    }
-
-    /// What a directory without safetensors holds instead, as far as its names say it.
-    private static func noWeights(_ directory: String, _ files: any Files) -> LorikeetError {
-        let names = (try? files.list(directory)) ?? []
-        let pickled = names.contains { $0.hasPrefix("pytorch_model") && $0.hasSuffix(".bin") }
-        return .input(
-            pickled ? "the weights are pickled (pytorch_model.bin), which is not read" : "no model.safetensors in the directory", at: directory,
-            fix: pickled ? "save the model as safetensors" : "fetch the model's safetensors files")
     }
 }
 

@@ -1,8 +1,13 @@
 import LorikeetGround
 
-/// How a tensor's elements are stored. Quantised types come in blocks along the last dimension (GGUF).
+/// How a tensor's elements are stored. GGUF's quantised types come in blocks along the last dimension; those of safetensors directories have
+/// their scales in other tensors (`TensorView.scaling`).
 package enum ElementType: String, Sendable, CaseIterable {
-    case f64, f32, f16, bf16, i64, i32, i16, i8, u8, bool
+    case f64, f32, f16, bf16, i64, i32, i16, i8, u64, u32, u16, u8, bool
+    /// 8-bit floats: 4 bits of exponent and 3 of mantissa without infinities, or 5 and 2 with them.
+    case f8_e4m3, f8_e5m2
+    /// bitsandbytes' 4-bit NormalFloat, two codes a byte: in blocks of 64 with doubly quantised maxima, or otherwise.
+    case nf4, nf4_other
     case q4_0, q4_1, q5_0, q5_1, q8_0
     case q2_K, q3_K, q4_K, q5_K, q6_K
 
@@ -11,6 +16,7 @@ package enum ElementType: String, Sendable, CaseIterable {
         switch self {
         case .q4_0, .q4_1, .q5_0, .q5_1, .q8_0: 32
         case .q2_K, .q3_K, .q4_K, .q5_K, .q6_K: 256
+        case .nf4, .nf4_other: 2
         default: 1
         }
     }
@@ -18,10 +24,10 @@ package enum ElementType: String, Sendable, CaseIterable {
     /// Bytes of a block (of an element, for plain types).
     package var blockBytes: Int {
         switch self {
-        case .f64, .i64: 8
-        case .f32, .i32: 4
-        case .f16, .bf16, .i16: 2
-        case .i8, .u8, .bool: 1
+        case .f64, .i64, .u64: 8
+        case .f32, .i32, .u32: 4
+        case .f16, .bf16, .i16, .u16: 2
+        case .i8, .u8, .bool, .f8_e4m3, .f8_e5m2, .nf4, .nf4_other: 1
         case .q4_0: 18
         case .q4_1: 20
         case .q5_0: 22
@@ -34,8 +40,6 @@ package enum ElementType: String, Sendable, CaseIterable {
         case .q6_K: 210
         }
     }
-
-    package var isQuantised: Bool { blockElements > 1 }
 
     /// Bytes of a tensor of `shape`, or nil when that overflows or a row is no whole number of blocks.
     package func byteCount(shape: [Int]) -> Int? {
@@ -88,10 +92,12 @@ package struct TensorView: Sendable {
     package let rowPermutation: RowPermutation?
     /// The constant that the file adds to every value, to be subtracted after reading: 1 where a norm's weight w is stored as 1 + w.
     package let storedOffset: Float
+    /// What the elements are multiplied by, where that stands in other tensors.
+    package let scaling: TensorScaling?
 
     package init(
         name: String, shape: [Int], type: ElementType, file: MappedFile, offset: Int, byteCount: Int, rowPermutation: RowPermutation? = nil,
-        storedOffset: Float = 0
+        storedOffset: Float = 0, scaling: TensorScaling? = nil
     ) {
         self.name = name
         self.shape = shape
@@ -101,6 +107,7 @@ package struct TensorView: Sendable {
         self.byteCount = byteCount
         self.rowPermutation = rowPermutation
         self.storedOffset = storedOffset
+        self.scaling = scaling
     }
 
     package var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: file.bytes[offset..<offset + byteCount]) }
@@ -133,7 +140,8 @@ package struct TensorView: Sendable {
         let rowBytes = shape.first.map { $0 > 0 ? byteCount / $0 : 0 } ?? 0
         return TensorView(
             name: name, shape: [rows.count] + shape.dropFirst(), type: type, file: file, offset: offset + rows.lowerBound * rowBytes,
-            byteCount: rows.count * rowBytes, rowPermutation: rowPermutation, storedOffset: storedOffset)
+            byteCount: rows.count * rowBytes, rowPermutation: rowPermutation, storedOffset: storedOffset,
+            scaling: scaling.map { $0.part(from: rows.lowerBound) })
     }
 
     /// The same bytes as a matrix: a vector is one row, or one column where its elements stand in another order.
@@ -142,7 +150,7 @@ package struct TensorView: Sendable {
         let (rows, columns) = shape.count > 2 ? (shape[0], shape.dropFirst().reduce(1, *)) : rowPermutation == nil ? (1, elementCount) : (elementCount, 1)
         return TensorView(
             name: name, shape: [rows, columns], type: type, file: file, offset: offset, byteCount: byteCount, rowPermutation: rowPermutation,
-            storedOffset: storedOffset)
+            storedOffset: storedOffset, scaling: scaling)
     }
 
     /// The index of the first element that is no finite number; nil where all are, or where the type holds no floats of its own.

@@ -27,7 +27,7 @@ struct EndToEndTests {
         for key in [
             "steps", "trained_tokens", "tokens_per_second", "train_loss", "validation_loss_before", "validation_loss_after", "answers_right_before",
             "answers_right_after", "phases", "peak_gpu_bytes", "peak_rss_bytes", "predicted_gpu_bytes", "predicted_rss_bytes", "predicted_seconds",
-            "merged_matches_adapter", "transfer", "stopped_early",
+            "merged_matches_adapter", "transfer", "sidecar", "stopped_early",
         ] {
             #expect(summary[key] != nil && summary[key] != .null, "\(key)")
         }

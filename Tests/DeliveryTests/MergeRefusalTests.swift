@@ -119,7 +119,9 @@ struct MergeRefusalTests {
         let adapter = try adapter(with: name)
         let file = try AdapterFile.read(directory: adapter)
         let merging = #expect(throws: LorikeetError.self) { try merge(MergeTests.llama, adapter, .f32, to: Temporary.folder()) }
-        let model = try Compute(cpu: cpu).model(ModelSource.open(MergeTests.llama), storage: .stored, lora: LoRASettings(file))
+        let source = try ModelSource.open(MergeTests.llama)
+        let lora = try LoRASettings(file, weights: source.configuration.family.weights())
+        let model = try Compute(cpu: cpu).model(source, storage: .stored, lora: lora)
         let loading = #expect(throws: LorikeetError.self) { try model.loadAdapter(file) }
         for error in [merging, loading] {
             #expect(error?.exit == .unusableInput && error?.description.contains("'\(name)'") == true, "\(error?.description ?? "")")

@@ -63,7 +63,7 @@ struct MergedTokenizerTests {
         let path = try gguf(metadata)
         let directory = Temporary.folder()
         try files.createDirectory(directory)
-        let warning = try MergedTokenizer(source: ModelFiles.open(path), files: files).write(to: directory)
+        let warning = try MergedTokenizer(gguf: GGUFFile(path: path), files: files).write(to: directory)
         #expect(warning == nil)
         return (try Tokenizer(gguf: GGUFFile(path: path)), try Tokenizer(directory: directory))
     }
@@ -120,11 +120,24 @@ struct MergedTokenizerTests {
         #expect(try both(byteLevel(kind)).written.encode("abc") == (kind == "llama-bpe" ? [4] : [3, 2]))
     }
 
+    @Test func `generation settings of a GGUF have every end and its sampling`() throws {
+        let path = try gguf([
+            ("tokenizer.ggml.model", .string("bert")), ("tokenizer.ggml.bos_token_id", .unsigned(1)), ("tokenizer.ggml.eos_token_id", .unsigned(2)),
+            ("tokenizer.ggml.eot_token_id", .unsigned(5)), ("tokenizer.ggml.eom_token_id", .unsigned(2)), ("tokenizer.ggml.padding_token_id", .unsigned(0)),
+            ("general.sampling.top_k", .unsigned(20)),
+        ])
+        let directory = Temporary.folder()
+        try files.createDirectory(directory)
+        _ = try Sidecar(source: ModelFiles.open(path), files: files).write(to: directory, configuration: [:])
+        let json = try JSON.parse(files.read(directory + "/generation_config.json"), source: "g")
+        #expect(json == ["bos_token_id": 1, "eos_token_id": [2, 5], "pad_token_id": 0, "top_k": 20, "do_sample": true], "\(json.serialized())")
+    }
+
     @Test func `a kind that cannot be written is said`() throws {
         let metadata: Metadata = [("tokenizer.ggml.model", .string("bert")), ("tokenizer.ggml.tokens", .stringArray(["a"]))]
         let directory = Temporary.folder()
         try files.createDirectory(directory)
-        let warning = try MergedTokenizer(source: ModelFiles.open(gguf(metadata)), files: files).write(to: directory)
+        let warning = try MergedTokenizer(gguf: GGUFFile(path: gguf(metadata)), files: files).write(to: directory)
         #expect(warning?.contains("'bert'") == true && !files.exists(directory + "/tokenizer.json"))
     }
 }

@@ -15,6 +15,7 @@ struct EmulatedLoRATests {
         var targets: [String]
         var head = 32
         var kernels: [String]
+        var exceptions: [String: LoRASettings.Exception] = [:]
         var description: String { "\(element), rank \(rank), dropout \(dropout), heads of \(head), \(targets.joined(separator: " "))" }
     }
 
@@ -30,6 +31,13 @@ struct EmulatedLoRATests {
         Case(element: .bf16, rank: 16, dropout: 0, targets: ["all-linear"], head: 128, kernels: ["lora_up", "lora_gated_backward"]),
         // A rank that the kernels do not take.
         Case(element: .bf16, rank: 12, dropout: 0, targets: ["all-linear"], head: 64, kernels: ["rope_apply", "gated_activation_backward"]),
+        // Ranks and scales of single modules: kernels that serve several adapters with one rank and scale do not take them.
+        Case(
+            element: .bf16, rank: 8, dropout: 0, targets: ["q_proj", "v_proj", "gate_proj", "up_proj"], head: 64, kernels: ["lora_up"],
+            exceptions: ["model.layers.0.self_attn.v_proj": .init(r: 8, alpha: 64), "model.layers.1.mlp.up_proj": .init(r: 16, alpha: 16)]),
+        Case(
+            element: .f16, rank: 16, dropout: 0.3, targets: ["q_proj", "v_proj"], head: 64, kernels: ["lora_down"],
+            exceptions: ["model.layers.0.self_attn.v_proj": .init(r: 8, alpha: 16), "model.layers.1.self_attn.q_proj": .init(r: 16, alpha: 4)]),
     ]
 
     @Test(arguments: cases) func `a step's gradients are those of the processor`(_ item: Case) throws {
@@ -37,7 +45,8 @@ struct EmulatedLoRATests {
             ("hidden_size", 64), ("intermediate_size", 64), ("num_hidden_layers", 2), ("num_attention_heads", 2), ("num_key_value_heads", 1),
             ("head_dim", item.head), ("vocab_size", 101),
         ])
-        let lora = LoRASettings(r: item.rank, alpha: 16, dropout: item.dropout, targetModules: item.targets)
+        var lora = LoRASettings(r: item.rank, alpha: 16, dropout: item.dropout, targetModules: item.targets)
+        lora.exceptions = item.exceptions
         var batch = TokenBatch()
         for rows in [0..<20, 20..<270] {
             func tokens(_ offset: UInt64) -> [Int32] { rows.map { Int32(mix64(UInt64($0) + offset) % 101) } }

@@ -128,6 +128,61 @@ struct EmulatedLoadingTests {
         }
     }
 
+    // MARK: quantised directories
+
+    private static let quantised = TinyRun.testsFolder.appending(path: "Reference/quantised").path
+
+    @Test(arguments: ["nf4_double", "nf4_half"], DeviceElement.allCases)
+    func `bitsandbytes' codes arrive as they are, or expanded where the card would round otherwise`(name: String, element: DeviceElement) throws {
+        let source = try ModelSource.open(Self.quantised + "/" + name)
+        let view = try #require(source.tensor("model.layers.0.mlp.up_proj.weight"))
+        for storage in [BaseStorage.stored, .nf4] {
+            guard element != .f32 else {
+                try expectSamePlain(view, storage, element, table: false)
+                continue
+            }
+            let device = EmulatedDevice()
+            let wanted = try #require(try loadStore(view: view, storage: storage, cpu: cpu) as? NF4Store)
+            let (weights, form) = try load(view, storage, element, on: device)
+            guard case .nf4(let codes, let maxima, let nested, let offset) = form else { return #expect(Bool(false), "\(form)") }
+            #expect(offset == wanted.offset)
+            #expect(try bytes(codes, wanted.layout.codeBytes, device) == wanted.codes)
+            #expect(try bytes(maxima, wanted.layout.blocks, device) == wanted.maxima)
+            #expect(try bytes(nested, wanted.layout.nestedBlocks * 4, device) == wanted.nestedMaxima.withUnsafeBytes { Array($0) })
+            withExtendedLifetime(weights) {}
+        }
+    }
+
+    @Test(arguments: ["nf4_plain", "nf4_blocks", "fp8_blocks", "fp8_rows", "fp8_tensor"], DeviceElement.allCases)
+    func `a form without a kernel is expanded by the processor, with its bits`(name: String, element: DeviceElement) throws {
+        let source = try ModelSource.open(Self.quantised + "/" + name)
+        for tensor in ["model.layers.0.mlp.down_proj.weight", "model.layers.0.self_attn.k_proj.weight"] {
+            let view = try #require(source.tensor(tensor))
+            for storage in [BaseStorage.stored, .f16, .bf16, .f32] { try expectSamePlain(view, storage, element, table: false) }
+            try expectSameNF4(view, piece: 256)
+        }
+    }
+
+    @Test(arguments: ["nf4_double", "nf4_plain", "nf4_half", "nf4_blocks", "fp8_blocks", "fp8_rows", "fp8_tensor"], DeviceElement.allCases)
+    func `a quantised base on a card takes the bytes that were planned and has the processor's logits`(name: String, element: DeviceElement) throws {
+        let source = try ModelSource.open(Self.quantised + "/" + name)
+        for storage in [BaseStorage.stored, .nf4] {
+            let device = EmulatedDevice()
+            let model = try Compute(cpu: cpu, device: device, element: element).model(source, storage: storage, lora: nil)
+            let planned = model.family.weights().reduce(DeviceWeights.overheadBytes) {
+                $0 + DeviceWeights.bytes($1, storage: storage, stored: source.tensor($1.tensor)?.type ?? .f32, element: element)
+            }
+            #expect(device.allocatedBytes == planned)
+            func logits(_ model: Model) throws -> [Float] {
+                try Session(model: model, maximumTokens: 16).logits(TokenBatch(sequence: (0..<12).map { Int32($0 * 3 % 37 + 3) }), rows: Array(0..<12))
+            }
+            let (ours, wanted) = (try logits(model), try logits(Compute(cpu: cpu).model(source, storage: storage, lora: nil)))
+            let largest = wanted.reduce(0) { max($0, abs($1)) }
+            let tolerance: Float = [1e-5, 0.01, 0.05][Int(element.rawValue)]
+            #expect(zip(ours, wanted).allSatisfy { abs($0 - $1) <= tolerance * largest })
+        }
+    }
+
     // MARK: errors
 
     private func error(_ body: () throws -> Void) throws -> LorikeetError {

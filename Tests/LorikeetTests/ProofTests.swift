@@ -38,6 +38,18 @@ struct ProofTests {
         }
     }
 
+    @Test func `another tokenizer in the merged folder fails the sidecar proof, with exit 1`() throws {
+        let run = try TinyRun()
+        let outcome = try run.run(on: nil)
+        #expect(outcome.error == nil && outcome.summary?["sidecar"]?["pass"] == true && (outcome.summary?["sidecar"]?["texts"]?.int ?? 0) > 0)
+        #expect(outcome.texts.contains { $0.contains("sidecar           pass") })
+        try FileManager.default.removeItem(atPath: run.output + "/merged/tokenizer.json")
+        let result = try test(run)
+        #expect(result.error?.exit == .checkFailed && result.error?.description.contains("tokenizer") == true, "\(String(describing: result.error))")
+        #expect(result.json["sidecar"]?["pass"] == false && result.text.contains("sidecar           FAIL"))
+        #expect(result.json["merged_matches_adapter"]?["pass"] == true)
+    }
+
     @Test func `without held-out records transfer is not tested: a run says so and ends well, a test is exit 1`() throws {
         var run = try TinyRun()
         run.options["validation-share"] = "0"

@@ -19,6 +19,7 @@ enum ConfigurationKeys {
     static let inert: [Ignored] = [
         Ignored("transformers_version", "who wrote the file"),
         Ignored("_name_or_path", "where the file was loaded from"),
+        Ignored("quantization_config", "the files are read by it, and refused where their form is not known"),
         Ignored("torch_dtype", "the tensors say their types"),
         Ignored("dtype", "the tensors say their types"),
         Ignored("use_cache", "whether generation keeps keys and values: speed alone"),

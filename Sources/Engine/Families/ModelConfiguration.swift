@@ -46,12 +46,6 @@ package struct ModelConfiguration: Sendable {
         if try reader.number("attention_dropout", default: 0, in: 0...1) != 0 {
             reader.warn("\(reader.source): 'attention_dropout' is not applied in training; set lora_dropout instead")
         }
-        if let quantised = reader.found("quantization_config"), !quantised.isNull {
-            let method = quantised["quant_method"]?.string ?? "an unnamed method"
-            throw LorikeetError.input(
-                "the weights are quantised with \(method), which is not read", at: "\(reader.source): quantization_config",
-                fix: "give the model in float16, bfloat16 or float32, or a GGUF of it")
-        }
     }
 
     package var vocabularySize: Int { family.vocabularySize }

@@ -13,6 +13,8 @@ package struct ModelSource: Sendable {
 
     package var path: String { files.path }
     package var isGGUF: Bool { files.gguf != nil }
+    /// Whether the files hold the linears in 4-bit codes of their own: a GGUF, or bitsandbytes' NF4.
+    package var hasOwnCodes: Bool { isGGUF || files.tensors.values.contains { $0.type == .nf4 || $0.type == .nf4_other } }
 
     /// Opens a model's files and holds them to each other: every tensor that the configuration asks for is there with its shape and a type
     /// that can be read, and there is no other. No weights are read.
@@ -45,7 +47,7 @@ package struct ModelSource: Sendable {
         let notes = try assignment.judgeLeftOver(ignored: ignored)
         self.files = files
         self.configuration = configuration
-        self.warnings = configuration.warnings + warnings + notes
+        self.warnings = configuration.warnings + warnings + notes + files.notes
     }
 
     /// A tensor such as `model.layers.0.self_attn.q_proj.weight`.

@@ -23,8 +23,10 @@ struct LoRAKind: TrainedKind {
         }
         return linears.filter { settings.matches($0.name) }.flatMap { linear in
             [
-                TrainedDeclaration(role: Self.a, module: linear.name, name: Self.name(Self.a, linear.name), shape: [settings.r, linear.columns]),
-                TrainedDeclaration(role: Self.b, module: linear.name, name: Self.name(Self.b, linear.name), shape: [linear.rows, settings.r]),
+                TrainedDeclaration(
+                    role: Self.a, module: linear.name, name: Self.name(Self.a, linear.name), shape: [settings.rank(of: linear.name), linear.columns]),
+                TrainedDeclaration(
+                    role: Self.b, module: linear.name, name: Self.name(Self.b, linear.name), shape: [linear.rows, settings.rank(of: linear.name)]),
             ]
         }
     }
@@ -45,9 +47,11 @@ struct LoRAKind: TrainedKind {
         var parts: [LoRAPart] = []
         for matrix in matrices {
             guard let down = b.trained.tensor(Self.a, of: matrix.weight.name), let up = b.trained.tensor(Self.b, of: matrix.weight.name) else { continue }
+            let module = matrix.weight.name
             parts.append(
                 LoRAPart(
-                    slot: LoRASlot(module: down.number, rank: settings.r, scale: settings.scale), a: b.parameter(down), b: b.parameter(up),
+                    slot: LoRASlot(module: down.number, rank: settings.rank(of: module), scale: settings.scale(of: module)), a: b.parameter(down),
+                    b: b.parameter(up),
                     column: parts.ranks, outputs: matrix.firstRow..<matrix.firstRow + matrix.weight.rows, dropout: Float(settings.dropout)))
         }
         guard !parts.isEmpty else { return frozen(&b) }
@@ -72,12 +76,13 @@ struct LoRAKind: TrainedKind {
         guard tensor.hasSuffix(".weight") else { return nil }
         let module = String(tensor.dropLast(".weight".count))
         guard let columns = values.layout.tensor(Self.a, of: module)?.shape[1] else { return nil }
+        let (rank, scale) = (settings.rank(of: module), settings.scale(of: module))
         return {
             guard let a = try values.floats(Self.a, of: module), let b = try values.floats(Self.b, of: module) else { return { _, _, _ in } }
             return { rows, weights, cpu in
                 cpu.gemm(
-                    m: rows.count, n: columns, k: settings.r, alpha: settings.scale, a: b.pointer(as: Float.self) + rows.lowerBound * settings.r,
-                    lda: settings.r, b: a.pointer(as: Float.self), ldb: columns, beta: 1, c: weights, ldc: columns)
+                    m: rows.count, n: columns, k: rank, alpha: scale, a: b.pointer(as: Float.self) + rows.lowerBound * rank,
+                    lda: rank, b: a.pointer(as: Float.self), ldb: columns, beta: 1, c: weights, ldc: columns)
             }
         }
     }
@@ -88,14 +93,14 @@ struct LoRAKind: TrainedKind {
 
     private static func name(_ role: TrainedRole, _ module: String) -> String { "\(prefix)\(module).\(role.name).weight" }
 
-    /// The modules that an adapter file wraps, sorted: `model.layers.0.self_attn.q_proj`, …
-    static func modules(of file: AdapterFile) -> [String] {
+    /// The modules that an adapter file wraps: `model.layers.0.self_attn.q_proj`, …
+    static func modules(of file: AdapterFile) -> Set<String> {
         let endings = [a, b].map { ".\($0.name).weight" }
         return Set(
             file.tensors.keys.compactMap { name in
                 guard name.hasPrefix(prefix), let ending = endings.first(where: name.hasSuffix) else { return nil }
                 return String(name.dropFirst(prefix.count).dropLast(ending.count))
             }
-        ).sorted()
+        )
     }
 }

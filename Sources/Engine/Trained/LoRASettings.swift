@@ -8,6 +8,15 @@ package struct LoRASettings: Sendable, Equatable {
     package var targetModules: [String]
     /// Scale alpha / sqrt(r) instead of alpha / r.
     package var useRSLoRA: Bool
+    /// Modules, by their full names, whose rank or alpha is another than `r` and `alpha` (PEFT's `rank_pattern` and `alpha_pattern`).
+    package var exceptions: [String: Exception] = [:]
+
+    package struct Exception: Sendable, Equatable {
+        package var r: Int
+        package var alpha: Double
+
+        package init(r: Int, alpha: Double) { (self.r, self.alpha) = (r, alpha) }
+    }
 
     package init(r: Int = 8, alpha: Double = 16, dropout: Double = 0, targetModules: [String], useRSLoRA: Bool = false) {
         self.r = r
@@ -17,7 +26,14 @@ package struct LoRASettings: Sendable, Equatable {
         self.useRSLoRA = useRSLoRA
     }
 
-    package var scale: Float { Float(useRSLoRA ? alpha / Double(r).squareRoot() : alpha / Double(r)) }
+    /// The rank of a module's A and B.
+    package func rank(of module: String) -> Int { exceptions[module]?.r ?? r }
+
+    /// What B A of a module is multiplied by.
+    package func scale(of module: String) -> Float {
+        let (r, alpha) = exceptions[module].map { ($0.r, $0.alpha) } ?? (r, alpha)
+        return Float(useRSLoRA ? alpha / Double(r).squareRoot() : alpha / Double(r))
+    }
 
     func matches(_ linear: String) -> Bool {
         targetModules.contains { $0 == "all-linear" || linear == $0 || linear.hasSuffix("." + $0) }

@@ -11,8 +11,9 @@ package struct TrainedValues {
     ///   - fix: what to do about a file that does not fit.
     /// - Throws: exit 2 naming the tensor that is missing, has another shape, or has no place.
     package init(_ file: AdapterFile, _ layout: TrainedLayout, fix: String) throws {
-        if let other = Set(file.tensors.keys).subtracting(layout.tensors.map(\.name)).min() {
-            throw LorikeetError.input("the adapter's '\(other)' has no place in the model", at: file.path, fix: fix)
+        let others = Set(file.tensors.keys).subtracting(layout.tensors.map(\.name))
+        if let other = others.min() {
+            throw LorikeetError.input(Self.refused(others) ?? "the adapter's '\(other)' has no place in the model", at: file.path, fix: fix)
         }
         for tensor in layout.tensors {
             guard let view = file.tensors[tensor.name] else {
@@ -25,6 +26,27 @@ package struct TrainedValues {
         }
         self.layout = layout
         views = file.tensors
+    }
+
+    /// What adapters hold beside the A and B of linears, by a part of the tensors' names, and what it is.
+    private static let known: [(part: String, what: String)] = [
+        ("lora_magnitude_vector", "the magnitudes of DoRA"), ("lora_embedding_", "an adapter of an embedding"),
+        ("modules_to_save", "a whole module (modules_to_save)"), ("original_module", "a whole module (modules_to_save)"),
+        ("trainable_tokens", "rows of an embedding (trainable_token_indices)"), ("lora_diag", "the diagonal of KaSA"), ("lora_B.bias", "a bias (lora_bias)"),
+        ("_orig_mod.", "part of a compiled module ('_orig_mod.')"), ("_fsdp_wrapped_module.", "part of a wrapped module ('_fsdp_wrapped_module.')"),
+        ("module.base_model.", "part of a wrapped module ('module.')"), (".bias", "a bias"), ("embed_tokens.weight", "a whole embedding"),
+        ("lm_head.weight", "a whole output matrix"),
+    ]
+
+    /// The sentence for the first of an adapter's tensors that is known to be something else than A or B; nil where none is.
+    static func refused(_ names: some Sequence<String>) -> String? {
+        for name in names.sorted() {
+            if let other = known.first(where: { name.contains($0.part) }) { return "the adapter's '\(name)' is \(other.what), which is not supported" }
+            if !name.hasPrefix("base_model.model."), name.contains("lora_") {
+                return "the adapter's '\(name)' does not begin with 'base_model.model.', as names in PEFT's files do"
+            }
+        }
+        return nil
     }
 
     /// A copy of a tensor's values as float32; nil where none of that role is trained in the module.

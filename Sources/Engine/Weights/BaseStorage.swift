@@ -25,6 +25,7 @@ extension BaseStorage {
         let (count, overflow) = rows.multipliedReportingOverflow(by: columns)
         guard !overflow, rows >= 0, columns >= 0, count < tooMany else { return tooMany }
         switch self {
+        case .stored where stored == .nf4: return NF4.Layout(count: count).bytes
         case .stored: return stored.byteCount(shape: [rows, columns]) ?? tooMany
         case .nf4: return NF4.Layout(count: count).bytes
         case .f16, .bf16: return count * 2

@@ -97,6 +97,9 @@ final class DeviceLoader {
             let blocks = try weights.take(view.byteCount)
             try send(view, 0..<view.byteCount, to: blocks)
             form = .blocks(blocks, format)
+        case (.stored, .nf4(let state, _)) where keepsCodes(state), (.nf4, .nf4(let state, _)) where keepsCodes(state):
+            form = try bitsAndBytes(view, matrix, state)
+        case (.nf4, .nf4(let state, _)) where state.isOwnForm: form = try plain(view, matrix, through: nil, number)
         case (.nf4, _): form = try quantised(view, matrix)
         case (.stored, _): form = try plain(view, matrix, through: nil, number)
         case (.f16, _): form = try plain(view, matrix, through: .f16, number)
@@ -104,6 +107,25 @@ final class DeviceLoader {
         case (.f32, _): form = try plain(view, matrix, through: nil, number)
         }
         return DeviceMatrix(rows: matrix.rows, columns: matrix.columns, form: form)
+    }
+
+    /// Whether a matrix of bitsandbytes' NF4 stays on its own codes. The card rounds an expanded weight to the activations' type alone: where
+    /// those are float32 and the file asks for 16 bits, the processor expands the matrix, so that both have the same values.
+    private func keepsCodes(_ state: NF4State) -> Bool { state.isOwnForm && (element != .f32 || state.roundingForm == nil) }
+
+    /// The file's own codes and block maxima.
+    private func bitsAndBytes(_ view: TensorView, _ matrix: StoredMatrix, _ state: NF4State) throws -> DeviceForm {
+        let layout = NF4.Layout(count: matrix.rows * matrix.columns)
+        let (codes, maxima, nestedMaxima) = (
+            try weights.take(layout.codeBytes), try weights.take(layout.blocks), try weights.take(layout.nestedBlocks * 4)
+        )
+        guard let nested = state.nested, view.byteCount == layout.codeBytes, state.absmax.byteCount == layout.blocks,
+            nested.absmax.byteCount == 4 * layout.nestedBlocks
+        else { throw LorikeetError.input("the parts of '\(view.name)' do not fit its shape", at: view.file.path, fix: "fetch the model again") }
+        try send(view, 0..<view.byteCount, to: codes)
+        try send(state.absmax, 0..<state.absmax.byteCount, to: maxima)
+        try send(nested.absmax, 0..<nested.absmax.byteCount, to: nestedMaxima)
+        return .nf4(codes: codes, maxima: maxima, nestedMaxima: nestedMaxima, offset: nested.offset)
     }
 
     private func quantised(_ view: TensorView, _ matrix: StoredMatrix) throws -> DeviceForm {
@@ -181,6 +203,10 @@ final class DeviceLoader {
         _ view: TensorView, _ matrix: StoredMatrix, _ body: (_ first: Int, _ count: Int, _ address: DeviceAddress, _ type: DeviceElement) throws -> Void
     ) throws {
         let total = matrix.rows * matrix.columns
+        switch matrix.form {
+        case .nf4, .float8: return try eachExpandedPiece(view, total, body)
+        case .float, .blocks: break
+        }
         for first in stride(from: 0, to: total, by: piece) {
             let count = min(piece, total - first)
             switch matrix.form {
@@ -192,7 +218,34 @@ final class DeviceLoader {
                 try send(view, first / format.blockElements * blockBytes..<(first + count) / format.blockElements * blockBytes, to: raw)
                 try weights.expand(DeviceMatrix(rows: 1, columns: count, form: .blocks(raw, format)), into: wide, on: device, .f32)
                 try body(first, count, wide, .f32)
+            case .nf4, .float8: break
             }
+        }
+    }
+
+    /// The same for a form that no kernel expands: the processor does, in memory of one piece.
+    private func eachExpandedPiece(
+        _ view: TensorView, _ total: Int, _ body: (_ first: Int, _ count: Int, _ address: DeviceAddress, _ type: DeviceElement) throws -> Void
+    ) throws {
+        let store = try loadStore(view: view, storage: .stored, cpu: cpu)
+        let columns = store.columns
+        let buffer = try Buffer(bytes: 4 * min(piece, total))
+        let values = buffer.pointer(as: Float.self)
+        for first in stride(from: 0, to: total, by: piece) {
+            let count = min(piece, total - first)
+            let (firstRow, lastRow) = (first / columns, (first + count - 1) / columns)
+            cpu.parallelRanges(over: lastRow - firstRow + 1) { range, _ in
+                let row = UnsafeMutablePointer<Float>.allocate(capacity: columns)
+                defer { row.deallocate() }
+                for number in range {
+                    let start = (firstRow + number) * columns
+                    let part = max(first, start)..<min(first + count, start + columns)
+                    store.expand(rows: firstRow + number..<firstRow + number + 1, into: row)
+                    (values + (part.lowerBound - first)).update(from: row + (part.lowerBound - start), count: part.count)
+                }
+            }
+            try device.upload(UnsafeRawBufferPointer(start: values, count: 4 * count), to: wide)
+            try body(first, count, wide, .f32)
         }
     }
 

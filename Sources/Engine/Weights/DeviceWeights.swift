@@ -45,10 +45,14 @@ package final class DeviceWeights {
             return up(count * element.bytes)
         }
         switch storage {
-        case .nf4:
+        // Rounded to a type of 16 bits as the file asks: see `DeviceLoader.linear`.
+        case .nf4 where stored == .nf4 && element == .f32, .stored where stored == .nf4 && element == .f32: return up(count * 4)
+        case .nf4,
+            .stored where stored == .nf4:
             let layout = NF4.Layout(count: count)
             return up(layout.codeBytes) + up(layout.blocks) + up(layout.nestedBlocks * 4)
-        case .stored where stored.isQuantised: return up(storage.bytes(rows: declaration.shape[0], columns: declaration.shape[1], stored: stored))
+        case .stored where BlockFormat(rawValue: stored.rawValue) != nil:
+            return up(storage.bytes(rows: declaration.shape[0], columns: declaration.shape[1], stored: stored))
         default: return up(count * element.bytes)
         }
     }

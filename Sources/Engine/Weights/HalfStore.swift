@@ -6,6 +6,21 @@ package struct HalfStore: WeightStore {
         case f16
         /// bfloat16: the upper half of a float32.
         case bf16
+
+        /// Rounds float32 values to this type's, to nearest even, in place.
+        func round(_ values: UnsafeMutablePointer<Float>, count: Int) {
+            for i in 0..<count {
+                var value = values[i]
+                switch self {
+                case .f16: value = Float(Float16(value))
+                case .bf16:
+                    var bits: UInt16 = 0
+                    BFloat.round(&value, count: 1, into: &bits)
+                    value = Float(bitPattern: UInt32(bits) << 16)
+                }
+                values[i] = value
+            }
+        }
     }
 
     package let rows: Int

@@ -37,6 +37,10 @@ struct StoredMatrix {
         /// `.f32`, `.f16` or `.bf16`.
         case float(DeviceElement)
         case blocks(BlockFormat)
+        /// bitsandbytes' NF4, whose scales stand in other tensors.
+        case nf4(NF4State, firstRow: Int)
+        /// 8-bit floats, with scales in another tensor or without.
+        case float8(Float8, ScaleBlocks?, firstRow: Int)
     }
 
     let rows: Int
@@ -68,6 +72,18 @@ struct StoredMatrix {
         case .f32: form = .float(.f32)
         case .f16: form = .float(.f16)
         case .bf16: form = .float(.bf16)
+        case .f8_e4m3, .f8_e5m2:
+            guard case .blocks(let scales, let first)? = view.scaling else {
+                form = .float8(view.type == .f8_e4m3 ? .e4m3 : .e5m2, nil, firstRow: 0)
+                break
+            }
+            form = .float8(view.type == .f8_e4m3 ? .e4m3 : .e5m2, scales, firstRow: first)
+        case .nf4, .nf4_other:
+            guard case .nf4(let state, let first)? = view.scaling, first * columns % state.blockLength == 0, columns % 2 == 0 else {
+                throw LorikeetError.input(
+                    "\(view.name) begins or has rows in the middle of an NF4 block", at: view.file.path, fix: "give the model in float16 or bfloat16")
+            }
+            form = .nf4(state, firstRow: first)
         default:
             guard let format = BlockFormat(rawValue: view.type.rawValue) else {
                 throw LorikeetError.input(
@@ -87,7 +103,7 @@ private func storedForm(_ view: TensorView) throws -> any WeightStore {
         switch matrix.form {
         case .float(.f32): 4
         case .float: 2
-        case .blocks: 1
+        case .blocks, .nf4, .float8: 1
         }
     return try storedForm(matrix.form, rows: rows, columns: columns, bytes: try rowsInOrder(view, rows: rows, alignment: alignment), name: view.name)
 }
@@ -99,6 +115,9 @@ func storedForm(_ form: StoredMatrix.Form, rows: Int, columns: Int, bytes: Store
     case .float(.f16): HalfStore(rows: rows, columns: columns, form: .f16, bytes: bytes)
     case .float(.bf16): HalfStore(rows: rows, columns: columns, form: .bf16, bytes: bytes)
     case .blocks(let format): try BlockStore(rows: rows, columns: columns, format: format, bytes: bytes, name: name)
+    case .nf4(let state, let first): try bitsAndBytesStore(rows: rows, columns: columns, state: state, firstRow: first, bytes: bytes)
+    case .float8(let type, let scales, let first):
+        Float8Store(rows: rows, columns: columns, type: type, scales: scales, firstRow: first, bytes: bytes)
     }
 }
 

@@ -16,9 +16,12 @@ package struct NF4Store: WeightStore {
     package let offset: Float
     let layout: NF4.Layout
     let bytes: StoredBytes
+    /// The type that an expanded weight is rounded to, where bitsandbytes' `quant_state` names one of 16 bits.
+    let rounding: HalfStore.Form?
 
     /// - Parameter bytes: the three parts in the order above, `NF4.Layout(count: rows * columns).bytes - 4` bytes.
-    init(rows: Int, columns: Int, offset: Float, bytes: StoredBytes) {
+    init(rows: Int, columns: Int, offset: Float, bytes: StoredBytes, rounding: HalfStore.Form? = nil) {
+        self.rounding = rounding
         self.rows = rows
         self.columns = columns
         self.offset = offset
@@ -30,7 +33,8 @@ package struct NF4Store: WeightStore {
     ///
     /// Throws where a part's length is not the one that the shape asks for.
     package init(
-        rows: Int, columns: Int, codes: [UInt8], maxima: [UInt8], nestedMaxima: [Float], offset: Float
+        rows: Int, columns: Int, codes: [UInt8], maxima: [UInt8], nestedMaxima: [Float], offset: Float,
+        rounding: HalfStore.Form? = nil
     ) throws {
         let layout = NF4.Layout(count: rows * columns)
         guard codes.count == layout.codeBytes, maxima.count == layout.blocks,
@@ -46,7 +50,7 @@ package struct NF4Store: WeightStore {
                 (memory + layout.codeBytes + layout.blocks).copyMemory(from: p, byteCount: $0.count)
             }
         }
-        self.init(rows: rows, columns: columns, offset: offset, bytes: bytes)
+        self.init(rows: rows, columns: columns, offset: offset, bytes: bytes, rounding: rounding)
     }
 
     package var storedBytes: Int { layout.bytes }
@@ -65,11 +69,13 @@ package struct NF4Store: WeightStore {
 
     package func expand(rows: Range<Int>, into destination: UnsafeMutablePointer<Float>) {
         expand(weights: rows.lowerBound * columns..<rows.upperBound * columns, into: destination)
+        rounding?.round(destination, count: rows.count * columns)
     }
 
     package func expand(row: Int, columns range: Range<Int>, into destination: UnsafeMutablePointer<Float>) {
         let start = row * columns
         expand(weights: start + range.lowerBound..<start + range.upperBound, into: destination)
+        rounding?.round(destination, count: range.count)
     }
 
     @inline(__always)

@@ -6,15 +6,19 @@ import LorikeetModelFiles
 package struct RowBlocks {
     private let view: TensorView
     private let matrix: StoredMatrix
+    /// The whole matrix, read in place from the mapped file, where its scales stand in other tensors.
+    private let whole: (any WeightStore)?
 
     /// - Throws: exit 2 where shape, size, type or row permutation do not fit together.
     package init(_ view: TensorView) throws {
         self.view = view
         matrix = try StoredMatrix(view.asMatrix)
+        whole = view.scaling == nil ? nil : try loadStore(view: view.asMatrix, storage: .stored, cpu: nil)
     }
 
     /// Some rows as a matrix of their own, in the file's form; a vector is one row.
     package func store(_ rows: Range<Int>) throws -> any WeightStore {
+        if let whole { return StoreRows(whole: whole, first: rows.lowerBound, rows: rows.count) }
         let form = view.asMatrix
         let (first, count) = view.shape.count < 2 ? (0, matrix.rows) : (rows.lowerBound, rows.count)
         let rowBytes = form.byteCount / matrix.rows
@@ -31,5 +35,25 @@ package struct RowBlocks {
     package func finish(_ values: UnsafeMutablePointer<Float>, count: Int) {
         guard view.storedOffset != 0 else { return }
         for i in 0..<count { values[i] -= view.storedOffset }
+    }
+}
+
+/// Some rows of a matrix.
+struct StoreRows: WeightStore {
+    let whole: any WeightStore
+    let first: Int
+    let rows: Int
+
+    var columns: Int { whole.columns }
+    var storedBytes: Int { whole.storedBytes / max(1, whole.rows) * rows }
+    /// Never a storage's own name: rows are converted as such, whatever the whole is.
+    var formatName: String { "rows of " + whole.formatName }
+
+    func expand(rows: Range<Int>, into destination: UnsafeMutablePointer<Float>) {
+        whole.expand(rows: first + rows.lowerBound..<first + rows.upperBound, into: destination)
+    }
+
+    func expand(row: Int, columns: Range<Int>, into destination: UnsafeMutablePointer<Float>) {
+        whole.expand(row: first + row, columns: columns, into: destination)
     }
 }

@@ -48,7 +48,6 @@ struct ConfigurationTests {
             ("sliding_window", 8), ("attn_logit_softcapping", 50.0), ("final_logit_softcapping", 30.0), ("query_pre_attn_scalar", 32),
             ("num_local_experts", 8), ("embedding_multiplier", 12), ("residual_multiplier", 0.22), ("logits_scaling", 16), ("attention_multiplier", 0.01),
             ("rope_interleaved", true), ("use_sliding_window", true), ("layer_types", ["sliding_attention", "full_attention"]), ("clip_qkv", 8),
-            ("quantization_config", ["quant_method": "bitsandbytes"]),
         ] as [(String, JSON)])
     func `a key of other families that changes the computation is refused`(key: String, value: JSON) throws {
         let error = #expect(throws: LorikeetError.self) { try configuration([key: value]) }

@@ -32,6 +32,9 @@ extension [LoRAPart] {
     var rank: Int { first?.slot.rank ?? 8 }
     var detail: String { "rank \(rank) on \(count)" }
 
+    /// Whether all have one rank and one scale, as the kernels that serve several at once ask for.
+    var areAlike: Bool { allSatisfy { $0.slot.rank == self[0].slot.rank && $0.slot.scale == self[0].slot.scale } }
+
     /// product Bᵀ of every adapter, for `rows` rows.
     func products(rows: Int) -> [Work] { map { .product(m: rows, n: $0.outputs.count, k: $0.slot.rank) } }
 

@@ -14,8 +14,8 @@ struct LoRABack {
     /// float32 numbers of `partials`; nil where the kernels do not apply.
     static func partialElements(_ parts: [LoRAPart], rows: Int, _ target: ProgramTarget) -> Int? {
         guard case .device(let element) = target, element != .f32, let rank = parts.first?.slot.rank, rank == 8 || rank == 16,
-            parts.count <= LowRankUpdate.mostParts,
-            parts.allSatisfy({ $0.slot.rank == rank && $0.outputs.lowerBound % 8 == 0 && $0.outputs.count % 8 == 0 })
+            parts.count <= LowRankUpdate.mostParts, parts.areAlike,
+            parts.allSatisfy({ $0.outputs.lowerBound % 8 == 0 && $0.outputs.count % 8 == 0 })
         else { return nil }
         return parts.reduce(0) { $0 + splits(rows) * $1.outputs.count * rank + tiles($1) * rows * rank }
     }

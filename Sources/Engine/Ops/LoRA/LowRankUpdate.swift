@@ -4,7 +4,7 @@ import LorikeetDevices
 ///
 ///     y[:, outputs] += scale * product[:, column ..< column + r] Bᵀ     for each part
 ///
-/// product [T, R] in the activations' type, all ranks r the same and a multiple of 8, R at most 64, at most four adapters.
+/// product [T, R] in the activations' type, all ranks r and scales the same, r a multiple of 8, R at most 64, at most four adapters.
 struct LowRankUpdate: Sendable {
     /// dropout(x) Aᵀ of every adapter side by side.
     var product: ValueID
@@ -21,7 +21,7 @@ struct LowRankUpdate: Sendable {
     /// - Parameter columns: of y.
     static func fits(_ parts: [LoRAPart], columns: Int, _ element: DeviceElement) -> Bool {
         guard element != .f32, let first = parts.first else { return false }
-        return parts.count <= mostParts && parts.ranks <= mostRanks && parts.allSatisfy { $0.slot.rank == first.slot.rank && $0.slot.rank % 8 == 0 }
+        return parts.count <= mostParts && parts.ranks <= mostRanks && parts.areAlike && first.slot.rank % 8 == 0
             && columns % 8 == 0 && parts.allSatisfy { $0.outputs.lowerBound % 8 == 0 && $0.outputs.upperBound % 8 == 0 }
     }
 
