@@ -19,6 +19,8 @@ struct TokenSink {
     /// Byte ranges of `ids`; nil where nobody asks for them. Behind `placed` they count from the start of the normalised stretch.
     private(set) var ranges: [Range<Int>]?
     private var placed = 0
+    /// Which of `ids` are added tokens that were found in the text.
+    private(set) var found: [Int] = []
     /// The next byte of the normalised stretch.
     var at = 0
 
@@ -45,9 +47,15 @@ struct TokenSink {
 
     /// Adds a token with its place in the whole text.
     mutating func append(_ id: Int32, placed range: Range<Int>) {
+        noteFound()
         ids.append(id)
         ranges?.append(range)
         placed = ids.count
+    }
+
+    /// The next token is an added one that was found in the text.
+    mutating func noteFound() {
+        if ranges != nil { found.append(ids.count) }
     }
 
     /// Makes the ranges of a stretch that was not changed those of whole characters of the text, in which it begins at `origin`.

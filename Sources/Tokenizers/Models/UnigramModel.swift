@@ -61,12 +61,12 @@ final class UnigramModel: Sendable {
         // SentencePiece takes the least score of the normal pieces alone.
         let normal = settings.isSinglePrecision ? scores.indices.filter { findable[$0] && !settings.userDefined.contains(Int32($0)) } : Array(scores.indices)
         let least = normal.map { scores[$0] }.min() ?? 0
-        let greatest = normal.map { scores[$0] }.max() ?? 0
+        // The library's search for the greatest score begins at the least positive number.
+        let greatest = max(normal.map { scores[$0] }.max() ?? 0, Double(Float.leastNormalMagnitude))
         unknownScore = settings.isSinglePrecision ? Double(Float(least) - 10) : least - 10
         self.scores = scores.indices.map { id in
             guard settings.userDefined.contains(Int32(id)) else { return scores[id] }
-            // Always better than any way to cut it.
-            return Double(texts[id].count) * greatest - 0.1
+            return Double(pieces[id].utf8.count) * greatest - 0.1
         }
         self.settings = settings
     }
@@ -93,6 +93,7 @@ final class UnigramModel: Sendable {
         var cache = idleCaches.withLock { $0.popLast() } ?? WordCache()
         defer { idleCaches.withLock { $0.append(cache) } }
         var run = UnigramRun(text: text, place: place)
+        run.counted = sink.ids.count
         var start = 0
         var at = 0
         var previous: UInt32 = 0
@@ -105,7 +106,8 @@ final class UnigramModel: Sendable {
                     start = at
                     if isBorder {
                         try flushUnknown(&run, &sink)
-                        run.resetSum()
+                        run.total = 0
+                        run.counted = sink.ids.count
                     }
                 }
             }
@@ -130,15 +132,14 @@ final class UnigramModel: Sendable {
         if cached.length == UInt8(truncatingIfNeeded: count), cached.low == low, cached.high == high {
             try flushUnknown(&run, &sink)
             for i in 0..<Int(cached.count) {
-                let length = Int(cached.lengths[i])
-                run.add(scores[Int(cached.ids[i])])
-                sink.append(cached.ids[i], range: run.next(length))
+                sink.append(cached.ids[i], range: run.next(Int(cached.lengths[i])))
             }
             return
         }
-        let before = sink.ids.count
         guard try search(range, &run, &sink) else { return }
-        let made = sink.ids.count - before
+        // What waited unknown before the part may have been written first.
+        let made = run.lastLengths.count
+        let before = sink.ids.count - made
         guard made <= 4, made > 0 else { return }
         var entry = WordCache.Slot(low: low, high: high, length: UInt8(count), count: UInt8(made))
         for i in 0..<made {
@@ -146,6 +147,15 @@ final class UnigramModel: Sendable {
             entry.lengths[i] = run.lastLengths[i]
         }
         cache.slots[slot] = entry
+    }
+
+    private func rounded(_ value: Double) -> Double { settings.isSinglePrecision ? Double(Float(value)) : value }
+
+    /// The sum of the scores since the word's begin, added up in order; unknown pieces are counted where they are met.
+    private func sum(_ run: inout UnigramRun, _ sink: TokenSink) -> Double {
+        for index in run.counted..<sink.ids.count { run.total = rounded(run.total + scores[Int(sink.ids[index])]) }
+        run.counted = sink.ids.count
+        return run.total
     }
 
     private struct Node {
@@ -162,15 +172,16 @@ final class UnigramModel: Sendable {
         let count = range.count
         var isClear = true
         var nodes = [Node](repeating: Node(), count: count + 1)
-        nodes[0].score = run.sum(isSinglePrecision: settings.isSinglePrecision)
+        nodes[0].score = sum(&run, sink)
         let tolerance = settings.isSinglePrecision ? 1e-2 : 1e-9
         func offer(_ id: Int32, _ start: Int, _ end: Int, _ score: Double) {
-            let sum = settings.isSinglePrecision ? Double(Float(score) + Float(nodes[start].score)) : score + nodes[start].score
+            // SentencePiece compares the exact sum with the rounded one that it has kept.
+            let sum = score + nodes[start].score
             if nodes[end].start >= 0 {
                 if abs(sum - nodes[end].score) <= tolerance * max(1, abs(sum) / 1000) { isClear = false }
                 guard sum > nodes[end].score else { return }
             }
-            nodes[end] = Node(id: id, start: Int32(start), score: sum)
+            nodes[end] = Node(id: id, start: Int32(start), score: settings.isSinglePrecision ? Double(Float(sum)) : sum)
         }
         var start = 0
         while start < count {
@@ -200,12 +211,12 @@ final class UnigramModel: Sendable {
         run.lastLengths.removeAll(keepingCapacity: true)
         for (id, length) in path.reversed() {
             if id < 0 || id == settings.unknown {
-                run.add(id < 0 ? unknownScore : scores[Int(id)])
+                _ = sum(&run, sink)
+                run.total = rounded(run.total + (id < 0 ? unknownScore : scores[Int(id)]))
                 run.unknown += length
                 isClear = false
             } else {
                 try flushUnknown(&run, &sink)
-                run.add(scores[Int(id)])
                 sink.append(id, range: run.next(length))
                 run.lastLengths.append(UInt8(truncatingIfNeeded: length))
             }
@@ -226,6 +237,7 @@ final class UnigramModel: Sendable {
             for (index, byte) in bytes.enumerated() {
                 sink.append(byteIDs[Int(byte)], range: settings.isSinglePrecision ? run.scalar(at: start + index) : range)
             }
+            run.counted = sink.ids.count
             return
         }
         guard let unknown = settings.unknown else {
@@ -234,6 +246,7 @@ final class UnigramModel: Sendable {
                 fix: "leave them out, or use a tokenizer with an unknown token or byte fallback")
         }
         sink.append(unknown, range: run.next(length))
+        run.counted = sink.ids.count
     }
 }
 
@@ -247,26 +260,11 @@ struct UnigramRun {
     /// Bytes from there on that are unknown.
     var unknown = 0
     var lastLengths: [UInt8] = []
-    /// The scores since the word's begin, in order; added up when the sum is asked for.
-    private var pending: [Double] = []
-    private var total = 0.0
+    /// The scores of a word's pieces up to the token `counted`.
+    var total = 0.0
+    var counted = 0
 
     init(text: UnsafeBufferPointer<UInt8>, place: Int) { (self.text, self.place) = (text, place) }
-
-    @inline(__always)
-    mutating func add(_ score: Double) { pending.append(score) }
-
-    mutating func resetSum() {
-        pending.removeAll(keepingCapacity: true)
-        total = 0
-    }
-
-    /// The sum of the scores so far, rounded as it was made.
-    mutating func sum(isSinglePrecision: Bool) -> Double {
-        for score in pending { total = isSinglePrecision ? Double(Float(score) + Float(total)) : score + total }
-        pending.removeAll(keepingCapacity: true)
-        return total
-    }
 
     /// The range of the next `length` bytes in the normalised text.
     mutating func next(_ length: Int) -> Range<Int> {
