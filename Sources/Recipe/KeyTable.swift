@@ -103,7 +103,7 @@ package enum KeyTable {
     private static let machine = [
         Key(
             "base_storage", .choice(["auto", "nf4", "f16", "bf16", "f32"]), .text("auto"),
-            help: "How frozen weights are held: auto keeps a GGUF's own codes and makes others nf4."),
+            help: "How frozen weights are held: auto keeps the own codes of a GGUF or of bitsandbytes' NF4 and makes others nf4."),
         Key(
             "compute_type", .choice(["auto", "float32", "float16", "bfloat16"]), .text("auto"), .affectsBits,
             help: "Type of activations on a card: auto takes bfloat16 where the card has it, else float16; the processor computes in float32."),

@@ -112,12 +112,45 @@ struct MergedTokenizerTests {
         ] + more
     }
 
-    @Test(arguments: ["gpt-2", "default", "smollm", "llama-bpe", "qwen2"]) func `byte-level kinds keep what they do beside merging`(kind: String) throws {
+    /// Every name that is written, one of each group at least.
+    private static let kinds = [
+        "gpt-2", "default", "olmo", "smollm", "refact", "starcoder", "llama-bpe", "smaug-bpe", "dbrx", "glm4", "chatglm-bpe", "qwen2", "stablelm2", "qwen35",
+        "gpt-4o", "llama4", "tekken", "deepseek-v3",
+    ]
+
+    @Test(arguments: kinds) func `byte-level kinds keep what they do beside merging`(kind: String) throws {
         for adds in [true, false] {
             try same(byteLevel(kind, [("tokenizer.ggml.add_bos_token", .bool(adds))]), ["abc", "ab c", "<|begin|>abc", "c é", ""])
         }
         // Llama 3 takes a word that is a token whole.
-        #expect(try both(byteLevel(kind)).written.encode("abc") == (kind == "llama-bpe" ? [4] : [3, 2]))
+        #expect(try both(byteLevel(kind)).written.encode("abc") == (["llama-bpe", "smaug-bpe", "tekken"].contains(kind) ? [4] : [3, 2]))
+    }
+
+    /// All bytes, and a merge of every two of some characters that patterns treat differently: merges never cross words, so that the ids show
+    /// where words begin.
+    private func pairs(_ kind: String) -> Metadata {
+        let alphabet = (0..<256).map { byte -> String in
+            let plain = (33...126).contains(byte) || (161...172).contains(byte) || byte >= 174
+            let hidden = (0..<byte).count { !((33...126).contains($0) || (161...172).contains($0) || $0 >= 174) }
+            return String(UnicodeScalar(plain ? UInt32(byte) : UInt32(256 + hidden)) ?? " ")
+        }
+        let some = ["a", "B", "c", "1", "2", "'", "s", "S", "Ġ", ".", "!", "Ċ", "/", "_", "Ã", "©"]
+        let doubles = some.flatMap { first in some.map { (first, $0) } }
+        let tokens = alphabet + doubles.map { $0.0 + $0.1 }
+        return [
+            ("tokenizer.ggml.model", .string("gpt2")), ("tokenizer.ggml.pre", .string(kind)), ("tokenizer.ggml.tokens", .stringArray(tokens)),
+            ("tokenizer.ggml.merges", .stringArray(doubles.map { $0.0 + " " + $0.1 })), ("tokenizer.ggml.eos_token_id", .unsigned(0)),
+        ]
+    }
+
+    @Test(arguments: kinds) func `byte-level kinds cut words as the GGUF's own reader does`(kind: String) throws {
+        try same(
+            pairs(kind),
+            [
+                "a1122112 B's aBcBS caa's it'S  aa \n\n cc..!!\n//aa_Bc é aé1 12a", "  a", "aBBaSc 1.2.1", "\n \n a", "aa\r\nBB", "½ Ⅻ1 ２", "e\u{301}a",
+                "中文aひら",
+                "!!a ..c '' 's", "", " ", "aa  ", "\t\ta",
+            ])
     }
 
     @Test func `generation settings of a GGUF have every end and its sampling`() throws {
