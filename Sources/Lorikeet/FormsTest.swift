@@ -47,7 +47,7 @@ struct FormsTest {
         let record = try reference(compared)
         let merged = try mergedForm(questions)
         let identity = try difference(record, compared)
-        let samples = [dataset.validation, dataset.train].flatMap { $0.prefix(SidecarComparison.mostSamples) }
+        let samples = try [dataset.validation, dataset.train].flatMap { try $0.first(SidecarComparison.mostSamples) }
         let sidecar = try SidecarComparison(
             of: self.merged.path, trained: .init(tokenizer: preparation.tokenizer, template: preparation.template), samples: samples, files: files)
         let precision = MergePrecision(rawValue: recipe.mergeDtype) ?? .float16

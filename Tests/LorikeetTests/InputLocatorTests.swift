@@ -147,9 +147,11 @@ struct InputLocatorTests {
         try RealFiles().writeDurably("{}\n", to: input + "/train.jsonl")
         #expect(try scene.locator.data(input) == .init(path: input))
         let recipe = try scene.recipe(["data": input + "/data"])
-        #expect(try scene.locator.locate(recipe).recipe.validation == input + "/data/my-valid.jsonl")
+        #expect(try scene.locator.locate(recipe).recipe.validation == [input + "/data/my-valid.jsonl"])
         #expect(
-            try scene.locator.locate(scene.recipe(["data": input + "/data", "validation": input + "/train.jsonl"])).recipe.validation == input + "/train.jsonl")
+            try scene.locator.locate(scene.recipe(["data": input + "/data", "validation": input + "/train.jsonl"])).recipe.validation == [
+                input + "/train.jsonl"
+            ])
     }
 
     @Test func `a run from names keeps them, and goes on with the commit it began with`() throws {

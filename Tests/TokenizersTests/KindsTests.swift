@@ -15,7 +15,7 @@ private func tokenizer(_ kind: String) throws -> Tokenizer {
     let path = root.appending(path: "Fixtures/kinds/\(kind).model").path
     if FileManager.default.fileExists(atPath: path) {
         let data = [UInt8](try Data(contentsOf: URL(fileURLWithPath: path)))
-        return try Tokenizer(sentencePiece: data, source: path, settings: nil, specials: nil, addedTokens: nil, endIDs: [], chatTemplateSource: nil)
+        return try Tokenizer(sentencePiece: data, source: path, settings: nil, specials: nil, addedTokens: nil, endIDs: [], chatTemplates: ChatTemplateSources())
     }
     return try Tokenizer(json: Fixture.json("kinds/\(kind).json"), source: "\(kind).json")
 }

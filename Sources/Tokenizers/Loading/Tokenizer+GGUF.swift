@@ -28,7 +28,7 @@ extension Tokenizer {
         if let bos = names.bos, metadata.flag("add_bos_token", kind == "llama") { names.prefix = [bos] }
         if let eos = names.eos, metadata.flag("add_eos_token", kind == "t5") { names.suffix = [eos] }
         let core = try TokenizerCore(texts: tokens, added: added, parts: parts, source: gguf.path)
-        self.init(core: core, names: names, chatTemplates: ChatTemplateSources(gguf: gguf))
+        try self.init(core: core, names: names, chatTemplates: ChatTemplateSources(gguf: gguf))
     }
 }
 
