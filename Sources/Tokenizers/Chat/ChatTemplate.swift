@@ -107,10 +107,22 @@ struct TemplateInput {
 
     /// A message as `apply_chat_template` passes it on: without null values, with its reasoning under `reasoning_content` and `thinking`.
     private static func value(_ json: JSON, message: Int) -> TemplateValue {
-        guard let object = json.object else { return TemplateValue(json) }
+        guard case .object(let object) = json else { return TemplateValue(json) }
+        var mapping = TemplateMapping()
+        var reasons = false
+        for (key, value) in object.entries {
+            if case .null = value { continue }
+            mapping.append(key, TemplateValue(value))
+            reasons = reasons || reasoningKeys.contains(key)
+        }
+        if reasons { mapping = withReasoning(object) }
+        mapping.message = message
+        return .mapping(mapping)
+    }
+
+    private static func withReasoning(_ object: JSONObject) -> TemplateMapping {
         var entries = object.entries.filter { !$0.value.isNull }
-        let reasoning = reasoningKeys.lazy.compactMap { key in entries.first { $0.key == key }?.value }.first
-        if let reasoning {
+        if let reasoning = reasoningKeys.lazy.compactMap({ key in entries.first { $0.key == key }?.value }).first {
             if !entries.contains(where: { $0.key == "thinking" }) { entries.insert(("thinking", reasoning), at: 0) }
             if let place = entries.firstIndex(where: { $0.key == "reasoning_content" }) {
                 entries[place].value = reasoning
@@ -118,9 +130,7 @@ struct TemplateInput {
                 entries.append(("reasoning_content", reasoning))
             }
         }
-        var mapping = TemplateMapping(entries.map { ($0.key, TemplateValue($0.value)) })
-        mapping.message = message
-        return .mapping(mapping)
+        return TemplateMapping(entries.map { ($0.key, TemplateValue($0.value)) })
     }
 
     /// The same with its first messages alone.

@@ -3,7 +3,8 @@ enum PythonText {
     typealias Scalars = String.UnicodeScalarView
 
     static func equal(_ a: String, _ b: String) -> Bool {
-        a.utf8.count == b.utf8.count && a.utf8.elementsEqual(b.utf8)
+        // Equal bytes are canonically equivalent; Swift's comparison is fast, and settles all that differ.
+        a.utf8.count == b.utf8.count && a == b && a.utf8.elementsEqual(b.utf8)
     }
 
     static func precedes(_ a: String, _ b: String) -> Bool {

@@ -1,3 +1,5 @@
+import LorikeetGround
+
 /// Sums and products that stop at the largest integer instead of overflowing: sizes that are only compared with a limit.
 enum Saturating {
     static func sum(_ a: Int, _ b: Int) -> Int {
@@ -28,11 +30,15 @@ extension TemplateRun {
     static let deepestValue = 300
 
     /// Pays for work that is about to be done.
+    @inline(__always)
     func charge(_ units: Int) throws {
-        work = Saturating.sum(work, units)
-        if work > Self.maximumWork {
-            throw failure("the template does too much work (more than \(Self.maximumWork / Self.stepCost) steps, or as much in long texts)")
-        }
+        let (sum, overflows) = work.addingReportingOverflow(units)
+        guard !overflows, sum <= Self.maximumWork else { throw tooMuchWork() }
+        work = sum
+    }
+
+    private func tooMuchWork() -> LorikeetError {
+        failure("the template does too much work (more than \(Self.maximumWork / Self.stepCost) steps, or as much in long texts)")
     }
 
     /// Pays for a text of at most so many bytes; throws where it would be too long.

@@ -97,20 +97,25 @@ package struct TemplateMapping: Sendable {
         get { index(of: key).map { entries[$0].value } }
         set {
             guard let newValue else { return }
-            if let index = index(of: key) {
-                entries[index].value = newValue
-            } else {
-                entries.append((key, newValue))
-                if entries.count == Self.linearSearchLimit + 1 {
-                    for (place, entry) in entries.enumerated() { places[entry.key] = place }
-                } else if entries.count > Self.linearSearchLimit {
-                    places[key] = entries.count - 1
-                }
-                shape.add(ValueShape(weight: 16 + key.text.utf8.count))
-            }
+            guard let index = index(of: key) else { return append(key, newValue) }
+            entries[index].value = newValue
             // A replaced value stays counted: the weight is an upper bound.
             shape.add(newValue.shape)
         }
+    }
+
+    /// Adds a key that the mapping does not have yet.
+    mutating func append(_ key: String, _ value: TemplateValue) { append(.string(key), value) }
+
+    private mutating func append(_ key: MappingKey, _ value: TemplateValue) {
+        entries.append((key, value))
+        if entries.count == Self.linearSearchLimit + 1 {
+            for (place, entry) in entries.enumerated() { places[entry.key] = place }
+        } else if entries.count > Self.linearSearchLimit {
+            places[key] = entries.count - 1
+        }
+        shape.add(ValueShape(weight: 16 + key.text.utf8.count))
+        shape.add(value.shape)
     }
 
     private func index(of key: MappingKey) -> Int? {

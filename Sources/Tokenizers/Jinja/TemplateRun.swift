@@ -2,29 +2,48 @@ import LorikeetGround
 
 /// Variables of one block of a template; names that it lacks are looked up in the block around it.
 final class TemplateScope {
-    private var variables: [(name: String, value: TemplateValue)]
+    private var names: [String]
+    /// As many as `names`.
+    private var values: [TemplateValue]
     private let outer: TemplateScope?
+    /// Places of the names, once there are many.
+    private var places: [String: Int] = [:]
 
-    init(_ variables: [(name: String, value: TemplateValue)] = [], in outer: TemplateScope? = nil) {
-        self.variables = variables
+    private static let linearSearchLimit = 24
+
+    init(_ variables: [String: TemplateValue] = [:], in outer: TemplateScope? = nil) {
+        names = Array(variables.keys)
+        values = Array(variables.values)
         self.outer = outer
+        if names.count > Self.linearSearchLimit { notePlaces() }
+    }
+
+    private func notePlaces() {
+        for (place, name) in names.enumerated() { places[name] = place }
+    }
+
+    private func place(of name: String) -> Int? {
+        names.count > Self.linearSearchLimit ? places[name] : names.firstIndex(of: name)
     }
 
     subscript(name: String) -> TemplateValue? {
         var scope: TemplateScope? = self
         while let current = scope {
-            if let place = current.variables.firstIndex(where: { $0.name == name }) { return current.variables[place].value }
+            if let place = current.place(of: name) { return current.values[place] }
             scope = current.outer
         }
         return nil
     }
 
     func define(_ name: String, _ value: TemplateValue) {
-        if let place = variables.firstIndex(where: { $0.name == name }) {
-            variables[place].value = value
-        } else {
-            variables.append((name, value))
+        if let place = place(of: name) {
+            values[place] = value
+            return
         }
+        names.append(name)
+        values.append(value)
+        guard names.count > Self.linearSearchLimit else { return }
+        if places.isEmpty { notePlaces() } else { places[name] = names.count - 1 }
     }
 }
 
@@ -53,7 +72,7 @@ final class TemplateRun {
         self.name = name
         self.now = now
         self.notes = notes
-        scope = TemplateScope(variables.map { (name: $0.key, value: $0.value) })
+        scope = TemplateScope(variables)
     }
 
     func failure(_ what: String) -> LorikeetError { .input(what, at: "\(name):\(line)") }

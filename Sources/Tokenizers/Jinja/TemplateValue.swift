@@ -11,8 +11,8 @@ package enum TemplateValue: Sendable {
     case string(String)
     /// Text that `escape` or `safe` made (markupsafe's `Markup`): a string that is not escaped again, and that escapes what is added to it.
     case markup(String)
-    case list(TemplateList)
-    case mapping(TemplateMapping)
+    indirect case list(TemplateList)
+    indirect case mapping(TemplateMapping)
     /// What `namespace()` made: a number into the run's table, for it is shared and mutable.
     case namespace(Int)
     case macro(Int)
@@ -34,7 +34,11 @@ extension TemplateValue {
         case .number(let value): self = .number(value)
         case .string(let value): self = .string(value)
         case .array(let values): self = .list(TemplateList(values.map { TemplateValue($0) }))
-        case .object(let object): self = .mapping(TemplateMapping(object.entries.map { ($0.key, TemplateValue($0.value)) }))
+        case .object(let object):
+            // Its keys differ.
+            var mapping = TemplateMapping()
+            for (key, value) in object.entries { mapping.append(key, TemplateValue(value)) }
+            self = .mapping(mapping)
         }
     }
 
