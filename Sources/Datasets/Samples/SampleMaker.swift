@@ -34,14 +34,14 @@ struct SampleMaker: Sendable {
     private let ends: [Int32]
     private let special: SpecialTexts
 
-    init(tokenizer: Tokenizer, template: ChatTemplate?, settings: DatasetSettings, embeddingRows: Int?) {
+    init(tokenizer: Tokenizer, template: ChatTemplate?, endOfTurn: String? = nil, settings: DatasetSettings, embeddingRows: Int?) {
         self.embeddingRows = embeddingRows
         self.tokenizer = tokenizer
         self.template = template
         self.settings = settings
         check = template.map { TemplateCheck($0) }
         ends = tokenizer.endTokens
-        endTexts = tokenizer.endTokens.map { tokenizer.text(of: $0) }.filter { !$0.isEmpty }
+        endTexts = tokenizer.endTokens.map { tokenizer.text(of: $0) }.filter { !$0.isEmpty } + [endOfTurn].compactMap { $0 }
         special = SpecialTexts(tokenizer)
     }
 
