@@ -118,12 +118,14 @@ struct SampleMaker: Sendable {
         return range.lowerBound..<(range.upperBound - end)
     }
 
-    /// For each token's range whether it shares a byte with one of `ranges`; both ascend.
+    /// For each token's range whether it shares a byte with one of `ranges`; both ascend. The reference library leaves white space out of its ranges,
+    /// so that a token of nothing else has an empty one at its end: it belongs to the range that it stands inside.
     static func overlapping(_ tokens: [Range<Int>], _ ranges: [Range<Int>]) -> [Bool] {
         var next = 0
         return tokens.map { token in
             while next < ranges.count, ranges[next].upperBound <= token.lowerBound { next += 1 }
-            return next < ranges.count && ranges[next].overlaps(token)
+            guard next < ranges.count else { return false }
+            return token.isEmpty ? ranges[next].lowerBound < token.lowerBound : ranges[next].overlaps(token)
         }
     }
 
