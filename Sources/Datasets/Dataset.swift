@@ -12,20 +12,21 @@ package struct Dataset: Sendable {
     package let validation: SampleSet
     /// Validation records as questions; those without an answer of their own (`text`) or truncated are missing.
     package let heldOut: HeldOutSet
-    package internal(set) var report: DataReport
+    package var report: DataReport
 
     /// Reads, chooses, formats and tokenises, on all workers; the result follows from the arguments alone.
     ///
     /// - Parameters:
     ///   - template: the model's chat template; needed by the layouts with messages.
+    ///   - endOfTurn: the text that ends an answer in that template, where it is no end token of the tokenizer.
     ///   - embeddingRows: of the model that will read the samples; nil where there is none.
     ///   - store: where samples are kept from start to start; nil keeps them in memory. A store that cannot be written is a warning.
     /// - Throws: exit 2 for a missing or empty file, unknown keys, a line that is not JSON, a token that the model has no
     ///   row for (both with `file:line`), more unusable records than `maxBadRecords` allows, or nothing left to train. Silent mistakes do not
     ///   throw: see `DataReport.mistakes`.
     package static func load(
-        _ settings: DatasetSettings, tokenizer: Tokenizer, template: ChatTemplate?, embeddingRows: Int? = nil, store: SampleStore? = nil, files: any Files,
-        cpu: CPU
+        _ settings: DatasetSettings, tokenizer: Tokenizer, template: ChatTemplate?, endOfTurn: String? = nil, embeddingRows: Int? = nil,
+        store: SampleStore? = nil, files: any Files, cpu: CPU
     ) throws -> Dataset {
         let paths = try DataFiles.find(data: settings.data, validation: settings.validation, files: files)
         // Formats that are not read are named before anything is hashed.
@@ -33,7 +34,9 @@ package struct Dataset: Sendable {
         let key = try store?.key(settings, paths, embeddingRows: embeddingRows, cpu: cpu)
         if let store, let key, let found = store.find(key) { return found }
         let reader = DatasetReader(
-            settings: settings, maker: SampleMaker(tokenizer: tokenizer, template: template, settings: settings, embeddingRows: embeddingRows),
+            settings: settings,
+            maker: SampleMaker(
+                tokenizer: tokenizer, template: template, endOfTurn: endOfTurn, settings: settings, embeddingRows: embeddingRows),
             paths: paths, hasTemplate: template != nil, bos: tokenizer.bos, files: files, cpu: cpu)
         guard let store, let key else { return try reader.read(into: SampleSink(file: nil)) }
         do {

@@ -12,6 +12,8 @@ package struct MergeSettings: Sendable {
     package var into: BaseStorage
     /// A shard grows no larger than this.
     package var shardBytes = 5_000_000_000
+    /// The chat template that the model was trained with, where it is not the base's own.
+    package var template: MergedTemplate?
 
     package init(type: ElementType, into: BaseStorage = .stored) {
         self.type = type
@@ -57,7 +59,8 @@ package struct Merger {
             let sink = SafetensorsSink(directory: pending.path, files: pending.files, shardBytes: settings.shardBytes)
             try sink.write(tensors, progress: progress)
             try pending.files.writeDurably(configuration.serialized(pretty: true) + "\n", to: pending.path + "/config.json")
-            let warning = try Sidecar(source: base.files, files: pending.files).write(to: pending.path, configuration: configuration)
+            let warning = try Sidecar(source: base.files, files: pending.files).write(
+                to: pending.path, configuration: configuration, template: settings.template)
             try pending.commit()
             return warning.map { [$0] } ?? []
         } catch {

@@ -2,6 +2,16 @@ import LorikeetGround
 import LorikeetJSON
 import LorikeetModelFiles
 
+/// A chat template that a model was trained with and that its base does not have.
+package struct MergedTemplate: Sendable {
+    /// The Jinja text.
+    package let source: String
+    /// The token that ends a turn in it, where that is one.
+    package let endToken: Int32?
+
+    package init(source: String, endToken: Int32?) { (self.source, self.endToken) = (source, endToken) }
+}
+
 /// What stands beside the weights of a merged model: tokenizer, chat template, generation settings. Of a base that is a directory, its files
 /// unchanged; of a GGUF, what its metadata say.
 package struct Sidecar {
@@ -53,9 +63,11 @@ package struct Sidecar {
 
     /// Writes the files.
     ///
-    /// - Parameter configuration: the `config.json` beside them.
+    /// - Parameters:
+    ///   - configuration: the `config.json` beside them.
+    ///   - template: takes the place of the base's own; its end token is one of those that generation stops at.
     /// - Returns: why there is no tokenizer in the directory, for the user; nil where there is one, or the base has none.
-    func write(to directory: String, configuration: JSON) throws -> String? {
+    func write(to directory: String, configuration: JSON, template: MergedTemplate? = nil) throws -> String? {
         let names = try copied().map(\.name)
         if names.contains(where: { $0.hasPrefix(Self.templates + "/") }) { try files.createDirectory(directory + "/" + Self.templates) }
         for name in names { try files.writeDurably(files.read(source.path + "/" + name), to: directory + "/" + name) }
@@ -63,7 +75,21 @@ package struct Sidecar {
             let settings = source.gguf.map(Self.settings) ?? Self.settings(of: configuration)
             try files.writeDurably(JSON.object(settings).serialized(pretty: true) + "\n", to: directory + "/" + Self.generation)
         }
-        return try source.gguf.flatMap { try MergedTokenizer(gguf: $0, files: files).write(to: directory) }
+        let missing = try source.gguf.flatMap { try MergedTokenizer(gguf: $0, files: files).write(to: directory) }
+        if let template { try write(template, to: directory) }
+        return missing
+    }
+
+    /// The template's file, which takes the place of all that other files say; and its end among those that generation stops at.
+    private func write(_ template: MergedTemplate, to directory: String) throws {
+        try files.writeDurably(template.source, to: directory + "/chat_template.jinja")
+        guard let end = template.endToken.map({ JSON(Int($0)) }) else { return }
+        let path = directory + "/" + Self.generation
+        var settings = try JSON.parse(files.read(path), source: path).object ?? [:]
+        let ends = settings["eos_token_id"].map { $0.array ?? ($0.isNull ? [] : [$0]) } ?? []
+        guard !ends.contains(end) else { return }
+        settings["eos_token_id"] = ends.isEmpty ? end : .array(ends + [end])
+        try files.writeDurably(JSON.object(settings).serialized(pretty: true) + "\n", to: path)
     }
 
     private static func settings(of configuration: JSON) -> JSONObject {

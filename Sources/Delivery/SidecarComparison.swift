@@ -16,8 +16,12 @@ package struct SidecarComparison: Sendable, Equatable {
     package struct Trained {
         package let tokenizer: Tokenizer
         package let template: ChatTemplate?
+        /// The date that the template writes, in seconds since 1970; nil where it was given none.
+        package let now: Double?
 
-        package init(tokenizer: Tokenizer, template: ChatTemplate?) { (self.tokenizer, self.template) = (tokenizer, template) }
+        package init(tokenizer: Tokenizer, template: ChatTemplate?, now: Double? = nil) {
+            (self.tokenizer, self.template, self.now) = (tokenizer, template, now)
+        }
     }
 
     /// Samples whose texts are compared, of either split.
@@ -74,7 +78,7 @@ package struct SidecarComparison: Sendable, Equatable {
     private static func templateDifference(_ trained: Trained, _ written: Tokenizer) throws -> String? {
         guard let source = written.chatTemplateSource else { return trained.template == nil ? nil : "the folder has no chat template" }
         guard let template = trained.template else { return "the folder has a chat template, and none was used" }
-        let other = try ChatTemplate(source, name: "the merged folder's chat template", specialTokens: written.namedTokens)
+        let other = try ChatTemplate(source, name: "the merged folder's chat template", specialTokens: written.namedTokens, now: trained.now)
         for messages in conversations {
             let conversation = Conversation(messages: messages.map { ["role": .string($0.role), "content": .string($0.content)] })
             for prompt in [true, false] where text(template, conversation, prompt) != text(other, conversation, prompt) {

@@ -49,7 +49,8 @@ struct FormsTest {
         let identity = try difference(record, compared)
         let samples = try [dataset.validation, dataset.train].flatMap { try $0.first(SidecarComparison.mostSamples) }
         let sidecar = try SidecarComparison(
-            of: self.merged.path, trained: .init(tokenizer: preparation.tokenizer, template: preparation.template), samples: samples, files: files)
+            of: self.merged.path, trained: .init(tokenizer: preparation.tokenizer, template: preparation.template, now: recipe.templateSeconds),
+            samples: samples, files: files)
         let precision = MergePrecision(rawValue: recipe.mergeDtype) ?? .float16
         return Result(
             before: before, after: after, merged: merged, identity: identity, identityVerdict: identity.verdict(precision),

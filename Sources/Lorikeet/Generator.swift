@@ -56,7 +56,10 @@ public final class Generator {
         warnings = source.warnings
         tokenizer = try Tokenizer.load(from: source.files)
         let names = tokenizer.namedTokens
-        template = try tokenizer.chatTemplateSource.map { try ChatTemplate($0, name: "chat template of \(path)", specialTokens: names) }
+        // Templates that write a date write today's, as in transformers.
+        template = try tokenizer.chatTemplateSource.map {
+            try ChatTemplate($0, name: "chat template of \(path)", specialTokens: names, now: SystemClock().now)
+        }
         let file = try adapter.map { try AdapterFile.read(directory: $0) }
         let lora = try file.map { try LoRASettings($0, weights: source.configuration.family.weights()) }
         model = try compute.model(source, storage: BaseStorage(rawValue: baseStorage) ?? .stored, lora: lora)

@@ -125,9 +125,9 @@ extension Pipeline {
             try parts.recordIfNeeded(.merged)
         } else {
             let adapter = try AdapterFile.read(directory: output.adapter, files: environment.files)
-            let merger = Merger(
-                base: preparation.source, adapter: adapter, settings: MergeSettings(type: recipe.mergeType, into: preparation.mergedStorage),
-                files: environment.files, cpu: cpu)
+            var settings = MergeSettings(type: recipe.mergeType, into: preparation.mergedStorage)
+            settings.template = preparation.mergedTemplate
+            let merger = Merger(base: preparation.source, adapter: adapter, settings: settings, files: environment.files, cpu: cpu)
             var warnings: [String] = []
             try warn(kept: parts.make(.merged) { warnings = try merger.write(to: $0) })
             for warning in warnings { try reporter.warning(warning) }

@@ -14,7 +14,8 @@ package struct Preparation {
     package let recipe: Recipe
     package let source: ModelSource
     package let tokenizer: Tokenizer
-    package let template: ChatTemplate?
+    /// The chat template and where it is from.
+    let choice: ChatTemplate.Choice
     package var dataset: Dataset?
 
     /// Opens the model's files; reads no weights.
@@ -32,7 +33,7 @@ package struct Preparation {
         _ = try Sidecar(source: source.files, files: files).copied()
         let tokenizer = try Tokenizer.load(from: source.files)
         self.tokenizer = tokenizer
-        template = try recipe.template(for: tokenizer, model: model, files: files)
+        choice = try recipe.template(for: tokenizer, model: model, files: files)
     }
 
     /// Holds the adapter that training starts from to the recipe: another scale would start from another model, without a word.
@@ -64,9 +65,10 @@ package struct Preparation {
         }
         let folder = recipe.scratch.map { $0 + "/lorikeet" } ?? cacheFolder
         let store = try folder.map { SampleStore(folder: $0 + "/samples", identity: try sampleIdentity(files), files: files) }
-        let loaded = try Dataset.load(
-            DatasetSettings(recipe), tokenizer: tokenizer, template: template, embeddingRows: source.configuration.vocabularySize, store: store, files: files,
-            cpu: cpu)
+        var loaded = try Dataset.load(
+            DatasetSettings(recipe), tokenizer: tokenizer, template: template, endOfTurn: endOfTurn, embeddingRows: source.configuration.vocabularySize,
+            store: store, files: files, cpu: cpu)
+        if let warning = try templateWarning() { loaded.report.warnings.append(warning) }
         dataset = loaded
         return loaded
     }

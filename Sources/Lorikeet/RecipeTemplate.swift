@@ -1,4 +1,5 @@
 import LorikeetDatasets
+import LorikeetDelivery
 import LorikeetEngine
 import LorikeetGround
 import LorikeetModelFiles
@@ -23,33 +24,46 @@ extension Recipe {
         return dated
     }
 
-    /// The text of the recipe's template, or of the model's own; nil where there is none.
-    func templateSource(for tokenizer: Tokenizer, files: any Files) throws -> String? {
-        guard let name = chatTemplate else { return tokenizer.chatTemplateSource }
-        if files.exists(name) { return try files.readText(name) }
-        throw LorikeetError.input(
-            "no such template file", at: "chat_template: \(name)",
-            fix: "name a file with a Jinja template")
-    }
+    /// The date that the template writes, in seconds since 1970 (UTC).
+    package var templateSeconds: Double? { templateDate.flatMap(Recipe.seconds(ofDate:)) }
 
-    func template(for tokenizer: Tokenizer, model: String, files: any Files) throws -> ChatTemplate? {
-        try templateSource(for: tokenizer, files: files).map {
-            try ChatTemplate(
-                $0, name: chatTemplate.map { "chat template \($0)" } ?? "chat template of \(model)", specialTokens: tokenizer.namedTokens,
-                now: templateDate.flatMap(Recipe.seconds(ofDate:)))
-        }
+    /// The template that the recipe asks for, or the model's own.
+    func template(for tokenizer: Tokenizer, model: String, files: any Files) throws -> ChatTemplate.Choice {
+        try ChatTemplate.choose(chatTemplate, for: tokenizer, model: model, now: templateSeconds, files: files)
     }
 }
 
 extension Preparation {
+    package var template: ChatTemplate? { choice.template }
+
+    /// The text that ends a turn where the template says it.
+    var endOfTurn: String? { choice.builtIn?.endOfTurn }
+
+    /// What is written beside the merged model where the recipe names a template.
+    var mergedTemplate: MergedTemplate? {
+        guard recipe.chatTemplate != nil, let source = choice.source else { return nil }
+        return MergedTemplate(source: source, endToken: endOfTurn.flatMap(tokenizer.id(of:)).flatMap { tokenizer.endTokens.contains($0) ? $0 : nil })
+    }
+
+    /// A warning where the template's markers are no single tokens of the model's.
+    func templateWarning() throws -> String? {
+        guard let builtIn = choice.builtIn else { return nil }
+        let missing = try builtIn.missingTokens(in: tokenizer)
+        guard !missing.isEmpty else { return nil }
+        return "the model has no single token for \(missing.joined(separator: ", ")) of the template \(builtIn.name): it learns them from their pieces, "
+            + "and generation does not stop at them by itself"
+    }
+
     /// What decides the samples beside the data and its settings, for the store: this program, the tokenizer's files, the template and its date.
     func sampleIdentity(_ files: any Files) throws -> String {
         var parts = ["program " + (try ContentHash(ofFile: "/proc/self/exe", files: files)).description]
         if source.isGGUF {
-            // The metadata stands before the tensors.
-            let tensors = source.files.tensors.values
-            if let first = tensors.min(by: { $0.offset < $1.offset }) {
-                parts.append("metadata " + ContentHash(of: UnsafeRawBufferPointer(rebasing: first.file.bytes[..<first.offset])).description)
+            // The metadata stand before the tensors of each file.
+            var metadata: [String: TensorView] = [:]
+            for tensor in source.files.tensors.values where tensor.offset < metadata[tensor.file.path]?.offset ?? .max { metadata[tensor.file.path] = tensor }
+            for (path, first) in metadata.sorted(by: { $0.key < $1.key }) {
+                let sum = ContentHash(of: UnsafeRawBufferPointer(rebasing: first.file.bytes[..<first.offset]))
+                parts.append("metadata \(path.debugDescription) \(sum)")
             }
         } else {
             let endings = [".json", ".jinja", ".txt", ".model"]
@@ -57,7 +71,7 @@ extension Preparation {
                 parts.append("\(name.debugDescription) " + (try ContentHash(ofFile: source.path + "/" + name, files: files)).description)
             }
         }
-        let text = try recipe.templateSource(for: tokenizer, files: files) ?? ""
+        let text = ([choice.source ?? ""] + [tokenizer.chatTemplates.toolUse ?? ""]).joined(separator: "\n")
         parts.append("template " + ContentHash(of: Array(text.utf8)).description)
         if text.contains("strftime_now") { parts.append("date " + (recipe.templateDate ?? "none")) }
         return parts.joined(separator: "\n")

@@ -44,7 +44,7 @@ struct WholeTextTests {
         ([0..<3, 3..<5, 5..<9], [3..<5], [false, true, false]), ([0..<3, 3..<5, 5..<9], [4..<6], [false, true, true]),
         ([0..<4, 0..<4, 4..<5], [2..<4], [true, true, false]),
         ([0..<0, 0..<2, 2..<2, 2..<3], [0..<2], [false, true, false, false]), ([0..<2, 2..<4, 4..<6, 6..<8], [0..<1, 5..<7], [true, false, true, true]),
-        ([0..<2], [], [false]),
+        ([0..<2], [], [false]), ([0..<2, 3..<3, 3..<4, 4..<4], [2..<4], [false, true, true, false]), ([1..<1, 2..<2, 2..<3], [1..<3], [false, true, true]),
     ])
     func `a token that holds a byte of what is learnt is learnt`(tokens: [Range<Int>], ranges: [Range<Int>], expected: [Bool]) {
         #expect(SampleMaker.overlapping(tokens, ranges) == expected)

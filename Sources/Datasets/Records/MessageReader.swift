@@ -66,9 +66,8 @@ struct MessageReader {
     }
 
     private static func isEmpty(_ message: JSON) -> Bool {
-        guard message["tool_calls"] == nil else { return false }
         for key in ["content", "reasoning_content", "thinking", "reasoning"] { if let text = message[key]?.string, !isBlank(text) { return false } }
-        return true
+        return message["tool_calls"] == nil
     }
 
     // MARK: - One message

@@ -34,14 +34,14 @@ struct SampleMaker: Sendable {
     private let ends: [Int32]
     private let special: SpecialTexts
 
-    init(tokenizer: Tokenizer, template: ChatTemplate?, settings: DatasetSettings, embeddingRows: Int?) {
+    init(tokenizer: Tokenizer, template: ChatTemplate?, endOfTurn: String? = nil, settings: DatasetSettings, embeddingRows: Int?) {
         self.embeddingRows = embeddingRows
         self.tokenizer = tokenizer
         self.template = template
         self.settings = settings
         check = template.map { TemplateCheck($0) }
         ends = tokenizer.endTokens
-        endTexts = tokenizer.endTokens.map { tokenizer.text(of: $0) }.filter { !$0.isEmpty }
+        endTexts = tokenizer.endTokens.map { tokenizer.text(of: $0) }.filter { !$0.isEmpty } + [endOfTurn].compactMap { $0 }
         special = SpecialTexts(tokenizer)
     }
 
@@ -118,12 +118,14 @@ struct SampleMaker: Sendable {
         return range.lowerBound..<(range.upperBound - end)
     }
 
-    /// For each token's range whether it shares a byte with one of `ranges`; both ascend.
+    /// For each token's range whether it shares a byte with one of `ranges`; both ascend. The reference library leaves white space out of its ranges,
+    /// so that a token of nothing else has an empty one at its end: it belongs to the range that it stands inside.
     static func overlapping(_ tokens: [Range<Int>], _ ranges: [Range<Int>]) -> [Bool] {
         var next = 0
         return tokens.map { token in
             while next < ranges.count, ranges[next].upperBound <= token.lowerBound { next += 1 }
-            return next < ranges.count && ranges[next].overlaps(token)
+            guard next < ranges.count else { return false }
+            return token.isEmpty ? ranges[next].lowerBound < token.lowerBound : ranges[next].overlaps(token)
         }
     }
 
