@@ -19,7 +19,7 @@ struct ComparisonTests {
         let name = (folder as NSString).lastPathComponent
         let clock = ContinuousClock()
         var loaded: Tokenizer?
-        let loading = try clock.measure { 
+        let loading = try clock.measure {
             let gguf = folder + "/model.gguf"
             loaded = FileManager.default.fileExists(atPath: gguf) ? try Tokenizer(gguf: GGUFFile(path: gguf)) : try Tokenizer(directory: folder)
         }

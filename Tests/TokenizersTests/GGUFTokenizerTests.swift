@@ -128,7 +128,10 @@ private func parts(_ kind: String) throws -> (tokens: [String], merges: [String]
     }
 
     @Test func `every pre-tokenizer that is named has expressions that compile`() throws {
-        for name in ["falcon", "deepseek-v3", "deepseek-coder", "bloom", "viking", "superbpe", "bailingmoe", "seed-coder", "exaone-moe", "minicpm5", "tiny_aya", "gpt-4o", "tekken", "glm4"] {
+        for name in [
+            "falcon", "deepseek-v3", "deepseek-coder", "bloom", "viking", "superbpe", "bailingmoe", "seed-coder", "exaone-moe", "minicpm5", "tiny_aya",
+            "gpt-4o", "tekken", "glm4",
+        ] {
             #expect(try GGUFPreTokenizer.named(name, place: "x.gguf") != nil, "\(name)")
         }
         #expect(try GGUFPreTokenizer.named("martian", place: "x.gguf") == nil)

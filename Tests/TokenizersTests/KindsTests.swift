@@ -15,7 +15,8 @@ private func tokenizer(_ kind: String) throws -> Tokenizer {
     let path = root.appending(path: "Fixtures/kinds/\(kind).model").path
     if FileManager.default.fileExists(atPath: path) {
         let data = [UInt8](try Data(contentsOf: URL(fileURLWithPath: path)))
-        return try Tokenizer(sentencePiece: data, source: path, settings: nil, specials: nil, addedTokens: nil, endIDs: [], chatTemplates: ChatTemplateSources())
+        return try Tokenizer(
+            sentencePiece: data, source: path, settings: nil, specials: nil, addedTokens: nil, endIDs: [], chatTemplates: ChatTemplateSources())
     }
     return try Tokenizer(json: Fixture.json("kinds/\(kind).json"), source: "\(kind).json")
 }
@@ -124,7 +125,8 @@ private func tokenizer(_ kind: String) throws -> Tokenizer {
             }.contains("400000 bytes"))
     }
 
-    @Test(arguments: [[], [1, 0, 0], [255, 255, 255, 255, 0], [8, 0, 0, 0, 1, 2, 3, 4], [3, 0, 0, 0, 0, 0, 0], [4, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFE]] as [[UInt8]])
+    @Test(
+        arguments: [[], [1, 0, 0], [255, 255, 255, 255, 0], [8, 0, 0, 0, 1, 2, 3, 4], [3, 0, 0, 0, 0, 0, 0], [4, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFE]] as [[UInt8]])
     func `a character map that does not fit its blob is refused`(blob: [UInt8]) {
         #expect(failure { _ = try Charsmap(blob, place: "x") }.contains("character map"))
     }

@@ -95,7 +95,9 @@ struct Charsmap: Sendable {
             }
             for second in 1..<256 {
                 let next = node ^ offset(units[node]) ^ second
-                if next >= 0, next < units.count, units[next] & (1 << 31 | 0xFF) == UInt32(second) { result[first << 2 | second >> 6] |= 1 << UInt64(second & 63) }
+                if next >= 0, next < units.count, units[next] & (1 << 31 | 0xFF) == UInt32(second) {
+                    result[first << 2 | second >> 6] |= 1 << UInt64(second & 63)
+                }
             }
         }
         return result

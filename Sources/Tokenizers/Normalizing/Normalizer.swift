@@ -294,7 +294,8 @@ private struct SpacedWriter {
         let before = bytes.count
         bytes.append(contentsOf: TextPattern.metaspacesToSpaces(Array(new)))
         if let from = old.sources {
-            sources?.append(contentsOf: repeatElement(Source(start: from[range.lowerBound].start, end: from[range.upperBound - 1].end), count: bytes.count - before))
+            sources?.append(
+                contentsOf: repeatElement(Source(start: from[range.lowerBound].start, end: from[range.upperBound - 1].end), count: bytes.count - before))
         }
     }
 
