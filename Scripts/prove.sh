@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The long evidence: demos, kills at random instants, speed. Prints a line a claim and exits 1 if one fails.
 #   make prove                  all of it (about half an hour on two cores)
-#   Scripts/prove.sh kills      one part: demos | curve | kills | speed | disk | processor | hub
+#   Scripts/prove.sh kills      one part: demos | curve | kills | speed | tokenizers | disk | processor | hub
 set -u
 cd "$(dirname "$0")/.."
 lorikeet=.build/release/lorikeet
@@ -91,6 +91,25 @@ disk() {
     umount "$work/small"
 }
 
+# Every family's tokenizer against its library on 10,000 lines: ids, ranges, decoded texts and speed, one after the other on this machine.
+tokenizers() {
+    python3 -c 'import tokenizers, sentencepiece, django' 2> /dev/null || { echo "skip  the tokenizers need: pip install tokenizers sentencepiece django"; return; }
+    python3 Tests/Reference/tokenizers/make_comparison.py "$work/tokenizers" > "$work/tokenizers.log"
+    claim "the reference libraries' tokens are made" $?
+    make -s test-build >> "$work/tokenizers.log" 2>&1
+    LORIKEET_TOKENIZERS="$PWD/$work/tokenizers" swift test -c release -Xswiftc -enable-testing --explicit-target-dependency-import-check error \
+        --scratch-path .build-test --skip-build --filter ComparisonTests >> "$work/tokenizers.log" 2>&1
+    claim "ids, byte ranges and decoded texts are the libraries' on all lines" $?
+    while read -r name lines times; do
+        case $name in
+            expression | behaviours | falcon | bert | clip) least=3 ;;
+            sentencepiece* | t5 | xlm-roberta | albert) least=5 ;;
+            *) least=20 ;;
+        esac
+        holds "$times >= $least"; claim "$name: $times times the library's speed on $lines lines ($least or more)" $?
+    done < <(sed -n 's/^\([a-z0-9-]*\) *\([0-9]*\) lines, wrong.*): \([0-9.]*\) times;.*/\1 \2 \3/p' "$work/tokenizers.log")
+}
+
 # A processor without AVX2 gets a sentence, not an illegal instruction.
 processor() {
     command -v qemu-x86_64 > /dev/null || { echo "skip  a processor without AVX2 needs qemu-user to be shown"; return; }
@@ -105,5 +124,5 @@ hub() {
     claim "the hub's cache: what lorikeet fetched, Python finds, and the other way" $?
 }
 
-for part in ${1:-demos curve kills speed disk processor hub}; do $part; done
+for part in ${1:-demos curve kills speed tokenizers disk processor hub}; do $part; done
 exit $failed

@@ -53,6 +53,19 @@ struct TokenSink {
         placed = ids.count
     }
 
+    /// White space at the ends of unknown tokens, whose own text is what they stand for.
+    private(set) var spaces: [Int: (leading: Int, trailing: Int)] = [:]
+
+    /// The next token is an unknown one of this text.
+    mutating func noteSpaces(_ text: UnsafeBufferPointer<UInt8>, marksAreSpaces: Bool) {
+        let scalars = String(decoding: text, as: UTF8.self).unicodeScalars
+        // A space stands for `▁`, which is none.
+        func isSpace(_ scalar: Unicode.Scalar) -> Bool { scalar.properties.isWhitespace && !(marksAreSpaces && scalar == " ") }
+        let leading = scalars.prefix(while: isSpace).count
+        let trailing = scalars.reversed().prefix(while: isSpace).count
+        if leading + trailing > 0 { spaces[ids.count] = (leading, trailing) }
+    }
+
     /// The next token is an added one that was found in the text.
     mutating func noteFound() {
         if ranges != nil { found.append(ids.count) }

@@ -137,8 +137,13 @@ final class TokenizerCore: Sendable {
             }
             return
         }
-        var stretch = Stretch(part, origin: range.lowerBound, wantsSources: sink.wantsRanges || needsSources)
-        try normalizer.apply(to: &stretch)
+        var stretch: Stretch
+        if !sink.wantsRanges, !needsSources, let rules = normalizer.sentencePiece {
+            stretch = rules.applied(to: part, origin: range.lowerBound)
+        } else {
+            stretch = Stretch(part, origin: range.lowerBound, wantsSources: sink.wantsRanges || needsSources)
+            try normalizer.apply(to: &stretch)
+        }
         if normalized.isEmpty {
             try encode(stretch, &sink)
             return
@@ -187,7 +192,7 @@ final class TokenizerCore: Sendable {
         switch plan {
         case .pattern(_, let addsSpace): if addsSpace, stretch.bytes.first != 0x20 { Normalizer.prepend(" ", to: &stretch) }
         case .spaces(let scheme, _):
-            stretch.turnMetaspacesIntoSpaces()
+            if normalizer.sentencePiece == nil { stretch.turnMetaspacesIntoSpaces() }
             let isAtStart = stretch.sources?.first.map { $0.start == 0 } ?? (stretch.origin == 0)
             if stretch.bytes.withUnsafeBufferPointer({ needsPrefix($0, scheme, isAtStart: isAtStart) }) { Normalizer.prepend(" ", to: &stretch) }
         case .steps(let steps, let readsBytes):
@@ -253,14 +258,16 @@ final class TokenizerCore: Sendable {
     private func trim(_ sink: inout TokenSink, _ trimming: RangeTrimming, _ text: UnsafeBufferPointer<UInt8>) {
         func isSpace(_ scalar: Unicode.Scalar) -> Bool { scalar == "\u{120}" || scalar.properties.isWhitespace }
         let found = sink.found
+        let spaces = sink.spaces
         var next = 0
         sink.adjustRanges { id, index, range in
             // An added token's text is what it was found as, with the white space that it takes.
             let isFound = next < found.count && found[next] == index
             if isFound { next += 1 }
             let token = isFound ? String(decoding: text[range], as: UTF8.self).unicodeScalars : texts[Int(id)].unicodeScalars
-            var leading = token.prefix(while: isSpace).count
-            let trailing = token.reversed().prefix(while: isSpace).count
+            let own = spaces[index]
+            var leading = own?.leading ?? token.prefix(while: isSpace).count
+            let trailing = own?.trailing ?? token.reversed().prefix(while: isSpace).count
             guard leading > 0 || trailing > 0 else { return range }
             if trimming.keepsPrefix, leading == 1, index == 0 || range.lowerBound == 0 { leading = 0 }
             var low = range.lowerBound

@@ -139,9 +139,11 @@ struct SentencePieceFile {
                     vocabulary: texts, isFindable: pieces.map { $0.kind == .normal || $0.kind == .unused || $0.kind == .userDefined },
                     merges: .scores(pieces.map(\.score)), rules: rules, unknown: unknown, unused: Set(ids(.unused)), frozen: userDefined, source: source))
         }
-        var rules = SentencePieceNormalization(charsmap: nil, addsPrefix: addsPrefix, removesExtraSpaces: removesExtraSpaces, prefixIsSuffix: prefixIsSuffix)
-        if !charsmap.isEmpty { rules.charsmap = try Charsmap(charsmap, place: source) }
-        rules.verbatim = ByteTrie(userDefined.map { Array(texts[Int($0)].utf8) })
+        var map: Charsmap?
+        if !charsmap.isEmpty { map = try Charsmap(charsmap, place: source) }
+        var rules = SentencePieceNormalization(
+            charsmap: map, addsPrefix: addsPrefix, removesExtraSpaces: removesExtraSpaces, verbatim: userDefined.map { Array(texts[Int($0)].utf8) })
+        rules.prefixIsSuffix = prefixIsSuffix
         rules.prefixOnlyAtStart = prefixOnlyAtStart
         var parts = TokenizerCore.Parts(plan: .spaces(.never, splits: false), model: model)
         parts.normalizer.steps = [.sentencePiece(rules)]

@@ -170,27 +170,36 @@ final class UnigramModel: Sendable {
     @discardableResult
     private func search(_ range: Range<Int>, _ run: inout UnigramRun, _ sink: inout TokenSink) throws(LorikeetError) -> Bool {
         let count = range.count
+        let before = sum(&run, sink)
+        let (path, isClear) = withUnsafeTemporaryAllocation(of: Node.self, capacity: count + 1) { nodes in
+            nodes.initialize(repeating: Node())
+            nodes[0].score = before
+            return best(nodes, UnsafeBufferPointer(rebasing: run.text[range]))
+        }
+        return try write(path, isClear: isClear, &run, &sink)
+    }
+
+    /// The best way through a part: ids (-1: unknown) and lengths from its end, and whether no two ways were as good as equal.
+    private func best(_ nodes: UnsafeMutableBufferPointer<Node>, _ text: UnsafeBufferPointer<UInt8>) -> (path: [(id: Int32, length: Int)], isClear: Bool) {
+        let count = text.count
         var isClear = true
-        var nodes = [Node](repeating: Node(), count: count + 1)
-        nodes[0].score = sum(&run, sink)
         let tolerance = settings.isSinglePrecision ? 1e-2 : 1e-9
         func offer(_ id: Int32, _ start: Int, _ end: Int, _ score: Double) {
-            // SentencePiece compares the exact sum with the rounded one that it has kept.
-            let sum = score + nodes[start].score
+            let sum = settings.isSinglePrecision ? Double(Float(score) + Float(nodes[start].score)) : score + nodes[start].score
             if nodes[end].start >= 0 {
                 if abs(sum - nodes[end].score) <= tolerance * max(1, abs(sum) / 1000) { isClear = false }
                 guard sum > nodes[end].score else { return }
             }
-            nodes[end] = Node(id: id, start: Int32(start), score: settings.isSinglePrecision ? Double(Float(sum)) : sum)
+            nodes[end] = Node(id: id, start: Int32(start), score: sum)
         }
         var start = 0
         while start < count {
-            let length = min(UTF8Scalar.length(run.text[range.lowerBound + start]), count - start)
+            let length = min(UTF8Scalar.length(text[start]), count - start)
             var node = 0
             var at = start
             var hasSingle = false
             while at < count {
-                node = trie.child(node, run.text[range.lowerBound + at])
+                node = trie.child(node, text[at])
                 guard node != 0 else { break }
                 at += 1
                 let id = trie.values[node]
@@ -208,6 +217,13 @@ final class UnigramModel: Sendable {
             path.append((node.id, end - Int(node.start)))
             end = Int(node.start)
         }
+        return (path, isClear)
+    }
+
+    private func write(
+        _ path: [(id: Int32, length: Int)], isClear: Bool, _ run: inout UnigramRun, _ sink: inout TokenSink
+    ) throws(LorikeetError) -> Bool {
+        var isClear = isClear
         run.lastLengths.removeAll(keepingCapacity: true)
         for (id, length) in path.reversed() {
             if id < 0 || id == settings.unknown {
@@ -245,6 +261,7 @@ final class UnigramModel: Sendable {
                 "the text has characters that the tokenizer has no token for (“\(String(decoding: bytes.prefix(40), as: UTF8.self))”), and it names no unknown token",
                 fix: "leave them out, or use a tokenizer with an unknown token or byte fallback")
         }
+        if sink.wantsRanges { sink.noteSpaces(UnsafeBufferPointer(rebasing: bytes), marksAreSpaces: settings.hasSpaces) }
         sink.append(unknown, range: run.next(length))
         run.counted = sink.ids.count
     }

@@ -7,7 +7,7 @@ struct Charsmap: Sendable {
     /// Whether some key begins with a byte: where none does, a text of such bytes is not changed.
     private let isFirstByte: [Bool]
     /// A bit for every two bytes with which a key begins, and for every second byte of a key that is one byte long.
-    private let isBegin: [UInt64]
+    let begins: [UInt64]
 
     /// - Throws: exit 2 where the parts do not fit the blob.
     init(_ blob: [UInt8], place: String) throws(LorikeetError) {
@@ -21,7 +21,7 @@ struct Charsmap: Sendable {
         }
         replacements = Array(blob[(4 + size)...])
         let units = units
-        isBegin = Self.begins(units)
+        begins = Self.begins(units)
         isFirstByte = (0..<256).map { byte in
             let node = units.first.map { Self.offset($0) ^ byte } ?? 0
             return byte != 0 && node >= 0 && node < units.count && units[node] & (1 << 31 | 0xFF) == UInt32(byte)
@@ -76,13 +76,7 @@ struct Charsmap: Sendable {
         return best.map { ($0.0, replacement($0.1)) }
     }
 
-    /// Whether a key may begin with `first`, followed by `second`.
-    @inline(__always)
-    func mayReplace(_ first: UInt8, _ second: UInt8) -> Bool {
-        isBegin[Int(first) << 2 | Int(second >> 6)] >> UInt64(second & 63) & 1 == 1
-    }
-
-    /// `isBegin` of a trie.
+    /// `begins` of a trie.
     private static func begins(_ units: [UInt32]) -> [UInt64] {
         var result = [UInt64](repeating: 0, count: 1024)
         guard let root = units.first else { return result }

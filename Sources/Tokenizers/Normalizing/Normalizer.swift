@@ -21,6 +21,11 @@ struct Normalizer: Sendable {
 
     var steps: [Step] = []
 
+    /// The one step of a SentencePiece model.
+    var sentencePiece: SentencePieceNormalization? {
+        if steps.count == 1, case .sentencePiece(let rules) = steps[0] { rules } else { nil }
+    }
+
     /// False where the text certainly stays as it is.
     func mayChange(_ text: UnsafeBufferPointer<UInt8>) -> Bool {
         steps.contains { step in
@@ -189,128 +194,5 @@ struct BertNormalization: Sendable {
             true
         default: false
         }
-    }
-}
-
-/// The normaliser of a SentencePiece model, as its library applies it; spaces stay spaces (`▁` is written for them in the vocabulary alone).
-struct SentencePieceNormalization: Sendable {
-    var charsmap: Charsmap?
-    var addsPrefix: Bool
-    /// Runs of spaces become one, none stays at either end.
-    var removesExtraSpaces: Bool
-    /// The prefix is put behind the text.
-    var prefixIsSuffix = false
-    /// Texts that pass unchanged: user-defined pieces.
-    var verbatim = ByteTrie([])
-    /// Text that follows an added token gets no prefix.
-    var prefixOnlyAtStart = false
-
-    func apply(to stretch: inout Stretch) {
-        guard !stretch.bytes.isEmpty else { return }
-        let puts = addsPrefix && (!prefixOnlyAtStart || stretch.origin == 0)
-        var writer = SpacedWriter(stretch, removesExtraSpaces: removesExtraSpaces, prefix: puts && !prefixIsSuffix)
-        stretch.bytes.withUnsafeBufferPointer { text in
-            var at = 0
-            while at < text.count {
-                let plain = plainEnd(text, from: at)
-                if plain > at {
-                    writer.copy(text, at..<plain)
-                    at = plain
-                    continue
-                }
-                let (length, new) = step(text, at)
-                writer.write(new, for: at..<at + length)
-                at += length
-            }
-        }
-        stretch = writer.finished(suffix: puts && prefixIsSuffix)
-    }
-
-    /// The end of what stays as it is from `start` on, but for spaces.
-    @inline(__always)
-    private func plainEnd(_ text: UnsafeBufferPointer<UInt8>, from start: Int) -> Int {
-        var at = start
-        while at < text.count {
-            let first = text[at]
-            if verbatim.startsWith(first) || first == 0xE2 { break }
-            if let charsmap, charsmap.mayReplace(first, at + 1 < text.count ? text[at + 1] : 0) { break }
-            at += UTF8Scalar.length(first)
-        }
-        return min(at, text.count)
-    }
-
-    /// What stands at `at`, and what it becomes. `▁` of the text is a space to the vocabulary.
-    private func step(_ text: UnsafeBufferPointer<UInt8>, _ at: Int) -> (length: Int, new: ArraySlice<UInt8>) {
-        if let match = verbatim.longest(text, at) { return (match.length, ArraySlice(text[at..<at + match.length])) }
-        if let (length, replacement) = charsmap?.longest(text, at: at) { return (length, replacement) }
-        let length = min(UTF8Scalar.length(text[at]), text.count - at)
-        return (length, ArraySlice(text[at..<at + length]))
-    }
-}
-
-/// Writes a text without the spaces that SentencePiece leaves out.
-private struct SpacedWriter {
-    private let old: Stretch
-    private let removesExtraSpaces: Bool
-    private var hasPrefix: Bool
-    private var bytes: [UInt8] = []
-    private var sources: [Source]?
-    private var wasSpace: Bool
-
-    init(_ old: Stretch, removesExtraSpaces: Bool, prefix: Bool) {
-        self.old = old
-        self.removesExtraSpaces = removesExtraSpaces
-        hasPrefix = prefix
-        wasSpace = removesExtraSpaces
-        bytes.reserveCapacity(old.bytes.count + 8)
-        if old.sources != nil { sources = [] }
-        if prefix {
-            bytes.append(0x20)
-            sources?.append(Source(start: 0, end: 0))
-        }
-    }
-
-    /// Takes over bytes that stay as they are, spaces aside.
-    mutating func copy(_ text: UnsafeBufferPointer<UInt8>, _ range: Range<Int>) {
-        if !removesExtraSpaces {
-            bytes.append(contentsOf: text[range])
-            if let from = old.sources { sources?.append(contentsOf: from[range]) }
-            return
-        }
-        for index in range {
-            let isSpace = text[index] == 0x20
-            if isSpace, wasSpace { continue }
-            bytes.append(text[index])
-            if let from = old.sources { sources?.append(from[index]) }
-            wasSpace = isSpace
-        }
-    }
-
-    mutating func write(_ new: ArraySlice<UInt8>, for range: Range<Int>) {
-        var new = new
-        while wasSpace, new.first == 0x20 { new = new.dropFirst() }
-        guard !new.isEmpty else { return }
-        wasSpace = removesExtraSpaces && new.last == 0x20
-        let before = bytes.count
-        bytes.append(contentsOf: TextPattern.metaspacesToSpaces(Array(new)))
-        if let from = old.sources {
-            sources?.append(
-                contentsOf: repeatElement(Source(start: from[range.lowerBound].start, end: from[range.upperBound - 1].end), count: bytes.count - before))
-        }
-    }
-
-    mutating func finished(suffix: Bool) -> Stretch {
-        let first = hasPrefix ? 1 : 0
-        while removesExtraSpaces, bytes.count > first, bytes.last == 0x20 {
-            bytes.removeLast()
-            sources?.removeLast()
-        }
-        if bytes.count == first { return Stretch(bytes: [], sources: sources == nil ? nil : [], origin: old.origin) }
-        if hasPrefix, let source = sources?[1] { sources?[0] = source }
-        if suffix {
-            bytes.append(0x20)
-            if let source = sources?.last { sources?.append(source) }
-        }
-        return Stretch(bytes: bytes, sources: sources, origin: old.origin)
     }
 }
