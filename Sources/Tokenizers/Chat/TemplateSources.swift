@@ -104,6 +104,7 @@ extension ChatTemplate {
         }
         if let source = own.templates[wanted] { return try choice(source, "chat template “\(wanted)” of \(model)") }
         if let builtIn = named(wanted) { return try choice(builtIn.source, "built-in chat template “\(wanted)”", builtIn: builtIn) }
+        if files.exists(wanted) { return try choice(try files.readText(wanted), wanted) }
         let owned = own.names.isEmpty ? "the model has none" : "the model has \(own.names.joined(separator: ", "))"
         throw LorikeetError.input(
             "there is no chat template “\(wanted)”", at: "chat_template",
