@@ -7,7 +7,7 @@ STRICT := --explicit-target-dependency-import-check error
 # Tests have a build folder of their own: -enable-testing and plain release would rebuild each other's files.
 TEST_BUILD := --scratch-path .build-test -c release -Xswiftc -enable-testing $(STRICT)
 
-.PHONY: help setup kernel-lists build model model-gemma data data-kinds data-shell demo demo-shell test test-build kernels gpu-bundle prove format clean
+.PHONY: help setup kernel-lists build model model-gemma data data-kinds data-shell demo demo-shell demo-gemma test test-build kernels gpu-bundle prove format clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +40,9 @@ demo: build model data-kinds ## teaches the model what kind of thing a word is: 
 
 demo-shell: build model data-shell ## the same with shell commands
 	.build/release/lorikeet run --config Examples/shell/run.yaml --output .work/demo-shell
+
+demo-gemma: build model-gemma data-kinds ## the first demo with a base model, Gemma 3 270M: the chat template comes from the recipe
+	.build/release/lorikeet run --config Examples/kinds/gemma.yaml --output .work/demo-gemma
 
 test-build: kernel-lists
 	swift build $(TEST_BUILD) --build-tests

@@ -25,7 +25,8 @@ struct ReferenceFolderTests {
             (#"{"text": "ab", "ids": [1, 160], "loss": 1, "nf4_loss": 1}"#, ["token id 160", "texts[0].ids", "160 rows"]),
             (#"{"text": "ab", "ids": [1, 4294967297], "loss": 1, "nf4_loss": 1}"#, ["4294967297", "texts[0].ids"]),
             (#"{"text": "ab", "ids": "none", "loss": 1, "nf4_loss": 1}"#, ["texts[0].ids"]),
-            (#"{"ids": [1, 2], "loss": 1, "nf4_loss": 1}"#, ["texts[0].text"]), (#"{"text": "ab", "ids": [1, 2], "nf4_loss": 1}"#, ["texts[0].loss"]),
+            (#"{"ids": [1, 2], "loss": 1, "nf4_loss": 1}"#, ["texts[0].text"]),
+            (#"{"text": "ab", "ids": [1, 2], "loss": "x", "nf4_loss": 1}"#, ["texts[0].loss"]),
         ] {
             try #"{"texts": [\#(entry)], "chats": []}"#.write(toFile: folder + "/expected.json", atomically: true, encoding: .utf8)
             expectRefused(try Binary.run("doctor", "--reference", folder, "--model", tiny.model), words + ["expected.json"], entry)

@@ -53,12 +53,9 @@ struct FormattingTests {
         #expect(try Small.trainedTexts(Small.load([line], template: thinking).train[0]) == ["a1<|im_end|>", "ha@a2<|im_end|>"])
     }
 
-    @Test func `a template that writes answers otherwise than it asks for them is an error with the fix`() throws {
+    @Test func `of a template whose prompt opens a thought that turns do not have, what stands behind the turn's header is trained`() throws {
         let other = Small.chatML.replacing("assistant\n", with: "assistant\n<think>")
-        let error = failure { try Small.load(Small.alpaca(3), template: other) }
-        #expect(error?.exit == .unusableInput)
-        #expect(error?.what.contains("the chat template writes message 2 otherwise than it asks for it") == true)
-        #expect(error?.fix?.contains("generation prompt") == true)
+        #expect(try Small.trainedTexts(Small.load([#"{"instruction": "q", "output": "yo"}"#], template: other).train[0]) == ["yo<|im_end|>"])
     }
 
     @Test func `a template's own refusal is the record's reason`() throws {

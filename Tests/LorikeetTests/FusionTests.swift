@@ -80,6 +80,8 @@ struct FusionTests {
         }
         // LoRA's second product is an op of its own in the plain program and nowhere in the fused one but for o and down.
         #expect(kinds[0].count { $0 == "lora.up" } > kinds[1].count { $0 == "lora.up" })
-        #expect(!kinds[1].contains("add") && kinds[0].contains("add"))
+        // An addition joins the norm that reads its sum. In OLMo's blocks linears read the stream, so that only the last addition has one.
+        let additions = kinds.map { $0.count { $0 == "add" } }
+        #expect(additions[1] < additions[0] && (additions[1] == 0 || family.hasPrefix("olmo")))
     }
 }

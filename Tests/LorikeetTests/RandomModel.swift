@@ -20,6 +20,11 @@ final class RandomModel {
             "model_type": .string(family), "rms_norm_eps": 1e-5, "rope_theta": 10000, "max_position_embeddings": 512,
             "tie_word_embeddings": true, "hidden_act": "silu",
         ]
+        // Keys that these families have under another name.
+        if family.hasPrefix("gemma") { config["hidden_act"] = nil }
+        if family == "ministral3" { config["rope_theta"] = nil }
+        // Its own default, 1, makes of each row of weights nearly a one and zeros, which no 16 bits hold well.
+        if family == "granite" { config["attention_multiplier"] = 0.125 }
         for (key, value) in numbers { config[key] = JSON(value) }
         directory = FileManager.default.temporaryDirectory.appending(path: "lorikeet-model-" + UUID().uuidString).path
         try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)

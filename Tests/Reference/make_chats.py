@@ -7,11 +7,14 @@ Each record has `ids` (up to the last token that is learnt) and `mask` (1 where 
 end token; for raw text TRL's rules: a completion begins at the length of the prompt's own tokens, an EOS is added where the text has none).
 """
 import json, os, random, sys
+from tokenizers import pre_tokenizers
 from transformers import AutoTokenizer
 
 path, out = sys.argv[1:3]
 folder, file = os.path.split(path)
 tok = AutoTokenizer.from_pretrained(folder, gguf_file=file)
+# The model's own tokenizer.json cuts digits off before anything else; a GGUF says so by its pre-tokenizer's name, which transformers does not read.
+tok.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
 random.seed(7)
 WORDS = ["Lake", " Como", ".", " ", "\n", "  ", "é", "日本", "🎉", "123", "'s", " don't", "\t", "x=", "<b>", "—", "Ω", " the", " river", "\n\n"]
 END, EOS = "<|im_end|>", tok.eos_token

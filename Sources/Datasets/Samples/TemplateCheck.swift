@@ -23,8 +23,7 @@ final class TemplateCheck: Sendable {
     /// OpenAI's records have arguments as a text that holds JSON. Templates that pass them through `tojson` would write that text in quotes;
     /// they get the object.
     func prepared(_ conversation: Conversation) throws -> Conversation {
-        // Nearly all messages are a role and a content.
-        guard conversation.messages.contains(where: { $0.object?.entries.count != 2 && $0["tool_calls"] != nil }) else { return conversation }
+        guard conversation.messages.contains(where: { $0["tool_calls"] != nil }) else { return conversation }
         var result = conversation
         for index in result.messages.indices {
             guard var message = result.messages[index].object, let calls = message["tool_calls"]?.array else { continue }
