@@ -71,8 +71,7 @@ struct CardGradientCheck {
             }
         }
         let session = try Session(model: model, sizes: SessionSizes(training: batch.rows, evaluation: 32, headChunk: 128))
-        let loss = try session.accumulate(batch, zeroFirst: true).lossSum
-        try session.pullAdapters()
+        let loss = try session.finiteGradients(of: batch)
         return Step(loss: loss, gradients: Array(model.adapters.floats(.gradients)), entries: model.adapters.tensors)
     }
 
@@ -81,5 +80,19 @@ struct CardGradientCheck {
         for text in texts where text.count > 1 { batch.append(text) }
         batch.setWeight(1 / Float(max(1, batch.trainedRows)))
         return batch
+    }
+}
+
+extension Session {
+    /// One micro-batch's loss; its gradients are pulled from the device. A pass that overflows in float16 is repeated at half the loss scale,
+    /// as training does.
+    func finiteGradients(of batch: TokenBatch) throws -> Double {
+        while true {
+            let loss = try accumulate(batch, zeroFirst: true).lossSum
+            try pullAdapters()
+            let isFinite = model.adapters.floats(.gradients).allSatisfy(\.isFinite)
+            guard let scaling = lossScaling, scaling.scale > LossScaling.smallest, !isFinite else { return loss }
+            try setLossScaling(LossScaling(scale: scaling.scale / 2, goodSteps: 0))
+        }
     }
 }

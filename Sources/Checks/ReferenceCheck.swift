@@ -127,7 +127,7 @@ package struct ReferenceCheck {
         let exact = compute.element == .f32
         let narrow = Tolerance.narrow(compute.element)
         if exact { results.append(Deviation(name: prefix + "logits, of the largest", measured: worst / largest, tolerance: Tolerance.logits)) }
-        let loss = try Self.gradients(session, batch)
+        let loss = try session.finiteGradients(of: batch)
         let reference = scalars[prefix + "loss"]?.double ?? .nan
         results.append(
             Deviation(name: prefix + "loss, relative", measured: Vectors.relative(loss, to: reference), tolerance: exact ? Tolerance.loss : narrow.loss))
@@ -142,19 +142,6 @@ package struct ReferenceCheck {
                     : Deviation(name: name + ", 1 - cosine", measured: 1 - Vectors.cosine(got, wanted), tolerance: narrow.cosine))
         }
         return results
-    }
-
-    /// One micro-batch's loss; its gradients are pulled from the device. A pass that overflows in float16 is repeated at half the loss scale,
-    /// as training does.
-    private static func gradients(_ session: Session, _ batch: TokenBatch) throws -> Double {
-        while true {
-            let loss = try session.accumulate(batch, zeroFirst: true).lossSum
-            try session.pullAdapters()
-            guard let scaling = session.lossScaling, scaling.scale > LossScaling.smallest,
-                !session.model.adapters.floats(.gradients).allSatisfy(\.isFinite)
-            else { return loss }
-            try session.setLossScaling(LossScaling(scale: scaling.scale / 2, goodSteps: 0))
-        }
     }
 
     // MARK: optimiser
