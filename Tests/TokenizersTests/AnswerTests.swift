@@ -169,38 +169,4 @@ import Testing
         #expect(found == (0..<2000).map { "turn \(2 * $0 + 1)<|im_end|>" })
         #expect(time < .seconds(5))
     }
-
-    // MARK: What a template ignores
-
-    private func unread(_ source: String, _ conversation: Conversation) throws -> [UnreadPart] {
-        try ChatTemplate(source, name: "t", specialTokens: [:]).unreadParts(of: conversation)
-    }
-
-    @Test func `what a template does not read is reported, and nothing else`() throws {
-        let call: JSON = [["type": "function", "function": ["name": "f", "arguments": [:]]]]
-        let messages = [
-            message("user", "q", [("name", "Ann")]), message("assistant", "a", [("tool_calls", call), ("reasoning_content", "r"), ("empty", "")]),
-        ]
-        let conversation = Conversation(messages: messages, tools: [["name": "f"]], variables: ["enable_thinking": true])
-        #expect(
-            Set(try unread(Self.chatML, conversation)) == [
-                UnreadPart(message: 0, key: "name"), UnreadPart(message: 1, key: "tool_calls"), UnreadPart(message: 1, key: "reasoning_content"),
-                UnreadPart(message: nil, key: "tools"), UnreadPart(message: nil, key: "enable_thinking"),
-            ])
-        let reading = """
-            {{ tools | tojson }}{{ enable_thinking }}{% for m in messages %}{{ m.name }}{{ m.content }}{{ m.thinking }}
-            {{ m.tool_calls | tojson if m.tool_calls }}{% endfor %}
-            """
-        #expect(try unread(reading, conversation).isEmpty)
-        #expect(try unread("{{ messages | tojson }}{{ tools }}{{ enable_thinking }}", conversation).isEmpty)
-        // Asked for, but without effect.
-        let idle = """
-            {% for m in messages %}{% if m.tool_calls %}{% endif %}{{ m.name }}{{ m.content }}{{ m.thinking }}{% endfor %}{{ enable_thinking }}{{ tools }}
-            """
-        #expect(try unread(idle, conversation) == [UnreadPart(message: 1, key: "tool_calls")])
-        // Llama 3.1 writes a call or the text, never both.
-        let either = "{% for m in messages %}{% if m.tool_calls %}{{ m.tool_calls }}{% else %}{{ m.content }}{% endif %}{% endfor %}"
-        let both = Conversation(messages: [message("user", "q"), message("assistant", "a", [("tool_calls", call)])])
-        #expect(try unread(either, both) == [UnreadPart(message: 1, key: "content")])
-    }
 }

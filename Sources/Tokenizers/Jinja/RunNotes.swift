@@ -1,4 +1,4 @@
-/// What a rendering notes on the way: where each message is written, what `{% generation %}` marks, and what is read.
+/// What a rendering notes on the way: where each message is written, what `{% generation %}` marks, and which turns read other messages.
 struct RunNotes {
     /// A stretch of the output that one turn of a loop over the messages wrote.
     struct Region: Equatable {
@@ -14,7 +14,6 @@ struct RunNotes {
     }
 
     var tracksPlaces = false
-    var tracksReads = false
     /// Captured blocks and macros that are open: what they write has no place in the output yet.
     var captures = 0
     /// In the order in which they ended; inner loops' regions stand before the outer's. Never empty ranges.
@@ -24,9 +23,6 @@ struct RunNotes {
     private(set) var unplacedGeneration: Int?
     /// Where each written piece begins, ascending: the template's author put the parts of a turn together there.
     private(set) var boundaries: [Int] = []
-    /// The keys of each message that were read.
-    private(set) var readKeys: [Int: Set<String>] = [:]
-    private(set) var readVariables: Set<String> = []
     /// Messages during whose turn of a loop something of another message was read, its role aside: it may have been written there.
     private(set) var readersOfOthers: Set<Int> = []
     private var current: [Int] = []
@@ -51,28 +47,8 @@ struct RunNotes {
         }
     }
 
-    mutating func noteRead(variable: String) {
-        if tracksReads { readVariables.insert(variable) }
-    }
-
     mutating func noteRead(_ key: String, of mapping: TemplateMapping) {
-        guard mapping.message >= 0 else { return }
-        if tracksReads { readKeys[mapping.message, default: []].insert(key) }
-        if tracksPlaces, let message = current.last, message != mapping.message, key != "role" { readersOfOthers.insert(message) }
+        guard tracksPlaces, mapping.message >= 0, let message = current.last, message != mapping.message, key != "role" else { return }
+        readersOfOthers.insert(message)
     }
-
-    /// All of a value is written or gone through.
-    mutating func noteReads(in value: TemplateValue) {
-        guard tracksReads else { return }
-        switch value {
-        case .mapping(let mapping) where mapping.message >= 0:
-            readKeys[mapping.message, default: []].formUnion(mapping.entries.map(\.key.text))
-        case .list(let values): for value in values { noteReads(in: value) }
-        default: break
-        }
-    }
-}
-
-extension TemplateRun {
-    func noteReads(in value: TemplateValue) { notes.noteReads(in: value) }
 }

@@ -63,7 +63,6 @@ extension TemplateRun {
             if value.isUndefined, filter == "items" { return [] }
             throw failure("“\(filter)” needs a mapping, not \(value.kind)")
         }
-        notes.noteReads(in: value)
         try charge(elements: 2 * mapping.entries.count)
         return mapping.entries.map { .tuple([$0.key.value, $0.value]) }
     }

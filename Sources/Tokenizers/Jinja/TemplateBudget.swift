@@ -64,7 +64,6 @@ extension TemplateRun {
         switch value {
         case .string(let text), .markup(let text): return text
         case .list, .mapping:
-            noteReads(in: value)
             // Escapes make a character up to four bytes long.
             try charge(Saturating.product(value.shape.weight, 4))
             return value.text

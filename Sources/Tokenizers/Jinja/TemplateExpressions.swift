@@ -123,7 +123,6 @@ extension TemplateRun {
             try charge(elements: text.utf8.count)
             return text.unicodeScalars.map { .string(String($0)) }
         case .mapping(let mapping):
-            notes.noteReads(in: value)
             try charge(elements: mapping.entries.count)
             return mapping.entries.map(\.key.value)
         case .undefined: return []

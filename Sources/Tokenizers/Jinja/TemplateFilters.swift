@@ -126,7 +126,6 @@ extension TemplateRun {
             (writer.itemSeparator, writer.keySeparator) = (item, key)
         }
         writer.sortsKeys = arguments.value(3, "sort_keys")?.isTrue ?? false
-        notes.noteReads(in: value)
         try charge(writer.bound(value.shape))
         guard let text = writer.text(value) else { throw failure("\(value.kind), or something in it, has no form in JSON") }
         try charge(bytes: text.utf8.count)

@@ -40,12 +40,10 @@ extension TemplateRun {
     ) throws -> TemplateValue? {
         switch method {
         case "items":
-            notes.noteReads(in: .mapping(mapping))
             try charge(elements: 2 * mapping.entries.count)
             return .list(mapping.entries.map { .tuple([$0.key.value, $0.value]) })
         case "keys": return .list(try elements(of: .mapping(mapping)))
         case "values":
-            notes.noteReads(in: .mapping(mapping))
             try charge(elements: mapping.entries.count)
             return .list(mapping.entries.map(\.value))
         case "copy": return .mapping(mapping)

@@ -96,10 +96,7 @@ final class TemplateRun {
     // MARK: Variables
 
     func lookUp(_ name: String) -> TemplateValue {
-        if let value = scope[name] {
-            notes.noteRead(variable: name)
-            return value
-        }
+        if let value = scope[name] { return value }
         if TemplateFunctions.names.contains(name), name != "strftime_now" || now != nil { return .function(name) }
         return .undefined(name)
     }

@@ -34,13 +34,11 @@ struct GGUFPreTokenizer {
             return GGUFPreTokenizer(.gpt2)
         case "smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b", "mellum2":
             return GGUFPreTokenizer(.digitsThenGPT2(decimalOnly: true))
-        case "llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2", "jina-v5-nano":
+        case "llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2", "jina-v5-nano", "smaug-bpe":
             return GGUFPreTokenizer(.llama3, ignoresMerges: true)
-        case "smaug-bpe": return GGUFPreTokenizer(.llama3, ignoresMerges: true)
         case "dbrx", "glm4", "chatglm-bpe": return GGUFPreTokenizer(.llama3)
-        case "qwen2", "deepseek-r1-qwen", "kormo", "f2llmv2", "megrez", "hunyuan", "grok-2", "solar-open":
+        case "qwen2", "deepseek-r1-qwen", "kormo", "f2llmv2", "megrez", "hunyuan", "grok-2", "solar-open", "stablelm2":
             return GGUFPreTokenizer(.qwen2, composes: true)
-        case "stablelm2": return GGUFPreTokenizer(.qwen2, composes: true)
         case "qwen35": return GGUFPreTokenizer(.contractionsAnyCase(numberRun: 1, joinsMarks: true), composes: true)
         case "gpt-4o", "llama4", "kanana2", "talkie", "minimax-m2": return GGUFPreTokenizer(.cased(numberRun: 3, contractions: true))
         case "tekken": return GGUFPreTokenizer(.cased(numberRun: 1, contractions: false), ignoresMerges: true)
