@@ -14,16 +14,14 @@ struct AnswerFinder {
     /// What the generation prompt can depend on apart from the texts: the role and the keys of the message before.
     private typealias Kind = [String]
 
-    let template: ChatTemplate
-    let input: TemplateInput
-    let places: RenderedPlaces
-    let ends: [[UInt8]]
+    private var renderer: ConversationRenderer
+    private let places: RenderedPlaces
+    private let ends: [[UInt8]]
     private var renderings = 0
     private var prompts: [Kind: [UInt8]] = [:]
 
-    init(template: ChatTemplate, input: TemplateInput, places: RenderedPlaces, ends: [[UInt8]]) {
-        self.template = template
-        self.input = input
+    init(_ renderer: ConversationRenderer, places: RenderedPlaces, ends: [[UInt8]]) {
+        self.renderer = renderer
         self.places = places
         self.ends = ends
     }
@@ -50,12 +48,10 @@ struct AnswerFinder {
     }
 
     /// The text of the first messages, with the generation prompt or without.
-    private mutating func rendering(of input: TemplateInput, asking: Bool, for turn: Int) throws -> RenderedPlaces {
+    private mutating func rendering(of count: Int, asking: Bool, for turn: Int) throws -> RenderedPlaces {
         renderings += 1
         guard renderings <= Self.mostRenderings else { throw cannotTell(turn, "the conversation has too many turns that differ") }
-        var notes = RunNotes()
-        notes.tracksPlaces = true
-        return RenderedPlaces(try template.run(input, addGenerationPrompt: asking, notes: notes))
+        return try renderer.rendering(of: count, asking: asking)
     }
 
     // MARK: By turns of the loop over the messages
@@ -85,10 +81,10 @@ struct AnswerFinder {
 
     /// What the template writes behind the messages before a turn to ask for it.
     private mutating func generationPrompt(before turn: Int, at start: Int) throws -> [UInt8] {
-        let asked = try rendering(of: input.prefix(turn), asking: true, for: turn)
+        let asked = try rendering(of: turn, asking: true, for: turn)
         if asked.bytes.starts(with: places.bytes[..<start]) { return Array(asked.bytes[start...]) }
         // The messages before are written otherwise where they are the last: the prompt is what asking adds behind the last of them.
-        let plain = try rendering(of: input.prefix(turn), asking: false, for: turn)
+        let plain = try rendering(of: turn, asking: false, for: turn)
         guard places.region(of: turn - 1)?.upperBound == start, let last = plain.region(of: turn - 1), let same = asked.region(of: turn - 1),
             asked.bytes[same].starts(with: plain.bytes[last])
         else { throw cannotTell(turn, "the messages before it are written otherwise when it is asked for") }
@@ -96,18 +92,17 @@ struct AnswerFinder {
     }
 
     private func kind(of turn: Int) -> Kind {
-        guard turn > 0, case .mapping(let mapping) = input.messages[turn - 1] else { return [] }
-        return [mapping["role"]?.string ?? ""] + mapping.entries.map(\.key.text)
+        turn > 0 ? renderer.kind(of: turn - 1) : []
     }
 
     // MARK: By prefixes
 
     private mutating func answerByPrefix(_ turn: Int) throws -> RenderedConversation.Answer {
-        let asked = try rendering(of: input.prefix(turn), asking: true, for: turn).bytes
+        let asked = try rendering(of: turn, asking: true, for: turn).bytes
         guard places.bytes.starts(with: asked) else { throw cannotTell(turn, "it is written otherwise than it is asked for") }
         var bound = places.bytes.count
-        if turn < input.messages.count - 1 {
-            let upToTurn = try rendering(of: input.prefix(turn + 1), asking: false, for: turn).bytes
+        if turn < renderer.messageCount - 1 {
+            let upToTurn = try rendering(of: turn + 1, asking: false, for: turn).bytes
             guard places.bytes.starts(with: upToTurn), upToTurn.count > asked.count else {
                 throw cannotTell(turn, "it is written otherwise when nothing follows")
             }

@@ -28,9 +28,10 @@ package struct ChatTemplate: Sendable {
     private let statements: [Statement]
     /// What conversations with tools are written by, where the model has a template of its own for them.
     private let toolStatements: [Statement]?
-    private let name: String
+    let name: String
     private let specialTokens: [String: String]
     private let now: Double?
+    let outlines = OutlineTable()
 
     /// - Parameters:
     ///   - source: the template's text.
@@ -70,7 +71,9 @@ package struct ChatTemplate: Sendable {
     }
 
     /// A rendering with its notes.
-    func run(_ input: TemplateInput, addGenerationPrompt: Bool, notes: RunNotes = RunNotes()) throws -> TemplateRun {
+    func run(
+        _ input: TemplateInput, addGenerationPrompt: Bool, notes: RunNotes = RunNotes(), makesOutline: Bool = false
+    ) throws -> TemplateRun {
         var variables = specialTokens.mapValues(TemplateValue.string)
         variables.merge(input.variables) { $1 }
         variables["messages"] = .list(input.messages)
@@ -79,6 +82,7 @@ package struct ChatTemplate: Sendable {
         variables["documents"] = input.documents ?? TemplateValue.none
         variables["add_generation_prompt"] = .bool(addGenerationPrompt)
         let run = TemplateRun(name: name, now: now, variables: variables, notes: notes)
+        if makesOutline { run.openPlaces = [] }
         _ = try run.run(input.tools == nil ? statements : toolStatements ?? statements)
         return run
     }
@@ -90,6 +94,12 @@ struct TemplateInput {
     let tools: TemplateValue?
     let documents: TemplateValue?
     let variables: [String: TemplateValue]
+
+    /// Messages alone.
+    init(messages: [TemplateValue]) {
+        self.messages = messages
+        (tools, documents, variables) = (nil, nil, [:])
+    }
 
     /// - Throws: exit 2 where a variable has the name of one that the template is always given.
     init(_ conversation: Conversation) throws {

@@ -17,45 +17,40 @@ extension ChatTemplate {
             throw LorikeetError.input("message \(turn + 1) does not exist")
         }
         if trained.first == 0 { throw LorikeetError.input("nothing stands before the answer") }
-        let input = try TemplateInput(conversation)
-        var notes = RunNotes()
-        notes.tracksPlaces = true
-        let run = try run(input, addGenerationPrompt: false, notes: notes)
-        let places = RenderedPlaces(run)
+        var renderer = try ConversationRenderer(self, conversation)
+        let places = try renderer.rendering(of: conversation.messages.count, asking: false)
         let ends = endTexts.map { Array($0.utf8) }.filter { !$0.isEmpty }
         let answers: [RenderedConversation.Answer]
-        if let line = run.notes.unplacedGeneration {
+        if let line = places.unplacedGeneration {
             throw LorikeetError.input(
-                "“generation” stands inside a macro or a captured block, where the place of its text cannot be told", at: "\(run.name):\(line)")
-        } else if !run.notes.generated.isEmpty {
+                "“generation” stands inside a macro or a captured block, where the place of its text cannot be told", at: "\(name):\(line)")
+        } else if !places.generated.isEmpty {
             let assistants = conversation.messages.indices.filter { conversation.messages[$0]["role"]?.string == "assistant" }
             answers = try MarkedAnswers(places: places, ends: ends).find(trained, assistants: assistants)
         } else {
-            var finder = AnswerFinder(template: self, input: input, places: places, ends: ends)
+            var finder = AnswerFinder(renderer, places: places, ends: ends)
             answers = try finder.find(trained)
         }
-        return RenderedConversation(text: run.output, answers: answers)
+        return RenderedConversation(text: String(decoding: places.bytes, as: UTF8.self), answers: answers)
     }
 }
 
-/// The text of a rendering, and where its messages stand.
-struct RenderedPlaces {
-    let bytes: [UInt8]
+/// Where the messages of a rendering stand.
+struct RenderedLayout: Sendable {
     let notes: RunNotes
     /// Of each message that one turn of one loop wrote: where. Messages that were written in several places are missing.
-    private let regions: [Int: Range<Int>]
+    let regions: [Int: Range<Int>]
     /// Messages inside whose stretch another message was written.
-    private let shared: Set<Int>
+    let shared: Set<Int>
 
-    init(_ run: TemplateRun) {
-        bytes = Array(run.output.utf8)
-        notes = run.notes
+    init(_ notes: RunNotes) {
+        self.notes = notes
         var found: [Int: Range<Int>] = [:]
         var several: Set<Int> = []
         var shared: Set<Int> = []
         // Inner loops' stretches come first. Those that no outer one has swallowed yet, in the order of the text.
         var open: [RunNotes.Region] = []
-        for region in run.notes.regions {
+        for region in notes.regions {
             while let last = open.last, last.range.lowerBound >= region.range.lowerBound {
                 if last.message != region.message { shared.insert(region.message) }
                 open.removeLast()
@@ -64,25 +59,61 @@ struct RenderedPlaces {
             if let before = found[region.message], !Self.contains(region.range, before) { several.insert(region.message) }
             found[region.message] = region.range
         }
-        regions = found.filter { !several.contains($0.key) }
+        regions = several.isEmpty ? found : found.filter { !several.contains($0.key) }
         self.shared = shared
     }
 
     private static func contains(_ outer: Range<Int>, _ inner: Range<Int>) -> Bool {
         outer.lowerBound <= inner.lowerBound && inner.upperBound <= outer.upperBound
     }
+}
 
-    func region(of message: Int) -> Range<Int>? { regions[message] }
-    func holdsOthers(_ message: Int) -> Bool { shared.contains(message) || notes.readersOfOthers.contains(message) }
+/// The text of a rendering, and where its messages stand.
+struct RenderedPlaces {
+    /// Offsets of the layout behind `offset` are to be raised.
+    struct Shift {
+        let offset: Int
+        let by: Int
+    }
+
+    let bytes: [UInt8]
+    private let layout: RenderedLayout
+    /// Ascending; the last one below an offset counts. Every offset stays above those that it was above.
+    private let shifts: [Shift]
+
+    init(_ run: TemplateRun) {
+        self.init(bytes: Array(run.output.utf8), layout: RenderedLayout(run.notes), shifts: [])
+    }
+
+    init(bytes: [UInt8], layout: RenderedLayout, shifts: [Shift]) { (self.bytes, self.layout, self.shifts) = (bytes, layout, shifts) }
+
+    /// An offset of the layout as one of `bytes`.
+    private func place(_ offset: Int) -> Int {
+        var (low, high) = (0, shifts.count)
+        while low < high {
+            let middle = (low + high) / 2
+            if shifts[middle].offset < offset { low = middle + 1 } else { high = middle }
+        }
+        return low > 0 ? offset + shifts[low - 1].by : offset
+    }
+
+    private func place(_ range: Range<Int>) -> Range<Int> { place(range.lowerBound)..<place(range.upperBound) }
+
+    func region(of message: Int) -> Range<Int>? { layout.regions[message].map(place) }
+    func holdsOthers(_ message: Int) -> Bool { layout.shared.contains(message) || layout.notes.readersOfOthers.contains(message) }
+    var unplacedGeneration: Int? { layout.notes.unplacedGeneration }
+    /// What `{% generation %}` marks.
+    var generated: [RunNotes.Generated] { layout.notes.generated.map { .init(message: $0.message, range: place($0.range)) } }
 
     /// The last place at or below `limit` where the template began to write a piece.
     func boundary(atMost limit: Int) -> Int {
-        var (low, high) = (0, notes.boundaries.count)
+        let boundaries = layout.notes.boundaries
+        var (low, high) = (0, boundaries.count)
         while low < high {
             let middle = (low + high) / 2
-            if notes.boundaries[middle] <= limit { low = middle + 1 } else { high = middle }
+            if place(boundaries[middle]) <= limit { low = middle + 1 } else { high = middle }
         }
-        return low > 0 ? notes.boundaries[low - 1] : 0
+        return low > 0 ? place(boundaries[low - 1]) : 0
     }
 
     /// Where a turn ends that has its end token last, white space aside; nil where it has none.
@@ -123,7 +154,7 @@ private struct MarkedAnswers {
 
     /// The marked ranges with their messages.
     private func owners(_ trained: [Int], _ assistants: [Int]) throws -> [(message: Int, range: Range<Int>)] {
-        let generated = places.notes.generated
+        let generated = places.generated
         if generated.allSatisfy({ $0.message == nil }) {
             // The template does not loop over the messages themselves: only the order tells which is which.
             guard generated.count == assistants.count, trained == assistants else {

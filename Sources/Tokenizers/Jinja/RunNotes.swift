@@ -1,13 +1,13 @@
 /// What a rendering notes on the way: where each message is written, what `{% generation %}` marks, and which turns read other messages.
-struct RunNotes {
+struct RunNotes: Sendable {
     /// A stretch of the output that one turn of a loop over the messages wrote.
-    struct Region: Equatable {
+    struct Region: Equatable, Sendable {
         let message: Int
         let range: Range<Int>
     }
 
     /// The text of a `{% generation %}` block.
-    struct Generated: Equatable {
+    struct Generated: Equatable, Sendable {
         /// The message whose turn of a loop it stands in; nil outside such a loop.
         let message: Int?
         let range: Range<Int>

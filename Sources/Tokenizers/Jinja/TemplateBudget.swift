@@ -63,7 +63,9 @@ extension TemplateRun {
     func text(of value: TemplateValue) throws -> String {
         switch value {
         case .string(let text), .markup(let text): return text
+        case .open: throw OpenText.Unknown()
         case .list, .mapping:
+            _ = try known(value)
             // Escapes make a character up to four bytes long.
             try charge(Saturating.product(value.shape.weight, 4))
             return value.text

@@ -4,10 +4,18 @@ struct ValueShape: Sendable, Equatable {
     var depth: Int32 = 0
     /// About the bytes of the value as text, every use of a shared part counted; never overflows.
     var weight: Int = 16
+    /// An open text stands in it.
+    var isOpen = false
 
     init(depth: Int32 = 0, weight: Int = 16) {
         self.depth = depth
         self.weight = weight
+    }
+
+    static var open: ValueShape {
+        var shape = ValueShape()
+        shape.isOpen = true
+        return shape
     }
 
     /// The shape of what holds one value.
@@ -17,6 +25,7 @@ struct ValueShape: Sendable, Equatable {
     mutating func add(_ part: ValueShape) {
         depth = max(depth, part.depth == .max ? .max : part.depth + 1)
         weight = Saturating.sum(weight, part.weight)
+        isOpen = isOpen || part.isOpen
     }
 }
 

@@ -18,20 +18,21 @@ extension TemplateRun {
         case .name(let name): return lookUp(name)
         case .list(let items, let isTuple): return .list(TemplateList(try items.map(evaluate), isTuple: isTuple))
         case .mapping(let entries): return try mapping(entries)
-        case .attribute(let object, let name): return try attribute(name, of: try evaluate(object))
+        case .attribute(let object, let name): return try attribute(name, of: try whole(try evaluate(object)))
         case .item(let object, let index):
-            let value = try evaluate(object)
-            return try item(try evaluate(index), of: value)
+            let value = try whole(try evaluate(object))
+            return try item(try known(try evaluate(index)), of: value)
         case .slice(let object, let from, let to, let step): return try slice(object, from, to, step)
         case .call(let callee, let arguments): return try call(callee, arguments, expression.line)
         case .filter(let value, let name, let arguments):
             let value = try evaluate(value)
-            let arguments = try evaluate(arguments)
+            let arguments = try known(try evaluate(arguments))
             line = expression.line
+            if let result = try outlined(filter: name, value, arguments) { return result }
             return try apply(filter: name, to: value, arguments)
         case .test(let value, let name, let arguments):
-            let value = try evaluate(value)
-            return .bool(try holds(test: name, value, try evaluate(arguments)))
+            let value = try tested(try evaluate(value), by: name)
+            return .bool(try holds(test: name, value, try known(try evaluate(arguments))))
         case .not(let operand): return .bool(!(try evaluate(operand).isTrue))
         case .negative(let operand): return try negated(try evaluate(operand))
         case .binary(let binary, let left, let right):
@@ -53,17 +54,21 @@ extension TemplateRun {
     /// Writes a value. The terms of a sum of texts are written one by one: no text is made that is only written.
     func write(_ expression: Expression) throws {
         guard case .binary(let binary, _, _) = expression.kind, binary == .add || binary == .concatenate else {
-            return try write(try text(of: try evaluate(expression)))
+            return try write(value: try evaluate(expression))
         }
         line = expression.line
         let values = try descend { try terms(of: expression) }
-        if binary == .concatenate || values.allSatisfy({ if case .string = $0 { true } else { false } }) {
-            for value in values { try write(try text(of: value)) }
+        if binary == .concatenate || values.allSatisfy(\.isPlainText) {
+            for value in values { try write(value: value) }
         } else {
             var sum = values[0]
             for value in values.dropFirst() { sum = try compute(.add, sum, value) }
-            try write(try text(of: sum))
+            try write(value: sum)
         }
+    }
+
+    private func write(value: TemplateValue) throws {
+        if case .open(let text) = value { try write(open: text) } else { try write(try text(of: value)) }
     }
 
     /// The values of a chain of one operator, from the left.
@@ -189,7 +194,7 @@ extension TemplateRun {
     private func slice(
         _ object: Expression, _ from: Expression?, _ to: Expression?, _ step: Expression?
     ) throws -> TemplateValue {
-        let value = try evaluate(object)
+        let value = try whole(try evaluate(object))
         func bound(_ expression: Expression?) throws -> Int? {
             guard let expression else { return nil }
             let bound = try evaluate(expression)
@@ -216,8 +221,8 @@ extension TemplateRun {
 
     private func call(_ callee: Expression, _ arguments: Arguments, _ callLine: Int) throws -> TemplateValue {
         if case .attribute(let object, let method) = callee.kind {
-            let value = try evaluate(object)
-            let evaluated = try evaluate(arguments)
+            let value = try known(try evaluate(object))
+            let evaluated = try known(try evaluate(arguments))
             line = callLine
             if let result = try call(method: method, on: value, evaluated) { return result }
             return try call(try key(method, of: value), evaluated, name: method)
@@ -230,8 +235,9 @@ extension TemplateRun {
     }
 
     private func call(_ function: TemplateValue, _ arguments: EvaluatedArguments, name: String) throws -> TemplateValue {
+        if case .macro(let index) = function { return try call(macro: index, arguments) }
+        let arguments = try known(arguments)
         switch function {
-        case .macro(let index): return try call(macro: index, arguments)
         case .function(let name): return try call(function: name, arguments)
         case .method(let owner, let method):
             guard let result = try call(method: method, on: owner, arguments) else { throw failure("“\(method)” cannot be called") }

@@ -13,6 +13,7 @@ extension TemplateRun {
     }
 
     func compare(_ comparing: Operator, _ left: TemplateValue, _ right: TemplateValue) throws -> Bool {
+        try requireKnown(comparing, left, right)
         switch comparing {
         case .equal: return try equal(left, right)
         case .notEqual: return try !equal(left, right)
@@ -67,6 +68,7 @@ extension TemplateRun {
     }
 
     func compute(_ binary: Operator, _ left: TemplateValue, _ right: TemplateValue) throws -> TemplateValue {
+        if let sum = try openSum(binary, left, right) { return sum }
         switch (binary, left, right) {
         case (.concatenate, _, _): return .string(try joined(try text(of: left), try text(of: right)))
         case (.add, .string(let a), .string(let b)): return .string(try joined(a, b))

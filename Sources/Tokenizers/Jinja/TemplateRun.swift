@@ -57,6 +57,8 @@ final class TemplateRun {
     var line = 1
     var output = ""
     var notes: RunNotes
+    /// The contents that were left open, where the run makes an outline.
+    var openPlaces: [OpenPlace]?
     /// Work done so far; see `charge`.
     var work = 0
     var namespaces: [TemplateMapping] = []

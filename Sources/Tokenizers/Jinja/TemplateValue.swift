@@ -11,6 +11,8 @@ package enum TemplateValue: Sendable {
     case string(String)
     /// Text that `escape` or `safe` made (markupsafe's `Markup`): a string that is not escaped again, and that escapes what is added to it.
     case markup(String)
+    /// A text that is not known yet; only where an outline is made.
+    case open(OpenText)
     indirect case list(TemplateList)
     indirect case mapping(TemplateMapping)
     /// What `namespace()` made: a number into the run's table, for it is shared and mutable.
@@ -48,6 +50,7 @@ extension TemplateValue {
     var shape: ValueShape {
         switch self {
         case .string(let text), .markup(let text): ValueShape(depth: 0, weight: 16 + text.utf8.count)
+        case .open: .open
         case .list(let list): list.shape
         case .mapping(let mapping): mapping.shape
         case .method(let owner, _): ValueShape(containing: owner.shape)
@@ -75,6 +78,15 @@ extension TemplateValue {
         case .list(let values): !values.isEmpty
         case .mapping(let mapping): !mapping.entries.isEmpty
         case .namespace, .macro, .function, .method, .counter, .loop: true
+        case .open: true
+        }
+    }
+
+    /// A string without markup, known or not.
+    var isPlainText: Bool {
+        switch self {
+        case .string, .open: true
+        default: false
         }
     }
 
@@ -88,7 +100,7 @@ extension TemplateValue {
         case .bool: "a boolean"
         case .integer: "an integer"
         case .number: "a number"
-        case .string, .markup: "a string"
+        case .string, .markup, .open: "a string"
         case .list(let list): list.isTuple ? "a tuple" : "a list"
         case .mapping: "a mapping"
         case .namespace: "a namespace"
@@ -184,6 +196,7 @@ extension TemplateValue {
             result += "}"
         case .namespace: result += "<Namespace>"
         case .macro: result += "<Macro>"
+        case .open: break
         case .function(let name): result += "<function \(name)>"
         case .method(_, let name): result += "<built-in method \(name)>"
         case .counter: result += "<Counter>"
