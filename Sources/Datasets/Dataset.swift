@@ -32,7 +32,7 @@ package struct Dataset: Sendable {
         // Formats that are not read are named before anything is hashed.
         for path in paths.train + paths.validation { _ = try RowBlocks(path: path, files: files) }
         let key = try store?.key(settings, paths, embeddingRows: embeddingRows, cpu: cpu)
-        if let store, let key, let found = store.find(key) { return found }
+        if let store, let key, let found = store.find(key, cpu: cpu) { return found }
         let reader = DatasetReader(
             settings: settings,
             maker: SampleMaker(
@@ -44,7 +44,7 @@ package struct Dataset: Sendable {
             // Tokens take about as many bytes as their text.
             let file = try store.create(key, about: bytes * 2)
             let dataset = try reader.read(into: SampleSink(file: file))
-            try store.commit(dataset, key, file)
+            try store.commit(dataset, key, file, cpu: cpu)
             return dataset
         } catch let failure as StoreFailure {
             var dataset = try reader.read(into: SampleSink(file: nil))

@@ -39,6 +39,7 @@ package struct JSONObject: Sendable, Equatable, ExpressibleByDictionaryLiteral {
     package init() { entries = [] }
     package init(_ entries: [(key: String, value: JSON)]) {
         self.entries = []
+        self.entries.reserveCapacity(entries.count)
         if entries.count <= 16 {
             for entry in entries { self[entry.key] = entry.value }
             return
@@ -83,7 +84,10 @@ package struct JSONObject: Sendable, Equatable, ExpressibleByDictionaryLiteral {
 private struct ExactText: Hashable {
     let text: String
 
-    static func same(_ a: String, _ b: String) -> Bool { a.utf8.elementsEqual(b.utf8) }
+    static func same(_ a: String, _ b: String) -> Bool {
+        // Swift's comparison is fast, and settles all that differ.
+        a.utf8.count == b.utf8.count && a == b && a.utf8.elementsEqual(b.utf8)
+    }
     static func == (a: ExactText, b: ExactText) -> Bool { same(a.text, b.text) }
     func hash(into hasher: inout Hasher) { for byte in text.utf8 { hasher.combine(byte) } }
 }

@@ -16,25 +16,28 @@ package struct TokenizedText: Sendable, Equatable {
 /// Where encoding puts its tokens.
 struct TokenSink {
     var ids: [Int32] = []
-    /// Byte ranges of `ids`; nil where nobody asks for them. Behind `placed` they count from the start of the normalised stretch.
-    private(set) var ranges: [Range<Int>]?
+    let wantsRanges: Bool
+    /// Byte ranges of `ids`; empty where nobody asks for them. Behind `placed` they count from the start of the normalised stretch.
+    private(set) var ranges: [Range<Int>] = []
     private var placed = 0
     /// Which of `ids` are added tokens that were found in the text.
     private(set) var found: [Int] = []
     /// The next byte of the normalised stretch.
     var at = 0
 
-    init(wantsRanges: Bool) { ranges = wantsRanges ? [] : nil }
-
-    @inline(__always)
-    var wantsRanges: Bool { ranges != nil }
+    /// - Parameter count: about how many tokens there will be.
+    init(wantsRanges: Bool, expecting count: Int = 0) {
+        self.wantsRanges = wantsRanges
+        ids.reserveCapacity(count)
+        if wantsRanges { ranges.reserveCapacity(count) }
+    }
 
     /// Adds a token that stands for the next `length` bytes of the normalised stretch.
     @inline(__always)
     mutating func append(_ id: Int32, length: Int) {
         ids.append(id)
-        if ranges != nil {
-            ranges?.append(at..<at + length)
+        if wantsRanges {
+            ranges.append(Range(uncheckedBounds: (at, at + length)))
             at += length
         }
     }
@@ -42,14 +45,14 @@ struct TokenSink {
     /// Adds a token with its range in the normalised stretch.
     mutating func append(_ id: Int32, range: Range<Int>) {
         ids.append(id)
-        ranges?.append(range)
+        if wantsRanges { ranges.append(range) }
     }
 
     /// Adds a token with its place in the whole text.
     mutating func append(_ id: Int32, placed range: Range<Int>) {
         noteFound()
         ids.append(id)
-        ranges?.append(range)
+        if wantsRanges { ranges.append(range) }
         placed = ids.count
     }
 
@@ -68,40 +71,45 @@ struct TokenSink {
 
     /// The next token is an added one that was found in the text.
     mutating func noteFound() {
-        if ranges != nil { found.append(ids.count) }
+        if wantsRanges { found.append(ids.count) }
     }
 
     /// Makes the ranges of a stretch that was not changed those of whole characters of the text, in which it begins at `origin`.
     mutating func place(in text: UnsafeBufferPointer<UInt8>, origin: Int) {
-        guard let count = ranges?.count else { return }
-        for index in placed..<count {
-            guard let range = ranges?[index] else { continue }
-            var low = origin + range.lowerBound
-            var high = origin + range.upperBound
-            if low < high {
-                while low > 0, low < text.count, text[low] & 0xC0 == 0x80 { low -= 1 }
-                while high < text.count, text[high] & 0xC0 == 0x80 { high += 1 }
+        guard wantsRanges else { return }
+        let first = placed
+        ranges.withUnsafeMutableBufferPointer { ranges in
+            for index in first..<ranges.count {
+                var low = origin + ranges[index].lowerBound
+                var high = origin + ranges[index].upperBound
+                if low < high {
+                    while low > 0, low < text.count, text[low] & 0xC0 == 0x80 { low -= 1 }
+                    while high < text.count, text[high] & 0xC0 == 0x80 { high += 1 }
+                }
+                ranges[index] = low..<min(high, text.count)
             }
-            ranges?[index] = low..<min(high, text.count)
         }
-        placed = count
+        placed = ranges.count
     }
 
     /// Makes the ranges of a stretch those of the bytes that it comes from.
     mutating func place(_ sources: [Source]) {
-        guard let count = ranges?.count else { return }
-        for index in placed..<count {
-            guard let range = ranges?[index], !sources.isEmpty else { continue }
+        guard wantsRanges else { return }
+        guard !sources.isEmpty else {
+            placed = ranges.count
+            return
+        }
+        for index in placed..<ranges.count {
+            let range = ranges[index]
             let low = Int(sources[min(range.lowerBound, sources.count - 1)].start)
             let high = range.isEmpty ? low : Int(sources[min(range.upperBound, sources.count) - 1].end)
-            ranges?[index] = low..<max(low, high)
+            ranges[index] = low..<max(low, high)
         }
-        placed = count
+        placed = ranges.count
     }
 
     /// Changes the ranges after all are placed.
     mutating func adjustRanges(_ change: (Int32, Int, Range<Int>) -> Range<Int>) {
-        guard let count = ranges?.count else { return }
-        for index in 0..<count { if let range = ranges?[index] { ranges?[index] = change(ids[index], index, range) } }
+        for index in ranges.indices { ranges[index] = change(ids[index], index, ranges[index]) }
     }
 }

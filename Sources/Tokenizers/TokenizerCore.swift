@@ -109,15 +109,14 @@ final class TokenizerCore: Sendable {
         guard text.count < Int(UInt32.max) else {
             throw LorikeetError.input("a text of \(text.count) bytes is too long to be tokenised at once", fix: "split it into texts below 4 GiB")
         }
-        var sink = TokenSink(wantsRanges: wantsRanges)
-        sink.ids.reserveCapacity(text.count / 3 + 4)
+        var sink = TokenSink(wantsRanges: wantsRanges, expecting: text.count / 3 + 4)
         try given.forEachPart(in: text, parseSpecial: parseSpecial) { match in
             sink.append(match.token.id, placed: match.range)
         } text: { range throws(LorikeetError) in
             try encodeStretch(text, range, parseSpecial: parseSpecial, &sink)
         }
         if let trimming, wantsRanges { trim(&sink, trimming, text) }
-        return TokenizedText(ids: sink.ids, ranges: sink.ranges ?? [])
+        return TokenizedText(ids: sink.ids, ranges: sink.ranges)
     }
 
     /// Encodes text between two added tokens: normalisation, the added tokens of the normalised text, words, model.

@@ -45,6 +45,8 @@ struct RecordReader: Sendable {
     let layout: RecordLayout
     private let settings: DatasetSettings
     private let known: Set<String>
+    /// Known keys that stand for the same thing.
+    private let doubles: [(first: String, second: String)]
 
     /// - Parameter first: the file's first record.
     /// - Throws: exit 2 where no layout fits, or a column that the recipe names is not there.
@@ -75,7 +77,11 @@ struct RecordReader: Sendable {
         } else {
             layout = try RecordLayout.find(in: renamed, textField: settings.textField, at: place)
         }
-        known = Set(layout.required(textField: settings.textField).flatMap { $0 } + layout.optional)
+        let known = Set(layout.required(textField: settings.textField).flatMap { $0 } + layout.optional)
+        self.known = known
+        doubles = [("output", "response"), ("answer", "response"), ("input", "context"), ("system", "system_prompt")].filter {
+            known.contains($0.0) && known.contains($0.1)
+        }
     }
 
     /// The record under the layout's own keys.
@@ -90,11 +96,13 @@ struct RecordReader: Sendable {
 
     func read(_ json: JSON) throws(Unusable) -> Result {
         guard let object = Self.renamed(json, settings.columns).object else { throw Unusable("not a JSON object") }
-        try refuse(object)
-        var unread = object.keys.filter { !known.contains($0) }
+        var unread: [String] = []
+        for entry in object.entries where !known.contains(entry.key) { unread.append(entry.key) }
+        // Raw texts refuse keys that other layouts know.
+        if !unread.isEmpty || layout == .prompt || layout == .text { try refuse(object) }
         // Of two keys for one thing the first is read.
-        for pair in [["output", "response"], ["answer", "response"], ["input", "context"], ["system", "system_prompt"]] {
-            if known.isSuperset(of: pair), let first = object[pair[0]], !first.isNull, object[pair[1]] != nil { unread.append(pair[1]) }
+        for (first, second) in doubles {
+            if object[second] != nil, let value = object[first], !value.isNull { unread.append(second) }
         }
         return Result(record: try record(object), unread: unread)
     }

@@ -2,6 +2,7 @@ import LorikeetDevices
 import LorikeetGround
 import LorikeetJSON
 import LorikeetTokenizers
+import Synchronization
 
 /// Reads data files into samples: a block of rows at a time, its rows on all workers, their samples in the files' order into a sink.
 struct DatasetReader {
@@ -25,25 +26,29 @@ struct DatasetReader {
         let splits = paths.validation.isEmpty
         let choice = try RecordChoice(
             settings, splits: splits, place: paths.train[0], trainRows: { try countRows(paths.train) }, validationRows: { try countRows(paths.validation) })
-        var train = SplitCounter(source: Self.shown(paths.train), keepsFingerprints: false)
-        var validation = SplitCounter(source: Self.shown(splits ? paths.train : paths.validation), keepsFingerprints: true)
-        var notes: [String] = []
+        var gathered = Gathered(
+            train: SplitCounter(source: Self.shown(paths.train), keepsFingerprints: false),
+            validation: SplitCounter(source: Self.shown(splits ? paths.train : paths.validation), keepsFingerprints: true))
         for (inValidation, list) in [(false, paths.train), (true, paths.validation)] {
-            var row = 0
-            for path in list { try read(path, inValidation, choice, &row, &train, &validation, &notes, sink) }
+            gathered.row = 0
+            for path in list { try read(path, inValidation, choice, into: &gathered, sink) }
         }
-        let trainReport = try train.finished(settings, mayBeEmpty: false)
+        return try dataset(of: &gathered, choice, sink)
+    }
+
+    private func dataset(of gathered: inout Gathered, _ choice: RecordChoice, _ sink: SampleSink) throws -> Dataset {
+        let trainReport = try gathered.train.finished(settings, mayBeEmpty: false)
         var report = DataReport(train: trainReport, validation: nil)
-        if !splits || choice.holdsOut && !choice.wantsNoValidation {
-            report.validation = try validation.finished(settings, mayBeEmpty: choice.wantsNoValidation)
-            report.overlap = validation.fingerprints.count { train.seen.contains($0) }
+        if !paths.validation.isEmpty || choice.holdsOut && !choice.wantsNoValidation {
+            report.validation = try gathered.validation.finished(settings, mayBeEmpty: choice.wantsNoValidation)
+            report.overlap = gathered.validation.fingerprints.count { gathered.train.seen.contains($0) }
         }
-        report.notes = notes
+        report.notes = gathered.notes
         report.findMistakes(maxLength: settings.maxLength)
         let storage = try sink.finish()
         return Dataset(
-            train: SampleSet(entries: train.entries, storage: storage), validation: SampleSet(entries: validation.entries, storage: storage),
-            heldOut: HeldOutSet(entries: validation.heldOut, storage: storage), report: report)
+            train: SampleSet(entries: gathered.train.entries, storage: storage), validation: SampleSet(entries: gathered.validation.entries, storage: storage),
+            heldOut: HeldOutSet(entries: gathered.validation.heldOut, storage: storage), report: report)
     }
 
     private static func shown(_ paths: [String]) -> String { paths.count == 1 ? paths[0] : "\(paths[0]) and \(paths.count - 1) more" }
@@ -59,47 +64,82 @@ struct DatasetReader {
 
     // MARK: - One file
 
-    private func read(
-        _ path: String, _ inValidation: Bool, _ choice: RecordChoice, _ row: inout Int, _ train: inout SplitCounter, _ validation: inout SplitCounter,
-        _ notes: inout [String], _ sink: SampleSink
-    ) throws {
+    /// The two splits while they are gathered.
+    private struct Gathered {
+        var train: SplitCounter
+        var validation: SplitCounter
+        /// Rows of the files before, by which rows are chosen.
+        var row = 0
+        var notes: [String] = []
+    }
+
+    /// Rows that were read into samples and are not gathered yet.
+    private struct Finished {
+        let rows: [Row]
+        let outcomes: [Outcome]
+    }
+
+    /// While the workers read one block, the calling thread gathers the block before and fetches the next one.
+    private func read(_ path: String, _ inValidation: Bool, _ choice: RecordChoice, into gathered: inout Gathered, _ sink: SampleSink) throws {
         let blocks = try RowBlocks(path: path, files: files)
-        var reader: RecordReader?
-        while let block = try blocks.next() {
-            let form = RecordForm(path: path, form: blocks.form)
-            if reader == nil {
-                let place = "\(path):\(block.rows[0].line)"
-                let made = try RecordReader(first: form.json(block, block.rows[0]), settings: settings, at: place)
-                try requireSense(made.layout, at: place)
-                for counter in [0, 1] where (counter == 1) == inValidation || counter == 1 && paths.validation.isEmpty {
-                    if counter == 0 { train.begin(layout: made.layout) } else { validation.begin(layout: made.layout) }
-                }
-                if settings.completionOnlyLoss == false, settings.assistantOnlyLoss == nil, [.messages, .conversations].contains(made.layout) {
-                    notes.append("\(path): completion_only_loss has no effect on conversations: assistant_only_loss says what of them is learnt")
-                }
-                if case .csv(let header) = blocks.form {
-                    notes.append(
-                        "\(path): fields are divided by \(header.delimiterName), the first line names the columns \(header.columns.joined(separator: ", "))")
-                }
-                reader = made
+        guard var block = try blocks.next() else { return }
+        let form = RecordForm(path: path, form: blocks.form)
+        let reader = try begin(block, form, inValidation, &gathered)
+        var finished: Finished?
+        while true {
+            var following = Result<RowBlock?, any Error>.success(nil)
+            var failure: (any Error)?
+            let outcomes = outcomes(block, form, reader, first: gathered.row) {
+                choice.split(of: $0, inValidationFiles: inValidation)
+            } meanwhile: {
+                do { if let finished { try add(finished, of: path, to: &gathered, sink) } } catch { failure = error }
+                following = Result { try blocks.next() }
             }
-            guard let reader else { break }
-            let first = row
-            let outcomes = outcomes(block, form, reader, first: first) { choice.split(of: $0, inValidationFiles: inValidation) }
-            for (index, outcome) in outcomes.enumerated() {
-                func place() -> String { "\(path):\(block.rows[index].line)" }
-                switch outcome {
-                case .notChosen: break
-                case .failed(let error): throw error
-                case .made(let made, let unread, .train): try train.add(made, unread: unread, at: place(), to: sink)
-                case .made(let made, let unread, .validation): try validation.add(made, unread: unread, at: place(), to: sink)
-                case .unusable(let unusable, .train): train.add(unusable, at: place())
-                case .unusable(let unusable, .validation): validation.add(unusable, at: place())
-                }
+            if let failure { throw failure }
+            let done = Finished(rows: block.rows, outcomes: outcomes)
+            gathered.row += block.rows.count
+            if inValidation { gathered.validation.countRows(block.rows.count) } else { gathered.train.countRows(block.rows.count) }
+            if !inValidation, paths.validation.isEmpty { gathered.validation.countRows(block.rows.count) }
+            // What is wrong with a row is said before what is wrong behind it.
+            guard case .success(let next?) = following else {
+                try add(done, of: path, to: &gathered, sink)
+                _ = try following.get()
+                return
             }
-            row += block.rows.count
-            if inValidation { validation.countRows(block.rows.count) } else { train.countRows(block.rows.count) }
-            if !inValidation, paths.validation.isEmpty { validation.countRows(block.rows.count) }
+            (block, finished) = (next, done)
+        }
+    }
+
+    /// Finds a file's layout from its first row.
+    private func begin(_ block: RowBlock, _ form: RecordForm, _ inValidation: Bool, _ gathered: inout Gathered) throws -> RecordReader {
+        let path = form.path
+        let place = "\(path):\(block.rows[0].line)"
+        let reader = try RecordReader(first: form.json(block, block.rows[0]), settings: settings, at: place)
+        try requireSense(reader.layout, at: place)
+        if !inValidation { gathered.train.begin(layout: reader.layout) }
+        if inValidation || paths.validation.isEmpty { gathered.validation.begin(layout: reader.layout) }
+        if settings.completionOnlyLoss == false, settings.assistantOnlyLoss == nil, [.messages, .conversations].contains(reader.layout) {
+            gathered.notes.append("\(path): completion_only_loss has no effect on conversations: assistant_only_loss says what of them is learnt")
+        }
+        if case .csv(let header) = form.form {
+            gathered.notes.append(
+                "\(path): fields are divided by \(header.delimiterName), the first line names the columns \(header.columns.joined(separator: ", "))")
+        }
+        return reader
+    }
+
+    /// Adds the samples of a block in the order of its rows.
+    private func add(_ finished: Finished, of path: String, to gathered: inout Gathered, _ sink: SampleSink) throws {
+        for (index, outcome) in finished.outcomes.enumerated() {
+            func place() -> String { "\(path):\(finished.rows[index].line)" }
+            switch outcome {
+            case .notChosen: break
+            case .failed(let error): throw error
+            case .made(let made, let unread, .train): try gathered.train.add(made, unread: unread, at: place(), to: sink)
+            case .made(let made, let unread, .validation): try gathered.validation.add(made, unread: unread, at: place(), to: sink)
+            case .unusable(let unusable, .train): gathered.train.add(unusable, at: place())
+            case .unusable(let unusable, .validation): gathered.validation.add(unusable, at: place())
+            }
         }
     }
 
@@ -122,14 +162,26 @@ struct DatasetReader {
         }
     }
 
+    /// Rows that a worker takes at once.
+    private static let rowsAtOnce = 32
+
+    /// Reads the rows of a block on all workers; the calling thread runs `meanwhile` first.
     private func outcomes(
-        _ block: RowBlock, _ form: RecordForm, _ reader: RecordReader, first: Int, split: @Sendable (Int) -> RecordChoice.Split?
+        _ block: RowBlock, _ form: RecordForm, _ reader: RecordReader, first: Int, split: @Sendable (Int) -> RecordChoice.Split?, meanwhile: () -> Void
     ) -> [Outcome] {
         var outcomes = [Outcome](repeating: .notChosen, count: block.rows.count)
+        let next = Atomic<Int>(0)
         outcomes.withUnsafeMutableBufferPointer { buffer in
             let slots = buffer
-            cpu.parallelRanges(over: slots.count) { rows, _ in
-                for index in rows { slots[index] = outcome(block, index, form, reader, row: first + index, split: split(first + index)) }
+            cpu.parallel(over: cpu.threads) { worker in
+                if worker == 0 { meanwhile() }
+                while true {
+                    let start = next.add(Self.rowsAtOnce, ordering: .relaxed).oldValue
+                    guard start < slots.count else { return }
+                    for index in start..<min(slots.count, start + Self.rowsAtOnce) {
+                        slots[index] = outcome(block, index, form, reader, row: first + index, split: split(first + index))
+                    }
+                }
             }
         }
         return outcomes

@@ -47,8 +47,9 @@ struct RecordChoice {
             if settings.validationShare > 0 {
                 let held = randomSubset(
                     of: count, wanted: Int((settings.validationShare * Double(count)).rounded()), seed: settings.seed, purpose: .validationSplit)
-                let isHeld = Set(held)
-                forTraining.removeAll { isHeld.contains($0) }
+                var isHeld = [Bool](repeating: false, count: count)
+                for row in held { isHeld[row] = true }
+                forTraining.removeAll { isHeld[$0] }
                 guard !forTraining.isEmpty else {
                     throw LorikeetError.input("validation_share \(settings.validationShare) leaves nothing to train", at: place, fix: "make it smaller")
                 }

@@ -48,10 +48,11 @@ struct SampleMaker: Sendable {
     /// - Parameter heldOut: also return the prompt and the expected answer, for the test at the end of a run.
     func make(_ record: Record, layout: RecordLayout, row: Int, heldOut: Bool) throws -> Result {
         switch record {
-        case .chat(let chat): try made(chat, layout: layout, row: row, heldOut: heldOut)
-        case .completion(let prompt, let completion): try made(prompt: prompt, completion: completion, row: row, heldOut: heldOut)
+        case .chat(let chat): return try made(chat, layout: layout, row: row, heldOut: heldOut)
+        case .completion(let prompt, let completion): return try made(prompt: prompt, completion: completion, row: row, heldOut: heldOut)
         case .text(let text):
-            try finished(tokens(raw: text), trained: { _ in true }, row: row, endIsTrained: endIsTrained(text), question: nil)
+            let ids = try tokens(raw: text)
+            return try finished(ids, trained: [Bool](repeating: true, count: ids.count), row: row, endIsTrained: endIsTrained(text), question: nil)
         }
     }
 
@@ -94,9 +95,8 @@ struct SampleMaker: Sendable {
             question = { HeldOutRow(record: row, promptIDs: try tokenizer.encode(prompt), promptText: prompt, answer: answer) }
         }
         let ranges = all ? [0..<rendered.text.utf8.count] : rendered.answers.map(\.range)
-        let flags = Self.overlapping(tokens.ranges, ranges)
         var result = try finished(
-            tokens.ids, trained: { flags[$0] }, row: row, endIsTrained: last.endsWithEndToken, question: question)
+            tokens.ids, trained: Self.overlapping(tokens.ranges, ranges), row: row, endIsTrained: last.endsWithEndToken, question: question)
         result.emptyAnswers = chat.emptyAnswers
         result.unread = unread
         result.specialInContent = special.first(in: conversation)
@@ -162,18 +162,20 @@ struct SampleMaker: Sendable {
         var question: (() throws -> HeldOutRow?)?
         if heldOut, !promptIDs.isEmpty { question = { HeldOutRow(record: row, promptIDs: promptIDs, promptText: prompt, answer: completion) } }
         var result = try finished(
-            ids, trained: { trainsPrompt || $0 >= promptIDs.count }, row: row, endIsTrained: endIsTrained(completion), question: question)
+            ids, trained: ids.indices.map { trainsPrompt || $0 >= promptIDs.count }, row: row, endIsTrained: endIsTrained(completion), question: question)
         result.splitsDiffer = !ids.starts(with: promptIDs)
         return result
     }
 
     // MARK: - Samples
 
-    /// - Parameter question: makes the held-out row; not asked where the sample is truncated.
-    private func finished(
-        _ ids: [Int32], trained isTrained: (Int) -> Bool, row: Int, endIsTrained: Bool, question: (() throws -> HeldOutRow?)?
-    ) throws -> Result {
-        let all = ids.indices.map { $0 > 0 && isTrained($0) }
+    /// - Parameters:
+    ///   - trained: as many as `ids`.
+    ///   - question: makes the held-out row; not asked where the sample is truncated.
+    private func finished(_ ids: [Int32], trained: [Bool], row: Int, endIsTrained: Bool, question: (() throws -> HeldOutRow?)?) throws -> Result {
+        var all = trained
+        // Nothing stands before the first token.
+        if !all.isEmpty { all[0] = false }
         guard let first = all.firstIndex(of: true), let last = all.lastIndex(of: true) else { throw Unusable("nothing to train") }
         guard first < settings.maxLength else {
             throw Unusable("the prompt alone is longer than max_length (\(first) tokens, \(settings.maxLength) allowed)", fix: "raise max_length")
@@ -182,7 +184,8 @@ struct SampleMaker: Sendable {
         let truncated = last >= settings.maxLength
         let used = truncated ? (all[..<settings.maxLength].lastIndex(of: true) ?? first) + 1 : last + 1
         return Result(
-            sample: TokenSample(record: row, ids: Array(ids[..<used]), trained: Array(all[..<used]), truncated: truncated),
+            sample: TokenSample(
+                record: row, ids: used == ids.count ? ids : Array(ids[..<used]), trained: used == ids.count ? all : Array(all[..<used]), truncated: truncated),
             heldOut: truncated ? nil : try question?(), endIsTrained: endIsTrained, endsTwice: endsTwice(ids, all))
     }
 

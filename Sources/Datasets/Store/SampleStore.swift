@@ -12,9 +12,9 @@ struct StoreFailure: Error {
 /// Samples on disk, by the content they were made from: a second start need not tokenise again, and memory does not grow with the data.
 ///
 /// An entry is two files: `samples-KEY.data` (the samples one behind the other) and `samples-KEY.index` (what they were made from, the data's
-/// check sum, tables, the data report, its own check sum). Both are written under names of their own and renamed when they are on the disk,
-/// the index last, so that several processes may make one entry. An entry is used only when both check sums hold and it was made from the
-/// same inputs; else it is made anew. Above `limit` the entries that were used longest ago are removed.
+/// check sum, tables, the data report, its own check sum). Both are written under names of their own and renamed when they are whole, the
+/// index last, so that several processes may make one entry. An entry is used only when both check sums hold and it was made from the same
+/// inputs; else it is made anew. So nothing waits for the disk: what a power cut takes away is made anew. Above `limit` the entries that were used longest ago are removed.
 package struct SampleStore: Sendable {
     /// Bytes that all entries may have together.
     package static let limit: Int64 = 8 << 30
@@ -54,10 +54,10 @@ package struct SampleStore: Sendable {
     }
 
     /// The entry of a key; nil where there is none that holds.
-    func find(_ key: String) -> Dataset? {
+    func find(_ key: String, cpu: CPU) -> Dataset? {
         let place = path(key)
         guard files.exists(place + ".index"), let bytes = try? files.read(place + ".index"), let index = StoreIndex(bytes), index.key == key,
-            let file = try? files.open(place + ".data"), let sum = try? ContentHash(ofFile: place + ".data", files: files).description, sum == index.dataSum,
+            let file = try? files.open(place + ".data"), let sum = try? Self.sum(of: place + ".data", files, cpu), sum == index.dataSum,
             let dataset = index.dataset(file)
         else { return nil }
         files.touch(place + ".index")
@@ -80,11 +80,15 @@ package struct SampleStore: Sendable {
     }
 
     /// Completes the entry of a dataset whose samples were written to `file`, and removes what is too much.
-    func commit(_ dataset: Dataset, _ key: String, _ file: StoreFile) throws {
+    func commit(_ dataset: Dataset, _ key: String, _ file: StoreFile, cpu: CPU) throws {
         try StoreFile.guarded {
-            try file.commit(index: StoreIndex.bytes(dataset, key: key, dataSum: try file.sum()))
+            try file.commit(index: StoreIndex.bytes(dataset, key: key, dataSum: try Self.sum(of: file.partial, files, cpu)))
         }
         prune(keeping: path(key))
+    }
+
+    private static func sum(of path: String, _ files: any Files, _ cpu: CPU) throws -> String {
+        try ContentHash(ofFile: path, files: files) { count, body in cpu.parallel(over: count, body) }.description
     }
 
     // MARK: - What is too much
@@ -117,7 +121,8 @@ package struct SampleStore: Sendable {
 final class StoreFile {
     private let place: String
     private let files: any Files
-    private let partial: String
+    /// Where the samples are until the entry is complete.
+    let partial: String
     private let writer: any FileWriter
     private var isDone = false
 
@@ -140,16 +145,13 @@ final class StoreFile {
 
     func write(_ bytes: [UInt8]) throws { try Self.guarded { try bytes.withUnsafeBytes { try writer.write($0) } } }
 
-    /// Everything written, on the disk, for reading.
+    /// Everything written, for reading.
     func finish() throws -> any FileReader {
         try Self.guarded {
-            try writer.sync()
             try writer.close()
             return try files.open(partial)
         }
     }
-
-    func sum() throws -> String { try ContentHash(ofFile: partial, files: files).description }
 
     /// Gives both files their names, the index last.
     func commit(index: [UInt8]) throws {
@@ -159,7 +161,6 @@ final class StoreFile {
         do {
             let writer = try files.create(beside)
             try index.withUnsafeBytes { try writer.write($0) }
-            try writer.sync()
             try writer.close()
             try files.rename(beside, to: place + ".index")
         } catch {
