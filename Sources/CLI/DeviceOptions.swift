@@ -32,12 +32,8 @@ struct DeviceOptions: ParsableArguments {
         return options
     }
 
-    /// Compiled kernels and samples: `XDG_CACHE_HOME/lorikeet`, else `~/.cache/lorikeet`.
-    static var cacheFolder: String? {
-        guard let base = variable("XDG_CACHE_HOME") ?? variable("HOME").map({ $0 + "/.cache" }) else { return nil }
-        mkdir(base, 0o755)
-        return base + "/lorikeet"
-    }
+    /// Compiled kernels and samples.
+    static var cacheFolder: String? { CacheFolder.ofProcess }
 
     private static func variable(_ name: String) -> String? { getenv(name).map { String(cString: $0) }.flatMap { $0.isEmpty ? nil : $0 } }
 }

@@ -33,12 +33,16 @@ public struct FineTuning: Sendable {
     /// - Parameters:
     ///   - file: a `run.yaml`; nil without one.
     ///   - options: names as on the command line without dashes (`lora-r`, `learning-rate`), and their values.
-    ///   - environment: the variables for names on a hub, such as `ProcessInfo.processInfo.environment`.
+    ///   - environment: the variables for names on a hub and for the cache folder, such as `ProcessInfo.processInfo.environment`. Samples are
+    ///     kept in `XDG_CACHE_HOME/lorikeet` or `HOME/.cache/lorikeet`, of the process's own environment where it names neither; the option
+    ///     `scratch` names another folder.
     public init(file: String? = nil, options: [String: String] = [:], environment: [String: String] = [:]) throws {
         self.environment = environment
         let sorted = options.sorted { $0.key < $1.key }.map { (key: $0.key, value: $0.value) }
         (recipe, notes) = try Recipe.resolve(file: file, options: sorted)
     }
+
+    private var cacheFolder: String? { CacheFolder.path(environment) ?? CacheFolder.ofProcess }
 
     /// One event of a run: what `events.jsonl` has as a line.
     public struct Event: Sendable {
@@ -54,13 +58,13 @@ public struct FineTuning: Sendable {
         let compute = try DeviceRequest(recipe).open()
         let located = try InputLocator(files: files, variables: environment).locate(recipe)
         var preparation = try Preparation(recipe: located.recipe, files: files)
-        let dataset = try preparation.loadData(files: files, cpu: compute.cpu)
+        let dataset = try preparation.loadData(cacheFolder: cacheFolder, files: files, cpu: compute.cpu)
         return try preparation.plan(dataset, merges: true, compute: compute, clock: SystemClock()).table()
     }
 
     /// Runs the whole pipeline, or goes on with it, on a thread of its own.
     public func run() -> AsyncThrowingStream<Event, any Error> {
-        let (recipe, notes, variables) = (recipe, notes, environment)
+        let (recipe, notes, variables, cacheFolder) = (recipe, notes, environment, cacheFolder)
         return AsyncThrowingStream { continuation in
             let stop = StopFlag()
             continuation.onTermination = { _ in stop.set() }
@@ -68,7 +72,8 @@ public struct FineTuning: Sendable {
                 var client = HubEnvironment()
                 client.shouldStop = { stop.isSet }
                 let environment = PipelineEnvironment(
-                    sinks: [StreamSink(continuation)], shouldStop: { stop.isSet }, locator: InputLocator(variables: variables, client: client))
+                    sinks: [StreamSink(continuation)], shouldStop: { stop.isSet }, locator: InputLocator(variables: variables, client: client),
+                    cacheFolder: cacheFolder)
                 do {
                     _ = try Pipeline(recipe: recipe, notes: notes, goal: .testedModel, environment: environment).run()
                     continuation.finish()

@@ -30,18 +30,26 @@ struct FineTuningTests {
 
     @Test func `a run is a stream of events`() async throws {
         guard let model else { return }
-        let tuning = try FineTuning(options: options(model, ["max-steps": "3"]))
+        let cache = FileManager.default.temporaryDirectory.appending(path: UUID().uuidString)
+        defer { try? FileManager.default.removeItem(at: cache) }
+        let tuning = try FineTuning(options: options(model, ["max-steps": "3"]), environment: ["XDG_CACHE_HOME": cache.path])
         #expect(try tuning.plan().contains("memory in training"))
+        // The samples are kept for the run, so that it need not make them again.
+        func kept() throws -> [String] { try FileManager.default.contentsOfDirectory(atPath: cache.path + "/lorikeet/samples").sorted() }
+        let samples = try kept()
+        #expect(samples.count { $0.hasSuffix(".index") } == 1, "\(samples)")
         var names: [String] = []
         for try await event in tuning.run() { names.append(event.name) }
         #expect(names.last == "phase_end" && names.contains("result") && names.contains("checkpoint"), "\(names)")
         #expect(names.count { $0 == "step" } == 3)
+        #expect(try kept() == samples)
     }
 
     /// A run of 19,600 steps, so that it cannot end before a listener on a busy machine has read the second step.
     @Test func `stopping to listen saves the run, and the same recipe goes on`() async throws {
         guard let model else { return }
-        let tuning = try FineTuning(options: options(model, ["num-train-epochs": "200"]))
+        let tuning = try FineTuning(
+            options: options(model, ["num-train-epochs": "200"]), environment: ["XDG_CACHE_HOME": FileManager.default.temporaryDirectory.path])
         for try await event in tuning.run() where try step(of: event) == 2 { break }
         var resumedAt: Int?
         // The stopped run releases its directory a moment after the loop has ended.
