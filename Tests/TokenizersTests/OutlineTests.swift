@@ -83,7 +83,7 @@ import Testing
         "{% set ns = namespace(t='') %}{% set ns.t = m.content %}{{ ns.t }}", "{% set t = m.content + '|' %}{{ t }}{{ t }}",
         "{% generation %}{{ m.content }}{% endgeneration %}", "{% for n in messages %}{{ n.content }}{% endfor %}",
         "{{ loop.previtem.content if not loop.first }}{{ m.content }}{{ eos_token }}", "{% with t = m.content %}{{ t }}{% endwith %}",
-        "{{ m.content if m is mapping }}",
+        "{{ m.content if m is mapping }}", "{{ m.content ~ 1 }}",
     ])
     func `a template that only writes texts has an outline, and the same text from it`(body: String) throws {
         let template = try Self.template(body)
@@ -98,7 +98,7 @@ import Testing
         "{{ 'x' in m.content }}", "{{ m.content in 'abc' }}", "{{ m.content == 'a' }}", "{{ m.content < 'b' }}", "{{ m | tojson }}", "{{ m }}",
         "{% set x %}{{ m.content }}{% endset %}{{ x | upper }}", "{{ m.content * 2 }}", "{% for c in m.content %}{{ c }}-{% endfor %}",
         "{{ m.content | length }}", "{{ m.content | trim('a') }}", "{% for k, v in m.items() %}{{ v }}{% endfor %}", "{{ m.get('content') | upper }}",
-        "{{ messages | map(attribute='content') | join('-') }}", "{{ '%s' % m.content }}", "{{ m.content ~ 1 }}", "{{ [m.content] | join('-') }}",
+        "{{ messages | map(attribute='content') | join('-') }}", "{{ '%s' % m.content }}", "{{ (m.content ~ 1) | upper }}", "{{ [m.content] | join('-') }}",
         "{{ m.content is in ['a', '0'] }}", "{{ {'k': m.content} }}", "{% macro f(x) %}{{ x }}!{% endmacro %}{{ f(m.content) | upper }}",
         "{{ m.content | default('z') }}", "{{ m[m.content] }}", "{{ m.content.upper }}", "{{ m.content['upper'] }}",
         "{{ messages | groupby('content') | length }}",
