@@ -28,6 +28,16 @@ package func epochOrder(count: Int, seed: UInt64, epoch: Int, shuffle: Bool) -> 
 /// `wanted` of `count` indices, ascending: those with the smallest random numbers, so that a larger choice holds a smaller one.
 package func randomSubset(of count: Int, wanted: Int, seed: UInt64, purpose: StatelessRandom.Purpose) -> [Int] {
     guard wanted < count else { return Array(0..<max(0, count)) }
-    let keyed = (0..<count).map { (key: StatelessRandom.bits(seed, purpose, UInt64($0)), index: $0) }
-    return keyed.sorted { ($0.key, $0.index) < ($1.key, $1.index) }.prefix(max(0, wanted)).map(\.index).sorted()
+    guard wanted > 0 else { return [] }
+    let keys = (0..<count).map { StatelessRandom.bits(seed, purpose, UInt64($0)) }
+    let largest = keys.sorted()[wanted - 1]
+    // Of equal numbers the first ones count.
+    var equal = wanted - keys.count { $0 < largest }
+    return keys.indices.filter { index in
+        if keys[index] == largest, equal > 0 {
+            equal -= 1
+            return true
+        }
+        return keys[index] < largest
+    }
 }

@@ -1,3 +1,4 @@
+import Glibc
 import LorikeetGround
 
 /// A token that is matched in the text before anything else: special ones (`<|im_end|>`) and words a user added.
@@ -40,6 +41,9 @@ struct AddedTokenMatcher: Sendable {
     /// The work at a place of the text grows with a token's length.
     static let longestToken = 4096
 
+    /// The byte that all texts begin with; nil where they differ. Most vocabularies have `<` alone.
+    private let firstByte: UInt8?
+
     private let tokens: [AddedToken]
     private let trie: ByteTrie
     private let isFirstByte: [Bool]
@@ -54,7 +58,9 @@ struct AddedTokenMatcher: Sendable {
         self.tokens = tokens
         trie = ByteTrie(texts)
         let trie = trie
-        isFirstByte = (0..<256).map { trie.startsWith(UInt8($0)) }
+        let isFirstByte = (0..<256).map { trie.startsWith(UInt8($0)) }
+        self.isFirstByte = isFirstByte
+        firstByte = isFirstByte.count { $0 } == 1 ? isFirstByte.firstIndex(of: true).map { UInt8($0) } : nil
     }
 
     var isEmpty: Bool { trie.isEmpty }
@@ -86,7 +92,8 @@ struct AddedTokenMatcher: Sendable {
 
     @inline(__always)
     private func next(_ bytes: UnsafeBufferPointer<UInt8>, from start: Int) -> (index: Int, start: Int, end: Int)? {
-        isFirstByte.withUnsafeBufferPointer { isFirst in
+        if let firstByte { return next(bytes, from: start, beginningWith: firstByte) }
+        return isFirstByte.withUnsafeBufferPointer { isFirst in
             var at = start
             while at < bytes.count {
                 if isFirst[Int(bytes[at])], let (index, length) = trie.longest(bytes, at) { return (index, at, at + length) }
@@ -94,6 +101,17 @@ struct AddedTokenMatcher: Sendable {
             }
             return nil
         }
+    }
+
+    private func next(_ bytes: UnsafeBufferPointer<UInt8>, from start: Int, beginningWith first: UInt8) -> (index: Int, start: Int, end: Int)? {
+        guard let base = bytes.baseAddress else { return nil }
+        var at = start
+        while at < bytes.count, let found = memchr(base + at, Int32(first), bytes.count - at) {
+            at = UnsafeRawPointer(found) - UnsafeRawPointer(base)
+            if let (index, length) = trie.longest(bytes, at) { return (index, at, at + length) }
+            at += 1
+        }
+        return nil
     }
 
     private func isWholeWord(_ bytes: UnsafeBufferPointer<UInt8>, _ start: Int, _ end: Int) -> Bool {

@@ -276,4 +276,8 @@ struct RecordReader: Sendable {
 }
 
 /// Nothing but white space.
-func isBlank(_ text: String) -> Bool { text.unicodeScalars.allSatisfy(\.properties.isWhitespace) }
+func isBlank(_ text: String) -> Bool {
+    // The first letter settles it for nearly every text.
+    if let first = text.utf8.first, (0x21...0x7E).contains(first) { return false }
+    return text.unicodeScalars.allSatisfy(\.properties.isWhitespace)
+}

@@ -206,15 +206,15 @@ struct SampleMaker: Sendable {
 
 /// Finds the texts of special tokens inside messages: they become tokens of their own, and may end a turn in its middle.
 struct SpecialTexts: Sendable {
-    /// By their first byte.
-    private let texts: [UInt8: [[UInt8]]]
+    /// By their first byte, for each of the 256.
+    private let texts: [[[UInt8]]]
 
     init(_ tokenizer: Tokenizer) {
-        var texts: [UInt8: [[UInt8]]] = [:]
+        var texts = [[[UInt8]]](repeating: [], count: 256)
         for id in 0..<Int32(clamping: tokenizer.vocabularySize) where tokenizer.isSpecial(id) {
             let text = Array(tokenizer.text(of: id).utf8)
             // `<unk>`, `<s>` and their like are short; a single character is ordinary text.
-            if let first = text.first, text.count > 2 { texts[first, default: []].append(text) }
+            if let first = text.first, text.count > 2 { texts[Int(first)].append(text) }
         }
         self.texts = texts
     }
@@ -228,10 +228,8 @@ struct SpecialTexts: Sendable {
     private func first(in text: String) -> String? {
         var text = text
         return text.withUTF8 { bytes in
-            for at in bytes.indices {
-                // Special tokens begin with a bracket in nearly every vocabulary: one look at the table a candidate byte.
-                guard bytes[at] == UInt8(ascii: "<") || bytes[at] == UInt8(ascii: "[") || bytes[at] >= 0x80, let candidates = texts[bytes[at]] else { continue }
-                for candidate in candidates where bytes.count - at >= candidate.count && bytes[at..<at + candidate.count].elementsEqual(candidate) {
+            for at in bytes.indices where !texts[Int(bytes[at])].isEmpty {
+                for candidate in texts[Int(bytes[at])] where bytes.count - at >= candidate.count && bytes[at..<at + candidate.count].elementsEqual(candidate) {
                     return String(decoding: candidate, as: UTF8.self)
                 }
             }

@@ -13,7 +13,8 @@ enum PythonText {
 
     /// White space of `str.strip()` and `str.split()`.
     static func isSpace(_ scalar: Unicode.Scalar) -> Bool {
-        scalar.properties.isWhitespace || ("\u{1C}"..."\u{1F}").contains(scalar)
+        if ("!"..."~").contains(scalar) { return false }
+        return scalar.properties.isWhitespace || ("\u{1C}"..."\u{1F}").contains(scalar)
     }
 
     static func strip(_ text: String, _ characters: String?, left: Bool = true, right: Bool = true) -> String {
