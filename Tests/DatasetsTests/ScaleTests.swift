@@ -7,13 +7,14 @@ import Testing
 
 @testable import LorikeetDatasets
 
-/// Time and memory of a large set: `LORIKEET_SCALE=PREFIX` names `PREFIX.jsonl` and `PREFIX.eval.jsonl`. Prints what it measures.
+/// Time and memory of a large set: `LORIKEET_SCALE=PREFIX` names `PREFIX.jsonl` and `PREFIX.eval.jsonl`. Prints what it measures; the
+/// peak is the process's, so that the store comes first.
 @Suite(
     .enabled(
         if: ProcessInfo.processInfo.environment["LORIKEET_SCALE"] != nil && ProcessInfo.processInfo.environment["LORIKEET_SMOLLM2"] != nil,
-        "set LORIKEET_SCALE to the prefix of a large set and LORIKEET_SMOLLM2 to the model"))
+        "set LORIKEET_SCALE to the prefix of a large set and LORIKEET_SMOLLM2 to the model"), .serialized)
 struct ScaleTests {
-    @Test(arguments: [false, true]) func `a large set to packed batches, in memory or from the store`(stored: Bool) throws {
+    @Test(arguments: [true, false]) func `a large set to packed batches, in memory or from the store`(stored: Bool) throws {
         let environment = ProcessInfo.processInfo.environment
         let prefix = try #require(environment["LORIKEET_SCALE"])
         let tokenizer = try Tokenizer(gguf: GGUFFile(path: #require(environment["LORIKEET_SMOLLM2"])))

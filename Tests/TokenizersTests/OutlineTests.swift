@@ -134,6 +134,16 @@ import Testing
         #expect(written(template, conversation).contains("makes a text of more than 64 MiB"))
     }
 
+    @Test func `roles of other characters are told apart`() throws {
+        let template = try Self.template("{{ m.role }}: {{ m.content }}")
+        for roles in [["a\nb", "c"], ["a", "b\nc"], ["a\nb\nc"], ["a", "b", "c"], ["e\u{301}"], ["\u{E9}"]] {
+            let messages = roles.map { Self.message($0, "x") } + [Self.message("assistant", "y")]
+            let rendered = try template.renderWithAnswers(Conversation(messages: messages), trained: [roles.count], endTexts: [])
+            let expected = (roles.map { "[\($0): x]" } + ["[assistant: y]"]).joined()
+            #expect(rendered.text.utf8.elementsEqual(expected.utf8))
+        }
+    }
+
     @Test func `content of white space alone is written as it is`() throws {
         let template = try Self.template("{{ m.content if m.content | trim else 'nothing' }}")
         let conversation = Conversation(messages: [Self.message("user", " \n"), Self.message("assistant", "b")])

@@ -24,7 +24,7 @@ package struct SampleSet: Sendable {
             entries.append(Entry(sample, offset: bytes.count))
             SampleCode.append(sample, to: &bytes)
         }
-        self.init(entries: entries, storage: .memory(bytes))
+        self.init(entries: entries, storage: .memory([.init(start: 0, bytes: bytes)]))
     }
 
     /// Some of the samples.
@@ -96,12 +96,26 @@ package struct HeldOutSet: Sendable {
 
 /// Bytes of samples.
 enum SampleStorage: Sendable {
-    case memory([UInt8])
+    /// Ascending, one behind the other; no sample lies in two of them.
+    case memory([Piece])
     case file(any FileReader)
+
+    /// Bytes from `start` of all bytes on.
+    struct Piece: Sendable {
+        let start: Int
+        let bytes: [UInt8]
+    }
 
     func with<Result>(_ offset: Int, _ count: Int, _ body: (UnsafeRawBufferPointer) throws -> Result) throws -> Result {
         switch self {
-        case .memory(let bytes): return try bytes.withUnsafeBytes { try body(UnsafeRawBufferPointer(rebasing: $0[offset..<offset + count])) }
+        case .memory(let pieces):
+            var (low, high) = (0, pieces.count - 1)
+            while low < high {
+                let middle = (low + high + 1) / 2
+                if pieces[middle].start <= offset { low = middle } else { high = middle - 1 }
+            }
+            let start = offset - pieces[low].start
+            return try pieces[low].bytes.withUnsafeBytes { try body(UnsafeRawBufferPointer(rebasing: $0[start..<start + count])) }
         case .file(let file):
             let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: max(1, count), alignment: 8)
             defer { memory.deallocate() }

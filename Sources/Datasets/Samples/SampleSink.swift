@@ -6,6 +6,8 @@ final class SampleSink {
 
     private var buffer: [UInt8] = []
     private var flushed = 0
+    /// Without a file: what was taken so far.
+    private var pieces: [SampleStorage.Piece] = []
     private let file: StoreFile?
 
     init(file: StoreFile?) { self.file = file }
@@ -15,20 +17,21 @@ final class SampleSink {
     func append(_ bytes: [UInt8]) throws -> Int {
         let offset = flushed + buffer.count
         buffer += bytes
-        if file != nil, buffer.count >= Self.flushBytes { try flush() }
+        if buffer.count >= Self.flushBytes { try flush() }
         return offset
     }
 
     private func flush() throws {
-        guard let file, !buffer.isEmpty else { return }
-        try file.write(buffer)
+        guard !buffer.isEmpty else { return }
+        if let file { try file.write(buffer) } else { pieces.append(.init(start: flushed, bytes: buffer)) }
         flushed += buffer.count
-        buffer.removeAll(keepingCapacity: true)
+        // A piece keeps its memory.
+        if file != nil { buffer.removeAll(keepingCapacity: true) } else { buffer = [] }
     }
 
     /// Everything appended, for reading.
     func finish() throws -> SampleStorage {
         try flush()
-        return try file.map { .file(try $0.finish()) } ?? .memory(buffer)
+        return try file.map { .file(try $0.finish()) } ?? .memory(pieces)
     }
 }

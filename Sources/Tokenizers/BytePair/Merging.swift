@@ -21,28 +21,12 @@ struct Merger {
     @inline(__always)
     func lookUp(_ left: UInt32, _ right: UInt32) -> (rank: UInt32, merged: UInt32) {
         let key = MergeTable.key(left, right)
-        let home = MergeTable.slot(of: key, shift)
-        return resolve(key, home, slots[home])
-    }
-
-    /// Both neighbours of a new symbol. The table is larger than the near caches: both loads are begun before either is waited for.
-    @inline(__always)
-    private func lookUp(_ left: UInt32, _ middle: UInt32, _ right: UInt32) -> (left: (rank: UInt32, merged: UInt32), right: (rank: UInt32, merged: UInt32)) {
-        let (firstKey, secondKey) = (MergeTable.key(left, middle), MergeTable.key(middle, right))
-        let (firstHome, secondHome) = (MergeTable.slot(of: firstKey, shift), MergeTable.slot(of: secondKey, shift))
-        let (first, second) = (slots[firstHome], slots[secondHome])
-        return (resolve(firstKey, firstHome, first), resolve(secondKey, secondHome, second))
-    }
-
-    /// What a key has, given the slot at its home.
-    @inline(__always)
-    private func resolve(_ key: UInt64, _ home: Int, _ given: MergeTable.Slot) -> (rank: UInt32, merged: UInt32) {
-        var (found, slot) = (given, home)
+        var slot = MergeTable.slot(of: key, shift)
         while true {
+            let found = slots[slot]
             if found.key == key { return (found.rank, found.merged) }
             if found.key == MergeTable.empty { return (MergeTable.none, 0) }
             slot = (slot + 1) & mask
-            found = slots[slot]
         }
     }
 
@@ -68,13 +52,7 @@ struct Merger {
             symbols[best].id = symbols[best].merged
             symbols[best].length += symbols[best + 1].length
             count -= 1
-            if best + 1 < count { (symbols + best + 1).update(from: symbols + best + 2, count: count - best - 1) }
-            if best > 0, best + 1 < count {
-                let found = lookUp(symbols[best - 1].id, symbols[best].id, symbols[best + 1].id)
-                (symbols[best - 1].rank, symbols[best - 1].merged) = found.left
-                (symbols[best].rank, symbols[best].merged) = found.right
-                continue
-            }
+            for i in (best + 1)..<(count + 1) where i < count { symbols[i] = symbols[i + 1] }
             if best + 1 < count {
                 (symbols[best].rank, symbols[best].merged) = lookUp(symbols[best].id, symbols[best + 1].id)
             } else {

@@ -98,9 +98,11 @@ struct ConversationRenderer {
             conversation.messages.count <= TemplateOutline.mostMessages
         else { return nil }
         var (roles, contents): ([String], [String]) = ([], [])
+        // Any other role might be equal to one of other bytes, or to two.
+        func isPlain(_ role: String) -> Bool { role.utf8.allSatisfy { (0x21...0x7E).contains($0) } }
         for message in conversation.messages {
             guard case .object(let object) = message, object.entries.count == 2, object.entries[0].key == "role",
-                object.entries[1].key == "content", case .string(let role) = object.entries[0].value,
+                object.entries[1].key == "content", case .string(let role) = object.entries[0].value, isPlain(role),
                 case .string(let content) = object.entries[1].value, content.unicodeScalars.contains(where: { !PythonText.isSpace($0) })
             else { return nil }
             roles.append(role)
