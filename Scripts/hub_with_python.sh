@@ -47,6 +47,12 @@ diff <(tree "$work/ours/hub/models--me--tiny" | grep -E 'config.json|model.safet
 echo "and online neither fetches again"
 HF_HOME=$work/theirs "$lorikeet" pull me/tiny 2> /dev/null | grep -q 'all there already'
 
+echo "what check leaves of a model, its weights not fetched, Python completes"
+HF_HOME=$work/part "$lorikeet" check --model me/tiny --data "$work/hub/datasets/me/records/data/train.jsonl" > /dev/null 2>&1 || true
+[ -n "$(find "$work/part/hub" -name config.json)" ] && [ -z "$(find "$work/part/hub" -name '*safetensors*')" ]
+HF_HOME=$work/part "$python" -c 'from huggingface_hub import try_to_load_from_cache as find; assert find("me/tiny", "model.safetensors") is None'
+[ "$(basename "$(snapshot "$work/part")")" = "$(basename "$ours")" ] && [ -n "$(find "$work/part/hub" -name model.safetensors)" ]
+
 echo "a data set too"
 data=$(HF_HOME=$work/ours "$lorikeet" pull --dataset me/records 2> /dev/null | tail -1)
 [ "$(HF_HOME=$work/ours HF_HUB_OFFLINE=1 "$python" -c "from huggingface_hub import hf_hub_download; print(hf_hub_download('me/records', 'data/train.jsonl', repo_type='dataset'))")" = "$data" ]

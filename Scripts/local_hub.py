@@ -126,24 +126,25 @@ class Hub(BaseHTTPRequestHandler):
         if not folder or ".." in path.split("/") or not os.path.isfile(full):
             return self.refuse(404, "EntryNotFound" if folder else "RepoNotFound", "Entry not found")
         size = os.path.getsize(full)
-        first, status = 0, 200
-        if match := re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", "")):
+        first, end, status = 0, size, 200
+        if match := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
             first, status = int(match[1]), 206
-            if first >= size:
+            end = min(size, int(match[2]) + 1) if match[2] else size
+            if first >= end:
                 return self.answer(416, Content_Range=f"bytes */{size}")
         self.send_response(status)
         self.send_header("ETag", f'"{tag(full)}"')
         self.send_header("X-Repo-Commit", commit_of(folder))
         self.send_header("Accept-Ranges", "bytes")
-        self.send_header("Content-Length", str(size - first))
+        self.send_header("Content-Length", str(end - first))
         if status == 206:
-            self.send_header("Content-Range", f"bytes {first}-{size - 1}/{size}")
+            self.send_header("Content-Range", f"bytes {first}-{end - 1}/{size}")
         self.end_headers()
         if self.command == "HEAD":
             return
         with open(full, "rb") as file:
             file.seek(first)
-            while piece := file.read(1 << 20):
+            while piece := file.read(min(1 << 20, end - file.tell())):
                 self.wfile.write(piece)
 
 

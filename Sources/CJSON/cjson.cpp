@@ -6,6 +6,7 @@
 
 #include <new>
 #include <string>
+#include <unordered_set>
 #include <vector>
 
 struct lorikeet_json {
@@ -70,6 +71,21 @@ struct Handler {
     bool EndArray(rapidjson::SizeType n) { return end(n); }
 };
 
+/// Ends the parse behind the first key that its object has had before.
+struct SecondKeyFinder : rapidjson::BaseReaderHandler<rapidjson::UTF8<>, SecondKeyFinder> {
+    std::vector<std::unordered_set<std::string>> open{};
+
+    bool StartObject() {
+        open.emplace_back();
+        return true;
+    }
+    bool EndObject(rapidjson::SizeType) {
+        open.pop_back();
+        return true;
+    }
+    bool Key(const char *s, rapidjson::SizeType n, bool) { return open.back().emplace(s, n).second; }
+};
+
 }  // namespace
 
 extern "C" lorikeet_json *lorikeet_json_parse(const char *text, size_t length, size_t depth) {
@@ -106,3 +122,15 @@ extern "C" const lorikeet_json_node *lorikeet_json_nodes(const lorikeet_json *ta
 extern "C" const char *lorikeet_json_characters(const lorikeet_json *tape) { return tape->characters.data(); }
 
 extern "C" void lorikeet_json_free(lorikeet_json *tape) { delete tape; }
+
+extern "C" size_t lorikeet_json_second_key(const char *text, size_t length) {
+    try {
+        SecondKeyFinder finder;
+        rapidjson::MemoryStream stream(text, length);
+        rapidjson::Reader reader;
+        const auto result = reader.Parse<rapidjson::kParseIterativeFlag>(stream, finder);
+        return result.IsError() ? result.Offset() : length;
+    } catch (const std::bad_alloc &) {
+        return length;
+    }
+}

@@ -20,9 +20,10 @@ struct CheckVerb: ParsableCommand {
         else { return }
         let (recipe, notes) = try parsed.recipe()
         let rows = try PreviewRows(parsed.extra["rows"] ?? "2")
-        let files = RealFiles()
-        var preparation = try Preparation(recipe: HubInputs.locate(recipe), files: files)
-        Screen.warn(preparation.source.warnings)
+        let located = try HubInputs.locateWithoutWeights(recipe)
+        let files = located.files
+        var preparation = try Preparation(recipe: located.recipe, files: files)
+        Screen.warn(preparation.warnings)
         let dataset = try preparation.loadData(cacheFolder: DeviceOptions.cacheFolder, files: files, cpu: CPU())
         let samples = try dataset.preview(rows, tokenizer: preparation.tokenizer)
         if parsed.flags.contains("json") {

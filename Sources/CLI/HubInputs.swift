@@ -27,10 +27,18 @@ enum HubInputs {
     }
 
     /// A recipe whose paths are all of this machine.
-    static func locate(_ recipe: Recipe) throws -> Recipe {
-        let located = try locator().locate(recipe)
+    static func locate(_ recipe: Recipe) throws -> Recipe { try locate(recipe, weights: true).recipe }
+
+    /// The same for a verb that opens the model without reading its weights: those that are not here stay on the hub.
+    static func locateWithoutWeights(_ recipe: Recipe) throws -> InputLocator.LocatedRecipe { try locate(recipe, weights: false) }
+
+    private static func locate(_ recipe: Recipe, weights: Bool) throws -> InputLocator.LocatedRecipe {
+        let located = try locator().locate(recipe, weights: weights)
         Screen.note(located.notes)
+        if let download = located.download {
+            Screen.note(["its weights are not fetched, only their headers are read; a run fetches \(download.words)"])
+        }
         Screen.warn(located.warnings)
-        return located.recipe
+        return located
     }
 }

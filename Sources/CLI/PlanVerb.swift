@@ -9,7 +9,8 @@ import LorikeetPlanning
 import LorikeetRecipe
 
 struct PlanVerb: ParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "plan", abstract: "Memory, disk and minutes of a run, without loading weights.")
+    static let configuration = CommandConfiguration(
+        commandName: "plan", abstract: "Memory, disk and minutes of a run, without loading weights or fetching them.")
     @Argument(parsing: .captureForPassthrough) var rest: [String] = []
 
     func run() throws {
@@ -27,7 +28,7 @@ struct PlanVerb: ParsableCommand {
         let (recipe, notes) = try parsed.recipe()
         Screen.note(notes)
         let compute = try DeviceOptions.open(recipe)
-        let (plan, preparation) = try plan(recipe, compute)
+        let (plan, preparation, download) = try plan(recipe, compute)
         if parsed.flags.contains("explain") {
             Screen.out(try preparation.listing(of: plan, compute: compute, clock: SystemClock()))
         } else if let other = parsed.extra["compare"] {
@@ -40,19 +41,27 @@ struct PlanVerb: ParsableCommand {
                 Screen.out(Plan.comparison((recipe.preset, plan), (other, otherPlan)))
             }
         } else {
-            Screen.out(parsed.flags.contains("json") ? plan.json.serialized(pretty: true) + "\n" : plan.table())
+            Screen.out(parsed.flags.contains("json") ? Self.json(plan, download).serialized(pretty: true) + "\n" : plan.table())
         }
         let files = RealFiles()
         try plan.requireFit(
             availableMemory: Machine.availableMemoryBytes() + Machine.residentBytes(),
-            freeDisk: files.freeBytes(at: recipe.output) + OutputDirectory(path: recipe.output, files: files).keptBytes(), output: recipe.output)
+            freeDisk: (download?.freeBytes(for: recipe.output, files) ?? files.freeBytes(at: recipe.output))
+                + OutputDirectory(path: recipe.output, files: files).keptBytes(), output: recipe.output)
         if let seconds = recipe.sessionSeconds { try plan.requireTime(sessionSeconds: seconds) }
     }
 
-    private func plan(_ recipe: Recipe, _ compute: Compute) throws -> (plan: Plan, preparation: Preparation) {
-        let files = RealFiles()
-        var preparation = try Preparation(recipe: HubInputs.locate(recipe), files: files)
-        let dataset = try preparation.loadData(cacheFolder: DeviceOptions.cacheFolder, files: files, cpu: compute.cpu)
-        return (try preparation.plan(dataset, merges: true, compute: compute, clock: SystemClock()), preparation)
+    /// A plan, with the bytes that a run fetches first where the weights are still on a hub.
+    private static func json(_ plan: Plan, _ download: InputLocator.Download?) -> JSON {
+        guard let download, var object = plan.json.object else { return plan.json }
+        object["download_bytes"] = .integer(download.bytes)
+        return .object(object)
+    }
+
+    private func plan(_ recipe: Recipe, _ compute: Compute) throws -> (plan: Plan, preparation: Preparation, download: InputLocator.Download?) {
+        let located = try HubInputs.locateWithoutWeights(recipe)
+        var preparation = try Preparation(recipe: located.recipe, files: located.files)
+        let dataset = try preparation.loadData(cacheFolder: DeviceOptions.cacheFolder, files: located.files, cpu: compute.cpu)
+        return (try preparation.plan(dataset, merges: true, compute: compute, clock: SystemClock()), preparation, located.download)
     }
 }

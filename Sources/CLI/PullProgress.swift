@@ -46,6 +46,7 @@ final class PullProgress {
         switch event {
         case .fetching(let name, let files, let bytes):
             return "fetching \(files) \(files == 1 ? "file" : "files") of \(name), \(Units.formatBytes(bytes))"
+        case .headers(let name, let files): return "reading the \(files == 1 ? "header" : "headers of \(files) files") of \(name)"
         case .progress(let file, _, _, let allDone, let all): return bar(file, allDone, all)
         case .resumed(let file, let at): return "  \(file): going on at \(Units.formatBytes(at))"
         case .fetched(let file, let bytes): return "  \(file)  \(Units.formatBytes(bytes))"
@@ -78,6 +79,7 @@ final class PullProgress {
     private static func json(_ event: HubEvent) -> JSON {
         switch event {
         case .fetching(let name, let files, let bytes): ["event": "fetching", "name": .string(name), "files": JSON(files), "bytes": .integer(bytes)]
+        case .headers(let name, let files): ["event": "headers", "name": .string(name), "files": JSON(files)]
         case .progress(let file, let done, let of, let allDone, let all):
             [
                 "event": "progress", "file": .string(file), "done": .integer(done), "of": of.map { .integer($0) } ?? .null, "all_done": .integer(allDone),

@@ -52,6 +52,9 @@ struct RecipeArguments {
             guard let value = parts.count == 2 ? parts[1] : rest.popFirst() else {
                 throw LorikeetError.input("the option --\(name) needs a value", fix: "write --\(name) VALUE")
             }
+            guard name == "config" ? result.config == nil : result.extra[name] == nil else {
+                throw LorikeetError.input("the option --\(name) is given twice", fix: "give it once")
+            }
             if name == "config" { result.config = value } else if isOwn { result.extra[name] = value } else { result.options.append((name, value)) }
         }
         return result
@@ -60,7 +63,8 @@ struct RecipeArguments {
     /// - Parameter preset: one that beats what was said.
     func recipe(preset: String? = nil, files: any Files = RealFiles()) throws -> (recipe: Recipe, notes: [String]) {
         let home = getenv("HOME").map { String(cString: $0) }.flatMap { $0.isEmpty ? nil : $0 }
-        return try Recipe.resolve(file: config, options: options + (preset.map { [("preset", $0)] } ?? []), home: home, files: files)
+        let said = preset == nil ? options : options.filter { $0.key != "preset" } + [("preset", preset ?? "")]
+        return try Recipe.resolve(file: config, options: said, home: home, files: files)
     }
 
     private static func help(_ verb: String, _ abstract: String, _ example: String, _ flags: [(String, String)], _ valued: [(String, String)]) -> String {

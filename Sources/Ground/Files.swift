@@ -239,7 +239,7 @@ package struct RealFiles: Files {
     }
 
     /// The directory a path stands in: `.` for a bare name.
-    static func parent(of path: String) -> String {
+    package static func parent(of path: String) -> String {
         let trimmed = trimmed(path)
         guard let slash = trimmed.lastIndex(of: "/") else { return "." }
         return slash == trimmed.startIndex ? "/" : String(trimmed[..<slash])

@@ -10,6 +10,8 @@ package final class MappedFile: Sendable {
     package let count: Int
     private let address: UInt
     private let descriptor: Int32
+    /// The parts of the file that are at hand, where it is not all of it.
+    private let pieces: [Range<Int>]?
 
     /// - Throws: exit 2 when the file is missing, empty, another thing than a regular file, or not allowed to be read; exit 4 when the
     ///   machine fails to open it.
@@ -25,12 +27,44 @@ package final class MappedFile: Sendable {
         count = size
         address = UInt(bitPattern: base)
         self.descriptor = descriptor
+        pieces = nil
         complete = true
+    }
+
+    /// A file of which only pieces are at hand, in memory: the header of a file that is somewhere else. `bytes` are zero outside of them, and
+    /// `read` refuses. Only the pieces take memory.
+    ///
+    /// - Parameters:
+    ///   - path: what errors call the file.
+    ///   - count: bytes in the whole file.
+    ///   - pieces: bytes, and where in the file they begin; all of them inside it.
+    /// - Throws: exit 2 for an empty file, exit 4 where the process may not have so many addresses.
+    package init(path: String, count: Int, pieces: [(offset: Int, bytes: [UInt8])]) throws {
+        guard count > 0 else { throw LorikeetError.input("the file is empty", at: path, fix: "fetch or write it again") }
+        guard pieces.allSatisfy({ $0.offset >= 0 && $0.offset <= count - $0.bytes.count }) else {
+            throw LorikeetError.input("a piece of the file lies outside of its \(count) bytes", at: path)
+        }
+        let flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE
+        guard let base = mmap(nil, count, PROT_READ | PROT_WRITE, flags, -1, 0), base != MAP_FAILED else {
+            throw LorikeetError.machine("no addresses for a file of \(count) bytes: \(systemMessage())", at: path)
+        }
+        for piece in pieces { piece.bytes.withUnsafeBytes { if let from = $0.baseAddress { memcpy(base + piece.offset, from, $0.count) } } }
+        mprotect(base, count, PROT_READ)
+        self.path = path
+        self.count = count
+        address = UInt(bitPattern: base)
+        descriptor = -1
+        self.pieces = pieces.map { $0.offset..<$0.offset + $0.bytes.count }
     }
 
     deinit {
         if let base = UnsafeMutableRawPointer(bitPattern: address) { munmap(base, count) }
-        close(descriptor)
+        if descriptor >= 0 { close(descriptor) }
+    }
+
+    /// Whether these bytes of the file are at hand: always, but for a file of which there are only pieces.
+    package func holds(_ range: Range<Int>) -> Bool {
+        pieces.map { pieces in pieces.contains { $0.lowerBound <= range.lowerBound && range.upperBound <= $0.upperBound } } ?? true
     }
 
     package var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: UnsafeRawPointer(bitPattern: address), count: count) }
@@ -38,8 +72,11 @@ package final class MappedFile: Sendable {
     /// Fills `memory` with the bytes from `offset` on; calls may come from several threads. No page is mapped for it: the cost of a copy
     /// alone, and a disk that fails is an error, not a signal.
     ///
-    /// - Throws: exit 4 when the file is shorter by now or the disk fails.
-    package func read(at offset: Int, into memory: UnsafeMutableRawBufferPointer) throws { try readFully(descriptor, at: offset, into: memory, path) }
+    /// - Throws: exit 4 when the file is shorter by now or the disk fails, or of this file only pieces are at hand.
+    package func read(at offset: Int, into memory: UnsafeMutableRawBufferPointer) throws {
+        guard pieces == nil else { throw LorikeetError.machine("only the file's header is at hand", at: path, fix: "fetch the file: lorikeet pull") }
+        try readFully(descriptor, at: offset, into: memory, path)
+    }
 }
 
 /// Opens a regular file: anything else (a folder, a pipe) has no bytes that can be read twice.

@@ -20,6 +20,15 @@ package struct HubSnapshot: Sendable, Equatable {
     package var validation: [String] = []
 }
 
+/// A file of weights that is on the hub alone. Its parts can be read.
+package struct UnfetchedFile {
+    /// Its path in the snapshot, where nothing is yet.
+    package let path: String
+    package let byteCount: Int
+    /// The bytes of a part of the file. Nothing of it is kept; no hash shows that it is right.
+    package let read: (Range<Int>) throws -> [UInt8]
+}
+
 /// A Hugging Face-compatible hub and the cache of its files, shared with Python's huggingface_hub.
 ///
 ///     let hub = Hub(try HubSettings(environment: environment))
@@ -54,10 +63,42 @@ package struct Hub {
         return try fetch(name, kept: try? cached(name))
     }
 
+    /// As `find`, but a model's weights that the cache has not are left on the hub, and returned beside the snapshot. Their parts can be read as long as
+    /// the hub answers.
+    package func findWithoutWeights(_ name: HubName) throws -> (snapshot: HubSnapshot, unfetched: [UnfetchedFile]) {
+        guard !settings.offline else { return (try cached(name), []) }
+        let failures = failures(name)
+        let found: (snapshot: HubSnapshot, unfetched: [UnfetchedFile]) = try fetch(name, kept: try? cached(name)) {
+            try $0.runWithoutWeights($1)
+        } useKept: {
+            ($0, [])
+        }
+        let unfetched = found.unfetched.map { file in
+            UnfetchedFile(path: file.path, byteCount: file.byteCount) { range in
+                do { return try file.read(range) } catch let failure as Pull.FileFailure { throw failures.error(failure.error, file: failure.file) }
+            }
+        }
+        return (found.snapshot, unfetched)
+    }
+
     private func fetch(_ name: HubName, kept: HubSnapshot?) throws -> HubSnapshot {
+        try fetch(name, kept: kept) {
+            try $0.run($1)
+        } useKept: {
+            $0
+        }
+    }
+
+    /// - Parameters:
+    ///   - kept: what the cache has, for where the hub cannot be asked.
+    ///   - run: the download, once the hub has been asked.
+    ///   - useKept: makes the result of `kept`.
+    private func fetch<Result>(
+        _ name: HubName, kept: HubSnapshot?, run: (Pull, RepositoryListing) throws -> Result, useKept: (HubSnapshot) -> Result
+    ) throws -> Result {
         for warning in settings.warnings { environment.report(.warning(warning)) }
         let pull = Pull(hub: self, client: client, cache: cache(name), name: name)
-        let failures = HubFailures(name: name, settings: settings) { near(name) }
+        let failures = failures(name)
         let listing: RepositoryListing
         do {
             // Nobody waits for a hub that is not needed.
@@ -66,10 +107,10 @@ package struct Hub {
             let error = failures.error(error)
             guard let kept, error.exit != .stoppedEarly else { throw error }
             environment.report(.warning("\(name.id) is used as the cache has it (commit \(kept.commit.prefix(12))), for the hub could not be asked: \(error)"))
-            return kept
+            return useKept(kept)
         }
         do {
-            return try pull.run(listing)
+            return try run(pull, listing)
         } catch let failure as Pull.FileFailure {
             throw failures.error(failure.error, file: failure.file)
         } catch {
@@ -95,6 +136,7 @@ package struct Hub {
         let needed = NeededFiles(name: name, settings: settings, files: environment.files)
         let folder = cache.snapshot(commit)
         let there = Dictionary(sizes.map { ($0.0, $0.1 ?? 0) }) { $1 }
+        if name.kind == .model, sizes.allSatisfy({ ModelChoice.isNeeded($0.0) && $0.0 != ModelChoice.index }) { throw absent("its weights are not") }
         let choice = try needed.choose(sizes)
         let all = try Set(choice.files + needed.shards(of: choice, folder: folder)).sorted()
         for path in all where there[path] == nil { throw absent("its file \(path) is not") }
@@ -133,6 +175,15 @@ package struct Hub {
         return files.isDirectory(snapshot) ? snapshot : nil
     }
 
+    private func failures(_ name: HubName) -> HubFailures {
+        HubFailures(
+            name: name, settings: settings, near: { near(name) },
+            isOtherKind: {
+                let other = name.kind == .model ? HubName.Kind.dataset : .model
+                return (try? client.json("/api/\(other.plural)/\(name.id)", shown: name.id, policy: RetryPolicy(attempts: 1))) != nil
+            })
+    }
+
     /// Names that `name` may be a slip of: what the hub has of the same owner or of a like name, and what the cache holds. Best effort.
     private func near(_ name: HubName) -> [String] {
         let prefix = name.kind.plural + "--"
@@ -141,7 +192,7 @@ package struct Hub {
         let pieces = name.id.split(separator: "/").map(String.init)
         let queries = [pieces.count > 1 ? "author=" + WebAddress.escaped(pieces[0]) : nil, "search=" + WebAddress.escaped(pieces.last ?? "")]
         for query in queries.compactMap({ $0 }) {
-            let list = try? client.json("/api/\(name.kind.plural)?\(query)&limit=500", policy: RetryPolicy(attempts: 1))
+            let list = try? client.json("/api/\(name.kind.plural)?\(query)&limit=500", shown: name.id, policy: RetryPolicy(attempts: 1))
             found += (list?.array ?? []).prefix(500).compactMap { $0["id"]?.string ?? $0["modelId"]?.string }
         }
         return found

@@ -52,9 +52,11 @@ final class HubClient {
     }
 
     /// A document of the hub's interface.
-    func json(_ path: String, policy: RetryPolicy) throws -> JSON {
+    ///
+    /// - Parameter shown: what it is about, for the report of a wait.
+    func json(_ path: String, shown: String, policy: RetryPolicy) throws -> JSON {
         let taker = TextTaker()
-        try retrying(path, policy) {
+        try retrying(shown, policy) {
             taker.bytes = []
             _ = try send(address(path), taker: taker)
         }
@@ -62,8 +64,8 @@ final class HubClient {
     }
 
     /// The head of a file's response: that of the hub itself where it sends the file's own tag and redirects to another host.
-    func head(_ path: String, policy: RetryPolicy) throws -> HTTPHead {
-        try retrying(path, policy) {
+    func head(_ path: String, shown: String, policy: RetryPolicy) throws -> HTTPHead {
+        try retrying(shown, policy) {
             do {
                 return try send(address(path), .head)
             } catch let refusal as HubRefusal where [405, 501].contains(refusal.head.status) {
@@ -73,6 +75,20 @@ final class HubClient {
                     return try send(address(path), .headOfGet, taker: taker)
                 } catch is HeadTaker.Enough { return taker.head }
             }
+        }
+    }
+
+    /// A part of a file.
+    ///
+    /// - Throws: as `send`; `HTTPFailure.failed` where the server sends another part, or none alone.
+    func piece(of path: String, _ range: Range<Int64>, shown: String, policy: RetryPolicy) throws -> [UInt8] {
+        try retrying(shown, policy) {
+            let taker = PieceTaker(range)
+            do {
+                _ = try send(address(path), headers: ["Range: bytes=\(range.lowerBound)-\(range.upperBound - 1)"], taker: taker)
+            } catch is PieceTaker.Enough {}
+            guard taker.isComplete else { throw HTTPFailure.broken("\(taker.bytes.count) of \(range.count) bytes came") }
+            return taker.bytes
         }
     }
 
@@ -216,6 +232,42 @@ private final class HeadTaker: BodyTaker {
     }
 
     func take(_ bytes: UnsafeRawBufferPointer) {}
+}
+
+/// Keeps a part of a file in memory.
+private final class PieceTaker: BodyTaker {
+    struct Enough: Error {}
+
+    private let range: Range<Int64>
+    private(set) var bytes: [UInt8] = []
+    /// Bytes that come before the part, from a server that sends whole files alone.
+    private var toSkip: Int64 = 0
+    private static let mostSkipped: Int64 = 64 << 20
+
+    init(_ range: Range<Int64>) { self.range = range }
+
+    var isComplete: Bool { Int64(bytes.count) == Int64(range.count) }
+
+    func begin(_ head: HTTPHead) throws {
+        bytes = []
+        toSkip = 0
+        if head.status == 206 {
+            guard let sent = head["content-range"]?.wholeMatch(of: /bytes (\d{1,18})-\d{1,18}\/(\d{1,18}|\*)/), Int64(sent.1) == range.lowerBound else {
+                throw HTTPFailure.failed("the server sends another part of the file than was asked for")
+            }
+        } else {
+            toSkip = range.lowerBound
+            guard toSkip <= Self.mostSkipped else { throw HTTPFailure.failed("the server sends no parts of files") }
+        }
+    }
+
+    func take(_ more: UnsafeRawBufferPointer) throws {
+        let skipped = Int(min(toSkip, Int64(more.count)))
+        toSkip -= Int64(skipped)
+        let missing = range.count - bytes.count
+        bytes += more.dropFirst(skipped).prefix(missing)
+        if more.count - skipped > missing { throw Enough() }
+    }
 }
 
 /// Keeps a document in memory.

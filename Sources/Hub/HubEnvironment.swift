@@ -5,6 +5,8 @@ import LorikeetGround
 package enum HubEvent: Sendable, Equatable {
     /// The files that are missing, and their bytes.
     case fetching(name: String, files: Int, bytes: Int64)
+    /// The headers of weights are read that stay on the hub.
+    case headers(name: String, files: Int)
     /// A piece has come: bytes of this file and of all files, with those that were there already.
     case progress(file: String, done: Int64, of: Int64?, allDone: Int64, all: Int64)
     /// A partial file of an earlier attempt is gone on with.

@@ -7,6 +7,8 @@ struct HubFailures {
     let settings: HubSettings
     /// Names that the one asked for may be a slip of.
     let near: () -> [String]
+    /// Whether the hub has something of the other kind under the name.
+    let isOtherKind: () -> Bool
 
     /// The page where a model's licence is accepted and its access asked for.
     private var page: String { settings.base + "/" + (name.kind == .dataset ? "datasets/" : "") + name.id }
@@ -69,6 +71,11 @@ struct HubFailures {
 
     /// The hub does not tell a private model from one that is not there.
     private func missing(_ refusal: HubRefusal) -> LorikeetError {
+        if isOtherKind() {
+            return name.kind == .model
+                ? .input("the hub \(hub) has no model of this name, but a data set", at: name.id, fix: "give it as --data, or to pull with --dataset")
+                : .input("the hub \(hub) has no data set of this name, but a model", at: name.id, fix: "give it as --model, or to pull without --dataset")
+        }
         let nearest = nearestName(to: name.id, among: near().filter { $0.utf8.count <= 96 })
         // A name that shares little with the one asked for is no help.
         let meant = nearest.flatMap { $0 != name.id && Self.isNear($0, name.id) ? $0 : nil }

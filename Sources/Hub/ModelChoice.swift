@@ -21,11 +21,17 @@ package enum ModelChoice: Equatable {
     private static let beside: Set<String> = [
         "config.json", "generation_config.json", "adapter_config.json", "quantization_config.json", "quantize_config.json", "tokenizer.json",
         "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt", "tokenizer.model",
-        "spiece.model", "sentencepiece.bpe.model", "chat_template.jinja", "chat_template.json",
+        "spiece.model", "sentencepiece.bpe.model", "sentencepiece.model", "chat_template.jinja", "chat_template.json",
     ]
+    /// Chat templates for purposes of their own, one file each.
+    private static let templates = "additional_chat_templates/"
 
-    /// Whether a file at the top of a model's folder, that is no weights, is one of those fetched.
-    package static func isNeeded(_ name: String) -> Bool { beside.contains(name) || name == index }
+    /// Whether a file of a model's folder, that is no weights, is one of those fetched.
+    package static func isNeeded(_ path: String) -> Bool { beside.contains(path) || path == index || isTemplate(path) }
+
+    private static func isTemplate(_ path: String) -> Bool {
+        path.hasPrefix(templates) && path.hasSuffix(".jinja") && !path.dropFirst(templates.utf8.count).contains("/")
+    }
 
     /// - Parameters:
     ///   - files: paths in the repository, and bytes where they are known.
@@ -44,7 +50,7 @@ package enum ModelChoice: Equatable {
             return
         }
         if let weights = try Self.weights(top, name) {
-            let templates = paths.filter { $0.hasPrefix("additional_chat_templates/") && $0.hasSuffix(".jinja") }
+            let templates = paths.filter(Self.isTemplate)
             self = .directory(beside: (Self.beside.intersection(top) + templates).sorted(), weights: weights)
         } else if !ggufs.isEmpty {
             self = .gguf(try GGUFVariant.only(among: ggufs, name: name).paths)

@@ -27,15 +27,8 @@ struct Pull {
 
     /// Fetches what the snapshot lacks of the files that are needed.
     func run(_ listing: RepositoryListing) throws -> HubSnapshot {
-        let folder = cache.snapshot(listing.commit)
-        let needed = NeededFiles(name: name, settings: client.settings, files: environment.files)
-        var choice = try needed.choose(listing.files.map { ($0.path, $0.size) })
-        // What is small comes first: it says which weights are needed, and whether the model can be used.
-        let weights = Set(choice.weights)
-        var fetched = try fetch(choice.files.filter { !weights.contains($0) }, listing)
-        choice.weights += try needed.shards(of: choice, folder: folder)
-        if name.kind == .model, choice.opened == nil { try hub.beforeWeights?(folder) }
-        fetched += try fetch(choice.weights, listing)
+        let (choice, small) = try fetchSmall(listing)
+        let fetched = try small + fetch(choice.weights, listing)
         let all = Set(choice.files + choice.weights).sorted()
         do {
             try cache.setCommit(listing.commit, of: revision)
@@ -43,8 +36,47 @@ struct Pull {
             // A cache that may only be read needs no note where nothing was fetched.
             environment.report(.warning("the commit of \(name.id) could not be noted: \(error)"))
         }
+        return snapshot(choice, all, listing, fetched)
+    }
+
+    /// Fetches what the snapshot lacks beside the weights. Weights that are not there stay on the hub, and the cache does not say that the revision is
+    /// there: offline, the commit before it may be whole.
+    func runWithoutWeights(_ listing: RepositoryListing) throws -> (snapshot: HubSnapshot, unfetched: [UnfetchedFile]) {
+        let (choice, fetched) = try fetchSmall(listing)
+        let all = Set(choice.files + choice.weights).sorted()
+        let absent = choice.weights.filter { !isThere($0, listing) }
+        if !absent.isEmpty { environment.report(.headers(name: name.id, files: absent.count)) }
+        let unfetched = try absent.map { path in
+            let size = try failing(path) { try tag(of: path, listing).size }
+            guard let size, let count = Int(exactly: size) else {
+                throw LorikeetError.machine("the hub does not say how long the file is", at: "\(name.id)/\(path)", fix: "fetch the model first: lorikeet pull")
+            }
+            return UnfetchedFile(path: cache.snapshot(listing.commit) + "/" + path, byteCount: count) { range in
+                try failing(path) {
+                    try client.piece(
+                        of: address(path, listing.commit), Int64(range.lowerBound)..<Int64(range.upperBound), shown: "\(name.id)/\(path)",
+                        policy: environment.policy)
+                }
+            }
+        }
+        return (snapshot(choice, all, listing, fetched), unfetched)
+    }
+
+    /// What is small comes first: it says which weights are needed, and whether the model can be used.
+    private func fetchSmall(_ listing: RepositoryListing) throws -> (choice: NeededFiles.Choice, fetched: Int64) {
+        let folder = cache.snapshot(listing.commit)
+        let needed = NeededFiles(name: name, settings: client.settings, files: environment.files)
+        var choice = try needed.choose(listing.files.map { ($0.path, $0.size) })
+        let weights = Set(choice.weights)
+        let fetched = try fetch(choice.files.filter { !weights.contains($0) }, listing)
+        choice.weights += try needed.shards(of: choice, folder: folder)
+        if name.kind == .model, choice.opened == nil { try hub.beforeWeights?(folder) }
+        return (choice, fetched)
+    }
+
+    private func snapshot(_ choice: NeededFiles.Choice, _ all: [String], _ listing: RepositoryListing, _ fetched: Int64) -> HubSnapshot {
         let bytes = all.reduce(0) { $0 + (cache.byteCount($1, commit: listing.commit) ?? 0) }
-        var snapshot = hub.snapshot(name, listing.commit, choice, all, bytes: bytes, folder: folder)
+        var snapshot = hub.snapshot(name, listing.commit, choice, all, bytes: bytes, folder: cache.snapshot(listing.commit))
         snapshot.fetchedBytes = fetched
         return snapshot
     }
@@ -58,7 +90,7 @@ struct Pull {
         var first: HubRefusal?
         for path in paths {
             do {
-                return try RepositoryListing(client.json(path, policy: policy), name: name, source: client.settings.base + path)
+                return try RepositoryListing(client.json(path, shown: name.id, policy: policy), name: name, source: client.settings.base + path)
             } catch let refusal as HubRefusal where [400, 404].contains(refusal.head.status) && refusal.head["x-error-code"] == nil {
                 first = first ?? refusal
             }
@@ -132,7 +164,7 @@ struct Pull {
         guard let listed = listing.file(path) else {
             throw LorikeetError.input("the model's index names \(path), which the hub does not list", at: name.id, fix: "name another revision")
         }
-        let head = try client.head(address(path, listing.commit), policy: environment.policy)
+        let head = try client.head(address(path, listing.commit), shown: "\(name.id)/\(path)", policy: environment.policy)
         var tag = head["x-linked-etag"] ?? head["etag"] ?? listed.hash ?? ""
         if tag.hasPrefix("W/") { tag.removeFirst(2) }
         tag.removeAll { $0 == "\"" }

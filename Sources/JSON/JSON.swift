@@ -32,7 +32,7 @@ package enum JSON: Sendable, Equatable {
     package subscript(key: String) -> JSON? { object?[key] }
 }
 
-/// An object's pairs in the order of the text; keys are unique (the last of equals stays).
+/// An object's pairs in the order of the text. Keys are unique: of equal ones given to `init` the last stays (the parser refuses them).
 package struct JSONObject: Sendable, Equatable, ExpressibleByDictionaryLiteral {
     package private(set) var entries: [(key: String, value: JSON)]
 

@@ -5,33 +5,37 @@ extension JSON {
     /// Deepest nesting accepted; real files stay below 20.
     private static let depthLimit = 256
 
-    /// Parses one value that fills `bytes`.
+    /// What the message about a text that is no JSON begins with.
+    package static let brokenText = "broken JSON: "
+
+    /// Parses one value that fills `bytes`. An object that has a key twice is refused: readers differ in which value counts, so that what is meant
+    /// is not known.
     ///
     /// - Parameters:
     ///   - source: the file's name, for errors.
     ///   - firstLine: the line on which `bytes` begin, for errors.
-    ///   - uniqueKeys: refuse an object that has a key twice; otherwise the last one counts.
     /// - Throws: exit 2 at `source:line`.
-    package static func parse(_ bytes: UnsafeRawBufferPointer, source: String, firstLine: Int = 1, uniqueKeys: Bool = false) throws -> JSON {
+    package static func parse(_ bytes: UnsafeRawBufferPointer, source: String, firstLine: Int = 1) throws -> JSON {
         let text = bytes.bindMemory(to: CChar.self)
         guard let tape = lorikeet_json_parse(text.baseAddress, bytes.count, depthLimit) else {
             throw LorikeetError.machine("no memory to read the JSON", at: source)
         }
         defer { lorikeet_json_free(tape) }
         var at = 0
+        func line(_ at: Int) -> Int { bytes.prefix(max(0, at)).reduce(firstLine) { $1 == UInt8(ascii: "\n") ? $0 + 1 : $0 } }
         if let message = lorikeet_json_error(tape, &at) {
-            let line = bytes.prefix(max(0, at)).reduce(firstLine) { $1 == UInt8(ascii: "\n") ? $0 + 1 : $0 }
             var words = String(cString: message)
             if words.hasSuffix(".") { words.removeLast() }
             throw LorikeetError.input(
-                "broken JSON: \(words.prefix(1).lowercased() + words.dropFirst())", at: "\(source):\(line)", fix: "fix the text at byte \(at)")
+                "\(brokenText)\(words.prefix(1).lowercased() + words.dropFirst())", at: "\(source):\(line(at))", fix: "fix the text at byte \(at)")
         }
         var count = 0
         guard let nodes = lorikeet_json_nodes(tape, &count), count > 0, let characters = lorikeet_json_characters(tape) else { return .null }
         var reader = TapeReader(nodes: nodes, characters: characters)
         let value = reader.value()
-        if uniqueKeys, let key = reader.doubledKey {
-            throw LorikeetError.input("'\(key)' stands twice in it", at: source, fix: "the file is damaged; fetch it again")
+        if let key = reader.doubledKey {
+            let place = "\(source):\(line(lorikeet_json_second_key(text.baseAddress, bytes.count)))"
+            throw LorikeetError.input("the key '\(key)' stands twice in the same object", at: place, fix: "keep the one that is meant, and remove the other")
         }
         return value
     }

@@ -52,13 +52,12 @@ public struct FineTuning: Sendable {
         public let json: String
     }
 
-    /// Memory by part, disk and time, as a table; no weights are loaded.
+    /// Memory by part, disk and time, as a table; no weights are loaded, and none are fetched from a hub.
     public func plan() throws -> String {
-        let files = RealFiles()
         let compute = try DeviceRequest(recipe).open()
-        let located = try InputLocator(files: files, variables: environment).locate(recipe)
-        var preparation = try Preparation(recipe: located.recipe, files: files)
-        let dataset = try preparation.loadData(cacheFolder: cacheFolder, files: files, cpu: compute.cpu)
+        let located = try InputLocator(variables: environment).locate(recipe, weights: false)
+        var preparation = try Preparation(recipe: located.recipe, files: located.files)
+        let dataset = try preparation.loadData(cacheFolder: cacheFolder, files: located.files, cpu: compute.cpu)
         return try preparation.plan(dataset, merges: true, compute: compute, clock: SystemClock()).table()
     }
 

@@ -213,9 +213,14 @@ extension FormsTest.Result {
     /// Losses, right answers and proofs, and three answers before and after.
     func text() -> String {
         func figure(_ loss: Double?) -> String { loss.map { $0.isFinite ? Terminal.figure($0) : "not a finite number" } ?? "-" }
-        var lines = [
-            "validation loss   \(figure(before.loss)) -> \(figure(after.loss)) (merged \(figure(merged.loss)))",
-            "right answers     \(percent(before.answersRight)) -> \(percent(merged.answersRight)) of \(rows.count) held-out rows",
+        var lines =
+            before.loss == nil && rows.isEmpty
+            ? ["held-out records  none: no loss and no answers to compare"]
+            : [
+                "validation loss   \(figure(before.loss)) -> \(figure(after.loss)) (merged \(figure(merged.loss)))",
+                "right answers     \(percent(before.answersRight)) -> \(percent(merged.answersRight)) of \(rows.count) held-out rows",
+            ]
+        lines += [
             "merged = adapter  \(identityVerdict.word) (\(identityText))",
             "transfer          \(transferVerdict.word)" + (transferVerdict == .notTested ? " (no held-out records)" : ""),
             "sidecar           \(sidecar.verdict.word) (\(sidecar.words))", "",

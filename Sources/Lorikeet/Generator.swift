@@ -3,6 +3,7 @@ import LorikeetEngine
 import LorikeetGround
 import LorikeetJSON
 import LorikeetModelFiles
+import LorikeetRecipe
 import LorikeetTokenizers
 
 /// A model, perhaps with an adapter on top, that answers.
@@ -55,17 +56,26 @@ public final class Generator {
         let source = try ModelSource.open(path)
         warnings = source.warnings
         tokenizer = try Tokenizer.load(from: source.files)
-        let names = tokenizer.namedTokens
-        // Templates that write a date write today's, as in transformers.
-        template = try tokenizer.chatTemplateSource.map {
-            try ChatTemplate($0, name: "chat template of \(path)", specialTokens: names, now: SystemClock().now)
-        }
+        // An adapter in a run's directory goes with the template, and the date in it, that it was trained with. Other models get their own, and
+        // today's date, as in transformers.
+        let run = adapter.flatMap(Self.recipe(ofAdapter:))
+        let hasOne = run?.chatTemplate != nil || tokenizer.chatTemplateSource != nil
+        template =
+            try hasOne
+            ? ChatTemplate.choose(run?.chatTemplate, for: tokenizer, model: path, now: run?.templateSeconds ?? SystemClock().now).template : nil
         let file = try adapter.map { try AdapterFile.read(directory: $0) }
         let lora = try file.map { try LoRASettings($0, weights: source.configuration.family.weights()) }
         model = try compute.model(source, storage: BaseStorage(rawValue: baseStorage) ?? .stored, lora: lora)
         if let file { try model.loadAdapter(file) }
         name = path
         embeddingRows = source.configuration.vocabularySize
+    }
+
+    /// The recipe of the run that made an adapter, where the adapter's folder lies in the run's directory.
+    private static func recipe(ofAdapter folder: String) -> Recipe? {
+        let (files, run) = (RealFiles(), OutputDirectory(path: RealFiles.parent(of: folder), files: RealFiles()))
+        guard files.exists(run.runYAML), files.exists(run.planJSON) else { return nil }
+        return try? Recipe.resolve(file: run.runYAML, options: []).recipe
     }
 
     /// The greedy answer, up to an end token or `maxNewTokens`.
@@ -97,7 +107,7 @@ public final class Generator {
         return text + rest
     }
 
-    private func promptIDs(_ question: Question) throws -> [Int32] {
+    func promptIDs(_ question: Question) throws -> [Int32] {
         switch question {
         case .text(let text): return try (tokenizer.addsBOS ? tokenizer.bos.map { [$0] } ?? [] : []) + tokenizer.encode(text)
         case .messages(let messages):

@@ -2,6 +2,7 @@ import LorikeetEngine
 import LorikeetGround
 import LorikeetHub
 import LorikeetJSON
+import LorikeetModelFiles
 import LorikeetRecipe
 
 /// Finds what a recipe or an option names: a file or folder of this machine, or, where there is none of that name, a model or data set on a hub.
@@ -40,25 +41,51 @@ package struct InputLocator {
         package var recipe: Recipe
         package var notes: [String] = []
         package var warnings: [String] = []
+        /// What the recipe's files are opened with: the disk, and the headers of weights that were not fetched.
+        package var files: any Files
+        /// The weights that were not fetched; nil where all are here.
+        package var download: Download?
     }
 
-    /// Finds every input of a recipe.
+    /// Weights that are still on the hub.
+    package struct Download: Sendable, Equatable {
+        package let model: String
+        package let files: Int
+        package let bytes: Int64
+        /// Where they will be kept.
+        package let folder: String
+
+        /// `9.4 MiB in 1 file into FOLDER`
+        package var words: String { "\(Units.formatBytes(bytes)) in \(files) \(files == 1 ? "file" : "files") into \(folder)" }
+
+        /// - Returns: bytes that are left for a run in `output` when the weights are there: they may take them from the same disk.
+        /// - Throws: exit 3 where the disk has no room for them.
+        package func freeBytes(for output: String, _ disk: any Files) throws -> Int64 {
+            let (here, there) = (try disk.freeBytes(at: folder), try disk.freeBytes(at: output))
+            guard bytes <= here else {
+                throw LorikeetError(
+                    .doesNotFit,
+                    "the weights of \(model) are still to be fetched (\(Units.formatBytes(bytes))) and the disk has \(Units.formatBytes(here)) free",
+                    at: folder, fix: "free some space, or name a folder on a larger disk in HF_HOME")
+            }
+            // Two disks seldom have the same number of free bytes.
+            return abs(here - there) < 64 << 20 ? there - bytes : there
+        }
+    }
+
+    /// Finds every input of a recipe. Where a run has begun in its output directory, a name stands for the commit that the run began with, also
+    /// where the hub has a newer one.
     ///
-    /// - Parameter kept: the paths of the first start's inputs, for a run that goes on: it keeps the commit it began with, also where the hub has a
-    ///   newer one.
+    /// - Parameter weights: false leaves a model's weights on the hub and reads their headers alone: enough to check and to plan.
     /// - Throws: exit 2 where an input is neither here nor on the hub, or several things fit; else as `Hub.pull`.
-    package func locate(_ recipe: Recipe, kept: [String] = []) throws -> LocatedRecipe {
-        var result = LocatedRecipe(recipe: recipe)
+    package func locate(_ recipe: Recipe, weights: Bool = true) throws -> LocatedRecipe {
+        var result = LocatedRecipe(recipe: recipe, files: files)
+        let kept = try OutputDirectory(path: recipe.output, files: files).keptInputs()?.inputs.values.map(\.path) ?? []
         func note(_ located: Located) {
             result.notes += located.notes
             result.warnings += located.warnings
         }
-        for (key, name) in [("model", recipe.model), ("init_adapter", recipe.initAdapter)] {
-            guard let name else { continue }
-            let located = try model(name, kept: kept)
-            note(located)
-            result.recipe.set(key, .text(located.path))
-        }
+        // What is small comes first: a slip in it costs no download.
         var beside: [String] = []
         let train = try recipe.data.flatMap { name in
             let located = try data(name, kept: kept)
@@ -75,6 +102,17 @@ package struct InputLocator {
         for (key, paths) in [("data", train), ("validation", held.isEmpty ? beside : held)] where !paths.isEmpty {
             result.recipe.set(key, .list(paths))
         }
+        for (key, name) in [("model", recipe.model), ("init_adapter", recipe.initAdapter)] {
+            guard let name else { continue }
+            let located: Located
+            if key == "model", !weights {
+                (located, result.files, result.download) = try modelWithoutWeights(name, kept)
+            } else {
+                located = try model(name, kept: kept)
+            }
+            note(located)
+            result.recipe.set(key, .text(located.path))
+        }
         return result
     }
 
@@ -82,19 +120,36 @@ package struct InputLocator {
     package func model(_ text: String, kept: [String] = []) throws -> Located {
         if files.exists(text) { return try LocalFolders(files: files).model(text) }
         guard isHubName(text) else { return Located(path: text) }
-        return try onHub(text, .model, kept)
+        return try onHub(text, .model, kept) { try $0.find($1) }
+    }
+
+    /// As `model`, with weights that are not here left on the hub: their headers are in `files`.
+    private func modelWithoutWeights(_ text: String, _ kept: [String]) throws -> (located: Located, files: any Files, download: Download?) {
+        guard !files.exists(text), isHubName(text) else { return (try model(text), files, nil) }
+        var id = ""
+        var unfetched: [UnfetchedFile] = []
+        let located = try onHub(text, .model, kept) { hub, name in
+            let found = try hub.findWithoutWeights(name)
+            (id, unfetched) = (name.id, found.unfetched)
+            return found.snapshot
+        }
+        guard !unfetched.isEmpty else { return (located, files, nil) }
+        let headers = try unfetched.map { try FileHeader.file(path: $0.path, count: $0.byteCount, read: $0.read) }
+        let bytes = unfetched.reduce(Int64(0)) { $0.addingReportingOverflow(Int64($1.byteCount)).partialValue }
+        let download = try Download(model: id, files: unfetched.count, bytes: bytes, folder: HubSettings(environment: variables).cacheFolder)
+        return (located, HeaderFiles(files, headers: headers), download)
     }
 
     /// A file of records, or a folder that `Dataset` reads.
     package func data(_ text: String, kept: [String] = []) throws -> Located {
         if files.exists(text) { return try LocalFolders(files: files).data(text) }
         guard isHubName(text) else { return Located(path: text) }
-        return try onHub(text, .dataset, kept)
+        return try onHub(text, .dataset, kept) { try $0.find($1) }
     }
 
     private func isHubName(_ text: String) -> Bool { HubName.looksLikeOne(text) || text.hasPrefix("https://") || text.hasPrefix("http://") }
 
-    private func onHub(_ text: String, _ kind: HubName.Kind, _ kept: [String]) throws -> Located {
+    private func onHub(_ text: String, _ kind: HubName.Kind, _ kept: [String], find: (Hub, HubName) throws -> HubSnapshot) throws -> Located {
         let isAddress = text.contains("://")
         let words = kind == .model ? "model" : "data set"
         do {
@@ -106,7 +161,7 @@ package struct InputLocator {
             }
             if name.revision == nil { name.revision = Hub.commit(of: name, in: kept) }
             var warnings: [String] = []
-            let found = try hub(settings) { warnings.append($0) }.find(name)
+            let found = try find(hub(settings) { warnings.append($0) }, name)
             var located = Located(paths: kind == .dataset ? found.train : [found.path], validation: found.validation)
             located.warnings = warnings
             let place = settings.offline ? "the cache" : settings.endpoint.origin
@@ -115,7 +170,8 @@ package struct InputLocator {
                     + (found.validation.isEmpty ? "" : ", with its validation records"))
             return located
         } catch var error as LorikeetError where !isAddress && [.unusableInput, .machineFailed].contains(error.exit) {
-            error.what = "there is no file or folder of this name here, and " + error.what
+            // Where the hub has it, what it holds is the matter.
+            if !["it ", "its "].contains(where: error.what.hasPrefix) { error.what = "there is no file or folder of this name here, and " + error.what }
             throw error
         }
     }

@@ -15,7 +15,7 @@ extension Pipeline {
     func finished() throws -> JSON? {
         guard let summary = try output.finishedSummary(), goal == .adapter || summary["merged_matches_adapter"] != nil else { return nil }
         if let kept = try output.keptInputs() {
-            if output.inputsMoved, case let here = try located(), let model = here.model {
+            if output.inputsMoved, case let here = try located().recipe, let model = here.model {
                 let source = try ModelSource.open(model, files: environment.files)
                 try RunInputs(recipe: here, source: source, files: environment.files) { (0..<$0).forEach($1) }.requireSame(as: kept)
             } else {
@@ -77,12 +77,37 @@ extension Pipeline {
     /// A failed proof as the summary holds it.
     static func failedProof(_ error: LorikeetError) -> JSON { ["what": .string(error.what), "fix": error.fix.map { .string($0) } ?? .null] }
 
-    /// The recipe with paths of this machine for what it names; fetches what is missing.
-    func located() throws -> Recipe {
-        let located = try environment.locator.locate(recipe, kept: output.keptInputs()?.inputs.values.map(\.path) ?? [])
+    /// Step 2: opens what the recipe names. Weights that are on a hub stay there until it is known that the run fits.
+    func prepare() throws -> (Preparation, InputLocator.Download?) {
+        let located = try located(weights: false)
+        if let download = located.download { try reporter.note("its weights are fetched when the run is planned: \(download.words)") }
+        let files = located.download == nil ? environment.files : located.files
+        return (try Preparation(recipe: located.recipe, files: files), located.download)
+    }
+
+    /// The recipe with paths of this machine for what it names; reports what the user should know of it.
+    private func located(weights: Bool = true) throws -> InputLocator.LocatedRecipe {
+        let located = try environment.locator.locate(recipe, weights: weights)
         for note in located.notes { try reporter.note(note) }
         for warning in located.warnings { try reporter.warning(warning) }
-        return located.recipe
+        return located
+    }
+
+    /// Fetches the weights that step 2 left on the hub.
+    ///
+    /// - Throws: exit 4 where the hub has a newer commit by now, for the plan is another's.
+    func fetchWeights(_ download: InputLocator.Download, for planned: Preparation) throws -> Preparation {
+        try reporter.note("fetching \(download.words)")
+        let located = try environment.locator.locate(recipe)
+        for warning in located.warnings { try reporter.warning(warning) }
+        let same = located.recipe.model == planned.recipe.model && located.recipe.data == planned.recipe.data
+        guard same, located.recipe.validation == planned.recipe.validation else {
+            throw LorikeetError.machine(
+                "the hub has a newer commit than when the run was planned", at: download.model, fix: "run the same command again: it takes the newer one")
+        }
+        var whole = try Preparation(recipe: located.recipe, files: environment.files)
+        whole.dataset = planned.dataset
+        return whole
     }
 
     /// The inputs' check sums, held to those of the first start.

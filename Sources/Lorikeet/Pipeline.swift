@@ -88,10 +88,15 @@ package final class Pipeline {
         let warnings = try output.check(for: recipe)
         if let summary = try finished() { return try requireProofs(summary) }
         let compute = try step(1, "environment") { try openEnvironment(warnings) }
-        var preparation = try step(2, "data") { try Preparation(recipe: located(), files: environment.files) }
+        let (opened, download) = try step(2, "data") { try prepare() }
+        var preparation = opened
         let dataset = try step(3, "formatting") { try preparation.loadData(cacheFolder: environment.cacheFolder, files: environment.files, cpu: compute.cpu) }
         try step(4, "checks") { try check(dataset, preparation) }
-        let plan = try step(5, "planning") { try self.plan(preparation, dataset, compute) }
+        let plan = try step(5, "planning") { () throws -> Plan in
+            let plan = try self.plan(preparation, dataset, download, compute)
+            if let download { preparation = try fetchWeights(download, for: preparation) }
+            return plan
+        }
         // A run that goes on has to have the inputs that it began with: checked before the first write.
         let inputs = try verifiedInputs(preparation, compute.cpu)
         if let warning = try output.claim(for: recipe) { try reporter.warning(warning) }
@@ -185,7 +190,7 @@ package final class Pipeline {
     /// Step 5: makes the plan, or replays the choices of the first start, and checks that it fits.
     ///
     /// - Throws: exit 3 where memory, disk or the session's time are too small.
-    private func plan(_ preparation: Preparation, _ dataset: Dataset, _ compute: Compute) throws -> Plan {
+    private func plan(_ preparation: Preparation, _ dataset: Dataset, _ download: InputLocator.Download?, _ compute: Compute) throws -> Plan {
         var plan = try preparation.plan(dataset, merges: goal == .testedModel, compute: compute, clock: environment.clock)
         plan.choices.tuned = recipe.tune && compute.device?.gemmChoices != nil
         let kept = try output.keptChoices()
@@ -199,7 +204,8 @@ package final class Pipeline {
         try reporter.note(plan.table(warnings: false))
         try plan.requireFit(
             availableMemory: Machine.availableMemoryBytes() + Machine.residentBytes(),
-            freeDisk: environment.files.freeBytes(at: recipe.output) + output.keptBytes(), output: recipe.output)
+            freeDisk: (download?.freeBytes(for: recipe.output, environment.files) ?? environment.files.freeBytes(at: recipe.output)) + output.keptBytes(),
+            output: recipe.output)
         if let session = recipe.sessionSeconds, kept == nil {
             try plan.requireTime(sessionSeconds: session - (environment.clock.uptime - environment.started))
         }

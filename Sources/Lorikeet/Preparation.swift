@@ -18,10 +18,30 @@ package struct Preparation {
     let choice: ChatTemplate.Choice
     package var dataset: Dataset?
 
+    /// What the user should know of the model: what its files hold that is not used, and what a file does not say.
+    package var warnings: [String] {
+        source.warnings + [source.files.gguf.flatMap { Self.lostWindow($0.metadata, at: source.path, maxLength: recipe.maxLength) }].compactMap { $0 }
+    }
+
+    /// A warning for a GGUF that is probably of Mistral 7B 0.1, whose window of 4,096 positions it cannot say: llama.cpp's converter writes Mistral as
+    /// architecture `llama` without one. Of the models of this shape it alone has 32,768 positions at a `rope_theta` of 10,000.
+    static func lostWindow(_ metadata: [String: GGUFValue], at path: String, maxLength: Int) -> String? {
+        func number(_ key: String) -> Double? { metadata["llama." + key]?.double }
+        guard maxLength > 4096, metadata["general.architecture"]?.string == "llama", number("context_length") == 32768, number("feed_forward_length") == 14336,
+            number("rope.freq_base") ?? 10_000 == 10_000
+        else { return nil }
+        return "\(path): this looks like Mistral 7B 0.1 or a model made from it, in which a token sees the last 4096 positions alone. "
+            + "A GGUF does not say so: as in llama.cpp, every token of a longer sample sees all before it. The model's Hugging Face directory has the window"
+    }
+
     /// Opens the model's files; reads no weights.
     package init(recipe: Recipe, files: any Files) throws {
         guard let model = recipe.model else {
-            throw LorikeetError.input("no model named", at: "model", fix: "give --model DIRECTORY-OR-GGUF or 'model:' in the recipe")
+            let run = recipe.output + "/run.yaml"
+            throw LorikeetError.input(
+                "no model named", at: "model",
+                fix: files.exists(run)
+                    ? "give the run's recipe: --config \(run)" : "give --model (a directory, a .gguf file, or a hub's ORG/NAME) or 'model:' in the recipe")
         }
         let recipe = recipe.dated(files: files, clock: SystemClock())
         self.recipe = recipe
@@ -107,7 +127,7 @@ package struct Preparation {
                 processor: card == nil
                     ? try DeviceModel.measured(compute.cpu, columns: source.configuration.hiddenSize, clock: clock) : .besideCard, card: card))
         var plan = try planner.plan()
-        plan.warnings = source.warnings + [settings.warmupWarning(samples: dataset.train.count)].compactMap { $0 } + plan.warnings
+        plan.warnings = warnings + [settings.warmupWarning(samples: dataset.train.count)].compactMap { $0 } + plan.warnings
         return plan
     }
 

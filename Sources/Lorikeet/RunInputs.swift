@@ -52,7 +52,9 @@ struct RunInputs: Equatable {
             let endings = [".json", ".jinja", ".txt", ".model"]
             // A snapshot in the hub's cache is shared: other programs add files to it that are none of the run's.
             let shared = Hub.isSnapshot(source.path)
-            let beside = try files.list(source.path).filter { name in
+            let templates = "additional_chat_templates"
+            let inside = files.isDirectory(source.path + "/" + templates) ? try files.list(source.path + "/" + templates).map { templates + "/" + $0 } : []
+            let beside = try (files.list(source.path) + inside).filter { name in
                 shared ? ModelChoice.isNeeded(name) : endings.contains { name.hasSuffix($0) }
             }
             let weights = source.files.weightPaths.map { String($0.dropFirst(source.path.count + 1)) }

@@ -50,6 +50,6 @@ package struct StandaloneTest {
         let untested = result.notTested.first.map { LorikeetError(.checkFailed, $0, at: merged) }
         return Result(
             json: .object(result.fields), text: result.text(), error: result.failure(merged: merged) ?? untested,
-            warnings: preparation.source.warnings + mergedSource.warnings)
+            warnings: preparation.warnings + mergedSource.warnings)
     }
 }

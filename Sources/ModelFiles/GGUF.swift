@@ -94,17 +94,15 @@ package struct GGUFFile: Sendable {
     /// One file as it stands, whether or not it is a part.
     ///
     /// - Throws: exit 2 with the byte at which the file stops making sense.
-    init(part path: String, files: any Files) throws {
-        let file = try files.map(path)
+    init(part path: String, files: any Files) throws { try self.init(part: files.map(path)) }
+
+    /// The same for a file that is open.
+    init(part file: MappedFile) throws {
+        let path = file.path
         var reader = GGUFReader(file: file)
-        guard try reader.bytes(min(4, file.count)).elementsEqual("GGUF".utf8) else { throw ForeignFormat.refusal(of: file) }
-        let number = try reader.number(UInt32.self)
-        guard number == 2 || number == 3 else { throw Self.refusal(ofVersion: number, path) }
-        let version = Int(number)
-        let tensorCount = try reader.count(minimumBytes: 24)
-        let metadataCount = try reader.count(minimumBytes: 12)
-        metadata = try reader.metadata(count: metadataCount)
-        let infos = try reader.tensors(count: tensorCount)
+        let header = try reader.header()
+        (version, metadata) = (header.version, header.metadata)
+        let infos = header.infos
         let alignment = metadata["general.alignment"]?.int ?? 32
         guard alignment > 0, alignment <= 1 << 20 else { throw reader.broken("the alignment is \(alignment)") }
         let start = reader.position.roundedUp(toMultipleOf: alignment)
@@ -126,13 +124,26 @@ package struct GGUFFile: Sendable {
             throw LorikeetError.input("the tensors '\(a.name)' and '\(b.name)' overlap", at: path, fix: "the file is damaged; fetch it again")
         }
         self.path = path
-        self.version = version
         names = infos.map(\.name)
         self.tensors = tensors
         paths = [path]
     }
 
-    private static func refusal(ofVersion number: UInt32, _ path: String) -> LorikeetError {
+    /// The bytes of the header at the beginning of a file of which `beginning` is at hand; nil where the header goes on behind it.
+    ///
+    /// - Throws: exit 2 with the byte at which the header stops making sense.
+    static func headerBytes(_ beginning: MappedFile) throws -> Int? {
+        var reader = GGUFReader(file: beginning)
+        do {
+            _ = try reader.header()
+            return reader.position
+        } catch {
+            guard reader.wantedMore else { throw error }
+            return nil
+        }
+    }
+
+    fileprivate static func refusal(ofVersion number: UInt32, _ path: String) -> LorikeetError {
         if number == 1 {
             return .input("a GGUF of version 1, which is no longer in use", at: path, fix: "convert the model again with a present llama.cpp")
         }
@@ -152,6 +163,8 @@ private struct GGUFReader {
     var position = 0
     /// Elements that arrays of the metadata may still have: a number of one byte takes eight in memory. Real files have some 2 million.
     private var elementsLeft = 1 << 25
+    /// Something was to be read that goes on behind the end of the file.
+    private(set) var wantedMore = false
 
     init(file: MappedFile) { self.file = file }
 
@@ -161,8 +174,23 @@ private struct GGUFReader {
         .input("\(what) at byte \(position)", at: file.path, fix: "the file is damaged or cut short; fetch it again")
     }
 
+    /// Everything that stands before the tensors' bytes.
+    mutating func header() throws -> (
+        version: Int, metadata: [String: GGUFValue], infos: [(name: String, shape: [Int], type: ElementType, offset: UInt64)]
+    ) {
+        guard try bytes(min(4, file.count)).elementsEqual("GGUF".utf8) else { throw ForeignFormat.refusal(of: file) }
+        let version = try number(UInt32.self)
+        guard version == 2 || version == 3 else { throw GGUFFile.refusal(ofVersion: version, file.path) }
+        let tensorCount = try count(minimumBytes: 24)
+        let values = try metadata(count: count(minimumBytes: 12))
+        return (Int(version), values, try tensors(count: tensorCount))
+    }
+
     mutating func bytes(_ count: Int) throws -> UnsafeRawBufferPointer {
-        guard count >= 0, count <= left else { throw broken("the file ends") }
+        guard count >= 0, count <= left else {
+            wantedMore = true
+            throw broken("the file ends")
+        }
         defer { position += count }
         return UnsafeRawBufferPointer(rebasing: file.bytes[position..<position + count])
     }
@@ -174,7 +202,10 @@ private struct GGUFReader {
     /// A count of things that take at least `minimumBytes` each.
     mutating func count(minimumBytes: Int) throws -> Int {
         let count = try number(UInt64.self)
-        guard count <= UInt64(left / minimumBytes) else { throw broken("a count of \(count) does not fit the file") }
+        guard count <= UInt64(left / minimumBytes) else {
+            wantedMore = true
+            throw broken("a count of \(count) does not fit the file")
+        }
         return Int(count)
     }
 

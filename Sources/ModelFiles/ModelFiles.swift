@@ -30,7 +30,8 @@ package struct ModelFiles: Sendable {
     /// - Throws: exit 2 when the path is neither form, or the files do not add up.
     package static func open(_ path: String, files: any Files = RealFiles()) throws -> ModelFiles {
         guard files.exists(path) else {
-            throw LorikeetError.input("no such model", at: path, fix: "give a directory with config.json and safetensors, or a .gguf file")
+            throw LorikeetError.input(
+                "no such model", at: path, fix: "give a directory with config.json and safetensors, a .gguf file, or a hub's ORG/NAME")
         }
         guard files.isDirectory(path) else {
             let file = try GGUFFile(path: path, files: files)

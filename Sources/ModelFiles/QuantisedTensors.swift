@@ -40,6 +40,9 @@ struct QuantisedTensors {
         return view
     }
 
+    /// Endings of the tensors whose contents are read here; of all others the shape and type are enough.
+    static let contentsRead = [nf4State, ".quant_map", ".nested_quant_map", ".weight_scale_inv", ".weight_scale"]
+
     // MARK: NF4
 
     private static let nf4State = ".quant_state.bitsandbytes__nf4"

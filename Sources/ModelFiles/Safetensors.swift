@@ -18,15 +18,18 @@ package struct SafetensorsFile: Sendable {
     static func name(of type: ElementType) -> String? { types.first { $0.value == type }?.key }
 
     /// - Throws: exit 2 for anything that does not add up, with the tensor's name or the byte.
-    package init(path: String, files: any Files = RealFiles()) throws {
-        let file = try files.map(path)
+    package init(path: String, files: any Files = RealFiles()) throws { try self.init(files.map(path)) }
+
+    /// The same for a file that is open.
+    init(_ file: MappedFile) throws {
+        let path = file.path
         func broken(_ what: String) -> LorikeetError { .input(what, at: path, fix: "the file is damaged; fetch it again") }
         guard file.count >= 8 else { throw broken("too short for safetensors (\(file.count) bytes)") }
         if file.bytes.starts(with: "version https://git-lfs".utf8) { throw ForeignFormat.refusal(of: file) }
         let length = file.bytes.loadUnaligned(as: UInt64.self).littleEndian
         guard length <= UInt64(file.count - 8) else { throw broken("the header says it has \(length) bytes, the file has \(file.count)") }
         let start = 8 + Int(length)
-        let header = try JSON.parse(UnsafeRawBufferPointer(rebasing: file.bytes[8..<start]), source: path, uniqueKeys: true)
+        let header = try JSON.parse(UnsafeRawBufferPointer(rebasing: file.bytes[8..<start]), source: path)
         guard let object = header.object else { throw broken("the header is not a JSON object") }
         var (names, tensors, metadata): ([String], [String: TensorView], [String: String]) = ([], [:], [:])
         var ranges: [(Range<Int>, String)] = []

@@ -112,6 +112,8 @@ package struct TensorView: Sendable {
 
     package var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: file.bytes[offset..<offset + byteCount]) }
     package var elementCount: Int { shape.reduce(1, *) }
+    /// Whether its bytes are at hand: not where only the header of its file is.
+    package var isAtHand: Bool { file.holds(offset..<offset + byteCount) }
 
     /// Reads bytes `range` of the tensor, its rows in Hugging Face's order; see `MappedFile.read`.
     ///

@@ -57,10 +57,14 @@ extension Key {
         guard !entries.isEmpty else {
             throw LorikeetError.input("'\(name)' needs at least one pair", at: place, fix: "write instruction=question,output=answer")
         }
+        var names: Set<Substring> = []
         for entry in entries {
             let parts = entry.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
             guard parts.count == 2, !parts[0].isEmpty, !parts[1].isEmpty else {
                 throw LorikeetError.input("'\(entry)' of '\(name)' is not written name=name", at: place, fix: "write instruction=question,output=answer")
+            }
+            guard names.insert(parts[0]).inserted else {
+                throw LorikeetError.input("'\(parts[0])' stands twice in '\(name)'", at: place, fix: "give one name for it")
             }
         }
         return .list(entries)

@@ -140,8 +140,15 @@ struct SaidKeys {
         let place = "--\(option)"
         if let key = KeyTable.key(option: option) {
             var value = try key.parse(text, home: homeFolder, at: place)
-            // Files may be named by several options.
-            if key.type == .paths, let before = settings[key.name], before.name == option { value = before.value.joined(value) }
+            if let before = settings[key.name], before.name == option {
+                // Files and pairs may be named by several options; of other values the last counts, as command lines have it.
+                if [.paths, .pairs].contains(key.type) {
+                    value = before.value.joined(value)
+                    if key.type == .pairs, case .list(let entries) = value { value = try key.pairs(entries, at: place) }
+                } else if before.value != value {
+                    notes.append("\(place) is given twice: \(value.yaml) counts, and \(before.value.yaml) does not")
+                }
+            }
             try set(key, value, name: option, at: place)
             if let note = KeyTable.note(key, value) { notes.append("\(place): \(note)") }
             return

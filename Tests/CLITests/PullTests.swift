@@ -102,6 +102,29 @@ struct PullTests {
         #expect(hub.storage.requests.count { $0.headers["range"] != nil } == 2)
     }
 
+    @Test func `check and plan fetch no weights, and say what a run will fetch`() throws {
+        let hub = try hub()
+        let variables = try variables(hub)
+        let size = hub.size(of: "model.safetensors", in: "models/org/tiny") ?? 0
+        let arguments = ["--model", "org/tiny", "--data", "org/records", "--device", "cpu", "--preset", "full"]
+        for verb in ["check", "plan"] {
+            let outcome = try Binary.run([verb] + arguments, environment: variables)
+            #expect(outcome.status == 0 && outcome.error.contains("its weights are not fetched, only their headers are read"), "\(outcome.error)\(outcome.out)")
+            #expect(outcome.error.contains("a run fetches 477 KiB in 1 file into \(variables["HF_HOME"] ?? "")/hub"), "\(outcome.error)")
+        }
+        #expect(hub.storage.requests.allSatisfy { $0.headers["range"] == "bytes=0-65535" } && !hub.storage.requests.isEmpty)
+        let cached = FileManager.default.enumerator(atPath: variables["HF_HOME"] ?? "")?.compactMap { $0 as? String } ?? []
+        #expect(cached.contains { $0.hasSuffix("tokenizer.json") } && !cached.contains { $0.contains("safetensors") || $0.hasSuffix(".incomplete") })
+        let json = try JSON.parse(Binary.run(["plan", "--json"] + arguments, environment: variables).out, source: "plan")
+        #expect(json["download_bytes"]?.int == size)
+        // With the weights here nothing is said of them.
+        #expect(try Binary.run(["pull", "org/tiny"], environment: variables).status == 0)
+        let whole = try Binary.run(["plan", "--json"] + arguments, environment: variables)
+        #expect(whole.status == 0 && !whole.error.contains("not fetched"))
+        let later = try JSON.parse(whole.out, source: "plan")
+        #expect(later["download_bytes"] == nil && later["disk"] == json["disk"], "\(whole.out)")
+    }
+
     @Test func `a run from names alone goes from the hub to the adapter, and its parts are used by name`() throws {
         let hub = try hub()
         let variables = try variables(hub)

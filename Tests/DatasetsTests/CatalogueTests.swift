@@ -75,6 +75,12 @@ struct CatalogueTests {
         Case("{\"a\": 1]", "broken JSON"), Case("{\"a\": 01}", "broken JSON"), Case("{\"a\": tru}", "broken JSON"), Case("{\"a\": +1}", "broken JSON"),
         Case("{\"a\": 1e999}", "broken JSON"), Case(String(repeating: "{\"a\":", count: 300) + "1" + String(repeating: "}", count: 300), "nested too deeply"),
         Case("}", "spans several lines"), Case("\"a\": 1,", "spans several lines"),
+        Case(
+            good + "\n" + #"{"instruction": "q", "output": "a", "output": "b, ]"}"#,
+            "data.jsonl:2: the key 'output' stands twice in the same object"),
+        Case(#"{"messages": [{"role": "user", "role": "assistant", "content": "x"}]}"#, "the key 'role' stands twice"),
+        Case("[" + good + ",\n{\"instruction\": \"q\",\n\"instruction\": \"r\", \"output\": \"a\"}]", "data.jsonl:3: the key 'instruction' stands twice"),
+        Case(#"{"instruction": "q", "output": "a", "note": {"x": 1, "x": 1}}"#, "the key 'x' stands twice"),
     ]
 
     /// Files that hold no records, or are cut off.

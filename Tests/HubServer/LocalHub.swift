@@ -64,6 +64,7 @@ package final class LocalHub: Sendable {
     }
 
     package func set(_ name: String, _ repository: Repository) { state.state.withLock { $0.repositories[name] = repository } }
+    package func size(of path: String, in name: String) -> Int? { state.state.withLock { $0.repositories[name]?.files[path]?.count } }
     package func change(_ change: @escaping @Sendable (Request, Response) -> Response) { state.state.withLock { $0.change = change } }
 
     /// All that came to both.
@@ -145,6 +146,8 @@ package final class LocalHub: Sendable {
             return Response(200, bytes, headers: headers)
         }
         guard start < bytes.count else { return Response(416, [], headers: ["Content-Range": "bytes */\(bytes.count)"]) }
-        return Response(206, Array(bytes[start...]), headers: headers.merging(["Content-Range": "bytes \(start)-\(bytes.count - 1)/\(bytes.count)"]) { $1 })
+        let end = min(bytes.count, text.split(separator: "-").dropFirst().first.flatMap { Int($0) }.map { $0 + 1 } ?? bytes.count)
+        return Response(
+            206, Array(bytes[start..<max(start, end)]), headers: headers.merging(["Content-Range": "bytes \(start)-\(end - 1)/\(bytes.count)"]) { $1 })
     }
 }

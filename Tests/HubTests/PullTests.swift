@@ -176,7 +176,7 @@ struct PullTests {
             }
         }
         try Self.expectWhole(try scene.pull(Self.name), scene)
-        #expect(scene.events.contains(.waiting(what: "/org/model/resolve/\(Scene.commit)/config.json", why: "the hub answers with status 429", seconds: 7)))
+        #expect(scene.events.contains(.waiting(what: "org/model/config.json", why: "the hub answers with status 429", seconds: 7)))
         #expect(scene.slept > 7)
         // A date, and a wait that nobody sits out.
         let patient = try Scene(Self.model) { request, _ in

@@ -20,10 +20,30 @@ struct JSONTests {
         #expect(value?[1].int == 1 && value?[3].int == nil)
     }
 
-    @Test func `keys keep their order and the last of equal ones stays`() throws {
-        let object = try JSON.parse(#"{"b":1,"a":2,"b":3}"#, source: "t").object
-        #expect(object?.keys == ["b", "a"])
-        #expect(object?["b"] == .integer(3))
+    @Test func `keys keep their order`() throws {
+        let object = try JSON.parse(#"{"b":1,"a":2,"c":3}"#, source: "t").object
+        #expect(object?.keys == ["b", "a", "c"])
+        // Of equal keys that a program gives the last stays.
+        let made = JSONObject([("b", 1), ("a", 2), ("b", 3)])
+        #expect(made.keys == ["b", "a"] && made["b"] == .integer(3))
+    }
+
+    @Test func `a key that stands twice in one object is refused with its line`() throws {
+        let many = (0..<100).map { "\"k\($0)\": 0,\n" }.joined()
+        let cases: [(text: String, key: String, line: Int)] = [
+            (#"{"b":1,"a":2,"b":3}"#, "b", 7), ("{\"b\": 1,\n \"a\": [1, {\"x\": {\"y\": 1},\n\"x\": 2}]}", "x", 9),
+            // The same key in another object, and as a value, is none.
+            ("{\"a\": {\"a\": \"a\"},\n\"b\": {\"a\": 1},\n\"\\u0061\": 1}", "a", 9), ("{\n\(many)\"z\": 1,\n\"k7\": 1}", "k7", 109),
+            ("{\"\": 1,\n\"\": 1}", "", 8),
+        ]
+        for (text, key, line) in cases {
+            let error = #expect(throws: LorikeetError.self) {
+                try Array(text.utf8).withUnsafeBytes { try JSON.parse($0, source: "file.json", firstLine: 7) }
+            }
+            #expect(error?.exit == .unusableInput && error?.place == "file.json:\(line)", "\(String(describing: error))")
+            #expect(error?.what == "the key '\(key)' stands twice in the same object", "\(String(describing: error))")
+        }
+        #expect(try JSON.parse(#"{"a":{"a":{"a":1}},"b":[{"a":1},{"a":2}]}"#, source: "t").object?.keys == ["a", "b"])
     }
 
     @Test(arguments: ["", "{", "[1,]", "{\"a\" 1}", "nul", "\"abc", "[1] 2", "{\"a\":\"\u{1}\"}"])

@@ -65,6 +65,12 @@ struct RunInputsTests {
         let added = try run.run(on: nil, goal: .adapter).error
         #expect(added?.place == run.folder + "/model/chat_template.jinja" && added?.what.hasPrefix("the file was not there when the run began") == true)
         try files.remove(run.folder + "/model/chat_template.jinja")
+        let tools = run.folder + "/model/additional_chat_templates/tool_use.jinja"
+        try files.createDirectory(run.folder + "/model/additional_chat_templates")
+        try files.writeDurably("{{ messages[0]['content'] }}</s>", to: tools)
+        let more = try run.run(on: nil, goal: .adapter).error
+        #expect(more?.place == tools && more?.what.hasPrefix("the file was not there when the run began") == true)
+        try files.remove(tools)
         // What decides nothing may change; and with everything as it was the run goes on to the bits of one that never stopped.
         try files.writeDurably("# A model", to: run.folder + "/model/README.md")
         #expect(try run.run(on: nil, goal: .adapter).error == nil)

@@ -47,6 +47,19 @@ struct DamageTests {
         #expect(throws: LorikeetError.self) { try SafetensorsFile(path: path) }
     }
 
+    @Test func `a key that stands twice in a model's or an adapter's settings is refused`() throws {
+        let text = try String(contentsOfFile: Self.llama + "/config.json", encoding: .utf8)
+        let folder = URL(fileURLWithPath: try file(Data(("{\n\"hidden_size\": 32," + text.dropFirst()).utf8), "config.json")).deletingLastPathComponent().path
+        try FileManager.default.copyItem(atPath: Self.llama + "/model.safetensors", toPath: folder + "/model.safetensors")
+        let error = #expect(throws: LorikeetError.self) { try ModelFiles.open(folder) }
+        #expect(error?.what == "the key 'hidden_size' stands twice in the same object" && error?.place?.contains("/config.json:") == true)
+        let adapter = folder + "/adapter"
+        try FileManager.default.copyItem(atPath: Self.llama + "/adapter_init", toPath: adapter)
+        let settings = try String(contentsOfFile: adapter + "/adapter_config.json", encoding: .utf8)
+        try ("{\"r\": 3," + settings.dropFirst()).write(toFile: adapter + "/adapter_config.json", atomically: true, encoding: .utf8)
+        #expect(#expect(throws: LorikeetError.self) { try AdapterFile.read(directory: adapter) }?.what.contains("the key 'r' stands twice") == true)
+    }
+
     @Test func `empty, missing and tiny files are errors`() throws {
         #expect(throws: LorikeetError.self) { try SafetensorsFile(path: file(Data())) }
         #expect(throws: LorikeetError.self) { try SafetensorsFile(path: "/no/such") }

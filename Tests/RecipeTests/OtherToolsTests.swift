@@ -227,10 +227,22 @@ struct RecipeTextTests {
         #expect(recipe.initAdapter == nil)
     }
 
+    @Test func `of an option that is given twice the last value counts, with a note`() throws {
+        let differing = try Recipe.resolve(file: nil, options: [("seed", "4"), ("seed", "16")])
+        #expect(differing.recipe.seed == 16 && differing.notes == ["--seed is given twice: 16 counts, and 4 does not"], "\(differing.notes)")
+        #expect(try Recipe.resolve(file: nil, options: [("seed", "4"), ("seed", "4")]).notes.isEmpty)
+    }
+
     @Test func `files and columns may be given in three ways`() throws {
         for text in ["data: a,b", "data: [a, b]", "data:\n- a\n- b"] { #expect(try resolve(Array(text.utf8)).data == ["a", "b"]) }
         let options = try Recipe.resolve(file: nil, options: [("data", "a"), ("data", "b"), ("columns", "instruction=q, output=a")]).recipe
         #expect(options.data == ["a", "b"] && options.columns == ["instruction=q", "output=a"])
+        let several = try Recipe.resolve(file: nil, options: [("columns", "instruction=q"), ("columns", "output=a")])
+        #expect(several.recipe.columns == ["instruction=q", "output=a"] && several.notes.isEmpty)
+        for twice in [[("columns", "instruction=q,instruction=r")], [("columns", "instruction=q"), ("columns", "instruction=r")]] {
+            let error = #expect(throws: LorikeetError.self) { try Recipe.resolve(file: nil, options: twice) }
+            #expect(error?.what == "'instruction' stands twice in 'columns'", "\(String(describing: error))")
+        }
         for text in ["columns: {instruction: q, output: a}", "columns: instruction=q,output=a", "columns: [instruction=q, output=a]"] {
             let recipe = try resolve(Array(text.utf8))
             #expect(recipe.columns == ["instruction=q", "output=a"])

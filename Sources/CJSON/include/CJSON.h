@@ -34,6 +34,8 @@ const char *lorikeet_json_error(const lorikeet_json *tape, size_t *at);
 const lorikeet_json_node *lorikeet_json_nodes(const lorikeet_json *tape, size_t *count);
 const char *lorikeet_json_characters(const lorikeet_json *tape);
 void lorikeet_json_free(lorikeet_json *tape);
+/// The byte behind the first key that its object has had before; `length` where there is none. For a text that `lorikeet_json_parse` takes.
+size_t lorikeet_json_second_key(const char *text, size_t length);
 
 #ifdef __cplusplus
 }

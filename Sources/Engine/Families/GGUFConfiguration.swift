@@ -29,7 +29,17 @@ struct GGUFConfiguration {
         }
         if let names = format.longRoPE { try Self.readLongRoPE(names, file, format, &json) }
         self.json = json
-        let unknown = leftOver()
+        var unknown = leftOver()
+        // No converter writes it for these architectures; with a window it would be another model.
+        let window = "\(format.architecture).attention.sliding_window"
+        if let place = unknown.firstIndex(of: window) {
+            guard file.metadata[window]?.int == 0 else {
+                throw LorikeetError.input(
+                    "the metadata '\(window)' asks for a window, which this architecture is not read with", at: file.path,
+                    fix: "use the model's Hugging Face directory, whose config.json says sliding_window")
+            }
+            unknown.remove(at: place)
+        }
         if !unknown.isEmpty {
             warnings.append("\(file.path): metadata not known for this architecture and not used: \(unknown.map { "'\($0)'" }.joined(separator: ", "))")
         }

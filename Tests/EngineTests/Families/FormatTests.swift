@@ -84,6 +84,21 @@ struct FormatTests {
         #expect(error?.exit == .unusableInput && error?.description.contains("'blk.0.strange.weight'") == true, "\(error?.description ?? "")")
     }
 
+    @Test(arguments: withGGUF) func `a window in a GGUF's metadata is used, or refused by its name`(name: String) throws {
+        let files = try FamilyFiles(family(name))
+        // With a window an OLMo 2 is an OLMo 3.
+        guard name != "olmo2" else { return }
+        let format = try family(name).gguf
+        let key = try #require(format).architecture + ".attention.sliding_window"
+        if ["gemma2", "gemma3_text", "phi3", "olmo3"].contains(name) {
+            #expect(try ModelSource.open(files.gguf(metadata: [(key, .unsigned(64))])).configuration.values["sliding_window"]?.int == 64)
+            return
+        }
+        let error = #expect(throws: LorikeetError.self) { try ModelSource.open(files.gguf(metadata: [(key, .unsigned(64))])) }
+        #expect(error?.exit == .unusableInput && error?.what.contains("'\(key)'") == true, "\(String(describing: error))")
+        #expect(try ModelSource.open(files.gguf(metadata: [(key, .unsigned(0))])).warnings.isEmpty)
+    }
+
     @Test(arguments: families) func `a tensor that is missing or of another shape is refused by its name`(name: String) throws {
         let whole = try FamilyFiles(family(name))
         for tensor in [whole.tensors[0], whole.tensors[whole.tensors.count / 2], whole.tensors[whole.tensors.count - 1]] {
