@@ -74,7 +74,8 @@ package struct TextReferenceCheck {
             report.results.append(Deviation(name: "text \(number): token ids", measured: same ? 0 : 1, tolerance: 0))
         }
         var measured = 0
-        for kind in LossKind.allCases where texts.contains(where: { $0.numbers[kind.rawValue] != nil }) {
+        let kinds = LossKind.allCases.filter { kind in texts.contains { $0.numbers[kind.rawValue] != nil } }
+        for kind in kinds {
             let results = try losses(texts, kind, source, tokenizer)
             measured += results.count
             report.results += results
@@ -87,7 +88,8 @@ package struct TextReferenceCheck {
         if !chats.isEmpty { report.results += try self.chats(chats, source, tokenizer) }
         if !continuations.isEmpty { report.results += try self.continuations(continuations, source, tokenizer) }
         if compute.device != nil {
-            report.results += try CardGradientCheck(source: source, texts: texts.map(\.ids), compute: compute).run()
+            let first = try beginning(kinds.contains(.withBOS) ? .withBOS : .plain, tokenizer)
+            report.results += try CardGradientCheck(source: source, texts: texts.map(\.ids), beginning: first, compute: compute).run()
         }
         return report
     }
@@ -117,16 +119,19 @@ package struct TextReferenceCheck {
         return ids
     }
 
+    /// What stands before a text's ids in a kind of loss: the beginning-of-sequence token, or nothing.
+    private func beginning(_ kind: LossKind, _ tokenizer: Tokenizer) throws -> [Int32] {
+        guard kind == .withBOS else { return [] }
+        guard let bos = tokenizer.bos else {
+            throw LorikeetError.input("the model's tokenizer names no beginning-of-sequence token, which '\(kind.rawValue)' needs", at: model)
+        }
+        return [bos]
+    }
+
     /// Each text's loss in float32; in 16 bits that of all of them, for a few words' alone is mostly rounding.
     private func losses(_ texts: [Text], _ kind: LossKind, _ source: ModelSource, _ tokenizer: Tokenizer) throws -> [Deviation] {
         let key = kind.rawValue
-        var first: [Int32] = []
-        if kind == .withBOS {
-            guard let bos = tokenizer.bos else {
-                throw LorikeetError.input("the model's tokenizer names no beginning-of-sequence token, which '\(key)' needs", at: model)
-            }
-            first = [bos]
-        }
+        let first = try beginning(kind, tokenizer)
         // A single token predicts nothing.
         let samples = texts.enumerated().map { (number: $0, ids: first + $1.ids, numbers: $1.numbers) }.filter { $0.ids.count > 1 }
         let session = try session(source, kind.storage, longest: samples.map(\.ids.count).max() ?? 0, headChunk: 128)

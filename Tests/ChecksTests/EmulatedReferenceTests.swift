@@ -44,13 +44,14 @@ struct EmulatedReferenceTests {
         let path = ReferenceTests.root.appending(path: "Reference/llama").path
         let source = try ModelSource.open(path)
         let texts = [4, 1, 37, 0, 20].map { length in (0..<length).map { Int32(mix64(UInt64($0 + length)) % UInt64(source.configuration.vocabularySize)) } }
-        let check = CardGradientCheck(source: source, texts: texts, compute: Compute(cpu: CPU(threads: 2), device: EmulatedDevice(), element: element))
+        let card = Compute(cpu: CPU(threads: 2), device: EmulatedDevice(), element: element)
+        let check = CardGradientCheck(source: source, texts: texts, beginning: [2], compute: card)
         let results = try check.run()
         // A and B of each adapted linear, all of them, and the loss.
         #expect(results.count == 2 + 2 * CardGradientCheck.targets.count * source.configuration.family.blockCount)
         for result in results { #expect(result.passes, "\(result.line)") }
-        let wrong = CardGradientCheck(source: source, texts: texts.map { $0.map { ($0 + 1) % 50 } }, compute: check.compute)
-        let apart = try wrong.compare(check.step(check.compute), wrong.step(Compute(cpu: CPU(threads: 2))))
+        let wrong = CardGradientCheck(source: source, texts: texts.map { $0.map { ($0 + 1) % 50 } }, beginning: [2], compute: card)
+        let apart = try wrong.compare(check.step(card), wrong.step(Compute(cpu: CPU(threads: 2))))
         #expect(apart.count(where: { !$0.passes }) > apart.count / 2)
     }
 }
