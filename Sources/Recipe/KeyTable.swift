@@ -24,7 +24,7 @@ package enum KeyTable {
         Key("validation_share", .number(0...0.9), .number(0), help: "Share of the training file split off when there is no validation file."),
         Key(
             "sample", .choice(["random", "first"]), .text("random"),
-            help: "Which records are used when there are more than that: a random choice (by seed), or the first ones."),
+            help: "Which records are used where max_train_samples or max_validation_samples leaves some out: a random choice (by seed), or the first."),
         Key("shuffle", .flag, .flag(true), help: "Visit the records in a new order each epoch."),
         Key(
             "instruction_role", .choice(["user", "system"]), .text("user"),
@@ -69,7 +69,7 @@ package enum KeyTable {
             help: "Samples of a micro-batch, as other tools count: a step is this times gradient_accumulation_steps samples."),
         Key(
             "gradient_accumulation_steps", positive, .integer(4), .identity, ["kaggle-free": .integer(8)],
-            help: "Micro-batches of a step; see per_device_train_batch_size."),
+            help: "A step has this times per_device_train_batch_size samples."),
         Key("learning_rate", .number(0...10), .number(2e-5), .identity, ["kaggle-free": .number(3e-5)], help: "The highest learning rate."),
         Key(
             "lr_scheduler_type", .choice(["linear", "cosine", "constant", "constant_with_warmup"]), .text("linear"),
