@@ -47,7 +47,9 @@ final class HubClient {
 
     /// The address of a path below the hub's endpoint.
     func address(_ path: String) throws -> WebAddress {
-        guard let address = WebAddress(settings.base + path) else { throw LorikeetError.input("no address of a hub can be made of it", at: path) }
+        guard let address = WebAddress(settings.base + path) else {
+            throw LorikeetError.input("'\(settings.base + path)' is no web address", fix: "check the name, and the hub's address in HF_ENDPOINT")
+        }
         return address
     }
 

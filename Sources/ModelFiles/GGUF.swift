@@ -111,7 +111,9 @@ package struct GGUFFile: Sendable {
         var tensors: [String: TensorView] = [:]
         for info in infos {
             guard let bytes = info.type.byteCount(shape: info.shape) else {
-                throw LorikeetError.input("the tensor '\(info.name)' of shape \(info.shape) is no whole number of \(info.type) blocks", at: path)
+                throw LorikeetError.input(
+                    "the tensor '\(info.name)' of shape \(info.shape) is no whole number of \(info.type) blocks", at: path,
+                    fix: "the file is damaged; fetch it again")
             }
             guard let offset = Int(exactly: info.offset), start <= file.count, offset <= file.count - start, bytes <= file.count - start - offset else {
                 throw LorikeetError.input(
@@ -243,7 +245,7 @@ private struct GGUFReader {
         guard let size = sizes[type] else { throw broken("an array has elements of the unknown type \(type)") }
         let count = try count(minimumBytes: size)
         elementsLeft -= count
-        guard elementsLeft >= 0 else { throw broken("the metadata's arrays have more than \(1 << 25) elements") }
+        guard elementsLeft >= 0 else { throw broken("the metadata's arrays have more than \(1 << 25) elements in all") }
         switch type {
         case 8:
             var strings: [String] = []

@@ -54,11 +54,4 @@ package struct ModelFiles: Sendable {
         return ModelFiles(
             path: path, metadata: .configuration(json), names: joined.names, tensors: joined.tensors, notes: joined.notes, weightPaths: paths)
     }
-
-    /// The path of a file that stands beside the weights, where there is one; nil for a GGUF.
-    package func fileIfPresent(_ name: String, files: any Files = RealFiles()) -> String? {
-        guard gguf == nil else { return nil }
-        let full = path + "/" + name
-        return files.exists(full) ? full : nil
-    }
 }

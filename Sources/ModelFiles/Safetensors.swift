@@ -37,7 +37,9 @@ package struct SafetensorsFile: Sendable {
             }
             guard let code = value["dtype"]?.string else { throw broken("the tensor '\(name)' has no dtype") }
             guard let type = Self.types[code] else {
-                throw LorikeetError.input("the tensor '\(name)' has the type \(code), which is not supported", at: path)
+                throw LorikeetError.input(
+                    "the tensor '\(name)' has the type \(code), which is not supported", at: path,
+                    fix: "use a model in float32, float16, bfloat16 or 8-bit floats, or a GGUF of it")
             }
             let shape = (value["shape"]?.array ?? []).compactMap(\.int)
             let offsets = (value["data_offsets"]?.array ?? []).compactMap(\.int)

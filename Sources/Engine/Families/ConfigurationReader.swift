@@ -173,7 +173,9 @@ package struct ConfigurationReader {
     /// - Parameter inert: the family's own inert keys, beside those that every configuration has.
     package mutating func finish(model: String, inert: [Ignored]) throws {
         if storedRopeFactors != nil, !ropeFactorsAreRead {
-            throw LorikeetError.input("the model holds factors of its rotary frequencies, which a \(model) model does not use", at: source)
+            throw LorikeetError.input(
+                "the file holds factors of the rotary frequencies (rope_freqs.weight), which a model of type '\(model)' does not use", at: source,
+                fix: "use the model's Hugging Face directory")
         }
         var unknown: [String] = []
         try judge(object, inside: "", model, inert, &unknown)

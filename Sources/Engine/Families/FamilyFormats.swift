@@ -19,8 +19,9 @@ package struct HuggingFaceFormat: Sendable {
 package struct GGUFFormat: Sendable {
     /// `general.architecture`; metadata keys stand behind it and a dot.
     let architecture: String
-    /// Where several families have one architecture: the metadata key by which this one is told, and whether it has it.
-    var told: (metadata: String, present: Bool)?
+    /// Set where several families share an architecture: a metadata key (behind the architecture's name) that is in every file of this
+    /// family and in none of the other's (`present`), or the reverse.
+    var distinction: (metadata: String, present: Bool)?
     /// In the order of the `config.json` that is made of them.
     let metadata: [MetadataRule]
     let tensors: [TensorRule]

@@ -44,7 +44,7 @@ package enum Families {
         }
         for family in table {
             guard let format = family.gguf, format.architecture == architecture else { continue }
-            if let told = format.told, (file.metadata["\(architecture).\(told.metadata)"] != nil) != told.present { continue }
+            if let key = format.distinction, (file.metadata["\(architecture).\(key.metadata)"] != nil) != key.present { continue }
             return (family, format)
         }
         var known: [String] = []
