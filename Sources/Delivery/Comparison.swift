@@ -73,7 +73,7 @@ package struct AnswerTest {
     }
 }
 
-/// What a proof came to.
+/// The outcome of a proof.
 package enum Verdict: Sendable, Equatable {
     case pass
     case fail
@@ -110,13 +110,13 @@ package struct LogitDifference: Sendable, Equatable {
     /// Over the rows that were compared.
     package var maximum = 0.0
     package var mean = 0.0
-    /// The largest absolute logit met: what the differences are measured against.
+    /// The largest absolute logit of the first form: `verdict` allows a share of it.
     package var largestLogit = 0.0
     /// Share of the compared rows on which both choose the same token; nil where none was compared.
     package var sameChoice: Double?
     /// Rows that were compared.
     package var rows = 0
-    /// Rows that could not be: a logit of either form is NaN or infinite, or only one form has the row.
+    /// Rows that could not be compared: a logit of either form is NaN or infinite, or only one form has the row.
     package var unusableRows = 0
 
     package init() {}
@@ -177,7 +177,7 @@ package struct LogitRecord: Sendable {
             }
             for row in 0..<rows.x {
                 let range = row * vocabulary.x..<(row + 1) * vocabulary.x
-                // NaN is smaller than nothing: `max(0, .nan)` is 0.
+                // Looked for first, because the maxima below would drop a NaN.
                 guard x[range].allSatisfy(\.isFinite), y[range].allSatisfy(\.isFinite) else {
                     result.unusableRows += 1
                     continue

@@ -41,7 +41,7 @@ package struct Hub {
 
     /// The files of a model or data set: those that are missing are fetched, at the revision's newest commit. Offline, those of the cache.
     ///
-    /// - Throws: exit 2 where the hub has it not, does not allow it, or it holds nothing that can be read; 3 where the disk is too small; 4 where hub,
+    /// - Throws: exit 2 where the hub lacks it or refuses access, or where it holds nothing that can be read; 3 where the disk is too small; 4 where hub,
     ///   connection or disk fail; 75 when stopped. What has come stays, and the next call goes on with it.
     package func pull(_ name: HubName) throws -> HubSnapshot {
         guard !settings.offline else { return try cached(name) }
@@ -60,7 +60,7 @@ package struct Hub {
         let failures = HubFailures(name: name, settings: settings) { near(name) }
         let listing: RepositoryListing
         do {
-            // Nobody waits for a hub that is not needed.
+            // Where the cache has everything, an unreachable hub is asked once only, without waiting.
             listing = try pull.listing(kept == nil ? environment.policy : RetryPolicy(attempts: 1))
         } catch {
             let error = failures.error(error)

@@ -22,13 +22,14 @@ struct HubRefusal: Error {
 package struct RetryPolicy: Sendable {
     package var attempts = 5
     package var firstDelay = 1.0
-    /// A server that asks for a longer wait is not waited for.
+    /// Seconds; where a server asks for a longer wait (`Retry-After`), the request fails at once.
     package var longestDelay = 300.0
 
     package init(attempts: Int = 5, firstDelay: Double = 1) { (self.attempts, self.firstDelay) = (attempts, firstDelay) }
 }
 
-/// Requests to a hub: redirects by hand, so that the token stays with the hub's own server; failures made good again where waiting helps.
+/// Requests to a hub. Redirects are followed here and not by libcurl, so that the token goes to the hub's own server only. Requests that fail
+/// for a reason that may pass are repeated.
 final class HubClient {
     let settings: HubSettings
     let environment: HubEnvironment
@@ -119,7 +120,7 @@ final class HubClient {
         throw HTTPFailure.failed("\(settings.endpoint.origin) redirects more than \(Self.mostRedirects) times")
     }
 
-    /// Does `body`, and again where the failure is one that passes: a broken connection, a server that is busy.
+    /// Calls `body`, and repeats it after failures that may pass: a broken connection, a busy server.
     ///
     /// - Parameters:
     ///   - what: what is asked for, for the report of a wait.
@@ -139,7 +140,7 @@ final class HubClient {
             }
             if progressed() { attempt = 1 }
             let delay = wait ?? policy.firstDelay * Double(1 << min(20, attempt - 1))
-            // A name that is not found, or a machine that does not answer, seldom is another moment later.
+            // An unknown host name or a host that does not answer is tried only once more: it rarely changes within seconds.
             var attempts = policy.attempts
             if case HTTPFailure.unreachable = failure { attempts = min(attempts, 2) }
             guard attempt < attempts, delay <= policy.longestDelay else { throw failure }

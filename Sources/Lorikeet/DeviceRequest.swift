@@ -27,7 +27,7 @@ package struct DeviceRequest: Sendable {
 
     package static let computeTypes = ["auto", "float32", "float16", "bfloat16"]
 
-    /// Whether `device` can be meant at all.
+    /// Whether `device` has the form of a device's name; nothing is opened.
     package static func knows(device: String) -> Bool {
         ["cpu", "cuda", "auto"].contains(device) || device.wholeMatch(of: /cuda:\d{1,2}/) != nil
     }

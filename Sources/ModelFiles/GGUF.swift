@@ -65,7 +65,7 @@ package struct GGUFFile: Sendable {
 
     /// Opens a file; of a split model, named by any of its parts, all parts.
     ///
-    /// - Throws: exit 2 with the byte at which the file stops making sense; for a part that is missing or of another model.
+    /// - Throws: exit 2 with the byte at which the file is malformed; for a part that is missing or of another model.
     package init(path: String, files: any Files = RealFiles()) throws {
         let named = try GGUFFile(part: path, files: files)
         guard let count = named.metadata["split.count"]?.int, count > 1 else {

@@ -27,7 +27,7 @@ package struct ModelFiles: Sendable {
     /// The file that holds the configuration, for errors.
     package var configurationPath: String { gguf == nil ? path + "/config.json" : path }
 
-    /// - Throws: exit 2 when the path is neither form, or the files do not add up.
+    /// - Throws: exit 2 when the path is neither form, or the files are malformed or contradict each other.
     package static func open(_ path: String, files: any Files = RealFiles()) throws -> ModelFiles {
         guard files.exists(path) else {
             throw LorikeetError.input("no such model", at: path, fix: "give a directory with config.json and safetensors, or a .gguf file")

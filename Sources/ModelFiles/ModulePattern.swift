@@ -40,7 +40,7 @@ package struct ModulePattern: Sendable, Equatable {
 
     fileprivate enum Step: Sendable {
         case character(PatternSet)
-        /// Both ways.
+        /// Matching goes on at both steps.
         case split(Int, Int)
         case jump(Int)
         case assertion(PatternAssertion)

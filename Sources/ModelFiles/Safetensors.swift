@@ -17,7 +17,7 @@ package struct SafetensorsFile: Sendable {
     /// The format's name of a type, for writing.
     static func name(of type: ElementType) -> String? { types.first { $0.value == type }?.key }
 
-    /// - Throws: exit 2 for anything that does not add up, with the tensor's name or the byte.
+    /// - Throws: exit 2 for a malformed file, naming the tensor or the sizes that contradict each other.
     package init(path: String, files: any Files = RealFiles()) throws {
         let file = try files.map(path)
         func broken(_ what: String) -> LorikeetError { .input(what, at: path, fix: "the file is damaged; fetch it again") }
@@ -122,7 +122,7 @@ package struct SafetensorsFile: Sendable {
     }
 }
 
-/// Writes a safetensors file in order, in pieces, beside its place; `finish` syncs and renames it there.
+/// Writes a safetensors file in pieces, tensor after tensor, under a temporary name in the same folder; `finish` syncs and renames it.
 package final class SafetensorsWriter {
     private let path: String
     private let files: any Files

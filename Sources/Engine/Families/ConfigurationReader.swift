@@ -8,7 +8,7 @@ import LorikeetJSON
 package struct ConfigurationReader {
     /// The file, for errors.
     package let source: String
-    /// What divides the rotary frequencies, where the file holds that as a tensor that no configuration key expresses; one a pair.
+    /// Divisors of the rotary frequencies, one for each rotated pair, where the file holds them as a tensor that no configuration key expresses.
     private let storedRopeFactors: [Float]?
     private var ropeFactorsAreRead = false
     private var object: JSONObject
@@ -107,7 +107,9 @@ package struct ConfigurationReader {
         return value
     }
 
-    /// The first of keys that mean the same; where several are there, they have to agree.
+    /// Of several keys with one meaning, the first that the file has.
+    ///
+    /// - Throws: exit 2 where the file has several and their values differ.
     package mutating func agreed(_ keys: [String]) throws -> String {
         let present = keys.filter { has($0) }
         // A null alone is for the caller to judge, under its own name.
@@ -122,7 +124,7 @@ package struct ConfigurationReader {
         return first
     }
 
-    /// Gives the file an object that the family's class puts where there is none.
+    /// Sets a key that the file lacks to the object that the family's configuration class takes for it.
     package mutating func fill(_ key: String, _ value: JSON) { object[key] = value }
 
     /// Notes a value that was found in another way than by its key: what a writer of this configuration needs.
