@@ -57,7 +57,7 @@ struct HubFailures {
             default: return file == nil ? missing(refusal) : .machine("the hub has no such file", at: file, fix: "run the same command again")
             }
         case 429:
-            let wait = refusal.head["retry-after"].map { " (wait \($0) seconds)" } ?? ""
+            let wait = refusal.head["retry-after"].map { " (Retry-After: \($0))" } ?? ""
             return .machine(
                 "the hub limits the number of requests from here for now\(wait)\(words)", at: name.id,
                 fix: "run the same command later; what has come is kept" + (settings.token == nil ? "; with HF_TOKEN more are allowed" : ""))

@@ -17,7 +17,7 @@ package struct SafetensorsFile: Sendable {
     /// The format's name of a type, for writing.
     static func name(of type: ElementType) -> String? { types.first { $0.value == type }?.key }
 
-    /// - Throws: exit 2 for a malformed file, naming the tensor or the sizes that contradict each other.
+    /// - Throws: exit 2 for anything that does not add up, with the tensor's name or the byte.
     package init(path: String, files: any Files = RealFiles()) throws {
         let file = try files.map(path)
         func broken(_ what: String) -> LorikeetError { .input(what, at: path, fix: "the file is damaged; fetch it again") }
