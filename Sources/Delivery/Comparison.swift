@@ -26,6 +26,7 @@ package struct FormResult: Sendable {
 package struct AnswerTest {
     package let rows: [HeldOutRow]
     package let tokenizer: Tokenizer
+    /// Prompts that are answered at the same time.
     package let slots: Int
 
     package init(rows: [HeldOutRow], tokenizer: Tokenizer, slots: Int) {
@@ -42,6 +43,8 @@ package struct AnswerTest {
         }
     }
 
+    /// The greedy answers to all rows, in their order, without white space at either end.
+    ///
     /// - Parameter onGroup: called once for each group of `slots` prompts, after they have been read.
     /// - Throws: exit 1 where the model's logits are not finite (see `Session.generate`).
     package func answers(of session: Session, onGroup: @escaping () -> Void = {}) throws -> [String] {
@@ -60,6 +63,9 @@ package struct AnswerTest {
         }
     }
 
+    /// The share of rows whose answer equals the expected one but for white space at its ends, from 0 to 1; nil without rows.
+    ///
+    /// - Parameter answers: those of `answers(of:)`.
     package func shareRight(_ answers: [String]) -> Double? {
         guard !rows.isEmpty else { return nil }
         return Double(zip(rows, answers).count { trimmed($0.answer) == $1 }) / Double(rows.count)

@@ -8,6 +8,7 @@ import LorikeetRecipe
 /// The test of a run's forms without the run: `lorikeet test`.
 package struct StandaloneTest {
     let recipe: Recipe
+    /// The PEFT folder, and the merged model's folder.
     let adapter: String
     let merged: String
 
@@ -34,6 +35,8 @@ package struct StandaloneTest {
         package let warnings: [String]
     }
 
+    /// - Throws: exit 2 where model, adapter, merged model or data cannot be used or do not belong together, exit 4 when the machine fails. A failed
+    ///   proof is no error here: see `Result.error`.
     package func run() throws -> Result {
         let files = RealFiles()
         let adapterFile = try AdapterFile.read(directory: adapter, files: files)

@@ -18,6 +18,14 @@ package struct AdapterConfiguration: Sendable, Equatable {
     var ranks: [AdapterPattern] = []
     var alphas: [AdapterPattern] = []
 
+    /// The settings of an adapter that training made: one rank and scale for all modules.
+    ///
+    /// - Parameters:
+    ///   - r: the rank, from 1 on.
+    ///   - alpha: `lora_alpha`; the scale is alpha / r, with `useRSLoRA` alpha / sqrt(r).
+    ///   - dropout: `lora_dropout`, a share from 0 to 1.
+    ///   - targetModules: names, or endings of names, of the adapted linears; `["all-linear"]` for every one.
+    ///   - baseModel: `base_model_name_or_path`.
     package init(r: Int, alpha: Double, dropout: Double, targetModules: [String], useRSLoRA: Bool = false, baseModel: String? = nil) {
         self.r = r
         self.alpha = alpha

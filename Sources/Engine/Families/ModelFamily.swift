@@ -94,6 +94,13 @@ extension ModelFamily {
         weights().compactMap { if case .linear(let linear) = $0.role { linear } else { nil } }
     }
 
+    /// The step program of this model: the forward pass and, for training, its backward pass, after all passes.
+    ///
+    /// - Parameters:
+    ///   - tokens: T, the rows of a micro-batch.
+    ///   - adapters: the trained tensors; `.none` without an adapter.
+    ///   - headChunk: rows of logits that the head computes at a time.
+    ///   - passes: what is recomputed, and whether ops are fused.
     package func program(
         _ purpose: ProgramPurpose, tokens: Int, adapters: TrainedLayout, target: ProgramTarget, headChunk: Int = HeadBlock.chunk,
         passes: PassPolicy = .norms

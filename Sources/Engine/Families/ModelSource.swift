@@ -24,6 +24,7 @@ package struct ModelSource: Sendable {
         try ModelSource(ModelFiles.open(path, files: files))
     }
 
+    /// As `open`, for files that are open already.
     package init(_ files: ModelFiles) throws {
         let (configuration, warnings): (ModelConfiguration, [String])
         let names: TensorNames?
