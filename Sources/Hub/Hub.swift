@@ -89,7 +89,7 @@ package struct Hub {
                 fix: settings.offline ? "unset HF_HUB_OFFLINE, or run lorikeet pull where there is a connection" : "run lorikeet pull")
         }
         guard let commit = try cache.commit(of: revision) else { throw absent("this \(name.kind.words) is not") }
-        // A link whose content is gone is no file.
+        // A link whose content is gone counts as missing.
         let sizes = try cache.paths(commit: commit).compactMap { path in cache.byteCount(path, commit: commit).map { (path, Optional($0)) } }
         guard !sizes.isEmpty else { throw absent("this \(name.kind.words) is not") }
         let needed = NeededFiles(name: name, settings: settings, files: environment.files)

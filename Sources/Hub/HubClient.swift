@@ -8,7 +8,7 @@ protocol BodyTaker: AnyObject {
     func take(_ bytes: UnsafeRawBufferPointer) throws
 }
 
-/// A response whose status says that there is no result.
+/// A response with a status other than success: refused, missing, or the server failed.
 struct HubRefusal: Error {
     let head: HTTPHead
     /// What the body says about it, on one line; empty where it says nothing.
@@ -92,7 +92,7 @@ final class HubClient {
     func send(_ address: WebAddress, _ wanted: Wanted = .file, headers: [String] = [], taker: (any BodyTaker)? = nil) throws -> HTTPHead {
         var address = address
         for _ in 0...Self.mostRedirects {
-            // The token is for the hub's own server alone, whoever sends us elsewhere.
+            // The token goes to the hub's own server only, wherever a redirect leads.
             let token = address.hasOrigin(of: settings.endpoint) ? settings.token : nil
             let own = ["User-Agent: lorikeet", "Accept-Encoding: identity"] + (token.map { ["Authorization: Bearer " + $0.secret] } ?? [])
             let reception = Reception(taker)

@@ -70,7 +70,7 @@ struct HubFailures {
     /// The hub does not tell a private model from one that is not there.
     private func missing(_ refusal: HubRefusal) -> LorikeetError {
         let nearest = nearestName(to: name.id, among: near().filter { $0.utf8.count <= 96 })
-        // A name that shares little with the one asked for is no help.
+        // Only similar names are suggested.
         let meant = nearest.flatMap { $0 != name.id && Self.isNear($0, name.id) ? $0 : nil }
         let other = meant.map { "did you mean \($0)?" }
         return .input(

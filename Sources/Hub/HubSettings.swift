@@ -10,7 +10,7 @@ package struct HubSettings: Sendable {
     package let cacheFolder: String
     /// The access token; never printed, never sent anywhere but to the endpoint.
     let token: Token?
-    /// Use what is in the cache, and ask nobody.
+    /// Whether only the cache is used, and no request is made.
     package let offline: Bool
     /// A file of certificate authorities instead of the system's.
     let certificates: String?
@@ -34,7 +34,7 @@ package struct HubSettings: Sendable {
     ]
 
     /// - Parameter environment: the process's variables, of which those of `variables` count.
-    /// - Throws: exit 2 for an endpoint that is no web address, a token with characters that no header can hold, or no folder for the cache.
+    /// - Throws: exit 2 for an endpoint that is not a web address, a token with characters that no header can hold, or no folder for the cache.
     package init(environment: [String: String]) throws {
         func variable(_ names: String...) -> String? { names.lazy.compactMap { environment[$0] }.first { !$0.isEmpty } }
         let standard = "https://huggingface.co"

@@ -70,7 +70,8 @@ package final class OutputDirectory {
     /// older version's.
     private static let firstNames = [".lock", "run.yaml" + RealFiles.partialSuffix, "run.yaml.partial"]
 
-    /// Makes the directory this recipe's; nobody else may use it while this object lives. Claiming it again does no harm.
+    /// Claims the directory for this recipe: writes `run.yaml` and holds a lock that keeps other processes out while this object lives. May be
+    /// called again.
     ///
     /// - Returns: a warning where the file system has no locks.
     /// - Throws: exit 2 when another process works in it, exit 4 when it cannot be written.

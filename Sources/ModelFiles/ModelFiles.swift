@@ -4,7 +4,7 @@ import LorikeetJSON
 /// A model on disk as its files have it: a Hugging Face directory with safetensors, or a GGUF file. Names and metadata are the files'
 /// own; what they mean is for the engine's families to say.
 package struct ModelFiles: Sendable {
-    /// What stands beside the tensors.
+    /// The configuration that comes with the tensors.
     package enum Metadata: Sendable {
         /// `config.json`
         case configuration(JSON)

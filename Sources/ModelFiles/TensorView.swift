@@ -155,7 +155,7 @@ package struct TensorView: Sendable {
             storedOffset: storedOffset, scaling: scaling)
     }
 
-    /// The index of the first element that is no finite number; nil where all are, or where the type holds no floats of its own.
+    /// The index of the first element that is NaN or infinite; nil where all are finite, or where the type is not a plain float.
     ///
     /// Looks at bits alone: every exponent bit of such an element is set.
     package func firstNonFinite() -> Int? {

@@ -27,7 +27,8 @@ package struct ConfigurationReader {
 
     /// A whole number.
     ///
-    /// - Throws: exit 2 where the file has the key with null or anything else that is no such number; all that read a value do so.
+    /// - Throws: exit 2 where the file has the key with null, another type or a number out of range. The same holds for all methods below that
+    ///   return a value that is not optional.
     package mutating func size(_ key: String, default standard: Int, in range: ClosedRange<Int>) throws -> Int {
         try present(key, standard, Self.wanted(range), Self.whole(range)) { JSON($0) }
     }

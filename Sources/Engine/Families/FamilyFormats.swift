@@ -17,7 +17,7 @@ package struct HuggingFaceFormat: Sendable {
 /// Reading goes from the file to `config.json`'s keys and the family's tensor names, writing back. Each line of a table has an inverse:
 /// see `ModelConfiguration.init(gguf:)`, `GGUFFormat.metadata(of:)` and `TensorNames`.
 package struct GGUFFormat: Sendable {
-    /// `general.architecture`; metadata keys stand behind it and a dot.
+    /// `general.architecture`. The metadata keys of the tables below follow it after a dot: `llama.block_count`.
     let architecture: String
     /// Set where several families share an architecture: a metadata key (behind the architecture's name) that is in every file of this
     /// family and in none of the other's (`present`), or the reverse.
