@@ -26,7 +26,7 @@ extension DoctorVerb {
         }
         let worst = KernelChecks.worst(results)
         let programs = try checkPrograms(compute)
-        // Kernels that exist for one type only are left out when another type is asked for.
+        // Where one type is asked for, kernels that exist for other types only do not count as untested.
         let report = CheckReport(results: results.map(\.deviation), notTested: asksForAll ? KernelChecks.notTested(launched: launched) : [])
         if json {
             func object(_ result: KernelChecks.Result) -> JSON {
