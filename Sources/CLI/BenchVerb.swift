@@ -8,23 +8,23 @@ import LorikeetModelFiles
 
 struct BenchVerb: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "bench", abstract: "A training step, measured against the best matrix product of its sizes in the same run.",
+        commandName: "bench", abstract: "Measures a training step, and the best matrix product of its sizes in the same run.",
         discussion: "Example: lorikeet bench --device cpu --shape smollm2-135m --seq 512 --json")
     @Option(help: "\(Bench.shapes.joined(separator: ", ")), with random weights.") var shape: String?
     @Option(help: "A model instead of a shape.") var model: String?
     @OptionGroup var place: DeviceOptions
     @Option(help: "Tokens of a micro-batch [the sequence; on a card the fastest that fits].") var tokens: Int?
     @Option(help: "Bytes of a card's memory to stay under, e.g. 16GiB [all].") var gpuMemory: String?
-    @Option(help: "A file of record lengths, one a line: steps of 16 records, packed; useful tokens count.") var lengths: String?
+    @Option(help: "A file of record lengths in tokens, one a line. Every 16 records are a step, packed; padding does not count.") var lengths: String?
     @Option(help: "Tokens of a segment.") var seq = 512
     @Option(help: "Rank of the adapters.") var loraR = 8
     @Option(help: "Dropout of the adapters.") var loraDropout = 0.0
-    @Option(help: "Linears with an adapter, with commas.") var targetModules = "q_proj,v_proj"
+    @Option(help: "Linears with an adapter, separated by commas.") var targetModules = "q_proj,v_proj"
     @Option(help: "auto, nf4, f16, bf16 or f32.") var baseStorage = "auto"
     @Option(help: "Measured rounds: the fastest counts on a processor, the median on a card.") var rounds = 15
     @Option(help: "false runs the plain program, with an op for every step.") var fuse = true
     @Flag(help: "Measure a card's algorithms for matrix products and keep the fastest; gains are rare.") var tune = false
-    @Flag(help: "Also time each kind of op.") var profile = false
+    @Flag(help: "Also print the time of each kind of op.") var profile = false
     @Flag(help: "Print JSON.") var json = false
 
     func validate() throws {

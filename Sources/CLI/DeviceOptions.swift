@@ -42,7 +42,7 @@ struct DeviceOptions: ParsableArguments {
 struct ComputeOptions: ParsableArguments {
     @Option(help: "auto, float32, float16 or bfloat16: the type of activations on a card.") var computeType = "auto"
     @Option(help: "Compute capability to build kernels for (75 is a T4's) [the card's own].") var gpuArch: Int?
-    @Option(help: "Processor threads; 0 takes what the machine lends.") var threads = 0
+    @Option(help: "Processor threads; 0 takes as many as this process may use.") var threads = 0
 
     func validate() throws {
         guard DeviceRequest.computeTypes.contains(computeType) else {

@@ -26,7 +26,7 @@ extension DoctorVerb {
         }
         let worst = KernelChecks.worst(results)
         let programs = try checkPrograms(compute)
-        // Some kernels exist for one type alone: whoever asks for another does not ask for them.
+        // Where one type is asked for, kernels that exist for other types only do not count as untested.
         let report = CheckReport(results: results.map(\.deviation), notTested: asksForAll ? KernelChecks.notTested(launched: launched) : [])
         if json {
             func object(_ result: KernelChecks.Result) -> JSON {

@@ -8,12 +8,13 @@ import LorikeetJSON
 struct DoctorVerb: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "doctor",
-        abstract: "The machine; or a card's kernels against the processor, or its memory after use; or reference numbers: each deviation beside its tolerance.",
+        abstract: "Describes the machine; or checks a card's kernels, its memory after use, or reference numbers, each deviation beside its tolerance.",
         discussion: "Example: lorikeet doctor --reference Tests/Reference/llama")
     @Flag(help: "Every kernel of a card (--device, the first card if none is named) against the processor's.") var kernels = false
     @Option(help: "Open and use a card so many times, and look whether all memory comes back.") var leaks: Int?
-    @Option(help: "A model folder with dumped numbers, or a folder of texts for a --model.") var reference: String?
-    @Option(help: "The model that a folder of texts speaks of, or another form of a folder's model, such as a GGUF.") var model: String?
+    @Option(help: "A model folder with dumped reference numbers, or a folder of texts with those of a --model (Tests/Reference/README.md).") var reference:
+        String?
+    @Option(help: "The model that the numbers of a folder of texts belong to; or another form of a folder's model, such as a GGUF.") var model: String?
     @OptionGroup var place: DeviceOptions
     @Flag(help: "Print JSON.") var json = false
 

@@ -32,10 +32,10 @@ struct GenerationOptions: ParsableArguments {
 
 struct GenerateVerb: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "generate", abstract: "The model's answer to one prompt, greedily.",
+        commandName: "generate", abstract: "Answers one prompt, greedily.",
         discussion: "Example: lorikeet generate --model out/merged --prompt \"tusker: any mammal with prominent tusks\"")
     @OptionGroup var options: GenerationOptions
-    @Option(help: "What to answer.") var prompt: String
+    @Option(help: "The prompt to answer.") var prompt: String
     @Flag(help: "Continue the prompt as it stands, without the chat template.") var raw = false
     @Flag(help: "Print JSON.") var json = false
 

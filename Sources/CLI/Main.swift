@@ -75,7 +75,7 @@ struct Command: ParsableCommand {
 enum Screen {
     static func out(_ text: String) { write(text.printable(), to: STDOUT_FILENO) }
     static func error(_ text: String) { write("lorikeet: \(text)\n".printable(), to: STDERR_FILENO) }
-    /// A line that is no message of the program's own: of progress, or of JSON.
+    /// A line without the prefix `lorikeet:`, for progress and JSON.
     static func errorLine(_ text: String) { write(text.printable(lines: false) + "\n", to: STDERR_FILENO) }
     static func errorWithControls(_ text: String) { write(text, to: STDERR_FILENO) }
     /// For the progress bar, which needs control characters and escapes the texts it shows.

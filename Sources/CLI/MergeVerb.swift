@@ -9,7 +9,7 @@ import LorikeetModelFiles
 
 struct MergeVerb: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "merge", abstract: "Merges an adapter into its base, streamed: a Hugging Face directory.",
+        commandName: "merge", abstract: "Merges an adapter into its base, in blocks of rows, and writes a Hugging Face directory.",
         discussion: "Example: lorikeet merge --model model.gguf --adapter out/adapter --output merged --dtype float16")
     @Option(help: "The base: a Hugging Face directory, a .gguf file, or a hub's ORG/NAME.") var model: String
     @Option(help: "A PEFT adapter folder.") var adapter: String

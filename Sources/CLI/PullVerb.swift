@@ -10,7 +10,8 @@ struct PullVerb: ParsableCommand {
         commandName: "pull", abstract: "Fetches a model or data set from a Hugging Face-compatible hub into the cache that Python's huggingface_hub has.",
         discussion: """
             Example: lorikeet pull Qwen/Qwen3-0.6B
-            HF_ENDPOINT names the hub, HF_HOME the cache, HF_TOKEN what you may read; HF_HUB_OFFLINE=1 only looks into the cache.
+            HF_ENDPOINT names the hub, HF_HOME the cache, HF_TOKEN is an access token for gated and private names; HF_HUB_OFFLINE=1 only
+            looks into the cache.
             With --json the result is one object on standard output, and progress one object a line on standard error.
             """)
     @Argument(help: "ORG/NAME, ORG/NAME@REVISION, ORG/NAME:Q4_K_M (one GGUF of several), or hf://[datasets/]ORG/NAME[@REVISION][/FILE].") var name: String

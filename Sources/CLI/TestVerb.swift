@@ -5,7 +5,7 @@ import LorikeetGround
 
 struct TestVerb: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "test", abstract: "Base, base + adapter and merged model on held-out rows: losses, right answers, both proofs.")
+        commandName: "test", abstract: "Base, base + adapter and merged model on held-out rows: losses, right answers, the three proofs.")
     @Argument(parsing: .captureForPassthrough) var rest: [String] = []
 
     func run() throws {

@@ -26,6 +26,7 @@ package struct FormResult: Sendable {
 package struct AnswerTest {
     package let rows: [HeldOutRow]
     package let tokenizer: Tokenizer
+    /// Prompts that are answered at the same time.
     package let slots: Int
 
     package init(rows: [HeldOutRow], tokenizer: Tokenizer, slots: Int) {
@@ -42,6 +43,8 @@ package struct AnswerTest {
         }
     }
 
+    /// The greedy answers to all rows, in their order, without white space at either end.
+    ///
     /// - Parameter onGroup: called once for each group of `slots` prompts, after they have been read.
     /// - Throws: exit 1 where the model's logits are not finite (see `Session.generate`).
     package func answers(of session: Session, onGroup: @escaping () -> Void = {}) throws -> [String] {
@@ -60,6 +63,9 @@ package struct AnswerTest {
         }
     }
 
+    /// The share of rows whose answer equals the expected one but for white space at its ends, from 0 to 1; nil without rows.
+    ///
+    /// - Parameter answers: those of `answers(of:)`.
     package func shareRight(_ answers: [String]) -> Double? {
         guard !rows.isEmpty else { return nil }
         return Double(zip(rows, answers).count { trimmed($0.answer) == $1 }) / Double(rows.count)
@@ -73,7 +79,7 @@ package struct AnswerTest {
     }
 }
 
-/// What a proof came to.
+/// The outcome of a proof.
 package enum Verdict: Sendable, Equatable {
     case pass
     case fail
@@ -110,13 +116,13 @@ package struct LogitDifference: Sendable, Equatable {
     /// Over the rows that were compared.
     package var maximum = 0.0
     package var mean = 0.0
-    /// The largest absolute logit met: what the differences are measured against.
+    /// The largest absolute logit of the first form: `verdict` allows a share of it.
     package var largestLogit = 0.0
     /// Share of the compared rows on which both choose the same token; nil where none was compared.
     package var sameChoice: Double?
     /// Rows that were compared.
     package var rows = 0
-    /// Rows that could not be: a logit of either form is NaN or infinite, or only one form has the row.
+    /// Rows that could not be compared: a logit of either form is NaN or infinite, or only one form has the row.
     package var unusableRows = 0
 
     package init() {}
@@ -177,7 +183,7 @@ package struct LogitRecord: Sendable {
             }
             for row in 0..<rows.x {
                 let range = row * vocabulary.x..<(row + 1) * vocabulary.x
-                // NaN is smaller than nothing: `max(0, .nan)` is 0.
+                // Looked for first, because the maxima below would drop a NaN.
                 guard x[range].allSatisfy(\.isFinite), y[range].allSatisfy(\.isFinite) else {
                     result.unusableRows += 1
                     continue

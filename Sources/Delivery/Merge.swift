@@ -40,10 +40,10 @@ package struct Merger {
         self.cpu = cpu
     }
 
-    /// - Parameter progress: told the share done after each tensor.
+    /// - Parameter progress: called after each tensor with the share that is done, from 0 to 1.
     /// - Returns: warnings: what the directory lacks.
     /// - Throws: exit 2 when adapter and base do not fit, a merged weight is not finite or does not fit the type, or something that is not
-    ///   ours is in the way; exit 4 when the disk fails.
+    ///   the program's is in the way; exit 4 when the disk fails.
     @discardableResult
     package func write(to directory: String, progress: (Double) -> Void = { _ in }) throws -> [String] {
         let add = try AddAdapter(adapter, base: base, cpu: cpu)

@@ -62,10 +62,9 @@ package final class SafetensorsSink: TensorSink {
     }
 
     private func name(_ number: Int) -> String {
-        shards.count == 1 ? "model.safetensors" : "model-\(fiveDigits(number + 1))-of-\(fiveDigits(shards.count)).safetensors"
+        shards.count == 1
+            ? "model.safetensors" : "model-\((number + 1).zeroPadded(to: 5))-of-\(shards.count.zeroPadded(to: 5)).safetensors"
     }
-
-    private func fiveDigits(_ n: Int) -> String { String(repeating: "0", count: max(0, 5 - "\(n)".count)) + "\(n)" }
 
     private static func bytes(_ tensor: TensorDescription) -> Int { tensor.type.byteCount(shape: tensor.shape) ?? 0 }
 }

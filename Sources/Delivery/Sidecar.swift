@@ -35,7 +35,7 @@ package struct Sidecar {
 
     /// The base directory's files that are copied, by their names there; none for a GGUF.
     ///
-    /// - Throws: exit 2 where something of such a name is no file that can be read: a folder, a link that leads nowhere, a pipe.
+    /// - Throws: exit 2 where an entry of such a name cannot be read as a file: a folder, a link whose target is missing, a pipe.
     package func copied() throws -> [(name: String, bytes: Int)] {
         guard source.gguf == nil else { return [] }
         var names = Self.names

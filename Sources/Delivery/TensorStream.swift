@@ -59,6 +59,9 @@ package struct TensorStream {
         self.cpu = cpu
     }
 
+    /// The tensors, none of which is read before its `open` is called.
+    ///
+    /// - Throws: exit 2 where one is missing or has another shape.
     package func tensors() throws -> [StreamedTensor] {
         try source.configuration.family.weights().map { declaration in
             let view = try declaration.view(in: source)

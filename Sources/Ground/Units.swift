@@ -1,6 +1,12 @@
 extension Int {
     /// The smallest multiple of `unit`, a positive number, that is not below this number.
     @inlinable package func roundedUp(toMultipleOf unit: Int) -> Int { (self + unit - 1) / unit * unit }
+
+    /// The decimal digits of this number, which is not negative, with zeros in front where it has fewer than `width`: `00042`.
+    package func zeroPadded(to width: Int) -> String {
+        let digits = String(self)
+        return String(repeating: "0", count: max(0, width - digits.count)) + digits
+    }
 }
 
 /// Sizes and durations as people write them.

@@ -78,7 +78,7 @@ struct FileDownload {
         }
         let writer = PartialWriter(files: files, path: partial, tag: tag, have: have, digest: digest, progress: progress)
         var before = have
-        // A mebibyte is progress: a connection that breaks after less, again and again, ends.
+        // An attempt that brings 1 MiB or more starts the count of attempts anew; a connection that keeps breaking after less is given up.
         func progressed() -> Bool {
             defer { before = writer.have }
             return writer.have - before >= 1 << 20
@@ -135,7 +135,7 @@ struct FileDownload {
     }
 }
 
-/// Writes what comes to the end of a partial file.
+/// Appends a response's body to a partial file.
 private final class PartialWriter: BodyTaker {
     private let files: any Files
     private let path: String
@@ -144,7 +144,7 @@ private final class PartialWriter: BodyTaker {
     private(set) var have: Int64
     private(set) var digest: ContentDigest
     private var writer: (any FileWriter)?
-    /// A file whose size nobody says is small.
+    /// The most bytes that a file may have whose size neither hub nor server gives.
     private static let mostUnsaid: Int64 = 1 << 30
 
     init(files: any Files, path: String, tag: FileTag, have: Int64, digest: ContentDigest, progress: @escaping (Int64) -> Void) {

@@ -38,7 +38,7 @@ final class HTTPSession {
         var headOnly = false
     }
 
-    /// Seconds until a connection has to stand, and seconds of silence after which a transfer counts as broken.
+    /// Seconds within which a connection has to be made, and seconds without data after which a transfer counts as broken.
     var connectSeconds = 15
     var stalledSeconds = 60
     private let http: OpaquePointer
@@ -47,7 +47,7 @@ final class HTTPSession {
     /// The file names of libcurl's builds.
     static let libraries = ["libcurl.so.4", "libcurl-gnutls.so.4", "libcurl-nss.so.4"]
 
-    /// - Parameter folders: looked into when the system has no libcurl.
+    /// - Parameter folders: searched when the system has no libcurl.
     /// - Throws: exit 4 with the command that installs libcurl.
     init(libraries: [String] = HTTPSession.libraries, folders: [String] = [], certificates: String? = nil) throws {
         let places = libraries + folders.flatMap { folder in libraries.map { folder + "/" + $0 } }
@@ -109,7 +109,7 @@ final class HTTPSession {
 
         init(_ receiver: any HTTPReceiver, _ shouldStop: @escaping () -> Bool) { (self.receiver, self.shouldStop) = (receiver, shouldStop) }
 
-        /// What `perform` gave to libcurl; nil never comes back.
+        /// The exchange behind the pointer that `perform` gave to libcurl.
         static func of(_ context: UnsafeMutableRawPointer?) -> Exchange? {
             context.map { Unmanaged<Exchange>.fromOpaque($0).takeUnretainedValue() }
         }

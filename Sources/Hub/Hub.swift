@@ -50,7 +50,7 @@ package struct Hub {
 
     /// The files of a model or data set: those that are missing are fetched, at the revision's newest commit. Offline, those of the cache.
     ///
-    /// - Throws: exit 2 where the hub has it not, does not allow it, or it holds nothing that can be read; 3 where the disk is too small; 4 where hub,
+    /// - Throws: exit 2 where the hub lacks it or refuses access, or where it holds nothing that can be read; 3 where the disk is too small; 4 where hub,
     ///   connection or disk fail; 75 when stopped. What has come stays, and the next call goes on with it.
     package func pull(_ name: HubName) throws -> HubSnapshot {
         guard !settings.offline else { return try cached(name) }
@@ -101,7 +101,7 @@ package struct Hub {
         let failures = failures(name)
         let listing: RepositoryListing
         do {
-            // Nobody waits for a hub that is not needed.
+            // Where the cache has everything, an unreachable hub is asked once only, without waiting.
             listing = try pull.listing(kept == nil ? environment.policy : RetryPolicy(attempts: 1))
         } catch {
             let error = failures.error(error)
@@ -130,7 +130,7 @@ package struct Hub {
                 fix: settings.offline ? "unset HF_HUB_OFFLINE, or run lorikeet pull where there is a connection" : "run lorikeet pull")
         }
         guard let commit = try cache.commit(of: revision) else { throw absent("this \(name.kind.words) is not") }
-        // A link whose content is gone is no file.
+        // A link whose content is gone counts as missing.
         let sizes = try cache.paths(commit: commit).compactMap { path in cache.byteCount(path, commit: commit).map { (path, Optional($0)) } }
         guard !sizes.isEmpty else { throw absent("this \(name.kind.words) is not") }
         let needed = NeededFiles(name: name, settings: settings, files: environment.files)

@@ -8,7 +8,7 @@ protocol BodyTaker: AnyObject {
     func take(_ bytes: UnsafeRawBufferPointer) throws
 }
 
-/// A response whose status says that there is no result.
+/// A response with a status other than success: refused, missing, or the server failed.
 struct HubRefusal: Error {
     let head: HTTPHead
     /// What the body says about it, on one line; empty where it says nothing.
@@ -22,13 +22,14 @@ struct HubRefusal: Error {
 package struct RetryPolicy: Sendable {
     package var attempts = 5
     package var firstDelay = 1.0
-    /// A server that asks for a longer wait is not waited for.
+    /// Seconds; where a server asks for a longer wait (`Retry-After`), the request fails at once.
     package var longestDelay = 300.0
 
     package init(attempts: Int = 5, firstDelay: Double = 1) { (self.attempts, self.firstDelay) = (attempts, firstDelay) }
 }
 
-/// Requests to a hub: redirects by hand, so that the token stays with the hub's own server; failures made good again where waiting helps.
+/// Requests to a hub. Redirects are followed here and not by libcurl, so that the token goes to the hub's own server only. Requests that fail
+/// for a reason that may pass are repeated.
 final class HubClient {
     let settings: HubSettings
     let environment: HubEnvironment
@@ -47,7 +48,9 @@ final class HubClient {
 
     /// The address of a path below the hub's endpoint.
     func address(_ path: String) throws -> WebAddress {
-        guard let address = WebAddress(settings.base + path) else { throw LorikeetError.input("no address of a hub can be made of it", at: path) }
+        guard let address = WebAddress(settings.base + path) else {
+            throw LorikeetError.input("'\(settings.base + path)' is no web address", fix: "check the name, and the hub's address in HF_ENDPOINT")
+        }
         return address
     }
 
@@ -105,7 +108,7 @@ final class HubClient {
     func send(_ address: WebAddress, _ wanted: Wanted = .file, headers: [String] = [], taker: (any BodyTaker)? = nil) throws -> HTTPHead {
         var address = address
         for _ in 0...Self.mostRedirects {
-            // The token is for the hub's own server alone, whoever sends us elsewhere.
+            // The token goes to the hub's own server only, wherever a redirect leads.
             let token = address.hasOrigin(of: settings.endpoint) ? settings.token : nil
             let own = ["User-Agent: lorikeet", "Accept-Encoding: identity"] + (token.map { ["Authorization: Bearer " + $0.secret] } ?? [])
             let reception = Reception(taker)
@@ -133,7 +136,7 @@ final class HubClient {
         throw HTTPFailure.failed("\(settings.endpoint.origin) redirects more than \(Self.mostRedirects) times")
     }
 
-    /// Does `body`, and again where the failure is one that passes: a broken connection, a server that is busy.
+    /// Calls `body`, and repeats it after failures that may pass: a broken connection, a busy server.
     ///
     /// - Parameters:
     ///   - what: what is asked for, for the report of a wait.
@@ -153,7 +156,7 @@ final class HubClient {
             }
             if progressed() { attempt = 1 }
             let delay = wait ?? policy.firstDelay * Double(1 << min(20, attempt - 1))
-            // A name that is not found, or a machine that does not answer, seldom is another moment later.
+            // An unknown host name or a host that does not answer is tried only once more: it rarely changes within seconds.
             var attempts = policy.attempts
             if case HTTPFailure.unreachable = failure { attempts = min(attempts, 2) }
             guard attempt < attempts, delay <= policy.longestDelay else { throw failure }

@@ -23,13 +23,13 @@ package enum HubEvent: Sendable, Equatable {
 package struct HubEnvironment {
     package var files: any Files
     package var clock: any Clock
-    /// Waits so many seconds.
+    /// Waits for a number of seconds.
     package var sleep: (Double) -> Void
-    /// Asked all the time: true ends the download with what has come kept.
+    /// Called throughout a download: true ends it, and keeps what has come.
     package var shouldStop: () -> Bool
     package var report: (HubEvent) -> Void
     package var policy = RetryPolicy()
-    /// Seconds until a connection has to stand, and seconds of silence after which it counts as broken.
+    /// Seconds within which a connection has to be made, and seconds without data after which it counts as broken.
     package var connectSeconds = 15
     package var stalledSeconds = 60
     /// File names of libcurl.

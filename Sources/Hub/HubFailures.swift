@@ -55,13 +55,13 @@ struct HubFailures {
         case 404:
             switch code {
             case "RevisionNotFound": return .input("it has no revision '\(name.revision ?? HubName.mainBranch)'", at: name.id, fix: "look at \(page)")
-            case "EntryNotFound": return .input("the hub lists the file and has it not", at: file ?? name.id, fix: "run the same command again")
+            case "EntryNotFound": return .input("the hub lists the file but does not have it", at: file ?? name.id, fix: "run the same command again")
             default: return file == nil ? missing(refusal) : .machine("the hub has no such file", at: file, fix: "run the same command again")
             }
         case 429:
-            let wait = refusal.head["retry-after"].map { ", and wants \($0) seconds of rest" } ?? ""
+            let wait = refusal.head["retry-after"].map { " (Retry-After: \($0))" } ?? ""
             return .machine(
-                "the hub takes no more requests from here for now\(wait)\(words)", at: name.id,
+                "the hub limits the number of requests from here for now\(wait)\(words)", at: name.id,
                 fix: "run the same command later; what has come is kept" + (settings.token == nil ? "; with HF_TOKEN more are allowed" : ""))
         default:
             return .machine(
@@ -77,7 +77,7 @@ struct HubFailures {
                 : .input("the hub \(hub) has no data set of this name, but a model", at: name.id, fix: "give it as --model, or to pull without --dataset")
         }
         let nearest = nearestName(to: name.id, among: near().filter { $0.utf8.count <= 96 })
-        // A name that shares little with the one asked for is no help.
+        // Only similar names are suggested.
         let meant = nearest.flatMap { $0 != name.id && Self.isNear($0, name.id) ? $0 : nil }
         let other = meant.map { "did you mean \($0)?" }
         return .input(

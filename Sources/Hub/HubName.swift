@@ -68,7 +68,7 @@ package struct HubName: Sendable, Equatable, CustomStringConvertible {
 
     /// The same at a revision.
     ///
-    /// - Throws: exit 2 when it is no revision.
+    /// - Throws: exit 2 where `revision` is not a valid revision.
     package func at(_ revision: String) throws -> HubName {
         guard Self.isRevision(revision) else { throw LorikeetError.input("'\(revision)' is no revision", at: id, fix: "name a branch, a tag or a commit") }
         var name = self

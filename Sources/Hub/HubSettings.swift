@@ -1,6 +1,6 @@
 import LorikeetGround
 
-/// Which hub is asked, where its files are kept, and with what right: Hugging Face's own environment variables.
+/// The hub's address, the cache's folder and the access token, from Hugging Face's own environment variables.
 package struct HubSettings: Sendable {
     /// The hub's address, without a slash at its end.
     package let endpoint: WebAddress
@@ -8,18 +8,18 @@ package struct HubSettings: Sendable {
     let base: String
     /// The folder with `models--ORG--NAME`.
     package let cacheFolder: String
-    /// What the user may read; never printed, never sent anywhere but to the endpoint.
+    /// The access token; never printed, never sent anywhere but to the endpoint.
     let token: Token?
-    /// Use what is in the cache, and ask nobody.
+    /// Whether only the cache is used, and no request is made.
     package let offline: Bool
     /// A file of certificate authorities instead of the system's.
     let certificates: String?
-    /// Folders in which libcurl is looked for before the system's.
+    /// Folders in which libcurl is looked for where the system has none.
     let libraryFolders: [String]
     /// What the user should know: a token that is not sent.
     package let warnings: [String]
 
-    /// Holds a secret, so that no message shows it by chance.
+    /// Wraps the secret, so that printing or reflecting the settings does not show it.
     struct Token: Sendable, CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
         let secret: String
         var description: String { "(a token)" }
@@ -34,7 +34,7 @@ package struct HubSettings: Sendable {
     ]
 
     /// - Parameter environment: the process's variables, of which those of `variables` count.
-    /// - Throws: exit 2 for an endpoint that is no web address, a token with characters that no header can hold, or no folder for the cache.
+    /// - Throws: exit 2 for an endpoint that is not a web address, a token with characters that no header can hold, or no folder for the cache.
     package init(environment: [String: String]) throws {
         func variable(_ names: String...) -> String? { names.lazy.compactMap { environment[$0] }.first { !$0.isEmpty } }
         let standard = "https://huggingface.co"

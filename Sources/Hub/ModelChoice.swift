@@ -2,7 +2,7 @@ import LorikeetGround
 
 /// The files of a model that are needed, out of all that a repository or folder holds.
 package enum ModelChoice: Equatable {
-    /// Safetensors: what stands beside the weights, and the weights.
+    /// Safetensors: the files beside the weights (configuration, tokenizer, templates), and the weights.
     case directory(beside: [String], weights: Weights)
     /// A GGUF file, or the parts of one in order.
     case gguf([String])

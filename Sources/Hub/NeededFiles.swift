@@ -41,7 +41,7 @@ struct NeededFiles {
 
     /// The shards that a model's index names, once it is in `folder`. The index is untrusted.
     ///
-    /// - Throws: exit 2 where it is no index, or names a path that is no file's name.
+    /// - Throws: exit 2 where the file is not an index, or where it names anything but a file in the folder.
     func shards(of choice: Choice, folder: String) throws -> [String] {
         guard case .directory(_, .index(let index)) = choice.model else { return [] }
         let place = folder + "/" + index

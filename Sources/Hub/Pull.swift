@@ -22,7 +22,7 @@ struct Pull {
 
     private var environment: HubEnvironment { client.environment }
     private var revision: String { name.revision ?? HubName.mainBranch }
-    /// The part of the disk that is left alone.
+    /// Bytes of the disk that a download leaves free.
     private static let reserve: Int64 = 64 << 20
 
     /// Fetches what the snapshot lacks of the files that are needed.
@@ -85,7 +85,7 @@ struct Pull {
     func listing(_ policy: RetryPolicy) throws -> RepositoryListing {
         let base = "/api/\(name.kind.plural)/\(name.id)"
         let atRevision = base + "/revision/" + WebAddress.escaped(revision)
-        // Small hubs know no question about blobs, or answer for the main branch alone.
+        // Some hubs do not support `blobs=true`, or list the main branch only.
         let paths = [atRevision + "?blobs=true", atRevision] + (name.revision == nil ? [base + "?blobs=true", base] : [])
         var first: HubRefusal?
         for path in paths {

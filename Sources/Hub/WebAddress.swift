@@ -42,7 +42,7 @@ package struct WebAddress: Sendable, Equatable {
         return parts.count == 4 && parts[0] == "127" && parts.allSatisfy { UInt8($0) != nil }
     }
 
-    /// Where a `Location` header of this address leads; nil where it is no web address.
+    /// The address that a `Location` header of this address leads to; nil where that is not a web address.
     package func following(_ location: String) -> WebAddress? {
         if location.hasPrefix("//") { return WebAddress(scheme + ":" + location) }
         if location.hasPrefix("/") { return WebAddress(origin + location) }

@@ -11,7 +11,7 @@ package struct DeviceRequest: Sendable {
     package var computeType: String
     /// Compute capability to build kernels for; nil is the card's own.
     package var architecture: Int?
-    /// Processor threads; 0 takes what the machine lends.
+    /// Processor threads; 0 takes as many as this process may use.
     package var threads: Int
 
     package init(device: String, computeType: String = "auto", architecture: Int? = nil, threads: Int = 0) {
@@ -27,7 +27,7 @@ package struct DeviceRequest: Sendable {
 
     package static let computeTypes = ["auto", "float32", "float16", "bfloat16"]
 
-    /// Whether `device` can be meant at all.
+    /// Whether `device` has the form of a device's name; nothing is opened.
     package static func knows(device: String) -> Bool {
         ["cpu", "cuda", "auto"].contains(device) || device.wholeMatch(of: /cuda:\d{1,2}/) != nil
     }

@@ -66,10 +66,12 @@ package final class OutputDirectory {
         return warnings
     }
 
-    /// What a directory may hold before it holds a recipe: a process was killed while it made it its own. The last is an older version's.
+    /// Files that a directory without a recipe may hold: left by a process that was killed while it claimed the directory. The last name is an
+    /// older version's.
     private static let firstNames = [".lock", "run.yaml" + RealFiles.partialSuffix, "run.yaml.partial"]
 
-    /// Makes the directory this recipe's; nobody else may use it while this object lives. Claiming it again does no harm.
+    /// Claims the directory for this recipe: writes `run.yaml` and holds a lock that keeps other processes out while this object lives. May be
+    /// called again.
     ///
     /// - Returns: a warning where the file system has no locks.
     /// - Throws: exit 2 when another process works in it, exit 4 when it cannot be written.
@@ -154,8 +156,8 @@ package final class OutputDirectory {
     func save(_ inputs: RunInputs) throws { if try keptInputs() != inputs { try write(inputs.json, to: inputsJSON) } }
 }
 
-/// What a run itself wrote has to be readable: whatever keeps it from being read is the machine's failure, permissions too, for what it says
-/// must not be forgotten for that.
+/// Reads a file that the run itself wrote. Every failure to read it counts as the machine's, permissions included: going on without the
+/// file would lose what it records.
 ///
 /// - Throws: exit 4.
 private func readingOwn<Result>(_ body: () throws -> Result) throws -> Result {

@@ -49,7 +49,7 @@ struct OutputParts {
         return kept
     }
 
-    /// Records what is there, where there is no record of it.
+    /// Records the check sums of a part that `files.json` does not have.
     func recordIfNeeded(_ part: Part) throws {
         if try sums(part) == nil { try keepRecord(of: part) }
     }

@@ -56,7 +56,8 @@ package struct Preparation {
         choice = try recipe.template(for: tokenizer, model: model, files: files)
     }
 
-    /// Holds the adapter that training starts from to the recipe: another scale would start from another model, without a word.
+    /// Checks that the adapter that training starts from has the recipe's rank and scale: with another scale, training would silently start
+    /// from another model.
     private static func check(
         _ start: AdapterFile, _ lora: LoRASettings, _ layout: TrainedLayout, _ weights: [WeightDeclaration]
     ) throws {

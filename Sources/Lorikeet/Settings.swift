@@ -3,8 +3,11 @@ import LorikeetModelFiles
 import LorikeetRecipe
 import LorikeetTraining
 
-/// The recipe in the words of the rooms that carry it out.
+/// The recipe as the settings of the rooms Training and Engine.
 extension Recipe {
+    /// - Parameters:
+    ///   - tokensPerBatch: the most rows (tokens) of a training micro-batch.
+    ///   - evaluationTokensPerBatch: those of an evaluation; nil takes the same.
     package func trainingSettings(tokensPerBatch: Int, evaluationTokensPerBatch: Int? = nil) -> TrainingSettings {
         var settings = TrainingSettings()
         settings.perDeviceTrainBatchSize = perDeviceTrainBatchSize

@@ -5,9 +5,10 @@ import LorikeetJSON
 import LorikeetModelFiles
 import LorikeetRecipe
 
-/// The test of a run's forms without the run: `lorikeet test`.
+/// `lorikeet test`: the test of base, base + adapter and merged model, for an adapter and a merged model that exist already.
 package struct StandaloneTest {
     let recipe: Recipe
+    /// The PEFT folder, and the merged model's folder.
     let adapter: String
     let merged: String
 
@@ -28,12 +29,14 @@ package struct StandaloneTest {
     package struct Result {
         package let json: JSON
         package let text: String
-        /// Why the test is no pass: a proof failed, or had nothing to compare. nil where all passed.
+        /// Why the test did not pass: a proof failed, or had nothing to compare. nil where all passed.
         package let error: LorikeetError?
         /// Warnings about what the models' files hold and the program does not use.
         package let warnings: [String]
     }
 
+    /// - Throws: exit 2 where model, adapter, merged model or data cannot be used or do not belong together, exit 4 when the machine fails. A failed
+    ///   proof is no error here: see `Result.error`.
     package func run() throws -> Result {
         let files = RealFiles()
         let adapterFile = try AdapterFile.read(directory: adapter, files: files)

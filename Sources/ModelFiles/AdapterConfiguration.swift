@@ -7,16 +7,25 @@ package struct AdapterConfiguration: Sendable, Equatable {
     package var r: Int
     package var alpha: Double
     package var dropout: Double
-    /// Names or endings of names of the modules; `all-linear` every linear; empty where `targets.pattern` says them or the file does not.
+    /// Names, or endings of names, of the modules to adapt; `["all-linear"]` for every linear. Empty where `target_modules` is an expression
+    /// (`targets.pattern`) or absent (`targets.isUnknown`).
     package var targetModules: [String]
     package var useRSLoRA: Bool
     package var baseModel: String?
-    /// Which modules the settings name beside `targetModules`.
+    /// The settings other than `targetModules` that choose modules.
     var targets = AdapterTargets()
     /// Ranks and alphas of single modules, in the file's order: the first that matches counts.
     var ranks: [AdapterPattern] = []
     var alphas: [AdapterPattern] = []
 
+    /// The settings of an adapter that training made: one rank and scale for all modules.
+    ///
+    /// - Parameters:
+    ///   - r: the rank, from 1 on.
+    ///   - alpha: `lora_alpha`; the scale is alpha / r, with `useRSLoRA` alpha / sqrt(r).
+    ///   - dropout: `lora_dropout`, a share from 0 to 1.
+    ///   - targetModules: names, or endings of names, of the adapted linears; `["all-linear"]` for every one.
+    ///   - baseModel: `base_model_name_or_path`.
     package init(r: Int, alpha: Double, dropout: Double, targetModules: [String], useRSLoRA: Bool = false, baseModel: String? = nil) {
         self.r = r
         self.alpha = alpha
@@ -55,7 +64,7 @@ package struct AdapterConfiguration: Sendable, Equatable {
     /// The module's `lora_alpha`, or that of the first entry of `alpha_pattern` that matches.
     package func alpha(of module: String) throws -> Double { try alphas.first { try $0.matches(module) }?.value ?? alpha }
 
-    /// The keys PEFT reads; what it does not find it fills with its own defaults.
+    /// `adapter_config.json` as PEFT reads it. PEFT takes its own defaults for keys that are not in it.
     package var json: JSON {
         func number(_ value: Double) -> JSON { Int64(exactly: value).map { .integer($0) } ?? .number(value) }
         func patterns(_ list: [AdapterPattern]) -> JSON { .object(JSONObject(list.map { ($0.key, number($0.value)) })) }
@@ -81,7 +90,7 @@ struct AdapterTargets: Sendable, Equatable {
     var excluded = Excluded.none
     /// `layers_to_transform`: nil or empty is all.
     var layers: [Int]?
-    /// What stands before a layer's number; empty is any name.
+    /// `layers_pattern`: expressions for the part of a module's name before the layer's number. Without any, every name is accepted there.
     var layersPatterns: [ModulePattern] = []
 
     enum Excluded: Sendable, Equatable {
@@ -131,7 +140,8 @@ struct AdapterTargets: Sendable, Equatable {
     }
 }
 
-/// An entry of `rank_pattern` or `alpha_pattern`: a regular expression that the end of a name has to match, from its beginning or a dot on.
+/// An entry of `rank_pattern` or `alpha_pattern`: a regular expression for the end of a module's name, beginning at the name's start or after
+/// a dot.
 struct AdapterPattern: Sendable, Equatable {
     let key: String
     let value: Double

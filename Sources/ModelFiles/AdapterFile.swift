@@ -10,7 +10,7 @@ package struct AdapterFile: Sendable {
     /// Which of them a model has a place for is not known here. Names of a language model inside a model of several parts
     /// (`model.language_model.layers…`, `language_model.model.layers…`) are those of the language model alone.
     package let tensors: [String: TensorView]
-    /// What the settings call a module, where that is another name than the tensors' here.
+    /// From a module's name in `tensors` to its name in the settings, where the two differ: in a language model inside a larger model.
     private let settingsNames: [String: String]
 
     /// - Throws: exit 2 where a file is missing, the configuration asks for what is not supported, a tensor stands twice, or a value is not

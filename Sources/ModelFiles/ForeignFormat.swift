@@ -1,12 +1,12 @@
 import LorikeetGround
 
-/// Model files of other programs, recognised by their first bytes or their names, so that they can be called what they are.
+/// Model files of other programs, recognised by their first bytes or their names, so that the error can name the format.
 enum ForeignFormat {
-    /// What to do about it, by what it is.
+    /// Fixes that several formats share.
     private static let convert = "use the model's safetensors directory, or a GGUF of it"
     private static let save = "load the model in Python and save it as safetensors: save_pretrained(…, safe_serialization=True)"
 
-    /// Of a directory with nothing that is known here.
+    /// The message for a directory without a file of a known format.
     static let nothing = "no model.safetensors in the directory"
 
     /// The error for a file that is not GGUF.
@@ -42,7 +42,7 @@ enum ForeignFormat {
         return nil
     }
 
-    /// What a directory without usable weights holds instead, as far as its names say it.
+    /// The error for a directory without usable weights: what it holds instead, judged by the names of its files.
     static func refusal(ofDirectory directory: String, _ files: any Files) -> LorikeetError {
         let names = (try? files.list(directory)) ?? []
         func any(_ matches: (String) -> Bool) -> String? { names.first(where: matches) }

@@ -65,7 +65,7 @@ package struct GGUFFile: Sendable {
 
     /// Opens a file; of a split model, named by any of its parts, all parts.
     ///
-    /// - Throws: exit 2 with the byte at which the file stops making sense; for a part that is missing or of another model.
+    /// - Throws: exit 2 with the byte at which the file is malformed; for a part that is missing or of another model.
     package init(path: String, files: any Files = RealFiles()) throws {
         let named = try GGUFFile(part: path, files: files)
         guard let count = named.metadata["split.count"]?.int, count > 1 else {
@@ -109,7 +109,9 @@ package struct GGUFFile: Sendable {
         var tensors: [String: TensorView] = [:]
         for info in infos {
             guard let bytes = info.type.byteCount(shape: info.shape) else {
-                throw LorikeetError.input("the tensor '\(info.name)' of shape \(info.shape) is no whole number of \(info.type) blocks", at: path)
+                throw LorikeetError.input(
+                    "the tensor '\(info.name)' of shape \(info.shape) is no whole number of \(info.type) blocks", at: path,
+                    fix: "the file is damaged; fetch it again")
             }
             guard let offset = Int(exactly: info.offset), start <= file.count, offset <= file.count - start, bytes <= file.count - start - offset else {
                 throw LorikeetError.input(
@@ -274,7 +276,7 @@ private struct GGUFReader {
         guard let size = sizes[type] else { throw broken("an array has elements of the unknown type \(type)") }
         let count = try count(minimumBytes: size)
         elementsLeft -= count
-        guard elementsLeft >= 0 else { throw broken("the metadata's arrays have more than \(1 << 25) elements") }
+        guard elementsLeft >= 0 else { throw broken("the metadata's arrays have more than \(1 << 25) elements in all") }
         switch type {
         case 8:
             var strings: [String] = []

@@ -12,7 +12,7 @@ enum GGUFParts {
         guard let name = PartName(path), name.count == count, number == name.number - 1 else {
             throw LorikeetError.input(
                 "the file is one of \(count) parts of a model\(number.map { " (number \($0 + 1))" } ?? ""), and its name does not say the same", at: path,
-                fix: "give the parts the names of llama.cpp: NAME-00001-of-\(PartName.digits(count)).gguf and so on")
+                fix: "give the parts the names of llama.cpp: NAME-00001-of-\(count.zeroPadded(to: 5)).gguf and so on")
         }
         // All are looked for before one is opened: a file may claim 65,535 parts.
         let paths = (1...count).map(name.path)
@@ -58,7 +58,5 @@ private struct PartName {
         prefix = String(decoding: name[..<(end - 15)], as: UTF8.self)
     }
 
-    func path(_ number: Int) -> String { "\(prefix)-\(Self.digits(number))-of-\(Self.digits(count)).gguf" }
-
-    static func digits(_ n: Int) -> String { String(repeating: "0", count: max(0, 5 - "\(n)".count)) + "\(n)" }
+    func path(_ number: Int) -> String { "\(prefix)-\(number.zeroPadded(to: 5))-of-\(count.zeroPadded(to: 5)).gguf" }
 }

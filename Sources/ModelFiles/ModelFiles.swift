@@ -4,7 +4,7 @@ import LorikeetJSON
 /// A model on disk as its files have it: a Hugging Face directory with safetensors, or a GGUF file. Names and metadata are the files'
 /// own; what they mean is for the engine's families to say.
 package struct ModelFiles: Sendable {
-    /// What stands beside the tensors.
+    /// The configuration that comes with the tensors.
     package enum Metadata: Sendable {
         /// `config.json`
         case configuration(JSON)
@@ -27,7 +27,7 @@ package struct ModelFiles: Sendable {
     /// The file that holds the configuration, for errors.
     package var configurationPath: String { gguf == nil ? path + "/config.json" : path }
 
-    /// - Throws: exit 2 when the path is neither form, or the files do not add up.
+    /// - Throws: exit 2 when the path is neither form, or the files are malformed or contradict each other.
     package static func open(_ path: String, files: any Files = RealFiles()) throws -> ModelFiles {
         guard files.exists(path) else {
             throw LorikeetError.input(
@@ -54,12 +54,5 @@ package struct ModelFiles: Sendable {
         let joined = try QuantisedTensors(names: names, tensors: tensors, configuration: json, directory: path)
         return ModelFiles(
             path: path, metadata: .configuration(json), names: joined.names, tensors: joined.tensors, notes: joined.notes, weightPaths: paths)
-    }
-
-    /// The path of a file that stands beside the weights, where there is one; nil for a GGUF.
-    package func fileIfPresent(_ name: String, files: any Files = RealFiles()) -> String? {
-        guard gguf == nil else { return nil }
-        let full = path + "/" + name
-        return files.exists(full) ? full : nil
     }
 }

@@ -12,7 +12,7 @@ package struct ModulePattern: Sendable, Equatable {
     package let text: String
     private let program: [Step]
 
-    /// - Throws: exit 2 where the expression is no expression of Python's, or uses what is not supported; the caller names the setting.
+    /// - Throws: exit 2 where the text is not an expression of Python's `re`, or uses what is not supported; the caller names the setting.
     package init(_ text: String) throws {
         self.text = text
         var parser = PatternParser(text)
@@ -40,7 +40,7 @@ package struct ModulePattern: Sendable, Equatable {
 
     fileprivate enum Step: Sendable {
         case character(PatternSet)
-        /// Both ways.
+        /// Matching goes on at both steps.
         case split(Int, Int)
         case jump(Int)
         case assertion(PatternAssertion)

@@ -197,7 +197,7 @@ struct PatternParser {
         }
     }
 
-    /// Behind `(`.
+    /// Reads a group, after its `(`.
     private mutating func group() throws -> PatternNode {
         var lookahead: Bool?
         if take("?") {
@@ -218,7 +218,7 @@ struct PatternParser {
         return lookahead.map { .lookahead(node, negated: $0) } ?? node
     }
 
-    /// Behind a backslash, outside a set.
+    /// Reads an escape outside a set, after its backslash.
     private mutating func escape() throws -> PatternNode {
         guard let scalar = next else { throw broken("the expression ends with a backslash") }
         switch scalar {
@@ -230,7 +230,7 @@ struct PatternParser {
         }
     }
 
-    /// Behind a backslash: one character, or a kind.
+    /// Reads an escape, after its backslash: one character, or a kind (`\d`, …).
     private mutating func escapedMember() throws -> PatternSet.Member {
         guard let scalar = next else { throw broken("the expression ends with a backslash") }
         at += 1
@@ -248,7 +248,7 @@ struct PatternParser {
         }
     }
 
-    /// Behind `[`.
+    /// Reads a set, after its `[`.
     private mutating func set() throws -> PatternSet {
         let isNegated = take("^" as Unicode.Scalar)
         var members: [PatternSet.Member] = []

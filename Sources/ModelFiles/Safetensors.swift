@@ -40,7 +40,9 @@ package struct SafetensorsFile: Sendable {
             }
             guard let code = value["dtype"]?.string else { throw broken("the tensor '\(name)' has no dtype") }
             guard let type = Self.types[code] else {
-                throw LorikeetError.input("the tensor '\(name)' has the type \(code), which is not supported", at: path)
+                throw LorikeetError.input(
+                    "the tensor '\(name)' has the type \(code), which is not supported", at: path,
+                    fix: "use a model in float32, float16, bfloat16 or 8-bit floats, or a GGUF of it")
             }
             let shape = (value["shape"]?.array ?? []).compactMap(\.int)
             let offsets = (value["data_offsets"]?.array ?? []).compactMap(\.int)
@@ -123,7 +125,7 @@ package struct SafetensorsFile: Sendable {
     }
 }
 
-/// Writes a safetensors file in order, in pieces, beside its place; `finish` syncs and renames it there.
+/// Writes a safetensors file in pieces, tensor after tensor, under a temporary name in the same folder; `finish` syncs and renames it.
 package final class SafetensorsWriter {
     private let path: String
     private let files: any Files

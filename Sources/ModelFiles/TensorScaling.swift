@@ -1,6 +1,6 @@
 import LorikeetGround
 
-/// What a quantised tensor's elements are multiplied by. It stands in other tensors of a safetensors directory.
+/// The scales of a quantised tensor, which a safetensors directory holds in tensors of their own.
 package indirect enum TensorScaling: Sendable {
     case nf4(NF4State, firstRow: Int)
     case blocks(ScaleBlocks, firstRow: Int)
@@ -18,9 +18,9 @@ package indirect enum TensorScaling: Sendable {
 package struct NF4State: Sendable {
     /// Elements of a block.
     package let blockLength: Int
-    /// The sixteen values of a code.
+    /// The values of the sixteen codes.
     package let map: [Float]
-    /// A block's largest magnitude, float32; or 8-bit codes of them where they are quantised a second time.
+    /// The largest magnitude of each block: float32, or 8-bit codes where the maxima are quantised themselves (`nested`).
     package let absmax: TensorView
     package let nested: Nested?
     /// The type that bitsandbytes rounds a value to: `.f32`, `.f16` or `.bf16`.
@@ -39,9 +39,9 @@ package struct NF4State: Sendable {
 package struct ScaleBlocks: Sendable {
     package let rows: Int
     package let columns: Int
-    /// Blocks side by side.
+    /// Blocks in a row of blocks: the columns of `scales`.
     package let across: Int
-    /// Float values, row-major.
+    /// float32, float16 or bfloat16 [blocks down, `across`], row-major.
     package let scales: TensorView
 }
 

@@ -60,6 +60,7 @@ package enum ElementType: String, Sendable, CaseIterable {
 package struct RowPermutation: Sendable, Equatable {
     package let heads: Int
 
+    /// - Parameter heads: from 1 on; a matrix's rows have to be a multiple of twice that.
     package init(heads: Int) { self.heads = heads }
 
     /// The file's row that holds row `row` of the Hugging Face order, for a matrix of `rows` rows.
@@ -110,6 +111,7 @@ package struct TensorView: Sendable {
         self.scaling = scaling
     }
 
+    /// The tensor's bytes as the file has them: neither row order nor stored offset nor scales are applied.
     package var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: file.bytes[offset..<offset + byteCount]) }
     package var elementCount: Int { shape.reduce(1, *) }
     /// Whether its bytes are at hand: not where only the header of its file is.
@@ -155,7 +157,7 @@ package struct TensorView: Sendable {
             storedOffset: storedOffset, scaling: scaling)
     }
 
-    /// The index of the first element that is no finite number; nil where all are, or where the type holds no floats of its own.
+    /// The index of the first element that is NaN or infinite; nil where all are finite, or where the type is not a plain float.
     ///
     /// Looks at bits alone: every exponent bit of such an element is set.
     package func firstNonFinite() -> Int? {

@@ -19,10 +19,12 @@ package enum KeyTable {
         Key("preset", .choice(presets), .text("kaggle-free"), .changeable, help: "Values for all keys that neither file nor options set."),
     ]
     private static let data = [
-        Key("max_train_samples", positive, .none, .identity, ["kaggle-free": .integer(100_000)], help: "At most so many training records."),
-        Key("max_validation_samples", positive, .none, .identity, ["kaggle-free": .integer(10_000)], help: "At most so many validation records."),
+        Key("max_train_samples", positive, .none, .identity, ["kaggle-free": .integer(100_000)], help: "The most training records that are used."),
+        Key("max_validation_samples", positive, .none, .identity, ["kaggle-free": .integer(10_000)], help: "The most validation records that are used."),
         Key("validation_share", .number(0...0.9), .number(0), help: "Share of the training file split off when there is no validation file."),
-        Key("sample", .choice(["random", "first"]), .text("random"), help: "How records are chosen when there are more: at random (seeded) or the first."),
+        Key(
+            "sample", .choice(["random", "first"]), .text("random"),
+            help: "Which records are used where max_train_samples or max_validation_samples leaves some out: a random choice (by seed), or the first."),
         Key("shuffle", .flag, .flag(true), help: "Visit the records in a new order each epoch."),
         Key(
             "instruction_role", .choice(["user", "system"]), .text("user"),
@@ -40,7 +42,7 @@ package enum KeyTable {
             help: "Prompts with a completion: true trains the completion alone, as without the key; false trains the prompt too."),
         Key(
             "chat_template", .string, .none,
-            help: "A template file or a built-in template's name (chatml, llama-3, gemma, mistral, alpaca); without it the model's own."),
+            help: "A template: a file, the name of one of the model's, or a built-in one (docs/chat-templates.md lists them); without it the model's own."),
         Key("template_date", .string, .none, help: "The date that chat templates write (2026-01-31); without it the day on which the run began."),
         Key("max_length", .integer(8...1_048_576), .integer(512), .identity, ["full": .integer(1024)], help: "Tokens of a sample; longer ones lose their end."),
         Key("max_bad_records", share, .number(0.01), .changeable, help: "Share of unusable records that is tolerated; lines that are no JSON never are."),
@@ -56,7 +58,7 @@ package enum KeyTable {
         Key(
             "lora.target_modules", .list, .list(["q_proj", "v_proj"]), .identity, ["full": .list(["q_proj", "k_proj", "v_proj", "o_proj"])],
             help: "Linears that get an adapter, by the end of their names; all-linear takes every one."),
-        Key("lora.use_rslora", .flag, .flag(false), help: "Scale alpha / sqrt(r)."),
+        Key("lora.use_rslora", .flag, .flag(false), help: "Scale alpha / sqrt(r) in place of alpha / r (rank-stabilised LoRA)."),
         Key("init_adapter", .path, .none, .input, help: "A PEFT folder to start from."),
     ]
     private static let training = [
@@ -65,11 +67,13 @@ package enum KeyTable {
         Key(
             "per_device_train_batch_size", positive, .integer(2),
             help: "Samples of a micro-batch, as other tools count: a step is this times gradient_accumulation_steps samples."),
-        Key("gradient_accumulation_steps", positive, .integer(4), .identity, ["kaggle-free": .integer(8)], help: "See per_device_train_batch_size."),
+        Key(
+            "gradient_accumulation_steps", positive, .integer(4), .identity, ["kaggle-free": .integer(8)],
+            help: "A step has this times per_device_train_batch_size samples."),
         Key("learning_rate", .number(0...10), .number(2e-5), .identity, ["kaggle-free": .number(3e-5)], help: "The highest learning rate."),
         Key(
             "lr_scheduler_type", .choice(["linear", "cosine", "constant", "constant_with_warmup"]), .text("linear"),
-            help: "How the learning rate goes over the steps."),
+            help: "The schedule of the learning rate after the warm-up."),
         Key("warmup_steps", count, .integer(100), .identity, ["kaggle-free": .integer(50)], help: "Steps in which the rate rises from 0."),
         Key("warmup_ratio", share, .number(0), help: "Share of the steps that warm up, when warmup_steps is 0."),
         Key(
@@ -79,15 +83,21 @@ package enum KeyTable {
         Key("adam_beta1", .number(0...0.999999), .number(0.9), help: "AdamW's first-moment decay."),
         Key("adam_beta2", .number(0...0.999999999), .number(0.999), help: "AdamW's second-moment decay."),
         Key("adam_epsilon", .number(1e-30...1), .number(1e-8), help: "AdamW's epsilon."),
-        Key("max_grad_norm", .number(0...1_000_000), .number(1), help: "Gradients are scaled down to this norm; 0 never."),
+        Key("max_grad_norm", .number(0...1_000_000), .number(1), help: "Gradients with a larger norm are scaled down to it; 0 switches that off."),
         Key("seed", .integer(0...Int(Int32.max)), .integer(42), help: "Decides order, choice of records, dropout and the adapters' start."),
     ]
     private static let loggingAndSaving = [
-        Key("logging_steps", positive, .integer(50), .changeable, ["kaggle-free": .integer(25)], help: "A log line every so many steps."),
-        Key("eval_steps", count, .integer(500), .changeable, ["kaggle-free": .integer(200)], help: "Validation loss every so many steps; 0 only at the end."),
+        Key("logging_steps", positive, .integer(50), .changeable, ["kaggle-free": .integer(25)], help: "Steps from one log line to the next."),
+        Key(
+            "eval_steps", count, .integer(500), .changeable, ["kaggle-free": .integer(200)],
+            help: "Steps from one evaluation of the validation loss to the next; 0 evaluates at the end only."),
         Key("eval_samples", positive, .integer(512), .changeable, help: "Validation records used during training (a fixed random choice); all at the end."),
-        Key("save_steps", count, .integer(1000), .changeable, ["kaggle-free": .integer(500)], help: "A checkpoint every so many steps; 0 only at the end."),
-        Key("save_minutes", .number(0...100_000), .number(15), .changeable, help: "A checkpoint also after so many minutes; 0 never."),
+        Key(
+            "save_steps", count, .integer(1000), .changeable, ["kaggle-free": .integer(500)],
+            help: "Steps from one checkpoint to the next; 0 writes one at the end only."),
+        Key(
+            "save_minutes", .number(0...100_000), .number(15), .changeable,
+            help: "Minutes after the last checkpoint until one is written at any step; 0 switches that off."),
         Key("save_total_limit", count, .integer(3), .changeable, help: "Checkpoints kept; 0 keeps all."),
     ]
     private static let delivery = [
@@ -96,7 +106,7 @@ package enum KeyTable {
             help: "Element type of the merged model."),
         Key(
             "merge_into", .choice(["original", "trained"]), .text("original"), .delivery,
-            help: "Merge into the base as its file has it, or into the weights it was trained on."),
+            help: "What the adapter is merged into: the base as its file has it (original), or the weights it was trained on (trained)."),
         Key("merge_tolerance", .number(0...10), .number(0.05), .changeable, help: "By how much the merged model's loss may exceed the trained form's."),
         Key("test_samples", count, .integer(120), .changeable, help: "Held-out records that are answered in the test."),
     ]
@@ -111,7 +121,7 @@ package enum KeyTable {
         Key(
             "gpu_arch", .integer(75...120), .none, .affectsBits,
             help: "Compute capability to build the card's kernels for (75 is a T4's); without it the card's own."),
-        Key("threads", .integer(0...1024), .integer(0), .affectsBits, help: "Processor threads; 0 takes what the machine lends."),
+        Key("threads", .integer(0...1024), .integer(0), .affectsBits, help: "Processor threads; 0 takes as many as this process may use."),
         Key("gpu_memory", .bytes, .none, .affectsBits, help: "Cap on the card's memory (15GiB); without it all of the card but 256 MiB."),
         Key(
             "tune", .flag, .flag(false), .affectsBits,

@@ -10,7 +10,7 @@ extension Recipe {
 
     /// A run.yaml to start from: every key with its value under a preset, explained.
     package static func commentedTemplate(preset: String) -> String {
-        "# A Lorikeet recipe. Set model and data; every other line may go: it says what the preset says.\n"
+        "# A Lorikeet recipe. Set model and data. Every other line may be removed: it repeats what the preset or the default is.\n"
             + write { key in
                 switch key.name {
                 case "model": .text("path/to/model-directory-or.gguf")

@@ -39,7 +39,7 @@ extension Recipe {
         } else if steps > ratio {
             values["warmup_ratio"] = .number(0)
         } else if steps > 0, values["warmup_steps"] != .integer(0), values["warmup_ratio"] != .number(0) {
-            notes.append("'warmup_ratio' has no effect here: 'warmup_steps' is set too and counts")
+            notes.append("'warmup_ratio' has no effect here: 'warmup_steps' is set too and takes precedence")
         }
     }
 
@@ -49,7 +49,7 @@ extension Recipe {
         if epochs > steps {
             values["max_steps"] = .integer(-1)
         } else if epochs == steps, let key = KeyTable.key(named: "num_train_epochs"), values[key.name] != key.presets[preset] ?? key.standard {
-            notes.append("'num_train_epochs' has no effect here: 'max_steps' is set too and counts")
+            notes.append("'num_train_epochs' has no effect here: 'max_steps' is set too and takes precedence")
         }
     }
 

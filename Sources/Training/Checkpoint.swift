@@ -24,10 +24,7 @@ package struct CheckpointStore {
     /// All that is ever written into a checkpoint; the second names are those of files that an older version left half written.
     private static let known = (contents + [stateFile]).flatMap { [$0, $0 + ".partial"] }
 
-    static func name(step: Int) -> String {
-        let digits = String(step)
-        return "step-" + String(repeating: "0", count: max(0, 6 - digits.count)) + digits
-    }
+    static func name(step: Int) -> String { "step-" + step.zeroPadded(to: 6) }
 
     private func path(step: Int) -> String { directory + "/" + Self.name(step: step) }
 

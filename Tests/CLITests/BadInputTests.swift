@@ -17,27 +17,29 @@ struct BadInputTests {
         #expect(!FileManager.default.fileExists(atPath: output), sourceLocation: sourceLocation)
     }
 
-    @Test func `a missing data file`() throws { try expect(["/no/such/file.jsonl", "no such file"], data: "/no/such/file.jsonl") }
+    @Test func `a missing data file is refused`() throws { try expect(["/no/such/file.jsonl", "no such file"], data: "/no/such/file.jsonl") }
 
-    @Test func `an empty data file`() throws { try expect(["train.jsonl", "no records"], data: Binary.file("")) }
+    @Test func `an empty data file is refused`() throws { try expect(["train.jsonl", "no records"], data: Binary.file("")) }
 
-    @Test func `broken JSON in line 3`() throws {
+    @Test func `broken JSON is refused with its line`() throws {
         var lines = Binary.records(5).split(separator: "\n").map(String.init)
         lines[2] = #"{"instruction": "x", "output": }"#
         try expect(["train.jsonl:3"], data: Binary.file(lines.joined(separator: "\n")))
     }
 
-    @Test func `unknown keys`() throws { try expect(["question", "train.jsonl"], data: Binary.file(#"{"question": "x", "reply": "y"}"# + "\n")) }
+    @Test func `records with unknown keys are refused`() throws {
+        try expect(["question", "train.jsonl"], data: Binary.file(#"{"question": "x", "reply": "y"}"# + "\n"))
+    }
 
-    @Test func `a record without an answer`() throws {
+    @Test func `a record without an answer is refused with its line`() throws {
         try expect(["train.jsonl:2"], data: Binary.file(Binary.records(1) + #"{"instruction": "x", "input": "y", "output": ""}"# + "\n"))
     }
 
-    @Test func `records longer than max_length in their prompt alone`() throws {
+    @Test func `records whose prompt alone exceeds max_length are refused`() throws {
         try expect(["max_length"], data: Binary.file(Binary.records(4)), options: ["--max-length", "16"])
     }
 
-    @Test func `a truncated GGUF`() throws {
+    @Test func `a truncated GGUF is refused`() throws {
         guard let model = Binary.smollm2 else { return }
         let bytes = try Data(contentsOf: URL(fileURLWithPath: model), options: .alwaysMapped)
         for length in [3, 20, 5000, 1_000_000, 90_000_000] {
@@ -47,7 +49,7 @@ struct BadInputTests {
         }
     }
 
-    @Test func `safetensors with an offset past the end`() throws {
+    @Test func `safetensors with an offset past the end are refused`() throws {
         let folder = try Binary.scratch()
         try #"{"model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 1, "num_attention_heads": 4, "vocab_size": 160}"#
             .write(toFile: folder + "/config.json", atomically: true, encoding: .utf8)
@@ -63,7 +65,7 @@ struct BadInputTests {
         try expect(["q_porj", "did you mean 'q_proj'"], data: Binary.file(Binary.records(4)), options: ["--target-modules", "q_porj"])
     }
 
-    @Test func `a tokenizer that lacks the template`() throws {
+    @Test func `a tokenizer without a chat template is refused`() throws {
         guard let model = Binary.smollm2 else { return }
         // The template's key with another name of the same length: the file stays whole, the template is gone.
         var bytes = try Data(contentsOf: URL(fileURLWithPath: model))

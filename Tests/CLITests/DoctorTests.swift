@@ -4,7 +4,7 @@ import Testing
 
 /// `lorikeet doctor` verifies the programs in whichever way it is asked.
 struct DoctorTests {
-    @Test func `it says how many programs of which families passed`() throws {
+    @Test func `doctor says how many programs of which families passed`() throws {
         let outcome = try Binary.run("doctor")
         let line = try #require(outcome.out.split(separator: "\n").first { $0.hasPrefix("programs_verified") }, "\(outcome.out)")
         #expect(outcome.status == 0 && line.contains("verified (llama, ") && line.contains("; training, evaluation, decoding, step)"), "\(line)")

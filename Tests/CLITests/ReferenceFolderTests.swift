@@ -9,7 +9,7 @@ struct ReferenceFolderTests {
         #expect(outcome.error.split(separator: "\n").count == 1, "\(name): \(outcome.error)")
     }
 
-    @Test(arguments: [Int64(160), -1, 4_294_967_301]) func `reference numbers with an id that the model does not have`(id: Int64) throws {
+    @Test(arguments: [Int64(160), -1, 4_294_967_301]) func `reference numbers with a token id that the model does not have are refused`(id: Int64) throws {
         let folder = try Binary.scratch() + "/llama"
         try FileManager.default.copyItem(atPath: TinyFolder.reference, toPath: folder)
         for name in ["input_ids", "labels"] {
@@ -19,7 +19,7 @@ struct ReferenceFolderTests {
         }
     }
 
-    @Test func `a folder of texts with an id that the model does not have, or with none`() throws {
+    @Test func `a folder of texts with a token id that the model does not have, or with none, is refused`() throws {
         let (tiny, folder) = (try TinyFolder(), try Binary.scratch())
         for (entry, words) in [
             (#"{"text": "ab", "ids": [1, 160], "loss": 1, "nf4_loss": 1}"#, ["token id 160", "texts[0].ids", "160 rows"]),

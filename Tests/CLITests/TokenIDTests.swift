@@ -28,7 +28,7 @@ struct TokenIDTests {
         if verb == "check" || verb == "plan" { #expect(try Binary.run(arguments + ["--data", data(false)]).status == 0) }
     }
 
-    @Test func `a prompt with the token`() throws {
+    @Test func `a prompt with a token that the model has no row for is refused`() throws {
         let folder = try TinyFolder()
         let model = ["--model", folder.model, "--max-new-tokens", "2"]
         expectRefused(try Binary.run(["generate", "--prompt", "say <|extra|>"] + model), Self.words + ["the prompt"], "generate")

@@ -83,7 +83,8 @@ struct MergeRefusalTests {
         }
     }
 
-    @Test(arguments: [.number(1e39), .number(-1e39), "16", .number(1e300)] as [JSON]) func `lora_alpha beyond use is refused by its key`(alpha: JSON) throws {
+    @Test(arguments: [.number(1e39), .number(-1e39), "16", .number(1e300)] as [JSON])
+    func `a lora_alpha that is out of range or no number is refused by its key`(alpha: JSON) throws {
         let (_, adapter) = try copies()
         try setAlpha(alpha, adapter)
         let error = #expect(throws: LorikeetError.self) { try AdapterFile.read(directory: adapter) }

@@ -79,6 +79,10 @@ struct FilesTests {
         #expect(throws: LorikeetError.self) { try Units.parseBytes(text) }
     }
 
+    @Test func `a number is padded with zeros to a width, and keeps all its digits`() {
+        #expect(7.zeroPadded(to: 5) == "00007" && 123_456.zeroPadded(to: 5) == "123456" && 0.zeroPadded(to: 1) == "0")
+    }
+
     @Test func `units print three figures`() {
         #expect(Units.formatBytes(1_567_000_000) == "1.46 GiB")
         #expect(Units.formatBytes(300) == "300 B")

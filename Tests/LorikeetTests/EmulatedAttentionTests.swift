@@ -30,7 +30,8 @@ struct EmulatedAttentionTests {
 
     static let windows = [64, 128, 256].map { Case(size: $0, heads: 2, keyHeads: 1, rows: 330, starts: [0], window: 24, broken: 200) }
 
-    @Test(arguments: [DeviceElement.f16, .bf16], cases + windows) func `equals the plain kernels, and reads no row beyond a window's tiles`(
+    @Test(arguments: [DeviceElement.f16, .bf16], cases + windows)
+    func `attention on tensor cores equals the plain kernels, and reads no row beyond a window's tiles`(
         element: DeviceElement, shape: Case
     ) throws {
         let device = EmulatedDevice()

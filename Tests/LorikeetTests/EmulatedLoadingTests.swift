@@ -75,7 +75,7 @@ struct EmulatedLoadingTests {
         for piece in [256, DeviceLoader.pieceWeights] { try expectSameNF4(view, piece: piece) }
     }
 
-    @Test func `NF4 of rows in another order`() throws {
+    @Test func `NF4 of permuted rows is that of Hugging Face's row order`() throws {
         try expectSameNF4(try view(noise(24 * 25), [24, 25], as: .bf16, permutation: RowPermutation(heads: 3)), piece: 256)
     }
 
@@ -268,7 +268,7 @@ struct EmulatedLoadingTests {
         #expect(model.weights.storedBytes == 0)
     }
 
-    @Test func `SmolLM2's own codes arrive`() throws {
+    @Test func `the codes of SmolLM2's GGUF arrive on a card unchanged`() throws {
         let places: [String?] = [
             ProcessInfo.processInfo.environment["LORIKEET_SMOLLM2"], TinyRun.testsFolder.appending(path: "../.work/SmolLM2-135M-Instruct.Q4_1.gguf").path,
         ]

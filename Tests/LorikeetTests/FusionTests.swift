@@ -52,7 +52,9 @@ struct FusionTests {
 
     private static let families = Families.table.map { $0.huggingFace.modelType }
 
-    @Test(arguments: families, [0, 0.1]) func `in float32 both have the same bits, on the processor and on a card`(family: String, dropout: Double) throws {
+    @Test(arguments: families, [0, 0.1]) func `in float32 the fused and the plain program give the same bits, on the processor and on a card`(
+        family: String, dropout: Double
+    ) throws {
         for device in [nil, EmulatedDevice()] {
             let plain = try Self.gradients(family, device, .f32, fuse: false, dropout: dropout)
             let fused = try Self.gradients(family, device, .f32, fuse: true, dropout: dropout)
@@ -62,7 +64,7 @@ struct FusionTests {
     }
 
     /// Limits of a 16-bit gradient against float32's, as `ReferenceCheck.Tolerance.narrow`.
-    @Test(arguments: families, [DeviceElement.bf16, .f16]) func `in 16 bits each is as near to float32 as its type allows`(
+    @Test(arguments: families, [DeviceElement.bf16, .f16]) func `in 16 bits the fused and the plain program are as near to float32 as the type allows`(
         family: String, element: DeviceElement
     ) throws {
         let exact = try Self.gradients(family, nil, .f32, fuse: true, dropout: 0)

@@ -36,7 +36,7 @@ struct RangeKernelTests {
         }
     }
 
-    @Test(arguments: DeviceElement.allCases) func `what overflowed is infinity, and so is what is no number`(element: DeviceElement) throws {
+    @Test(arguments: DeviceElement.allCases) func `an infinite value and a NaN both make the largest infinite`(element: DeviceElement) throws {
         for bad in [Float.infinity, -.infinity, .nan] {
             var values = [Float](repeating: 1, count: 700)
             values[333] = bad

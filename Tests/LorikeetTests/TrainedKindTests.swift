@@ -137,7 +137,7 @@ struct TrainedKindTests {
         #expect(set.floats(.values).suffix(both.elementCount - one.elementCount).allSatisfy { $0 == 1 })
     }
 
-    @Test func `its gradient is the slope of the loss, and the optimiser moves it`() throws {
+    @Test func `the second kind's gradient is the slope of the loss, and the optimiser moves it`() throws {
         let model = try model()
         let session = try Session(model: model, maximumTokens: 32)
         let batch = batch()

@@ -35,7 +35,7 @@ struct DamageTests {
         (#"{"a":{"dtype":"F4","shape":[4],"data_offsets":[0,16]}}"#, "type F4, which is not supported"),
         (#"{"a":{"shape":[4],"data_offsets":[0,16]}}"#, "has no dtype"), ("[1]", "not a JSON object"), ("{\"a\":", "broken JSON"),
     ])
-    func `a header that does not add up is refused`(header: String, words: String) throws {
+    func `a malformed header is refused with its fault`(header: String, words: String) throws {
         let path = try safetensors(header, data: 16)
         let error = #expect(throws: LorikeetError.self) { try SafetensorsFile(path: path) }
         #expect(error?.exit == .unusableInput && error?.description.contains(words) == true, "\(error?.description ?? "")")

@@ -38,7 +38,7 @@ struct OtherToolsTests {
         #expect(notes.count == 1 && notes[0].contains("\(name)' is read as '\(key): 77'"), "\(notes)")
     }
 
-    @Test func `an axolotl recipe`() throws {
+    @Test func `an axolotl recipe is read, with its own names of keys`() throws {
         let (recipe, notes) = try resolve(
             """
             base_model: dir/model
@@ -81,7 +81,7 @@ struct OtherToolsTests {
         }
     }
 
-    @Test func `a LLaMA-Factory recipe`() throws {
+    @Test func `a LLaMA-Factory recipe is read, with its own names of keys`() throws {
         let (recipe, notes) = try resolve(
             """
             model_name_or_path: m.gguf
@@ -132,7 +132,7 @@ struct OtherToolsTests {
             error("", [("max-seq-length", "99"), ("max-length", "98")]).contains("--max-length: 'max-seq-length' (99) and 'max-length' (98) are two names"))
     }
 
-    @Test func `no is no, and nothing is nothing`() throws {
+    @Test func `false, no, null and empty switch unsupported keys off, and an empty key keeps its default`() throws {
         let text = "load_best_model_at_end: false\nuse_dora: no\nneftune_noise_alpha:\nlora:\ndeepspeed: null\nmodules_to_save: []\nmax_seq_length:\n"
         #expect(try resolve(text).recipe.maxLength == 512)
     }

@@ -22,7 +22,7 @@ extension Activation {
         guard reader.has(key) else { return }
         let other = try read(&reader, key, default: "")
         reader.forget(key)
-        // The first files say "gelu" and mean its approximation.
+        // The first published files say "gelu" where the model uses its tanh approximation.
         guard other == activation || other == .gelu && activation == .geluTanh else {
             throw reader.refusal(key, "differs from '\(readFrom)'", "the same, or in one place alone")
         }

@@ -8,7 +8,7 @@ import LorikeetJSON
 package struct ConfigurationReader {
     /// The file, for errors.
     package let source: String
-    /// What divides the rotary frequencies, where the file holds that as a tensor that no configuration key expresses; one a pair.
+    /// Divisors of the rotary frequencies, one for each rotated pair, where the file holds them as a tensor that no configuration key expresses.
     private let storedRopeFactors: [Float]?
     private var ropeFactorsAreRead = false
     private var object: JSONObject
@@ -27,7 +27,8 @@ package struct ConfigurationReader {
 
     /// A whole number.
     ///
-    /// - Throws: exit 2 where the file has the key with null or anything else that is no such number; all that read a value do so.
+    /// - Throws: exit 2 where the file has the key with null, another type or a number out of range. The same holds for all methods below that
+    ///   return a value that is not optional.
     package mutating func size(_ key: String, default standard: Int, in range: ClosedRange<Int>) throws -> Int {
         try present(key, standard, Self.wanted(range), Self.whole(range)) { JSON($0) }
     }
@@ -107,7 +108,9 @@ package struct ConfigurationReader {
         return value
     }
 
-    /// The first of keys that mean the same; where several are there, they have to agree.
+    /// Of several keys with one meaning, the first that the file has.
+    ///
+    /// - Throws: exit 2 where the file has several and their values differ.
     package mutating func agreed(_ keys: [String]) throws -> String {
         let present = keys.filter { has($0) }
         // A null alone is for the caller to judge, under its own name.
@@ -122,7 +125,7 @@ package struct ConfigurationReader {
         return first
     }
 
-    /// Gives the file an object that the family's class puts where there is none.
+    /// Sets a key that the file lacks to the object that the family's configuration class takes for it.
     package mutating func fill(_ key: String, _ value: JSON) { object[key] = value }
 
     /// Notes a value that was found in another way than by its key: what a writer of this configuration needs.
@@ -173,7 +176,9 @@ package struct ConfigurationReader {
     /// - Parameter inert: the family's own inert keys, beside those that every configuration has.
     package mutating func finish(model: String, inert: [Ignored]) throws {
         if storedRopeFactors != nil, !ropeFactorsAreRead {
-            throw LorikeetError.input("the model holds factors of its rotary frequencies, which a \(model) model does not use", at: source)
+            throw LorikeetError.input(
+                "the file holds factors of the rotary frequencies (rope_freqs.weight), which a model of type '\(model)' does not use", at: source,
+                fix: "use the model's Hugging Face directory")
         }
         var unknown: [String] = []
         try judge(object, inside: "", model, inert, &unknown)

@@ -2,13 +2,13 @@
 /// embedding and the head. A family adds its blocks.
 struct Decoder: Sendable {
     let sizes: DecoderSizes
-    /// Of every norm.
+    /// The epsilon of every norm.
     let epsilon: Float
     var activation: Activation
     let biases: Biases
-    /// The head multiplies by the embedding's matrix.
+    /// Whether the head's matrix is the embedding's.
     let tied: Bool
-    /// Norms multiply by weight + this.
+    /// Added to a norm's weight before it multiplies: 1 where files hold w for 1 + w.
     var weightOffset: Float = 0
     /// Multiplies the embedding's rows.
     var embeddingScale: Float = 1

@@ -17,14 +17,15 @@ package struct HuggingFaceFormat: Sendable {
 /// Reading goes from the file to `config.json`'s keys and the family's tensor names, writing back. Each line of a table has an inverse:
 /// see `ModelConfiguration.init(gguf:)`, `GGUFFormat.metadata(of:)` and `TensorNames`.
 package struct GGUFFormat: Sendable {
-    /// `general.architecture`; metadata keys stand behind it and a dot.
+    /// `general.architecture`. The metadata keys of the tables below follow it after a dot: `llama.block_count`.
     let architecture: String
-    /// Where several families have one architecture: the metadata key by which this one is told, and whether it has it.
-    var told: (metadata: String, present: Bool)?
+    /// Set where several families share an architecture: a metadata key (behind the architecture's name) that is in every file of this
+    /// family and in none of the other's (`present`), or the reverse.
+    var distinction: (metadata: String, present: Bool)?
     /// In the order of the `config.json` that is made of them.
     let metadata: [MetadataRule]
     let tensors: [TensorRule]
-    /// The tensor that holds what divides the rotary frequencies, one a pair, where the format keeps it as one.
+    /// The tensor with the divisors of the rotary frequencies, one for each rotated pair; nil where the format has none.
     var ropeFactors: String?
     /// The tensors and the metadata key of LongRoPE, where the format keeps its factors so.
     var longRoPE: LongRoPETensors?
@@ -33,7 +34,7 @@ package struct GGUFFormat: Sendable {
     var ignoredTensors: [Ignored] = []
 }
 
-/// LongRoPE in a GGUF: two tensors of one factor a pair, and the attention's scale that follows from the context's lengths.
+/// LongRoPE in a GGUF: the names of two tensors with one factor for each rotated pair, and of the metadata key of the attention's scale.
 package struct LongRoPETensors: Sendable {
     let short: String
     let long: String
@@ -44,9 +45,9 @@ package struct LongRoPETensors: Sendable {
 package enum MetadataRule: Sendable {
     /// A metadata key's value.
     case value(_ key: String, _ metadata: String, MetadataType, ifAbsent: MetadataDefault)
-    /// The format does not say it: every model of the architecture has this value.
+    /// A key without metadata in this format: every model of the architecture has this value.
     case constant(_ key: String, JSON)
-    /// The rows of a tensor; also written as a metadata key, which readers of tensors need not believe.
+    /// The number of rows of a tensor. It is also written as a metadata key, which is read where a file lacks the tensor.
     case rows(_ key: String, ofTensor: String, _ metadata: String)
     /// true where the file has the tensor, or, with `present` false, where it lacks it.
     case tensor(_ key: String, _ tensor: String, present: Bool)
@@ -59,9 +60,9 @@ package enum MetadataRule: Sendable {
     case windows(_ metadata: String, pattern: String, every: Int)
     /// `sliding_window` of all layers; null ↔ 0.
     case window(_ metadata: String)
-    /// The format does not say it: a list of 1 for each layer, but 0 for every n-th.
+    /// A key without metadata in this format: a list of 1 for each layer, but 0 for every n-th.
     case zeroEvery(_ key: String, Int)
-    /// The format does not say it: it follows from other keys.
+    /// A key without metadata in this format, which follows from other keys.
     case derived(_ key: String, MetadataDefault)
     /// A metadata key that has no key in `config.json` and may have this value alone.
     case only(_ metadata: String, JSON)

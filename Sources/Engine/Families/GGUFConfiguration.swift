@@ -76,7 +76,9 @@ struct GGUFConfiguration {
         case .repeats(let key, let metadata, _):
             let (name, value) = found(metadata)
             if let value, json.at(key)?.double != value.double {
-                throw LorikeetError.input("the metadata '\(name)' differs from \(key) (\(json.at(key)?.serialized() ?? "nothing"))", at: file.path)
+                throw LorikeetError.input(
+                    "the metadata '\(name)' has to repeat \(key) (\(json.at(key)?.serialized() ?? "nothing")) and differs from it", at: file.path,
+                    fix: "use a GGUF that llama.cpp reads")
             }
         case .rotatedDimensions(let metadata):
             let (name, value) = found(metadata)

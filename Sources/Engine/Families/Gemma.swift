@@ -19,7 +19,7 @@ struct Gemma: DecoderFamily {
                     vocabulary: 256_000, maximumPositions: 8192),
                 epsilon: 1e-6, activation: "gelu_pytorch_tanh", tied: true),
             biases: .init(queryKeyValue: bias, output: bias))
-        // The first files say "gelu" and mean its approximation.
+        // The first published files say "gelu" where the model uses its tanh approximation.
         if decoder.activation == .gelu { decoder.activation = .geluTanh }
         if decoder.activation == .geluTanh { reader.note("hidden_act", "gelu_pytorch_tanh") }
         try Activation.checkRepeated(&reader, "hidden_activation", decoder.activation, readFrom: "hidden_act")

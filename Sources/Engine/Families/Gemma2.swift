@@ -41,7 +41,7 @@ struct Gemma2: DecoderFamily {
 }
 
 extension ConfigurationReader {
-    /// Gemma's text encoders see what stands behind a token; a language model does not.
+    /// Gemma's text encoders attend to later tokens too; a language model does not.
     mutating func refuseBidirectionalAttention() throws {
         let key = "use_bidirectional_attention"
         defer { forget(key) }

@@ -66,7 +66,7 @@ extension Ministral3 {
 
     /// llama.cpp's `Ministral3Model` (convert_hf_to_gguf.py). Of YaRN's two magnitudes it writes `mscale_all_dim` and takes 1 for the other.
     static let gguf: GGUFFormat? = GGUFFormat(
-        architecture: "mistral3", told: ("attention.temperature_scale", true),
+        architecture: "mistral3", distinction: ("attention.temperature_scale", true),
         metadata: GGUFFormat.decoderMetadata(activation: "silu") + [
             .tensor("tie_word_embeddings", "output.weight", present: false)
         ] + GGUFFormat.ropeMetadata(scaling: true) + [

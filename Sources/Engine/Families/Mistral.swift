@@ -33,7 +33,7 @@ extension Mistral {
     /// llama.cpp's `Mistral3Model` (convert_hf_to_gguf.py) for the text part of Mistral Small 3.1. `MistralForCausalLM` itself is written
     /// as architecture `llama`, without its window, and is read as what that says.
     static let gguf: GGUFFormat? = GGUFFormat(
-        architecture: "mistral3", told: ("attention.temperature_scale", false),
+        architecture: "mistral3", distinction: ("attention.temperature_scale", false),
         metadata: GGUFFormat.decoderMetadata(activation: "silu") + [
             .constant("sliding_window", .null),
             .tensor("tie_word_embeddings", "output.weight", present: false),

@@ -18,7 +18,7 @@ package struct ModelConfiguration: Sendable {
     /// - Parameters:
     ///   - source: the file, for errors.
     ///   - ropeFactors: what divides the rotary frequencies, where the file holds it as a tensor that no key expresses.
-    ///   - hasHead: whether the model's files have a matrix of the head; nil where nobody knows.
+    ///   - hasHead: whether the model's files have a matrix of the head; nil where it is not known.
     /// - Throws: exit 2 naming the key that is not supported, out of range, or of the wrong type.
     package init(json whole: JSON, source: String, ropeFactors: [Float]? = nil, hasHead: Bool? = nil) throws {
         part = TextPart.table.first { $0.modelType == whole["model_type"]?.string }

@@ -44,7 +44,7 @@ package enum Families {
         }
         for family in table {
             guard let format = family.gguf, format.architecture == architecture else { continue }
-            if let told = format.told, (file.metadata["\(architecture).\(told.metadata)"] != nil) != told.present { continue }
+            if let key = format.distinction, (file.metadata["\(architecture).\(key.metadata)"] != nil) != key.present { continue }
             return (family, format)
         }
         var known: [String] = []
@@ -94,6 +94,13 @@ extension ModelFamily {
         weights().compactMap { if case .linear(let linear) = $0.role { linear } else { nil } }
     }
 
+    /// The step program of this model: the forward pass and, for training, its backward pass, after all passes.
+    ///
+    /// - Parameters:
+    ///   - tokens: T, the rows of a micro-batch.
+    ///   - adapters: the trained tensors; `.none` without an adapter.
+    ///   - headChunk: rows of logits that the head computes at a time.
+    ///   - passes: what is recomputed, and whether ops are fused.
     package func program(
         _ purpose: ProgramPurpose, tokens: Int, adapters: TrainedLayout, target: ProgramTarget, headChunk: Int = HeadBlock.chunk,
         passes: PassPolicy = .norms

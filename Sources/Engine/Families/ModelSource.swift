@@ -16,14 +16,15 @@ package struct ModelSource: Sendable {
     /// Whether the files hold the linears in 4-bit codes of their own: a GGUF, or bitsandbytes' NF4.
     package var hasOwnCodes: Bool { isGGUF || files.tensors.values.contains { $0.type == .nf4 || $0.type == .nf4_other } }
 
-    /// Opens a model's files and holds them to each other: every tensor that the configuration asks for is there with its shape and a type
-    /// that can be read, and there is no other. No weights are read.
+    /// Opens a model's files and checks them against each other: every tensor that the configuration asks for is there, with its shape and a
+    /// type that can be read, and there are no others. No weights are read.
     ///
     /// - Throws: exit 2 naming the file, key or tensor.
     package static func open(_ path: String, files: any Files = RealFiles()) throws -> ModelSource {
         try ModelSource(ModelFiles.open(path, files: files))
     }
 
+    /// As `open`, for files that are open already.
     package init(_ files: ModelFiles) throws {
         let (configuration, warnings): (ModelConfiguration, [String])
         let names: TensorNames?

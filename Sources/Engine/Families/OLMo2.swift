@@ -46,7 +46,7 @@ extension OLMo2 {
 
     /// llama.cpp's `Olmo2Model` (convert_hf_to_gguf.py), which writes OLMo 3 under the same name, with a window.
     static let gguf: GGUFFormat? = GGUFFormat(
-        architecture: "olmo2", told: ("attention.sliding_window", false), metadata: GGUFFormat.olmoMetadata, tensors: GGUFFormat.olmoTensors,
+        architecture: "olmo2", distinction: ("attention.sliding_window", false), metadata: GGUFFormat.olmoMetadata, tensors: GGUFFormat.olmoTensors,
         inertMetadata: [Ignored("rope.scaling.finetuned", "whether the scaling was trained; it is applied either way")])
 }
 

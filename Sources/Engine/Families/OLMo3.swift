@@ -39,9 +39,9 @@ struct OLMo3: DecoderFamily {
 extension OLMo3 {
     static let huggingFace = HuggingFaceFormat(modelType: "olmo3", architecture: "Olmo3ForCausalLM")
 
-    /// llama.cpp's `Olmo2Model` (convert_hf_to_gguf.py), told from OLMo 2 by its window.
+    /// llama.cpp's `Olmo2Model` (convert_hf_to_gguf.py); the window distinguishes OLMo 3 from OLMo 2.
     static let gguf: GGUFFormat? = GGUFFormat(
-        architecture: "olmo2", told: ("attention.sliding_window", true),
+        architecture: "olmo2", distinction: ("attention.sliding_window", true),
         metadata: GGUFFormat.olmoMetadata + [
             .windows("attention.sliding_window", pattern: "attention.sliding_window_pattern", every: 4),
             .repeats("rope_theta", "rope.freq_base_swa", .real),

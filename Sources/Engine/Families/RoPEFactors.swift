@@ -36,9 +36,10 @@ struct RoPEFactors {
 
     /// `rope_scaling` of type llama3 that gives these factors; nil where none does.
     ///
-    /// The converter writes the factors alone. The longest waves have the whole factor, the blend between starts and ends at 1 and 4
-    /// waves of the original context in all models known. So one blended pair gives the context's length; where there is none, every length
-    /// that is a power of two and divides the pairs alike computes the same, and the one of the models known (8192) is tried first.
+    /// llama.cpp's converter writes only the factors. `factor` is the largest of them. `low_freq_factor` and `high_freq_factor` are taken as
+    /// 1 and 4, as in every published model. `original_max_position_embeddings` follows from one pair in the blended range. Without such a
+    /// pair, every length that puts the same pairs on either side computes the same: 8192, that of the published models, is tried first, then
+    /// the powers of two.
     func scaling(_ configuration: JSON) -> JSON? {
         guard let theta = configuration["rope_theta"]?.double, let factor = values.max(), factor >= 1 else { return nil }
         var lengths = [8192] + (1...20).map { 1 << $0 }
@@ -59,7 +60,7 @@ struct RoPEFactors {
         return nil
     }
 
-    /// What float32 frequencies change of a factor of the blend.
+    /// Largest relative deviation of a factor that comes from the converter's float32 frequencies.
     private static let tolerance: Float = 1e-5
 }
 

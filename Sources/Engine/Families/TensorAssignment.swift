@@ -77,7 +77,9 @@ struct TensorAssignment {
             return view.part(name, rows: rows, storedOffset: number)
         case .interleavedHeads(let key):
             guard let heads = configuration.values[key]?.int, heads > 0, rows.count % (2 * heads) == 0 else {
-                throw LorikeetError.input("the rows of '\(view.name)' do not divide into the heads of \(key)", at: files.path)
+                throw LorikeetError.input(
+                    "the rows of '\(view.name)' do not divide into the heads of \(key)", at: files.path,
+                    fix: "configuration and weights have to be of one model; download it again")
             }
             return view.part(name, rows: rows, rowPermutation: RowPermutation(heads: heads))
         }
@@ -167,10 +169,10 @@ struct TensorAssignment {
             return ("the tensors are those of \(wrapper.what) ('\(name)')", "save the model itself, without '\(wrapper.prefix)' in its tensors' names")
         }
         if let name = any({ $0.contains(".quant_state.") || $0.hasSuffix(".absmax") || $0.hasSuffix(".quant_map") }) {
-            return ("the weights are quantised with bitsandbytes ('\(name)')", "give the model in float16, bfloat16 or float32")
-        }
-        if let name = any({ $0.hasSuffix(".qweight") || $0.hasSuffix(".qzeros") }) {
-            return ("the weights are quantised with GPTQ or AWQ ('\(name)')", "give the model in float16, bfloat16 or float32, or a GGUF of it")
+            return (
+                "'\(name)' belongs to a weight quantised with bitsandbytes whose other tensors (weight, quant_state) are missing",
+                "download the model again, or give it in float16, bfloat16 or float32"
+            )
         }
         if let name = any({ $0.contains(".lora_A.") || $0.contains(".lora_B.") }) {
             return ("the directory holds an adapter's tensors ('\(name)')", "name the base model, and the adapter as --adapter")

@@ -32,7 +32,7 @@ struct TextPart: Sendable {
 
     /// The text's configuration as a `config.json` of its own.
     ///
-    /// - Parameter hasHead: whether the files have a head's matrix; nil where nobody knows.
+    /// - Parameter hasHead: whether the files have a matrix of the head; nil where it is not known.
     /// - Returns: the configuration and, for errors, what it was read from; warnings of keys that nothing knows.
     /// - Throws: exit 2 where `text_config` is missing or no object.
     func text(of json: JSON, source: String, hasHead: Bool?) throws -> (json: JSON, source: String, warnings: [String]) {

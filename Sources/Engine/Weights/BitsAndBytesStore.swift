@@ -1,7 +1,7 @@
 import LorikeetGround
 import LorikeetModelFiles
 
-/// A matrix of bitsandbytes' NF4 in blocks other than ours, or whose maxima are not quantised a second time:
+/// A matrix of bitsandbytes' NF4 in a form other than that of `NF4Store`: other lengths of blocks, or maxima that are not quantised:
 ///
 ///     weight[i] = map[code[i]] · scale[i / blockLength]
 ///

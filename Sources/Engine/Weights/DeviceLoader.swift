@@ -58,7 +58,7 @@ final class DeviceLoader {
     /// float32 block maxima of the matrix that is being quantised, and behind them their offset.
     private let maxima: DeviceAddress
     private let offset: DeviceAddress
-    /// Two marks a tensor: a weight went beyond float16's range as it got its storage's type, or the activations' type.
+    /// Two flags for each tensor: a weight exceeded float16's range when it was converted to the storage's type, or to the activations' type.
     private let overflows: DeviceAddress
 
     /// - Parameters:

@@ -109,11 +109,15 @@ package final class DeviceWeights {
         return address
     }
 
+    /// - Throws: exit 4 for a name that was not loaded.
     package func matrix(_ name: String) throws -> DeviceMatrix {
         if let known = matrices[name] { return known }
         throw LorikeetError.machine("the card does not hold \(name)", fix: "report this with lorikeet plan --explain's output")
     }
 
+    /// The first element of a float32 vector.
+    ///
+    /// - Throws: exit 4 for a name that was not loaded.
     package func vector(_ name: String) throws -> DeviceAddress {
         if let known = vectors[name] { return known }
         throw LorikeetError.machine("the card does not hold \(name)", fix: "report this with lorikeet plan --explain's output")

@@ -2,7 +2,7 @@
 ///
 /// Four rows of weights and two of x share their loads: eight sums of eight lanes, what AVX2 needs to keep both of its
 /// multipliers busy. Every sum is taken in the same order (eight lanes along c, lanes in order, then the tail),
-/// whichever rows stand beside it: a row of x gives the same bits alone and in company.
+/// whatever other rows are computed with it: a row of x gives the same bits alone and together with others.
 ///
 /// - Parameters:
 ///   - weights: [rows, length], `ldw` floats from row to row; at most 4 rows go together.

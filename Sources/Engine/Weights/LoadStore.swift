@@ -10,7 +10,7 @@ import LorikeetModelFiles
 /// - Parameters:
 ///   - view: [rows, columns], of a float type or of GGUF blocks.
 ///   - cpu: the threads that convert; nil works on the calling thread.
-/// - Throws: exit 2 where shape, size, type or row order cannot be, or a weight does not fit the form.
+/// - Throws: exit 2 where shape, size, type or row order cannot be used, or a weight does not fit the form.
 package func loadStore(view: TensorView, storage: BaseStorage, cpu: CPU?) throws -> any WeightStore {
     try convert(storedForm(view), to: storage, name: view.name, cpu: cpu)
 }
@@ -47,7 +47,7 @@ struct StoredMatrix {
     let columns: Int
     let form: Form
 
-    /// - Throws: exit 2 where shape, size, type or row order cannot be.
+    /// - Throws: exit 2 where shape, size, type or row order cannot be used.
     init(_ view: TensorView) throws {
         let download = "download the model again"
         guard view.shape.count == 2, view.shape.allSatisfy({ $0 > 0 }) else {

@@ -5,7 +5,7 @@ extension NF4Store {
     /// Rounds a matrix to NF4 with doubly quantised block maxima; no float copy of the whole matrix is made.
     ///
     /// Codes and float32 block maxima are bitsandbytes' bit for bit, and so are, with its `offset`, the codes and
-    /// maxima of the second quantisation. Its own offset depends on its threads; ours is the float32 of the float64
+    /// maxima of the second quantisation. Its own offset depends on its threads; here it is the float32 of the float64
     /// mean of the block maxima, in order.
     ///
     /// - Parameters:
@@ -161,7 +161,7 @@ extension NF4Store {
                     codes[i] = 0
                     continue
                 }
-                // A reciprocal of a subnormal is infinite: 0 · ∞ is no number, and counts as zero here.
+                // A reciprocal of a subnormal is infinite: 0 · ∞ is NaN, which is replaced by zero here.
                 let scaled = (maxima[i] - offset) * reciprocal
                 let value = scaled.isNaN ? 0 : min(max(scaled, -1), 1)
                 codes[i] = NF4.nestedGrid[Int((value + 1) * 0.5 * 65535 + 0.5)]

@@ -31,7 +31,7 @@ package struct NF4Store: WeightStore {
 
     /// A store from parts that exist already (bitsandbytes' own, for instance), copied.
     ///
-    /// Throws where a part's length is not the one that the shape asks for.
+    /// - Throws: exit 2 where a part's length is not the one that the shape asks for.
     package init(
         rows: Int, columns: Int, codes: [UInt8], maxima: [UInt8], nestedMaxima: [Float], offset: Float,
         rounding: HalfStore.Form? = nil
@@ -39,7 +39,9 @@ package struct NF4Store: WeightStore {
         let layout = NF4.Layout(count: rows * columns)
         guard codes.count == layout.codeBytes, maxima.count == layout.blocks,
             nestedMaxima.count == layout.nestedBlocks
-        else { throw LorikeetError.input("the parts of an NF4 matrix do not have the lengths of \(rows) x \(columns)") }
+        else {
+            throw LorikeetError.input("the parts of an NF4 matrix do not have the lengths of \(rows) x \(columns)", fix: "download the model again")
+        }
         let bytes = try StoredBytes(count: layout.bytes - 4) { memory in
             codes.withUnsafeBytes { if let p = $0.baseAddress { memory.copyMemory(from: p, byteCount: $0.count) } }
             maxima.withUnsafeBytes {

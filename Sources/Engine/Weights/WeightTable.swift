@@ -9,9 +9,10 @@ package struct WeightTable: Sendable {
 
     package init() {}
 
+    /// A matrix in its storage; nil for a name that is none.
     package func matrix(_ name: String) -> (any WeightStore)? { matrices[name] }
 
-    /// The first element of a float32 vector.
+    /// The first element of a float32 vector, which lives as long as the table; nil for a name that is none.
     package func vector(_ name: String) -> UnsafePointer<Float>? {
         vectors[name].map { UnsafePointer($0.pointer(as: Float.self)) }
     }

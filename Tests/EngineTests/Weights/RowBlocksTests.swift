@@ -23,7 +23,7 @@ struct RowBlocksTests {
     }
 
     @Test(arguments: [ElementType.f32, .f16, .bf16, .q8_0], [nil, RowPermutation(heads: 3)])
-    func `any block of a matrix`(type: ElementType, permutation: RowPermutation?) throws {
+    func `any block of a matrix's rows expands to the values that it has in the whole`(type: ElementType, permutation: RowPermutation?) throws {
         let view = try view([12, 64], type, permutation: permutation)
         let whole = try loadStore(view: view, storage: .f32, cpu: nil)
         var wanted = [Float](repeating: 0, count: 12 * 64)
