@@ -5,7 +5,7 @@ extension Int {
     /// The decimal digits of this number, which is not negative, with zeros in front where it has fewer than `width`: `00042`.
     package func zeroPadded(to width: Int) -> String {
         let digits = String(self)
-        return String(repeating: "0", count: max(0, width - digits.count)) + digits
+        return String(repeating: "0", count: Swift.max(0, width - digits.count)) + digits
     }
 }
 

@@ -58,7 +58,7 @@ public final class Generator {
         tokenizer = try Tokenizer.load(from: source.files)
         // An adapter in a run's directory goes with the template, and the date in it, that it was trained with. Other models get their own, and
         // today's date, as in transformers.
-        let run = adapter.flatMap(Self.recipe(ofAdapter:))
+        let run = adapter.flatMap { OutputDirectory.recipe(ofAdapter: $0) }
         let hasOne = run?.chatTemplate != nil || tokenizer.chatTemplateSource != nil
         template =
             try hasOne
@@ -69,13 +69,6 @@ public final class Generator {
         if let file { try model.loadAdapter(file) }
         name = path
         embeddingRows = source.configuration.vocabularySize
-    }
-
-    /// The recipe of the run that made an adapter, where the adapter's folder lies in the run's directory.
-    private static func recipe(ofAdapter folder: String) -> Recipe? {
-        let (files, run) = (RealFiles(), OutputDirectory(path: RealFiles.parent(of: folder), files: RealFiles()))
-        guard files.exists(run.runYAML), files.exists(run.planJSON) else { return nil }
-        return try? Recipe.resolve(file: run.runYAML, options: []).recipe
     }
 
     /// The greedy answer, up to an end token or `maxNewTokens`.

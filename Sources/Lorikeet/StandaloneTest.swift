@@ -53,6 +53,20 @@ package struct StandaloneTest {
         let untested = result.notTested.first.map { LorikeetError(.checkFailed, $0, at: merged) }
         return Result(
             json: .object(result.fields), text: result.text(), error: result.failure(merged: merged) ?? untested,
-            warnings: preparation.warnings + mergedSource.warnings)
+            warnings: preparation.warnings + mergedSource.warnings + otherRows(files))
     }
+
+    /// A warning where the adapter's own run split off other records than this recipe does: some of these may have been trained on.
+    private func otherRows(_ files: any Files) -> [String] {
+        guard recipe.validation.isEmpty, let run = OutputDirectory.recipe(ofAdapter: adapter, files: files) else { return [] }
+        let different = recipe.differences(from: run, keys: Self.heldOutKeys)
+        guard !different.isEmpty else { return [] }
+        return [
+            "these are not the records that the adapter's run held out (\(different.joined(separator: ", "))), so it may have been trained on some of them: "
+                + "give the run's recipe, --config \(OutputDirectory(path: RealFiles.parent(of: adapter), files: files).runYAML), to test on those"
+        ]
+    }
+
+    /// The keys that decide which records of a training file are held out.
+    private static let heldOutKeys: Set = ["validation_share", "max_train_samples", "max_validation_samples", "sample", "seed"]
 }

@@ -101,7 +101,12 @@ package struct Recipe: Sendable, Equatable {
 
     /// Keys of that role in which two recipes differ, as `key: theirs -> ours`.
     package func differences(from other: Recipe, role: KeyRole) -> [String] {
-        KeyTable.keys.filter { $0.role == role && values[$0.name] != other.values[$0.name] }.map {
+        differences(from: other, keys: Set(KeyTable.keys.filter { $0.role == role }.map(\.name)))
+    }
+
+    /// Those of the keys in which two recipes differ, in the table's order, as `key: theirs -> ours`.
+    package func differences(from other: Recipe, keys: Set<String>) -> [String] {
+        KeyTable.keys.filter { keys.contains($0.name) && values[$0.name] != other.values[$0.name] }.map {
             "\($0.name): \(other.values[$0.name]?.yaml ?? "null") -> \(values[$0.name]?.yaml ?? "null")"
         }
     }

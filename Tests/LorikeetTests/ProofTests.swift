@@ -50,6 +50,15 @@ struct ProofTests {
         #expect(result.json["merged_matches_adapter"]?["pass"] == true)
     }
 
+    @Test func `a test on records that the adapter's run did not hold out says so`() throws {
+        var run = try TinyRun()
+        #expect(try run.run(on: nil).error == nil)
+        let says = "not the records that the adapter's run held out"
+        #expect(try !test(run).warnings.contains { $0.contains(says) })
+        run.options["validation-share"] = "0.5"
+        #expect(try test(run).warnings.contains { $0.contains(says) && $0.contains("validation_share: 0.25 -> 0.5") })
+    }
+
     @Test func `without held-out records transfer is not tested: a run says so and ends well, a test is exit 1`() throws {
         var run = try TinyRun()
         run.options["validation-share"] = "0"
