@@ -12,8 +12,7 @@ struct DoctorVerb: ParsableCommand {
         discussion: "Example: lorikeet doctor --reference Tests/Reference/llama")
     @Flag(help: "Every kernel of a card (--device, the first card if none is named) against the processor's.") var kernels = false
     @Option(help: "Open and use a card so many times, and look whether all memory comes back.") var leaks: Int?
-    @Option(help: "A model folder with dumped reference numbers, or a folder of texts with those of a --model (Tests/Reference/README.md).") var reference:
-        String?
+    @Option(help: "A model folder with dumped reference numbers, or a folder with reference numbers of texts for a --model.") var reference: String?
     @Option(help: "The model that the numbers of a folder of texts belong to; or another form of a folder's model, such as a GGUF.") var model: String?
     @OptionGroup var place: DeviceOptions
     @Flag(help: "Print JSON.") var json = false

@@ -36,6 +36,7 @@ public struct FineTuning: Sendable {
     ///   - environment: the variables for names on a hub and for the cache folder, such as `ProcessInfo.processInfo.environment`. Samples are
     ///     kept in `XDG_CACHE_HOME/lorikeet` or `HOME/.cache/lorikeet`, of the process's own environment where it names neither; the option
     ///     `scratch` names another folder.
+    /// - Throws: for an unknown key or option, or a value that a key cannot have; with file and line, or the option's name.
     public init(file: String? = nil, options: [String: String] = [:], environment: [String: String] = [:]) throws {
         self.environment = environment
         let sorted = options.sorted { $0.key < $1.key }.map { (key: $0.key, value: $0.value) }
@@ -61,7 +62,10 @@ public struct FineTuning: Sendable {
         return try preparation.plan(dataset, merges: true, compute: compute, clock: SystemClock()).table()
     }
 
-    /// Runs the whole pipeline, or goes on with it, on a thread of its own.
+    /// Runs the whole pipeline, or goes on with it, in a detached task, which blocks one thread of Swift's concurrency pool until the run ends.
+    ///
+    /// - Returns: the events as they happen. The stream throws where the run fails, a check fails or a proof fails, and where the run was stopped
+    ///   early with everything saved.
     public func run() -> AsyncThrowingStream<Event, any Error> {
         let (recipe, notes, variables, cacheFolder) = (recipe, notes, environment, cacheFolder)
         return AsyncThrowingStream { continuation in
@@ -87,6 +91,8 @@ public struct FineTuning: Sendable {
     ///
     /// - Parameter environment: for names on a hub instead of paths, as in `init`.
     /// - Returns: warnings: what the model's files hold that is not used, and what the merged directory lacks.
+    /// - Throws: where model or adapter cannot be read, do not belong together or give a weight that float16 cannot hold, where `output` exists,
+    ///   and where the disk fails.
     @discardableResult
     public static func merge(model: String, adapter: String, output: String, environment: [String: String] = [:]) throws -> [String] {
         let locator = InputLocator(variables: environment)

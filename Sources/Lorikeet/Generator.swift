@@ -34,8 +34,8 @@ public final class Generator {
     /// Loads a model.
     ///
     /// - Parameters:
-    ///   - model: a Hugging Face directory or a `.gguf` file.
-    ///   - adapter: a PEFT folder to put on top.
+    ///   - model: a Hugging Face directory, a `.gguf` file, or a name on a hub (`ORG/NAME`).
+    ///   - adapter: a PEFT folder to put on top, or its name on a hub.
     ///   - baseStorage: one of `storages`; auto keeps the file's own form.
     ///   - device: `cpu`, a card (`cuda:0`), or `auto`: the first card where there is one.
     ///   - environment: for names on a hub instead of paths, as in `FineTuning`.

@@ -144,7 +144,7 @@ package final class SafetensorsWriter {
         var offset = 0
         for tensor in tensors {
             guard let code = SafetensorsFile.name(of: tensor.type), let bytes = tensor.type.byteCount(shape: tensor.shape) else {
-                throw LorikeetError.input("'\(tensor.name)' of type \(tensor.type) cannot be written as safetensors", at: path)
+                throw LorikeetError.input("'\(tensor.name)' of type \(tensor.type) cannot be written as safetensors", at: path, fix: "report this")
             }
             entries.append(
                 (
@@ -173,7 +173,7 @@ package final class SafetensorsWriter {
     }
 
     package func finish() throws {
-        guard missing == 0 else { throw LorikeetError.machine("\(missing) bytes of tensors were not written", at: path) }
+        guard missing == 0 else { throw LorikeetError.machine("\(missing) bytes of tensors were not written", at: path, fix: "report this") }
         try writer.sync()
         try writer.close()
         try files.rename(path + ".partial", to: path)

@@ -82,7 +82,7 @@ package struct Recipe: Sendable, Equatable {
     package var saveSteps: Int { integer("save_steps") ?? 0 }
     package var saveMinutes: Double { number("save_minutes") }
     package var saveTotalLimit: Int { integer("save_total_limit") ?? 0 }
-    package var mergeDtype: String { text("merge_dtype") ?? "float16" }
+    package var mergeDtype: String { text("merge_dtype") ?? "float32" }
     package var mergeInto: String { text("merge_into") ?? "original" }
     package var mergeTolerance: Double { number("merge_tolerance") }
     package var testSamples: Int { integer("test_samples") ?? 0 }

@@ -85,7 +85,8 @@ struct GGUFConfiguration {
             guard let value else { return }
             guard let rotated = value.int, let size = json["head_dim"]?.int, size > 0, (2...size).contains(rotated), rotated % 2 == 0 else {
                 throw LorikeetError.input(
-                    "the metadata '\(name)' is no even number of a head's \(json["head_dim"]?.int ?? 0) dimensions", at: file.path)
+                    "the metadata '\(name)' is no even number of a head's \(json["head_dim"]?.int ?? 0) dimensions", at: file.path,
+                    fix: "use a GGUF that llama.cpp reads")
             }
             if rotated != size { json.set("partial_rotary_factor", .number(Double(rotated) / Double(size))) }
         case .window(let metadata):
