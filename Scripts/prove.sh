@@ -91,13 +91,13 @@ disk() {
     umount "$work/small"
 }
 
-# Every family's tokenizer against its library on 10,000 lines: ids, ranges, decoded texts and speed, one after the other on this machine.
+# Every family's tokenizer against its library on 10,000 lines: ids, ranges, decoded texts; and speed, both in turn on one core in one run.
 tokenizers() {
     python3 -c 'import tokenizers, sentencepiece, django' 2> /dev/null || { echo "skip  the tokenizers need: pip install tokenizers sentencepiece django"; return; }
     python3 Tests/Reference/tokenizers/make_comparison.py "$work/tokenizers" > "$work/tokenizers.log"
     claim "the reference libraries' tokens are made" $?
     make -s test-build >> "$work/tokenizers.log" 2>&1
-    LORIKEET_TOKENIZERS="$PWD/$work/tokenizers" swift test -c release -Xswiftc -enable-testing --explicit-target-dependency-import-check error \
+    LORIKEET_TOKENIZERS="$PWD/$work/tokenizers" taskset -c 0 swift test -c release -Xswiftc -enable-testing --explicit-target-dependency-import-check error \
         --scratch-path .build-test --skip-build --filter ComparisonTests >> "$work/tokenizers.log" 2>&1
     claim "ids, byte ranges and decoded texts are the libraries' on all lines" $?
     while read -r name lines times; do

@@ -27,8 +27,8 @@ package struct SidecarComparison: Sendable, Equatable {
     /// Samples whose texts are compared, of either split.
     package static let mostSamples = 1000
 
-    /// Reads the folder's tokenizer and compares: the text of every id, the ids of the data's texts, end tokens, named tokens, and the rendered
-    /// template.
+    /// Reads the folder's tokenizer and compares: the text of every id, the ids of the data's texts, end tokens, tokens around every text, named
+    /// tokens, and the rendered template.
     ///
     /// - Parameter samples: of the data; their tokens' text is what is tokenised.
     /// - Throws: exit 4 where the folder cannot be read.
@@ -50,6 +50,9 @@ package struct SidecarComparison: Sendable, Equatable {
         let tokenizer = trained.tokenizer
         guard tokenizer.endTokens == written.endTokens else {
             return "the tokens that end an answer are \(words(written.endTokens, written)) and not \(words(tokenizer.endTokens, tokenizer))"
+        }
+        for (name, own, other) in [("before", tokenizer.prefix, written.prefix), ("behind", tokenizer.suffix, written.suffix)] where own != other {
+            return "the tokens \(name) every text are \(words(other, written)) and not \(words(own, tokenizer))"
         }
         let (named, other) = (tokenizer.namedTokens, written.namedTokens)
         if let name = Set(named.keys).union(other.keys).sorted().first(where: { named[$0] != other[$0] }) {

@@ -1,99 +1,75 @@
 import LorikeetJSON
+import LorikeetTokenizers
 
 /// What differs between the kinds of tokenizers in a `tokenizer.json`.
 struct TokenizerParts {
     let normalizer: JSON
-    let preTokenizer: JSON
+    var preTokenizer: JSON = .null
     let decoder: JSON
-    let merges: [String]
-    /// A word that is a token is taken whole without looking at merges.
-    var ignoresMerges = false
-    var isSentencePiece = false
-    var unknown: String?
+    /// `model`, with its vocabulary.
+    let model: JSON
 
-    /// Byte-level BPE, by llama.cpp's name for what comes before it; nil for names that are not known here.
-    static func byteLevel(kind: String, merges: [String]) -> TokenizerParts? {
-        guard let form = ByteLevelForm.named(kind) else { return nil }
-        return TokenizerParts(
-            normalizer: form.composes ? ["type": "NFC"] : .null, preTokenizer: form.preTokenizer,
-            decoder: ["type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true], merges: merges,
-            ignoresMerges: form.ignoresMerges)
+    private static func vocabulary(_ tokens: [String]) -> JSON { .object(JSONObject(tokens.enumerated().map { ($1, JSON($0)) })) }
+
+    /// Byte-level BPE.
+    static func byteLevel(_ kind: GGUFPreTokenizer, addsSpace: Bool, tokens: [String], merges: [String]) -> TokenizerParts {
+        TokenizerParts(
+            normalizer: kind.normalizer, preTokenizer: kind.preTokenizer(addsSpace: addsSpace),
+            decoder: ["type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true],
+            model: [
+                "type": "BPE", "dropout": .null, "unk_token": .null, "continuing_subword_prefix": .null, "end_of_word_suffix": .null, "fuse_unk": false,
+                "byte_fallback": false, "ignore_merges": .bool(kind.ignoresMerges), "vocab": vocabulary(tokens), "merges": JSON(merges),
+            ])
     }
 
     /// SentencePiece's BPE as transformers writes Llama 2's: a space is `▁`, bytes without a token are `<0xNN>`.
-    static func sentencePiece(merges: [String], addsPrefix: Bool, unknown: String?) -> TokenizerParts {
-        let replace: JSON = ["type": "Replace", "pattern": ["String": " "], "content": "\u{2581}"]
-        let back: JSON = ["type": "Replace", "pattern": ["String": "\u{2581}"], "content": " "]
-        let bytes: [JSON] = [back, ["type": "ByteFallback"], ["type": "Fuse"]]
+    static func sentencePiece(_ spaces: SentencePieceSpaces, tokens: [String], merges: [String], unknown: Int?) -> TokenizerParts {
+        TokenizerParts(
+            normalizer: spaces.normalizer, decoder: spaces.decoder,
+            model: [
+                "type": "BPE", "dropout": .null, "unk_token": unknown.map { .string(tokens[$0]) } ?? .null, "continuing_subword_prefix": .null,
+                "end_of_word_suffix": .null, "fuse_unk": true, "byte_fallback": true, "ignore_merges": false, "vocab": vocabulary(tokens),
+                "merges": JSON(merges),
+            ])
+    }
+
+    /// SentencePiece's Unigram.
+    ///
+    /// - Parameter types: llama.cpp's, one for each token. `tokenizers` knows no kinds of pieces: those that text never becomes get the least
+    ///   score of the others, which the score of unknown characters hangs on.
+    static func unigram(_ spaces: SentencePieceSpaces, tokens: [String], scores: [Float], types: [Int], unknown: Int?) -> TokenizerParts {
+        let isNormal = tokens.indices.map { $0 >= types.count || types[$0] == 1 }
+        let least = tokens.indices.filter { isNormal[$0] }.map { scores[$0] }.min() ?? 0
+        let pieces = tokens.indices.map { id -> JSON in [.string(tokens[id]), JSON(Double(isNormal[id] ? scores[id] : least))] }
         return TokenizerParts(
-            normalizer: ["type": "Sequence", "normalizers": addsPrefix ? [["type": "Prepend", "prepend": "\u{2581}"], replace] : [replace]],
-            preTokenizer: .null,
-            decoder: [
-                "type": "Sequence", "decoders": .array(bytes + (addsPrefix ? [["type": "Strip", "content": " ", "start": 1, "stop": 0]] : [])),
-            ], merges: merges, isSentencePiece: true, unknown: unknown)
+            normalizer: spaces.normalizer, decoder: spaces.decoder,
+            model: ["type": "Unigram", "unk_id": unknown.map { JSON($0) } ?? .null, "vocab": .array(pieces), "byte_fallback": .bool(types.contains(6))])
     }
 }
 
-/// How a byte-level tokenizer cuts text into words, by llama.cpp's name for it, as `tokenizers` writes it. The names that belong together are
-/// those of the reader (`GGUFPreTokenizer`); the proof `sidecar` and the tests hold the two to each other.
-private struct ByteLevelForm {
-    /// Expressions that cut the text, one after the other; each match is a word.
-    var expressions: [String]
-    /// GPT-2's own expression comes last.
-    var endsWithGPT2 = false
-    /// A word that is a token is taken whole.
-    var ignoresMerges = false
-    /// Text is brought to NFC first.
-    var composes = false
+/// What SentencePiece does to a text before its pieces, as steps of a `tokenizer.json`.
+struct SentencePieceSpaces {
+    /// The precompiled table of replacements; empty for none.
+    var charsmap: [UInt8] = []
+    /// A space is put before every text.
+    var addsPrefix: Bool
+    /// Runs of spaces become one, none stays at either end.
+    var removesExtra: Bool
 
-    private static let contractions = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-    private static let space = #"|\s*[\r\n]+|\s+(?!\S)|\s+"#
-    private static let upper = #"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]"#
-    private static let lower = #"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"#
+    private static func replace(_ pattern: JSON, _ content: String) -> JSON { ["type": "Replace", "pattern": pattern, "content": .string(content)] }
 
-    /// GPT-4's expression and its kin.
-    private static func contracted(numbers: String) -> String {
-        contractions + #"|[^\r\n\p{L}\p{N}]?\p{L}+|"# + numbers + #"| ?[^\s\p{L}\p{N}]+[\r\n]*"# + space
+    var normalizer: JSON {
+        var steps: [JSON] = []
+        if !charsmap.isEmpty { steps.append(["type": "Precompiled", "precompiled_charsmap": .string(Base64.encode(charsmap))]) }
+        if removesExtra { steps += [Self.replace(["Regex": "\\A +|[ \u{2581}]+\\z"], ""), Self.replace(["Regex": " {2,}"], " ")] }
+        if addsPrefix { steps.append(["type": "Prepend", "prepend": "\u{2581}"]) }
+        steps.append(Self.replace(["String": " "], "\u{2581}"))
+        return ["type": "Sequence", "normalizers": .array(steps)]
     }
 
-    /// GPT-4o's and Tekken's: words that change from lower to upper case are cut.
-    private static func cased(tail: String, numbers: String) -> String {
-        let words = #"[^\r\n\p{L}\p{N}]?\#(upper)*\#(lower)+\#(tail)|[^\r\n\p{L}\p{N}]?\#(upper)+\#(lower)*\#(tail)|"#
-        return words + numbers + #"| ?[^\s\p{L}\p{N}]+[\r\n/]*"# + space
-    }
-
-    private static let three = #"\p{N}{1,3}"#
-    private static let deepSeekWords =
-        ##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*"## + space
-
-    static func named(_ kind: String) -> ByteLevelForm? {
-        switch kind {
-        case "gpt-2", "gpt2", "default", "phi-2", "mpt", "olmo", "jais", "trillion", "granite-docling", "exaone4":
-            ByteLevelForm(expressions: [], endsWithGPT2: true)
-        // Decimal digits alone ("Digits" would also split ½ and Ⅻ).
-        case "smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b": ByteLevelForm(expressions: [#"\d"#], endsWithGPT2: true)
-        case "llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2", "smaug-bpe":
-            ByteLevelForm(expressions: [contracted(numbers: three)], ignoresMerges: true)
-        case "dbrx", "glm4", "chatglm-bpe": ByteLevelForm(expressions: [contracted(numbers: three)])
-        case "qwen2", "deepseek-r1-qwen", "kormo", "megrez", "hunyuan", "grok-2", "solar-open", "stablelm2":
-            ByteLevelForm(expressions: [contracted(numbers: #"\p{N}"#)], composes: true)
-        case "qwen35":
-            ByteLevelForm(
-                expressions: [contractions + #"|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*"# + space], composes: true)
-        case "gpt-4o", "llama4", "kanana2": ByteLevelForm(expressions: [cased(tail: contractions + "?", numbers: three)])
-        case "tekken": ByteLevelForm(expressions: [cased(tail: "", numbers: #"\p{N}"#)], ignoresMerges: true)
-        case "deepseek-v3", "hunyuan-dense": ByteLevelForm(expressions: [three, "[一-龥\u{3040}-ゟ゠-ヿ]+", deepSeekWords])
-        default: nil
-        }
-    }
-
-    var preTokenizer: JSON {
-        let bytes: JSON = ["type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": .bool(endsWithGPT2)]
-        guard !expressions.isEmpty else { return bytes }
-        let splits = expressions.map { expression -> JSON in
-            ["type": "Split", "pattern": ["Regex": .string(expression)], "behavior": "Isolated", "invert": false]
-        }
-        return ["type": "Sequence", "pretokenizers": .array(splits + [bytes])]
+    var decoder: JSON {
+        let bytes: [JSON] = [Self.replace(["String": "\u{2581}"], " "), ["type": "ByteFallback"], ["type": "Fuse"]]
+        return ["type": "Sequence", "decoders": .array(bytes + (addsPrefix ? [["type": "Strip", "content": " ", "start": 1, "stop": 0]] : []))]
     }
 }
 

@@ -48,8 +48,12 @@ struct AddedTokenMatcher: Sendable {
     private let trie: ByteTrie
     private let isFirstByte: [Bool]
 
+    /// A space is a `▁` of the reference library's text, no white space.
+    private let spacesAreMarks: Bool
+
     /// - Parameter texts: what is looked for: the tokens' texts, normalised where they are to be.
-    init(_ tokens: [AddedToken], texts: [[UInt8]], source: String) throws(LorikeetError) {
+    init(_ tokens: [AddedToken], texts: [[UInt8]], spacesAreMarks: Bool = false, source: String) throws(LorikeetError) {
+        self.spacesAreMarks = spacesAreMarks
         for (token, text) in zip(tokens, texts) where text.count > Self.longestToken {
             throw LorikeetError.input(
                 "the added token \(token.id) (“\(token.text.prefix(20))…”) has \(text.count) bytes, more than \(Self.longestToken)", at: source,
@@ -125,11 +129,13 @@ struct AddedTokenMatcher: Sendable {
         return at
     }
 
+    private func isSpace(_ value: UInt32) -> Bool { Normalizer.isSpace(value) && !(spacesAreMarks && value == 0x20) }
+
     private func spaceStart(_ bytes: UnsafeBufferPointer<UInt8>, before index: Int) -> Int {
         var at = index
         while at > 0 {
             let before = Self.scalarStart(bytes, before: at)
-            guard Normalizer.isSpace(UTF8Scalar.read(bytes, before).value) else { break }
+            guard isSpace(UTF8Scalar.read(bytes, before).value) else { break }
             at = before
         }
         return at
@@ -139,7 +145,7 @@ struct AddedTokenMatcher: Sendable {
         var at = index
         while at < bytes.count {
             let (value, length) = UTF8Scalar.read(bytes, at)
-            guard Normalizer.isSpace(value) else { break }
+            guard isSpace(value) else { break }
             at += length
         }
         return at

@@ -35,7 +35,7 @@ final class TokenizerCore: Sendable {
     private let normalizer: Normalizer
     private let plan: WordPlan
     private let model: TokenModel
-    private let trimming: RangeTrimming?
+    private let trimmings: [RangeTrimming]
     let decoder: TokenDecoder
     let decoded: DecodedTokens?
     private let decoderTexts: [[UInt8]]
@@ -44,7 +44,9 @@ final class TokenizerCore: Sendable {
         var normalizer = Normalizer()
         var plan: WordPlan
         var model: TokenModel
-        var trimming: RangeTrimming?
+        var trimmings: [RangeTrimming] = []
+        /// The normaliser writes `▁` for spaces, which the normalised text has as spaces here: they are no white space.
+        var writesMarks = false
         var decoder = TokenDecoder()
     }
 
@@ -73,15 +75,17 @@ final class TokenizerCore: Sendable {
             try parts.normalizer.apply(to: &stretch)
             forms.append(stretch.bytes)
         }
-        normalized = try AddedTokenMatcher(changed, texts: forms, source: source)
+        normalized = try AddedTokenMatcher(changed, texts: forms, spacesAreMarks: parts.writesMarks, source: source)
         normalizer = parts.normalizer
         plan = parts.plan
         model = parts.model
-        trimming = parts.trimming
+        trimmings = parts.trimmings
         decoder = parts.decoder
         var decoderTexts = texts.map { Array($0.utf8) }
         // A normalised token is decoded from its normalised form.
-        for (token, form) in zip(changed, forms) where !form.isEmpty { decoderTexts[Int(token.id)] = form }
+        for (token, form) in zip(changed, forms) where !form.isEmpty {
+            decoderTexts[Int(token.id)] = parts.writesMarks ? Array(form.map { $0 == 0x20 ? [0xE2, 0x96, 0x81] : [$0] }.joined()) : form
+        }
         decoded = DecodedTokens(decoderTexts, parts.decoder)
         self.decoderTexts = decoded == nil ? decoderTexts : []
     }
@@ -115,7 +119,7 @@ final class TokenizerCore: Sendable {
         } text: { range throws(LorikeetError) in
             try encodeStretch(text, range, parseSpecial: parseSpecial, &sink)
         }
-        if let trimming, wantsRanges { trim(&sink, trimming, text) }
+        if wantsRanges { for trimming in trimmings { trim(&sink, trimming, text) } }
         return TokenizedText(ids: sink.ids, ranges: sink.ranges)
     }
 

@@ -70,7 +70,7 @@ struct MergedTokenizerTests {
 
     private func same(_ metadata: Metadata, _ texts: [String]) throws {
         let (gguf, written) = try both(metadata)
-        #expect(gguf.addsBOS == written.addsBOS && gguf.bos == written.bos && gguf.eos == written.eos)
+        #expect(gguf.prefix == written.prefix && gguf.suffix == written.suffix && gguf.namedTokens == written.namedTokens)
         for text in texts {
             let ids = try gguf.encode(text)
             #expect(try written.encode(text) == ids, "\(text.debugDescription)")
@@ -112,18 +112,67 @@ struct MergedTokenizerTests {
         ] + more
     }
 
-    /// Every name that is written, one of each group at least.
-    private static let kinds = [
-        "gpt-2", "default", "olmo", "smollm", "refact", "starcoder", "llama-bpe", "smaug-bpe", "dbrx", "glm4", "chatglm-bpe", "qwen2", "stablelm2", "qwen35",
-        "gpt-4o", "llama4", "tekken", "deepseek-v3",
-    ]
-
-    @Test(arguments: kinds) func `byte-level kinds keep what they do beside merging`(kind: String) throws {
+    @Test(arguments: GGUFPreTokenizer.names) func `byte-level kinds keep what they do beside merging`(kind: String) throws {
         for adds in [true, false] {
             try same(byteLevel(kind, [("tokenizer.ggml.add_bos_token", .bool(adds))]), ["abc", "ab c", "<|begin|>abc", "c é", ""])
         }
         // Llama 3 takes a word that is a token whole.
-        #expect(try both(byteLevel(kind)).written.encode("abc") == (["llama-bpe", "smaug-bpe", "tekken"].contains(kind) ? [4] : [3, 2]))
+        #expect(try both(byteLevel(kind)).written.encode("abc") == (GGUFPreTokenizer.named(kind)?.ignoresMerges == true ? [4] : [3, 2]))
+    }
+
+    @Test(arguments: [true, false]) func `a space before the text is put by ByteLevel alone, as transformers has it`(adds: Bool) throws {
+        let more: Metadata = [("tokenizer.ggml.add_space_prefix", .bool(adds))]
+        for kind in ["gpt-2", "llama-bpe", "superbpe"] { try same(byteLevel(kind, more), ["abc", " abc", "ab c", ""]) }
+        #expect(try both(byteLevel("gpt-2", more)).written.encode("c") == (adds ? [5, 2] : [2]))
+        #expect(try both(byteLevel("llama-bpe", more)).written.encode("c") == [2])
+    }
+
+    /// A table of one replacement, Q by b: a trie in a double array, then the replacements' text.
+    private static let charsmap: [Int64] = {
+        var units = [UInt32](repeating: 0, count: 256)
+        units[0x51] = 0x51 | 1 << 8 | 1 << 10
+        units[0x50] = 1 << 31
+        return ([1024] + units).flatMap { unit in (0..<4).map { Int64(unit >> (8 * UInt32($0)) & 0xFF) } } + [0x62, 0]
+    }()
+
+    private static let spaces = [
+        "ab", "  a  b ", " ", "", "a   b\nab", "aQb", "Q", "x", "xx a xé", "<tool> a", "a<tool>  b", "\u{2581}a \u{2581}",
+        "ab</s> ab",
+    ]
+
+    @Test(arguments: [true, false], [true, false])
+    func `spaces that SentencePiece takes away are taken away by what is written`(removes: Bool, maps: Bool) throws {
+        for prefix in [true, false] {
+            var more: Metadata = [("tokenizer.ggml.remove_extra_whitespaces", .bool(removes))]
+            if maps { more.append(("tokenizer.ggml.precompiled_charsmap", .intArray(Self.charsmap))) }
+            try same(sentencePiece(addsPrefix: prefix) + more, Self.spaces)
+            try same(unigram(addsPrefix: prefix) + more, Self.spaces)
+        }
+    }
+
+    private func unigram(addsPrefix: Bool) -> Metadata {
+        let tokens = [
+            "<pad>", "</s>", "<unk>", "\u{2581}", "a", "b", "ab", "\u{2581}a", "\u{2581}ab", "<tool>", "\n", "[PAD11]", "spare", "c", "\u{2581}\u{2581}",
+        ]
+        return [
+            ("tokenizer.ggml.model", .string("t5")), ("tokenizer.ggml.tokens", .stringArray(tokens)),
+            ("tokenizer.ggml.scores", .floatArray([0, 0, 0, -2, -3.5, -3.25, -4, -4.5, -5.5, 0, -6, -1000, -2, -7, 0])),
+            ("tokenizer.ggml.token_type", .intArray([3, 3, 2, 1, 1, 1, 1, 1, 1, 4, 1, 5, 5, 1, 4])), ("tokenizer.ggml.add_space_prefix", .bool(addsPrefix)),
+            ("tokenizer.ggml.eos_token_id", .unsigned(1)), ("tokenizer.ggml.padding_token_id", .unsigned(0)),
+        ]
+    }
+
+    @Test func `a Unigram tokenizer is written with its scores and its end`() throws {
+        let (gguf, written) = try both(unigram(addsPrefix: true))
+        #expect(written.suffix == [1] && gguf.suffix == [1] && written.prefix.isEmpty && gguf.namedTokens == written.namedTokens)
+        #expect(try written.encode("ab") == [8] && written.encode("aab") == [7, 6] && written.encode("xab") == [3, 2, 6])
+    }
+
+    @Test func `every chat template of a GGUF is written by its name`() throws {
+        let templates: Metadata = [("tokenizer.chat_template", .string("plain")), ("tokenizer.chat_template.tool_use", .string("tools"))]
+        let written = try both(byteLevel("gpt-2", templates)).written
+        #expect(written.chatTemplates.templates == ["default": "plain", "tool_use": "tools"])
+        #expect(try both(byteLevel("gpt-2", [templates[0]])).written.chatTemplates.templates == ["default": "plain"])
     }
 
     /// All bytes, and a merge of every two of some characters that patterns treat differently: merges never cross words, so that the ids show
@@ -143,7 +192,7 @@ struct MergedTokenizerTests {
         ]
     }
 
-    @Test(arguments: kinds) func `byte-level kinds cut words as the GGUF's own reader does`(kind: String) throws {
+    @Test(arguments: GGUFPreTokenizer.names) func `byte-level kinds cut words as the GGUF's own reader does`(kind: String) throws {
         try same(
             pairs(kind),
             [

@@ -15,9 +15,9 @@ struct SidecarTests {
     private let files = RealFiles()
 
     /// A folder with a tokenizer of single characters and a template.
-    private func folder(template: String? = "{% for m in messages %}{{ m['content'] }}</s>{% endfor %}", eos: String = "</s>", swapped: Bool = false) throws
-        -> String
-    {
+    private func folder(
+        template: String? = "{% for m in messages %}{{ m['content'] }}</s>{% endfor %}", eos: String = "</s>", swapped: Bool = false, addsBOS: Bool? = nil
+    ) throws -> String {
         let path = Temporary.folder()
         try files.createDirectory(path)
         let specials = ["<pad>", "<s>", "</s>", "<|turn|>"]
@@ -37,6 +37,7 @@ struct SidecarTests {
         try files.writeDurably(tokenizer.serialized(), to: path + "/tokenizer.json")
         var settings: JSONObject = ["bos_token": "<s>", "eos_token": .string(eos)]
         settings["chat_template"] = template.map { .string($0) }
+        settings["add_bos_token"] = addsBOS.map { .bool($0) }
         try files.writeDurably(JSON.object(settings).serialized(), to: path + "/tokenizer_config.json")
         return path
     }
@@ -68,7 +69,7 @@ struct SidecarTests {
         for (written, words) in [
             (try folder(eos: "<|turn|>"), "end"), (try folder(template: nil), "no chat template"),
             (try folder(template: "{{ messages[0]['content'] }}"), "chat template"),
-            (try folder(swapped: true), "token 44"), (Temporary.folder(), "cannot be loaded"),
+            (try folder(addsBOS: true), "before every text"), (try folder(swapped: true), "token 44"), (Temporary.folder(), "cannot be loaded"),
         ] {
             let other = try compare(trained, written)
             #expect(other.verdict == .fail && other.words.contains(words) && other.json["difference"]?.string != nil, "\(other)")

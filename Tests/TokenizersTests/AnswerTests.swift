@@ -156,17 +156,29 @@ import Testing
         #expect(refusal(Self.chatML, [message("assistant", "1")]).contains("nothing stands before"))
     }
 
-    /// Four thousand turns, with marks or without: one rendering and a bounded number of prompts.
+    private func turns(_ count: Int) -> [JSON] { (0..<count).map { message($0.isMultiple(of: 2) ? "user" : "assistant", "turn \($0)") } }
+
     @Test(arguments: [
         chatML,
         "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}{% generation %}{{ m.content + '<|im_end|>' }}{% endgeneration %}{{ '\n' }}{% endfor %}",
     ])
-    func `a chat of four thousand turns is linear`(source: String) throws {
-        let messages = (0..<4000).map { message($0.isMultiple(of: 2) ? "user" : "assistant", "turn \($0)") }
-        let clock = ContinuousClock()
-        var found: [String] = []
-        let time = try clock.measure { found = try answers(source, messages) }
-        #expect(found == (0..<2000).map { "turn \(2 * $0 + 1)<|im_end|>" })
-        #expect(time < .seconds(5))
+    func `every answer of a chat of four thousand turns is found`(source: String) throws {
+        #expect(try answers(source, turns(4000)) == (0..<2000).map { "turn \(2 * $0 + 1)<|im_end|>" })
+    }
+
+    @Test func `the work for a chat of many turns grows with their number, not with its square`() throws {
+        let template = try ChatTemplate(Self.chatML, name: "t", specialTokens: [:])
+        func work(_ count: Int) throws -> (once: Int, renderings: Int) {
+            let conversation = Conversation(messages: turns(count))
+            var renderer = try ConversationRenderer(template, conversation)
+            let places = try renderer.rendering(of: count, asking: false)
+            var finder = AnswerFinder(renderer, places: places, ends: ends.map { Array($0.utf8) })
+            _ = try finder.find((0..<count).filter { !$0.isMultiple(of: 2) })
+            return (try template.run(TemplateInput(conversation), addGenerationPrompt: false).work, finder.renderings)
+        }
+        let (short, long) = (try work(400), try work(4000))
+        // The prompts of the first turns alone are rendered; those of later ones are known from them.
+        #expect(long.renderings == short.renderings && long.renderings <= 8)
+        #expect(long.once > 9 * short.once && long.once < 11 * short.once)
     }
 }

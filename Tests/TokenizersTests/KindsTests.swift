@@ -100,9 +100,7 @@ private func tokenizer(_ kind: String) throws -> Tokenizer {
     @Test func `an expression that backtracks without end is a sentence, not a hang`() throws {
         let tokenizer = try splitting("(a+)+$|(a|aa)+b")
         let text = String(repeating: "a", count: 5_000) + "c"
-        let start = ContinuousClock.now
         #expect(failure { _ = try tokenizer.encode(text) }.contains("too many steps"))
-        #expect(ContinuousClock.now - start < .seconds(20))
     }
 
     @Test func `tokens of hundreds of kilobytes are refused or taken in linear time`() throws {

@@ -171,6 +171,14 @@ final class BytePairModel: Sendable {
         }
         var table = MergeTable(capacityFor: found.count)
         for merge in found { table.insert(left: merge.left, right: merge.right, rank: merge.rank, merged: merge.merged) }
+        // Which of several pairs an unused piece falls into depends, in its library, on all of the text before.
+        var pairs: [Int: Int] = [:]
+        for merge in found where unused.contains(Int32(merge.merged)) { pairs[merge.merged, default: 0] += 1 }
+        if let id = pairs.filter({ $0.value > 1 }).keys.min() {
+            throw LorikeetError.input(
+                "the tokenizer's unused piece \(id) (“\(texts[id].prefix(20))”) can be put together in several ways, which is not supported", at: source,
+                fix: "use the model's tokenizer.json")
+        }
         return (table, resegmentation(found, unused))
     }
 

@@ -50,35 +50,46 @@ extension BytePairModel {
             return
         }
         let unknownIsSeparate = unknown == nil || !rules.fusesUnknown
+        let origin = sink.at
         withEncoder { encoder in
             var start = 0
+            var startsWord = true
             var at = 0
             var previous: UInt32 = 0
             while at < text.count {
                 let (value, length) = UTF8Scalar.read(text, at)
-                if at > start, splitsAtSpaces && value == 0x20 || !neighbours.contains(previous, value) {
-                    let isBorder = splitsAtSpaces && value == 0x20
-                    if isBorder || unknownIsSeparate || scalarIDs.id(of: previous) >= 0 || scalarIDs.id(of: value) >= 0 {
-                        encoder.encode(base + start, at - start, isWhole: splitsAtSpaces, &sink)
-                        start = at
-                    }
+                let isBorder = splitsAtSpaces && value == 0x20
+                // A scalar that is left out stands between neighbours.
+                if unknown == nil, !isBorder, isLeftOut(value, UnsafeBufferPointer(rebasing: text[at..<at + length])) {
+                    at += length
+                    continue
+                }
+                if at > start, isBorder || !neighbours.contains(previous, value),
+                    isBorder || unknownIsSeparate || scalarIDs.id(of: previous) >= 0 || scalarIDs.id(of: value) >= 0
+                {
+                    encoder.encode(base + start, at - start, isWhole: splitsAtSpaces && startsWord && isBorder, isSplit: splitsAtSpaces, &sink)
+                    if isBorder { sink.at = origin + at }
+                    start = at
+                    startsWord = isBorder
                 }
                 previous = value
                 at += length
             }
-            if start < at { encoder.encode(base + start, at - start, isWhole: splitsAtSpaces, &sink) }
+            if start < at { encoder.encode(base + start, at - start, isWhole: splitsAtSpaces && startsWord, isSplit: splitsAtSpaces, &sink) }
         }
+    }
+
+    private func isLeftOut(_ value: UInt32, _ bytes: UnsafeBufferPointer<UInt8>) -> Bool {
+        scalarIDs.id(of: value) < 0 && !(rules.fallsBackToBytes && bytes.allSatisfy { byteIDs[Int($0)] >= 0 })
     }
 
     private func withEncoder(_ body: (WordEncoder) -> Void) {
         withCache { cache in
-            cache.slots.withUnsafeMutableBufferPointer { slots in
+            _ = cache.withSlots { slots in
                 merges.slots.withUnsafeBufferPointer { table in
-                    lengths.withUnsafeBufferPointer { lengths in
-                        guard let mergeSlots = table.baseAddress else { return }
-                        let merger = Merger(slots: mergeSlots, mask: table.count - 1, shift: merges.shift)
-                        body(WordEncoder(model: self, slots: slots, merger: merger, lengths: lengths))
-                    }
+                    guard let mergeSlots = table.baseAddress else { return }
+                    let merger = Merger(slots: mergeSlots, mask: table.count - 1, shift: merges.shift)
+                    body(WordEncoder(model: self, slots: slots, merger: merger))
                 }
             }
         }
@@ -88,43 +99,42 @@ extension BytePairModel {
 /// Encodes words with a cache and the merge table at hand.
 private struct WordEncoder {
     let model: BytePairModel
-    let slots: UnsafeMutableBufferPointer<WordCache.Slot>
+    let slots: WordCache.Slots
     let merger: Merger
-    let lengths: UnsafeBufferPointer<UInt32>
 
-    /// - Parameter isWhole: false for a piece of a word, which is not looked up as a whole where merges are ignored.
+    /// - Parameters:
+    ///   - isWhole: false for a piece of a word, which is not looked up as a whole where merges are ignored.
+    ///   - isSplit: pieces of words are encoded beside whole words.
     @inline(__always)
-    func encode(_ word: UnsafePointer<UInt8>, _ count: Int, isWhole: Bool, _ sink: inout TokenSink) {
-        guard count <= WordCache.longestWord, count > 0 else {
-            _ = mergeWord(word, count, isWhole, &sink)
+    func encode(_ word: UnsafePointer<UInt8>, _ count: Int, isWhole: Bool, isSplit: Bool = false, _ sink: inout TokenSink) {
+        guard count <= WordCache.longestWord, count > 0, isWhole || !isSplit || !model.rules.ignoresMerges else {
+            _ = mergeWord(word, count, isWhole, nil, &sink)
             return
         }
-        let (low, high) = WordCache.key(word, count)
-        let slot = WordCache.slot(low, high, count)
-        let cached = slots[slot]
-        if cached.length == UInt8(truncatingIfNeeded: count), cached.low == low, cached.high == high {
+        let (slot, isFound) = slots.find(word, count)
+        if isFound {
             if sink.wantsRanges {
-                for i in 0..<Int(cached.count) { sink.append(cached.ids[i], length: Int(lengths[Int(cached.ids[i])])) }
+                for i in 0..<slot.count { sink.append(slot.id(i), length: slot.length(i)) }
             } else {
-                for i in 0..<Int(cached.count) { sink.ids.append(cached.ids[i]) }
+                for i in 0..<slot.count { sink.ids.append(slot.id(i)) }
             }
             return
         }
-        let before = sink.ids.count
-        guard mergeWord(word, count, isWhole, &sink) else { return }
-        let made = sink.ids.count - before
-        guard made <= 4 else { return }
-        var entry = WordCache.Slot(low: low, high: high, length: UInt8(count), count: UInt8(made))
-        for i in 0..<made { entry.ids[i] = sink.ids[before + i] }
-        slots[slot] = entry
+        slot.finish(word: count, tokens: mergeWord(word, count, isWhole, slot, &sink))
     }
 
-    /// - Returns: whether the tokens may be kept: each stands for as many bytes as its text has.
+    /// - Returns: how many tokens the word has, all of which were noted in `slot`.
     @inline(never)
-    private func mergeWord(_ word: UnsafePointer<UInt8>, _ count: Int, _ isWhole: Bool, _ sink: inout TokenSink) -> Bool {
+    private func mergeWord(_ word: UnsafePointer<UInt8>, _ count: Int, _ isWhole: Bool, _ slot: WordCache.Slot?, _ sink: inout TokenSink) -> Int {
+        var made = 0
+        func append(_ id: Int32, _ length: Int) {
+            sink.append(id, length: length)
+            slot?.note(id, length: length, at: made)
+            made += 1
+        }
         if model.rules.ignoresMerges, isWhole, let id = model.vocabulary.find(UnsafeBufferPointer(start: word, count: count)) {
-            sink.append(Int32(id), length: count)
-            return true
+            append(Int32(id), count)
+            return made
         }
         return withUnsafeTemporaryAllocation(of: Merger.Symbol.self, capacity: max(count, 1)) { symbols in
             var builder = SymbolBuilder(symbols: symbols)
@@ -133,12 +143,12 @@ private struct WordEncoder {
             for i in 0..<left {
                 let id = Int32(bitPattern: symbols[i].id)
                 if let parts = model.resegmented[id] {
-                    for part in parts { sink.append(part, length: Int(lengths[Int(part)])) }
+                    for part in parts { append(part, Int(model.lengths[Int(part)])) }
                 } else {
-                    sink.append(id, length: Int(symbols[i].length))
+                    append(id, Int(symbols[i].length))
                 }
             }
-            return builder.isExact && !model.rules.hasAffixes
+            return made
         }
     }
 }
@@ -147,8 +157,6 @@ private struct WordEncoder {
 struct SymbolBuilder {
     let symbols: UnsafeMutableBufferPointer<Merger.Symbol>
     var used = 0
-    /// Every symbol stands for as many bytes as its text has.
-    var isExact = true
     /// Bytes of unknown symbols that wait for their token.
     private var waiting = 0
 
@@ -163,7 +171,6 @@ struct SymbolBuilder {
 
     /// Notes an unknown symbol; without an unknown token it is left out.
     mutating func noteUnknown(_ length: Int, unknown: Int32?, fuses: Bool) {
-        isExact = false
         guard let unknown else { return }
         if waiting > 0, !fuses { flush(unknown) }
         waiting += length

@@ -1,26 +1,87 @@
-/// Words already encoded: a direct-mapped table from a word of 1 to 16 bytes to at most 4 ids.
+/// Words already encoded: a direct-mapped table from a word of 1 to 48 bytes to at most 12 tokens, each with the bytes that it stands for.
 ///
-/// A word's bytes are the key itself (two overlapping loads and the length name it exactly), so a hit compares three
-/// machine words and touches one line. Direct-mapped: bounded, nothing to evict. Slot 48 bytes, 65,536 slots.
+/// Bounded, nothing to evict: 65,536 slots of two cache lines, of which a word of at most 32 bytes and 4 tokens needs the first alone:
+///
+///     0 length of the word (0: free)   1 count of tokens    2 lengths of the tokens (12)
+///     16 the word's key (16)           32 ids (4 x 4)       48 the word's middle (32)
+///     80 further ids (8 x 4)
 struct WordCache: Sendable {
-    struct Slot: Sendable {
-        var low: UInt64 = 0
-        var high: UInt64 = 0
-        var ids: SIMD4<Int32> = .zero
-        var length: UInt8 = 0
-        var count: UInt8 = 0
-        /// Bytes that each id stands for, where the ids do not tell.
-        var lengths: SIMD4<UInt8> = .zero
+    static let longestWord = 48
+    static let mostTokens = 12
+    private static let bits: UInt64 = 16
+
+    private var lines = [SIMD64<UInt8>](repeating: .zero, count: 2 << Int(bits))
+
+    mutating func withSlots<Result>(_ body: (Slots) -> Result?) -> Result? {
+        lines.withUnsafeMutableBytes { bytes in bytes.baseAddress.flatMap { body(Slots(base: $0)) } }
     }
 
-    static let longestWord = 16
-    static let bits: UInt64 = 16
+    /// The slots while the cache is held.
+    struct Slots {
+        fileprivate let base: UnsafeMutableRawPointer
 
-    var slots = [Slot](repeating: Slot(), count: 1 << Int(bits))
+        /// The slot of a word of 1 to `longestWord` bytes, and whether it holds that word; else it is freed for it.
+        @inline(__always)
+        func find(_ word: UnsafePointer<UInt8>, _ count: Int) -> (slot: Slot, isFound: Bool) {
+            let (low, high) = WordCache.key(word, count)
+            var mixed = (low ^ (high &* 0xd6e8_feb8_6659_fd93) ^ UInt64(truncatingIfNeeded: count)) &* 0x9e37_79b9_7f4a_7c15
+            if count > 16 {
+                let raw = UnsafeRawPointer(word)
+                var at = 8
+                while at < count - 8 {
+                    mixed = (mixed ^ (mixed >> 31) ^ raw.loadUnaligned(fromByteOffset: at, as: UInt64.self)) &* 0xd6e8_feb8_6659_fd93
+                    at += 8
+                }
+            }
+            let index = ((mixed ^ (mixed >> 31)) &* 0x9e37_79b9_7f4a_7c15) >> (64 - WordCache.bits)
+            let at = base + Int(truncatingIfNeeded: index) * 128
+            let isFound =
+                at.load(as: UInt8.self) == UInt8(truncatingIfNeeded: count) && at.load(fromByteOffset: 16, as: UInt64.self) == low
+                && at.load(fromByteOffset: 24, as: UInt64.self) == high && (count <= 16 || WordCache.equal(at + 48, word + 8, count - 16))
+            if !isFound {
+                at.storeBytes(of: 0, as: UInt8.self)
+                at.storeBytes(of: low, toByteOffset: 16, as: UInt64.self)
+                at.storeBytes(of: high, toByteOffset: 24, as: UInt64.self)
+                if count > 16 { (at + 48).copyMemory(from: word + 8, byteCount: count - 16) }
+            }
+            return (Slot(at: at), isFound)
+        }
+    }
 
-    /// The exact key of a word of 1 to 16 bytes; two words of one length have equal keys only if they are equal.
+    struct Slot {
+        fileprivate let at: UnsafeMutableRawPointer
+
+        /// Where an id lies in the slot.
+        @inline(__always)
+        private static func place(_ index: Int) -> Int { (index < 4 ? 32 : 64) + 4 * index }
+
+        @inline(__always)
+        var count: Int { Int(at.load(fromByteOffset: 1, as: UInt8.self)) }
+        @inline(__always)
+        func id(_ index: Int) -> Int32 { at.load(fromByteOffset: Self.place(index), as: Int32.self) }
+        @inline(__always)
+        func length(_ index: Int) -> Int { Int(at.load(fromByteOffset: 2 + index, as: UInt8.self)) }
+
+        /// Notes a token of the word whose slot this is; those beyond `mostTokens` are not kept.
+        @inline(__always)
+        func note(_ id: Int32, length: Int, at index: Int) {
+            guard index < WordCache.mostTokens else { return }
+            at.storeBytes(of: id, toByteOffset: Self.place(index), as: Int32.self)
+            at.storeBytes(of: UInt8(truncatingIfNeeded: length), toByteOffset: 2 + index, as: UInt8.self)
+        }
+
+        /// Makes what was noted findable, where all of it was kept.
+        @inline(__always)
+        func finish(word count: Int, tokens: Int) {
+            guard tokens <= WordCache.mostTokens else { return }
+            at.storeBytes(of: UInt8(truncatingIfNeeded: tokens), toByteOffset: 1, as: UInt8.self)
+            at.storeBytes(of: UInt8(truncatingIfNeeded: count), as: UInt8.self)
+        }
+    }
+
+    /// Two overlapping loads: with the length they name a word of 1 to 16 bytes exactly, of a longer one the first and the last 8 bytes.
     @inline(__always)
-    static func key(_ word: UnsafePointer<UInt8>, _ count: Int) -> (low: UInt64, high: UInt64) {
+    private static func key(_ word: UnsafePointer<UInt8>, _ count: Int) -> (low: UInt64, high: UInt64) {
         let raw = UnsafeRawPointer(word)
         if count >= 8 {
             return (
@@ -36,8 +97,8 @@ struct WordCache: Sendable {
     }
 
     @inline(__always)
-    static func slot(_ low: UInt64, _ high: UInt64, _ count: Int) -> Int {
-        let mixed = (low ^ (high &* 0xd6e8_feb8_6659_fd93) ^ UInt64(truncatingIfNeeded: count)) &* 0x9e37_79b9_7f4a_7c15
-        return Int(truncatingIfNeeded: ((mixed ^ (mixed >> 31)) &* 0x9e37_79b9_7f4a_7c15) >> (64 - bits))
+    private static func equal(_ stored: UnsafeMutableRawPointer, _ bytes: UnsafePointer<UInt8>, _ count: Int) -> Bool {
+        for index in 0..<count where stored.load(fromByteOffset: index, as: UInt8.self) != bytes[index] { return false }
+        return true
     }
 }

@@ -17,7 +17,7 @@ struct AnswerFinder {
     private var renderer: ConversationRenderer
     private let places: RenderedPlaces
     private let ends: [[UInt8]]
-    private var renderings = 0
+    private(set) var renderings = 0
     private var prompts: [Kind: [UInt8]] = [:]
 
     init(_ renderer: ConversationRenderer, places: RenderedPlaces, ends: [[UInt8]]) {

@@ -9,6 +9,8 @@ extension Tokenizer {
         private var isFirst = true
         /// Spaces at the start that are still to be dropped.
         private var stripsSpaces: Int
+        /// A piece loses a space at its start, for nothing stands before it.
+        private var stripsLeadingSpaces: Bool
         /// Byte tokens whose run has not ended.
         private var run: [UInt8] = []
         private var held: [UInt8] = []
@@ -19,6 +21,7 @@ extension Tokenizer {
             core = tokenizer.core
             self.skipSpecial = skipSpecial
             stripsSpaces = core.decoded?.stripsSpaces ?? 0
+            stripsLeadingSpaces = core.decoded?.stripsLeadingSpaces ?? false
         }
 
         /// Whether every token has bytes of its own.
@@ -68,6 +71,10 @@ extension Tokenizer {
 
         private mutating func append(_ piece: ArraySlice<UInt8>, to bytes: inout [UInt8]) {
             var piece = piece
+            if stripsLeadingSpaces {
+                if piece.first == 0x20 { piece = piece.dropFirst() }
+                stripsLeadingSpaces = piece.isEmpty
+            }
             while stripsSpaces > 0, let first = piece.first {
                 if first == 0x20 {
                     piece = piece.dropFirst()

@@ -7,6 +7,8 @@ struct TokenDecoder: Sendable {
         case byteFallback
         case fuse
         case strip(Unicode.Scalar, start: Int, stop: Int)
+        /// As long as nothing stands before a token, it loses a space at its start: SentencePiece's rule where it takes extra spaces away.
+        case leadingSpaces
         /// `replacement` becomes a space, in the first token nothing where `dropsFirst`.
         case metaspace(Unicode.Scalar, dropsFirst: Bool)
         case wordPiece(prefix: [UInt8], cleansUp: Bool)
@@ -34,6 +36,13 @@ struct TokenDecoder: Sendable {
         case .byteFallback: return joiningBytes(tokens)
         case .fuse: return [Array(tokens.joined())]
         case .strip(let scalar, let start, let stop): return tokens.map { stripped($0, Array(String(scalar).utf8), start, stop) }
+        case .leadingSpaces:
+            var isEmpty = true
+            return tokens.map { token in
+                let rest = isEmpty && token.first == 0x20 ? Array(token.dropFirst()) : token
+                isEmpty = isEmpty && rest.isEmpty
+                return rest
+            }
         case .metaspace(let scalar, let dropsFirst):
             let mark = Array(String(scalar).utf8)
             return tokens.enumerated().map { replaced($1, .literal(mark), $0 == 0 && dropsFirst ? [] : [0x20]) }
@@ -121,6 +130,8 @@ struct DecodedTokens: Sendable {
     private var atStart: [Int32: [UInt8]] = [:]
     /// Bytes of spaces that the start of a text loses.
     private(set) var stripsSpaces = 0
+    /// As long as nothing stands before an id's bytes they lose a space at their start.
+    private(set) var stripsLeadingSpaces = false
 
     /// nil for steps that are not of this kind.
     init?(_ texts: [[UInt8]], _ decoder: TokenDecoder) {
@@ -136,6 +147,7 @@ struct DecodedTokens: Sendable {
             case .byteFallback where !isFused: checksBytes = true
             case .fuse: isFused = true
             case .strip(" ", let start, stop: 0) where isFused && stripsSpaces == 0: stripsSpaces = start
+            case .leadingSpaces where !isFused && !checksBytes: stripsLeadingSpaces = true
             case .metaspace(let scalar, let dropsFirst) where !isFused && !checksBytes && metaspace == nil:
                 metaspace = dropsFirst ? Array(String(scalar).utf8) : nil
             default: return nil

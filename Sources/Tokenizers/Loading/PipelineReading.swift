@@ -7,6 +7,8 @@ struct PipelineReading {
     private(set) var normalizer = Normalizer()
     private(set) var plan = WordPlan.steps(PreTokenizer(), readsBytes: false)
     private(set) var alphabet = TokenizerRules.Alphabet.scalars
+    /// The normaliser writes `▁` for spaces.
+    private(set) var writesMarks = false
 
     static let metaspace: Unicode.Scalar = "\u{2581}"
 
@@ -29,6 +31,7 @@ struct PipelineReading {
         } else if model == "Unigram" || (model == "BPE" && !file.hasAffixes), let spaces = spacesPlan(normalizers, steps) {
             alphabet = .spaces
             plan = spaces.plan
+            writesMarks = spaces.replacement != nil
             normalizer.steps = try normalizers.enumerated().map { index, step in
                 // From here on spaces and `▁` are one: the model reads spaces.
                 if index == spaces.replacement { return .replace(.literal(Array(String(Self.metaspace).utf8)), content: " ") }
@@ -127,11 +130,17 @@ struct PipelineReading {
         case "Nmt": return .nmt
         case "ByteLevel": return .byteLevel
         case "Prepend":
-            guard let text = step["prepend"]?.string else { throw file.broken("the normaliser “Prepend” has no “prepend”") }
+            guard let text = step["prepend"]?.string, !text.isEmpty else { throw file.broken("the normaliser “Prepend” has no “prepend”") }
             return .prepend(text)
         case "Replace":
             guard let content = step["content"]?.string else { throw file.broken("the normaliser “Replace” has no “content”") }
-            return .replace(try pattern(step["pattern"]), content: content)
+            let pattern = try pattern(step["pattern"])
+            // The library fails on texts of which such a pattern matches nothing: `^`, `x*`, `\b`.
+            var isEmpty = false
+            try pattern.forEachMatch(in: Array("z z".utf8)) { if $0.isEmpty { isEmpty = true } }
+            if case .literal([]) = pattern { isEmpty = true }
+            if isEmpty { throw file.unsupported("the normaliser “Replace” with a pattern that matches the empty text") }
+            return .replace(pattern, content: content)
         case "Precompiled":
             guard let text = step["precompiled_charsmap"]?.string, let blob = Base64.decode(text) else {
                 throw file.broken("the normaliser “Precompiled” has no “precompiled_charsmap” in base 64")
@@ -229,7 +238,19 @@ extension TokenizerFile {
 }
 
 /// Base 64 (RFC 4648).
-enum Base64 {
+package enum Base64 {
+    package static func encode(_ bytes: [UInt8]) -> String {
+        let letters = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
+        var result: [UInt8] = []
+        result.reserveCapacity((bytes.count + 2) / 3 * 4)
+        for start in stride(from: 0, to: bytes.count, by: 3) {
+            let group = bytes[start..<min(start + 3, bytes.count)]
+            let bits = group.reduce(0) { $0 << 8 | Int($1) } << (8 * (3 - group.count))
+            for place in 0..<4 { result.append(place <= group.count ? letters[bits >> (18 - 6 * place) & 63] : 0x3D) }
+        }
+        return String(decoding: result, as: UTF8.self)
+    }
+
     /// nil for what is not base 64.
     static func decode(_ text: String) -> [UInt8]? {
         var result: [UInt8] = []

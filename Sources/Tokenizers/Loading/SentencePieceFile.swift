@@ -41,6 +41,12 @@ struct SentencePieceFile {
             case 1: pieces.append(try Self.piece(field, source))
             case 2: try readTrainer(field)
             case 3: try readNormalizer(field)
+            case 5:
+                var part = ProtobufReader(field.bytes, source: source)
+                while let rule = try part.next() {
+                    guard rule.number == 2, !rule.bytes.isEmpty else { continue }
+                    throw .input("a SentencePiece model with a denormalizer (rules that change decoded text) is not supported", at: source)
+                }
             default: break
             }
             guard pieces.count < BytePairModel.maximumTokens else {
@@ -147,8 +153,12 @@ struct SentencePieceFile {
         rules.prefixOnlyAtStart = prefixOnlyAtStart
         var parts = TokenizerCore.Parts(plan: .spaces(.never, splits: false), model: model)
         parts.normalizer.steps = [.sentencePiece(rules)]
-        parts.decoder.steps = [.replace(.literal(Array("\u{2581}".utf8)), content: [0x20]), .byteFallback, .fuse]
-        if addsPrefix || removesExtraSpaces, !prefixIsSuffix { parts.decoder.steps?.append(.strip(" ", start: 1, stop: 0)) }
+        parts.decoder.steps = [.replace(.literal(Array("\u{2581}".utf8)), content: [0x20])]
+        if removesExtraSpaces { parts.decoder.steps?.append(.leadingSpaces) }
+        // A piece may be written like a byte without being one.
+        if pieces.contains(where: { $0.kind == .byte }) { parts.decoder.steps?.append(.byteFallback) }
+        parts.decoder.steps?.append(.fuse)
+        if addsPrefix, !removesExtraSpaces { parts.decoder.steps?.append(.strip(" ", start: 1, stop: 0)) }
         let known = Set(added.map(\.id))
         let own = ids(.unknown, .control).filter { !known.contains($0) }.map { AddedToken(id: $0, text: texts[Int($0)], isSpecial: true) }
         return try TokenizerCore(texts: texts, added: own + added, parts: parts, source: source)

@@ -48,7 +48,7 @@ extension Tokenizer {
         chatTemplates: ChatTemplateSources = ChatTemplateSources()
     ) throws {
         let file = TokenizerFile(json: json, source: source)
-        let (core, unknown) = try file.core()
+        let (core, unknown) = try file.core(settings: settings, specials: specials)
         func id(_ name: String) -> Int32? { (Self.tokenText(settings?[name]) ?? Self.tokenText(specials?[name])).flatMap(core.id) }
         var names = TokenNames(bos: id("bos_token"), eos: id("eos_token"), pad: id("pad_token"), unknown: id("unk_token"))
         if names.unknown == nil { names.unknown = unknown }
@@ -68,15 +68,11 @@ extension Tokenizer {
 }
 
 extension TokenNames {
-    /// `add_bos_token` and `add_eos_token` of a tokenizer_config.json beat what the tokenizer's own file says.
+    /// `add_bos_token` and `add_eos_token` of a tokenizer_config.json, where one of them is given, take the place of what the tokenizer's own
+    /// file puts around a text; the other one is then false.
     mutating func apply(settings: JSON?) {
-        if let adds = settings?["add_bos_token"]?.bool, let bos {
-            prefix.removeAll { $0 == bos }
-            if adds { prefix.insert(bos, at: 0) }
-        }
-        if let adds = settings?["add_eos_token"]?.bool, let eos {
-            suffix.removeAll { $0 == eos }
-            if adds { suffix.append(eos) }
-        }
+        guard settings?["add_bos_token"] != nil || settings?["add_eos_token"] != nil else { return }
+        prefix = settings?["add_bos_token"]?.bool == true ? [bos].compactMap { $0 } : []
+        suffix = settings?["add_eos_token"]?.bool == true ? [eos].compactMap { $0 } : []
     }
 }

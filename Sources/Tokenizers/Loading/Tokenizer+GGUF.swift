@@ -2,8 +2,8 @@ import LorikeetGround
 import LorikeetModelFiles
 
 extension Tokenizer {
-    /// The tokenizer in a GGUF's metadata (`tokenizer.ggml.*`, `tokenizer.chat_template`): `gpt2` (byte-level) or `llama`
-    /// (SentencePiece with scores).
+    /// The tokenizer in a GGUF's metadata (`tokenizer.ggml.*`, `tokenizer.chat_template`): `gpt2` (byte-level), `llama`
+    /// (SentencePiece with scores) or `t5` (Unigram).
     ///
     /// - Throws: exit 2 naming the key that is missing, or the kind that is not supported.
     package init(gguf: GGUFFile) throws {
@@ -11,7 +11,7 @@ extension Tokenizer {
         let kind = try metadata.string("model")
         let tokens = try metadata.strings("tokens")
         let added = try metadata.added(tokens, isSentencePiece: kind != "gpt2")
-        let unknown = metadata.id("unknown_token_id")
+        let unknown = metadata.unknown
         var parts: TokenizerCore.Parts
         switch kind {
         case "gpt2": parts = try metadata.byteLevel(tokens, added)
@@ -59,6 +59,11 @@ private struct GGUFTokenizerMetadata {
 
     func flag(_ key: String, _ absent: Bool) -> Bool { file.metadata["tokenizer.ggml.\(key)"]?.bool ?? absent }
 
+    /// The unknown token: by its key, else the token of that type.
+    var unknown: Int32? {
+        id("unknown_token_id") ?? (file.metadata["tokenizer.ggml.token_type"]?.ints?.firstIndex(of: 2)).flatMap(Int32.init(exactly:))
+    }
+
     func id(_ key: String) -> Int32? { file.metadata["tokenizer.ggml.\(key)"]?.int.flatMap(Int32.init(exactly:)) }
 
     // MARK: - Kinds
@@ -66,21 +71,16 @@ private struct GGUFTokenizerMetadata {
     /// `gpt2`: bytes, words by the pre-tokenizer's name.
     func byteLevel(_ tokens: [String], _ added: [AddedToken]) throws -> TokenizerCore.Parts {
         let pre = file.metadata["tokenizer.ggml.pre"]?.string ?? "default"
-        guard let known = try GGUFPreTokenizer.named(pre, place: file.path) else {
-            throw failure("the pre-tokenizer “\(pre)” (tokenizer.ggml.pre) is not known")
-        }
-        let addsSpace = flag("add_space_prefix", false)
-        var plan = known.plan
-        if addsSpace, case .pattern(let pattern, _) = plan { plan = .pattern(pattern, addsSpace: true) }
+        guard let known = GGUFPreTokenizer.named(pre) else { throw failure("the pre-tokenizer “\(pre)” (tokenizer.ggml.pre) is not known") }
+        let reading = try known.reading(addsSpace: flag("add_space_prefix", false), place: file.path)
         var rules = TokenizerRules(.byteLevel(.gpt2))
         rules.ignoresMerges = known.ignoresMerges
         let model = try BytePairModel(
             vocabulary: tokens, isFindable: findable(tokens, added), merges: .pairs(merges()), rules: rules,
             // A byte-level vocabulary covers every byte: `unknown` is a name only.
             unknown: nil, source: file.path)
-        var parts = TokenizerCore.Parts(plan: plan, model: .bytePair(model))
-        // Files say nothing of it; these families' own tokenizers compose (NFC).
-        if known.composes { parts.normalizer.steps = [.form(.nfc)] }
+        var parts = TokenizerCore.Parts(plan: reading.plan, model: .bytePair(model))
+        parts.normalizer = reading.normalizer
         return parts
     }
 
@@ -97,17 +97,14 @@ private struct GGUFTokenizerMetadata {
         return parts
     }
 
-    /// `t5`: Unigram.
+    /// `t5`: Unigram. Sums in double precision, as llama.cpp and the tokenizer.json of such a model have them.
     func unigram(_ tokens: [String], _ unknown: Int32?) throws -> TokenizerCore.Parts {
         let types = file.metadata["tokenizer.ggml.token_type"]?.ints ?? []
-        var settings = UnigramModel.Settings(unknown: unknown ?? types.firstIndex(of: 2).map { Int32($0) })
-        settings.isSinglePrecision = true
+        var settings = UnigramModel.Settings(unknown: unknown)
         settings.hasSpaces = true
         settings.fallsBackToBytes = types.contains(6)
-        for (id, type) in types.enumerated() {
-            if type == 4 { settings.userDefined.insert(Int32(id)) }
-            if type != 1, type != 4 { settings.excluded.insert(Int32(id)) }
-        }
+        // A user's tokens are found before.
+        for (id, type) in types.enumerated() where type != 1 { settings.excluded.insert(Int32(id)) }
         let model = try UnigramModel(pieces: tokens, scores: scores(count: tokens.count).map(Double.init), settings: settings, source: file.path)
         var parts = TokenizerCore.Parts(plan: .spaces(.never, splits: false), model: .unigram(model))
         parts.normalizer = try normalizer()

@@ -23,17 +23,23 @@ struct TokenizerFile {
     var normalizerSteps: [JSON] { parts(json["normalizer"], "normalizers") }
     var preTokenizerSteps: [JSON] { parts(json["pre_tokenizer"], "pretokenizers") }
 
-    /// The tables and the way of a text through them; without added tokens' names.
-    func core() throws -> (core: TokenizerCore, unknown: Int32?) {
+    /// The tables and the way of a text through them.
+    ///
+    /// - Parameters:
+    ///   - settings: `tokenizer_config.json`.
+    ///   - specials: `special_tokens_map.json`.
+    func core(settings: JSON?, specials: JSON?) throws -> (core: TokenizerCore, unknown: Int32?) {
         let kind = modelKind
         let reading = try PipelineReading(file: self)
         var parts: TokenizerCore.Parts
         let texts: [String]
         var unknown: Int32?
+        var added: AddedTokenReading
         switch kind {
         case "BPE":
             let vocabulary = try self.vocabulary()
             texts = vocabulary.texts
+            added = AddedTokenReading(modelCount: vocabulary.ids.count) { vocabulary.ids[$0] }
             unknown = json["model"]?["unk_token"]?.string.flatMap { vocabulary.ids[Array($0.utf8)] }
             let model = try BytePairModel(
                 vocabulary: texts, isFindable: texts.map { !$0.isEmpty }, merges: .pairs(merges()), rules: rules(reading.alphabet), unknown: unknown,
@@ -42,6 +48,8 @@ struct TokenizerFile {
         case "Unigram":
             let (pieces, scores) = try pieces()
             texts = pieces
+            let ids = Dictionary(pieces.enumerated().map { (Array($1.utf8), Int32(truncatingIfNeeded: $0)) }, uniquingKeysWith: { $1 })
+            added = AddedTokenReading(modelCount: pieces.count) { ids[$0] }
             var settings = UnigramModel.Settings()
             settings.unknown = try unigramUnknown(count: pieces.count)
             settings.fallsBackToBytes = json["model"]?["byte_fallback"]?.bool ?? false
@@ -52,14 +60,18 @@ struct TokenizerFile {
         case "WordPiece", "WordLevel":
             let vocabulary = try self.vocabulary()
             texts = vocabulary.texts
+            added = AddedTokenReading(modelCount: vocabulary.ids.count) { vocabulary.ids[$0] }
             unknown = vocabulary.ids[Array((json["model"]?["unk_token"]?.string ?? "[UNK]").utf8)]
             parts = TokenizerCore.Parts(plan: reading.plan, model: try wordModel(kind, vocabulary.ids, unknown))
         default: throw unsupported("the tokenizer model “\(kind)”")
         }
         parts.normalizer = reading.normalizer
         parts.decoder = try decoder()
-        parts.trimming = trimming()
-        return (try TokenizerCore(texts: texts, added: added(), parts: parts, source: source), unknown)
+        parts.trimmings = trimmings()
+        parts.writesMarks = reading.writesMarks
+        for token in try self.added() { try added.add(token, source: source) }
+        try added.add(settings: settings, specials: specials, source: source)
+        return (try TokenizerCore(texts: texts, added: added.tokens, parts: parts, source: source), unknown)
     }
 
     // MARK: - Model
@@ -150,6 +162,7 @@ struct TokenizerFile {
         return .wordPiece(WordPieceModel(ids: ids, unknown: unknown, prefix: prefix, longestWord: longest))
     }
 
+    /// The added tokens with the ids that the file writes.
     func added() throws -> [AddedToken] {
         try (json["added_tokens"]?.array ?? []).map { token in
             guard let text = token["content"]?.string, let id = token["id"]?.int.flatMap(Int32.init(exactly:)) else {
@@ -172,8 +185,11 @@ struct TokenizerFile {
     func affixes() throws -> (prefix: [Int32], suffix: [Int32]) {
         var prefix: [Int32] = []
         var suffix: [Int32] = []
+        var hasTemplate = false
         for part in parts(json["post_processor"], "processors") {
-            switch part["type"]?.string ?? "" {
+            let type = part["type"]?.string ?? ""
+            if hasTemplate, type != "ByteLevel" { throw unsupported("the post-processor “\(type)” behind a “TemplateProcessing”") }
+            switch type {
             case "ByteLevel": break
             case "BertProcessing", "RobertaProcessing":
                 func id(_ key: String) throws -> Int32 {
@@ -183,6 +199,7 @@ struct TokenizerFile {
                 prefix.insert(try id("cls"), at: 0)
                 suffix.append(try id("sep"))
             case "TemplateProcessing":
+                hasTemplate = true
                 var before: [Int32] = []
                 var isBehind = false
                 for piece in part["single"]?.array ?? [] {
@@ -201,12 +218,11 @@ struct TokenizerFile {
         return (prefix, suffix)
     }
 
-    private func trimming() -> RangeTrimming? {
-        for part in parts(json["post_processor"], "processors") {
+    private func trimmings() -> [RangeTrimming] {
+        parts(json["post_processor"], "processors").compactMap { part in
             let type = part["type"]?.string
-            guard type == "ByteLevel" || type == "RobertaProcessing", part["trim_offsets"]?.bool ?? true else { continue }
+            guard type == "ByteLevel" || type == "RobertaProcessing", part["trim_offsets"]?.bool ?? true else { return nil }
             return RangeTrimming(keepsPrefix: part["add_prefix_space"]?.bool ?? true)
         }
-        return nil
     }
 }

@@ -50,7 +50,8 @@ final class UnigramModel: Sendable {
             texts.append(isExcluded ? [] : text)
             findable.append(!isExcluded)
             table.append(texts[id])
-            ids[text] = ids[text] ?? Int32(id)
+            // Of equal pieces the last counts for the reference library; SentencePiece refuses them.
+            if let earlier = ids.updateValue(Int32(id), forKey: text), !isExcluded { texts[Int(earlier)] = [] }
             if settings.fallsBackToBytes, let byte = ByteAlphabet.fallbackByte(piece) { byteIDs[Int(byte)] = Int32(id) }
         }
         trie = ByteTrie(texts)
@@ -58,15 +59,13 @@ final class UnigramModel: Sendable {
         self.byteIDs = byteIDs
         allBytes = !byteIDs.contains(-1)
         neighbours = NeighbourSet(table, findable)
-        // SentencePiece takes the least score of the normal pieces alone.
-        let normal = settings.isSinglePrecision ? scores.indices.filter { findable[$0] && !settings.userDefined.contains(Int32($0)) } : Array(scores.indices)
+        // The least score of the normal pieces alone; a tokenizer.json does not tell them apart.
+        let normal = scores.indices.filter { !settings.excluded.contains(Int32($0)) && !settings.userDefined.contains(Int32($0)) }
         let least = normal.map { scores[$0] }.min() ?? 0
-        // The library's search for the greatest score begins at the least positive number.
-        let greatest = max(normal.map { scores[$0] }.max() ?? 0, Double(Float.leastNormalMagnitude))
         unknownScore = settings.isSinglePrecision ? Double(Float(least) - 10) : least - 10
         self.scores = scores.indices.map { id in
-            guard settings.userDefined.contains(Int32(id)) else { return scores[id] }
-            return Double(pieces[id].utf8.count) * greatest - 0.1
+            // More than any path of other pieces has.
+            settings.userDefined.contains(Int32(id)) ? Double(Float(pieces[id].utf8.count) * 0.1 - 0.1) : scores[id]
         }
         self.settings = settings
     }
@@ -94,6 +93,21 @@ final class UnigramModel: Sendable {
         defer { idleCaches.withLock { $0.append(cache) } }
         var run = UnigramRun(text: text, place: place)
         run.counted = sink.ids.count
+        let error: LorikeetError? = cache.withSlots { slots in
+            trie.withReader { reader in
+                do throws(LorikeetError) {
+                    try encode(&run, slots, reader, splitsAtSpaces: splitsAtSpaces, &sink)
+                    return nil
+                } catch { return error }
+            }
+        }
+        if let error { throw error }
+    }
+
+    private func encode(
+        _ run: inout UnigramRun, _ slots: WordCache.Slots, _ reader: ByteTrie.Reader, splitsAtSpaces: Bool, _ sink: inout TokenSink
+    ) throws(LorikeetError) {
+        let text = run.text
         var start = 0
         var at = 0
         var previous: UInt32 = 0
@@ -102,7 +116,7 @@ final class UnigramModel: Sendable {
             if at > start {
                 let isBorder = splitsAtSpaces && value == 0x20
                 if isBorder || !neighbours.contains(previous, value) {
-                    try encodePart(start..<at, &run, &cache, &sink)
+                    try encodePart(start..<at, &run, slots, reader, &sink)
                     start = at
                     if isBorder {
                         try flushUnknown(&run, &sink)
@@ -114,39 +128,27 @@ final class UnigramModel: Sendable {
             previous = value
             at += length
         }
-        if start < at { try encodePart(start..<at, &run, &cache, &sink) }
+        if start < at { try encodePart(start..<at, &run, slots, reader, &sink) }
         try flushUnknown(&run, &sink)
     }
 
-    private func encodePart(_ range: Range<Int>, _ run: inout UnigramRun, _ cache: inout WordCache, _ sink: inout TokenSink) throws(LorikeetError) {
+    @inline(__always)
+    private func encodePart(
+        _ range: Range<Int>, _ run: inout UnigramRun, _ slots: WordCache.Slots, _ reader: ByteTrie.Reader, _ sink: inout TokenSink
+    ) throws(LorikeetError) {
         guard let base = run.text.baseAddress else { return }
-        let count = range.count
         // Far into a text single precision rounds so coarsely that more ways are as good as equal.
-        guard count <= WordCache.longestWord, !settings.isSinglePrecision || range.lowerBound < 1 << 14 else {
-            try search(range, &run, &sink)
+        guard range.count <= WordCache.longestWord, !settings.isSinglePrecision || range.lowerBound < 1 << 14 else {
+            _ = try search(range, reader, nil, &run, &sink)
             return
         }
-        let (low, high) = WordCache.key(base + range.lowerBound, count)
-        let slot = WordCache.slot(low, high, count)
-        let cached = cache.slots[slot]
-        if cached.length == UInt8(truncatingIfNeeded: count), cached.low == low, cached.high == high {
-            try flushUnknown(&run, &sink)
-            for i in 0..<Int(cached.count) {
-                sink.append(cached.ids[i], range: run.next(Int(cached.lengths[i])))
-            }
-            return
+        let (slot, isFound) = slots.find(base + range.lowerBound, range.count)
+        if isFound {
+            if run.unknown > 0 { try flushUnknown(&run, &sink) }
+            for i in 0..<slot.count { sink.append(slot.id(i), range: run.next(slot.length(i))) }
+        } else if let made = try search(range, reader, slot, &run, &sink) {
+            slot.finish(word: range.count, tokens: made)
         }
-        guard try search(range, &run, &sink) else { return }
-        // What waited unknown before the part may have been written first.
-        let made = run.lastLengths.count
-        let before = sink.ids.count - made
-        guard made <= 4, made > 0 else { return }
-        var entry = WordCache.Slot(low: low, high: high, length: UInt8(count), count: UInt8(made))
-        for i in 0..<made {
-            entry.ids[i] = sink.ids[before + i]
-            entry.lengths[i] = run.lastLengths[i]
-        }
-        cache.slots[slot] = entry
     }
 
     private func rounded(_ value: Double) -> Double { settings.isSinglePrecision ? Double(Float(value)) : value }
@@ -158,86 +160,123 @@ final class UnigramModel: Sendable {
         return run.total
     }
 
+    /// A place of the text between two characters.
     private struct Node {
+        /// The greatest sum of the pieces up to here.
+        var score = 0.0
+        /// The last of those pieces (-1: unknown) and where it begins; `start` is -1 where no piece ends.
         var id: Int32 = -1
         var start: Int32 = -1
-        var score = 0.0
+        /// Of a place on the best way, the end of the piece that begins there.
+        var end: Int32 = 0
     }
 
     /// Viterbi over a part.
     ///
-    /// - Returns: whether the pieces may be kept: all are known, and no two ways were as good as equal.
-    @discardableResult
-    private func search(_ range: Range<Int>, _ run: inout UnigramRun, _ sink: inout TokenSink) throws(LorikeetError) -> Bool {
-        let count = range.count
+    /// - Returns: how many pieces were written, which were noted in `slot`; nil where they may not be kept, for some are unknown or two ways
+    ///   were as good as equal.
+    @inline(never)
+    private func search(
+        _ range: Range<Int>, _ reader: ByteTrie.Reader, _ slot: WordCache.Slot?, _ run: inout UnigramRun, _ sink: inout TokenSink
+    ) throws(LorikeetError) -> Int? {
         let before = sum(&run, sink)
-        let (path, isClear) = withUnsafeTemporaryAllocation(of: Node.self, capacity: count + 1) { nodes in
+        var made: Int?
+        let error: LorikeetError? = withUnsafeTemporaryAllocation(of: Node.self, capacity: range.count + 1) { nodes in
             nodes.initialize(repeating: Node())
             nodes[0].score = before
-            return best(nodes, UnsafeBufferPointer(rebasing: run.text[range]))
+            let isClear = best(nodes, UnsafeBufferPointer(rebasing: run.text[range]), reader)
+            do throws(LorikeetError) {
+                let pieces = try write(nodes, slot, &run, &sink)
+                made = isClear ? pieces : nil
+                return nil
+            } catch { return error }
         }
-        return try write(path, isClear: isClear, &run, &sink)
+        if let error { throw error }
+        return made
     }
 
-    /// The best way through a part: ids (-1: unknown) and lengths from its end, and whether no two ways were as good as equal.
-    private func best(_ nodes: UnsafeMutableBufferPointer<Node>, _ text: UnsafeBufferPointer<UInt8>) -> (path: [(id: Int32, length: Int)], isClear: Bool) {
+    /// Links the best way through a part from its begin to its end.
+    ///
+    /// - Returns: whether no two ways were as good as equal.
+    @inline(__always)
+    private func best(_ nodes: UnsafeMutableBufferPointer<Node>, _ text: UnsafeBufferPointer<UInt8>, _ reader: ByteTrie.Reader) -> Bool {
         let count = text.count
+        let isSingle = settings.isSinglePrecision
+        let tolerance = isSingle ? 1e-2 : 1e-9
         var isClear = true
-        let tolerance = settings.isSinglePrecision ? 1e-2 : 1e-9
-        func offer(_ id: Int32, _ start: Int, _ end: Int, _ score: Double) {
-            let sum = settings.isSinglePrecision ? Double(Float(score) + Float(nodes[start].score)) : score + nodes[start].score
-            if nodes[end].start >= 0 {
-                if abs(sum - nodes[end].score) <= tolerance * max(1, abs(sum) / 1000) { isClear = false }
-                guard sum > nodes[end].score else { return }
-            }
-            nodes[end] = Node(id: id, start: Int32(start), score: sum)
-        }
         var start = 0
-        while start < count {
-            let length = min(UTF8Scalar.length(text[start]), count - start)
-            var node = 0
-            var at = start
-            var hasSingle = false
-            while at < count {
-                node = trie.child(node, text[at])
-                guard node != 0 else { break }
-                at += 1
-                let id = trie.values[node]
-                guard id >= 0 else { continue }
-                offer(id, start, at, scores[Int(id)])
-                if at - start == length { hasSingle = true }
+        scores.withUnsafeBufferPointer { scores in
+            while start < count {
+                let length = min(UTF8Scalar.length(text[start]), count - start)
+                let from = nodes[start].score
+                var node: UInt32 = 0
+                var at = start
+                var hasSingle = false
+                while true {
+                    var id: Int32 = -1
+                    if at < count {
+                        let edge = reader.edge(node, text[at])
+                        if edge.key != ByteTrie.Edge.empty {
+                            node = edge.node
+                            at += 1
+                            if edge.value < 0 { continue }
+                            id = edge.value
+                            if at - start == length { hasSingle = true }
+                        }
+                    }
+                    // No piece goes on: last of all the character alone, as unknown.
+                    if id < 0, hasSingle { break }
+                    let end = id < 0 ? start + length : at
+                    let score = id < 0 ? unknownScore : scores[Int(id)]
+                    let sum = isSingle ? Double(Float(score) + Float(from)) : score + from
+                    if nodes[end].start < 0 {
+                        nodes[end] = Node(score: sum, id: id, start: Int32(truncatingIfNeeded: start))
+                    } else {
+                        let old = nodes[end].score
+                        if abs(sum - old) <= tolerance * max(1, abs(sum) / 1000) { isClear = false }
+                        if sum > old { nodes[end] = Node(score: sum, id: id, start: Int32(truncatingIfNeeded: start)) }
+                    }
+                    if id < 0 { break }
+                }
+                start += length
             }
-            if !hasSingle { offer(-1, start, start + length, unknownScore) }
-            start += length
         }
-        var path: [(id: Int32, length: Int)] = []
         var end = count
         while end > 0 {
-            let node = nodes[end]
-            path.append((node.id, end - Int(node.start)))
-            end = Int(node.start)
+            let from = Int(nodes[end].start)
+            nodes[from].end = Int32(truncatingIfNeeded: end)
+            end = from
         }
-        return (path, isClear)
+        return isClear
     }
 
+    /// Writes the pieces of the best way.
+    ///
+    /// - Returns: how many; nil where some are unknown.
     private func write(
-        _ path: [(id: Int32, length: Int)], isClear: Bool, _ run: inout UnigramRun, _ sink: inout TokenSink
-    ) throws(LorikeetError) -> Bool {
-        var isClear = isClear
-        run.lastLengths.removeAll(keepingCapacity: true)
-        for (id, length) in path.reversed() {
+        _ nodes: UnsafeMutableBufferPointer<Node>, _ slot: WordCache.Slot?, _ run: inout UnigramRun, _ sink: inout TokenSink
+    ) throws(LorikeetError) -> Int? {
+        var made = 0
+        var isKnown = true
+        var at = 0
+        while at < nodes.count - 1 {
+            let end = Int(nodes[at].end)
+            let id = nodes[end].id
+            let length = end - at
             if id < 0 || id == settings.unknown {
                 _ = sum(&run, sink)
                 run.total = rounded(run.total + (id < 0 ? unknownScore : scores[Int(id)]))
                 run.unknown += length
-                isClear = false
+                isKnown = false
             } else {
                 try flushUnknown(&run, &sink)
                 sink.append(id, range: run.next(length))
-                run.lastLengths.append(UInt8(truncatingIfNeeded: length))
+                slot?.note(id, length: length, at: made)
+                made += 1
             }
+            at = end
         }
-        return isClear
+        return isKnown ? made : nil
     }
 
     /// Writes the unknown scalars that wait: as bytes, or as one unknown token.
@@ -276,7 +315,6 @@ struct UnigramRun {
     private(set) var at = 0
     /// Bytes from there on that are unknown.
     var unknown = 0
-    var lastLengths: [UInt8] = []
     /// The scores of a word's pieces up to the token `counted`.
     var total = 0.0
     var counted = 0

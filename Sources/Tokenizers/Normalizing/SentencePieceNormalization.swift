@@ -101,17 +101,25 @@ private struct SpacedWriter {
     /// Takes over bytes that stay as they are, spaces aside.
     mutating func copy(_ text: UnsafeBufferPointer<UInt8>, _ range: Range<Int>) {
         if !removesExtraSpaces {
-            bytes.append(contentsOf: text[range])
-            if let from = old { sources?.append(contentsOf: from[range]) }
+            take(text, range)
             return
         }
+        var start = range.lowerBound
         for index in range {
             let isSpace = text[index] == 0x20
-            if isSpace, wasSpace { continue }
-            bytes.append(text[index])
-            if let from = old { sources?.append(from[index]) }
+            if isSpace, wasSpace {
+                take(text, start..<index)
+                start = index + 1
+            }
             wasSpace = isSpace
         }
+        take(text, start..<range.upperBound)
+    }
+
+    private mutating func take(_ text: UnsafeBufferPointer<UInt8>, _ range: Range<Int>) {
+        guard !range.isEmpty else { return }
+        bytes.append(contentsOf: UnsafeBufferPointer(rebasing: text[range]))
+        if let from = old { sources?.append(contentsOf: from[range]) }
     }
 
     mutating func write(_ new: ArraySlice<UInt8>, for range: Range<Int>) {
@@ -120,7 +128,7 @@ private struct SpacedWriter {
         guard !new.isEmpty else { return }
         wasSpace = removesExtraSpaces && new.last == 0x20
         let before = bytes.count
-        bytes.append(contentsOf: TextPattern.metaspacesToSpaces(Array(new)))
+        if new.contains(0xE2) { bytes.append(contentsOf: TextPattern.metaspacesToSpaces(Array(new))) } else { bytes.append(contentsOf: new) }
         if let from = old {
             let source = Source(start: from[range.lowerBound].start, end: from[range.upperBound - 1].end)
             sources?.append(contentsOf: repeatElement(source, count: bytes.count - before))

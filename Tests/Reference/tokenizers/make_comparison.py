@@ -1,10 +1,10 @@
 """Trains tokenizers of every family on real text, and writes what their libraries make of 10,000 lines: for `make prove` (tokenizers).
 
     pip install tokenizers sentencepiece django
-    python Tests/Reference/tokenizers/make_comparison.py OUTPUT [--lines 10000] [--only NAME]
+    python Tests/Reference/tokenizers/make_comparison.py OUTPUT [--lines N] [--only NAME] [--reuse]
 
-A folder for each: tokenizer.json (or tokenizer.model), expected.jsonl (text, ids, byte ranges, decoded text) and speed.json (the best of
-three runs over all lines, one thread). The text: Django's translations into about 90 languages, Python sources of the installed packages,
+A folder for each: tokenizer.json (or tokenizer.model) and expected.jsonl (text, ids, byte ranges, decoded text); time_library.py times the
+libraries on it. The text: Django's translations into about 90 languages, Python sources of the installed packages,
 Unicode's test files where the system has them, lines of odd white space, emoji and special tokens inside of text.
 """
 import argparse, base64, glob, json, os, random, re, struct, sysconfig, time
@@ -15,8 +15,9 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 
 parser = argparse.ArgumentParser()
 parser.add_argument("output")
-parser.add_argument("--lines", type=int, default=10_000)
+parser.add_argument("--lines", type=int, default=10_300)
 parser.add_argument("--only")
+parser.add_argument("--reuse", action="store_true", help="tokenizers that the folder holds are not trained again")
 options = parser.parse_args()
 chance = random.Random(5)
 site = sysconfig.get_paths()["purelib"]
@@ -255,21 +256,14 @@ builders = {
 }
 
 
-def best(run):
-    fastest = 1e9
-    for _ in range(3):
-        start = time.perf_counter()
-        for line in lines: run(line)
-        fastest = min(fastest, time.perf_counter() - start)
-    return fastest
-
-
 for name, build in builders.items():
     if options.only and name != options.only: continue
     folder = os.path.join(options.output, name)
     os.makedirs(folder, exist_ok=True)
     start = time.time()
-    result = build()
+    file = os.path.join(folder, "tokenizer.model" if name.startswith("sentencepiece") else "tokenizer.json")
+    if options.reuse and os.path.exists(file): result = file if file.endswith("model") else open(file, encoding="utf8").read()
+    else: result = build()
     rows = []
     if name.startswith("sentencepiece"):
         model = sentencepiece.SentencePieceProcessor(model_file=result)
@@ -278,9 +272,6 @@ for name, build in builders.items():
         for line in usable:
             ids = model.encode(line)
             rows.append(dict(text=line, ids=ids, parse_special=False) | ({} if 0 in ids else dict(decoded=model.decode(ids))))
-        keep, lines = lines, usable
-        speed = dict(library="sentencepiece", seconds=best(model.encode))
-        lines = keep
     else:
         open(os.path.join(folder, "tokenizer.json"), "w", encoding="utf8").write(result)
         tokenizer = Tokenizer.from_str(result)
@@ -290,8 +281,6 @@ for name, build in builders.items():
             for character in line: at.append(at[-1] + len(character.encode()))
             decoded = tokenizer.decode(encoding.ids, skip_special_tokens=False) if encoding.ids else ""
             rows.append(dict(text=line, ids=encoding.ids, ranges=[at[bound] for offsets in encoding.offsets for bound in offsets], decoded=decoded))
-        speed = dict(library="tokenizers", seconds=best(lambda line: tokenizer.encode(line, add_special_tokens=False)))
     with open(os.path.join(folder, "expected.jsonl"), "w", encoding="utf8") as file:
         for row in rows: file.write(json.dumps(row, ensure_ascii=True, separators=(",", ":")) + "\n")
-    json.dump(speed, open(os.path.join(folder, "speed.json"), "w"))
-    print(f"{name}: {len(rows)} lines, {speed['library']} {speed['seconds']:.2f} s, made in {time.time() - start:.0f} s", flush=True)
+    print(f"{name}: {len(rows)} lines, made in {time.time() - start:.0f} s", flush=True)
