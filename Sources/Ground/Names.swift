@@ -20,3 +20,9 @@ private func editDistance(_ a: String, _ b: String) -> Int {
     }
     return row[b.count]
 }
+
+/// Names of data files that say what they are for, by the habits of data sets.
+package enum SplitNames {
+    package static let train = ["train", "training"]
+    package static let validation = ["validation", "valid", "val", "dev", "eval", "evaluation"]
+}

@@ -13,7 +13,7 @@ package struct DataChoice: Equatable {
     /// JSON that describes a data set.
     private static let descriptions: Set<String> = ["dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "dataset-metadata.json"]
     private static let words: [(split: Split, words: Set<String>)] = [
-        (.train, ["train", "training"]), (.validation, ["validation", "valid", "val", "dev"]), (.test, ["test", "testing", "eval", "evaluation"]),
+        (.train, Set(SplitNames.train)), (.validation, Set(SplitNames.validation)), (.test, ["test", "testing"]),
     ]
 
     private enum Split { case train, validation, test, unnamed }
@@ -59,8 +59,13 @@ package struct DataChoice: Equatable {
                 at: name, fix: "name one: " + list(candidates.isEmpty ? sets : candidates))
         }
         let held = sets.filter { $0[0].split == .validation }
+        guard held.count < 2 else {
+            throw LorikeetError.input(
+                "\(held.count) files of it could be the validation records", at: name,
+                fix: "name the training file, \(list(candidates)), and with --validation one of: \(list(held))")
+        }
         train = candidates[0].map(\.path)
-        validation = held.count == 1 ? held[0].map(\.path) : []
+        validation = held.first?.map(\.path) ?? []
     }
 
     /// Files that belong together: the numbered pieces of one, else each by itself.

@@ -160,6 +160,6 @@ enum OtherTools {
         "load_best_model_at_end", "early_stopping_patience", "mask_history", "train_on_eos", "roles_to_train", "chat_template_jinja",
         "loraplus_lr_ratio", "loraplus_lr_embedding", "galore", "use_galore", "use_badam", "pissa_init", "relora_steps", "rl",
         "reward_model", "num_virtual_tokens", "push_to_hub", "hub_model_id", "dataset_dir", "eval_on_start",
-        "curriculum_sampling", "save_on_each_node",
+        "curriculum_sampling",
     ]
 }

@@ -162,7 +162,7 @@ package struct DataFiles: Sendable, Equatable {
         }
 
         func validation() throws -> [String] {
-            let found = try ["validation", "valid", "val", "eval", "dev"].map { try find($0) }.filter { !$0.isEmpty }
+            let found = try SplitNames.validation.map { try find($0) }.filter { !$0.isEmpty }
             guard found.count < 2 else {
                 throw LorikeetError.input(
                     "the directory has several validation files: \(found.compactMap(\.first).joined(separator: ", "))", at: path,
