@@ -92,6 +92,7 @@ struct MalformedInputTests {
         Case(.model("special_tokens_map.json", text("[]")), "special_tokens_map.json: it holds no JSON object"),
         Case(.model("chat_template.jinja", [0xFF, 0xFE, 0x7B]), "chat_template.jinja: the chat template is not UTF-8"),
         Case(.model("tokenizer_config.json", text(#"{"eos_token": 5}"#)), "'eos_token' is 5"),
+        Case(.model("tokenizer_config.json", text(#"{"eos_token": "<|nope|>"}"#)), "'eos_token' is '<|nope|>', which the tokenizer does not have"),
         Case(.model("tokenizer_config.json", text(#"{"eos_token": {"x": 1}}"#)), "'eos_token' is {"),
         Case(.model("tokenizer_config.json", text("{")), "tokenizer_config.json:1: broken JSON"),
         Case(.model("tokenizer_config.json", text(#"{"chat_template": 5}"#)), "“chat_template” is neither a text nor a list"),

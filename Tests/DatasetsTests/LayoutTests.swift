@@ -273,14 +273,14 @@ struct RecordLayoutTests {
         #expect(try Small.trainedTexts(sample) == ["b<|im_end|>"] && Small.text(sample.ids).contains("assistant\na<|im_end|>"))
     }
 
-    @Test(arguments: [#""weight": 1"#, #""training": true"#, #""masked": false"#, #""masked": null, "trainable": true"#])
+    @Test(arguments: [#""weight": 1"#, #""from": "gpt", "value": "b""#, #""training": true"#, #""masked": false"#, #""masked": null, "trainable": true"#])
     func `a message that is to be learnt is`(key: String) throws {
         #expect(try Small.trainedTexts(Small.load([Self.chat(", " + key)]).train[0]) == ["a<|im_end|>", "b<|im_end|>"])
     }
 
     @Test(arguments: [
         (#""mask": 1"#, "'mask', which does not say clearly what is trained"), (#""loss_mask": 0"#, "'loss_mask'"), (#""ignore": true"#, "'ignore'"),
-        (#""masked": true, "train": true"#, "and they differ"), (#""from": "human""#, "has 'role' and 'from', and they differ"),
+        (#""masked": true, "train": true"#, "and they differ"), (#""from": "human", "value": "b""#, "has 'role' and 'from', and they differ"),
         (#""value": "c""#, "has 'content' and 'value', and they differ"), (#""masked": 0.5"#, "has masked 0.5"),
         (#""tool_calls": [{"function": {"name": "f"}}], "function_call": {"name": "f"}"#, "has 'tool_calls' and 'function_call'"),
     ])

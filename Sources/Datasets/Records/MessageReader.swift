@@ -77,7 +77,9 @@ struct MessageReader {
     private mutating func add(_ item: JSON, number: Int) throws(Unusable) {
         guard let object = item.object else { throw Unusable("message \(number) is not an object") }
         for (ours, other) in [("role", "from"), ("content", "value")] {
-            if let first = object[ours], let second = object[other], !first.isNull, !second.isNull, first != second {
+            // Both forms beside each other call the roles by their own names.
+            func meaning(_ key: String) -> JSON? { object[key].map { value in value.string.flatMap { Self.roles[$0] }.map { .string($0) } ?? value } }
+            if let first = meaning(ours), let second = meaning(other), !first.isNull, !second.isNull, first != second {
                 throw Unusable("message \(number) has '\(ours)' and '\(other)', and they differ", fix: "remove one of them")
             }
         }
