@@ -15,6 +15,8 @@ final class TemplateCheck: Sendable {
     private let judged = Mutex<[String: Bool]>([:])
     /// Renderings that used up the template's work.
     private let exhaustions = Mutex<Int>(0)
+    /// The last of them, once the template is given up: the records of a block are made together, and none of the others is rendered.
+    private let givenUp = Mutex<LorikeetError?>(nil)
     /// Whether calls' arguments are given as objects although the record has them as text; nil until a call with a text comes.
     private let parsesArguments = Mutex<Bool?>(nil)
 
@@ -32,6 +34,7 @@ final class TemplateCheck: Sendable {
             count += 1
             return count
         }
+        if count >= Self.mostExhaustions { givenUp.withLock { $0 = error } }
         guard count > Self.mostExhaustions else { return Unusable(what, fix: "give another template (--chat-template)") }
         return LorikeetError.input(what, fix: "give another template (--chat-template)")
     }
@@ -89,6 +92,7 @@ final class TemplateCheck: Sendable {
     /// - Returns: keys of messages that the template does not read.
     /// - Throws: `Unusable` where it drops a message, a text, calls, or tools; the rendering's own error where it does too much work.
     func requireWritten(_ conversation: Conversation) throws -> [String] {
+        if let error = givenUp.withLock({ $0 }) { throw error }
         let shape = shape(of: conversation)
         if let shape, sound.withLock({ $0.contains(shape) }) { return [] }
         var markers = Markers()
