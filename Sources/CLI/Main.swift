@@ -13,6 +13,9 @@ struct Main {
             Screen.error("this processor has no AVX2 and FMA, which Lorikeet's arithmetic needs; use a machine from 2013 or later")
             exit(LorikeetError.ExitClass.unusableInput.rawValue)
         }
+        // A pipe whose reader has gone (`run | head`) and a file that reaches its limit (`ulimit -f`) are errors of the write, not the end of the process.
+        signal(SIGPIPE, SIG_IGN)
+        signal(SIGXFSZ, SIG_IGN)
         exit(run(Array(CommandLine.arguments.dropFirst())))
     }
 

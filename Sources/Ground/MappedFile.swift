@@ -85,7 +85,11 @@ package final class MappedFile: Sendable {
 func openRegular(_ path: String) throws -> (descriptor: Int32, size: Int) {
     // Without O_NONBLOCK the opening of a pipe waits for whoever writes into it.
     let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
-    guard descriptor >= 0 else { throw unreadable(path) }
+    guard descriptor >= 0 else {
+        // A socket, or a device that is not there.
+        if errno == ENXIO || errno == ENODEV { throw LorikeetError.input("not a regular file", at: path, fix: "name a file") }
+        throw unreadable(path)
+    }
     var status = stat()
     guard fstat(descriptor, &status) == 0 else {
         defer { close(descriptor) }

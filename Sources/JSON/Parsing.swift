@@ -24,6 +24,7 @@ extension JSON {
         var at = 0
         func line(_ at: Int) -> Int { bytes.prefix(max(0, at)).reduce(firstLine) { $1 == UInt8(ascii: "\n") ? $0 + 1 : $0 } }
         if let message = lorikeet_json_error(tape, &at) {
+            if let cause = otherText(bytes) { throw LorikeetError.input(cause.what, at: source, fix: cause.fix) }
             var words = String(cString: message)
             if words.hasSuffix(".") { words.removeLast() }
             throw LorikeetError.input(
@@ -38,6 +39,18 @@ extension JSON {
             throw LorikeetError.input("the key '\(key)' stands twice in the same object", at: place, fix: "keep the one that is meant, and remove the other")
         }
         return value
+    }
+
+    /// What bytes are that cannot be JSON, where their beginning says it.
+    private static func otherText(_ bytes: UnsafeRawBufferPointer) -> (what: String, fix: String)? {
+        if bytes.isEmpty { return ("the file is empty", "fetch or write it again") }
+        if bytes.starts(with: [0xEF, 0xBB, 0xBF]) {
+            return ("the file begins with a byte order mark, which JSON does not have", "save it as UTF-8 without it")
+        }
+        let isWide = bytes.starts(with: [0xFF, 0xFE]) || bytes.starts(with: [0xFE, 0xFF]) || bytes.count > 1 && (bytes[0] == 0) != (bytes[1] == 0)
+        if isWide { return ("the file is UTF-16 or UTF-32, not UTF-8", "save it as UTF-8") }
+        if bytes.allSatisfy({ $0 == 0 }) { return ("the file holds nothing but zero bytes: it was not written whole", "fetch or write it again") }
+        return nil
     }
 
     package static func parse(_ text: String, source: String) throws -> JSON { try parse(Array(text.utf8), source: source) }

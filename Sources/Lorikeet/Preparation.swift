@@ -106,6 +106,7 @@ package struct Preparation {
     package func plan(_ dataset: Dataset, merges: Bool, compute: Compute, clock: any Clock) throws -> Plan {
         let settings = recipe.trainingSettings(tokensPerBatch: Planner.tokensPerBatch)
         let test = try answerTest(dataset)
+        try requirePlannable(settings, samples: dataset.train.count)
         let sampler = StepSampler(settings: settings, count: dataset.train.count)
         let card = try PlannedCard(compute, gpuMemory: recipe.gpuMemoryBytes)
         var model = PlannedModel(
@@ -128,8 +129,20 @@ package struct Preparation {
                 processor: card == nil
                     ? try DeviceModel.measured(compute.cpu, columns: source.configuration.hiddenSize, clock: clock) : .besideCard, card: card))
         var plan = try planner.plan()
-        plan.warnings = warnings + [settings.warmupWarning(samples: dataset.train.count)].compactMap { $0 } + plan.warnings
+        plan.warnings = warnings + [settings.rateWarning, settings.warmupWarning(samples: dataset.train.count)].compactMap { $0 } + plan.warnings
         return plan
+    }
+
+    /// The plan packs every step's samples, so their number is bounded: far above what a machine trains, low enough for seconds.
+    private static let mostVisits = 100_000_000
+
+    private func requirePlannable(_ settings: TrainingSettings, samples: Int) throws {
+        let steps = settings.totalSteps(samples: samples)
+        let (product, overflows) = steps.multipliedReportingOverflow(by: min(settings.samplesPerStep, max(1, samples)))
+        guard overflows || product > Self.mostVisits else { return }
+        throw LorikeetError.input(
+            "\(steps) steps train \(overflows ? "too many" : "\(product)") samples (of \(samples) records); a run has at most \(Self.mostVisits)",
+            at: recipe.maxSteps > 0 ? "max_steps" : "num_train_epochs", fix: "lower it; a run that is finished can be the init_adapter of the next")
     }
 
     /// The training program of a plan as a table, with the predicted time of each op.

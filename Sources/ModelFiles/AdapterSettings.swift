@@ -2,7 +2,8 @@ import LorikeetGround
 import LorikeetJSON
 
 /// Reads the settings of an `adapter_config.json`, held to a table of those that are known: what may stand there, and what is not
-/// supported. A setting that is not in the table is refused, for it may say that the adapter is something else than base + scale · B A.
+/// supported. A setting that is not in the table has to be null, false or empty; any other value is refused, for it may say that the adapter is
+/// something else than base + scale · B A.
 struct AdapterSettings {
     private let json: JSON
     private let source: String
@@ -63,13 +64,14 @@ struct AdapterSettings {
                 fix: "convert it to a PEFT adapter, saved as safetensors")
         }
         guard type == "LORA" else { throw refusal("peft_type", fix: "only LoRA adapters are supported") }
-        for (key, value) in object.entries {
+        for (key, value) in object.entries where !value.isNull {
             guard let rule = Self.table[key] else {
+                // A newer PEFT writes all of its settings; what is switched off changes nothing.
+                if Self.isUnset(value) { continue }
                 throw LorikeetError.input(
                     "the setting '\(key)' is not known, so that it cannot be told what the adapter computes", at: source,
                     fix: "use an adapter of a PEFT version that is supported, or remove the setting if it changes nothing")
             }
-            if value.isNull { continue }
             switch rule {
             case .read, .inert: continue
             case .inertOnly(let values): if !values.contains(value) { throw refusal(key, fix: "it has to be \(Self.words(values))") }

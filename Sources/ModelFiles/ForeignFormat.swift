@@ -20,6 +20,8 @@ enum ForeignFormat {
         func begins(_ text: String, at offset: Int = 0) -> Bool {
             bytes.count >= offset + text.utf8.count && bytes[offset..<offset + text.utf8.count].elementsEqual(text.utf8)
         }
+        if begins("version https://git-lfs") { return ("a pointer of Git LFS, not the file itself", "fetch the file: git lfs pull") }
+        if begins("<") { return ("a web page, not a model", "download the file itself") }
         if path.hasSuffix(".safetensors") || begins("{", at: 8) {
             return ("this is a safetensors file alone, without its configuration", "name the directory that holds it, with config.json and the tokenizer")
         }
@@ -37,8 +39,6 @@ enum ForeignFormat {
             return ("weights as a pickle (PyTorch), which can run any code and is not read", save)
         }
         if path.hasSuffix(".llamafile") || begins("MZ") || begins("\u{7F}ELF") { return ("a program, not a model", "name a .gguf file") }
-        if begins("version https://git-lfs") { return ("a pointer of Git LFS, not the file itself", "fetch the file: git lfs pull") }
-        if begins("<") { return ("a web page, not a model", "download the file itself") }
         return nil
     }
 

@@ -104,7 +104,7 @@ package struct GGUFFile: Sendable {
         (version, metadata) = (header.version, header.metadata)
         let infos = header.infos
         let alignment = metadata["general.alignment"]?.int ?? 32
-        guard alignment > 0, alignment <= 1 << 20 else { throw reader.broken("the alignment is \(alignment)") }
+        guard alignment > 0, alignment <= 1 << 20, alignment & (alignment - 1) == 0 else { throw reader.broken("the alignment is \(alignment)") }
         let start = reader.position.roundedUp(toMultipleOf: alignment)
         var tensors: [String: TensorView] = [:]
         for info in infos {

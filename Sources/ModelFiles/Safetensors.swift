@@ -25,7 +25,8 @@ package struct SafetensorsFile: Sendable {
         let path = file.path
         func broken(_ what: String) -> LorikeetError { .input(what, at: path, fix: "the file is damaged; fetch it again") }
         guard file.count >= 8 else { throw broken("too short for safetensors (\(file.count) bytes)") }
-        if file.bytes.starts(with: "version https://git-lfs".utf8) { throw ForeignFormat.refusal(of: file) }
+        let pages = ["version https://git-lfs", "<!", "<html", "<HTML", "<?xml"]
+        if pages.contains(where: { file.bytes.starts(with: $0.utf8) }) { throw ForeignFormat.refusal(of: file) }
         let length = file.bytes.loadUnaligned(as: UInt64.self).littleEndian
         guard length <= UInt64(file.count - 8) else { throw broken("the header says it has \(length) bytes, the file has \(file.count)") }
         let start = 8 + Int(length)

@@ -29,14 +29,16 @@ extension Key {
             guard range.contains(value) else { throw wrong("between \(range.lowerBound) and \(range.upperBound)") }
             return .number(value)
         case .choice(let names):
-            guard names.contains(text) else { throw wrong("one of \(names.joined(separator: ", "))") }
+            guard names.contains(text) else {
+                throw LorikeetError.input("'\(name)' cannot be '\(text)'", at: place, fix: "give one of \(names.joined(separator: ", "))")
+            }
             return .text(text)
         case .list: return try list(text.split(separator: ",").map { $0.filter { $0 != " " } }, home: home, at: place)
         case .bytes:
-            _ = try Units.parseBytes(text)
+            guard (try? Units.parseBytes(text)) != nil else { throw wrong("a size such as 15GiB or 500MB") }
             return .text(text)
         case .duration:
-            _ = try Units.parseSeconds(text)
+            guard (try? Units.parseSeconds(text)) != nil else { throw wrong("a duration such as 9h, 90m or 1h30m") }
             return .text(text)
         case .device:
             guard ["auto", "cpu", "cuda"].contains(text) || text.wholeMatch(of: /cuda:\d{1,2}/) != nil else { throw wrong("auto, cpu or cuda:N") }

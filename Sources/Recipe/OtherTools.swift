@@ -41,7 +41,8 @@ enum OtherTools {
         ("target_modules", "`lora.target_modules`; `all` is `all-linear`"), ("lora.target", "`lora.target_modules`; `all` is `all-linear`"),
         ("lora_target_linear", "true is `lora.target_modules: [all-linear]`"),
         ("val_set_size", "`validation_share`, where it is below 1"), ("val_size", "`validation_share`, where it is below 1"),
-        ("dataset", "`data`, where it is a path"), ("datasets", "`data` and `format`, where all entries have a path and the same layout"),
+        ("dataset", "`data`, where it is a path"), ("dataset_name", "`data`, where it is a path"),
+        ("datasets", "`data` and `format`, where all entries have a path and the same layout"),
         ("template", "`chat_template`"), ("train_on_inputs", "true is `assistant_only_loss: false` and `completion_only_loss: false`"),
         ("train_on_prompt", "true is `assistant_only_loss: false` and `completion_only_loss: false`"),
         ("mask_prompt", "false is `assistant_only_loss: false` and `completion_only_loss: false`"),
@@ -61,7 +62,7 @@ enum OtherTools {
         case "val_set_size", "val_size":
             guard let share = Double(value), share < 1 else { return .refused("give validation_share, a share below 1 such as 0.05") }
             return .keys([("validation_share", value)])
-        case "dataset":
+        case "dataset", "dataset_name":
             guard value.contains("/") || value.contains(".") else {
                 return .refused("name the file with 'data: FILE'; names of another tool's list of data sets are not known here")
             }
@@ -92,7 +93,7 @@ enum OtherTools {
     /// Whether the name's value may be a list.
     static func takesList(_ name: String) -> Bool {
         if let key = keys[name].flatMap(KeyTable.key(named:)) { return [.list, .paths].contains(key.type) }
-        return ["dataset", "lora_target", "lora_target_modules", "target_modules", "lora.target"].contains(name)
+        return ["dataset", "dataset_name", "lora_target", "lora_target_modules", "target_modules", "lora.target"].contains(name)
     }
 
     /// Whether the name is on one of the lists.
@@ -128,6 +129,12 @@ enum OtherTools {
         "ddp_timeout": "one process computes", "local_rank": "one process computes", "ddp_find_unused_parameters": "one process computes",
         "torch_compile": kernels, "use_liger_kernel": kernels, "liger_kernel": kernels, "use_unsloth": kernels, "streaming": loader,
         "auto_find_batch_size": schedule, "save_on_each_node": "one process computes", "metric_for_best_model": "the last step's adapter is delivered",
+        "evals_per_epoch": "eval_steps says when", "saves_per_epoch": "save_steps and save_minutes say when",
+        "double_quantization": "nf4 is always doubly quantised", "full_finetuning": "adapters are trained", "use_peft": "adapters are trained",
+        "dataset_train_split": "data names the files", "dataset_test_split": "validation or validation_share says it",
+        "enable_liger_kernel": kernels, "lora_qkv_kernel": kernels, "lora_mlp_kernel": kernels, "lora_o_kernel": kernels,
+        "neat_packing": "packed samples never see each other", "upcast_layernorm": computeType, "include_num_input_tokens_seen": events,
+        "lora_task_type": "it is always CAUSAL_LM",
         "greater_is_better": "the last step's adapter is delivered",
         "lora.bias": "no bias is trained", "lora_bias": "no bias is trained", "lora.task_type": "it is always CAUSAL_LM",
         "lora.fan_in_fan_out": "no supported family needs it", "lora.peft_type": "it is always LORA",
@@ -148,7 +155,8 @@ enum OtherTools {
         "bnb_4bit_quant_type": ["nf4"], "lora.task_type": ["causal_lm"], "task_type": ["causal_lm"], "lora.fan_in_fan_out": ["false"],
         "lora.init_lora_weights": ["true"], "lora.bias": ["none"], "lora_bias": ["none"], "bias": ["none"], "lora.peft_type": ["lora"],
         "stage": ["sft"], "finetuning_type": ["lora"], "adapter": ["lora", "qlora"], "quantization_bit": ["4"], "packing_strategy": ["bfd", "ffd"],
-        "bnb_4bit_use_double_quant": ["true"],
+        "bnb_4bit_use_double_quant": ["true"], "double_quantization": ["true"], "full_finetuning": ["false"], "use_peft": ["true"],
+        "dataset_train_split": ["train"], "lora_task_type": ["causal_lm"],
     ]
 
     /// Keys that ask for what is not there: refused by name unless they say no.
@@ -160,6 +168,6 @@ enum OtherTools {
         "load_best_model_at_end", "early_stopping_patience", "mask_history", "train_on_eos", "roles_to_train", "chat_template_jinja",
         "loraplus_lr_ratio", "loraplus_lr_embedding", "galore", "use_galore", "use_badam", "pissa_init", "relora_steps", "rl",
         "reward_model", "num_virtual_tokens", "push_to_hub", "hub_model_id", "dataset_dir", "eval_on_start",
-        "curriculum_sampling",
+        "curriculum_sampling", "loftq_config", "special_tokens", "eot_tokens", "plugins",
     ]
 }

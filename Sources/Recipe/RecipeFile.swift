@@ -94,14 +94,20 @@ enum RecipeFile {
         switch error {
         case .duplicatedKeysInMapping(let names, _):
             let name = names.first ?? ""
-            let places = lines.enumerated().filter { $0.element.drop { $0 == " " }.hasPrefix(name + ":") }.map { $0.offset + 1 }
-            let words = places.map(String.init).joined(separator: " and ")
+            let atBeginning = lines.indices.filter { lines[$0].drop { $0 == " " }.hasPrefix(name + ":") }
+            // Inside braces keys stand anywhere in a line.
+            let anywhere = lines.indices.filter { line in ["{", ",", " "].contains { lines[line].contains($0 + name + ":") } }
+            let places = (atBeginning.isEmpty ? anywhere : atBeginning).map { $0 + 1 }
+            let words = places.prefix(4).map(String.init).joined(separator: " and ") + (places.count > 4 ? " and others" : "")
             return .input(
                 "the key '\(name)' stands there twice" + (places.count > 1 ? " (lines \(words))" : ""), at: places.last.map { "\(path):\($0)" } ?? path,
                 fix: "remove one of them")
         case .scanner(_, let problem, let mark, _), .parser(_, let problem, let mark, _), .composer(_, let problem, let mark, _):
             if let tab = (1...max(1, mark.line)).reversed().prefix(2).first(where: { $0 <= lines.count && indentation(lines[$0 - 1]).contains("\t") }) {
                 return .input("a tab stands in the line's indentation", at: "\(path):\(tab)", fix: "indent with spaces: YAML allows no tabs there")
+            }
+            if problem.contains("nesting level") {
+                return .input("the YAML is nested too deeply", at: "\(path):\(mark.line)", fix: "a recipe has keys, and those of lora one level below")
             }
             return .input("not readable as YAML: \(problem)", at: "\(path):\(mark.line)", fix: "fix the line; keys are written as 'key: value'")
         case .reader(let problem, _, _, _):
@@ -114,6 +120,9 @@ enum RecipeFile {
 
     private static func read(_ name: String, _ value: Node, _ keyNode: Node, _ path: String, _ said: inout SaidKeys, _ notes: inout [String]) throws {
         let place = place(path, keyNode)
+        if name == "<<" || name.hasSuffix(".<<") {
+            throw LorikeetError.input("YAML's merge keys (<<) are not read", at: place, fix: "write the keys out")
+        }
         if name == "datasets" { return try readDatasets(value, keyNode, path, &said, &notes) }
         if let key = KeyTable.key(named: name) {
             switch value {
@@ -125,8 +134,11 @@ enum RecipeFile {
                 return try said.set(key, key.pairs(pairs, at: place), name: name, at: place)
             case .sequence(let sequence) where key.type == .pairs:
                 return try said.set(key, key.pairs(texts(sequence), at: place), name: name, at: place)
-            case .scalar: break
-            default: throw LorikeetError.input("'\(name)' has to be \(key.type.name)", at: place, fix: "write '\(name): VALUE'")
+            case .scalar(let scalar): try refuseOctal(scalar, key, name, at: place)
+            default:
+                throw LorikeetError.input(
+                    "'\(name)' is given \(value.sequence == nil ? "a table of keys" : "a list") and takes one value: \(key.type.name)", at: place,
+                    fix: "write '\(name): VALUE'")
             }
         }
         let text: String
@@ -142,8 +154,18 @@ enum RecipeFile {
         }
         guard try said.add(name, text: text, shown: name, at: place, notes: &notes) else {
             let near = nearestName(to: name, among: KeyTable.keys.map(\.name))
-            throw LorikeetError.input("unknown key '\(name)'", at: place, fix: near.map { "did you mean '\($0)'?" })
+            throw LorikeetError.input(
+                "unknown key '\(name)'", at: place, fix: near.map { "did you mean '\($0)'?" } ?? "'lorikeet init' writes a recipe with the keys that there are")
         }
+    }
+
+    /// A whole number with a leading zero is 8 times something in YAML 1.1, which other tools read, and a decimal number in YAML 1.2.
+    private static func refuseOctal(_ scalar: Node.Scalar, _ key: Key, _ name: String, at place: String) throws {
+        guard case .integer = key.type, scalar.style == .plain || scalar.style == .any else { return }
+        let digits = scalar.string.utf8.drop { $0 == UInt8(ascii: "-") || $0 == UInt8(ascii: "+") }
+        guard digits.count > 1, digits.first == UInt8(ascii: "0"), digits.allSatisfy({ 0x30...0x39 ~= $0 }) else { return }
+        throw LorikeetError.input(
+            "'\(name)' is written '\(scalar.string)': with a leading zero YAML's versions read different numbers", at: place, fix: "leave the zero out")
     }
 
     private static func texts(_ sequence: Node.Sequence) -> [String] { sequence.map { $0.string ?? "" } }

@@ -49,12 +49,16 @@ package struct TrainingSettings: Sendable {
 
     private func warmup(of total: Int) -> Int { warmupSteps > 0 ? warmupSteps : Int((warmupRatio * Double(total)).rounded(.up)) }
 
+    /// A sentence where nothing is learnt at all.
+    package var rateWarning: String? { learningRate == 0 ? "the learning rate is 0: nothing is trained; set learning_rate" : nil }
+
     /// A sentence where the warm-up is longer than the training, so that the rate never reaches its value.
     package func warmupWarning(samples: Int) -> String? {
         let total = totalSteps(samples: samples)
         guard total > 0, schedule != .constant, warmup(of: total) >= total else { return nil }
         let share = schedule.factor(step: total - 1, warmup: warmup(of: total), total: total)
-        return "the warm-up of \(warmup(of: total)) steps is longer than the run of \(total): the learning rate reaches \(Int((share * 100).rounded())) % of "
+        let length = warmup(of: total) > total ? "is longer than" : "is as long as"
+        return "the warm-up of \(warmup(of: total)) steps \(length) the run of \(total): the learning rate reaches \(Int((share * 100).rounded())) % of "
             + "its value; lower warmup_steps, or set warmup_ratio instead"
     }
 

@@ -91,7 +91,8 @@ struct CatalogueTests {
         Case("[" + good + "] " + good, "text stands behind the end"),
         Case("[" + good + " " + good + "]", "a comma is missing between two records"), Case("[1, 2]", "not a JSON object"),
         Case("[\"q\", \"a\"]\n[\"q\", \"a\"]", "text stands behind"),
-        Case("[,]", "broken JSON"), Case("[" + good + ",]", "broken JSON"), Case("\"text\"", "not a JSON object"), Case("17", "not a JSON object"),
+        Case("[,]", "a comma of the array has no record behind it"), Case("[" + good + ",\n]", "data.jsonl:2: a comma of the array has no record"),
+        Case("\"text\"", "not a JSON object"), Case("17", "not a JSON object"),
         Case("null", "not a JSON object"),
         Case("", "no records", name: "d.csv"), Case("q,q\n1,2", "stands in the header twice", name: "d.csv"),
         Case("question,answer\n", "no records", name: "d.csv"),
@@ -102,7 +103,10 @@ struct CatalogueTests {
         Case("a,b\n1,2\n", "unknown keys: a, b", name: "d.csv"),
         Case(Array("question,answer\n".utf8) + [0xE9, 0x2C, 0x61], "not UTF-8", name: "d.csv"), Case([0x1F, 0x8B], "ends too early", name: "d.jsonl.gz"),
         Case([0x1F, 0x8B, 9, 9, 9, 9], "damaged", name: "d.jsonl.gz"), Case([0x28, 0xB5, 0x2F, 0xFD, 0xFF, 0xFF, 0xFF, 0xFF], "ends too early"),
-        Case("x", "not compressed so", name: "d.jsonl.zst"),
+        Case("x", "not compressed so", name: "d.jsonl.zst"), Case([0xD0, 0xCF, 0x11, 0xE0, 0xA1, 0xB1, 0x1A, 0xE1], "an old Office document", name: "d.csv"),
+        Case("question,answer\n1,2\nquestion,answer\n3,4\n", "d.csv:3: the header stands there again", name: "d.csv"),
+        Case("question,answer\n1,2\u{0}\n", "d.csv:2: a zero byte stands in the row", name: "d.csv"),
+        Case("messages\n\"[{'role': 'user', 'content': 'q'}]\"\n", "'messages' holds a list as Python prints it", name: "d.csv"),
     ]
 
     /// Records that are JSON and no records.
@@ -115,7 +119,8 @@ struct CatalogueTests {
         Case(#"{"conversations": [{"from": "human"}]}"#, "message 1 has no text"), Case(#"{"conversations": [{"value": "x"}]}"#, "message 1 has no role"),
         Case(#"{"messages": [{"role": "user", "content": 7}]}"#, "message 1 has no text: its content is not text"),
         Case(#"{"prompt": "p", "completion": ""}"#, "the completion is empty"), Case(#"{"prompt": ["p"], "completion": "c"}"#, "message 1 is not an object"),
-        Case(#"{"text": []}"#, "'text' is not text"), Case(#"{"text": "  "}"#, "the text is empty"),
+        Case(#"{"conversation": [{"role": "user", "content": "x"}]}"#, "--columns messages=conversation"), Case(#"{"text": []}"#, "'text' is not text"),
+        Case(#"{"text": "  "}"#, "the text is empty"),
     ]
 
     private func error(_ item: Case) throws -> LorikeetError? {

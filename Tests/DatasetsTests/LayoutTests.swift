@@ -257,4 +257,74 @@ struct RecordLayoutTests {
         let tsv = (0..<1000).map { "q\($0 * 7919 % 1000) \t\"a\($0)\n\"" }
         #expect(try Small.load(files: ["data.tsv": (["question\tanswer"] + tsv).joined(separator: "\n")], data: "data.tsv").train == reference.train)
     }
+
+    // MARK: - What a message says beside its text
+
+    private static func chat(_ keys: String, first: String = "") -> String {
+        #"{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"\#(first)}, {"role": "user", "content": "q"}, "#
+            + #"{"role": "assistant", "content": "b"\#(keys)}]}"#
+    }
+
+    @Test(arguments: [
+        #""weight": 0"#, #""train": false"#, #""training": false"#, #""trainable": 0"#, #""loss": false"#, #""masked": true"#, #""masked": 1, "train": false"#,
+    ])
+    func `a message that is not to be learnt is shown and not learnt`(key: String) throws {
+        let sample = try Small.load([Self.chat("", first: ", " + key)]).train[0]
+        #expect(try Small.trainedTexts(sample) == ["b<|im_end|>"] && Small.text(sample.ids).contains("assistant\na<|im_end|>"))
+    }
+
+    @Test(arguments: [#""weight": 1"#, #""from": "gpt", "value": "b""#, #""training": true"#, #""masked": false"#, #""masked": null, "trainable": true"#])
+    func `a message that is to be learnt is`(key: String) throws {
+        #expect(try Small.trainedTexts(Small.load([Self.chat(", " + key)]).train[0]) == ["a<|im_end|>", "b<|im_end|>"])
+    }
+
+    @Test(arguments: [
+        (#""mask": 1"#, "'mask', which does not say clearly what is trained"), (#""loss_mask": 0"#, "'loss_mask'"), (#""ignore": true"#, "'ignore'"),
+        (#""masked": true, "train": true"#, "and they differ"), (#""from": "human", "value": "b""#, "has 'role' and 'from', and they differ"),
+        (#""value": "c""#, "has 'content' and 'value', and they differ"), (#""masked": 0.5"#, "has masked 0.5"),
+        (#""tool_calls": [{"function": {"name": "f"}}], "function_call": {"name": "f"}"#, "has 'tool_calls' and 'function_call'"),
+    ])
+    func `what a message says unclearly or twice refuses the record`(keys: String, sentence: String) throws {
+        let error = failure { try Small.load([Self.chat(", " + keys)]) }
+        #expect(error?.exit == .unusableInput && error?.description.contains(sentence) == true, "\(error?.description ?? "none")")
+    }
+
+    @Test func `keys of messages that no template reads are named, whatever their values are`() throws {
+        let line = Self.chat(#", "priority": true, "turn": 5, "tags": ["x"], "spans": {"a": 1}, "name": "bob", "nothing": null, "none": []"#)
+        #expect(Set(try Small.load([line]).report.train.ignoredKeys) == Set(["priority", "turn", "tags", "spans", "name"].map { "'\($0)' of messages" }))
+        // One that the template reads is not.
+        let reading = Small.chatML.replacing("message['content']", with: "message['content'] + ('!' if message.priority else '')")
+        #expect(
+            Set(try Small.load([line], template: reading).report.train.ignoredKeys) == Set(["turn", "tags", "spans", "name"].map { "'\($0)' of messages" }))
+    }
+
+    @Test func `a conversation that the assistant opens is warned of`() throws {
+        let line = #"{"messages": [{"role": "assistant", "content": "a"}, {"role": "user", "content": "q"}, {"role": "assistant", "content": "b"}]}"#
+        let loaded = try Small.load([line])
+        #expect(try Small.trainedTexts(loaded.train[0]) == ["b<|im_end|>"] && loaded.report.train.opensWithAnswer == 1)
+        #expect(loaded.report.warnings.contains { $0.contains("1 conversations of the training records begin with the assistant's message") })
+    }
+
+    @Test func `system_prompt beside messages is the system message, and known`() throws {
+        let loaded = try Small.load([#"{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "system_prompt": "s"}"#])
+        #expect(try Small.text(loaded.train[0].ids).hasPrefix("<|im_start|>system\ns<|im_end|>") && loaded.report.train.ignoredKeys.isEmpty)
+    }
+
+    @Test func `a template that keeps using up its work ends the reading`() throws {
+        let endless = "{% for i in range(1000000) %}{% for j in range(1000000) %}{% endfor %}{% endfor %}" + Small.chatML
+        let error = failure { try Small.load(Small.alpaca(2000), template: endless) { $0.maxBadRecords = 1 } }
+        #expect(error?.exit == .unusableInput && error?.description.contains("too much work") == true, "\(error?.description ?? "none")")
+    }
+
+    @Test func `a chat of thousands of turns takes time in proportion to them`() throws {
+        let turns = (0..<8000).map { #"{"role": "\#($0 % 2 == 0 ? "user" : "assistant")", "content": "turn \#($0)"}"# }
+        // A key of its own, so that the conversation is held to the template.
+        let line =
+            #"{"messages": ["# + turns.joined(separator: ", ") + #", {"role": "user", "content": "q", "name": "x"}, {"role": "assistant", "content": "a"}]}"#
+        let clock = ContinuousClock()
+        var loaded: LoadedData?
+        let time = try clock.measure { loaded = try Small.load([line]) { $0.maxLength = 1 << 20 } }
+        #expect(try Small.trainedTexts(#require(loaded?.train.first)).count == 4001)
+        #expect(time < .seconds(10), "\(time)")
+    }
 }

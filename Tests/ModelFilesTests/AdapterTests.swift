@@ -138,4 +138,24 @@ struct AdapterTests {
         let text = refusal(try folder(bin: true))
         #expect(text.contains("pickle") && text.contains("safetensors"))
     }
+
+    @Test(arguments: [JSON.null, false, [], [:], ""] as [JSON]) func `a setting of a newer PEFT that is switched off changes nothing`(value: JSON) throws {
+        #expect(try AdapterFile.read(directory: folder([("a_setting_of_tomorrow", value)])).configuration.r == 2)
+    }
+
+    @Test(arguments: [true, 0, 1, "x", ["x"], ["a": .null]] as [JSON]) func `a setting of a newer PEFT with a value is refused by name`(value: JSON) throws {
+        #expect(refusal(try folder([("a_setting_of_tomorrow", value)])).contains("'a_setting_of_tomorrow' is not known"))
+    }
+
+    @Test(
+        arguments: [
+            ([0xEF, 0xBB, 0xBF, 0x7B, 0x7D], "begins with a byte order mark"), ([0xFF, 0xFE, 0x7B, 0], "is UTF-16 or UTF-32"),
+            ([0x7B, 0, 0x7D, 0], "is UTF-16"),
+            ([], "the file is empty"), ([0, 0, 0, 0], "nothing but zero bytes"), (Array("[]".utf8), "not a JSON object"), (Array("{".utf8), "broken JSON"),
+        ] as [([UInt8], String)])
+    func `settings in another encoding are named by it`(bytes: [UInt8], sentence: String) throws {
+        let path = try folder()
+        try files.writeDurably(bytes, to: path + "/adapter_config.json")
+        #expect(refusal(path).contains(sentence))
+    }
 }

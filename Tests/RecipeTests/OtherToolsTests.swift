@@ -198,7 +198,7 @@ struct RecipeTextTests {
         ("? *f\n: 1", "anchors and aliases"), ("seed: \"1\u{0}\"", "zero byte"), ("seed: \"1", "not readable as YAML"),
         ("template_date: 2026-02-30", "a date such as 2026-01-31"), ("columns: instruction", "is not written name=name"),
         ("output: ~/out", "the home folder that '~' stands for is not known"), ("a: 1\n--- \nb: 2\n", "not readable as YAML"),
-        (String(repeating: "[", count: 5000), "not readable as YAML"),
+        (String(repeating: "[", count: 5000), "the YAML is nested too deeply"),
     ])
     func `a text that cannot be read says why`(text: String, expected: String) {
         let error = #expect(throws: LorikeetError.self) { try resolve(Array(text.utf8)) }

@@ -66,7 +66,8 @@ private func parts(_ kind: String) throws -> (tokens: [String], merges: [String]
         file.set("tokenizer.ggml.tokens", tokens)
         file.set("tokenizer.ggml.merges", merges)
         file.set("tokenizer.ggml.token_type", types)
-        file.set("tokenizer.ggml.eos_token_id", UInt32(9_999_999))
+        // Writers that have no such token write the largest number.
+        file.set("tokenizer.ggml.eos_token_id", UInt32.max)
         let tokenizer = try file.tokenizer()
         #expect(tokenizer.eos == nil && tokenizer.chatTemplateSource == nil)
         let fixture = try Fixture.value("ids.json")
@@ -145,6 +146,15 @@ private func parts(_ kind: String) throws -> (tokens: [String], merges: [String]
             } catch { return (error as? LorikeetError)?.description ?? "\(error)" }
         }
         #expect(failure { _ in }.contains("tokenizer.ggml.model"))
+        for key in ["bos_token_id", "eos_token_id"] {
+            #expect(
+                failure {
+                    $0.set("tokenizer.ggml.model", "gpt2")
+                    $0.set("tokenizer.ggml.tokens", ["a", "b"])
+                    $0.set("tokenizer.ggml.merges", [String]())
+                    $0.set("tokenizer.ggml.\(key)", UInt32(2))
+                }.contains("tokenizer.ggml.\(key) is 2, and there are 2 tokens"))
+        }
         #expect(failure { $0.set("tokenizer.ggml.model", "gpt2") }.contains("tokenizer.ggml.tokens"))
         #expect(
             failure {

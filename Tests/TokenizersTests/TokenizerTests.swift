@@ -166,6 +166,15 @@ private struct RandomTexts {
         #expect(tokenizer.endTokens == [2, 5])
         #expect(tokenizer.chatTemplateSource == "D")
         #expect(tokenizer.namedTokens == ["bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"])
+        for ends in [#""</s>""#, "[2, null]", "2.5", "true", "-1", #"{"id": 2}"#, "[[2]]"] {
+            try write("generation_config.json", #"{"eos_token_id": \#(ends)}"#)
+            let error = #expect(throws: LorikeetError.self) { try Tokenizer(directory: directory.path) }
+            #expect(error?.exit == .unusableInput && error?.description.contains("generation_config.json: 'eos_token_id' is") == true, "\(ends)")
+        }
+        try write("generation_config.json", "[]")
+        #expect(throws: LorikeetError.self) { try Tokenizer(directory: directory.path) }
+        try write("generation_config.json", #"{"eos_token_id": null}"#)
+        #expect(try Tokenizer(directory: directory.path).endTokens == [2])
         try write("chat_template.jinja", "{{ messages }}")
         #expect(try Tokenizer(directory: directory.path).chatTemplateSource == "{{ messages }}")
     }

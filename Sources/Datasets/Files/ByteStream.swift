@@ -141,6 +141,7 @@ struct BinaryFormat: Sendable {
             }
         ),
         ([0x50, 0x4B, 0x03, 0x04], BinaryFormat(name: "a zip archive or an Office document", fix: unpack)),
+        ([0xD0, 0xCF, 0x11, 0xE0, 0xA1, 0xB1], BinaryFormat(name: "an old Office document (.xls)") { _ in "save the table as CSV" }),
         (Array("BZh".utf8), BinaryFormat(name: "compressed by bzip2") { "decompress it: bunzip2 \($0)" }),
         ([0xFD, 0x37, 0x7A, 0x58, 0x5A, 0x00], BinaryFormat(name: "compressed by xz") { "decompress it: unxz \($0)" }),
         ([0x37, 0x7A, 0xBC, 0xAF, 0x27, 0x1C], BinaryFormat(name: "a 7z archive", fix: unpack)),

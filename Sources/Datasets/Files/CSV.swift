@@ -81,6 +81,12 @@ struct CSVHeader: Sendable, Equatable {
                 at: place,
                 fix: "put fields that hold the delimiter, a quote or a line break in quotes")
         }
+        if fields == columns {
+            throw LorikeetError.input("the header stands there again: files were joined", at: place, fix: "remove the line")
+        }
+        if bytes.contains(0) {
+            throw LorikeetError.input("a zero byte stands in the row: the file is damaged or not UTF-8", at: place, fix: "fetch or write it again as UTF-8")
+        }
         var entries: [(key: String, value: JSON)] = []
         // A column without a name is the row number that pandas writes.
         for (name, field) in zip(columns, fields) where !name.isEmpty { entries.append((name, .string(field))) }

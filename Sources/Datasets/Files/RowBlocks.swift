@@ -159,6 +159,9 @@ struct ArrayCutter: RowCutter {
             case (.behindElement, UInt8(ascii: ",")): place = .element
             case (.element, _):
                 guard let end = try elementEnd(bytes, from: at, isLast: isLast) else { return at }
+                guard end > at else {
+                    throw CutError(what: "a comma of the array has no record behind it", line: line, fix: "remove the comma")
+                }
                 rows.append(Row(offset: at, count: end - at, line: line))
                 line += bytes[at..<end].reduce(0) { $1 == 0x0A ? $0 + 1 : $0 }
                 hasElements = true

@@ -10,6 +10,7 @@ struct MessageReader {
     /// Messages of the assistant before this index are not learnt.
     private var firstTrained = 0
     private(set) var emptyAnswers = 0
+    private(set) var opensWithAnswer = false
     private(set) var lastAnswer = 0
 
     mutating func add(role: String, _ content: String) {
@@ -61,6 +62,7 @@ struct MessageReader {
         guard answers > emptyAnswers else { throw Unusable("the answer is empty") }
         guard let first = trained.first else { throw Unusable("nothing to train: every answer has weight 0 or train: false") }
         guard first > 0 || trained.count > 1 else { throw Unusable("nothing stands before the answer") }
+        opensWithAnswer = first == 0
         // An answer that opens the conversation answers nothing.
         return trained.filter { $0 > 0 }
     }
@@ -74,6 +76,13 @@ struct MessageReader {
 
     private mutating func add(_ item: JSON, number: Int) throws(Unusable) {
         guard let object = item.object else { throw Unusable("message \(number) is not an object") }
+        for (ours, other) in [("role", "from"), ("content", "value")] {
+            // Both forms beside each other call the roles by their own names.
+            func meaning(_ key: String) -> JSON? { object[key].map { value in value.string.flatMap { Self.roles[$0] }.map { .string($0) } ?? value } }
+            if let first = meaning(ours), let second = meaning(other), !first.isNull, !second.isNull, first != second {
+                throw Unusable("message \(number) has '\(ours)' and '\(other)', and they differ", fix: "remove one of them")
+            }
+        }
         guard let said = (object["role"] ?? object["from"])?.string else { throw Unusable("message \(number) has no role") }
         guard let role = Self.roles[said] else {
             throw Unusable("message \(number) has the unknown role '\(said)'", fix: "use system, user, assistant or tool")
@@ -95,7 +104,9 @@ struct MessageReader {
 
     /// Keys that are read here and not handed on.
     private static let readKeys: Set<String> = [
-        "role", "from", "content", "value", "tool_calls", "function_call", "weight", "train", "loss", "train_detail", "training_detail",
+        "role", "from", "content", "value", "tool_calls", "function_call", "train_detail", "training_detail", "weight", "train", "training", "trainable",
+        "loss",
+        "masked",
     ]
 
     /// Roles by the names that the two message layouts use.
@@ -108,18 +119,28 @@ struct MessageReader {
     /// Roles of messages whose text is a call.
     private static let callRoles: Set<String> = ["function_call", "tool_call"]
 
-    /// Whether the record says that the message is learnt: `weight` (OpenAI), `train` (axolotl) or `loss` (ms-swift), 0 or 1.
+    /// Keys of which 1 or true says that a message is learnt.
+    private static let learntKeys = ["weight", "train", "training", "trainable", "loss"]
+    /// Keys that speak of the loss and mean one thing in one program and its opposite, or a share, in another.
+    private static let unclearKeys = ["mask", "is_masked", "loss_mask", "loss_weight", "loss_scale", "ignore"]
+
+    /// Whether the record says that the message is learnt: `weight` (OpenAI), `train` (axolotl) or `loss` (ms-swift), 0 or 1; `masked`
+    /// (torchtune) says the opposite.
     private static func wanted(_ object: JSONObject, _ number: Int) throws(Unusable) -> Bool? {
         for key in ["train_detail", "training_detail"] where object[key].map({ !$0.isNull }) ?? false {
             throw Unusable("message \(number) has '\(key)': parts of a message cannot be weighed", fix: "train the whole message, or none of it")
         }
         var said: Bool?
-        for key in ["weight", "train", "loss"] {
+        for key in unclearKeys where object[key].map({ !$0.isNull }) ?? false {
+            throw Unusable("message \(number) has '\(key)', which does not say clearly what is trained", fix: "write train: true or train: false instead")
+        }
+        for key in learntKeys + ["masked"] {
             guard let value = object[key], !value.isNull else { continue }
             let number01 = value.double
-            guard let wanted = value.bool ?? (number01 == 0 ? false : number01 == 1 ? true : nil) else {
+            guard let said01 = value.bool ?? (number01 == 0 ? false : number01 == 1 ? true : nil) else {
                 throw Unusable("message \(number) has \(key) \(value.serialized()): a message is trained (1) or not (0)", fix: "write 0 or 1")
             }
+            let wanted = key == "masked" ? !said01 : said01
             guard said == nil || said == wanted else { throw Unusable("message \(number) says with two keys whether it is trained, and they differ") }
             said = wanted
         }
@@ -157,6 +178,9 @@ struct MessageReader {
     /// The calls of a message: `tool_calls`, or `function_call` (OpenAI's older form).
     private static func calls(_ object: JSONObject, role: String, _ number: Int) throws(Unusable) -> [JSON]? {
         var calls: [JSON]?
+        if let calls = object["tool_calls"], let call = object["function_call"], !calls.isNull, !call.isNull {
+            throw Unusable("message \(number) has 'tool_calls' and 'function_call'", fix: "remove one of them")
+        }
         if let value = object["tool_calls"], !value.isNull {
             guard let list = value.array else { throw Unusable("'tool_calls' of message \(number) is not a list") }
             if !list.isEmpty { calls = list }

@@ -21,6 +21,8 @@ package struct ChatRecord: Sendable, Equatable {
     package var lastAnswer: Int
     /// The assistant's messages without content: shown, not learnt.
     package var emptyAnswers = 0
+    /// The conversation begins with the assistant's message, which answers nothing and is not learnt though nothing says so.
+    package var opensWithAnswer = false
 }
 
 /// Why a record cannot be used, in words that follow `file:line:`.
@@ -110,7 +112,7 @@ struct RecordReader: Sendable {
     private func record(_ object: JSONObject) throws(Unusable) -> Record {
         switch layout {
         case .messages, .conversations:
-            guard let list = Self.decoded(object[layout.rawValue])?.array else { throw Unusable("'\(layout.rawValue)' is not a list of messages") }
+            guard let list = Self.decoded(object[layout.rawValue])?.array else { throw Self.noMessages(object[layout.rawValue], layout.rawValue) }
             var messages = MessageReader()
             try messages.add(list)
             return .chat(try chat(object, messages))
@@ -121,6 +123,14 @@ struct RecordReader: Sendable {
             guard !isBlank(text) else { throw Unusable("the text is empty") }
             return .text(text)
         }
+    }
+
+    /// Why a value is no list of messages. pandas writes lists into CSV as Python prints them.
+    private static func noMessages(_ value: JSON?, _ name: String) -> Unusable {
+        let text = value?.string?.drop { $0.isWhitespace } ?? ""
+        guard ["[{'", "[ {'", "{'"].contains(where: { text.hasPrefix($0) }) else { return Unusable("'\(name)' is not a list of messages") }
+        return Unusable(
+            "'\(name)' holds a list as Python prints it (single quotes), not JSON", fix: "write it with json.dumps, or the whole file as JSONL")
     }
 
     // MARK: - Keys that ask for something
@@ -257,7 +267,9 @@ struct RecordReader: Sendable {
             for entry in entries { conversation.variables[entry.key] = entry.value }
         }
         let trained = try messages.trainedMessages()
-        return ChatRecord(conversation: conversation, trained: trained, lastAnswer: messages.lastAnswer, emptyAnswers: messages.emptyAnswers)
+        return ChatRecord(
+            conversation: conversation, trained: trained, lastAnswer: messages.lastAnswer, emptyAnswers: messages.emptyAnswers,
+            opensWithAnswer: messages.opensWithAnswer)
     }
 
     /// The tools' definitions: `tools`, or `functions` (OpenAI's older form), also as text that holds JSON.

@@ -31,7 +31,7 @@ package enum RecordLayout: String, Sendable, CaseIterable {
     /// Further keys that are read where they are there.
     var optional: [String] {
         switch self {
-        case .messages, .conversations: Self.ofConversations + ["system"]
+        case .messages, .conversations: Self.ofConversations + ["system", "system_prompt"]
         case .instruction: Self.ofConversations + ["input", "context", "system", "system_prompt", "history"]
         case .question: Self.ofConversations + ["context", "system", "system_prompt"]
         case .prompt: Self.ofConversations
@@ -72,10 +72,11 @@ package enum RecordLayout: String, Sendable, CaseIterable {
                 fix: "to train on the chosen answers, write --columns completion=chosen (or messages=chosen where it is a whole conversation)")
         }
         let names = object.keys.isEmpty ? "none" : object.keys.joined(separator: ", ")
+        // One list of messages under another name is the commonest case.
+        let conversation = object.entries.first { $0.value.array?.first.map { $0["role"] != nil || $0["from"] != nil } ?? false }?.key
+        let (asked, answer) = object.keys.count > 1 ? (object.keys.first ?? "KEY", object.keys.last ?? "KEY") : ("KEY", "KEY")
+        let columns = conversation.map { "messages=\($0)" } ?? "instruction=\(asked),output=\(answer)"
         throw LorikeetError.input(
-            "unknown keys: \(names)", at: place,
-            fix:
-                "use the keys of one of the layouts \(layouts), or say which is which: --columns instruction=\(object.keys.first ?? "KEY"),output=\(object.keys.last ?? "KEY")"
-        )
+            "unknown keys: \(names)", at: place, fix: "use the keys of one of the layouts \(layouts), or say which is which: --columns \(columns)")
     }
 }

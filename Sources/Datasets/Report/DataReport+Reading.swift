@@ -27,7 +27,8 @@ extension DataReport.Split {
         self.lengths = lengths
         let fields: [(String, WritableKeyPath<Self, Int>)] = [
             ("rows_in_file", \.rowsInFile), ("rows", \.rows), ("samples", \.samples), ("unusable", \.unusable), ("truncated", \.truncated),
-            ("duplicates", \.duplicates), ("empty_answers", \.emptyAnswers), ("without_end", \.withoutEnd), ("double_bos", \.doubleBOS),
+            ("duplicates", \.duplicates), ("empty_answers", \.emptyAnswers), ("opens_with_answer", \.opensWithAnswer), ("without_end", \.withoutEnd),
+            ("double_bos", \.doubleBOS),
             ("ends_twice", \.endsTwice), ("special_in_content", \.specialInContent), ("splits_differ", \.splitsDiffer), ("trained_tokens", \.trainedTokens),
         ]
         for (name, path) in fields {

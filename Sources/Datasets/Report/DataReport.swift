@@ -81,6 +81,8 @@ package struct DataReport: Sendable, Equatable {
         package var duplicates = 0
         /// Assistant's turns without text, not trained.
         package var emptyAnswers = 0
+        /// Conversations that begin with the assistant's message, which is not trained.
+        package var opensWithAnswer = 0
         /// Samples whose last answer has no end token to train, truncation apart.
         package var withoutEnd = 0
         /// Samples that begin with two BOS tokens.
@@ -185,6 +187,10 @@ package struct DataReport: Sendable, Equatable {
                     + "the prompt's own tokens; let the completion begin with the space or line break between them")
         }
         if split.emptyAnswers > 0 { warnings.append("\(split.emptyAnswers) empty answers in the \(name) records are not trained") }
+        if split.opensWithAnswer > 0 {
+            warnings.append(
+                "\(split.opensWithAnswer) conversations of the \(name) records begin with the assistant's message, which is not trained: it answers nothing")
+        }
         if !split.ignoredKeys.isEmpty {
             warnings.append("keys of the \(name) records that are not used: \(split.ignoredKeys.joined(separator: ", "))")
         }
@@ -198,7 +204,7 @@ extension DataReport.Split {
             "samples": JSON(samples), "unusable": JSON(unusable), "first_unusable": JSON(firstUnusable.map(\.description)),
             "unusable_records": .array(
                 firstUnusable.map { ["place": .string($0.place), "reason": .string($0.reason), "fix": $0.fix.map(JSON.string) ?? .null] }),
-            "truncated": JSON(truncated), "duplicates": JSON(duplicates), "empty_answers": JSON(emptyAnswers),
+            "truncated": JSON(truncated), "duplicates": JSON(duplicates), "empty_answers": JSON(emptyAnswers), "opens_with_answer": JSON(opensWithAnswer),
             "without_end": JSON(withoutEnd), "double_bos": JSON(doubleBOS), "ends_twice": JSON(endsTwice),
             "special_in_content": JSON(specialInContent), "first_special": firstSpecial.map(JSON.string) ?? .null, "splits_differ": JSON(splitsDiffer),
             "tokens": JSON(lengths.total),

@@ -221,7 +221,7 @@ struct RecordForm: Sendable {
             do {
                 return try JSON.parse(bytes, source: path, firstLine: row.line)
             } catch let error as LorikeetError {
-                throw error.what.hasPrefix(JSON.brokenText) ? TextFault.explained(bytes, error, at: place) : error
+                throw error.exit == .unusableInput && !error.what.contains("twice") ? TextFault.explained(bytes, error, at: place) : error
             }
         }
     }

@@ -15,6 +15,8 @@ struct SampleMaker: Sendable {
         var endsTwice = false
         /// Assistant's turns without text: shown, not trained.
         var emptyAnswers = 0
+        /// The conversation begins with the assistant's turn: shown, not trained.
+        var opensWithAnswer = false
         /// A special token's text inside a message.
         var specialInContent: String?
         /// The prompt's own tokens are not the first ones of prompt and completion together.
@@ -74,14 +76,13 @@ struct SampleMaker: Sendable {
         var conversation = try check.prepared(chat.conversation)
         // What follows the last answer is no part of what is learnt, but templates may write that answer otherwise before it.
         if !all { conversation.messages.removeLast(conversation.messages.count - 1 - chat.lastAnswer) }
-        let unread = try check.requireWritten(conversation)
+        let unread: [String]
         let rendered: RenderedConversation
         do {
+            unread = try check.requireWritten(conversation)
             rendered = try template.renderWithAnswers(conversation, trained: chat.trained, endTexts: endTexts)
         } catch let error as LorikeetError {
-            // What the room Tokenizers says of its search for answers names the template itself.
-            let what = error.what.hasPrefix("the chat template") ? error.what : "the chat template refuses the conversation: \(error.what)"
-            throw Unusable(what, fix: error.fix)
+            throw check.refusal(error)
         }
         guard let last = rendered.answers.last else { throw Unusable("nothing to train") }
         let tokens = try tokenizer.encodeWithRanges(rendered.text)
@@ -98,6 +99,7 @@ struct SampleMaker: Sendable {
         var result = try finished(
             tokens.ids, trained: Self.overlapping(tokens.ranges, ranges), row: row, endIsTrained: last.endsWithEndToken, question: question)
         result.emptyAnswers = chat.emptyAnswers
+        result.opensWithAnswer = chat.opensWithAnswer
         result.unread = unread
         result.specialInContent = special.first(in: conversation)
         return result

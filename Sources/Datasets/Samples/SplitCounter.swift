@@ -81,6 +81,7 @@ struct SplitCounter {
         if result.endsTwice { report.endsTwice += 1 }
         if result.splitsDiffer { report.splitsDiffer += 1 }
         report.emptyAnswers += result.emptyAnswers
+        if result.opensWithAnswer { report.opensWithAnswer += 1 }
         if let text = result.specialInContent {
             report.specialInContent += 1
             if report.firstSpecial == nil { report.firstSpecial = "\(place()): '\(text)'" }

@@ -11,10 +11,33 @@ final class TemplateCheck: Sendable {
     private let template: ChatTemplate
     /// Conversations of these shapes were written whole.
     private let sound = Mutex<Set<String>>([])
+    /// Message keys whose values are no texts: whether the template reads them.
+    private let judged = Mutex<[String: Bool]>([:])
+    /// Renderings that used up the template's work.
+    private let exhaustions = Mutex<Int>(0)
+    /// The last of them, once the template is given up: the records of a block are made together, and none of the others is rendered.
+    private let givenUp = Mutex<LorikeetError?>(nil)
     /// Whether calls' arguments are given as objects although the record has them as text; nil until a call with a text comes.
     private let parsesArguments = Mutex<Bool?>(nil)
 
     init(_ template: ChatTemplate) { self.template = template }
+
+    /// Each such rendering takes about a second: after this many the template is given up.
+    private static let mostExhaustions = 3
+
+    /// What a failed rendering says of its record, or of the whole file where the template keeps using up its work.
+    func refusal(_ error: LorikeetError) -> any Error {
+        // What the room Tokenizers says of its search for answers names the template itself.
+        let what = error.what.hasPrefix("the chat template") ? error.what : "the chat template refuses the conversation: \(error.what)"
+        guard ChatTemplate.isTooMuchWork(error) else { return Unusable(what, fix: error.fix) }
+        let count = exhaustions.withLock { count in
+            count += 1
+            return count
+        }
+        if count >= Self.mostExhaustions { givenUp.withLock { $0 = error } }
+        guard count > Self.mostExhaustions else { return Unusable(what, fix: "give another template (--chat-template)") }
+        return LorikeetError.input(what, fix: "give another template (--chat-template)")
+    }
 
     // MARK: - Calls' arguments
 
@@ -67,19 +90,27 @@ final class TemplateCheck: Sendable {
     // MARK: - What is written
 
     /// - Returns: keys of messages that the template does not read.
-    /// - Throws: `Unusable` where it drops a message, a text, calls, or tools.
-    func requireWritten(_ conversation: Conversation) throws(Unusable) -> [String] {
+    /// - Throws: `Unusable` where it drops a message, a text, calls, or tools; the rendering's own error where it does too much work.
+    func requireWritten(_ conversation: Conversation) throws -> [String] {
+        if let error = givenUp.withLock({ $0 }) { throw error }
         let shape = shape(of: conversation)
         if let shape, sound.withLock({ $0.contains(shape) }) { return [] }
         var markers = Markers()
         let marked = markers.marked(conversation)
         // What it refuses is refused with the conversation itself; marked texts alone may be refused (a thought without its end).
-        guard let text = try? template.render(marked, addGenerationPrompt: false) else { return [] }
+        let text: String
+        do {
+            text = try template.render(marked, addGenerationPrompt: false)
+        } catch let error as LorikeetError {
+            if ChatTemplate.isTooMuchWork(error) { throw error }
+            return []
+        }
         var unread: [String] = []
         var readKeys = Set<String>()
-        for part in markers.parts {
-            let isWritten = text.contains(part.marker)
-            switch part.kind {
+        let written = Markers.numbers(in: text)
+        for (number, kind) in markers.kinds.enumerated() {
+            let isWritten = written.contains(number)
+            switch kind {
             case .required(let what):
                 guard isWritten else {
                     throw Unusable(
@@ -92,7 +123,37 @@ final class TemplateCheck: Sendable {
         // A key that is read somewhere is read: templates leave out the thoughts of earlier turns.
         unread.removeAll { readKeys.contains($0) }
         if let shape { sound.withLock { _ = $0.insert(shape) } }
-        return unread
+        return unread + unreadValues(marked, rendered: text)
+    }
+
+    /// Keys of messages with numbers, flags, lists or objects, which cannot hold a marker, that change nothing when they are left out.
+    private func unreadValues(_ marked: Conversation, rendered text: String) -> [String] {
+        var keys: [String] = []
+        for message in marked.messages {
+            for entry in message.object?.entries ?? [] where !Markers.plainKeys.contains(entry.key) && Self.says(entry.value) && !keys.contains(entry.key) {
+                keys.append(entry.key)
+            }
+        }
+        return keys.filter { key in
+            if let isRead = judged.withLock({ $0[key] }) { return !isRead }
+            var without = marked
+            without.messages = without.messages.map { message in
+                .object(JSONObject((message.object?.entries ?? []).filter { $0.key != key }))
+            }
+            let isRead = (try? template.render(without, addGenerationPrompt: false)) != text
+            judged.withLock { $0[key] = isRead }
+            return !isRead
+        }
+    }
+
+    /// A value that is no text and says something.
+    private static func says(_ value: JSON) -> Bool {
+        switch value {
+        case .null, .string: false
+        case .array(let list): !list.isEmpty
+        case .object(let object): !object.entries.isEmpty
+        default: true
+        }
     }
 
     /// The roles of a conversation that has nothing but texts; nil for others, which are always looked at.
@@ -119,12 +180,26 @@ private struct Markers {
         case key(String)
     }
 
-    private(set) var parts: [(marker: String, kind: Kind)] = []
+    /// By the numbers of their markers.
+    private(set) var kinds: [Kind] = []
 
     private mutating func marker(_ kind: Kind) -> String {
-        let marker = "zq\(parts.count)qz"
-        parts.append((marker, kind))
-        return marker
+        kinds.append(kind)
+        return "zq\(kinds.count - 1)qz"
+    }
+
+    /// The numbers of the markers in a text, in one pass: conversations have thousands.
+    static func numbers(in text: String) -> Set<Int> {
+        var (numbers, bytes) = (Set<Int>(), Array(text.utf8)[...])
+        let (z, q) = (UInt8(ascii: "z"), UInt8(ascii: "q"))
+        while let start = bytes.firstIndex(of: z) {
+            bytes = bytes[(start + 1)...]
+            guard bytes.first == q else { continue }
+            let digits = bytes.dropFirst().prefix { 0x30...0x39 ~= $0 }
+            guard !digits.isEmpty, bytes[digits.endIndex...].starts(with: [q, z]), let number = Int(String(decoding: digits, as: UTF8.self)) else { continue }
+            numbers.insert(number)
+        }
+        return numbers
     }
 
     mutating func marked(_ conversation: Conversation) -> Conversation {
@@ -145,7 +220,7 @@ private struct Markers {
         return result
     }
 
-    private static let plainKeys: Set<String> = ["role", "content", "tool_calls", "tool_call_id"]
+    static let plainKeys: Set<String> = ["role", "content", "tool_calls", "tool_call_id"]
 
     private mutating func marked(_ message: JSONObject, number: Int) -> JSONObject {
         var message = message

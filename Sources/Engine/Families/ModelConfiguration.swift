@@ -24,7 +24,8 @@ package struct ModelConfiguration: Sendable {
         part = TextPart.table.first { $0.modelType == whole["model_type"]?.string }
         let (json, source, partWarnings) = try part?.text(of: whole, source: source, hasHead: hasHead) ?? (whole, source, [])
         guard let type = json["model_type"]?.string else {
-            throw LorikeetError.input("'model_type' is missing", at: source, fix: "use the model's own config.json")
+            let said = json["model_type"].map { "is \($0.serialized().prefix(60)); it has to be a text" } ?? "is missing"
+            throw LorikeetError.input("'model_type' \(said)", at: source, fix: "use the model's own config.json")
         }
         let kind = try Families.named(modelType: type, in: source)
         var reader = ConfigurationReader(json, source: source, ropeFactors: ropeFactors)

@@ -94,6 +94,10 @@ struct RoPEConfiguration: Sendable, Equatable {
             let name = try reader.text(key, default: "default")
             return family.longRoPENames.contains(name) ? "longrope" : name
         }
+        // transformers has no default for the type of a scaling that has a factor.
+        if names.isEmpty, let factor = reader.found("\(root).factor"), !factor.isNull {
+            throw reader.refusal("\(root).rope_type", "is missing beside a factor", "linear, llama3, yarn or longrope")
+        }
         let type = names.first ?? "default"
         if let other = names.last, other != type {
             throw reader.refusal("\(root).type", "is \"\(other)\" and \(root).rope_type \"\(type)\"", "one of both")

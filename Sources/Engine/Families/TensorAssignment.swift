@@ -87,7 +87,7 @@ struct TensorAssignment {
 
     private func missing(_ name: String) -> LorikeetError {
         let (what, fix) =
-            hint(files.names)
+            hint(files.names) ?? prefixHint(name)
             ?? (
                 "the model lacks the tensor '\(name)'",
                 name == fileName(Self.head)
@@ -160,6 +160,17 @@ struct TensorAssignment {
         ("_checkpoint_wrapped_module.", "a module of activation checkpointing"), ("_forward_module.", "a training program's module"),
         ("module.", "a module of distributed training"), ("base_layer.", "a model with adapters"), ("modules_to_save.", "a model with adapters"),
     ]
+
+    /// Where every name of the file begins with something that the family's names do not: what wraps the model.
+    private func prefixHint(_ name: String) -> (what: String, fix: String)? {
+        guard let found = files.names.first(where: { $0.hasSuffix("." + name) }) else { return nil }
+        let prefix = String(found.dropLast(name.count))
+        let inner = prefix == "base_model.model." ? "a PEFT model" : "a larger model"
+        return (
+            "the tensors' names begin with '\(prefix)', as those of \(inner) do ('\(found)')",
+            "save the model itself, without '\(prefix)' in its tensors' names; of a larger model the configuration's model_type has to be supported"
+        )
+    }
 
     /// What names say of files that are not a plain model.
     private func hint(_ names: [String]) -> (what: String, fix: String)? {

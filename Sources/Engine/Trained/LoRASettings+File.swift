@@ -13,8 +13,12 @@ extension LoRASettings {
         let own = LoRAKind.modules(of: file)
         let linears = weights.compactMap { if case .linear(let linear) = $0.role, own.contains(linear.name) { linear.name } else { nil } }
         guard !linears.isEmpty else {
+            if let refusal = TrainedValues.refused(file.tensors.keys) {
+                throw LorikeetError.input(refusal, at: file.path, fix: TrainedValues.plainAdapter)
+            }
+            let example = file.tensors.keys.min().map { " (its tensors have names such as '\($0)')" } ?? ""
             throw LorikeetError.input(
-                TrainedValues.refused(file.tensors.keys) ?? "the adapter wraps no matrix of the model", at: file.path,
+                "the adapter wraps no matrix of the model\(example)", at: file.path,
                 fix: "use the model it was trained on, and an adapter as PEFT saves it")
         }
         self.init(r: c.r, alpha: c.alpha, targetModules: linears, useRSLoRA: c.useRSLoRA)

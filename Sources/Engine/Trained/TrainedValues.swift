@@ -13,7 +13,8 @@ package struct TrainedValues {
     package init(_ file: AdapterFile, _ layout: TrainedLayout, fix: String) throws {
         let others = Set(file.tensors.keys).subtracting(layout.tensors.map(\.name))
         if let other = others.min() {
-            throw LorikeetError.input(Self.refused(others) ?? "the adapter's '\(other)' has no place in the model", at: file.path, fix: fix)
+            if let refusal = Self.refused(others) { throw LorikeetError.input(refusal, at: file.path, fix: Self.plainAdapter) }
+            throw LorikeetError.input("the adapter's '\(other)' has no place in the model", at: file.path, fix: fix)
         }
         for tensor in layout.tensors {
             guard let view = file.tensors[tensor.name] else {
@@ -28,6 +29,8 @@ package struct TrainedValues {
         views = file.tensors
     }
 
+    static let plainAdapter = "use a LoRA adapter that has A and B of the layers' linears alone, as PEFT saves it"
+
     /// What adapters hold beside the A and B of linears, by a part of the tensors' names, and what it is.
     private static let known: [(part: String, what: String)] = [
         ("lora_magnitude_vector", "the magnitudes of DoRA"), ("lora_embedding_", "an adapter of an embedding"),
@@ -35,7 +38,8 @@ package struct TrainedValues {
         ("trainable_tokens", "rows of an embedding (trainable_token_indices)"), ("lora_diag", "the diagonal of KaSA"), ("lora_B.bias", "a bias (lora_bias)"),
         ("_orig_mod.", "part of a compiled module ('_orig_mod.')"), ("_fsdp_wrapped_module.", "part of a wrapped module ('_fsdp_wrapped_module.')"),
         ("module.base_model.", "part of a wrapped module ('module.')"), (".bias", "a bias"), ("embed_tokens.weight", "a whole embedding"),
-        ("lm_head.weight", "a whole output matrix"),
+        ("lm_head.weight", "a whole output matrix"), ("lm_head.lora_", "an adapter of the output matrix (lm_head)"),
+        ("embed_tokens.lora_", "an adapter of an embedding"),
     ]
 
     /// The sentence for the first of an adapter's tensors that is known to be something else than A or B; nil where none is.

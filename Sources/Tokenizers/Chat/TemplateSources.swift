@@ -32,11 +32,11 @@ package struct ChatTemplateSources: Sendable, Equatable {
     /// which take the place of all that `tokenizer_config.json` has; else that file's; else `chat_template.json` (older processors).
     package init(directory: String, settings: JSON?, files: any Files) throws {
         let file = directory + "/chat_template.jinja"
-        if files.exists(file) { templates["default"] = try files.readText(file) }
+        if files.exists(file) { templates["default"] = try templateText(file, files) }
         let folder = directory + "/additional_chat_templates"
         if files.isDirectory(folder) {
             for name in try files.list(folder).sorted() where name.hasSuffix(".jinja") {
-                templates[String(name.dropLast(".jinja".count))] = try files.readText(folder + "/" + name)
+                templates[String(name.dropLast(".jinja".count))] = try templateText(folder + "/" + name, files)
             }
         }
         guard templates.isEmpty else { return }
@@ -100,14 +100,24 @@ extension ChatTemplate {
         }
         if wanted.contains("/") || wanted.hasSuffix(".jinja") {
             guard files.exists(wanted) else { throw LorikeetError.input("there is no such chat template file", at: wanted) }
-            return try choice(try files.readText(wanted), wanted)
+            return try choice(try templateText(wanted, files), wanted)
         }
         if let source = own.templates[wanted] { return try choice(source, "chat template “\(wanted)” of \(model)") }
         if let builtIn = named(wanted) { return try choice(builtIn.source, "built-in chat template “\(wanted)”", builtIn: builtIn) }
-        if files.exists(wanted) { return try choice(try files.readText(wanted), wanted) }
+        if files.exists(wanted) { return try choice(try templateText(wanted, files), wanted) }
         let owned = own.names.isEmpty ? "the model has none" : "the model has \(own.names.joined(separator: ", "))"
         throw LorikeetError.input(
             "there is no chat template “\(wanted)”", at: "chat_template",
             fix: "give a .jinja file or a name: \(owned); built in are \(builtInNames.joined(separator: ", "))")
     }
+}
+
+/// A template file's text.
+///
+/// - Throws: exit 2 for a file that is not UTF-8.
+private func templateText(_ path: String, _ files: any Files) throws -> String {
+    guard let text = String(validating: try files.read(path), as: UTF8.self) else {
+        throw LorikeetError.input("the chat template is not UTF-8", at: path, fix: "save it as UTF-8")
+    }
+    return text
 }

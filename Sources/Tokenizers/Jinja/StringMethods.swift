@@ -17,7 +17,7 @@ extension TemplateRun {
 
     func call(method: String, on text: String, _ arguments: EvaluatedArguments) throws -> TemplateValue? {
         // Every one reads the text about once and makes one of at most three times its bytes (case mappings).
-        try charge(3 * text.utf8.count)
+        try charge((["title", "swapcase"].contains(method) ? Self.slowByte : 3) * text.utf8.count)
         if let result = try change(method, text, arguments) { return .string(result) }
         if let result = try look(method, text, arguments) { return result }
         switch method {

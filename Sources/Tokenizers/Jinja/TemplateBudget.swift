@@ -29,6 +29,11 @@ extension TemplateRun {
     /// The deepest nesting of lists and mappings that a variable may hold.
     static let deepestValue = 300
 
+    /// How the sentence of a template that has used up its work begins.
+    static let tooMuchWork = "the template does too much work"
+    /// How many units a byte costs that is looked up by its Unicode properties or written by several pieces.
+    static let slowByte = 24
+
     /// Pays for work that is about to be done.
     @inline(__always)
     func charge(_ units: Int) throws {
@@ -38,7 +43,7 @@ extension TemplateRun {
     }
 
     private func tooMuchWork() -> LorikeetError {
-        failure("the template does too much work (more than \(Self.maximumWork / Self.stepCost) steps, or as much in long texts)")
+        failure("\(Self.tooMuchWork) (more than \(Self.maximumWork / Self.stepCost) steps, or as much in long texts)")
     }
 
     /// Pays for a text of at most so many bytes; throws where it would be too long.

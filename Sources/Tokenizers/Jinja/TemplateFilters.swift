@@ -28,7 +28,10 @@ extension TemplateRun {
         case "lower": return try changed(value) { $0.lowercased() }
         case "capitalize": return try changed(value) { PythonText.capitalize($0) }
         case "title":
-            return try changed(value) { PythonText.title($0) { "-([{<".unicodeScalars.contains($0) || PythonText.isSpace($0) } }
+            return try changed(value) {
+                try charge(Self.slowByte * $0.utf8.count)
+                return PythonText.title($0) { "-([{<".unicodeScalars.contains($0) || PythonText.isSpace($0) }
+            }
         case "string": return value.string == nil ? .string(try text(of: value)) : value
         case "safe": return .markup(try text(of: value))
         case "escape", "e", "forceescape":
@@ -151,6 +154,7 @@ extension TemplateRun {
         guard case .string = value else { throw failure("“urlencode” is supported for strings only, not for \(value.kind)") }
         let text = try text(of: value)
         try charge(bytes: Saturating.product(text.utf8.count, 3))
+        try charge(Saturating.product(text.utf8.count, Self.slowByte))
         var result = ""
         for byte in text.utf8 {
             let scalar = Unicode.Scalar(byte)

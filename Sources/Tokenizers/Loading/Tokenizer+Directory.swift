@@ -23,13 +23,18 @@ extension Tokenizer {
         }
         func optional(_ name: String) throws -> JSON? {
             let path = directory + "/" + name
-            return files.exists(path) ? try JSON.parse(files.read(path), source: path) : nil
+            guard files.exists(path) else { return nil }
+            let json = try JSON.parse(files.read(path), source: path)
+            guard json.object != nil else { throw LorikeetError.input("it holds no JSON object", at: path, fix: "download the file again") }
+            return json
         }
         let settings = try optional("tokenizer_config.json")
+        try Self.requireTexts(of: settings, in: directory + "/tokenizer_config.json")
         let templates = try ChatTemplateSources(directory: directory, settings: settings, files: files)
         let generation = try optional("generation_config.json")
         let configuration = try optional("config.json")
-        let endIDs = Self.ids(generation?["eos_token_id"] ?? configuration?["eos_token_id"])
+        let settingsOfEnds = generation?["eos_token_id"] != nil ? "generation_config.json" : "config.json"
+        let endIDs = try Self.endIDs(generation?["eos_token_id"] ?? configuration?["eos_token_id"], at: directory + "/" + settingsOfEnds)
         if !files.exists(path), let model {
             try self.init(
                 sentencePiece: files.read(model), source: model, settings: settings,
@@ -40,6 +45,11 @@ extension Tokenizer {
             json: JSON.parse(files.read(path), source: path), source: path,
             settings: settings, specials: optional("special_tokens_map.json"),
             endIDs: endIDs, chatTemplates: templates)
+        // transformers would add it as a new token, for which the model has no row.
+        if let text = Self.tokenText(settings?["eos_token"]), !text.isEmpty, core.id(of: text) == nil {
+            throw LorikeetError.input(
+                "'eos_token' is '\(text)', which the tokenizer does not have", at: directory + "/tokenizer_config.json", fix: "use the model's own file")
+        }
     }
 
     /// The tokenizer in the text of a `tokenizer.json`, with what stands beside it.
@@ -62,8 +72,28 @@ extension Tokenizer {
     /// A token's text: a string, or an object with `content`.
     static func tokenText(_ json: JSON?) -> String? { json?.string ?? json?["content"]?.string }
 
-    private static func ids(_ json: JSON?) -> [Int32] {
-        (json?.array ?? json.map { [$0] } ?? []).compactMap { $0.int.flatMap(Int32.init(exactly:)) }
+    /// The named tokens of a tokenizer_config.json are texts, or objects with one; null where there is none.
+    private static func requireTexts(of settings: JSON?, in source: String) throws {
+        for key in ["bos_token", "eos_token", "unk_token", "pad_token"] {
+            guard let value = settings?[key], !value.isNull, tokenText(value) == nil else { continue }
+            throw LorikeetError.input(
+                "'\(key)' is \(value.serialized().prefix(60)); it has to be a token's text, or null", at: source, fix: "use the model's own file")
+        }
+    }
+
+    /// The ids of `eos_token_id`: a number, a list of numbers, or null.
+    ///
+    /// - Throws: exit 2 for anything else: a model whose ends are not known writes without end.
+    private static func endIDs(_ json: JSON?, at source: String) throws -> [Int32] {
+        guard let json, !json.isNull else { return [] }
+        return try (json.array ?? [json]).map { value in
+            guard let id = value.int.flatMap(Int32.init(exactly:)), id >= 0 else {
+                throw LorikeetError.input(
+                    "'eos_token_id' is \(json.serialized().prefix(60)); it has to be a token's id or a list of ids", at: source,
+                    fix: "use the model's own file")
+            }
+            return id
+        }
     }
 }
 

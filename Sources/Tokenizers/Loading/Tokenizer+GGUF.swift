@@ -27,6 +27,10 @@ extension Tokenizer {
         names.ends = ["eot_token_id", "eom_token_id"].compactMap(metadata.id)
         if let bos = names.bos, metadata.flag("add_bos_token", kind == "llama") { names.prefix = [bos] }
         if let eos = names.eos, metadata.flag("add_eos_token", kind == "t5") { names.suffix = [eos] }
+        for (key, id) in [("bos_token_id", names.bos), ("eos_token_id", names.eos)] {
+            guard let id, id < 0 || Int(id) >= tokens.count else { continue }
+            throw metadata.failure("tokenizer.ggml.\(key) is \(id), and there are \(tokens.count) tokens")
+        }
         let core = try TokenizerCore(texts: tokens, added: added, parts: parts, source: gguf.path)
         try self.init(core: core, names: names, chatTemplates: ChatTemplateSources(gguf: gguf))
     }

@@ -35,7 +35,9 @@ struct ConfigurationTests {
             ("rms_norm_eps", "1e-5"), ("rms_norm_eps", .number(1e39)), ("rms_norm_eps", .number(1e-50)), ("rope_theta", "500000"), ("rope_theta", 0),
             ("rope_theta", .number(1e300)), ("partial_rotary_factor", 2), ("partial_rotary_factor", -1), ("partial_rotary_factor", 0),
             ("partial_rotary_factor", 0.1), ("partial_rotary_factor", "1"), ("hidden_act", "relu"), ("hidden_act", 1), ("attention_bias", "yes"),
-            ("tie_word_embeddings", 1), ("rope_scaling", "linear"), ("rope_scaling", []), ("architectures", "LlamaForCausalLM"),
+            ("tie_word_embeddings", 1), ("rope_scaling", ["factor": 2.0]), ("rope_parameters", ["factor": 2.0, "rope_theta": 10000.0]),
+            ("model_type", ["llama"]),
+            ("model_type", 7), ("model_type", .null), ("rope_scaling", "linear"), ("rope_scaling", []), ("architectures", "LlamaForCausalLM"),
         ] as [(String, JSON)])
     func `a value that cannot be is refused by its key`(key: String, value: JSON) throws {
         let error = #expect(throws: LorikeetError.self) { try configuration([key: value]) }

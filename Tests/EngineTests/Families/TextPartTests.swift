@@ -93,7 +93,8 @@ struct TextPartTests {
     }
 
     @Test(arguments: [
-        ("_orig_mod.", "compiled"), ("module.", "distributed"), ("_fsdp_wrapped_module.", "sharded"), ("_forward_module.", "training program"),
+        ("base_model.model.", "PEFT model"), ("transformer.", "larger model"), ("_orig_mod.", "compiled"), ("module.", "distributed"),
+        ("_fsdp_wrapped_module.", "sharded"), ("_forward_module.", "training program"),
     ])
     func `names in a training program's module say what the file is and what to do`(prefix: String, word: String) throws {
         let plain = try FamilyFiles(Llama.self)
