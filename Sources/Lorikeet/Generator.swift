@@ -54,8 +54,8 @@ public final class Generator {
 
     package init(model path: String, adapter: String?, baseStorage: String, compute: Compute) throws {
         let source = try ModelSource.open(path)
-        warnings = source.warnings
         tokenizer = try Tokenizer.load(from: source.files)
+        warnings = source.warnings + tokenizer.warnings
         // An adapter in a run's directory goes with the template, and the date in it, that it was trained with. Other models get their own, and
         // today's date, as in transformers.
         let run = adapter.flatMap { OutputDirectory.recipe(ofAdapter: $0) }

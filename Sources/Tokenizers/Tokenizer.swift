@@ -27,6 +27,8 @@ package struct Tokenizer: Sendable {
     /// them: a text that is to be trained or answered as a whole gets them from the caller; templates write their own.
     package let prefix: [Int32]
     package let suffix: [Int32]
+    /// What the files say and the tokenizer does not do.
+    package var warnings: [String] { core.warnings }
     /// Whether `bos` begins every text by the file's rule.
     package var addsBOS: Bool { bos.map(prefix.contains) ?? false }
     /// Whether `eos` ends every text by the file's rule.

@@ -36,6 +36,7 @@ final class TokenizerCore: Sendable {
     private let plan: WordPlan
     private let model: TokenModel
     private let trimmings: [RangeTrimming]
+    let warnings: [String]
     let decoder: TokenDecoder
     let decoded: DecodedTokens?
     private let decoderTexts: [[UInt8]]
@@ -48,6 +49,8 @@ final class TokenizerCore: Sendable {
         /// The normaliser writes `▁` for spaces, which the normalised text has as spaces here: they are no white space.
         var writesMarks = false
         var decoder = TokenDecoder()
+        /// What a file says and the tokenizer does not do.
+        var warnings: [String] = []
     }
 
     /// - Parameter texts: of every id of the model; added tokens may follow them or lie among them.
@@ -80,6 +83,7 @@ final class TokenizerCore: Sendable {
         plan = parts.plan
         model = parts.model
         trimmings = parts.trimmings
+        warnings = parts.warnings
         decoder = parts.decoder
         var decoderTexts = texts.map { Array($0.utf8) }
         // A normalised token is decoded from its normalised form.

@@ -20,9 +20,11 @@ struct TinyFolder {
         try FileManager.default.copyItem(atPath: Self.reference + "/adapter_init", toPath: adapter)
         let specials = ["<pad>", "<s>", "</s>"]
         let characters = ["Ċ", "Ġ"] + (33...126).map { String(UnicodeScalar(UInt8($0))) }
+        // The model has 160 rows: the library numbers added tokens on from the vocabulary, whatever the file says.
+        let unused = (specials.count + characters.count..<160).map { "<unused\($0)>" }
         let added = specials.enumerated().map { ($0, $1) } + [(160, "<|extra|>")]
         let tokenizer: JSON = [
-            "model": ["type": "BPE", "vocab": .object(JSONObject((specials + characters).enumerated().map { ($1, JSON($0)) })), "merges": []],
+            "model": ["type": "BPE", "vocab": .object(JSONObject((specials + characters + unused).enumerated().map { ($1, JSON($0)) })), "merges": []],
             "pre_tokenizer": ["type": "ByteLevel", "add_prefix_space": false, "use_regex": true], "decoder": ["type": "ByteLevel"],
             "added_tokens": .array(added.map { ["id": JSON($0), "content": .string($1), "special": true] }),
         ]

@@ -86,7 +86,7 @@ struct HeaderFilesTests {
             }
         }
         for (bytes, count, words) in [
-            (Array("<html>".utf8) + good.dropFirst(6), nil, "the header says it has"), (Array(good.prefix(20)), nil, "the header says it has"),
+            (Array("<html>".utf8) + good.dropFirst(6), nil, "web page"), (Array(good.prefix(20)), nil, "the header says it has"),
             (good, good.count - 1, "the tensor"), (good, good.count + 1, "the tensors take"),
             (Array("version https://git-lfs.github.com/spec/v1\n".utf8) + good, nil, "LFS"),
             (Array("GGUF".utf8) + good.dropFirst(4), nil, "a GGUF of a big-endian machine"),

@@ -62,6 +62,9 @@ import Testing
             all["added_tokens"] = [added(20, "<x>"), added(1, "ab"), added(3, "<y>", "special"), added(30, "<x>", "lstrip")]
         }
         #expect(try tokenizer.encode("<x>") == [7] && tokenizer.encode("ab") == [3] && tokenizer.encode("<y>") == [8] && tokenizer.encode(" <x>") == [7])
+        // Said where the file has other ids.
+        #expect(tokenizer.warnings.count == 1 && tokenizer.warnings.first?.contains("“<x>” has the id 7, as in the tokenizers library, not 20") == true)
+        #expect(tokenizer.warnings.first?.contains("3 more") == true, "\(tokenizer.warnings)")
     }
 
     private func named(_ settings: JSON) throws -> Tokenizer {

@@ -9,15 +9,27 @@ struct AddedTokenReading {
     /// Tokens of the model.
     let modelCount: Int
     private(set) var tokens: [AddedToken] = []
+    /// The first token that the file gives another id than it has, and how many there are.
+    private var renumbered: (text: String, written: Int32, id: Int32)?
+    private var renumberedCount = 0
     private var places: [[UInt8]: Int] = [:]
     private var greatest: Int32?
 
     init(modelCount: Int, modelID: @escaping ([UInt8]) -> Int32?) { (self.modelCount, self.modelID) = (modelCount, modelID) }
 
+    /// Says that ids of the file do not count.
+    var warning: String? {
+        renumbered.map { first in
+            "the added token “\(first.text)” has the id \(first.id), as in the tokenizers library, not \(first.written) as the file says"
+                + (renumberedCount > 1 ? " (and \(renumberedCount - 1) more)" : "")
+        }
+    }
+
     /// Adds a token, whose own `id` does not count; one that is there already gets its flags.
     ///
+    /// - Parameter isNumbered: the file gives the id.
     /// - Throws: exit 2 where that id is none that a tokenizer has.
-    mutating func add(_ token: AddedToken, source: String) throws {
+    mutating func add(_ token: AddedToken, isNumbered: Bool = true, source: String) throws {
         guard (0..<Int32(BytePairModel.maximumTokens)).contains(token.id) else {
             throw LorikeetError.input("added token “\(token.text)” has the id \(token.id), outside the vocabulary", at: source)
         }
@@ -31,7 +43,12 @@ struct AddedTokenReading {
             return
         }
         let next = greatest.map { Int($0) >= modelCount ? $0 + 1 : Int32(clamping: modelCount) } ?? Int32(clamping: modelCount)
-        token.id = modelID(bytes) ?? next
+        let id = modelID(bytes) ?? next
+        if isNumbered, id != token.id {
+            renumbered = renumbered ?? (token.text, token.id, id)
+            renumberedCount += 1
+        }
+        token.id = id
         greatest = max(greatest ?? token.id, token.id)
         places[bytes] = tokens.count
         tokens.append(token)
@@ -57,18 +74,31 @@ struct AddedTokenReading {
         for (id, token, text) in known.sorted(by: { $0.id < $1.id }) {
             try add(TokenizerFile.addedToken(token, id: id, text: text), source: source)
         }
+        try add(named: settings, specials, source: source)
+    }
+
+    /// Adds the named special tokens and the further ones that are not there.
+    ///
+    /// - Throws: exit 2 for an end-of-sequence token that is not there: transformers would number it on, beyond the rows of the model.
+    private mutating func add(named settings: JSON?, _ specials: JSON?, source: String) throws {
         let names = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"]
-        var further = names.compactMap { name in [settings?[name], specials?[name]].compactMap { $0 }.first { !$0.isNull } }
+        var further = names.compactMap { name in
+            [settings?[name], specials?[name]].compactMap { $0 }.first { !$0.isNull }.map { (name: name, token: $0) }
+        }
         for key in ["extra_special_tokens", "additional_special_tokens"] {
             let list = settings?[key] ?? specials?[key]
-            further += list?.array ?? list?.object?.entries.map(\.value) ?? []
+            further += (list?.array ?? list?.object?.entries.map(\.value) ?? []).map { (key, $0) }
         }
-        for json in further {
+        for (name, json) in further {
             guard let text = Tokenizer.tokenText(json), places[Array(text.utf8)] == nil else { continue }
+            guard name != "eos_token" || text.isEmpty || modelID(Array(text.utf8)) != nil else {
+                throw LorikeetError.input(
+                    "'eos_token' is '\(text)', which the tokenizer does not have", at: source, fix: "use the model's own tokenizer_config.json")
+            }
             var token = AddedToken(id: 0, text: text, isSpecial: true)
             if json.object != nil { token = TokenizerFile.addedToken(json, id: 0, text: text) }
             token.isSpecial = true
-            try add(token, source: source)
+            try add(token, isNumbered: false, source: source)
         }
     }
 }

@@ -45,11 +45,6 @@ extension Tokenizer {
             json: JSON.parse(files.read(path), source: path), source: path,
             settings: settings, specials: optional("special_tokens_map.json"),
             endIDs: endIDs, chatTemplates: templates)
-        // transformers would add it as a new token, for which the model has no row.
-        if let text = Self.tokenText(settings?["eos_token"]), !text.isEmpty, core.id(of: text) == nil {
-            throw LorikeetError.input(
-                "'eos_token' is '\(text)', which the tokenizer does not have", at: directory + "/tokenizer_config.json", fix: "use the model's own file")
-        }
     }
 
     /// The tokenizer in the text of a `tokenizer.json`, with what stands beside it.

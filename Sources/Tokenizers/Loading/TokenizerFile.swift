@@ -71,6 +71,7 @@ struct TokenizerFile {
         parts.writesMarks = reading.writesMarks
         for token in try self.added() { try added.add(token, source: source) }
         try added.add(settings: settings, specials: specials, source: source)
+        parts.warnings = added.warning.map { ["\(source): \($0)"] } ?? []
         return (try TokenizerCore(texts: texts, added: added.tokens, parts: parts, source: source), unknown)
     }
 
