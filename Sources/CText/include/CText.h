@@ -27,3 +27,9 @@ const unsigned char *lorikeet_character_classes(size_t *length);
 
 /// The table that Scripts/make_decompositions.py writes.
 const unsigned char *lorikeet_decompositions(size_t *length);
+
+/// Asks for the cache line of `address`, which is written soon.
+static inline void lorikeet_prefetch(const void *address) { __builtin_prefetch(address, 1); }
+
+/// Asks for large pages wherever the range holds whole ones; without effect where the system has none.
+void lorikeet_advise_large_pages(void *start, size_t length);

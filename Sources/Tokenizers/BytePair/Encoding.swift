@@ -2,12 +2,27 @@
 extension BytePairModel {
     /// Encodes the bytes of `reader` up to `end`, word by word. Byte-level alphabet.
     func encodeWords<Scanner: WordScanner>(_ reader: ClassReader, _ end: Int, _ scanner: Scanner, _ sink: inout TokenSink) {
+        // The slots of several words are on their way from memory while the next words are found.
+        let most = 16
         withEncoder { encoder in
-            var at = 0
-            while at < end {
-                let stop = scanner.wordEnd(reader, from: at, to: end)
-                encoder.encode(reader.bytes + at, stop - at, isWhole: true, &sink)
-                at = stop
+            withUnsafeTemporaryAllocation(of: WordCache.Place.self, capacity: most) { places in
+                var at = 0
+                while at < end {
+                    var found = 0
+                    var long = 0
+                    while found < most, at < end, long == 0 {
+                        let stop = scanner.wordEnd(reader, from: at, to: end)
+                        if stop - at <= WordCache.longestWord {
+                            places.initializeElement(at: found, to: encoder.slots.place(of: reader.bytes + at, stop - at))
+                            found += 1
+                        } else {
+                            long = stop - at
+                        }
+                        at = stop
+                    }
+                    for i in 0..<found { encoder.encode(places[i], isWhole: true, &sink) }
+                    if long > 0 { encoder.encode(reader.bytes + at - long, long, isWhole: true, &sink) }
+                }
             }
         }
     }
@@ -111,7 +126,13 @@ private struct WordEncoder {
             _ = mergeWord(word, count, isWhole, nil, &sink)
             return
         }
-        let (slot, isFound) = slots.find(word, count)
+        encode(slots.place(of: word, count), isWhole: isWhole, &sink)
+    }
+
+    /// Encodes a word of at most `longestWord` bytes.
+    @inline(__always)
+    func encode(_ place: WordCache.Place, isWhole: Bool, _ sink: inout TokenSink) {
+        let (slot, isFound) = place.find()
         if isFound {
             if sink.wantsRanges {
                 for i in 0..<slot.count { sink.append(slot.id(i), length: slot.length(i)) }
@@ -120,7 +141,7 @@ private struct WordEncoder {
             }
             return
         }
-        slot.finish(word: count, tokens: mergeWord(word, count, isWhole, slot, &sink))
+        slot.finish(word: place.count, tokens: mergeWord(place.word, place.count, isWhole, slot, &sink))
     }
 
     /// - Returns: how many tokens the word has, all of which were noted in `slot`.

@@ -1,4 +1,7 @@
-/// Words already encoded: a direct-mapped table from a word of 1 to 48 bytes to at most 12 tokens, each with the bytes that it stands for.
+import CText
+
+/// Words already encoded: a table from a word of 1 to 48 bytes to at most 12 tokens, each with the bytes that it stands for. A word has two slots
+/// side by side; a new one takes the first, whose word moves to the second.
 ///
 /// Bounded, nothing to evict: 65,536 slots of two cache lines, of which a word of at most 32 bytes and 4 tokens needs the first alone:
 ///
@@ -10,7 +13,17 @@ struct WordCache: Sendable {
     static let mostTokens = 12
     private static let bits: UInt64 = 16
 
-    private var lines = [SIMD64<UInt8>](repeating: .zero, count: 2 << Int(bits))
+    private var lines: [SIMD64<UInt8>]
+
+    init() {
+        let count = 2 << Int(Self.bits)
+        lines = Array(unsafeUninitializedCapacity: count) { buffer, used in
+            // Large pages: a word's slot is anywhere in 8 MiB.
+            if let base = buffer.baseAddress { lorikeet_advise_large_pages(base, 64 * count) }
+            buffer.initialize(repeating: .zero)
+            used = count
+        }
+    }
 
     mutating func withSlots<Result>(_ body: (Slots) -> Result?) -> Result? {
         lines.withUnsafeMutableBytes { bytes in bytes.baseAddress.flatMap { body(Slots(base: $0)) } }
@@ -20,9 +33,9 @@ struct WordCache: Sendable {
     struct Slots {
         fileprivate let base: UnsafeMutableRawPointer
 
-        /// The slot of a word of 1 to `longestWord` bytes, and whether it holds that word; else it is freed for it.
+        /// The place of a word of 1 to `longestWord` bytes, whose first cache line is asked for.
         @inline(__always)
-        func find(_ word: UnsafePointer<UInt8>, _ count: Int) -> (slot: Slot, isFound: Bool) {
+        func place(of word: UnsafePointer<UInt8>, _ count: Int) -> Place {
             let (low, high) = WordCache.key(word, count)
             var mixed = (low ^ (high &* 0xd6e8_feb8_6659_fd93) ^ UInt64(truncatingIfNeeded: count)) &* 0x9e37_79b9_7f4a_7c15
             if count > 16 {
@@ -33,18 +46,40 @@ struct WordCache: Sendable {
                     at += 8
                 }
             }
-            let index = ((mixed ^ (mixed >> 31)) &* 0x9e37_79b9_7f4a_7c15) >> (64 - WordCache.bits)
-            let at = base + Int(truncatingIfNeeded: index) * 128
-            let isFound =
-                at.load(as: UInt8.self) == UInt8(truncatingIfNeeded: count) && at.load(fromByteOffset: 16, as: UInt64.self) == low
-                && at.load(fromByteOffset: 24, as: UInt64.self) == high && (count <= 16 || WordCache.equal(at + 48, word + 8, count - 16))
-            if !isFound {
-                at.storeBytes(of: 0, as: UInt8.self)
-                at.storeBytes(of: low, toByteOffset: 16, as: UInt64.self)
-                at.storeBytes(of: high, toByteOffset: 24, as: UInt64.self)
-                if count > 16 { (at + 48).copyMemory(from: word + 8, byteCount: count - 16) }
-            }
-            return (Slot(at: at), isFound)
+            let index = ((mixed ^ (mixed >> 31)) &* 0x9e37_79b9_7f4a_7c15) >> (65 - WordCache.bits)
+            let first = base + Int(truncatingIfNeeded: index) * 256
+            lorikeet_prefetch(first)
+            lorikeet_prefetch(first + 128)
+            return Place(word: word, count: count, low: low, high: high, first: first)
+        }
+    }
+
+    /// Where a word is looked up.
+    struct Place {
+        let word: UnsafePointer<UInt8>
+        let count: Int
+        fileprivate let low: UInt64
+        fileprivate let high: UInt64
+        /// The first of the two slots that may hold the word.
+        fileprivate let first: UnsafeMutableRawPointer
+
+        @inline(__always)
+        private func isHeld(in slot: UnsafeMutableRawPointer) -> Bool {
+            slot.load(as: UInt8.self) == UInt8(truncatingIfNeeded: count) && slot.load(fromByteOffset: 16, as: UInt64.self) == low
+                && slot.load(fromByteOffset: 24, as: UInt64.self) == high && (count <= 16 || WordCache.equal(slot + 48, word + 8, count - 16))
+        }
+
+        /// The word's slot, and whether it holds that word; else the first slot is freed for it, whose word moves to the second.
+        @inline(__always)
+        func find() -> (slot: Slot, isFound: Bool) {
+            if isHeld(in: first) { return (Slot(at: first), true) }
+            if isHeld(in: first + 128) { return (Slot(at: first + 128), true) }
+            (first + 128).copyMemory(from: first, byteCount: 128)
+            first.storeBytes(of: 0, as: UInt8.self)
+            first.storeBytes(of: low, toByteOffset: 16, as: UInt64.self)
+            first.storeBytes(of: high, toByteOffset: 24, as: UInt64.self)
+            if count > 16 { (first + 48).copyMemory(from: word + 8, byteCount: count - 16) }
+            return (Slot(at: first), false)
         }
     }
 

@@ -142,7 +142,7 @@ final class UnigramModel: Sendable {
             _ = try search(range, reader, nil, &run, &sink)
             return
         }
-        let (slot, isFound) = slots.find(base + range.lowerBound, range.count)
+        let (slot, isFound) = slots.place(of: base + range.lowerBound, range.count).find()
         if isFound {
             if run.unknown > 0 { try flushUnknown(&run, &sink) }
             for i in 0..<slot.count { sink.append(slot.id(i), range: run.next(slot.length(i))) }
