@@ -20,7 +20,8 @@ package struct Preparation {
 
     /// What the user should know of the model: what its files hold that is not used, and what a file does not say.
     package var warnings: [String] {
-        source.warnings + tokenizer.warnings + [source.files.gguf.flatMap { Self.lostWindow($0.metadata, at: source.path, maxLength: recipe.maxLength) }].compactMap { $0 }
+        source.warnings + tokenizer.warnings
+            + [source.files.gguf.flatMap { Self.lostWindow($0.metadata, at: source.path, maxLength: recipe.maxLength) }].compactMap { $0 }
     }
 
     /// A warning for a GGUF that is probably of Mistral 7B 0.1, whose window of 4,096 positions it cannot say: llama.cpp's converter writes Mistral as
