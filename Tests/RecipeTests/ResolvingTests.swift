@@ -64,7 +64,8 @@ struct ResolvingTests {
         ("learning_rate: nan", "a number"), ("a: b: c", "not readable as YAML"),
         ("lora:\n  use_dora: true", "'lora.use_dora' is not supported"), ("seed: 017", "run.yaml:1: 'seed' is written '017'"),
         ("lora:\n  <<: {r: 4}", "YAML's merge keys (<<) are not read"), ("seed: 1\nlora: {r: 4, r: 8}", "run.yaml:2: the key 'r' stands there twice"),
-        ("entirely: 3", "'lorikeet init' writes a recipe"), ("columns: [question=q, question=a]", "'question' stands twice in 'columns'"), ("- 1\n- 2", "not a list of keys"),
+        ("entirely: 3", "'lorikeet init' writes a recipe"), ("columns: [question=q, question=a]", "'question' stands twice in 'columns'"),
+        ("- 1\n- 2", "not a list of keys"),
     ])
     func `a value that cannot be says what is expected`(text: String, expected: String) throws {
         let said = try message(text)
