@@ -119,8 +119,8 @@ struct AddedTokenMatcher: Sendable {
     }
 
     private func isWholeWord(_ bytes: UnsafeBufferPointer<UInt8>, _ start: Int, _ end: Int) -> Bool {
-        if end < bytes.count, PreTokenizer.isWordScalar(UTF8Scalar.read(bytes, end).value) { return false }
-        return start == 0 || !PreTokenizer.isWordScalar(UTF8Scalar.read(bytes, Self.scalarStart(bytes, before: start)).value)
+        if end < bytes.count, ScalarSet.words.contains(UTF8Scalar.read(bytes, end).value) { return false }
+        return start == 0 || !ScalarSet.words.contains(UTF8Scalar.read(bytes, Self.scalarStart(bytes, before: start)).value)
     }
 
     private static func scalarStart(_ bytes: UnsafeBufferPointer<UInt8>, before index: Int) -> Int {
@@ -129,7 +129,7 @@ struct AddedTokenMatcher: Sendable {
         return at
     }
 
-    private func isSpace(_ value: UInt32) -> Bool { Normalizer.isSpace(value) && !(spacesAreMarks && value == 0x20) }
+    private func isSpace(_ value: UInt32) -> Bool { ScalarSet.spaces.contains(value) && !(spacesAreMarks && value == 0x20) }
 
     private func spaceStart(_ bytes: UnsafeBufferPointer<UInt8>, before index: Int) -> Int {
         var at = index

@@ -1,16 +1,17 @@
 /// Encoding: words by a scanner, by the borders that no token crosses, or as they are given; each from the cache, else by merges.
 extension BytePairModel {
+    /// The slots of so many words are on their way from memory while the next words are found.
+    private static let wordsAhead = 16
+
     /// Encodes the bytes of `reader` up to `end`, word by word. Byte-level alphabet.
     func encodeWords<Scanner: WordScanner>(_ reader: ClassReader, _ end: Int, _ scanner: Scanner, _ sink: inout TokenSink) {
-        // The slots of several words are on their way from memory while the next words are found.
-        let most = 16
         withEncoder { encoder in
-            withUnsafeTemporaryAllocation(of: WordCache.Place.self, capacity: most) { places in
+            withUnsafeTemporaryAllocation(of: WordCache.Place.self, capacity: Self.wordsAhead) { places in
                 var at = 0
                 while at < end {
                     var found = 0
                     var long = 0
-                    while found < most, at < end, long == 0 {
+                    while found < Self.wordsAhead, at < end, long == 0 {
                         let stop = scanner.wordEnd(reader, from: at, to: end)
                         if stop - at <= WordCache.longestWord {
                             places.initializeElement(at: found, to: encoder.slots.place(of: reader.bytes + at, stop - at))
@@ -31,9 +32,23 @@ extension BytePairModel {
     func encode(_ text: UnsafeBufferPointer<UInt8>, _ words: [Range<Int>], _ sink: inout TokenSink) {
         guard let base = text.baseAddress else { return }
         withEncoder { encoder in
-            for word in words {
-                sink.at = word.lowerBound
-                encoder.encode(base + word.lowerBound, word.count, isWhole: true, &sink)
+            withUnsafeTemporaryAllocation(of: WordCache.Place.self, capacity: Self.wordsAhead) { places in
+                var first = 0
+                while first < words.count {
+                    let end = min(first + Self.wordsAhead, words.count)
+                    for i in first..<end where 1...WordCache.longestWord ~= words[i].count {
+                        places.initializeElement(at: i - first, to: encoder.slots.place(of: base + words[i].lowerBound, words[i].count))
+                    }
+                    for i in first..<end {
+                        sink.at = words[i].lowerBound
+                        if 1...WordCache.longestWord ~= words[i].count {
+                            encoder.encode(places[i - first], isWhole: true, &sink)
+                        } else {
+                            encoder.encode(base + words[i].lowerBound, words[i].count, isWhole: true, &sink)
+                        }
+                    }
+                    first = end
+                }
             }
         }
     }

@@ -48,7 +48,7 @@ struct Normalizer: Sendable {
         case .form(let form): UnicodeForms.shared.apply(form, to: &stretch)
         case .lowercase: lowercase(&stretch)
         case .strip(let left, let right): strip(&stretch, left: left, right: right)
-        case .stripAccents: stretch.filter { !isMark($0) }
+        case .stripAccents: stretch.filter { !ScalarSet.marks.contains($0) }
         case .prepend(let text): prepend(text, to: &stretch)
         case .replace(let pattern, let content): try replace(pattern, with: content, in: &stretch)
         case .charsmap(let map): map.apply(to: &stretch)
@@ -76,8 +76,8 @@ struct Normalizer: Sendable {
         stretch.bytes.withUnsafeBufferPointer { UTF8Scalar.forEach($0) { value, _ in scalars.append(value) } }
         var first = 0
         var last = scalars.count
-        while left, first < last, isSpace(scalars[first]) { first += 1 }
-        while right, last > first, isSpace(scalars[last - 1]) { last -= 1 }
+        while left, first < last, ScalarSet.spaces.contains(scalars[first]) { first += 1 }
+        while right, last > first, ScalarSet.spaces.contains(scalars[last - 1]) { last -= 1 }
         guard first > 0 || last < scalars.count else { return }
         stretch.apply(scalars[first..<last].map { ScalarChange($0, 0) }, removedFirst: first)
     }
@@ -141,15 +141,6 @@ struct Normalizer: Sendable {
             }
         }
     }
-
-    static func isSpace(_ value: UInt32) -> Bool { Unicode.Scalar(value)?.properties.isWhitespace ?? false }
-
-    static func isMark(_ value: UInt32) -> Bool {
-        switch Unicode.Scalar(value)?.properties.generalCategory {
-        case .nonspacingMark, .spacingMark, .enclosingMark: true
-        default: false
-        }
-    }
 }
 
 /// BERT's normaliser.
@@ -162,7 +153,7 @@ struct BertNormalization: Sendable {
     func apply(to stretch: inout Stretch) {
         if cleansText {
             stretch.filter { $0 != 0 && $0 != 0xFFFD && !Self.isControl($0) }
-            stretch.map { value, emit in emit(Normalizer.isSpace(value) ? 0x20 : value) }
+            stretch.map { value, emit in emit(ScalarSet.spaces.contains(value) ? 0x20 : value) }
         }
         if spacesChinese {
             stretch.map { value, emit in
@@ -174,17 +165,14 @@ struct BertNormalization: Sendable {
         }
         if stripsAccents {
             UnicodeForms.shared.apply(.nfd, to: &stretch)
-            stretch.filter { Unicode.Scalar($0)?.properties.generalCategory != .nonspacingMark }
+            stretch.filter { !ScalarSet.nonspacingMarks.contains($0) }
         }
         if lowercases { Normalizer.lowercase(&stretch) }
     }
 
     private static func isControl(_ value: UInt32) -> Bool {
         if value == 0x09 || value == 0x0A || value == 0x0D { return false }
-        switch Unicode.Scalar(value)?.properties.generalCategory {
-        case .control, .format, .privateUse, .surrogate, nil: return true
-        default: return false
-        }
+        return ScalarSet.controls.contains(value)
     }
 
     private static func isChinese(_ value: UInt32) -> Bool {

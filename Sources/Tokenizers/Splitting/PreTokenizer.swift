@@ -131,8 +131,8 @@ struct PreTokenizer: Sendable {
     /// `\w+|[^\w\s]+`; white space counts as a match of the inverted pattern.
     private static func wordsAndSymbols(_ bytes: [UInt8], _ word: Range<Int>, _ found: Found) {
         func kind(_ value: UInt32) -> Int {
-            if Normalizer.isSpace(value) { return 0 }
-            return isWordScalar(value) ? 1 : 2
+            if ScalarSet.spaces.contains(value) { return 0 }
+            return ScalarSet.words.contains(value) ? 1 : 2
         }
         bytes.withUnsafeBufferPointer { bytes in
             var start = word.lowerBound
@@ -146,16 +146,6 @@ struct PreTokenizer: Sendable {
                 last = this
             }
             if last >= 0 { found(start..<word.upperBound, last == 0) }
-        }
-    }
-
-    /// `\w` of Rust's regular expressions.
-    static func isWordScalar(_ value: UInt32) -> Bool {
-        guard let scalar = Unicode.Scalar(value) else { return false }
-        if scalar.properties.isAlphabetic || scalar.properties.isJoinControl { return true }
-        switch scalar.properties.generalCategory {
-        case .nonspacingMark, .spacingMark, .enclosingMark, .decimalNumber, .connectorPunctuation: return true
-        default: return false
         }
     }
 

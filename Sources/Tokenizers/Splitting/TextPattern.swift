@@ -80,18 +80,9 @@ extension TextPattern.ScalarClass {
     func contains(_ value: UInt32) -> Bool {
         switch self {
         case .scalar(let scalar): value == scalar
-        case .whitespace: Normalizer.isSpace(value)
-        case .numeric:
-            switch Unicode.Scalar(value)?.properties.generalCategory {
-            case .decimalNumber, .letterNumber, .otherNumber: true
-            default: false
-            }
-        case .punctuation:
-            switch Unicode.Scalar(value)?.properties.generalCategory {
-            case .connectorPunctuation, .dashPunctuation, .openPunctuation, .closePunctuation, .initialPunctuation, .finalPunctuation, .otherPunctuation:
-                true
-            default: value < 0x80 && "$+<=>^`|~".utf8.contains(UInt8(truncatingIfNeeded: value))
-            }
+        case .whitespace: ScalarSet.spaces.contains(value)
+        case .numeric: ScalarSet.numbers.contains(value)
+        case .punctuation: ScalarSet.punctuation.contains(value)
         }
     }
 }
