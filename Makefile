@@ -48,7 +48,8 @@ test-build: kernel-lists
 	swift build $(TEST_BUILD) --build-tests
 
 test: test-build model model-gemma ## unit, reference and small end-to-end tests
-	LORIKEET_SMOLLM2="$(CURDIR)/$(MODEL)" LORIKEET_GEMMA3="$(CURDIR)/$(GEMMA)" swift test $(TEST_BUILD) --skip-build
+	@scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && TMPDIR="$$scratch" LORIKEET_SMOLLM2="$(CURDIR)/$(MODEL)" \
+		LORIKEET_GEMMA3="$(CURDIR)/$(GEMMA)" swift test $(TEST_BUILD) --skip-build
 
 kernels: setup ## compiles the GPU's kernels for 7.5, 8.0 and 9.0 without a card (NVRTC from PyPI, once)
 	@python3 Scripts/compile_kernels.py
