@@ -28,7 +28,7 @@ const unsigned char *lorikeet_character_classes(size_t *length);
 /// The table that Scripts/make_decompositions.py writes.
 const unsigned char *lorikeet_decompositions(size_t *length);
 
-/// Asks for the cache line of `address`, which is written soon.
+/// Prefetches the cache line of `address` for reading and writing.
 static inline void lorikeet_prefetch(const void *address) { __builtin_prefetch(address, 1); }
 
 /// Asks for large pages wherever the range holds whole ones; without effect where the system has none.

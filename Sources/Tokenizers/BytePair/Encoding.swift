@@ -1,6 +1,6 @@
 /// Encoding: words by a scanner, by the borders that no token crosses, or as they are given; each from the cache, else by merges.
 extension BytePairModel {
-    /// The slots of so many words are on their way from memory while the next words are found.
+    /// Words whose slots are prefetched together, before the first of them is looked up.
     private static let wordsAhead = 16
 
     /// Encodes the bytes of `reader` up to `end`, word by word. Byte-level alphabet.

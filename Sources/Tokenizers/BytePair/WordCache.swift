@@ -1,9 +1,9 @@
 import CText
 
-/// Words already encoded: a table from a word of 1 to 48 bytes to at most 12 tokens, each with the bytes that it stands for. A word has two slots
-/// side by side; a new one takes the first, whose word moves to the second.
+/// Words already encoded: a two-way set-associative table from a word of 1 to 48 bytes to at most 12 tokens, each with the bytes that it stands
+/// for. A word's set is two slots side by side: a new word takes the first, whose word moves to the second, whose word is dropped.
 ///
-/// Bounded, nothing to evict: 65,536 slots of two cache lines, of which a word of at most 32 bytes and 4 tokens needs the first alone:
+/// 65,536 slots (8 MiB) of two cache lines, of which a word of at most 32 bytes and 4 tokens needs the first alone:
 ///
 ///     0 length of the word (0: free)   1 count of tokens    2 lengths of the tokens (12)
 ///     16 the word's key (16)           32 ids (4 x 4)       48 the word's middle (32)
@@ -18,7 +18,7 @@ struct WordCache: Sendable {
     init() {
         let count = 2 << Int(Self.bits)
         lines = Array(unsafeUninitializedCapacity: count) { buffer, used in
-            // Large pages: a word's slot is anywhere in 8 MiB.
+            // A word's slot is anywhere in 8 MiB: large pages save misses of the translation buffer.
             if let base = buffer.baseAddress { lorikeet_advise_large_pages(base, 64 * count) }
             buffer.initialize(repeating: .zero)
             used = count
@@ -33,7 +33,7 @@ struct WordCache: Sendable {
     struct Slots {
         fileprivate let base: UnsafeMutableRawPointer
 
-        /// The place of a word of 1 to `longestWord` bytes, whose first cache line is asked for.
+        /// The place of a word of 1 to `longestWord` bytes; the first cache lines of its two slots are prefetched.
         @inline(__always)
         func place(of word: UnsafePointer<UInt8>, _ count: Int) -> Place {
             let (low, high) = WordCache.key(word, count)
@@ -69,7 +69,7 @@ struct WordCache: Sendable {
                 && slot.load(fromByteOffset: 24, as: UInt64.self) == high && (count <= 16 || WordCache.equal(slot + 48, word + 8, count - 16))
         }
 
-        /// The word's slot, and whether it holds that word; else the first slot is freed for it, whose word moves to the second.
+        /// The word's slot, and whether it holds that word; if not, it is the first slot, free for the word, and what it held is in the second.
         @inline(__always)
         func find() -> (slot: Slot, isFound: Bool) {
             if isHeld(in: first) { return (Slot(at: first), true) }
