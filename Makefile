@@ -7,7 +7,7 @@ STRICT := --explicit-target-dependency-import-check error
 # Tests have a build folder of their own: -enable-testing and plain release would rebuild each other's files.
 TEST_BUILD := --scratch-path .build-test -c release -Xswiftc -enable-testing $(STRICT)
 
-.PHONY: help setup kernel-lists build model model-gemma data data-kinds data-shell demo demo-shell demo-gemma test test-build kernels gpu-bundle prove format clean
+.PHONY: help setup kernel-lists build model model-gemma data data-kinds data-shell demo demo-shell demo-gemma test test-build kernels gpu-bundle wheel prove format clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -56,6 +56,9 @@ kernels: setup ## compiles the GPU's kernels for 7.5, 8.0 and 9.0 without a card
 
 gpu-bundle: setup ## .work/gpu-bundle.tar.xz: a static binary and what a bare GPU machine needs
 	@Scripts/gpu_bundle.sh
+
+wheel: setup ## .work/lorikeet_qlora-VERSION-py3-none-manylinux_2_35_x86_64.whl for pip
+	@python3 Scripts/make_wheel.py
 
 prove: build model data ## the long evidence: demos, kills, speed
 	@Scripts/prove.sh

@@ -4,18 +4,13 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 limit=60000000
-for tool in xz strip; do
-    command -v "$tool" > /dev/null || { echo "gpu-bundle: $tool is missing; as root, run:  apt-get install -y xz-utils binutils" >&2; exit 2; }
-done
-
-python3 Scripts/kernel_table.py
-swift build -c release --static-swift-stdlib --scratch-path .build-static --explicit-target-dependency-import-check error --product lorikeet
-mkdir -p .work
+command -v xz > /dev/null || { echo "gpu-bundle: xz is missing; as root, run:  apt-get install -y xz-utils" >&2; exit 2; }
+Scripts/static_binary.sh
 scratch=$(mktemp -d .work/bundle.XXXXXX)
 trap 'rm -rf "$scratch"' EXIT
 bundle=$scratch/lorikeet-gpu
 mkdir -p "$bundle/Reference"
-strip -o "$bundle/lorikeet" .build-static/release/lorikeet
+cp .work/static/lorikeet "$bundle/"
 cp -r Tests/Reference/{llama,gemma2,qwen3,smollm2} "$bundle/Reference/"
 cp LICENSE Scripts/make_random_model.py "$bundle/"
 cat > "$bundle/README.txt" <<'TEXT'
@@ -31,12 +26,6 @@ Where they lie elsewhere:  export LORIKEET_CUDA_LIBRARIES=/folder/of/nvrtc:/fold
     python3 make_random_model.py MODEL && ./lorikeet bench --device cuda:0 --model MODEL --json
                                                                    loading a 1B-shaped model of 2.5 GB: load_seconds, rss
 TEXT
-# Nothing of Swift's may be looked for on the other machine.
-if ldd "$bundle/lorikeet" | grep -E 'libswift|libFoundation|libopenblas|libpcre2|not found'; then
-    echo "gpu-bundle: the binary is not static" >&2
-    exit 1
-fi
-"$bundle/lorikeet" --version > /dev/null
 tar -C "$scratch" --sort=name --owner=0 --group=0 -cf - lorikeet-gpu | xz -T0 -6 > "$scratch/bundle.tar.xz"
 bytes=$(stat -c %s "$scratch/bundle.tar.xz")
 if [ "$bytes" -gt "$limit" ]; then

@@ -24,6 +24,7 @@ fi
 need git command -v git
 need python3 command -v python3
 need python3-pip python3 -m pip --version
+need python3-venv python3 -c 'import ensurepip, venv'
 need g++ is_file '/usr/include/c++/*/vector'
 need libc6-dev is_file '/usr/include/stdio.h'
 need binutils command -v ld

@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# The wheel of `make wheel`, as a user meets it: its tag, its licences, pip without an index into a fresh virtual environment, doctor, the
+# module's tests, and that packing the same files again gives the same bytes.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+wheel=$(ls .work/lorikeet_qlora-*.whl)
+python3 Scripts/wheel_tag.py "$wheel"
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+python3 -m venv "$scratch/venv"
+"$scratch/venv/bin/pip" install --quiet --disable-pip-version-check --no-index --find-links .work lorikeet_qlora
+installed=$("$scratch/venv/bin/pip" freeze --disable-pip-version-check)
+[ "$(echo "$installed" | cut -d= -f1 | tr - _)" = lorikeet_qlora ] || { echo "check_wheel: installed beside it: $installed" >&2; exit 1; }
+(cd "$scratch" && env -u VIRTUAL_ENV venv/bin/lorikeet doctor)
+(cd "$scratch" && venv/bin/python -m lorikeet_qlora --version)
+"$scratch/venv/bin/python" -B -m unittest discover -s packaging/python
+python3 - "$wheel" "$scratch/again.whl" << 'PYTHON'
+import sys, zipfile
+sys.path.insert(0, "Scripts")
+import make_wheel
+first, again = sys.argv[1:]
+with zipfile.ZipFile(first) as wheel:
+    files = {e.filename: (wheel.read(e), e.external_attr >> 16 == 0o100755) for e in wheel.infolist() if not e.filename.endswith("/RECORD")}
+make_wheel.pack(files, again)
+same = open(first, "rb").read() == open(again, "rb").read()
+licences = sorted(name.split("/")[-1] for name in files if "/licenses/" in name)
+assert len(licences) == len(make_wheel.LICENCES), licences
+print("check_wheel: %s; licences: %s" % ("packed again: the same bytes" if same else "packed again: other bytes", " ".join(licences)))
+sys.exit(0 if same else 1)
+PYTHON
