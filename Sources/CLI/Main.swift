@@ -1,5 +1,6 @@
 import ArgumentParser
 import Glibc
+import Lorikeet
 import LorikeetDevices
 import LorikeetGround
 import LorikeetRecipe
@@ -65,7 +66,7 @@ struct Command: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "lorikeet", abstract: "Fine-tunes language models with QLoRA: plan, train, merge, prove.",
         discussion: "Example: lorikeet run --model model.gguf --data train.jsonl --output out",
-        version: "0.1.0", subcommands: verbs)
+        version: lorikeetVersion, subcommands: verbs)
 
     /// One line a verb.
     static let verbs: [any ParsableCommand.Type] = [

@@ -47,7 +47,7 @@ public struct FineTuning: Sendable {
 
     /// One event of a run: what `events.jsonl` has as a line.
     public struct Event: Sendable {
-        /// `phase`, `phase_end`, `step`, `log`, `evaluation`, `checkpoint`, `warning`, `note` or `result`.
+        /// `environment`, `phase`, `phase_end`, `data`, `step`, `log`, `evaluation`, `checkpoint`, `warning`, `note`, `result` or `end`.
         public let name: String
         /// The event as one line of JSON.
         public let json: String

@@ -60,6 +60,8 @@ package final class Pipeline {
     let reporter: Reporter
     let state: MachineState
     private let events = EventsFile()
+    /// The run's own files are open, so its end is written there.
+    private(set) var ends = false
     /// The duration of each step so far, for the summary.
     private var seconds: [(name: String, seconds: Double)] = []
     /// The number of matrix products whose tuned algorithm plan.json holds.
@@ -84,7 +86,9 @@ package final class Pipeline {
     /// - Returns: the summary, as in summary.json.
     /// - Throws: exit 1 when a check fails (after everything is written), 2 for unusable input, 3 where the run does not fit, 4 when the machine
     ///   fails, 75 when stopped early with everything saved.
-    package func run() throws -> JSON {
+    package func run() throws -> JSON { try ending { try work() } }
+
+    private func work() throws -> JSON {
         let warnings = try output.check(for: recipe)
         if let summary = try finished() { return try requireProofs(summary) }
         let compute = try step(1, "environment") { try openEnvironment(warnings) }
@@ -104,6 +108,7 @@ package final class Pipeline {
         try output.markUnfinished()
         try output.parts.clearLeftovers()
         try events.open(path: output.events, files: environment.files)
+        ends = true
         // A replayed plan is already in the file.
         if try output.keptChoices() != plan.choices { try output.write(plan.json, to: output.planJSON) }
         compute.device?.gemmChoices?.begin(measuring: plan.choices.tuned, known: plan.choices.products)
@@ -127,7 +132,7 @@ package final class Pipeline {
         try saveGEMMChoices(plan, compute)
         let summary = try step(10, "report") { () throws -> JSON in
             let summary = try writeSummary(plan, result, test: test, stopped: false)
-            try reporter.report(.result, ["text": .string(test.text() + closingLines(summary)), "summary": summary])
+            try reporter.report(.result, ["text": .string(test.text() + closingLines(summary)), "summary": summary, "answers": test.answers])
             return summary
         }
         for text in test.notTested { try reporter.warning(text) }
@@ -161,6 +166,7 @@ package final class Pipeline {
         if !CPU.blasIsThreadSafe {
             try reporter.warning("OpenBLAS was built without locks: one thread is used; install libopenblas-pthread-dev and build again")
         }
+        try reportEnvironment(compute)
         try reporter.note("\(Machine.cpuModel()), \(compute.cpu.threads) threads, \(CPU.blasKernels) kernels")
         if let card = compute.device?.properties {
             let capability = "\(card.architecture / 10).\(card.architecture % 10)"
@@ -182,7 +188,9 @@ package final class Pipeline {
         let counts = ["train: \(dataset.train.count) samples", "validation: \(dataset.validation.count) samples"]
         try reporter.note(
             counts.joined(separator: ", ") + ", \(dataset.report.train.truncated) truncated, \(dataset.report.train.trainedTokens) tokens with a loss")
-        if let preview = try dataset.preview(.first(1), tokenizer: preparation.tokenizer).first {
+        let preview = try dataset.preview(.first(1), tokenizer: preparation.tokenizer).first
+        try report(dataset.report, first: preview)
+        if let preview {
             try reporter.note("the first sample; what is learnt stands in [brackets]:\n" + preview.text)
         }
     }
@@ -259,7 +267,7 @@ package final class Pipeline {
                 report: { [self] event in
                     // The tuned algorithms are saved before a checkpoint depends on them.
                     try saveGEMMChoices(plan, compute)
-                    try report(event)
+                    try report(event, plan)
                 }
             ).run(train: dataset.train, validation: dataset.validation)
             state.deviceBytes()
@@ -301,35 +309,6 @@ package final class Pipeline {
     /// Seconds of the session that merging and testing need: the prediction plus a fifth, plus half a minute.
     private func finishingSeconds(_ plan: Plan) -> Double {
         30 + 1.2 * plan.phases.filter { $0.name == "merging" || $0.name == "testing" }.reduce(0) { $0 + $1.seconds }
-    }
-
-    /// Reports a training event in the form of events.jsonl.
-    private func report(_ event: TrainingEvent) throws {
-        switch event {
-        case .step(let number, let of, let loss, let rate, let norm, let tokens, let seconds):
-            try reporter.report(
-                .step,
-                [
-                    "step": JSON(number), "of": JSON(of), "loss": .number(loss), "learning_rate": .number(rate), "grad_norm": .number(norm),
-                    "tokens": JSON(tokens), "tokens_per_second": .number(Double(tokens) / max(1e-9, seconds)),
-                    "seconds_left": .number(seconds * Double(of - number)),
-                ])
-        case .log(let step, let of, let epoch, let loss, let rate, let norm, let speed, let left):
-            try reporter.report(
-                .log,
-                [
-                    "step": JSON(step), "of": JSON(of), "epoch": .number(epoch), "loss": .number(loss), "learning_rate": .number(rate),
-                    "grad_norm": .number(norm), "tokens_per_second": .number(speed), "seconds_left": .number(left),
-                ])
-        case .evaluation(let step, let loss, let rows):
-            try reporter.report(.evaluation, ["step": JSON(step), "eval_loss": .number(loss), "rows": JSON(rows)])
-        case .checkpoint(let step): try reporter.report(.checkpoint, ["step": JSON(step)])
-        case .skipped(let step, let scale):
-            let why = scale.map { "its gradients left float16's range; the loss scale is \(Terminal.figure($0)) now" } ?? "its gradients are not finite"
-            try reporter.report(
-                .warning, ["text": .string("step \(step) changed nothing: \(why)"), "step": JSON(step), "loss_scale": scale.map { .number($0) } ?? .null])
-        case .warning(let text): try reporter.warning(text)
-        }
     }
 
     /// The last lines of the report: memory, time and paths.

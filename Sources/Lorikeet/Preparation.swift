@@ -116,6 +116,7 @@ package struct Preparation {
         model.otherDiskBytes = Int64(merges ? try Sidecar(source: source.files, files: RealFiles()).bytes() : 0) + (1 << 20)
         model.fuse = recipe.fuse
         model.optimiser = recipe.optimiser
+        let processor = card == nil ? try DeviceModel.measured(compute.cpu, columns: source.configuration.hiddenSize, clock: clock) : .besideCard
         let planner = Planner(
             model: model,
             data: PlannedData(
@@ -127,9 +128,9 @@ package struct Preparation {
                 rows: test.rows.count, longestPrompt: test.rows.map(\.promptIDs.count).max() ?? 0, maxNewTokens: try test.maxNewTokens),
             machine: PlannedMachine(
                 threads: compute.cpu.threads, residentBytes: Machine.residentBytes(),
-                processor: card == nil
-                    ? try DeviceModel.measured(compute.cpu, columns: source.configuration.hiddenSize, clock: clock) : .besideCard, card: card))
+                processor: processor, card: card))
         var plan = try planner.plan()
+        plan.limit = try limit(of: plan, compute: compute, processor: processor)
         plan.warnings = warnings + [settings.rateWarning, settings.warmupWarning(samples: dataset.train.count)].compactMap { $0 } + plan.warnings
         return plan
     }
@@ -148,12 +149,7 @@ package struct Preparation {
 
     /// The training program of a plan as a table, with the predicted time of each op.
     package func listing(of plan: Plan, compute: Compute, clock: any Clock) throws -> String {
-        var request = ProgramRequest(
-            storage: plan.choices.storage, lora: recipe.loraSettings, sizes: plan.choices.sizes, target: compute.target)
-        request.passes = plan.choices.passes
-        let program = try Session.plan(source.configuration, request) { source.tensor($0)?.type }
-        var load = PlannedData.workload(dataset.map { SampleLength.all(of: $0.train) } ?? [])
-        if !plan.choices.keepsExpanded { load.storedBytes = program.storedBytes }
+        let (program, load) = try trainingProgram(of: plan, compute: compute)
         let model =
             try compute.device.map { TableModel($0.properties, compute.element).model }
             ?? DeviceModel.measured(compute.cpu, columns: source.configuration.hiddenSize, clock: clock)

@@ -95,6 +95,8 @@ package struct Plan: Sendable, Equatable {
     package var trainTokens: Int
     package var trainableParameters: Int
     package var warnings: [String]
+    /// nil where nothing is trained.
+    package var limit: Limit?
 
     /// The most resident memory, over both phases.
     package var predictedRSSBytes: Int64 { max(Self.sum(trainingMemory), Self.sum(testMemory)) }
@@ -131,7 +133,7 @@ package struct Plan: Sendable, Equatable {
 
     package var json: JSON {
         func parts(_ list: [Part]) -> JSON { .object(JSONObject(list.map { ($0.name, .integer($0.bytes)) })) }
-        return [
+        var object: JSONObject = [
             "choices": choices.json,
             "predicted_rss_bytes": .integer(predictedRSSBytes), "predicted_gpu_bytes": .integer(predictedGPUBytes),
             "predicted_disk_bytes": .integer(predictedDiskBytes),
@@ -140,6 +142,8 @@ package struct Plan: Sendable, Equatable {
             "disk": parts(disk), "phases": .object(JSONObject(phases.map { ($0.name, .number($0.seconds)) })), "steps": JSON(steps),
             "train_tokens": JSON(trainTokens), "trainable_parameters": JSON(trainableParameters), "warnings": JSON(warnings),
         ]
+        if let limit { object["limit"] = limit.json }
+        return .object(object)
     }
 
     /// The plan for people.

@@ -3,8 +3,9 @@ import LorikeetJSON
 
 /// Something that happened in a run, as sinks receive it.
 package struct Event: Sendable, Equatable {
-    package enum Kind: String, Sendable {
-        case phase, phaseEnd = "phase_end", step, log, evaluation, checkpoint, warning, note, result
+    /// docs/events.md has every kind with its fields.
+    package enum Kind: String, Sendable, CaseIterable {
+        case environment, phase, phaseEnd = "phase_end", data, step, log, evaluation, checkpoint, warning, note, result, end
     }
 
     package let kind: Kind
@@ -36,8 +37,11 @@ package final class Reporter {
     private let sinks: [any EventSink]
     private let clock: any Clock
     private let machineState: () -> JSONObject
+    /// The clock's uptime when a step last carried the machine's state.
+    private var lastState = -Double.infinity
 
-    /// - Parameter machineState: fields such as CPU %, RAM used and total; merged into every log and evaluation.
+    /// - Parameter machineState: fields such as CPU %, RAM used and total; merged into every phase, log and evaluation, and into a step a second
+    ///   after the last one that had them.
     package init(sinks: [any EventSink], clock: any Clock, machineState: @escaping () -> JSONObject = { [:] }) {
         self.sinks = sinks
         self.clock = clock
@@ -46,7 +50,9 @@ package final class Reporter {
 
     package func report(_ kind: Event.Kind, _ fields: JSONObject) throws {
         var all = fields
-        if kind == .log || kind == .evaluation || kind == .phase {
+        let due = kind == .step && clock.uptime - lastState >= 1
+        if due { lastState = clock.uptime }
+        if due || kind == .log || kind == .evaluation || kind == .phase {
             for entry in machineState().entries { all[entry.key] = entry.value }
         }
         let event = Event(kind: kind, time: clock.now, fields: all)

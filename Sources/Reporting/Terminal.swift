@@ -27,6 +27,7 @@ package final class Terminal: EventSink {
                 "      step \(integer(fields["step"])): validation loss \(Self.figure(fields["eval_loss"]?.double ?? .nan)) over \(integer(fields["rows"])) rows"
             )
         case .checkpoint: if !isTerminal { line("      checkpoint at step \(integer(fields["step"]))") }
+        case .environment, .data, .end: break
         case .warning: line("warning: \(fields["text"]?.string ?? "")")
         case .note, .result: for text in (fields["text"]?.string ?? "").split(separator: "\n", omittingEmptySubsequences: false) { line("      " + text) }
         }

@@ -4,13 +4,12 @@ import LorikeetGround
 
 /// An event that training reports while it runs.
 package enum TrainingEvent: Sendable {
-    /// Every step: the loss (mean over the step's trained tokens; NaN or infinite where the forward pass overflowed), the learning rate used,
-    /// and the gradients' norm before clipping.
-    case step(number: Int, of: Int, loss: Double, learningRate: Double, gradientNorm: Double, tokens: Int, seconds: Double)
-    /// Every `loggingSteps` steps: the mean loss and speed since the last such event, and the predicted time to the end.
-    case log(step: Int, of: Int, epoch: Double, loss: Double, learningRate: Double, gradientNorm: Double, tokensPerSecond: Double, secondsLeft: Double)
+    /// Every step.
+    case step(TrainingProgress)
+    /// Every `loggingSteps` steps and after the last: the mean loss and the speed since the last such event.
+    case log(TrainingProgress)
     /// The mean loss over the trained tokens of `rows` held-out samples.
-    case evaluation(step: Int, loss: Double, rows: Int)
+    case evaluation(step: Int, of: Int, epoch: Double, loss: Double, rows: Int, seconds: Double)
     /// A checkpoint was saved.
     case checkpoint(step: Int)
     /// The step's gradients were not finite and it changed no parameter. `lossScale` is float16's scale from now on, nil for other types.
@@ -74,6 +73,7 @@ package struct Trainer {
         let evaluationSubset = validation.subset(
             randomSubset(of: validation.count, wanted: settings.evalSamples, seed: settings.seed, purpose: .evaluationSubset))
         var since = Window(state: state)
+        var pace = StepPace()
         var lastSave = clock.uptime
         while state.step < total {
             if shouldStop() {
@@ -83,10 +83,8 @@ package struct Trainer {
             if state.skipExcludedStep() { continue }
             let outcome = try step(state, of: total, samples: train, sampler)
             state.add(outcome)
-            try report(
-                .step(
-                    number: state.step, of: total, loss: outcome.loss, learningRate: outcome.learningRate, gradientNorm: outcome.gradientNorm,
-                    tokens: outcome.tokens, seconds: outcome.seconds))
+            pace.add(outcome.seconds)
+            try report(.step(progress(state, outcome, samples: train.count, secondsLeft: pace.seconds * Double(total - state.step), of: total)))
             if outcome.skipped { try report(.skipped(step: state.step, lossScale: session.lossScaling.map { Double($0.scale) })) }
             if state.unrecoverable >= Self.maximumUnrecoverableSteps {
                 state = try rewound(from: state)
@@ -97,8 +95,8 @@ package struct Trainer {
                 try log(state, outcome, since, total, samples: train.count)
                 since = Window(state: state)
             }
-            if settings.evalSteps > 0 && state.step % settings.evalSteps == 0 && state.step < total { try evaluate(evaluationSubset, &state) }
-            if settings.evaluatesAtEnd && state.step == total { try evaluate(validation, &state) }
+            if settings.evalSteps > 0 && state.step % settings.evalSteps == 0 && state.step < total { try evaluate(evaluationSubset, &state, of: total, train) }
+            if settings.evaluatesAtEnd && state.step == total { try evaluate(validation, &state, of: total, train) }
             // By steps, or by time.
             let due = settings.saveSteps > 0 && state.step % settings.saveSteps == 0
             let late = settings.saveMinutes > 0 && clock.uptime - lastSave >= settings.saveMinutes * 60
@@ -109,16 +107,19 @@ package struct Trainer {
             }
         }
         // Not evaluated yet where the last steps are excluded, or where the last checkpoint is from a run that was not to evaluate at its end.
-        if settings.evaluatesAtEnd && state.evaluations.last?.step != total { try evaluate(validation, &state) }
+        if settings.evaluatesAtEnd && state.evaluations.last?.step != total { try evaluate(validation, &state, of: total, train) }
         return TrainingResult(state: state, totalSteps: total)
     }
 
     /// Computes the loss of held-out samples, reports it and adds it to the state; does nothing without samples.
-    private func evaluate(_ samples: SampleSet, _ state: inout TrainerState) throws {
+    private func evaluate(_ samples: SampleSet, _ state: inout TrainerState, of total: Int, _ train: SampleSet) throws {
+        let start = clock.uptime
         guard let loss = try session.loss(of: samples, tokensPerBatch: settings.evaluationTokensPerBatch ?? settings.tokensPerBatch) else { return }
         if !loss.isFinite { try report(.warning("the validation loss of step \(state.step) is not a finite number")) }
         state.evaluations.append(.init(step: state.step, loss: loss))
-        try report(.evaluation(step: state.step, loss: loss, rows: samples.count))
+        try report(
+            .evaluation(
+                step: state.step, of: total, epoch: epoch(state, samples: train.count), loss: loss, rows: samples.count, seconds: clock.uptime - start))
     }
 
     /// Loads the newest complete checkpoint into `model.adapters`; reports a warning for each damaged one.
@@ -169,22 +170,37 @@ package struct Trainer {
         let stepsWithoutLoss: Int
         let lossSum: Double
         let tokens: Int
+        let trainedTokens: Int
         let seconds: Double
 
         init(state: TrainerState) {
-            (step, stepsWithoutLoss, lossSum, tokens, seconds) = (state.step, state.stepsWithoutLoss, state.lossSum, state.tokens, state.seconds)
+            (step, stepsWithoutLoss, lossSum) = (state.step, state.stepsWithoutLoss, state.lossSum)
+            (tokens, trainedTokens, seconds) = (state.tokens, state.trainedTokens, state.seconds)
         }
+    }
+
+    private func epoch(_ state: TrainerState, samples: Int) -> Double {
+        Double(state.step) / Double(max(1, settings.stepsPerEpoch(samples: samples)))
+    }
+
+    /// The last step as training reports it.
+    private func progress(_ state: TrainerState, _ outcome: Outcome, samples: Int, secondsLeft: Double, of total: Int) -> TrainingProgress {
+        TrainingProgress(
+            step: state.step, of: total, epoch: epoch(state, samples: samples), loss: outcome.loss, learningRate: outcome.learningRate,
+            gradientNorm: outcome.gradientNorm, lossScale: session.lossScaling.map { Double($0.scale) }, tokens: outcome.tokens,
+            trainedTokens: outcome.trainedTokens, seconds: outcome.seconds, secondsLeft: secondsLeft)
     }
 
     private func log(_ state: TrainerState, _ outcome: Outcome, _ since: Window, _ total: Int, samples: Int) throws {
         let steps = max(1, state.step - since.step)
         let seconds = max(1e-9, state.seconds - since.seconds)
         let measured = max(1, steps - (state.stepsWithoutLoss - since.stepsWithoutLoss))
-        try report(
-            .log(
-                step: state.step, of: total, epoch: Double(state.step) / Double(max(1, settings.stepsPerEpoch(samples: samples))),
-                loss: (state.lossSum - since.lossSum) / Double(measured), learningRate: outcome.learningRate, gradientNorm: outcome.gradientNorm,
-                tokensPerSecond: Double(state.tokens - since.tokens) / seconds, secondsLeft: seconds / Double(steps) * Double(total - state.step)))
+        var progress = progress(state, outcome, samples: samples, secondsLeft: seconds / Double(steps) * Double(total - state.step), of: total)
+        progress.loss = (state.lossSum - since.lossSum) / Double(measured)
+        progress.tokens = state.tokens - since.tokens
+        progress.trainedTokens = state.trainedTokens - since.trainedTokens
+        progress.seconds = seconds
+        try report(.log(progress))
     }
 
     /// The result of one step.

@@ -61,7 +61,7 @@ struct TrainerTests {
             report: { event in
                 events.append(event)
                 hear(event)
-                if case .step(let number, _, _, _, _, _, _) = event { steps.set(number) }
+                if case .step(let progress) = event { steps.set(progress.step) }
             })
         let result = try trainer.run(train: SampleSet(Array(Self.samples.prefix(16))), validation: SampleSet(Array(Self.samples.suffix(4))))
         return Outcome(result: result, adapter: Array(model.adapters.floats(.values)), events: events)
@@ -72,11 +72,11 @@ struct TrainerTests {
         long.numTrainEpochs = 16
         let outcome = try train(in: folder(), settings: long)
         #expect(outcome.result.finished && outcome.result.state.step == 48)
-        let losses = outcome.events.compactMap { if case .step(_, _, let loss, _, _, _, _) = $0 { loss } else { nil } }
+        let losses = outcome.events.compactMap { if case .step(let progress) = $0 { progress.loss } else { nil } }
         // An epoch has three steps; random tokens can only be learnt by heart.
         let (first, last) = (losses.prefix(3).reduce(0, +), losses.suffix(3).reduce(0, +))
         #expect(last < 0.8 * first, "\(losses)")
-        #expect(outcome.events.contains { if case .evaluation(3, _, 3) = $0 { true } else { false } })
+        #expect(outcome.events.contains { if case .evaluation(3, 48, 1, _, 3, _) = $0 { true } else { false } })
         #expect(outcome.events.count { if case .log = $0 { true } else { false } } == 24)
     }
 
@@ -127,7 +127,7 @@ struct TrainerTests {
             }
             #expect(error?.exit == .machineFailed)
             let outcome = try train(in: directory, settings: short, threads: 1)
-            let first = outcome.events.compactMap { if case .step(let number, _, _, _, _, _, _) = $0 { number } else { nil } }.first
+            let first = outcome.events.compactMap { if case .step(let progress) = $0 { progress.step } else { nil } }.first
             #expect(outcome.adapter == whole.adapter && (first ?? 4) > saved.value, "change \(last): goes on at \(first ?? 4) after \(saved.value)")
             let left = try RealFiles().list(directory)
             #expect(left.contains("step-000003") && left.allSatisfy { !$0.contains(".") }, "change \(last): \(left)")
@@ -148,7 +148,7 @@ struct TrainerTests {
         settings.evaluatesAtEnd = true
         let directory = folder()
         let (calm, outcome) = (try train(in: folder(), settings: short), try train(in: directory, settings: settings))
-        let told = outcome.events.compactMap { if case .evaluation(let step, _, let rows) = $0 { [step, rows] } else { nil } }
+        let told = outcome.events.compactMap { if case .evaluation(let step, _, _, _, let rows, _) = $0 { [step, rows] } else { nil } }
         #expect(told == [[3, 4]] && outcome.adapter == calm.adapter && calm.result.state.evaluations.isEmpty)
         #expect(outcome.result.state.evaluations.map(\.step) == [3] && outcome.result.state.evaluations[0].loss > 0)
         // It is part of the last checkpoint, and made up for where that is one of a run that was to be tested.
@@ -191,7 +191,7 @@ struct TrainerTests {
         var alone = settings()
         alone.packing = false
         let (packed, single) = (try train(in: folder()), try train(in: folder(), settings: alone))
-        let losses = [packed, single].map { $0.events.compactMap { if case .step(_, _, let loss, _, let norm, _, _) = $0 { [loss, norm] } else { nil } } }
+        let losses = [packed, single].map { $0.events.compactMap { if case .step(let progress) = $0 { [progress.loss, progress.gradientNorm] } else { nil } } }
         #expect(abs(losses[0][0][0] - losses[1][0][0]) < 1e-5 && abs(losses[0][0][1] - losses[1][0][1]) < 1e-4 * losses[0][0][1])
     }
 }

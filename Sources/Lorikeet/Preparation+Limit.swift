@@ -1,0 +1,27 @@
+import LorikeetDevices
+import LorikeetEngine
+import LorikeetPlanning
+
+extension Preparation {
+    /// The training program of a plan, and the data it runs on.
+    func trainingProgram(of plan: Plan, compute: Compute) throws -> (plan: ProgramPlan, load: Workload) {
+        var request = ProgramRequest(storage: plan.choices.storage, lora: recipe.loraSettings, sizes: plan.choices.sizes, target: compute.target)
+        request.passes = plan.choices.passes
+        let program = try Session.plan(source.configuration, request) { source.tensor($0)?.type }
+        var load = PlannedData.workload(dataset.map { SampleLength.all(of: $0.train) } ?? [])
+        if !plan.choices.keepsExpanded { load.storedBytes = program.storedBytes }
+        return (program, load)
+    }
+
+    /// The limit that the run's speed is compared with.
+    ///
+    /// - Parameter processor: the processor's rates, for a run without a card.
+    func limit(of plan: Plan, compute: Compute, processor: DeviceModel) throws -> Plan.Limit {
+        let (program, load) = try trainingProgram(of: plan, compute: compute)
+        let model = compute.device.map { TableModel($0.properties, compute.element).model } ?? processor
+        let head = source.configuration.vocabularySize * source.configuration.hiddenSize
+        return Plan.Limit(
+            matrixParameters: max(0, program.matrixParameters - head), headParameters: head, productFlops: model.productFlops,
+            ops: program.training?.secondsByKind(load, model) ?? [])
+    }
+}
