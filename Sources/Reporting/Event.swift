@@ -37,11 +37,11 @@ package final class Reporter {
     private let sinks: [any EventSink]
     private let clock: any Clock
     private let machineState: () -> JSONObject
-    /// The clock's uptime when a step last carried the machine's state.
-    private var lastState = -Double.infinity
+    /// The machine's state as it was last looked at, and the clock's uptime then.
+    private var state: (time: Double, fields: JSONObject) = (-.infinity, [:])
 
     /// - Parameter machineState: fields such as CPU %, RAM used and total; merged into every phase, log and evaluation, and into a step a second
-    ///   after the last one that had them.
+    ///   after the last event that had them. They are looked at anew after half a second: a use of processors over less says nothing.
     package init(sinks: [any EventSink], clock: any Clock, machineState: @escaping () -> JSONObject = { [:] }) {
         self.sinks = sinks
         self.clock = clock
@@ -50,10 +50,10 @@ package final class Reporter {
 
     package func report(_ kind: Event.Kind, _ fields: JSONObject) throws {
         var all = fields
-        let due = kind == .step && clock.uptime - lastState >= 1
-        if due { lastState = clock.uptime }
-        if due || kind == .log || kind == .evaluation || kind == .phase {
-            for entry in machineState().entries { all[entry.key] = entry.value }
+        let now = clock.uptime
+        if kind == .log || kind == .evaluation || kind == .phase || kind == .step && now - state.time >= 1 {
+            if now - state.time >= 0.5 { state = (now, machineState()) }
+            for entry in state.fields.entries { all[entry.key] = entry.value }
         }
         let event = Event(kind: kind, time: clock.now, fields: all)
         for sink in sinks { try sink.receive(event) }
