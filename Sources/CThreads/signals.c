@@ -23,4 +23,10 @@ void lorikeet_catch_signals(void) {
     pthread_sigmask(SIG_UNBLOCK, &both, NULL);
 }
 
+void lorikeet_release_signals(void) {
+    signal(SIGINT, SIG_DFL);
+    signal(SIGTERM, SIG_DFL);
+    caught = 0;
+}
+
 int lorikeet_caught_signal(void) { return caught; }

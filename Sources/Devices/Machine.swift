@@ -83,6 +83,8 @@ package enum Machine {
 package enum StopSignal {
     /// From now on the first such signal only sets a mark; a second one ends the process.
     package static func startCatching() { lorikeet_catch_signals() }
+    /// From now on such a signal ends the process again, and none counts as caught.
+    package static func stopCatching() { lorikeet_release_signals() }
     package static var isCaught: Bool { lorikeet_caught_signal() != 0 }
 }
 

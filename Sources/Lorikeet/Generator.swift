@@ -1,3 +1,4 @@
+import LorikeetDatasets
 import LorikeetDevices
 import LorikeetEngine
 import LorikeetGround
@@ -10,13 +11,20 @@ import LorikeetTokenizers
 ///
 ///     let generator = try Generator(model: "out/merged")
 ///     let text = try generator.answer(.messages([("user", "What is an otter?")]), maxNewTokens: 64)
+///
+/// One thread at a time may use it.
 public final class Generator {
-    private let tokenizer: Tokenizer
+    let tokenizer: Tokenizer
     private let template: ChatTemplate?
-    private let model: Model
-    private let name: String
+    let model: Model
+    /// The model's path.
+    let name: String
     /// Rows of the embedding table.
     private let embeddingRows: Int
+    /// The most tokens of a prompt with its answer: the model's `max_position_embeddings`.
+    package let contextLength: Int
+    /// The last session: the next answer may use it.
+    private var kept: Session?
     /// Warnings about what the model's files hold and the program does not use.
     public let warnings: [String]
 
@@ -69,51 +77,65 @@ public final class Generator {
         if let file { try model.loadAdapter(file) }
         name = path
         embeddingRows = source.configuration.vocabularySize
+        contextLength = source.configuration.values["max_position_embeddings"]?.int ?? .max
     }
 
-    /// The greedy answer, up to an end token or `maxNewTokens`.
+    // MARK: prompts
+
+    /// A question's tokens.
     ///
-    /// - Parameter onText: called with each piece of the answer; returning false stops it.
-    /// - Throws: an error for a prompt that cannot be read, for one with a token that the model has no row for, and where the model's
-    ///   logits are not finite numbers.
-    public func answer(_ question: Question, maxNewTokens: Int, onText: ((String) -> Bool)? = nil) throws -> String {
-        let prompt = try promptIDs(question)
-        guard !prompt.isEmpty else { throw LorikeetError.input("the prompt is empty", fix: "say something") }
-        try tokenizer.requireRows(for: prompt, rows: embeddingRows, at: "the prompt")
-        let session = try Session(model: model, sizes: SessionSizes(training: 0, evaluation: min(512, prompt.count), headChunk: 32))
-        let ends = Set(tokenizer.endTokens)
-        var decoder = Tokenizer.StreamDecoder(tokenizer, skipSpecial: true)
-        var text = ""
-        do {
-            _ = try session.generate(prompts: [prompt], maxNewTokens: maxNewTokens, endTokens: ends, slots: 1) { _, token in
-                if ends.contains(token) { return false }
-                let piece = decoder.append(token)
-                text += piece
-                return piece.isEmpty ? true : onText?(piece) ?? true
-            }
-        } catch var error as LorikeetError where error.place == nil {
-            error.place = name
-            throw error
+    /// - Parameters:
+    ///   - place: where it stands, for errors.
+    ///   - fix: what to do where it is too long.
+    /// - Throws: exit 2 for a question that the template refuses, an empty one, one with a token that the model has no row for, and one that
+    ///   leaves no room for an answer in the model's context.
+    package func prompt(_ asked: AskedRecord, at place: String = "the prompt", ifTooLong fix: String = "shorten it") throws -> [Int32] {
+        let ids = try promptIDs(asked)
+        guard !ids.isEmpty else { throw LorikeetError.input("the prompt is empty", at: place, fix: "say something") }
+        try tokenizer.requireRows(for: ids, rows: embeddingRows, at: place)
+        guard ids.count < contextLength else {
+            throw LorikeetError.input(
+                "the prompt has \(ids.count) tokens, and the model's context holds \(contextLength) with the answer", at: place, fix: fix)
         }
-        let rest = decoder.finish()
-        if !rest.isEmpty { _ = onText?(rest) }
-        return text + rest
+        return ids
     }
 
-    func promptIDs(_ question: Question) throws -> [Int32] {
-        switch question {
+    func promptIDs(_ question: Question) throws -> [Int32] { try promptIDs(question.asked) }
+
+    private func promptIDs(_ asked: AskedRecord) throws -> [Int32] {
+        switch asked {
         case .text(let text): return try (tokenizer.addsBOS ? tokenizer.bos.map { [$0] } ?? [] : []) + tokenizer.encode(text)
-        case .messages(let messages):
+        case .conversation(let conversation):
             guard let template else {
                 throw LorikeetError.input("the model has no chat template", at: name, fix: "use --raw, or a model with a template")
             }
-            let text = try template.render(messages.map { ChatMessage(role: $0.role, content: $0.content) }, addGenerationPrompt: true)
-            return try tokenizer.encode(text)
+            return try tokenizer.encode(template.render(conversation, addGenerationPrompt: true))
         }
     }
 
-    /// One answer for machines.
-    package static func json(prompt: String, answer: String) -> String {
-        (["prompt": .string(prompt), "answer": .string(answer)] as JSON).serialized(pretty: true)
+    /// The session of single answers and lists of them, which reads prompts of up to `tokens` tokens at once; longer ones in pieces of 512.
+    func session(reading tokens: Int) throws -> Session {
+        let rows = min(512, max(1, tokens))
+        if let kept, kept.sizes.evaluation >= rows { return kept }
+        kept = nil
+        let session = try newSession(reading: rows)
+        kept = session
+        return session
+    }
+
+    /// A session of its own, for a conversation that keeps its cache.
+    func newSession(reading rows: Int) throws -> Session {
+        try Session(model: model, sizes: SessionSizes(training: 0, evaluation: rows, headChunk: 32))
+    }
+}
+
+extension Generator.Question {
+    /// As records ask it.
+    var asked: AskedRecord {
+        switch self {
+        case .text(let text): .text(text)
+        case .messages(let messages):
+            .conversation(Conversation(messages: messages.map { ["role": .string($0.role), "content": .string($0.content)] }))
+        }
     }
 }

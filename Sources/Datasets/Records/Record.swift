@@ -139,11 +139,11 @@ struct RecordReader: Sendable {
     private static let media = ["image", "images", "video", "videos", "audio", "audios"]
 
     private func refuse(_ object: JSONObject) throws(Unusable) {
-        for key in Self.media where !isNothing(object[key]) && !known.contains(key) {
+        for key in Self.media where !Self.isNothing(object[key]) && !known.contains(key) {
             throw Unusable("the record has '\(key)': only text is trained", fix: "leave out records with images, sound or video")
         }
         let mapped = settings.columns.contains { ["chosen", "rejected"].contains($0.theirs) }
-        for key in ["rejected", "rejected_response", "rejected_messages"] where !isNothing(object[key]) && !mapped {
+        for key in ["rejected", "rejected_response", "rejected_messages"] where !Self.isNothing(object[key]) && !mapped {
             throw Unusable(
                 "the record has '\(key)': preferences are for other kinds of training", fix: "name the answers to train with --columns completion=KEY")
         }
@@ -153,7 +153,7 @@ struct RecordReader: Sendable {
             )
         }
         if layout == .text || layout == .prompt && object["prompt"]?.string != nil && object["completion"]?.string != nil {
-            for key in ["tools", "functions", "documents"] where !isNothing(object[key]) {
+            for key in ["tools", "functions", "documents"] where !Self.isNothing(object[key]) {
                 throw Unusable(
                     "the record has '\(key)', which raw text cannot show", fix: "write prompt and completion as lists of messages, or remove the key")
             }
@@ -161,7 +161,7 @@ struct RecordReader: Sendable {
     }
 
     /// Missing, null, or an empty text, list or object.
-    private func isNothing(_ json: JSON?) -> Bool {
+    private static func isNothing(_ json: JSON?) -> Bool {
         switch json {
         case nil, .null: true
         case .string(let text): isBlank(text)
@@ -216,7 +216,7 @@ struct RecordReader: Sendable {
 
     /// Earlier turns as pairs of texts (LLaMA-Factory's `history`); they are learnt too.
     private func addHistory(_ json: JSON?, to messages: inout MessageReader) throws(Unusable) {
-        guard layout == .instruction, let json, !isNothing(json) else { return }
+        guard layout == .instruction, let json, !Self.isNothing(json) else { return }
         guard let pairs = json.array else { throw Unusable("'history' is not a list of pairs") }
         for pair in pairs {
             guard let texts = pair.array, texts.count == 2, let asked = texts[0].string, let answer = texts[1].string else {
@@ -254,22 +254,30 @@ struct RecordReader: Sendable {
 
     private func chat(_ object: JSONObject, _ messages: MessageReader) throws(Unusable) -> ChatRecord {
         var messages = messages
-        let system = try Self.optionalText(object, ["system", "system_prompt"])
-        if !isBlank(system), layout != .prompt { try messages.setSystem(system) }
-        var conversation = Conversation(messages: messages.messages)
-        conversation.tools = try Self.tools(object)
-        if let documents = Self.decoded(object["documents"]), !isNothing(documents) {
-            guard documents.array != nil else { throw Unusable("'documents' is not a list") }
-            conversation.documents = documents
-        }
-        if let variables = Self.decoded(object["chat_template_kwargs"]), !isNothing(variables) {
-            guard let entries = variables.object?.entries else { throw Unusable("'chat_template_kwargs' is not an object") }
-            for entry in entries { conversation.variables[entry.key] = entry.value }
-        }
+        let conversation = try Self.conversation(object, &messages, system: layout != .prompt)
         let trained = try messages.trainedMessages()
         return ChatRecord(
             conversation: conversation, trained: trained, lastAnswer: messages.lastAnswer, emptyAnswers: messages.emptyAnswers,
             opensWithAnswer: messages.opensWithAnswer)
+    }
+
+    /// Messages with what stands beside them in the record: tools, documents, variables of the template, and the system message.
+    ///
+    /// - Parameter system: whether the record's `system` or `system_prompt` is read.
+    static func conversation(_ object: JSONObject, _ messages: inout MessageReader, system: Bool) throws(Unusable) -> Conversation {
+        let text = try optionalText(object, ["system", "system_prompt"])
+        if !isBlank(text), system { try messages.setSystem(text) }
+        var conversation = Conversation(messages: messages.messages)
+        conversation.tools = try tools(object)
+        if let documents = decoded(object["documents"]), !isNothing(documents) {
+            guard documents.array != nil else { throw Unusable("'documents' is not a list") }
+            conversation.documents = documents
+        }
+        if let variables = decoded(object["chat_template_kwargs"]), !isNothing(variables) {
+            guard let entries = variables.object?.entries else { throw Unusable("'chat_template_kwargs' is not an object") }
+            for entry in entries { conversation.variables[entry.key] = entry.value }
+        }
+        return conversation
     }
 
     /// The tools' definitions: `tools`, or `functions` (OpenAI's older form), also as text that holds JSON.

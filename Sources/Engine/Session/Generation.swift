@@ -1,118 +1,201 @@
 import LorikeetGround
 
+/// A sequence to be continued.
+package struct GenerationRequest: Sendable {
+    package var prompt: [Int32]
+    /// The most new tokens.
+    package var maxNewTokens: Int
+    /// How many sequences with the same prompt came before: see `TokenChooser`.
+    package var repetition: Int
+
+    package init(prompt: [Int32], maxNewTokens: Int, repetition: Int = 0) {
+        self.prompt = prompt
+        self.maxNewTokens = maxNewTokens
+        self.repetition = repetition
+    }
+}
+
 extension Session {
-    /// Greedy continuations of prompts, several at a time against one KV cache.
+    /// Continuations of prompts that all have the same limit; prompts that are equal count as repetitions of the first.
+    package func generate(
+        prompts: [[Int32]], maxNewTokens: Int, endTokens: Set<Int32>, slots: Int = 16, rules: SamplingRules = .greedy,
+        onToken: (Int, Int32) -> Bool = { _, _ in true }
+    ) throws -> [[Int32]] {
+        var asked: [[Int32]: Int] = [:]
+        let requests = prompts.map { prompt in
+            let repetition = asked[prompt, default: 0]
+            asked[prompt] = repetition + 1
+            return GenerationRequest(prompt: prompt, maxNewTokens: maxNewTokens, repetition: repetition)
+        }
+        return try generate(requests, rules: rules, endTokens: endTokens, slots: slots, onToken: onToken)
+    }
+
+    /// Continuations of prompts, several at a time against one KV cache. When a sequence ends, the next prompt takes its place.
     ///
     /// - Parameters:
+    ///   - rules: how tokens are chosen.
     ///   - endTokens: a sequence ends with the first of these, which is part of the result.
     ///   - slots: sequences at a time.
-    ///   - onToken: told (prompt's index, token) as each token is chosen; returning false stops that sequence.
-    /// - Returns: the new tokens of each prompt, in the prompts' order.
+    ///   - onToken: told (request's index, token) as each token is chosen; returning false stops that sequence.
+    /// - Returns: the new tokens of each request, in the requests' order.
     /// - Throws: exit 2 for a prompt's token id that the embedding table does not have; exit 1 where logits are not finite, for then no
-    ///   token is the likeliest.
+    ///   token can be chosen.
     package func generate(
-        prompts: [[Int32]], maxNewTokens: Int, endTokens: Set<Int32>, slots: Int = 16, onToken: ((Int, Int32) -> Bool)? = nil
+        _ requests: [GenerationRequest], rules: SamplingRules, endTokens: Set<Int32>, slots: Int, onToken: (Int, Int32) -> Bool = { _, _ in true }
     ) throws -> [[Int32]] {
-        try checkPrompts(prompts)
-        var results: [[Int32]] = Array(repeating: [], count: prompts.count)
+        try requests.forEach { try check(prompt: $0.prompt) }
+        var results: [[Int32]] = Array(repeating: [], count: requests.count)
         defer { releaseCaches() }
-        for first in stride(from: 0, to: prompts.count, by: slots) {
-            let group = first..<min(prompts.count, first + slots)
-            let longest = group.map { prompts[$0].count }.max() ?? 0
-            var sequences = Sequences(
-                session: self, prompts: group.map { prompts[$0] }, maxNewTokens: maxNewTokens, positions: Self.roundedUp(longest + maxNewTokens))
-            var next = try sequences.readPrompts()
-            var active = Array(next.indices).filter { !prompts[first + $0].isEmpty }
-            for _ in 0..<maxNewTokens where !active.isEmpty {
-                for slot in active { results[first + slot].append(next[slot]) }
-                active = active.filter { slot in
-                    let goesOn = onToken?(first + slot, next[slot]) ?? true
-                    return goesOn && !endTokens.contains(next[slot]) && results[first + slot].count < maxNewTokens
+        for group in Self.groups(requests) {
+            let positions = Self.roundedUp(group.map { requests[$0].positions }.max() ?? 1)
+            var sequences = RunningSequences(session: self, slots: min(max(1, slots), group.count), positions: positions)
+            var waiting = group[...]
+            while true {
+                // Reading a prompt alone costs almost as much as reading several.
+                if !waiting.isEmpty, sequences.free.count >= min(waiting.count, max(1, slots / 4)) {
+                    let next = waiting.prefix(sequences.free.count)
+                    waiting = waiting.dropFirst(next.count)
+                    try sequences.start(next.map { ($0, requests[$0]) }, rules: rules)
+                } else if sequences.isEmpty {
+                    break
+                } else {
+                    try sequences.step()
                 }
-                if !active.isEmpty { next = try sequences.step(active, next) }
+                for (request, token) in sequences.chosen {
+                    results[request].append(token)
+                    let goesOn = onToken(request, token)
+                    if !goesOn || endTokens.contains(token) || results[request].count >= requests[request].maxNewTokens { sequences.end(request) }
+                }
             }
         }
         return results
     }
 
     /// Before the first prompt is read: a later one must not be refused when earlier ones have been answered.
-    private func checkPrompts(_ prompts: [[Int32]]) throws {
-        for prompt in prompts {
-            var rows = DecodingRows()
-            for (position, id) in prompt.enumerated() { rows.append(id, position: position, slot: 0) }
-            try rows.check(vocabulary: model.family.vocabularySize, slots: 1, maximumPositions: max(1, prompt.count), outputRows: [])
-        }
+    func check(prompt: [Int32]) throws {
+        var rows = DecodingRows()
+        for (position, id) in prompt.enumerated() { rows.append(id, position: position, slot: 0) }
+        try rows.check(vocabulary: model.family.vocabularySize, slots: 1, maximumPositions: max(1, prompt.count), outputRows: [])
     }
 
-    /// The state of one group of sequences.
-    private struct Sequences {
-        let session: Session
-        let prompts: [[Int32]]
-        let positions: Int
-        /// Positions of each sequence that may come to be used: known before its first key is rotated and cached.
-        let whole: [Int]
-        var lengths: [Int] = []
-
-        init(session: Session, prompts: [[Int32]], maxNewTokens: Int, positions: Int) {
-            self.session = session
-            self.prompts = prompts
-            self.positions = positions
-            whole = prompts.map { $0.count + maxNewTokens }
+    /// Positions of each group's sequences are at most double the group before's, from 512 on: each slot of the cache is as long as the group's
+    /// longest sequence needs. A request without a prompt, or that asks for no token, is in none.
+    private static func groups(_ requests: [GenerationRequest]) -> [[Int]] {
+        var groups: [Int: [Int]] = [:]
+        for (index, request) in requests.enumerated() where !request.prompt.isEmpty && request.maxNewTokens > 0 {
+            var limit = 512
+            while limit < request.positions { limit *= 2 }
+            groups[limit, default: []].append(index)
         }
+        return groups.sorted { $0.key < $1.key }.map(\.value)
+    }
 
-        /// Reads all prompts, in pieces of at most the session's tokens, and returns each one's first new token.
-        mutating func readPrompts() throws -> [Int32] {
-            lengths = prompts.map(\.count)
-            var next: [Int32] = Array(repeating: 0, count: prompts.count)
-            var rows = DecodingRows()
-            var ends: [(slot: Int, row: Int)] = []
-            for (slot, prompt) in prompts.enumerated() {
-                for (position, id) in prompt.enumerated() {
-                    if position == prompt.count - 1 { ends.append((slot, rows.ids.count)) }
-                    rows.append(id, position: position, slot: slot)
-                    guard rows.ids.count == Session.roundedUp(session.sizes.evaluation) else { continue }
-                    try flush(&rows, &ends, into: &next)
+    /// The next token of each chooser from its row of logits [choosers, V].
+    ///
+    /// - Throws: exit 1 where logits are not finite.
+    func choose(_ logits: [Float], _ choosers: inout [TokenChooser]) throws -> [Int32] {
+        let vocabulary = model.family.vocabularySize
+        var results = [Result<Int32, any Error>](repeating: .success(0), count: choosers.count)
+        logits.withUnsafeBufferPointer { logits in
+            choosers.withUnsafeMutableBufferPointer { choosers in
+                results.withUnsafeMutableBufferPointer { results in
+                    model.cpu.parallel(over: choosers.count) { row in
+                        let own = UnsafeBufferPointer(rebasing: logits[row * vocabulary..<(row + 1) * vocabulary])
+                        results[row] = Result { try choosers[row].choose(own) }
+                    }
                 }
             }
-            if !rows.ids.isEmpty { try flush(&rows, &ends, into: &next) }
-            return next
         }
+        return try results.map { try $0.get() }
+    }
+}
 
-        private func flush(_ rows: inout DecodingRows, _ ends: inout [(slot: Int, row: Int)], into next: inout [Int32]) throws {
-            let logits = try session.decode(rows, lengths: whole, positions: positions, outputRows: ends.map(\.row))
-            for (i, end) in ends.enumerated() { next[end.slot] = try session.largest(logits, i) }
-            rows = DecodingRows()
-            ends = []
-        }
+extension GenerationRequest {
+    /// Positions that the sequence may come to have.
+    fileprivate var positions: Int { prompt.count + maxNewTokens }
+}
 
-        /// One new token for each active sequence.
-        mutating func step(_ active: [Int], _ last: [Int32]) throws -> [Int32] {
-            var rows = DecodingRows()
-            for slot in active {
-                rows.append(last[slot], position: lengths[slot], slot: slot)
-                lengths[slot] += 1
-            }
-            let logits = try session.decode(rows, lengths: whole, positions: positions, outputRows: Array(active.indices))
-            var next = last
-            for (i, slot) in active.enumerated() { next[slot] = try session.largest(logits, i) }
-            return next
-        }
+/// Sequences that are being continued, each in a slot of the KV cache.
+private struct RunningSequences {
+    let session: Session
+    /// Positions that the cache holds of each slot.
+    let positions: Int
+
+    private struct Sequence {
+        let request: Int
+        var chooser: TokenChooser
+        /// Positions in the cache; the token after them was chosen and is not there yet.
+        var length: Int
+        var last: Int32 = 0
     }
 
-    /// Index of the largest logit of row `row`; the lowest of equals.
-    ///
-    /// - Throws: exit 1 where a logit is NaN or infinite.
-    private func largest(_ logits: [Float], _ row: Int) throws -> Int32 {
-        let vocabulary = model.family.vocabularySize
-        let range = row * vocabulary..<(row + 1) * vocabulary
-        guard logits[range].allSatisfy(\.isFinite) else {
-            throw LorikeetError(
-                .checkFailed, "the model's logits are not finite numbers, so no token is the likeliest",
-                fix: "the weights or the adapter hold NaN or infinity, or a value left the range of float16: say --compute-type float32, "
-                    + "or merge or train again")
+    private var slots: [Sequence?]
+    /// Positions that each slot's sequence may come to have: known before its first key is rotated and cached.
+    private var whole: [Int]
+    /// The tokens that the last call chose, and for which requests.
+    private(set) var chosen: [(request: Int, token: Int32)] = []
+
+    init(session: Session, slots: Int, positions: Int) {
+        self.session = session
+        self.positions = positions
+        self.slots = Array(repeating: nil, count: slots)
+        whole = Array(repeating: 1, count: slots)
+    }
+
+    /// Slots without a sequence.
+    var free: [Int] { slots.indices.filter { slots[$0] == nil } }
+    var isEmpty: Bool { slots.allSatisfy { $0 == nil } }
+
+    mutating func end(_ request: Int) {
+        for slot in slots.indices where slots[slot]?.request == request { slots[slot] = nil }
+    }
+
+    /// Gives each request a free slot, reads its prompt, in pieces of at most the session's tokens, and chooses its first token.
+    mutating func start(_ requests: [(index: Int, request: GenerationRequest)], rules: SamplingRules) throws {
+        chosen = []
+        let places = zip(free, requests).map { ($0, $1.index, $1.request) }
+        for (slot, index, request) in places {
+            let chooser = TokenChooser(rules, prompt: request.prompt, repetition: request.repetition)
+            slots[slot] = Sequence(request: index, chooser: chooser, length: request.prompt.count)
+            whole[slot] = request.positions
         }
-        var best = range.lowerBound
-        for i in range where logits[i] > logits[best] { best = i }
-        return Int32(best - row * vocabulary)
+        var rows = Session.DecodingRows()
+        var ends: [(slot: Int, row: Int)] = []
+        for (slot, _, request) in places {
+            for (position, id) in request.prompt.enumerated() {
+                if position == request.prompt.count - 1 { ends.append((slot, rows.ids.count)) }
+                rows.append(id, position: position, slot: slot)
+                guard rows.ids.count == Session.roundedUp(session.sizes.evaluation) else { continue }
+                try decode(rows, ends)
+                (rows, ends) = (Session.DecodingRows(), [])
+            }
+        }
+        if !rows.ids.isEmpty { try decode(rows, ends) }
+    }
+
+    /// One new token for each sequence.
+    mutating func step() throws {
+        chosen = []
+        var rows = Session.DecodingRows()
+        var ends: [(slot: Int, row: Int)] = []
+        for slot in slots.indices {
+            guard let sequence = slots[slot] else { continue }
+            ends.append((slot, rows.ids.count))
+            rows.append(sequence.last, position: sequence.length, slot: slot)
+            slots[slot]?.length += 1
+        }
+        try decode(rows, ends)
+    }
+
+    /// Runs rows, and chooses the token after each of `ends`.
+    private mutating func decode(_ rows: Session.DecodingRows, _ ends: [(slot: Int, row: Int)]) throws {
+        let logits = try session.decode(rows, lengths: whole, positions: positions, outputRows: ends.map(\.row))
+        var choosers = ends.compactMap { slots[$0.slot]?.chooser }
+        let tokens = try session.choose(logits, &choosers)
+        for (i, end) in ends.enumerated() {
+            slots[end.slot]?.chooser = choosers[i]
+            slots[end.slot]?.last = tokens[i]
+            if let request = slots[end.slot]?.request { chosen.append((request, tokens[i])) }
+        }
     }
 }

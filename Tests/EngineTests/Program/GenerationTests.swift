@@ -1,4 +1,7 @@
-import Glibc
+import Foundation
+import LorikeetDevices
+import LorikeetGround
+import LorikeetModelFiles
 import Testing
 
 @testable import LorikeetEngine
@@ -41,5 +44,105 @@ struct GenerationTests {
         let expected = Double(logits[Int(sequence[5])]) - highest - log(sum)
         let measured = Double(try session.evaluate(TinyModel.pack([sequence]))[4])
         #expect(abs(measured - expected) < 1e-5)
+    }
+
+    private static let warm: SamplingRules = {
+        var rules = SamplingRules()
+        (rules.temperature, rules.topK, rules.topP, rules.repetitionPenalty, rules.seed) = (1.2, 30, 0.95, 1.1, 5)
+        return rules
+    }()
+
+    /// Prompts of different lengths, two of them equal.
+    private static let prompts = [5, 1, 17, 40, 9, 3, 28].enumerated().map { TinyModel.tokens($1, seed: UInt64($0 + 9)) } + [TinyModel.tokens(5, seed: 9)]
+
+    @Test func `a prompt's answer is the same alone and in any batch, with any number of threads`() throws {
+        // From a file: random weights depend on the threads that make them.
+        let source = try ModelSource.open(URL(fileURLWithPath: #filePath).appending(path: "../../../Reference/llama").standardizedFileURL.path)
+        func answers(_ slots: Int, _ threads: Int, _ prompts: [[Int32]]) throws -> [[Int32]] {
+            try Session(model: Compute(cpu: CPU(threads: threads)).model(source, storage: .stored, lora: nil), maximumTokens: 32)
+                .generate(prompts: prompts, maxNewTokens: 12, endTokens: [], slots: slots, rules: Self.warm)
+        }
+        let together = try answers(16, 2, Self.prompts)
+        for (slots, threads) in [(1, 1), (3, 2), (8, 3), (16, 1)] { #expect(try answers(slots, threads, Self.prompts) == together) }
+        for (prompt, answer) in zip(Self.prompts.dropLast(), together) { #expect(try answers(1, 1, [prompt]) == [answer]) }
+        #expect(try Array(answers(2, 2, Self.prompts.reversed()).reversed().dropFirst().dropLast()) == Array(together.dropFirst().dropLast()))
+        // The second of two equal prompts has random numbers of its own.
+        #expect(together.first != together.last)
+    }
+
+    @Test func `a slot that becomes free is taken by the next prompt while others go on`() throws {
+        let session = try Session(model: TinyModel.model(), maximumTokens: 32)
+        let free = try session.generate(prompts: Self.prompts, maxNewTokens: 9, endTokens: [], slots: 1)
+        // Sequences of different lengths in two slots.
+        let requests = Self.prompts.enumerated().map { GenerationRequest(prompt: $1, maxNewTokens: [9, 1, 4, 2, 9, 3, 1, 5][$0]) }
+        var order: [Int] = []
+        let answers = try session.generate(requests, rules: .greedy, endTokens: [], slots: 2) { request, _ in
+            order.append(request)
+            return true
+        }
+        for (answer, (whole, request)) in zip(answers, zip(free, requests)) { #expect(answer == Array(whole.prefix(request.maxNewTokens))) }
+        // The third prompt is read before the first is finished.
+        #expect((order.firstIndex(of: 2) ?? .max) < (order.lastIndex(of: 0) ?? 0))
+        let none = try session.generate(
+            [GenerationRequest(prompt: [], maxNewTokens: 3), GenerationRequest(prompt: [1], maxNewTokens: 0)],
+            rules: .greedy, endTokens: [], slots: 2)
+        #expect(none == [[], []])
+    }
+
+    @Test func `long and short prompts together`() throws {
+        let session = try Session(model: TinyModel.model(), maximumTokens: 64)
+        let prompts = [3, 530, 7, 1100, 600].map { TinyModel.tokens($0) }
+        let together = try session.generate(prompts: prompts, maxNewTokens: 5, endTokens: [])
+        for (prompt, answer) in zip(prompts, together) { #expect(try session.generate(prompts: [prompt], maxNewTokens: 5, endTokens: []) == [answer]) }
+    }
+
+    @Test func `a cached sequence reads only what is new, and continues as one that is read whole`() throws {
+        let session = try Session(model: TinyModel.model(), maximumTokens: 32)
+        let sequence = CachedSequence(session: session)
+        var said: [Int32] = []
+        func answer(_ more: [Int32], _ count: Int = 7) throws -> [Int32] {
+            said += more
+            let tokens = try sequence.generate(GenerationRequest(prompt: said, maxNewTokens: count), rules: Self.warm, endTokens: []) { _ in true }
+            return tokens
+        }
+        func whole(_ count: Int = 7) throws -> [Int32] {
+            try Session(model: TinyModel.model(), maximumTokens: 32)
+                .generate(prompts: [said], maxNewTokens: count, endTokens: [], slots: 1, rules: Self.warm)[0]
+        }
+        let first = try answer(TinyModel.tokens(9))
+        #expect(try sequence.tokensRead == 9 && first == whole())
+        // The answer but for its last token is in the cache.
+        let second = try answer(first + TinyModel.tokens(5, seed: 3))
+        #expect(try sequence.tokensRead == 6 && second == whole())
+        // A conversation that goes another way from the twelfth token on.
+        said = Array(said.prefix(12))
+        let third = try answer(TinyModel.tokens(40, seed: 4))
+        #expect(try sequence.tokensRead == 40 && third == whole())
+        // Asked again, the last token is read again.
+        #expect(try answer([]) == third && sequence.tokensRead == 1)
+        // More than the cache holds: it is made anew.
+        let long = try answer(TinyModel.tokens(480, seed: 5))
+        #expect(try sequence.tokensRead == said.count && long == whole())
+        sequence.forget()
+        #expect(try answer([]) == long && sequence.tokensRead == said.count)
+    }
+
+    @Test func `a cached sequence stops where it is told to, and goes on`() throws {
+        let session = try Session(model: TinyModel.model(), maximumTokens: 32)
+        let sequence = CachedSequence(session: session)
+        let prompt = TinyModel.tokens(6)
+        let free = try session.generate(prompts: [prompt], maxNewTokens: 8, endTokens: [], slots: 1)[0]
+        var told = 0
+        let stopped = try sequence.generate(GenerationRequest(prompt: prompt, maxNewTokens: 8), rules: .greedy, endTokens: []) { _ in
+            told += 1
+            return told < 3
+        }
+        #expect(stopped == Array(free.prefix(3)))
+        let ended = try sequence.generate(GenerationRequest(prompt: prompt, maxNewTokens: 8), rules: .greedy, endTokens: [free[4]]) { _ in true }
+        #expect(ended == Array(free.prefix(through: free.firstIndex(of: free[4]) ?? 0)))
+        #expect(throws: LorikeetError.self) {
+            try sequence.generate(GenerationRequest(prompt: [99], maxNewTokens: 8), rules: .greedy, endTokens: []) { _ in true }
+        }
+        #expect(try sequence.generate(GenerationRequest(prompt: prompt, maxNewTokens: 8), rules: .greedy, endTokens: []) { _ in true } == free)
     }
 }

@@ -1,0 +1,191 @@
+import LorikeetDatasets
+import LorikeetGround
+import LorikeetJSON
+
+/// The records of a JSONL file that ask a model, each with what it asks.
+package struct AskedRecords {
+    package struct Entry {
+        /// As the file has it.
+        let object: JSONObject
+        package let asked: AskedRecord
+        /// `file:line`.
+        package let place: String
+    }
+
+    package let entries: [Entry]
+
+    /// Reads all lines; empty ones count for nothing.
+    ///
+    /// - Parameters:
+    ///   - source: the file's name, for errors.
+    ///   - system: the system message of records that have none.
+    ///   - fields: the keys that answers get.
+    /// - Throws: exit 2 at the first line that is no record, asks nothing clearly, or already has one of the answer's keys.
+    package init(_ bytes: [UInt8], source: String, system: String?, fields: AnswerFields) throws {
+        var entries: [Entry] = []
+        var start = 0
+        var line = 0
+        try bytes.withUnsafeBytes { bytes in
+            if bytes.starts(with: [0xEF, 0xBB, 0xBF]) { start = 3 }
+            while start < bytes.count {
+                let end = bytes[start...].firstIndex(of: UInt8(ascii: "\n")) ?? bytes.count
+                defer { start = end + 1 }
+                line += 1
+                let text = UnsafeRawBufferPointer(rebasing: bytes[start..<end])
+                if text.allSatisfy({ [0x20, 0x09, 0x0D].contains($0) }) { continue }
+                entries.append(try Self.entry(text, source: source, line: line, system: system, fields: fields))
+            }
+        }
+        guard !entries.isEmpty else { throw LorikeetError.input("the file has no record", at: source, fix: #"write one a line: {"prompt": "…"}"#) }
+        self.entries = entries
+    }
+
+    private static func entry(
+        _ text: UnsafeRawBufferPointer, source: String, line: Int, system: String?, fields: AnswerFields
+    ) throws -> Entry {
+        let place = "\(source):\(line)"
+        guard let object = try JSON.parse(text, source: source, firstLine: line).object else {
+            throw LorikeetError.input("the line is no JSON object", at: place, fix: #"write {"prompt": "…"}"#)
+        }
+        if let key = fields.all.first(where: { object[$0] != nil }) {
+            throw LorikeetError.input("the record already has the key '\(key)', which the answer gets", at: place, fix: "name another with --answer-field")
+        }
+        do {
+            return Entry(object: object, asked: try AskedRecord(object, system: system), place: place)
+        } catch {
+            throw LorikeetError.input(error.reason, at: place, fix: error.fix)
+        }
+    }
+}
+
+/// The keys that an answered record has beside its own.
+package struct AnswerFields: Sendable {
+    /// The answer's text.
+    package let answer: String
+    /// Why it ended: see `Answer.Ending`.
+    package var reason: String { answer + "_finish_reason" }
+    /// Its tokens, the end token included.
+    package var tokens: String { answer + "_tokens" }
+
+    package init(answer: String = "answer") { self.answer = answer }
+
+    package var all: [String] { [answer, reason, tokens] }
+}
+
+/// Answers the records of a file, in their order, and writes each with its answer as a line.
+///
+/// Lines are collected in `OUTPUT.lorikeet-partial`, which gets its name when the last is written. Where a process was stopped, the same command
+/// goes on behind the last whole line of it: `OUTPUT.lorikeet-partial.json` says which command that was.
+package final class AnswerFile {
+    private let path: String
+    private let files: any Files
+    private let identity: JSON
+    private var writer: (any FileWriter)?
+    /// Records that an earlier process has answered.
+    package private(set) var done = 0
+
+    private var partial: String { path + RealFiles.partialSuffix }
+    private var sidecar: String { partial + ".json" }
+
+    /// Finds what an earlier process left; writes nothing yet.
+    ///
+    /// - Parameter identity: everything that decides the answers.
+    /// - Throws: exit 2 where a file of this name exists.
+    package init(path: String, identity: JSON, files: any Files = RealFiles()) throws {
+        self.path = path
+        self.files = files
+        self.identity = identity
+        guard !files.exists(path) else {
+            throw LorikeetError.input("the output file is there already", at: path, fix: "name another with --output, or remove it")
+        }
+    }
+
+    /// Opens the partial file, and goes on in it where it is this command's.
+    ///
+    /// - Throws: exit 4 where the disk fails.
+    package func open() throws {
+        if files.exists(partial), files.exists(sidecar), let known = try? JSON.parse(files.read(sidecar), source: sidecar), known == identity {
+            let bytes = try files.read(partial)
+            let whole = bytes.prefix(bytes.lastIndex(of: UInt8(ascii: "\n")).map { $0 + 1 } ?? 0)
+            done = whole.count { $0 == UInt8(ascii: "\n") }
+            if whole.count < bytes.count { try files.writeDurably(Array(whole), to: partial) }
+        } else {
+            try files.remove(partial)
+            try files.writeDurably(identity.serialized(pretty: true) + "\n", to: sidecar)
+        }
+        writer = try files.openAppending(partial)
+    }
+
+    package func append(_ line: String) throws {
+        var bytes = Array(line.utf8)
+        bytes.append(UInt8(ascii: "\n"))
+        try bytes.withUnsafeBytes { try writer?.write($0) }
+    }
+
+    /// Gives the file its name.
+    package func finish() throws {
+        try writer?.sync()
+        try writer?.close()
+        writer = nil
+        try files.rename(partial, to: path)
+        try files.remove(sidecar)
+    }
+}
+
+extension Generator {
+    /// Answers the records of a file and hands each out as a line, in the records' order.
+    ///
+    /// All prompts are read before the first is answered, so that a bad one stops everything while nothing is lost.
+    ///
+    /// - Parameters:
+    ///   - done: records at the start that have been answered before.
+    ///   - atATime: answers that are computed together.
+    ///   - onLine: called with each line and the new tokens of its answer; returning false stops the rest.
+    /// - Returns: how many records have been answered by now.
+    /// - Throws: exit 2 at the record that the model cannot be asked, exit 1 where logits are not finite.
+    package func answer(
+        _ records: AskedRecords, done: Int, maxNewTokens: Int, sampling: SamplingOptions, atATime slots: Int, fields: AnswerFields,
+        onLine: (String, Int) throws -> Bool
+    ) throws -> Int {
+        var counter = RepetitionCounter()
+        let repetitions = try records.entries.map { counter.next(try prompt($0.asked, at: $0.place)).repetition }
+        var answered = done
+        // Answers of a window end in any order; its lines wait for those before them.
+        let window = 64 * max(1, slots)
+        for start in stride(from: done, to: records.entries.count, by: window) {
+            let range = start..<min(records.entries.count, start + window)
+            let prompts = try range.map { AskedPrompt(ids: try prompt(records.entries[$0].asked, at: records.entries[$0].place), repetition: repetitions[$0]) }
+            var waiting: [Int: Answer] = [:]
+            var failure: (any Error)?
+            var isStopped = false
+            _ = try answers(to: prompts, maxNewTokens: maxNewTokens, sampling: sampling, slots: slots) { event in
+                guard case .answer(let index, let answer) = event else { return true }
+                waiting[start + index] = answer
+                do {
+                    while !isStopped, let answer = waiting.removeValue(forKey: answered) {
+                        let goesOn = try onLine(records.entries[answered].line(answer, fields), answer.newTokens)
+                        answered += 1
+                        if !goesOn { isStopped = true }
+                    }
+                } catch {
+                    (failure, isStopped) = (error, true)
+                }
+                return !isStopped
+            }
+            if let failure { throw failure }
+            if isStopped { break }
+        }
+        return answered
+    }
+}
+
+extension AskedRecords.Entry {
+    /// The record with its answer, on one line.
+    fileprivate func line(_ answer: Answer, _ fields: AnswerFields) -> String {
+        var object = object
+        object[fields.answer] = .string(answer.text)
+        object[fields.reason] = .string(answer.ending.rawValue)
+        object[fields.tokens] = JSON(answer.newTokens)
+        return JSON.object(object).serialized()
+    }
+}

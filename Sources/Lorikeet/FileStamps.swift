@@ -1,0 +1,17 @@
+import LorikeetGround
+import LorikeetJSON
+
+/// Names, sizes and times of a model's files: whether they are the same as before, without reading them. What was only touched counts as another.
+package enum FileStamps {
+    /// - Parameter path: a file, a folder, or a name on a hub, which stands for itself.
+    package static func of(_ path: String, files: any Files = RealFiles()) throws -> JSON {
+        guard files.exists(path) else { return .string(path) }
+        func stamp(_ path: String) throws -> String {
+            let seconds = files.modificationSeconds(of: path).map { "\($0)" } ?? "?"
+            return "\(path) \(try files.byteCount(of: path)) \(seconds)"
+        }
+        guard files.isDirectory(path) else { return .string(try stamp(path)) }
+        let folder = RealFiles.trimmed(path)
+        return JSON(try files.list(folder).map { folder + "/" + $0 }.filter { !files.isDirectory($0) }.map(stamp))
+    }
+}
