@@ -19,6 +19,7 @@ public struct Answer: Sendable, Equatable {
 
     /// Without special tokens and without the stop word.
     public let text: String
+    /// Why it ended.
     public let ending: Ending
     /// Tokens of the prompt.
     public let promptTokens: Int
