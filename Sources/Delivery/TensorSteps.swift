@@ -34,28 +34,37 @@ package struct AddAdapter: TensorStep {
     }
 }
 
-/// Rounds float32 tensors to another type, to nearest even. What is not finite, or would not be, is refused by the tensor's name.
+/// Rounds float32 tensors to another type: 16-bit floats to nearest even, GGUF's blocks with searched scales (see `encode`). What is not
+/// finite, or would not be, is refused by the tensor's name.
 package struct ConvertPrecision: TensorStep {
-    /// `.f16`, `.bf16` or `.f32`.
     let type: ElementType
     /// The base, for errors.
     let path: String
+    private let cpu: CPU?
 
-    package init(to type: ElementType, path: String) {
-        self.type = type
-        self.path = path
+    /// - Parameters:
+    ///   - type: one that `isWritten`.
+    ///   - path: the base, for errors.
+    ///   - cpu: the threads that blocks are made on; nil for the calling thread alone.
+    package init(to type: ElementType, path: String, cpu: CPU? = nil) {
+        (self.type, self.path, self.cpu) = (type, path, cpu)
     }
 
     package func apply(_ tensor: StreamedTensor) throws -> StreamedTensor {
         let form = tensor.description
-        return StreamedTensor(description: TensorDescription(name: form.name, shape: form.shape, type: type)) {
+        guard type.isWritten, form.columns % type.blockElements == 0 else {
+            throw LorikeetError.input(
+                "'\(form.name)' has rows of \(form.columns) values, which cannot be written as \(type.rawValue)", at: path,
+                fix: "choose f16, bf16 or f32 for it")
+        }
+        return StreamedTensor(description: TensorDescription(name: form.name, shape: form.shape, type: type)) { [self] in
             let read = try tensor.open()
             let floats = try Buffer(bytes: max(4, form.blockRows * form.columns * 4))
             return { rows, memory in
                 try read(rows, floats.base)
                 let (values, count) = (floats.pointer(as: Float.self), rows.count * form.columns)
                 try check(values, count, form.name)
-                guard encode(values, count: count, as: type, into: memory) else { throw tooLarge(form.name, "float16") }
+                guard encode(values, count: count, as: type, into: memory, cpu: cpu) else { throw tooLarge(form.name) }
             }
         }
     }
@@ -70,11 +79,16 @@ package struct ConvertPrecision: TensorStep {
                 "a value of '\(name)' is not finite (NaN or infinity) after merging", at: path,
                 fix: "check the adapter and its lora_alpha, and the base model's files")
         }
-        if type == .bf16 && largest >= 0x7F7F_8000 { throw tooLarge(name, "bfloat16") }
+        if type == .bf16 && largest >= 0x7F7F_8000 { throw tooLarge(name) }
     }
 
-    private func tooLarge(_ name: String, _ type: String) -> LorikeetError {
-        .input(
-            "a merged weight of '\(name)' does not fit \(type)", at: path, fix: type == "float16" ? "merge to bfloat16 or float32" : "merge to float32")
+    private func tooLarge(_ name: String) -> LorikeetError {
+        switch type {
+        case .bf16: .input("a merged weight of '\(name)' does not fit bfloat16", at: path, fix: "merge to float32")
+        case .f16: .input("a merged weight of '\(name)' does not fit float16", at: path, fix: "merge to bfloat16 or float32")
+        default:
+            .input(
+                "a merged weight of '\(name)' does not fit \(type.rawValue), whose scales are float16", at: path, fix: "choose bf16 or f32")
+        }
     }
 }

@@ -13,6 +13,8 @@ package struct TensorDescription: Sendable, Equatable {
     /// As a matrix: a vector is one row.
     var rows: Int { shape.count < 2 ? 1 : shape[0] }
     var columns: Int { shape.count < 2 ? shape.reduce(1, *) : shape.dropFirst().reduce(1, *) }
+    /// Bytes of a row, which is a whole number of blocks.
+    var rowBytes: Int { columns / type.blockElements * type.blockBytes }
     /// Rows that are read and written at a time: 4 MiB of float32.
     var blockRows: Int { max(1, min(rows, (4 << 20) / max(1, columns * 4))) }
 }
@@ -105,7 +107,7 @@ extension TensorSink {
         for (number, tensor) in tensors.enumerated() {
             let description = tensor.description
             let read = try tensor.open()
-            let rowBytes = description.columns * description.type.blockBytes
+            let rowBytes = description.rowBytes
             let buffer = try Buffer(bytes: max(1, description.blockRows * rowBytes))
             for first in stride(from: 0, to: description.rows, by: description.blockRows) {
                 let rows = first..<min(first + description.blockRows, description.rows)

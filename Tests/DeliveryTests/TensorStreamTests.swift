@@ -1,3 +1,4 @@
+import LorikeetDevices
 import LorikeetEngine
 import LorikeetGround
 import LorikeetModelFiles
@@ -56,6 +57,34 @@ struct TensorStreamTests {
         #expect(try RealFiles().list(directory).filter { $0.hasSuffix(".safetensors") }.count == 3)
         let view = try #require(tensors["c"])
         #expect((0..<100).allSatisfy { view.bytes.loadUnaligned(fromByteOffset: 4 * $0, as: Float.self) == Float($0 / 10) + Float($0 % 10) / 1e6 })
+    }
+
+    /// Rows as blocks: sink and step agree on their sizes, and whoever reads them gets the values back.
+    @Test(arguments: [ElementType.q8_0, .q4_K, .q6_K]) func `rows are written as GGUF's blocks`(type: ElementType) throws {
+        let sink = Kept()
+        try sink.write([ConvertPrecision(to: type, path: "base", cpu: CPU(threads: 2)).apply(tensor("a", [3, 512]))]) { _ in }
+        #expect(sink.begun == [TensorDescription(name: "a", shape: [3, 512], type: type)])
+        #expect(sink.pieces == [512 / type.blockElements * type.blockBytes * 3])
+    }
+
+    @Test func `what a block type cannot hold is refused by the tensor's name`() throws {
+        func message(_ type: ElementType, _ shape: [Int], _ value: Float) throws -> String {
+            let form = TensorDescription(name: "w", shape: shape, type: .f32)
+            let tensor = StreamedTensor(description: form) {
+                { rows, memory in
+                    for i in 0..<rows.count * form.columns { memory.storeBytes(of: i == 5 ? value : 0, toByteOffset: 4 * i, as: Float.self) }
+                }
+            }
+            let error = #expect(throws: LorikeetError.self) {
+                try Kept().write([ConvertPrecision(to: type, path: "base").apply(tensor)]) { _ in }
+            }
+            #expect(error?.exit == .unusableInput)
+            return error?.description ?? ""
+        }
+        #expect(try message(.q4_K, [2, 320], 1).contains("'w' has rows of 320 values, which cannot be written as q4_K"))
+        #expect(try message(.q2_K, [2, 256], 1).contains("cannot be written as q2_K"))
+        #expect(try message(.q4_K, [1, 256], .nan).contains("a value of 'w' is not finite"))
+        #expect(try message(.q8_0, [1, 32], 1e20).contains("'w' does not fit q8_0"))
     }
 
     @Test func `a disk that cannot be read is the machine's failure, through the files that are passed in`() throws {

@@ -1,14 +1,79 @@
+import LorikeetDevices
 import LorikeetModelFiles
 
-/// Writes floats as a plain 16- or 32-bit type, rounding to nearest even.
+extension ElementType {
+    /// Whether `encode` writes this type.
+    package var isWritten: Bool {
+        switch self {
+        case .f32, .f16, .bf16: true
+        default: encoder != nil
+        }
+    }
+
+    /// How the type's blocks are made; nil for plain types and for blocks that are only read.
+    fileprivate var encoder: (any BlockEncoder.Type)? { BlockFormat(rawValue: rawValue)?.codec as? any BlockEncoder.Type }
+}
+
+/// Writes finite floats as another type: plain 16- and 32-bit types rounded to nearest even, GGUF's blocks with the scales of the least
+/// error that the search of their kind finds. The bytes are the same for any number of threads.
 ///
-/// - Parameter type: `.f16`, `.bf16` or `.f32`; anything else writes float32.
-/// - Returns: false where a finite value became infinite (float16 ends at 65504).
-package func encode(_ values: UnsafePointer<Float>, count: Int, as type: ElementType, into out: UnsafeMutableRawPointer) -> Bool {
+/// - Parameters:
+///   - count: a multiple of the type's `blockElements`.
+///   - cpu: the threads that share the work; nil for the calling thread alone.
+/// - Returns: false where a value, or the scale of a block, became infinite (float16 ends at 65504), and for types that are not `isWritten`.
+package func encode(
+    _ values: UnsafePointer<Float>, count: Int, as type: ElementType, into out: UnsafeMutableRawPointer, cpu: CPU? = nil
+) -> Bool {
     switch type {
     case .f16: return !Half.round(values, count: count, into: out.assumingMemoryBound(to: UInt16.self))
     case .bf16: BFloat.round(values, count: count, into: out.assumingMemoryBound(to: UInt16.self))
-    default: out.copyMemory(from: values, byteCount: count * 4)
+    case .f32: out.copyMemory(from: values, byteCount: count * 4)
+    default:
+        guard let encoder = type.encoder else { return false }
+        return encodeBlocks(encoder, values, count / encoder.elements, into: out, cpu)
     }
     return true
+}
+
+private func encodeBlocks<Encoder: BlockEncoder>(
+    _: Encoder.Type, _ values: UnsafePointer<Float>, _ blocks: Int, into out: UnsafeMutableRawPointer, _ cpu: CPU?
+) -> Bool {
+    // One flag a worker.
+    var fits = [Bool](repeating: true, count: cpu?.threads ?? 1)
+    fits.withUnsafeMutableBufferPointer { buffer in
+        guard let fits = buffer.baseAddress else { return }
+        func encode(_ range: Range<Int>, _ worker: Int) {
+            withUnsafeTemporaryAllocation(byteCount: EncoderScratch.bytes, alignment: 32) { memory in
+                guard let base = memory.baseAddress else { return }
+                let scratch = EncoderScratch(base)
+                for block in range where !Encoder.encode(values + block * Encoder.elements, into: out + block * Encoder.bytes, scratch) {
+                    fits[worker] = false
+                }
+            }
+        }
+        if let cpu { cpu.parallelRanges(over: blocks) { encode($0, $1) } } else { encode(0..<blocks, 0) }
+    }
+    return !fits.contains(false)
+}
+
+/// A GGUF block format that is written as well as read.
+protocol BlockEncoder: BlockCodec {
+    /// Rounds `elements` finite values to one block.
+    ///
+    /// - Returns: false where a scale lies beyond float16's range.
+    static func encode(_ values: UnsafePointer<Float>, into block: UnsafeMutableRawPointer, _ scratch: EncoderScratch) -> Bool
+}
+
+/// Memory that the encoding of one block works in.
+struct EncoderScratch {
+    static let bytes = 256 * 4 + 256
+    /// What the squared error of each value of the block counts.
+    let weights: UnsafeMutablePointer<Float>
+    /// A code for each value of the block.
+    let codes: UnsafeMutablePointer<UInt8>
+
+    init(_ memory: UnsafeMutableRawPointer) {
+        weights = memory.bindMemory(to: Float.self, capacity: 256)
+        codes = (memory + 256 * 4).bindMemory(to: UInt8.self, capacity: 256)
+    }
 }

@@ -1,0 +1,121 @@
+// Writing GGUF's blocks of 32. Every squared error counts the same. The plain choice, which gives the extreme value its end of the codes, is
+// among those compared: no block's error is above it.
+
+extension Q8_0: BlockEncoder {
+    static func encode(_ values: UnsafePointer<Float>, into block: UnsafeMutableRawPointer, _ scratch: EncoderScratch) -> Bool {
+        let codes = CodeRange(-128...127)
+        let group = WeightedGroup(values, ones(scratch), elements)
+        guard let d = halfScale(group, codes, plainEnd: 127, SearchGrid(reach: 1, step: 0.25)) else { return false }
+        storeHalf(d, block)
+        group.write(scale: d, codes, to: (block + 2).assumingMemoryBound(to: UInt8.self))
+        return true
+    }
+}
+
+extension Q4_0: BlockEncoder {
+    static func encode(_ values: UnsafePointer<Float>, into block: UnsafeMutableRawPointer, _ scratch: EncoderScratch) -> Bool {
+        let codes = CodeRange(-8...7)
+        let group = WeightedGroup(values, ones(scratch), elements)
+        guard let d = halfScale(group, codes, plainEnd: -8, SearchGrid(reach: 1.5, step: 0.125)) else { return false }
+        storeHalf(d, block)
+        group.write(scale: d, codes, zero: 8, to: scratch.codes)
+        storeHalfBytes(scratch.codes, block + 2)
+        return true
+    }
+}
+
+extension Q5_0: BlockEncoder {
+    static func encode(_ values: UnsafePointer<Float>, into block: UnsafeMutableRawPointer, _ scratch: EncoderScratch) -> Bool {
+        let codes = CodeRange(-16...15)
+        let group = WeightedGroup(values, ones(scratch), elements)
+        guard let d = halfScale(group, codes, plainEnd: -16, SearchGrid(reach: 1.5, step: 0.125)) else { return false }
+        storeHalf(d, block)
+        group.write(scale: d, codes, zero: 16, to: scratch.codes)
+        storeFifthBits(scratch.codes, block + 2)
+        storeHalfBytes(scratch.codes, block + 6)
+        return true
+    }
+}
+
+extension Q4_1: BlockEncoder {
+    static func encode(_ values: UnsafePointer<Float>, into block: UnsafeMutableRawPointer, _ scratch: EncoderScratch) -> Bool {
+        let codes = CodeRange(0...15)
+        let group = WeightedGroup(values, ones(scratch), elements)
+        guard let (d, m) = halfScaleAndMinimum(group, codes, SearchGrid(reach: 1, step: 0.1)) else { return false }
+        storeHalf(d, block)
+        storeHalf(m, block + 2)
+        group.write(scale: d, minimum: m, codes, to: scratch.codes)
+        storeHalfBytes(scratch.codes, block + 4)
+        return true
+    }
+}
+
+extension Q5_1: BlockEncoder {
+    static func encode(_ values: UnsafePointer<Float>, into block: UnsafeMutableRawPointer, _ scratch: EncoderScratch) -> Bool {
+        let codes = CodeRange(0...31)
+        let group = WeightedGroup(values, ones(scratch), elements)
+        guard let (d, m) = halfScaleAndMinimum(group, codes, SearchGrid(reach: 1, step: 0.1)) else { return false }
+        storeHalf(d, block)
+        storeHalf(m, block + 2)
+        group.write(scale: d, minimum: m, codes, to: scratch.codes)
+        storeFifthBits(scratch.codes, block + 4)
+        storeHalfBytes(scratch.codes, block + 8)
+        return true
+    }
+}
+
+// MARK: - The steps that they are made of
+
+/// The float16 nearest to a float, as a float.
+@inline(__always)
+func roundedToHalf(_ value: Float) -> Float { Float(Float16(value)) }
+
+@inline(__always)
+func storeHalf(_ value: Float, _ p: UnsafeMutableRawPointer) { p.storeBytes(of: Float16(value), as: Float16.self) }
+
+private func ones(_ scratch: EncoderScratch) -> UnsafePointer<Float> {
+    for i in 0..<32 { scratch.weights[i] = 1 }
+    return UnsafePointer(scratch.weights)
+}
+
+/// The better one of the searched and the plain scale, both rounded to float16.
+///
+/// - Parameter plainEnd: the code that the plain scale gives the extreme value.
+/// - Returns: nil where float16 does not hold the plain scale.
+@inline(__always)
+private func halfScale(_ group: WeightedGroup, _ codes: CodeRange, plainEnd: Float, _ grid: SearchGrid) -> Float? {
+    let extreme = group.extreme
+    let plain = roundedToHalf(extreme / plainEnd)
+    guard plain.isFinite else { return nil }
+    let searched = roundedToHalf(group.scale(codes, extreme: extreme, grid))
+    return group.error(scale: searched, codes) < group.error(scale: plain, codes) ? searched : plain
+}
+
+/// The better ones of the searched and the plain scale and minimum, all rounded to float16.
+///
+/// - Returns: nil where float16 does not hold the plain ones.
+@inline(__always)
+private func halfScaleAndMinimum(_ group: WeightedGroup, _ codes: CodeRange, _ grid: SearchGrid) -> (scale: Float, minimum: Float)? {
+    let (lowest, highest) = group.bounds
+    let plain = (scale: roundedToHalf((highest - lowest) / codes.highest), minimum: roundedToHalf(lowest))
+    guard plain.scale.isFinite, plain.minimum.isFinite else { return nil }
+    let found = group.scaleAndMinimum(codes, atMostZero: false, grid)
+    let searched = (scale: roundedToHalf(found.scale), minimum: roundedToHalf(found.minimum))
+    let isBetter =
+        group.error(scale: searched.scale, minimum: searched.minimum, codes) < group.error(scale: plain.scale, minimum: plain.minimum, codes)
+    return isBetter ? searched : plain
+}
+
+/// 32 codes' low four bits: code j in the low half of byte j, code j + 16 in the high half.
+@inline(__always)
+private func storeHalfBytes(_ codes: UnsafePointer<UInt8>, _ out: UnsafeMutableRawPointer) {
+    out.storeBytes(of: (load16(codes) & 15) | (load16(codes + 16) &<< 4), as: SIMD16<UInt8>.self)
+}
+
+/// 32 codes' fifth bits, lowest first.
+@inline(__always)
+private func storeFifthBits(_ codes: UnsafePointer<UInt8>, _ out: UnsafeMutableRawPointer) {
+    var bits: UInt32 = 0
+    for i in 0..<32 { bits |= UInt32((codes[i] >> 4) & 1) << UInt32(i) }
+    out.storeBytes(of: bits.littleEndian, as: UInt32.self)
+}
