@@ -12,6 +12,8 @@ package struct MergeSettings: Sendable {
     package var into: BaseStorage
     /// A shard grows no larger than this.
     package var shardBytes = 5_000_000_000
+    /// Linears as bitsandbytes' NF4 (`BitsAndBytesExport`), the rest in `type`.
+    package var isNF4 = false
     /// The chat template that the model was trained with, where it is not the base's own.
     package var template: MergedTemplate?
 
@@ -47,7 +49,8 @@ package struct Merger {
     @discardableResult
     package func write(to directory: String, progress: (Double) -> Void = { _ in }) throws -> [String] {
         let add = try AddAdapter(adapter, base: base, cpu: cpu)
-        let configuration = try base.configuration.written(type: Self.names[settings.type])
+        let plain = try base.configuration.written(type: Self.names[settings.type])
+        let configuration = settings.isNF4 ? BitsAndBytesExport.configuration(plain, type: settings.type) : plain
         // Before the weights, which take time.
         _ = try Sidecar(source: base.files, files: files).copied()
         guard !directory.isEmpty else { throw LorikeetError.input("the output has no name", fix: "name a directory that is not there yet") }
@@ -55,7 +58,10 @@ package struct Merger {
         let pending = try PendingFolder(for: directory, files: files)
         do {
             let convert = ConvertPrecision(to: settings.type, path: base.path)
-            let tensors = try TensorStream(base, linearsThrough: settings.into, cpu: cpu).tensors().map { try convert.apply(add.apply($0)) }
+            let merged = try TensorStream(base, linearsThrough: settings.into, cpu: cpu).tensors().map(add.apply)
+            let tensors =
+                try settings.isNF4
+                ? BitsAndBytesExport(base: base, type: settings.type, cpu: cpu).tensors(merged) : merged.map(convert.apply)
             let sink = SafetensorsSink(directory: pending.path, files: pending.files, shardBytes: settings.shardBytes)
             try sink.write(tensors, progress: progress)
             try pending.files.writeDurably(configuration.serialized(pretty: true) + "\n", to: pending.path + "/config.json")
