@@ -7,7 +7,7 @@ STRICT := --explicit-target-dependency-import-check error
 # Tests have a build folder of their own: -enable-testing and plain release would rebuild each other's files.
 TEST_BUILD := --scratch-path .build-test -c release -Xswiftc -enable-testing $(STRICT)
 
-.PHONY: help setup kernel-lists build model model-gemma data data-kinds data-shell demo demo-shell demo-gemma test test-build kernels gpu-bundle wheel prove format clean
+.PHONY: report-check help setup kernel-lists build model model-gemma data data-kinds data-shell demo demo-shell demo-gemma test test-build kernels gpu-bundle wheel prove format clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -50,6 +50,9 @@ test-build: kernel-lists
 test: test-build model model-gemma ## unit, reference and small end-to-end tests
 	@scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && TMPDIR="$$scratch" LORIKEET_SMOLLM2="$(CURDIR)/$(MODEL)" \
 		LORIKEET_GEMMA3="$(CURDIR)/$(GEMMA)" swift test $(TEST_BUILD) --skip-build
+
+report-check: test-build ## report.html in headless Chromium (Debian's chromium is installed where that may be)
+	@Scripts/report_check.sh .build-test/release/lorikeet
 
 kernels: setup ## compiles the GPU's kernels for 7.5, 8.0 and 9.0 without a card (NVRTC from PyPI, once)
 	@python3 Scripts/compile_kernels.py

@@ -49,6 +49,8 @@ let package = Package(
         .target(name: "CVector", path: "Sources/CVector"),
         // The GPU's kernels as text (#embed), one source an op; compiled at run time by NVRTC.
         .target(name: "CUDAKernels", path: "Sources/CUDAKernels", exclude: ["kernels"], publicHeadersPath: "include"),
+        // The style sheet and the script of report.html as text (#embed).
+        .target(name: "CReport", path: "Sources/CReport", exclude: ["page.css", "page.js"]),
         .target(
             name: "COpenBLAS", path: "Sources/COpenBLAS",
             linkerSettings: [.linkedLibrary(":libopenblas.a"), .linkedLibrary("m")]),
@@ -63,7 +65,7 @@ let package = Package(
         room("Devices", ["Ground"], outside: ["CThreads", "COpenBLAS", "CUDAKernels"]),
         room("ModelFiles", ["Ground", "JSON"]),
         room("Tokenizers", ["Ground", "JSON", "ModelFiles"], outside: ["CText"]),
-        room("Reporting", ["Ground", "JSON"]),
+        room("Reporting", ["Ground", "JSON", "Hub"], outside: ["CReport"]),
         room("Recipe", ["Ground", "JSON"], outside: [.product(name: "Yams", package: "Yams")]),
         room("Datasets", ["Ground", "JSON", "Devices", "Tokenizers", "Recipe"], outside: ["CCompression"]),
         room("Engine", ["Ground", "JSON", "Devices", "ModelFiles"], outside: ["CVector"], swift: vectorised),

@@ -26,6 +26,8 @@ package struct PipelineEnvironment {
     package var locator: InputLocator
     /// Where samples are kept between starts unless the recipe names a scratch folder; nil keeps them in memory.
     package var cacheFolder: String?
+    /// Seconds from one writing of report.html to the next.
+    package var reportSeconds = 5.0
     /// Opens the devices that the recipe names.
     package var open: (Recipe) throws -> Compute
 
@@ -60,6 +62,9 @@ package final class Pipeline {
     let reporter: Reporter
     let state: MachineState
     private let events = EventsFile()
+    let page: ReportFile
+    /// nil where the recipe wants none.
+    let tensorBoard: TensorBoardFile?
     /// The run's own files are open, so its end is written there.
     private(set) var ends = false
     /// The duration of each step so far, for the summary.
@@ -78,7 +83,10 @@ package final class Pipeline {
         output = OutputDirectory(path: recipe.output, files: environment.files, recipe: recipe)
         let state = MachineState(directory: recipe.output, files: environment.files)
         self.state = state
-        reporter = Reporter(sinks: environment.sinks + [events], clock: environment.clock, machineState: { state.fields() })
+        page = ReportFile(clock: environment.clock, seconds: environment.reportSeconds)
+        tensorBoard = recipe.writesTensorBoard ? TensorBoardFile() : nil
+        let sinks: [(any EventSink)?] = environment.sinks + [events, tensorBoard, page]
+        reporter = Reporter(sinks: sinks.compactMap { $0 }, clock: environment.clock, machineState: { state.fields() })
     }
 
     /// Runs to the goal.
@@ -90,7 +98,11 @@ package final class Pipeline {
 
     private func work() throws -> JSON {
         let warnings = try output.check(for: recipe)
-        if let summary = try finished() { return try requireProofs(summary) }
+        if let summary = try finished() {
+            let verdict = Result { try requireProofs(summary) }
+            try refreshReport()
+            return try verdict.get()
+        }
         let compute = try step(1, "environment") { try openEnvironment(warnings) }
         let (opened, download) = try step(2, "data") { try prepare() }
         var preparation = opened
@@ -109,6 +121,7 @@ package final class Pipeline {
         try output.parts.clearLeftovers()
         try events.open(path: output.events, files: environment.files)
         ends = true
+        try openReports()
         // A replayed plan is already in the file.
         if try output.keptChoices() != plan.choices { try output.write(plan.json, to: output.planJSON) }
         compute.device?.gemmChoices?.begin(measuring: plan.choices.tuned, known: plan.choices.products)

@@ -113,7 +113,7 @@ package struct Preparation {
         var model = PlannedModel(
             source: source, storage: recipe.storage(for: source), lora: recipe.loraSettings, mergedElementBytes: merges ? recipe.mergeType.blockBytes : 0)
         model.comparedStorage = mergedStorage
-        model.otherDiskBytes = Int64(merges ? try Sidecar(source: source.files, files: RealFiles()).bytes() : 0) + (1 << 20)
+        model.otherDiskBytes = Int64(merges ? try Sidecar(source: source.files, files: RealFiles()).bytes() : 0) + Self.recordBytes(settings, dataset)
         model.fuse = recipe.fuse
         model.optimiser = recipe.optimiser
         let processor = card == nil ? try DeviceModel.measured(compute.cpu, columns: source.configuration.hiddenSize, clock: clock) : .besideCard
@@ -133,6 +133,13 @@ package struct Preparation {
         plan.limit = try limit(of: plan, compute: compute, processor: processor)
         plan.warnings = warnings + [settings.rateWarning, settings.warmupWarning(samples: dataset.train.count)].compactMap { $0 } + plan.warnings
         return plan
+    }
+
+    /// Bytes of a run's records: events.jsonl with a line a step and a log line, report.html (twice while it is written again), TensorBoard's files
+    /// and the rest.
+    private static func recordBytes(_ settings: TrainingSettings, _ dataset: Dataset) -> Int64 {
+        let steps = Int64(settings.totalSteps(samples: dataset.train.count))
+        return (3 << 20) + 600 * steps + 1200 * steps / Int64(max(1, settings.loggingSteps))
     }
 
     /// The plan packs every step's samples, so their number is bounded: far above what a machine trains, low enough for seconds.

@@ -99,6 +99,9 @@ package enum KeyTable {
             "save_minutes", .number(0...100_000), .number(15), .changeable,
             help: "Minutes after the last checkpoint until one is written at any step; 0 switches that off."),
         Key("save_total_limit", count, .integer(3), .changeable, help: "Checkpoints kept; 0 keeps all."),
+        Key(
+            "report_to", .list, .list(["tensorboard"]), .changeable,
+            help: "What is written beside events.jsonl and report.html: tensorboard (event files in OUTPUT/tensorboard), all, or none."),
     ]
     private static let delivery = [
         Key(
@@ -150,8 +153,17 @@ package enum KeyTable {
         switch (key.name, value) {
         case ("optim", .text(let name)) where storageForms.contains(name):
             "'optim: \(name)': AdamW with float32 moments runs instead; adapters are small, and so are their moments"
+        case ("report_to", _):
+            unknownReports(value).map { "'report_to: \($0)' is not known here: events.jsonl and report.html are always written, tensorboard where it is named" }
         default: nil
         }
+    }
+
+    /// Names of `report_to` that mean nothing here, such as wandb.
+    private static func unknownReports(_ value: KeyValue) -> String? {
+        guard case .list(let names) = value else { return nil }
+        let unknown = names.filter { !["tensorboard", "all", "none"].contains($0) }
+        return unknown.isEmpty ? nil : unknown.joined(separator: ", ")
     }
 
     package static func key(named name: String) -> Key? { keys.first { $0.name == name } }

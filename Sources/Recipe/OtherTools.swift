@@ -109,7 +109,7 @@ enum OtherTools {
         "attn_implementation": attention, "use_cache": attention, "dataloader_pin_memory": loader, "dataloader_num_workers": loader,
         "dataloader_prefetch_factor": loader, "preprocessing_num_workers": loader, "dataset_num_proc": loader, "dataset_processes": loader,
         "dataset_prepared_path": store, "overwrite_cache": store, "dataset_kwargs": "records are read by their layout",
-        "remove_unused_columns": "unused keys of records are named by check", "report_to": events, "run_name": events, "logging_dir": events,
+        "remove_unused_columns": "unused keys of records are named by check", "run_name": events, "logging_dir": events,
         "plot_loss": events, "disable_tqdm": events, "log_level": events, "logging_first_step": events, "wandb_project": events,
         "wandb_entity": events, "wandb_run_id": events, "wandb_name": events, "wandb_watch": events, "wandb_log_model": events,
         "logging_strategy": "logging_steps says when", "per_device_eval_batch_size": "evaluation packs its micro-batches",

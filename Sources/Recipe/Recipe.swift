@@ -82,6 +82,8 @@ package struct Recipe: Sendable, Equatable {
     package var saveSteps: Int { integer("save_steps") ?? 0 }
     package var saveMinutes: Double { number("save_minutes") }
     package var saveTotalLimit: Int { integer("save_total_limit") ?? 0 }
+    /// Whether TensorBoard's event files are written.
+    package var writesTensorBoard: Bool { list("report_to").contains { ["tensorboard", "all"].contains($0) } }
     package var mergeDtype: String { text("merge_dtype") ?? "float32" }
     package var mergeInto: String { text("merge_into") ?? "original" }
     package var mergeTolerance: Double { number("merge_tolerance") }

@@ -29,7 +29,8 @@ struct OutputTests {
         let made = try Self.results.map { try bytes(run, $0) }
         #expect(
             try files.list(run.output).filter { !$0.hasPrefix(".") } == [
-                "adapter", "checkpoints", "events.jsonl", "files.json", "inputs.json", "merged", "plan.json", "run.yaml", "summary.json",
+                "adapter", "checkpoints", "events.jsonl", "files.json", "inputs.json", "merged", "plan.json", "report.html", "run.yaml", "summary.json",
+                "tensorboard",
             ])
         let finished = try run.run(on: nil)
         #expect(finished.error == nil && finished.texts.contains { $0.hasPrefix("this run is finished") } && finished.count(.phase) == 0)

@@ -137,6 +137,18 @@ struct ResolvingTests {
         }
     }
 
+    @Test func `report_to takes what there is and names what there is not`() throws {
+        #expect(try Recipe.resolve(file: nil, options: []).recipe.writesTensorBoard)
+        for (value, writes, unknown) in [
+            ("none", false, nil), ("all", true, nil), ("tensorboard", true, nil), ("wandb", false, "wandb"), ("wandb,tensorboard", true, "wandb"),
+        ] {
+            let (recipe, notes) = try Recipe.resolve(file: nil, options: [("report-to", value)])
+            #expect(recipe.writesTensorBoard == writes && notes.count == (unknown == nil ? 0 : 1), "\(value): \(notes)")
+            #expect(notes.first?.contains("'report_to: \(unknown ?? "")' is not known here") ?? (unknown == nil), "\(notes)")
+        }
+        #expect(try !Recipe.resolve(file: file("report_to: none\n"), options: []).recipe.writesTensorBoard)
+    }
+
     @Test func `an unknown option names the nearest`() {
         let error = #expect(throws: LorikeetError.self) { try Recipe.resolve(file: nil, options: [("lora-rr", "8")]) }
         #expect(error?.description.contains("did you mean --lora-r?") == true)

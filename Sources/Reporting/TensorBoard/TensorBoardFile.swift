@@ -1,0 +1,124 @@
+import LorikeetGround
+import LorikeetJSON
+
+/// `tensorboard/events.out.tfevents.*`: the run as TensorBoard reads it, with the tags of Hugging Face's Trainer.
+///
+/// Each process writes a file of its own. One that goes on says at which step, so readers drop what is done again; recipe, hyper-parameters and the
+/// first sample stand in the first file alone, and the end in the file of the process that does not leave work to another.
+package final class TensorBoardFile: EventSink {
+    private var writer: (any FileWriter)?
+    private var unwritten: [Event] = []
+    /// Earlier processes wrote files here.
+    private var goesOn = false
+    private var saidWhere = false
+
+    package init() {}
+
+    /// Opens a new file in `folder` and writes the events received so far.
+    ///
+    /// - Parameters:
+    ///   - time: seconds since 1970; part of the file's name, by which TensorBoard orders files.
+    ///   - settings: the recipe's keys and values, as run.yaml writes them: the hyper-parameters.
+    ///   - recipe: the text of run.yaml.
+    package func open(folder: String, time: Double, settings: [RunRecord.Setting], recipe: String, files: any Files) throws {
+        try files.createDirectory(folder)
+        let stem = "events.out.tfevents."
+        let earlier = try files.list(folder).compactMap { name in name.hasPrefix(stem) ? Int(name.dropFirst(stem.count).prefix { $0 != "." }) : nil }
+        goesOn = !earlier.isEmpty
+        let number = max(Int(min(max(0, time), 9e9)), (earlier.max() ?? 0) + 1)
+        writer = try files.openAppending(folder + "/" + stem + "\(number).lorikeet")
+        guard !goesOn else {
+            try write([TensorBoardMessages.version(time)])
+            return try writeWaiting()
+        }
+        let parameters = settings.map { (name: $0.key, value: TensorBoardMessages.Hyperparameter(yaml: $0.value)) }
+        var records = [TensorBoardMessages.version(time)]
+        records.append(TensorBoardMessages.experiment(time, parameters, metrics: ["eval/loss", "train/loss"]))
+        records.append(TensorBoardMessages.sessionStart(time, parameters))
+        records.append(TensorBoardMessages.text(time, "recipe", "```yaml\n\(recipe)\n```"))
+        try write(records)
+        try writeWaiting()
+    }
+
+    private func writeWaiting() throws {
+        let waiting = unwritten
+        unwritten = []
+        for event in waiting { try receive(event) }
+    }
+
+    package func receive(_ event: Event) throws {
+        guard writer != nil else {
+            unwritten.append(event)
+            return
+        }
+        let (fields, time) = (JSON.object(event.fields), event.time)
+        let step = fields["step"]?.int ?? 0
+        switch event.kind {
+        case .step where goesOn && !saidWhere:
+            saidWhere = true
+            try write([TensorBoardMessages.restart(time, step: step)])
+        case .log:
+            try write([TensorBoardMessages.scalars(time, step: step, Self.values(fields, Self.trainTags))])
+        case .evaluation:
+            try write([TensorBoardMessages.scalars(time, step: step, Self.values(fields, Self.evaluationTags))])
+        case .data where !goesOn: if let sample = fields["first_sample"] { try write([TensorBoardMessages.text(time, "first_sample", Self.text(of: sample))]) }
+        case .result:
+            try write([TensorBoardMessages.text(time, "answers", Self.table(of: fields["answers"]?.array ?? []))])
+            try write([TensorBoardMessages.scalars(time, step: fields["summary"]?["steps"]?.int ?? 0, Self.values(fields["summary"] ?? .null, Self.testTags))])
+        case .end:
+            // After 4 and 75 the same command goes on.
+            let exit = fields["exit"]?.int
+            if exit != 4, exit != 75 { try write([TensorBoardMessages.sessionEnd(time, succeeded: exit == 0)]) }
+        case .environment, .phase, .phaseEnd, .data, .step, .checkpoint, .warning, .note: break
+        }
+    }
+
+    private func write(_ records: [[UInt8]]) throws {
+        try records.flatMap(RecordFraming.framed).withUnsafeBytes { try writer?.write($0) }
+    }
+
+    private static let trainTags = [
+        ("loss", "train/loss"), ("learning_rate", "train/learning_rate"), ("grad_norm", "train/grad_norm"), ("epoch", "train/epoch"),
+        ("loss_scale", "train/loss_scale"), ("tokens_per_second", "train/tokens_per_second"), ("share_of_limit", "train/share_of_limit"),
+        ("gpu_used_bytes", "system/gpu_used_bytes"), ("rss_bytes", "system/rss_bytes"), ("ram_used_bytes", "system/ram_used_bytes"),
+        ("cpu_percent", "system/cpu_percent"),
+    ]
+    private static let evaluationTags = [("eval_loss", "eval/loss"), ("seconds", "eval/runtime")]
+    private static let testTags = [
+        ("train_loss", "train/train_loss"), ("seconds", "train/train_runtime"), ("validation_loss_after", "test/loss"),
+        ("answers_right_before", "test/answers_right_before"), ("answers_right_after", "test/answers_right"),
+    ]
+
+    private static func values(_ fields: JSON, _ tags: [(String, String)]) -> [(tag: String, value: Double)] {
+        tags.compactMap { key, tag in fields[key].flatMap { value in value.isNull ? nil : value.double.map { (tag, $0) } } }
+    }
+
+    /// The first sample as text: what is learnt in bold. Markdown that it contains is shown as it stands.
+    private static func text(of sample: JSON) -> String {
+        (sample["tokens"]?.array ?? []).map { token in
+            let text = escaped(token["text"]?.string ?? "")
+            return token["trained"]?.bool == true && !text.isEmpty ? "**\(text)**" : text
+        }.joined(separator: "|")
+    }
+
+    private static func table(of answers: [JSON]) -> String {
+        let rows = answers.map { answer in "|" + ["question", "before", "after", "right"].map { escaped(answer[$0]?.string ?? "") + "|" }.joined() }
+        return (["|question|before|after|expected|", "|-|-|-|-|"] + rows).joined(separator: "\n")
+    }
+
+    /// Text without a meaning in Markdown or HTML.
+    private static func escaped(_ text: String) -> String {
+        var shown = ""
+        for character in text.printable() {
+            switch character {
+            case "\n": shown += " ⏎ "
+            case "&": shown += "&amp;"
+            case "<": shown += "&lt;"
+            case ">": shown += "&gt;"
+            case "\\", "`", "*", "_", "{", "}", "[", "]", "(", ")", "#", "+", "-", ".", "!", "|", "~": shown += "\\\(character)"
+            default: shown.append(character)
+            }
+        }
+        return shown
+    }
+}
