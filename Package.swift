@@ -62,7 +62,7 @@ let package = Package(
         room("Ground"),
         room("JSON", ["Ground"], outside: ["CJSON"]),
         room("Hub", ["Ground", "JSON"], outside: ["CHub"]),
-        room("Devices", ["Ground"], outside: ["CThreads", "COpenBLAS", "CUDAKernels"]),
+        room("Devices", ["Ground"], outside: ["CThreads", "COpenBLAS", "CUDAKernels", "CCompression"]),
         room("ModelFiles", ["Ground", "JSON"]),
         room("Tokenizers", ["Ground", "JSON", "ModelFiles"], outside: ["CText"]),
         room("Reporting", ["Ground", "JSON", "Hub"], outside: ["CReport"]),
@@ -88,7 +88,7 @@ let package = Package(
             name: "HubTests", dependencies: ["HubServer", "FailingFiles"] + ["Ground", "JSON", "Hub"].map { .target(name: "Lorikeet\($0)") },
             path: "Tests/HubTests"),
         .testTarget(
-            name: "DevicesTests", dependencies: ["StubCard", .target(name: "LorikeetGround"), .target(name: "LorikeetDevices")],
+            name: "DevicesTests", dependencies: ["StubCard", "CCompression", .target(name: "LorikeetGround"), .target(name: "LorikeetDevices")],
             path: "Tests/DevicesTests"),
         tests("ModelFiles", ["Ground", "JSON", "ModelFiles"]),
         tests("Tokenizers", ["Ground", "JSON", "ModelFiles", "Tokenizers"], resources: [.copy("Fixtures")]),

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The wheel of `make wheel`, as a user meets it: its tag, its licences, pip without an index into a fresh virtual environment, doctor, the
-# module's tests, and that packing the same files again gives the same bytes.
+# The wheel of `make wheel`, as a user meets it: its tag, its licences, pip without an index into a fresh virtual environment, doctor with the
+# compiled kernels found, the module's tests, and that packing the same files again gives the same bytes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 wheel=$(ls .work/lorikeet_qlora-*.whl)
@@ -12,6 +12,11 @@ python3 -m venv "$scratch/venv"
 installed=$("$scratch/venv/bin/pip" freeze --disable-pip-version-check)
 [ "$(echo "$installed" | cut -d= -f1 | tr - _)" = lorikeet_qlora ] || { echo "check_wheel: installed beside it: $installed" >&2; exit 1; }
 (cd "$scratch" && env -u VIRTUAL_ENV venv/bin/lorikeet doctor)
+(cd "$scratch" && env -u VIRTUAL_ENV venv/bin/lorikeet doctor --json) | python3 -c '
+import json, sys
+found = json.load(sys.stdin)["compiled_kernels"]
+assert found and found["architectures"] == [75, 80, 86, 89, 90] and not found["not_used"], found
+'
 (cd "$scratch" && venv/bin/python -m lorikeet_qlora --version)
 "$scratch/venv/bin/python" -B -m unittest discover -s packaging/python
 python3 - "$wheel" "$scratch/again.whl" << 'PYTHON'

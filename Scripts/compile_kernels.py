@@ -1,6 +1,7 @@
 """Compiles every kernel source as a card would, without a card: NVRTC from PyPI, fetched once to .work/nvrtc-VERSION.
 
 Every .cu of Sources/CUDAKernels/kernels for float32, float16 and bfloat16 (from 8.0 on; what loads a model everywhere) and compute capabilities 7.5, 8.0 and 9.0.
+`--fetch` only downloads NVRTC and prints its folder.
 A line a source and capability: kernels, most registers, bytes spilled (of all types). Errors and warnings fail: exit 1; no NVRTC: 4.
 """
 import concurrent.futures, ctypes, glob, os, re, shutil, subprocess, sys, tempfile, time, zipfile
@@ -22,7 +23,7 @@ def library():
     os.makedirs(os.path.join(ROOT, ".work"), exist_ok=True)
     scratch = tempfile.mkdtemp(prefix="nvrtc.", dir=os.path.join(ROOT, ".work"))
     try:
-        print("kernels: downloading NVRTC %s (24 MB)" % VERSION, flush=True)
+        print("kernels: downloading NVRTC %s (24 MB)" % VERSION, file=sys.stderr)
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:"]
         if subprocess.run(command + ["--dest", scratch, "%s==%s" % (PACKAGE, VERSION)]).returncode != 0:
             print("kernels: NVRTC could not be downloaded; check the network (or PIP_INDEX_URL) and run 'make kernels' again", file=sys.stderr)
@@ -62,6 +63,8 @@ def compiled(path, name, architecture, element):
 
 def main():
     path = library()
+    if sys.argv[1:] == ["--fetch"]:
+        return print(os.path.dirname(path))
     jobs = [
         (name, architecture, element)
         for name in sorted(n for n in os.listdir(SOURCES) if n.endswith(".cu"))

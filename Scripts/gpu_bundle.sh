@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # .work/gpu-bundle.tar.xz: the binary with Swift and OpenBLAS inside, the reference numbers that `doctor` compares with, and a README.
-# What the machine has to bring: an NVIDIA driver of CUDA 12 or newer, libnvrtc and libcublasLt. Fails past 60 MB.
+# What the machine has to bring: an NVIDIA driver of CUDA 12 or newer and libcublasLt (and libnvrtc for a card that kernels/ has nothing for).
+# Fails past 60 MB.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 limit=60000000
@@ -10,12 +11,13 @@ scratch=$(mktemp -d .work/bundle.XXXXXX)
 trap 'rm -rf "$scratch"' EXIT
 bundle=$scratch/lorikeet-gpu
 mkdir -p "$bundle/Reference"
-cp .work/static/lorikeet "$bundle/"
+cp -r .work/static/lorikeet .work/static/kernels "$bundle/"
 cp -r Tests/Reference/{llama,gemma2,qwen3,smollm2} "$bundle/Reference/"
 cp LICENSE Scripts/make_random_model.py "$bundle/"
 cat > "$bundle/README.txt" <<'TEXT'
 Lorikeet for a machine with an NVIDIA card (compute capability 7.5 or newer, driver 525 or newer). Linux on x86-64 with AVX2, glibc 2.35.
-libnvrtc and libcublasLt come from the CUDA toolkit or from pip:  pip install nvidia-cuda-nvrtc-cu12 nvidia-cublas-cu12
+libcublasLt comes from the CUDA toolkit or from pip:  pip install nvidia-cublas-cu12
+Kernels for 7.5, 8.0, 8.6, 8.9 and 9.0 are in kernels/; other cards need libnvrtc too:  pip install nvidia-cuda-nvrtc-cu12
 Where they lie elsewhere:  export LORIKEET_CUDA_LIBRARIES=/folder/of/nvrtc:/folder/of/cublas
     ./lorikeet doctor --device cuda:0                              the card and the libraries found
     ./lorikeet doctor --kernels                                    every kernel against the processor's, each type and odd sizes too

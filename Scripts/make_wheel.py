@@ -1,7 +1,7 @@
 """make wheel: .work/lorikeet_qlora-VERSION-py3-none-manylinux_2_35_x86_64.whl from the static binary.
 
-In it: the binary as a script on the path, the module of packaging/python, and the licences of all that is linked into the
-binary. The version is the binary's own. The same inputs give the same bytes. Fails where a licence is missing, the tag promises more
+In it: the binary as a script on the path, the compiled GPU kernels where it finds them, the module of packaging/python, and the licences of
+all that is linked into the binary. The version is the binary's own. The same inputs give the same bytes. Fails where a licence is missing, the tag promises more
 machines than the binary runs on (wheel_tag.py), or the wheel is 40 MB or larger.
 """
 import base64, glob, hashlib, os, subprocess, sys, zipfile
@@ -73,6 +73,11 @@ def contents(binary, number):
     files, info, data = {}, "%s-%s.dist-info" % (NAME, number), "%s-%s.data" % (NAME, number)
     with open(binary, "rb") as file:
         files[data + "/scripts/lorikeet"] = (file.read(), True)
+    kernels = os.path.join(os.path.dirname(binary), "kernels")
+    for name in os.listdir(kernels):
+        # pip puts them in share/lorikeet/kernels beside the folder of scripts, where the binary looks.
+        with open(os.path.join(kernels, name), "rb") as file:
+            files["%s/data/share/lorikeet/kernels/%s" % (data, name)] = (file.read(), False)
     module = os.path.join(ROOT, "packaging", "python", NAME)
     for name in os.listdir(module):
         if name.endswith(".py"):

@@ -101,3 +101,25 @@ void lorikeet_inflater_free(lorikeet_inflater *it) {
     ZSTD_freeDStream(it->zstd);
     free(it);
 }
+
+size_t lorikeet_zstd_room(size_t count) { return ZSTD_compressBound(count); }
+
+size_t lorikeet_zstd_pack(const uint8_t *in, size_t count, uint8_t *out, size_t room) {
+    ZSTD_CCtx *context = ZSTD_createCCtx();
+    if (!context) return 0;
+    ZSTD_CCtx_setParameter(context, ZSTD_c_compressionLevel, ZSTD_maxCLevel());
+    ZSTD_CCtx_setParameter(context, ZSTD_c_checksumFlag, 1);
+    const size_t size = ZSTD_compress2(context, out, room, in, count);
+    ZSTD_freeCCtx(context);
+    return ZSTD_isError(size) ? 0 : size;
+}
+
+size_t lorikeet_zstd_size(const uint8_t *in, size_t count) {
+    const unsigned long long size = ZSTD_getFrameContentSize(in, count);
+    return size == ZSTD_CONTENTSIZE_UNKNOWN || size == ZSTD_CONTENTSIZE_ERROR ? 0 : (size_t)size;
+}
+
+size_t lorikeet_zstd_unpack(const uint8_t *in, size_t count, uint8_t *out, size_t room) {
+    const size_t size = ZSTD_decompress(out, room, in, count);
+    return ZSTD_isError(size) ? 0 : size;
+}

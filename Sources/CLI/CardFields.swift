@@ -9,6 +9,7 @@ enum CardFields {
         var fields: [(String, JSON, String)] = [
             ("gpu_architecture", JSON(properties.architecture), "compute capability \(properties.architecture / 10).\(properties.architecture % 10)"),
             ("gpu_multiprocessors", JSON(properties.multiprocessors), "\(properties.multiprocessors)"),
+            KernelFields.field(card),
             ("gpu_libraries", .array(card.libraries.map { .string($0.path) }), card.libraries.map { "\($0.name): \($0.path)" }.joined(separator: ", ")),
         ]
         guard let now = card.readings() else { return fields + [("gpu_readings", .null, "none (NVML is missing or does not know the card)")] }

@@ -26,9 +26,12 @@ struct DeviceOptions: ParsableArguments {
         var options = CUDADevice.Options()
         options.cacheFolder = cacheFolder
         options.libraryFolders = variable("LORIKEET_CUDA_LIBRARIES").map { $0.split(separator: ":").map(String.init) } ?? []
-        // Where `pip install` puts packages of this user.
+        // Where this program was installed by pip, and where it puts packages of this user.
+        let installed = Machine.executableFolder
         options.pythons =
-            ["VIRTUAL_ENV", "CONDA_PREFIX"].compactMap(variable) + (variable("HOME").map { [$0 + "/.local", $0 + "/.pyenv/versions/*"] } ?? [])
+            (installed.map { [$0 + "/.."] } ?? []) + ["VIRTUAL_ENV", "CONDA_PREFIX"].compactMap(variable)
+            + (variable("HOME").map { [$0 + "/.local", $0 + "/.pyenv/versions/*"] } ?? [])
+        options.kernelFolders = installed.map { [$0 + "/kernels", $0 + "/../share/lorikeet/kernels"] } ?? []
         return options
     }
 

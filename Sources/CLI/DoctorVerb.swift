@@ -83,6 +83,7 @@ struct DoctorVerb: ParsableCommand {
                 ("blas_thread_safe", .bool(CPU.blasIsThreadSafe), CPU.blasIsThreadSafe ? "yes" : "no: one thread is used; install libopenblas-pthread-dev"),
                 ("ram_total_bytes", .integer(memory), Units.formatBytes(memory)), ("ram_available_bytes", .integer(free), Units.formatBytes(free)),
                 ("disk_free_bytes", .integer(disk), Units.formatBytes(disk)),
+                KernelFields.field(DeviceOptions.cards.kernelFolders),
                 (
                     "gpu", compute.device.map { .string($0.properties.name) } ?? .null,
                     compute.device.map { "\($0.properties.name), \($0.properties.driver)" } ?? "none asked for (--device cuda:0)"

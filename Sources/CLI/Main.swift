@@ -71,7 +71,7 @@ struct Command: ParsableCommand {
     /// One line a verb.
     static let verbs: [any ParsableCommand.Type] = [
         RunVerb.self, TrainVerb.self, CheckVerb.self, PlanVerb.self, MergeVerb.self, TestVerb.self, GenerateVerb.self, ChatVerb.self,
-        PullVerb.self, ReportVerb.self, DoctorVerb.self, BenchVerb.self, InitVerb.self,
+        PullVerb.self, ReportVerb.self, DoctorVerb.self, BenchVerb.self, InitVerb.self, KernelsVerb.self,
     ]
 }
 

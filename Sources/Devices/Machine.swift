@@ -98,3 +98,13 @@ extension Machine {
         return max(0, uptime - ticks / Double(sysconf(Int32(_SC_CLK_TCK))))
     }
 }
+
+extension Machine {
+    /// The folder of this process's program; nil where /proc does not say.
+    package static var executableFolder: String? {
+        var bytes = [CChar](repeating: 0, count: 4096)
+        let count = readlink("/proc/self/exe", &bytes, bytes.count)
+        guard count > 0, count < bytes.count else { return nil }
+        return RealFiles.parent(of: String(decoding: bytes[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self))
+    }
+}

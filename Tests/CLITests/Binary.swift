@@ -19,7 +19,8 @@ enum Binary {
     /// - Parameters:
     ///   - environment: added to this process's.
     ///   - input: standard input.
-    static func run(_ arguments: [String], environment: [String: String] = [:], input: String = "") throws -> Outcome {
+    ///   - path: of a copy of the program.
+    static func run(_ arguments: [String], environment: [String: String] = [:], input: String = "", path: String = path) throws -> Outcome {
         let process = Process()
         process.executableURL = URL(fileURLWithPath: path)
         process.arguments = arguments

@@ -22,7 +22,7 @@ struct CardTests {
     }
 
     @Test(arguments: [
-        (["capability 60", "name Tesla P100-PCIE-16GB"], "cuda:0", Int32(2), "choose a T4"), (["driver_version 11040"], "cuda:0", 4, "CUDA 11.4"),
+        (["capability 60", "name Tesla P100-PCIE-16GB"], "cuda:0", Int32(2), "\"GPU T4 x2\""), (["driver_version 11040"], "cuda:0", 4, "CUDA 11.4"),
         (["devices 0"], "cuda:0", 4, "--device cpu"), (["capability 80"], "cuda:3", 2, "there is no card 3"), ([], "gpu", 2, "auto, cpu or cuda:N"),
         (["free 20971520", "process 4194999 16000000000"], "auto", 3, "process 4194999 holds 14.9 GiB"),
     ])
@@ -89,6 +89,36 @@ struct CardTests {
         let json = try JSON.parse(try run(stub, "doctor", "--device", "cuda:0", "--json").out, source: "doctor")
         #expect(json["gpu_memory_used_bytes"]?.int == 10_737_418_240 && json["gpu_celsius"]?.int == 41)
         #expect(json["gpu_processes"]?.array?.first?["pid"]?.int == 4_194_999)
+        // No archive stands beside the tests' program.
+        #expect(json["compiled_kernels"] == .null && json["gpu_kernels"]?.string == "compiled at first use")
+    }
+
+    @Test func `kernels packed beside the program are used without NVRTC, and doctor says so`() throws {
+        let stub = try StubCard()
+        let home = stub.folder + "/installed"
+        try FileManager.default.createDirectory(atPath: home + "/bin", withIntermediateDirectories: true)
+        // As pip installs it: the program in bin, the archives in share.
+        try FileManager.default.copyItem(atPath: Binary.path, toPath: home + "/bin/lorikeet")
+        func installed(_ arguments: String...) throws -> Binary.Outcome {
+            try Binary.run(
+                arguments, environment: ["LORIKEET_CUDA_LIBRARIES": stub.folder, "XDG_CACHE_HOME": stub.folder + "/home"], path: home + "/bin/lorikeet")
+        }
+        let packed = try installed("kernels", "--output", home + "/share/lorikeet/kernels", "--architectures", "75,90")
+        #expect(packed.status == 0 && packed.out.contains("kernels-90.zst: "), "\(packed.error)")
+        let compiled = stub.calls("nvrtcCompileProgram").count
+        #expect(try installed("kernels", "--output", home + "/share/lorikeet/kernels", "--architectures", "75").out.contains("up to date"))
+        try FileManager.default.removeItem(atPath: stub.folder + "/libnvrtc.so.12")
+        let json = try JSON.parse(installed("doctor", "--device", "cuda:0", "--json").out, source: "doctor")
+        #expect(json["compiled_kernels"]?["architectures"]?.array?.compactMap(\.int) == [75, 90])
+        #expect(json["compiled_kernels"]?["not_used"]?.array?.isEmpty == true && json["compiled_kernels"]?["compiler"]?.string == "NVRTC 12.6")
+        #expect(json["gpu_kernels"]?.string?.hasSuffix("/share/lorikeet/kernels/kernels-75.zst") == true)
+        #expect(json["gpu_libraries"]?.array?.compactMap(\.string) == [stub.folder + "/libcublasLt.so.12"])
+        let answer = try installed("generate", "--model", TinyFolder().model, "--prompt", "count", "--max-new-tokens", "2", "--device", "cuda:0")
+        #expect(answer.status == 0 && !stub.calls("cuLaunchKernel").isEmpty, "\(answer.error)")
+        #expect(stub.calls("nvrtcCompileProgram").count == compiled)
+        try Data("broken".utf8).write(to: URL(fileURLWithPath: home + "/share/lorikeet/kernels/kernels-90.zst"))
+        let text = try installed("doctor").out
+        #expect(text.contains("for compute capability 7.5 (") && text.contains("not used for 9.0: ") && text.contains("damaged"), "\(text)")
     }
 
     @Test func `auto takes the card that is there, and the CPU where the driver shows none`() throws {

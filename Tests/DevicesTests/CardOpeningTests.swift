@@ -54,8 +54,13 @@ struct CardOpeningTests {
         refuses(try StubCard(["fail cuInit 803"]), .machineFailed, ["cuInit", "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH", "update the NVIDIA driver"])
     }
 
-    @Test func `a P100 is too old: choose the T4`() throws {
-        refuses(try StubCard(["name Tesla P100-PCIE-16GB", "capability 60"]), .unusableInput, ["Tesla P100-PCIE-16GB", "6.0", "7.5", "T4"])
+    @Test func `a P100 is too old: choose the T4s in the notebook's settings; another old card: which would do`() throws {
+        refuses(
+            try StubCard(["name Tesla P100-PCIE-16GB", "capability 60"]), .unusableInput,
+            ["Tesla P100-PCIE-16GB", "6.0; 7.5 is needed", "\"GPU T4 x2\" in the notebook's settings", "--device cpu"])
+        refuses(
+            try StubCard(["name Tesla V100-SXM2-16GB", "capability 70"]), .unusableInput,
+            ["Tesla V100-SXM2-16GB has compute capability 7.0; 7.5 is needed", "a card of 2018 or later", "--device cpu"])
     }
 
     @Test func `a card that is not there`() throws {
@@ -84,6 +89,54 @@ struct CardOpeningTests {
             try FileManager.default.moveItem(atPath: stub.folder + "/" + library, toPath: folder + "/" + library)
         }
         #expect(try CUDADevice(options).libraries.map(\.path).allSatisfy { $0.contains("/venv/lib/python3.12/site-packages/nvidia/cu") })
+    }
+
+    /// Where notebooks, distributions, pip, conda and toolkits keep the two libraries of CUDA 12, below the system's root.
+    private static let places = [
+        // Kaggle and Colab: the toolkit, and torch's packages in Debian's Python.
+        ("/usr/local/cuda-12.5/targets/x86_64-linux/lib", "/usr/local/cuda-12.5/targets/x86_64-linux/lib"),
+        ("/usr/local/cuda/targets/x86_64-linux/lib", "/usr/local/cuda/lib64"), ("/usr/local/cuda-12.2/lib64", "/usr/local/nvidia/lib64"),
+        ("/usr/local/lib/python3.12/dist-packages/nvidia/cuda_nvrtc/lib", "/usr/local/lib/python3.12/dist-packages/nvidia/cublas/lib"),
+        ("/usr/local/lib/python3.11/site-packages/nvidia/cuda_nvrtc/lib", "/usr/lib/python3/dist-packages/nvidia/cublas/lib"),
+        ("/opt/conda/lib", "/opt/conda/targets/x86_64-linux/lib"),
+        ("/opt/conda/lib/python3.10/site-packages/nvidia/cuda_nvrtc/lib", "/opt/conda/lib/python3.10/site-packages/nvidia/cublas/lib"),
+        ("/opt/venv/lib/python3.12/site-packages/nvidia/cu12/lib", "/opt/app/.venv/lib/python3.12/site-packages/nvidia/cublas/lib"),
+        ("/opt/cuda/lib64", "/opt/cuda/targets/x86_64-linux/lib"),
+        ("/opt/nvidia/hpc_sdk/Linux_x86_64/24.7/cuda/12.5/lib64", "/opt/nvidia/hpc_sdk/Linux_x86_64/24.7/math_libs/12.5/lib64"),
+    ]
+
+    @Test(arguments: places) func `the libraries are found where machines keep them`(compiler: String, matrices: String) throws {
+        let stub = try StubCard()
+        var options = stub.options
+        options.libraryFolders = []
+        (options.searchesSystem, options.systemRoot) = (true, stub.folder + "/root")
+        func place(_ library: String, _ folder: String) throws -> String {
+            let folder = options.systemRoot + folder
+            try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+            try FileManager.default.moveItem(atPath: stub.folder + "/" + library, toPath: folder + "/" + library)
+            // A stub reads its configuration beside itself.
+            if !FileManager.default.fileExists(atPath: folder + "/stub.conf") {
+                try FileManager.default.copyItem(atPath: stub.folder + "/stub.conf", toPath: folder + "/stub.conf")
+            }
+            return folder + "/" + library
+        }
+        _ = try place("libcuda.so.1", "/usr/lib64-nvidia")
+        let paths = [try place("libnvrtc.so.12", compiler), try place("libcublasLt.so.12", matrices)]
+        #expect(try CUDADevice(options).libraries.map(\.path) == paths)
+    }
+
+    @Test(arguments: ["/usr/local/nvidia/lib64", "/usr/lib64-nvidia", "/usr/lib/wsl/lib"]) func `the driver is found in containers`(folder: String) throws {
+        let stub = try StubCard()
+        var options = stub.options
+        #expect(CUDADevice.isPresent(options))
+        options.libraryFolders = []
+        (options.searchesSystem, options.systemRoot) = (true, stub.folder + "/root")
+        #expect(!CUDADevice.isPresent(options))
+        try FileManager.default.createDirectory(atPath: options.systemRoot + folder, withIntermediateDirectories: true)
+        for name in ["libcuda.so.1", "stub.conf"] {
+            try FileManager.default.copyItem(atPath: stub.folder + "/" + name, toPath: options.systemRoot + folder + "/" + name)
+        }
+        #expect(CUDADevice.isPresent(options))
     }
 
     @Test func `a library that is there but is not one: the loader's words`() throws {

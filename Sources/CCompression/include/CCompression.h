@@ -28,3 +28,13 @@ enum lorikeet_inflate_status lorikeet_inflate(
 /// What is broken, in the library's words; NULL when nothing is.
 const char *lorikeet_inflater_error(const lorikeet_inflater *inflater);
 void lorikeet_inflater_free(lorikeet_inflater *inflater);
+
+/// The room that a frame of `count` bytes needs at most.
+size_t lorikeet_zstd_room(size_t count);
+/// `count` bytes as one Zstandard frame with its size and a check sum, as small as the library makes it. Returns the frame's bytes, 0 where it
+/// cannot be made.
+size_t lorikeet_zstd_pack(const uint8_t *in, size_t count, uint8_t *out, size_t room);
+/// The size that a frame says it has unpacked; 0 where it says none or is no frame.
+size_t lorikeet_zstd_size(const uint8_t *in, size_t count);
+/// Unpacks one frame. Returns the bytes written, 0 where it is damaged or does not fit `room`.
+size_t lorikeet_zstd_unpack(const uint8_t *in, size_t count, uint8_t *out, size_t room);

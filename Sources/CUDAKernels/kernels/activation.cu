@@ -11,6 +11,7 @@
 // Launch: grid.x = columns / (16 bytes' worth of elements) / threads, rounded up; grid.y = min(rows, 65535); threads 256 at most
 // (128 or 256 are good). Any grid is right: the kernels step over what it does not cover.
 //         lora_gated_*: grid (columns / 128 rounded up, rows / 128 rounded up), threads 128; compiled with -DSTEPS = ranks / 16 rounded up.
+//         The others: -DSTEPS=0, which leaves lora_gated_* out: they take seconds to compile.
 #include "device.cuh"
 
 enum Kind { silu = 0, gelu_tanh = 1, gelu_erf = 2 };
@@ -54,6 +55,8 @@ template <int width, class Body> DEVICE void each_piece(int rows, int columns, B
     for (int row = blockIdx.y; row < rows; row += gridDim.y)
         for (int c = first; c < columns; c += step) body(row, c);
 }
+
+#if !defined(STEPS) || STEPS == 0
 
 struct GatedActivationForward {
     const element *gate_up;
@@ -127,9 +130,11 @@ KERNEL(256, gated_activation_backward, GatedActivationBackward) {
         backward_of_kind<1>(p);
 }
 
+#endif
+
 // ---- with adapters on gate or up ----
 
-#if TYPE != 0
+#if TYPE != 0 && (!defined(STEPS) || STEPS > 0)
 
 struct LoRAGated {
     const element *gate_up;

@@ -13,11 +13,15 @@ package final class CUDADevice: Accelerator {
         package var pythons: [String] = []
         /// false looks for them nowhere else.
         package var searchesSystem = true
+        /// What stands before the system's folders in their paths.
+        package var systemRoot = ""
+        /// Folders that may hold archives of compiled kernels (`KernelArchive`): those that came with the program.
+        package var kernelFolders: [String] = []
         /// Where compiled kernels are kept.
         package var cacheFolder: String?
         package init() {}
 
-        fileprivate var folders: LibraryFolders { LibraryFolders(extra: libraryFolders, pythons: pythons, system: searchesSystem) }
+        var folders: LibraryFolders { LibraryFolders(extra: libraryFolders, pythons: pythons, system: searchesSystem ? systemRoot : nil) }
     }
 
     /// Whether there is a driver that shows a card: what `--device auto` asks. A card that is there but cannot be used is an error of `init`.
@@ -30,8 +34,9 @@ package final class CUDADevice: Accelerator {
     package private(set) var properties: AcceleratorProperties
     /// Cards of this machine beside this one.
     package let otherCards: Int
-    /// NVRTC's version and the libraries' paths, for `doctor`.
-    package let libraries: [(name: String, path: String)]
+    /// Where its kernels come from; nil where they are compiled at first use.
+    package let archive: KernelArchive?
+    private let atNeed: CompilerAtNeed
     private let driver: Driver
     private let context: CardContext
     private let stream: CardHandle
@@ -69,7 +74,8 @@ package final class CUDADevice: Accelerator {
         otherCards = try Card.count(driver) - 1
         // Before anything is made on the card: what is missing is said at once.
         let major = driver.version / 1000
-        let compiler = try KernelCompiler(major: major, folders: folders)
+        let atNeed = CompilerAtNeed(major: major, folders: folders)
+        archive = try Self.archive(native ? architecture : nil, options, atNeed)
         let management = ManagementLibrary(folders: folders, bus: card.bus)
         let context = try CardContext(driver, card, management)
         memory = try CardMemory(context, card, management)
@@ -80,9 +86,27 @@ package final class CUDADevice: Accelerator {
         stagingEvents = [try context.event(flags: 2), try context.event(flags: 2)]
         let cache = KernelCache(folder: options.cacheFolder)
         matrices = try MatrixLibrary(major: major, folders: folders, memory, cache)
-        kernels = KernelLibrary(context, compiler, cache, architecture: architecture, native: native)
-        libraries = [("nvrtc \(compiler.versionText)", compiler.path), ("cublasLt", matrices.path)]
-        (self.driver, self.context) = (driver, context)
+        kernels = KernelLibrary(context, atNeed, archive: archive, cache, architecture: architecture, native: native)
+        (self.driver, self.context, self.atNeed) = (driver, context, atNeed)
+    }
+
+    /// The archive of this program's kernels for `architecture`; nil where there is none, and NVRTC can be opened.
+    ///
+    /// - Throws: where NVRTC is missing and everything would have to be compiled.
+    private static func archive(_ architecture: Int?, _ options: Options, _ atNeed: CompilerAtNeed) throws -> KernelArchive? {
+        let found = Result { try architecture.flatMap { try KernelArchive.find(architecture: $0, in: options.kernelFolders) } }
+        if let archive = try? found.get(), archive.isCurrent { return archive }
+        guard (try? atNeed.compiler()) == nil else { return nil }
+        // A damaged archive is why a compiler is needed.
+        _ = try found.get()
+        _ = try atNeed.compiler()
+        return nil
+    }
+
+    /// NVRTC's version and the libraries' paths, for `doctor`. Without NVRTC only what the archive holds can run.
+    package var libraries: [(name: String, path: String)] {
+        let compiler = try? atNeed.compiler()
+        return (compiler.map { [("nvrtc \($0.versionText)", $0.path)] } ?? []) + [("cublasLt", matrices.path)]
     }
 
     deinit {

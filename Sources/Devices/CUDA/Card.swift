@@ -52,15 +52,23 @@ struct Card {
         // CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR 75, _MINOR 76, MULTIPROCESSOR_COUNT 16.
         capability = try attribute(75) * 10 + attribute(76)
         guard capability >= Self.oldestCapability else {
-            throw LorikeetError.input(
-                "\(name) has compute capability \(capability / 10).\(capability % 10); 7.5 is needed", at: "--device",
-                fix: "choose a T4 (on Kaggle: GPU T4 x2), or say --device cpu")
+            throw Self.tooOld(name, capability)
         }
         multiprocessors = try attribute(16)
         var total = 0
         try driver.check(driver.deviceTotalMemory(&total, device), "cuDeviceTotalMem")
         totalBytes = total
         bus = try Self.text("cuDeviceGetPCIBusId", driver) { driver.deviceBus($0, $1, device) }
+    }
+
+    /// Only Kaggle still lends P100s, and lends T4s beside them.
+    private static func tooOld(_ name: String, _ capability: Int) -> LorikeetError {
+        let fix =
+            name.contains("P100")
+            ? "choose the accelerator \"GPU T4 x2\" in the notebook's settings, or say --device cpu"
+            : "take a card of 2018 or later (Turing: T4, GTX 16, RTX 20 and all since), or say --device cpu"
+        return LorikeetError.input(
+            "\(name) has compute capability \(capability / 10).\(capability % 10); 7.5 is needed", at: "--device", fix: fix)
     }
 
     private static func text(_ call: String, _ driver: Driver, _ ask: (UnsafeMutablePointer<CChar>, Int32) -> Int32) throws -> String {

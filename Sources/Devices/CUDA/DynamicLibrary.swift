@@ -33,19 +33,23 @@ struct DynamicLibrary {
     }
 }
 
-/// Where NVIDIA's libraries are looked for: the folders that were named, pip's and the toolkit's, then the system's own search.
+/// Where NVIDIA's libraries are looked for: the folders that were named, those of pip, conda and the toolkit, then the system's own search.
 struct LibraryFolders {
     var extra: [String]
-    /// Where Pythons are installed (`/home/me/venv`): pip's packages stand below.
+    /// Where Pythons are installed (`/home/me/venv`): packages of pip and conda stand below.
     var pythons: [String]
-    /// false looks in `extra` and `pythons` alone.
-    var system: Bool
+    /// What stands before the system's folders in their paths: empty for the running system. nil looks in `extra` and `pythons` alone.
+    var system: String?
+
+    /// The loader's own search knows the running system only.
+    private var asksLoader: Bool { system?.isEmpty == true }
 
     /// `libcuda` or `libnvidia-ml`, which come with the driver, by their file names.
     func ofDriver(_ names: [String]) -> DynamicLibrary? {
+        // Containers, Kaggle's among them, Colab, and Windows' Linux.
+        let places = ["/usr/local/nvidia/lib64", "/usr/lib64-nvidia", "/usr/lib/wsl/lib"]
         var refused: String?
-        return DynamicLibrary(
-            names, folders: extra + (system ? ["/usr/local/nvidia/lib64", "/usr/lib/wsl/lib"] : []), system: system, refused: &refused)
+        return DynamicLibrary(names, folders: extra + ofSystem(places), system: asksLoader, refused: &refused)
     }
 
     /// A library of the toolkit by its name without ending, for a driver of CUDA `major`: its own version first, then older ones down to 12,
@@ -57,25 +61,27 @@ struct LibraryFolders {
         for version in stride(from: max(12, major), through: 12, by: -1) {
             let folders = extra + patterns(version).flatMap(Self.expand)
             // Never without its version: it may be too new for the driver.
-            if let library = DynamicLibrary(["\(name).so.\(version)"], folders: folders, system: system, refused: &refused) { return library }
+            if let library = DynamicLibrary(["\(name).so.\(version)"], folders: folders, system: asksLoader, refused: &refused) { return library }
         }
         throw LorikeetError.machine(
             "\(name).so.\(major) is not found\(refused.map { " (\($0))" } ?? "")",
             fix: "pip install \(package)\(major == 12 ? "-cu12" : ""), or name its folder in LORIKEET_CUDA_LIBRARIES")
     }
 
+    private func ofSystem(_ paths: [String]) -> [String] { system.map { root in paths.map { root + $0 } } ?? [] }
+
     private func patterns(_ major: Int) -> [String] {
-        let own = pythons.map { $0 + "/lib/python3*/site-packages" }
-        let site = [
-            "/usr/lib/python3*/site-packages", "/usr/lib/python3*/dist-packages", "/usr/local/lib/python3*/site-packages",
-            "/usr/local/lib/python3*/dist-packages", "/opt/conda/lib/python3*/site-packages", "/opt/*/lib/python3*/site-packages",
-            "/opt/*/.venv/lib/python3*/site-packages",
-        ]
-        let toolkit = [
-            "/usr/local/cuda-\(major)*/lib64", "/usr/local/cuda-\(major)*/targets/x86_64-linux/lib", "/usr/local/cuda/lib64", "/usr/local/nvidia/lib64",
-        ]
-        return (own + (system ? site : [])).flatMap { [$0 + "/nvidia/cu\(major)/lib", $0 + "/nvidia/cuda_nvrtc/lib", $0 + "/nvidia/cublas/lib"] }
-            + (system ? toolkit : [])
+        // Debian's Python has dist-packages, all others site-packages.
+        func packages(_ prefix: String) -> [String] { ["site-packages", "dist-packages"].map { prefix + "/lib/python3*/" + $0 } }
+        let prefixes = pythons + ofSystem(["/usr", "/usr/local", "/opt/conda", "/opt/*", "/opt/*/.venv"])
+        let ofPip = prefixes.flatMap(packages).flatMap { [$0 + "/nvidia/cu\(major)/lib", $0 + "/nvidia/cuda_nvrtc/lib", $0 + "/nvidia/cublas/lib"] }
+        // conda's own packages of the toolkit.
+        let ofConda = (pythons + ofSystem(["/opt/conda"])).flatMap { [$0 + "/lib", $0 + "/targets/x86_64-linux/lib"] }
+        let toolkits = ["/usr/local/cuda-\(major)*", "/usr/local/cuda", "/opt/cuda", "/opt/nvidia/hpc_sdk/Linux_x86_64/*/cuda/\(major)*"]
+        let ofToolkits = ofSystem(
+            toolkits.flatMap { [$0 + "/lib64", $0 + "/targets/x86_64-linux/lib"] }
+                + ["/opt/nvidia/hpc_sdk/Linux_x86_64/*/math_libs/\(major)*/lib64", "/usr/local/nvidia/lib64"])
+        return ofPip + ofConda + ofToolkits
     }
 
     private static func expand(_ pattern: String) -> [String] {

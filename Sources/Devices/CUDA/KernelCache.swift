@@ -42,7 +42,7 @@ struct KernelCache {
     }
 
     /// Two hashes of the key: from the front, and from the back with another start.
-    private static func name(_ key: String) -> String {
+    static func name(_ key: String) -> String {
         var back = FNV1a(from: 0x8422_2325_CBF2_9CE4)
         for byte in key.utf8.reversed() { back.add(UInt64(byte)) }
         return String(FNV1a(of: key.utf8).value, radix: 16) + String(back.value, radix: 16)

@@ -1,7 +1,7 @@
 import Glibc
 import LorikeetGround
 
-/// Compiles kernels with NVRTC and keeps the results on disk.
+/// Compiles kernels with NVRTC.
 struct KernelCompiler {
     private typealias Program = OpaquePointer
     private let create:
@@ -36,41 +36,44 @@ struct KernelCompiler {
         versionText = "\(a).\(b)"
     }
 
+    /// What a module is compiled with.
+    static func options(_ module: KernelModule, architecture: Int, native: Bool) -> [String] {
+        [
+            // With 9.0's own features, which no other capability runs.
+            native ? "-arch=sm_\(architecture)\(architecture == 90 ? "a" : "")" : "-arch=compute_\(architecture)",
+            "-DTYPE=\(module.element.rawValue)", "-DARCH=\(architecture)", "-std=c++17",
+        ] + module.defines.map { "-D" + $0 }
+    }
+
     /// Machine code for `architecture` when that is the card's own, else PTX that the driver compiles.
-    func binary(
-        name: String, source: String, headers: [(name: String, text: String)], element: DeviceElement, defines: [String], architecture: Int, native: Bool
-    ) throws -> [UInt8] {
-        let options =
-            [
-                // With 9.0's own features, which no other capability runs.
-                native ? "-arch=sm_\(architecture)\(architecture == 90 ? "a" : "")" : "-arch=compute_\(architecture)",
-                "-DTYPE=\(element.rawValue)", "-DARCH=\(architecture)", "-std=c++17",
-            ] + defines.map { "-D" + $0 }
+    func binary(_ module: KernelModule, _ text: KernelText, architecture: Int, native: Bool) throws -> [UInt8] {
+        let (name, headers) = (module.source + ".cu", text.headers)
+        let options = Self.options(module, architecture: architecture, native: native)
         var program: Program?
         let (headerTexts, headerNames) = (headers.map { strdup($0.text) }, headers.map { strdup($0.name) })
         defer { (headerTexts + headerNames).forEach { free($0) } }
         var included = headerTexts.map { $0.map { UnsafePointer($0) } }
         var names = headerNames.map { $0.map { UnsafePointer($0) } }
-        let status = create(&program, source, name, Int32(headers.count), &included, &names)
+        let status = create(&program, text.source, name, Int32(headers.count), &included, &names)
         guard status == 0 else { throw LorikeetError.machine("NVRTC refused \(name) with status \(status)") }
         defer { _ = destroy(&program) }
         let texts = options.map { strdup($0) }
         defer { texts.forEach { free($0) } }
         var pointers = texts.map { $0.map { UnsafePointer($0) } }
         guard compile(program, Int32(options.count), &pointers) == 0 else {
-            let log = text(program, logSize, logText) ?? []
+            let log = output(program, logSize, logText) ?? []
             let words = String(decoding: log.prefix { $0 != 0 }, as: UTF8.self).split(separator: "\n").joined(separator: " | ")
             throw LorikeetError.machine(
                 "NVRTC \(versionText) could not compile \(name): \(words.prefix(2000))", fix: "report this with lorikeet doctor's output")
         }
-        guard let binary = native ? text(program, cubinSize, cubin) : text(program, codeSize, code), !binary.isEmpty else {
+        guard let binary = native ? output(program, cubinSize, cubin) : output(program, codeSize, code), !binary.isEmpty else {
             throw LorikeetError.machine("NVRTC \(versionText) gave no code of \(name)", fix: "report this with lorikeet doctor's output")
         }
         return binary
     }
 
     /// What NVRTC holds for a program; nil where it does not say how much that is: it must not be asked to write then.
-    private func text(
+    private func output(
         _ program: Program?, _ size: (Program?, UnsafeMutablePointer<Int>) -> Int32, _ write: (Program?, UnsafeMutablePointer<CChar>) -> Int32
     ) -> [UInt8]? {
         var count = 0
@@ -79,5 +82,20 @@ struct KernelCompiler {
         var bytes = [CChar](repeating: 0, count: count)
         guard write(program, &bytes) == 0 else { return nil }
         return bytes.map { UInt8(bitPattern: $0) }
+    }
+}
+
+/// NVRTC, opened when something has to be compiled: with an archive of this program's kernels a card needs none.
+final class CompilerAtNeed {
+    private let open: () throws -> KernelCompiler
+    private var opened: Result<KernelCompiler, any Error>?
+
+    init(major: Int, folders: LibraryFolders) { open = { try KernelCompiler(major: major, folders: folders) } }
+
+    /// - Throws: exit 4 naming libnvrtc and the command that installs it.
+    func compiler() throws -> KernelCompiler {
+        let result = opened ?? Result { try open() }
+        opened = result
+        return try result.get()
     }
 }

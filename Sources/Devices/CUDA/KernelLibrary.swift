@@ -1,11 +1,12 @@
 import LorikeetGround
 import Synchronization
 
-/// A card's kernels: compiled at first use or ahead of it, kept on disk, loaded.
+/// A card's kernels: from the archive that came with the program, else from the user's cache, else compiled now and kept there.
 final class KernelLibrary {
     private let context: CardContext
     private var driver: Driver { context.driver }
-    private let compiler: KernelCompiler
+    private let atNeed: CompilerAtNeed
+    private let archive: KernelArchive?
     private let cache: KernelCache
     private let architecture: Int
     /// For the card's own architecture: machine code, else PTX that the driver compiles.
@@ -16,8 +17,11 @@ final class KernelLibrary {
     /// What `prepare` compiled, until it is loaded.
     private var compiled: [KernelModule: Result<[UInt8], any Error>] = [:]
 
-    init(_ context: CardContext, _ compiler: KernelCompiler, _ cache: KernelCache, architecture: Int, native: Bool) {
-        (self.context, self.compiler, self.cache) = (context, compiler, cache)
+    /// - Parameter archive: of `architecture` and of this program's sources.
+    init(
+        _ context: CardContext, _ atNeed: CompilerAtNeed, archive: KernelArchive?, _ cache: KernelCache, architecture: Int, native: Bool
+    ) {
+        (self.context, self.atNeed, self.archive, self.cache) = (context, atNeed, native ? archive : nil, cache)
         (self.architecture, self.native) = (architecture, native)
     }
 
@@ -32,31 +36,36 @@ final class KernelLibrary {
         return found
     }
 
-    /// The compiled source: from `prepare`, from the cache, else compiled now.
     private func module(_ wanted: KernelModule) throws -> CardHandle {
         if let known = loaded[wanted] { return known }
-        func load(_ binary: [UInt8]) throws -> CardHandle {
-            try CardHandle(in: context, release: driver.moduleUnload) {
-                try driver.made("cuModuleLoadData (\(wanted))") { module in binary.withUnsafeBytes { driver.moduleLoad(module, $0.baseAddress) } }
-            }
-        }
-        let text = try Text(wanted)
-        let ahead = compiled.removeValue(forKey: wanted)
-        // A driver may refuse a binary that was cached under another driver: then it is compiled again.
-        if ahead == nil, let kept = cache.read(name(wanted, text)), let module = try? load(kept) {
-            loaded[wanted] = module
-            return module
-        }
-        let module = try load(try ahead?.get() ?? compile(wanted, text))
+        let module = try found(wanted)
         loaded[wanted] = module
         return module
     }
 
-    /// Compiles the modules that are not in the cache, on all threads, the longest source first. An error is thrown at the launch that needs
-    /// the module.
+    private func found(_ wanted: KernelModule) throws -> CardHandle {
+        func load(_ binary: some Collection<UInt8>) throws -> CardHandle {
+            try CardHandle(in: context, release: driver.moduleUnload) {
+                try driver.made("cuModuleLoadData (\(wanted))") { module in
+                    Array(binary).withUnsafeBytes { driver.moduleLoad(module, $0.baseAddress) }
+                }
+            }
+        }
+        // A driver may refuse a binary that was made elsewhere, or cached under another driver: then it is compiled again.
+        if let binary = archive?.binary(wanted), let module = try? load(binary) { return module }
+        if let ahead = compiled.removeValue(forKey: wanted) { return try load(ahead.get()) }
+        let (compiler, text) = (try atNeed.compiler(), try KernelText(wanted))
+        if let kept = cache.read(name(wanted, text, compiler)), let module = try? load(kept) { return module }
+        return try load(compile(wanted, text, compiler))
+    }
+
+    /// Compiles the modules that are neither in the archive nor in the cache, on all threads, the longest source first. An error is thrown at
+    /// the launch that needs the module.
     func prepare(_ modules: [KernelModule]) {
-        let missing = Set(modules).compactMap { module -> (module: KernelModule, text: Text)? in
-            guard loaded[module] == nil, compiled[module] == nil, let text = try? Text(module), cache.read(name(module, text)) == nil else { return nil }
+        let unknown = Set(modules).filter { loaded[$0] == nil && compiled[$0] == nil && archive?.holds($0) != true }
+        guard !unknown.isEmpty, let compiler = try? atNeed.compiler() else { return }
+        let missing = unknown.compactMap { module -> (module: KernelModule, text: KernelText)? in
+            guard let text = try? KernelText(module), cache.read(name(module, text, compiler)) == nil else { return nil }
             return (module, text)
         }.sorted { ($0.text.source.utf8.count, "\($0.module)") > ($1.text.source.utf8.count, "\($1.module)") }
         // A single module may as well be compiled at its launch.
@@ -71,37 +80,22 @@ final class KernelLibrary {
                     return next
                 }
                 guard index < missing.count else { return }
-                let result = Result { try compile(missing[index].module, missing[index].text) }
+                let result = Result { try compile(missing[index].module, missing[index].text, compiler) }
                 results.withLock { $0[index] = result }
             }
         }
         results.withLock { for (index, result) in $0 { compiled[missing[index].module] = result } }
     }
 
-    /// A source with what it may include.
-    private struct Text {
-        let source: String
-        let headers: [(name: String, text: String)]
-
-        init(_ module: KernelModule) throws {
-            guard let source = KernelSources.text(module.source + ".cu") else {
-                throw LorikeetError.machine("there is no kernel source \(module.source).cu")
-            }
-            (self.source, headers) = (source, KernelSources.headers)
-        }
-    }
-
     /// Everything that a binary is made from.
-    private func name(_ module: KernelModule, _ text: Text) -> String {
-        let how = "\(architecture) \(native) \(module.element.rawValue) \(module.defines)"
-        return ([compiler.versionText, how] + text.headers.map(\.text) + [text.source]).joined(separator: "\u{0}")
+    private func name(_ module: KernelModule, _ text: KernelText, _ compiler: KernelCompiler) -> String {
+        let options = KernelCompiler.options(module, architecture: architecture, native: native)
+        return ([compiler.versionText, module.source] + options + text.headers.map(\.text) + [text.source]).joined(separator: "\u{0}")
     }
 
-    private func compile(_ module: KernelModule, _ text: Text) throws -> [UInt8] {
-        let binary = try compiler.binary(
-            name: module.source + ".cu", source: text.source, headers: text.headers, element: module.element, defines: module.defines,
-            architecture: architecture, native: native)
-        cache.write(name(module, text), binary)
+    private func compile(_ module: KernelModule, _ text: KernelText, _ compiler: KernelCompiler) throws -> [UInt8] {
+        let binary = try compiler.binary(module, text, architecture: architecture, native: native)
+        cache.write(name(module, text, compiler), binary)
         return binary
     }
 }

@@ -1,4 +1,5 @@
 import CUDAKernels
+import LorikeetGround
 
 /// The kernels' sources, as they were embedded when the program was built.
 package enum KernelSources {
@@ -17,6 +18,9 @@ package enum KernelSources {
         return nil
     }
 
+    /// A hash of every name and text: binaries made from other sources have another one.
+    static let fingerprint = KernelCache.name(names.map { $0 + "\u{0}" + (text($0) ?? "") }.joined(separator: "\u{0}"))
+
     /// The kernels of all sources, by their name without the type's suffix: what `KERNEL` and `KERNEL_OF_MANY` define.
     package static var kernels: [(source: String, name: String)] {
         names.filter { $0.hasSuffix(".cu") }.flatMap { source in
@@ -26,5 +30,16 @@ package enum KernelSources {
                 return line.firstMatch(of: /^KERNEL_OF_MANY\(\d+, \d+, (\w+),/).map { (source, String($0.1)) }
             }
         }
+    }
+}
+
+/// A source with what it may include.
+struct KernelText: Sendable {
+    let source: String
+    let headers: [(name: String, text: String)]
+
+    init(_ module: KernelModule) throws {
+        guard let source = KernelSources.text(module.source + ".cu") else { throw LorikeetError.machine("there is no kernel source \(module.source).cu") }
+        (self.source, headers) = (source, KernelSources.headers)
     }
 }

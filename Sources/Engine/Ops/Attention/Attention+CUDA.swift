@@ -1,10 +1,16 @@
 import LorikeetDevices
 
 extension AttentionShape {
-    /// The kernels for this head size: tensor cores for 64, 128 and 256 in 16 bits, else one for any size.
+    /// Head sizes that have kernels on tensor cores, in 16 bits; one kernel runs any size.
+    static let tunedSizes = [64, 128, 256]
+
+    /// The kernels for this head size.
     func variant(_ element: DeviceElement) -> String {
-        element != .f32 && [64, 128, 256].contains(headDimension) ? "\(headDimension)" : "any"
+        element != .f32 && Self.tunedSizes.contains(headDimension) ? "\(headDimension)" : "any"
     }
+
+    /// What attention.cu is compiled with for a head size.
+    static func defines(size: Int, capped: Bool) -> [String] { ["HEAD=\(size)", "CAPPED=\(capped ? 1 : 0)"] }
 }
 
 /// How the kernels of a head size are launched; attention.cu and attention_any.cu name the numbers.
@@ -84,7 +90,7 @@ extension DeviceRun {
         shape: AttentionShape
     ) throws {
         let tuned = kernel.source == "attention"
-        let defines = tuned ? ["HEAD=\(shape.headDimension)", "CAPPED=\(shape.softCap == nil ? 0 : 1)"] : []
+        let defines = tuned ? AttentionShape.defines(size: shape.headDimension, capped: shape.softCap != nil) : []
         try launch(kernel.source, kernel.kernel, blocks: kernel.blocks, threads: kernel.threads, sharedBytes: kernel.sharedBytes, defines: defines) {
             $0.add(try address(joint))
             $0.add(try address(segmentStart))

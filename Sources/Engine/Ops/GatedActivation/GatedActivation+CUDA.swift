@@ -32,12 +32,18 @@ extension DeviceRun {
 }
 
 extension GatedActivation {
+    /// What activation.cu is compiled with where no update is formed.
+    static let plainDefines = ["STEPS=0"]
+
     func run(_ context: borrowing DeviceRun) throws {
         let shape = context.values[out].shape
         if let update, context.adapterOn {
             return try context.gated("lora_gated_forward", gateUp: gateUp, dOut: nil, out: out, activation, update)
         }
-        try context.launch("activation", "gated_activation_forward", blocks: packBlocks(rows: shape[0], columns: shape[1], context.element), threads: 128) {
+        try context.launch(
+            "activation", "gated_activation_forward", blocks: packBlocks(rows: shape[0], columns: shape[1], context.element), threads: 128,
+            defines: GatedActivation.plainDefines
+        ) {
             $0.add(try context.address(gateUp))
             $0.add(try context.address(out))
             $0.add(Int32(shape[0]))
@@ -53,7 +59,10 @@ extension GatedActivationBackward {
         if update != nil || dUpdate != nil, context.adapterOn {
             return try context.gated("lora_gated_backward", gateUp: gateUp, dOut: dOut, out: dGateUp, activation, update, dUpdate)
         }
-        try context.launch("activation", "gated_activation_backward", blocks: packBlocks(rows: shape[0], columns: shape[1], context.element), threads: 128) {
+        try context.launch(
+            "activation", "gated_activation_backward", blocks: packBlocks(rows: shape[0], columns: shape[1], context.element), threads: 128,
+            defines: GatedActivation.plainDefines
+        ) {
             $0.add(try context.address(dOut))
             $0.add(try context.address(gateUp))
             $0.add(try context.address(dGateUp))

@@ -37,6 +37,10 @@ struct CodesProduct {
         }
     }
 
+    /// What decode.cu is compiled with for a format, numbered from 0: those of GGUF, then NF4.
+    static func defines(format: Int) -> [String] { ["FORMAT=\(format)"] }
+    static let formats = BlockFormat.allCases.count + 1
+
     /// The format's number in codes.cuh; nil for matrices that are not stored as codes.
     private static func format(_ form: DeviceForm) -> Int? {
         switch form {
@@ -62,7 +66,7 @@ struct CodesProduct {
             Self.add(group.matrices, to: &arguments)
             for number in [rows, columns, ld, output == .f32 ? 1 : 0, tiles, group.format] { arguments.add(Int32(number)) }
             return KernelLaunch(
-                "decode", "multiply_codes", element, grid: (blocks, 1, 1), threads: threads, arguments: arguments, defines: ["FORMAT=\(group.format)"])
+                "decode", "multiply_codes", element, grid: (blocks, 1, 1), threads: threads, arguments: arguments, defines: Self.defines(format: group.format))
         }
     }
 

@@ -17,7 +17,7 @@ extension DeviceRun {
     }
 
     /// What the sources with updates are compiled with.
-    func steps(_ parts: [LoRAPart]) -> [String] { ["STEPS=\(max(1, (parts.ranks + 15) / 16))"] }
+    func steps(_ parts: [LoRAPart]) -> [String] { LowRankUpdate.defines(ranks: parts.ranks) }
 
     /// y [rows, ld] += the update; where `rotation` is given, its heads are rotated too. See lora_up.cu.
     func add(
@@ -36,4 +36,9 @@ extension DeviceRun {
             $0.add(parts.first?.slot.scale ?? 0)
         }
     }
+}
+
+extension LowRankUpdate {
+    /// What the sources with updates are compiled with for `ranks`, at most `mostRanks`: none counts as one.
+    static func defines(ranks: Int) -> [String] { ["STEPS=\(max(1, (ranks + 15) / 16))"] }
 }
