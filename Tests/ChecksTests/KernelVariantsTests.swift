@@ -21,8 +21,10 @@ struct KernelVariantsTests {
         for element in checks.elements { try checks.run(element, large: false) { _ in } }
         let launched = Set(list.modules)
         #expect(launched.subtracting(listed).isEmpty, "\(launched.subtracting(listed))")
-        // Launched by sessions alone: the largest magnitudes before a float16 run, and a file's bfloat16 weights.
-        let elsewhere = Set(listed).subtracting(launched).filter { $0.source != "range" && !($0.element == .bf16 && architecture < 80) }
+        // Not among the small cases: updates of more than 32 ranks, the largest magnitudes before a float16 run, a file's bfloat16 weights.
+        let elsewhere = Set(listed).subtracting(launched).filter {
+            $0.source != "range" && !($0.element == .bf16 && architecture < 80) && $0.defines != ["STEPS=3"] && $0.defines != ["STEPS=4"]
+        }
         #expect(elsewhere.isEmpty, "\(elsewhere)")
     }
 

@@ -10,8 +10,9 @@ import Testing
 struct KernelArchiveRunTests {
     /// One of each kind of block: plain, norms of heads, caps and windows, biases, and head sizes with kernels of their own.
     private static let models: [(family: String, head: Int, targets: [String], rank: Int)] = [
-        ("llama", 64, ["q_proj", "v_proj"], 8), ("llama", 16, ["all-linear"], 16), ("qwen3", 128, ["all-linear"], 8), ("qwen2", 64, ["all-linear"], 64),
-        ("gemma2", 256, ["all-linear"], 16), ("gemma2", 64, ["gate_proj", "up_proj"], 24), ("phi3", 64, ["all-linear"], 5),
+        ("llama", 64, ["q_proj", "v_proj"], 8), ("llama", 16, ["all-linear"], 16), ("qwen3", 128, ["all-linear"], 8),
+        ("qwen2", 64, ["q_proj", "down_proj"], 64), ("gemma2", 256, ["all-linear"], 16),
+        ("gemma2", 64, ["gate_proj", "up_proj"], 24), ("phi3", 64, ["all-linear"], 5),
     ]
 
     private func model(_ family: String, head: Int) throws -> RandomModel {
