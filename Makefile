@@ -7,7 +7,7 @@ STRICT := --explicit-target-dependency-import-check error
 # Tests have a build folder of their own: -enable-testing and plain release would rebuild each other's files.
 TEST_BUILD := --scratch-path .build-test -c release -Xswiftc -enable-testing $(STRICT)
 
-.PHONY: report-check help setup kernel-lists build model model-gemma data data-kinds data-shell demo demo-shell demo-gemma test test-build kernels gpu-bundle wheel prove format clean
+.PHONY: help setup kernel-lists build model model-gemma data data-kinds data-shell demo demo-shell demo-gemma test test-build kernels gpu-bundle wheel report-check prove docs format clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -65,6 +65,9 @@ wheel: setup ## .work/lorikeet_qlora-VERSION-py3-none-manylinux_2_35_x86_64.whl 
 
 prove: build model data ## the long evidence: demos, kills, speed
 	@Scripts/prove.sh
+
+docs: build ## .work/docs: the public library's documentation (DocC); a warning fails
+	@Scripts/docs.sh .build/release
 
 format: ## the formatter's complaints
 	swift format lint --strict --recursive --parallel Sources Tests Package.swift

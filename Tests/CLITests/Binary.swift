@@ -21,9 +21,21 @@ enum Binary {
     ///   - input: standard input.
     ///   - path: of a copy of the program.
     static func run(_ arguments: [String], environment: [String: String] = [:], input: String = "", path: String = path) throws -> Outcome {
+        try run(path, arguments, in: nil, environment: environment, input: input)
+    }
+
+    /// Runs lines of a shell, which end at the first command that fails.
+    static func shell(_ script: String, in folder: String, environment: [String: String]) throws -> Outcome {
+        try run("/bin/bash", ["-euo", "pipefail", "-c", script], in: folder, environment: environment, input: "")
+    }
+
+    private static func run(
+        _ program: String, _ arguments: [String], in directory: String?, environment: [String: String], input: String
+    ) throws -> Outcome {
         let process = Process()
-        process.executableURL = URL(fileURLWithPath: path)
+        process.executableURL = URL(fileURLWithPath: program)
         process.arguments = arguments
+        if let directory { process.currentDirectoryURL = URL(fileURLWithPath: directory) }
         process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
         // Files rather than pipes: a pipe that nobody reads would block the process.
         let folder = try scratch()
