@@ -50,18 +50,16 @@ package final class LocalHub: Sendable {
         let cut: @Sendable (Request) -> Int? = { request in shared.state.withLock { $0.uploads.cut }(request) }
         hub = try HTTPServer(cut: cut) { request in
             let state = shared.state.withLock { $0 }
+            guard request.method == "POST" else { return state.change(request, Self.answer(request, state)) }
             // A request that is refused changes nothing.
             let refusal = state.change(request, Response(200))
-            if request.method == "POST", refusal.status != 200 { return refusal }
-            if request.method == "POST" { return state.change(request, shared.state.withLock { $0.post(request) }) }
-            return state.change(request, Self.answer(request, state))
+            return refusal.status != 200 ? refusal : state.change(request, shared.state.withLock { $0.post(request) })
         }
         storage = try HTTPServer(cut: cut) { request in
             let state = shared.state.withLock { $0 }
+            guard request.method == "PUT" else { return state.change(request, Self.stored(request, state)) }
             let refusal = state.change(request, Response(200))
-            if request.method == "PUT", refusal.status != 200 { return refusal }
-            if request.method == "PUT" { return state.change(request, shared.state.withLock { $0.put(request) }) }
-            return state.change(request, Self.stored(request, state))
+            return refusal.status != 200 ? refusal : state.change(request, shared.state.withLock { $0.put(request) })
         }
         let address = "http://localhost:\(storage.port)"
         shared.state.withLock { $0.storage = address }
