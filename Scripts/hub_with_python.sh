@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Compares the hub's cache with Python's huggingface_hub, both ways, against a hub on this machine:
+# Compares downloads, cache and uploads with Python's huggingface_hub, both ways, against a hub on this machine:
 #   Scripts/hub_with_python.sh LORIKEET PYTHON        PYTHON has huggingface_hub installed
 # What lorikeet fetched, Python finds offline, and what Python fetched, lorikeet finds offline; both link each file to the same content.
 set -euo pipefail
@@ -57,3 +57,37 @@ echo "a data set too"
 data=$(HF_HOME=$work/ours "$lorikeet" pull --dataset me/records 2> /dev/null | tail -1)
 [ "$(HF_HOME=$work/ours HF_HUB_OFFLINE=1 "$python" -c "from huggingface_hub import hf_hub_download; print(hf_hub_download('me/records', 'data/train.jsonl', repo_type='dataset'))")" = "$data" ]
 echo "the cache is one: $("$python" -c 'import huggingface_hub; print("huggingface_hub", huggingface_hub.__version__)')"
+
+echo "what lorikeet uploads, Python downloads, and the other way round, whole and in parts"
+export HF_HUB_DISABLE_XET=1 HF_TOKEN=hf_test
+mkdir -p "$work/model" && cp "$work/hub/me/tiny"/*.* "$work/model" && rm -f "$work/model"/expected* "$work/model"/nf4*
+for chunk in 0 1000000; do
+    mkdir -p "$work/up$chunk"
+    python3 "$root/Scripts/local_hub.py" "$work/up$chunk" --port 0 --chunk "$chunk" --token hf_test > "$work/address$chunk" &
+    servers="${servers:-} $!"
+    trap 'kill $server $servers 2> /dev/null || true; rm -rf "$work"' EXIT
+    for _ in $(seq 50); do [ -s "$work/address$chunk" ] && break; sleep 0.1; done
+    . "$work/address$chunk"
+    "$lorikeet" push "$work/model" me/ours --private 2> /dev/null | tail -1
+    HF_HOME=$work/home$chunk "$python" - "$work/model" << 'PYTHON'
+import filecmp, os, sys
+from huggingface_hub import HfApi, snapshot_download
+folder = sys.argv[1]
+there = snapshot_download("me/ours")
+assert sorted(os.listdir(there)) == sorted(os.listdir(folder)), os.listdir(there)
+assert not filecmp.cmpfiles(there, folder, os.listdir(folder), shallow=False)[1]
+assert HfApi().model_info("me/ours").private
+HfApi().create_repo("me/theirs")
+HfApi().upload_folder(repo_id="me/theirs", folder_path=folder)
+PYTHON
+    diff -r "$work/up$chunk/me/ours" "$work/up$chunk/me/theirs"
+    # Each finds that the other has uploaded everything.
+    "$lorikeet" push "$work/model" me/theirs 2> /dev/null | grep -q 'all there already'
+    HF_HOME=$work/home$chunk "$python" -c "
+from huggingface_hub import HfApi
+before = HfApi().model_info('me/ours').sha
+HfApi().upload_folder(repo_id='me/ours', folder_path='$work/model')
+assert HfApi().model_info('me/ours').sha == before"
+    HF_TOKEN=wrong "$lorikeet" push "$work/model" me/more > /dev/null 2>&1 && exit 1 || [ $? = 2 ]
+done
+echo "uploads are one"

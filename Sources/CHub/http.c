@@ -2,13 +2,21 @@
 
 #include <dlfcn.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-// libcurl's numbers, as its ABI fixes them: 10000 marks options that take a pointer, 20000 those that take a function.
+// libcurl's numbers, as its ABI fixes them: 10000 marks options that take a pointer, 20000 those that take a function, 30000 a 64-bit number.
 enum {
     OPTION_WRITEDATA = 10001,
     OPTION_URL = 10002,
+    OPTION_READDATA = 10009,
+    OPTION_READFUNCTION = 20012,
+    OPTION_CUSTOMREQUEST = 10036,
+    OPTION_UPLOAD = 46,
+    OPTION_INFILESIZE_LARGE = 30115,
+    OPTION_SEEKFUNCTION = 20167,
+    OPTION_SEEKDATA = 10168,
     OPTION_ERRORBUFFER = 10010,
     OPTION_WRITEFUNCTION = 20011,
     OPTION_LOW_SPEED_LIMIT = 19,
@@ -33,6 +41,8 @@ enum {
     GLOBAL_DEFAULT = 3,
     PROTOCOLS_HTTP_AND_HTTPS = 3,
     HEADERS_SEPARATE = 1,
+    READ_ABORTS = 0x10000000,
+    SEEK_FAILS = 1,
 
     CODE_OK = 0,
     CODE_PROXY_NOT_FOUND = 5,
@@ -48,6 +58,7 @@ enum {
     CODE_SEND = 55,
     CODE_RECEIVE = 56,
     CODE_UNTRUSTED = 60,
+    CODE_NOT_REWOUND = 65,
     CODE_CERTIFICATES_MISSING = 77,
     CODE_HTTP2_STREAM = 92,
 };
@@ -112,6 +123,17 @@ static size_t body(char *bytes, size_t size, size_t count, void *data) {
     return request->on_body(request->context, bytes, size * count) ? size * count : 0;
 }
 
+static size_t request_body(char *bytes, size_t size, size_t count, void *data) {
+    const lorikeet_http_request *request = data;
+    int64_t got = request->on_read(request->context, bytes, size * count);
+    return got < 0 ? READ_ABORTS : (size_t)got;
+}
+
+static int rewind_body(void *data, int64_t offset, int origin) {
+    const lorikeet_http_request *request = data;
+    return origin == SEEK_SET && request->on_rewind(request->context, offset) ? 0 : SEEK_FAILS;
+}
+
 static int progress(void *data, int64_t total, int64_t done, int64_t upload_total, int64_t uploaded) {
     (void)total, (void)done, (void)upload_total, (void)uploaded;
     const lorikeet_http_request *request = data;
@@ -135,6 +157,7 @@ static lorikeet_http_result result(int code) {
     case CODE_GOT_NOTHING:
     case CODE_SEND:
     case CODE_RECEIVE:
+    case CODE_NOT_REWOUND:
     case CODE_HTTP2_STREAM: return LORIKEET_HTTP_BROKEN;
     default: return LORIKEET_HTTP_FAILED;
     }
@@ -157,7 +180,17 @@ lorikeet_http_result lorikeet_http_perform(lorikeet_http *http, const lorikeet_h
     http->set(handle, OPTION_URL, request->url);
     http->set(handle, OPTION_PROTOCOLS, (long)PROTOCOLS_HTTP_AND_HTTPS);
     http->set(handle, OPTION_FOLLOWLOCATION, 0L);
-    http->set(handle, request->head_only ? OPTION_NOBODY : OPTION_HTTPGET, 1L);
+    if (request->method) {
+        http->set(handle, OPTION_UPLOAD, 1L);
+        http->set(handle, OPTION_CUSTOMREQUEST, request->method);
+        http->set(handle, OPTION_INFILESIZE_LARGE, request->body_bytes);
+        http->set(handle, OPTION_READFUNCTION, request_body);
+        http->set(handle, OPTION_READDATA, (void *)request);
+        http->set(handle, OPTION_SEEKFUNCTION, rewind_body);
+        http->set(handle, OPTION_SEEKDATA, (void *)request);
+    } else {
+        http->set(handle, request->head_only ? OPTION_NOBODY : OPTION_HTTPGET, 1L);
+    }
     http->set(handle, OPTION_HTTPHEADER, headers);
     // A proxy gets none of these headers.
     http->set(handle, OPTION_HEADEROPT, (long)HEADERS_SEPARATE);

@@ -3,7 +3,7 @@ import LorikeetGround
 import LorikeetHub
 import LorikeetJSON
 
-/// Shows a download on standard error: a bar on a terminal, lines elsewhere, or an object of JSON a line.
+/// Shows a download or an upload on standard error: a bar on a terminal, lines elsewhere, or an object of JSON a line.
 final class PullProgress {
     enum Form { case text, json }
 
@@ -26,7 +26,10 @@ final class PullProgress {
             guard clock.uptime - shown >= (isTerminal ? 0.1 : 10), done != of else { return }
             shown = clock.uptime
         }
-        if case .fetching = event { start = nil }
+        switch event {
+        case .fetching, .pushing: start = nil
+        default: break
+        }
         switch form {
         case .json: Screen.errorLine(Self.json(event).serialized())
         case .text:
@@ -50,6 +53,12 @@ final class PullProgress {
         case .progress(let file, _, _, let allDone, let all): return bar(file, allDone, all)
         case .resumed(let file, let at): return "  \(file): going on at \(Units.formatBytes(at))"
         case .fetched(let file, let bytes): return "  \(file)  \(Units.formatBytes(bytes))"
+        case .pushing(let name, let files, let bytes):
+            return "uploading \(files) \(files == 1 ? "file" : "files") to \(name), \(Units.formatBytes(bytes))"
+        // Files below this size are read at once.
+        case .hashing(let file, let bytes): return bytes < 1 << 30 ? nil : "  \(file)  reading \(Units.formatBytes(bytes)) for its check sum"
+        case .sent(let file, let bytes): return "  \(file)  \(Units.formatBytes(bytes))"
+        case .present(let file, let bytes): return "  \(file)  \(Units.formatBytes(bytes)) (the hub has it already)"
         case .waiting(let what, let why, let seconds): return "  \(what): \(why); again in \(Units.formatSeconds(seconds))"
         case .locked(let file): return "  \(file): another process fetches it; waiting"
         case .warning(let text): return "lorikeet: warning: \(text)"
@@ -87,6 +96,11 @@ final class PullProgress {
             ]
         case .resumed(let file, let at): ["event": "resumed", "file": .string(file), "at": .integer(at)]
         case .fetched(let file, let bytes): ["event": "fetched", "file": .string(file), "bytes": .integer(bytes)]
+        case .pushing(let name, let files, let bytes):
+            ["event": "uploading", "name": .string(name), "files": JSON(files), "bytes": .integer(bytes)]
+        case .hashing(let file, let bytes): ["event": "hashing", "file": .string(file), "bytes": .integer(bytes)]
+        case .sent(let file, let bytes): ["event": "sent", "file": .string(file), "bytes": .integer(bytes)]
+        case .present(let file, let bytes): ["event": "present", "file": .string(file), "bytes": .integer(bytes)]
         case .waiting(let what, let why, let seconds):
             ["event": "waiting", "what": .string(what), "why": .string(why), "seconds": .number(seconds)]
         case .locked(let file): ["event": "locked", "file": .string(file)]

@@ -15,7 +15,7 @@ package struct MergeSettings: Sendable {
     /// Linears as bitsandbytes' NF4 (`BitsAndBytesExport`), the rest in `type`.
     package var isNF4 = false
     /// The chat template that the model was trained with, where it is not the base's own.
-    package var template: MergedTemplate?
+    package var template: String?
 
     package init(type: ElementType, into: BaseStorage = .stored) {
         self.type = type

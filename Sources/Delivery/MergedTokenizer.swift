@@ -3,7 +3,7 @@ import LorikeetJSON
 import LorikeetModelFiles
 import LorikeetTokenizers
 
-/// The tokenizer that goes with a model merged from a GGUF: `tokenizer.json` and `tokenizer_config.json` from its metadata.
+/// The tokenizer that goes with a model merged from a GGUF: `tokenizer.json`, `tokenizer_config.json` and `chat_template.jinja` from its metadata.
 package struct MergedTokenizer {
     let gguf: GGUFFile
     let files: any Files
@@ -13,7 +13,10 @@ package struct MergedTokenizer {
         guard let kind = gguf.metadata["tokenizer.ggml.model"]?.string else { return nil }
         guard let metadata = TokenizerMetadata(gguf) else { return "the merged model has no tokenizer: '\(kind)' has no tokenizer.json here" }
         try files.writeDurably(metadata.file.serialized(), to: directory + "/tokenizer.json")
-        try files.writeDurably(metadata.configuration(gguf).serialized(pretty: true) + "\n", to: directory + "/tokenizer_config.json")
+        let templates = try ChatTemplateSources(gguf: gguf).templates
+        try files.writeDurably(metadata.configuration(gguf, templates).serialized(pretty: true) + "\n", to: directory + "/tokenizer_config.json")
+        // Today's place of a template; with several, those of `tokenizer_config.json` are read by every version.
+        if templates.count == 1, let template = templates["default"] { try files.writeDurably(template, to: directory + "/" + Sidecar.templateFile) }
         return nil
     }
 }
@@ -90,13 +93,12 @@ private struct TokenizerMetadata {
         return ["type": "TemplateProcessing", "single": .array(text("A", 0)), "pair": .array(text("A", 0) + text("B", 1)), "special_tokens": .object(known)]
     }
 
-    func configuration(_ gguf: GGUFFile) throws -> JSON {
+    func configuration(_ gguf: GGUFFile, _ templates: [String: String]) -> JSON {
         var configuration: JSONObject = ["tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": false]
         for (key, name) in [("bos_token", "bos_token_id"), ("eos_token", "eos_token_id"), ("pad_token", "padding_token_id")] {
             if let id = gguf.metadata["tokenizer.ggml.\(name)"]?.int, tokens.indices.contains(id) { configuration[key] = .string(tokens[id]) }
         }
         if let unknown { configuration["unk_token"] = .string(tokens[unknown]) }
-        let templates = try ChatTemplateSources(gguf: gguf).templates
         if let template = templates["default"], templates.count == 1 {
             configuration["chat_template"] = .string(template)
         } else if !templates.isEmpty {

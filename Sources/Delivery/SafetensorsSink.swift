@@ -49,8 +49,12 @@ package final class SafetensorsSink: TensorSink {
         try writer?.finish()
         guard shards.count > 1 else { return }
         let map = shards.enumerated().flatMap { number, shard in shard.map { (key: $0.name, value: JSON.string(name(number))) } }
-        let total = shards.joined().reduce(0) { $0 + Self.bytes($1) }
-        let index: JSON = ["metadata": ["total_size": JSON(total)], "weight_map": .object(JSONObject(map))]
+        let bytes = shards.joined().reduce(0) { $0 + Self.bytes($1) }
+        let elements = shards.joined().reduce(0) { $0 + $1.shape.reduce(1, *) }
+        let index: JSON = [
+            "metadata": ["total_parameters": JSON(elements), "total_size": JSON(bytes)],
+            "weight_map": .object(JSONObject(map.sorted { $0.key < $1.key })),
+        ]
         try files.writeDurably(index.serialized(pretty: true) + "\n", to: directory + "/model.safetensors.index.json")
     }
 

@@ -1,19 +1,11 @@
 import LorikeetGround
 import LorikeetJSON
 import LorikeetModelFiles
-
-/// A chat template that a model was trained with and that its base does not have.
-package struct MergedTemplate: Sendable {
-    /// The Jinja text.
-    package let source: String
-    /// The token that ends a turn in it, where that is one.
-    package let endToken: Int32?
-
-    package init(source: String, endToken: Int32?) { (self.source, self.endToken) = (source, endToken) }
-}
+import LorikeetTokenizers
 
 /// What stands beside the weights of a merged model: tokenizer, chat template, generation settings. Of a base that is a directory, its files
-/// unchanged; of a GGUF, what its metadata say.
+/// unchanged; of a GGUF, what its metadata say. Where the model was trained with another template, that one is written in both places that
+/// transformers reads: `chat_template.jinja`, which today's versions prefer, and `tokenizer_config.json`, which older ones know alone.
 package struct Sidecar {
     let source: ModelFiles
     let files: any Files
@@ -21,12 +13,16 @@ package struct Sidecar {
     package init(source: ModelFiles, files: any Files) { (self.source, self.files) = (source, files) }
 
     private static let generation = "generation_config.json"
+    static let templateFile = "chat_template.jinja"
+    private static let settingsFile = "tokenizer_config.json"
+    /// The template's place in older processors.
+    private static let olderTemplate = "chat_template.json"
     /// Templates for purposes of their own, one file each.
     private static let templates = "additional_chat_templates"
 
     private static let names = [
-        "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt",
-        "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "tekken.json", "chat_template.jinja", "chat_template.json",
+        "tokenizer.json", settingsFile, "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt",
+        "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "tekken.json", templateFile, olderTemplate,
         "preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json", generation,
     ]
 
@@ -65,10 +61,10 @@ package struct Sidecar {
     ///
     /// - Parameters:
     ///   - configuration: the `config.json` beside them.
-    ///   - template: takes the place of the base's own; its end token is one of those that generation stops at.
+    ///   - template: the Jinja text that the model was trained with, where it is not the base's own, whose place it takes.
     /// - Returns: why there is no tokenizer in the directory, for the user; nil where there is one, or the base has none.
-    func write(to directory: String, configuration: JSON, template: MergedTemplate? = nil) throws -> String? {
-        let names = try copied().map(\.name)
+    func write(to directory: String, configuration: JSON, template: String? = nil) throws -> String? {
+        let names = try copied().map(\.name).filter { template == nil || $0 != Self.olderTemplate }
         if names.contains(where: { $0.hasPrefix(Self.templates + "/") }) { try files.createDirectory(directory + "/" + Self.templates) }
         for name in names { try files.writeDurably(files.read(source.path + "/" + name), to: directory + "/" + name) }
         if !names.contains(Self.generation) {
@@ -77,18 +73,32 @@ package struct Sidecar {
         }
         let missing = try source.gguf.flatMap { try MergedTokenizer(gguf: $0, files: files).write(to: directory) }
         if let template { try write(template, to: directory) }
+        try addEnds(in: directory)
         return missing
     }
 
-    /// The template's file, which takes the place of all that other files say; and its end among those that generation stops at.
-    private func write(_ template: MergedTemplate, to directory: String) throws {
-        try files.writeDurably(template.source, to: directory + "/chat_template.jinja")
-        guard let end = template.endToken.map({ JSON(Int($0)) }) else { return }
+    /// The template in both of its places.
+    private func write(_ template: String, to directory: String) throws {
+        try files.writeDurably(template, to: directory + "/" + Self.templateFile)
+        let path = directory + "/" + Self.settingsFile
+        guard files.exists(path), var settings = try JSON.parse(files.read(path), source: path).object else { return }
+        settings["chat_template"] = .string(template)
+        try files.writeDurably(JSON.object(settings).serialized(pretty: true) + "\n", to: path)
+    }
+
+    /// Adds the tokens that end a turn in the written template to those that generation stops at: a base that was never trained on conversations
+    /// names its end of text alone (`<|endoftext|>` where its template writes `<|im_end|>`), and text would go on behind the answer.
+    private func addEnds(in directory: String) throws {
+        let tokenizer: Tokenizer
+        do { tokenizer = try Tokenizer(directory: directory, files: files) } catch let error as LorikeetError where error.exit == .unusableInput { return }
+        guard let template = tokenizer.chatTemplateSource else { return }
         let path = directory + "/" + Self.generation
         var settings = try JSON.parse(files.read(path), source: path).object ?? [:]
         let ends = settings["eos_token_id"].map { $0.array ?? ($0.isNull ? [] : [$0]) } ?? []
-        guard !ends.contains(end) else { return }
-        settings["eos_token_id"] = ends.isEmpty ? end : .array(ends + [end])
+        let missing = tokenizer.endTokens.filter { template.contains(tokenizer.text(of: $0)) }.map { JSON(Int($0)) }.filter { !ends.contains($0) }
+        guard !missing.isEmpty else { return }
+        let all = ends + missing
+        settings["eos_token_id"] = all.count == 1 ? all[0] : .array(all)
         try files.writeDurably(JSON.object(settings).serialized(pretty: true) + "\n", to: path)
     }
 

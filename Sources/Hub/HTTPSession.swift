@@ -17,6 +17,18 @@ protocol HTTPReceiver: AnyObject {
     func receive(body bytes: UnsafeRawBufferPointer) throws
 }
 
+/// The body of a request, read as it is sent.
+protocol HTTPBody: AnyObject {
+    /// Bytes in all.
+    var count: Int64 { get }
+    /// Fills the memory with the next bytes.
+    ///
+    /// - Returns: how many; 0 at the end.
+    func read(into memory: UnsafeMutableRawBufferPointer) throws -> Int
+    /// Goes on at this byte.
+    func rewind(to offset: Int64)
+}
+
 /// Why a request has no response.
 enum HTTPFailure: Error, Equatable {
     /// Nothing answers, or the name is not found.
@@ -36,6 +48,8 @@ final class HTTPSession {
         /// `Name: value`
         var headers: [String] = []
         var headOnly = false
+        /// What is sent, and by which method (PUT or POST); nil for GET and HEAD.
+        var upload: (method: String, body: any HTTPBody)?
     }
 
     /// Seconds within which a connection has to be made, and seconds without data after which a transfer counts as broken.
@@ -52,7 +66,7 @@ final class HTTPSession {
     init(libraries: [String] = HTTPSession.libraries, folders: [String] = [], certificates: String? = nil) throws {
         let places = libraries + folders.flatMap { folder in libraries.map { folder + "/" + $0 } }
         guard let http = places.lazy.compactMap({ lorikeet_http_open($0) }).first else {
-            throw LorikeetError.machine("libcurl is not on this machine, which downloads need", fix: "install it: apt-get install -y libcurl4")
+            throw LorikeetError.machine("libcurl is not on this machine, which a hub needs", fix: "install it: apt-get install -y libcurl4")
         }
         (self.http, self.certificates) = (http, certificates)
     }
@@ -63,22 +77,25 @@ final class HTTPSession {
     ///
     /// - Throws: what `receiver` throws, or an `HTTPFailure`.
     func perform(_ request: Request, receiver: any HTTPReceiver, shouldStop: @escaping () -> Bool) throws {
-        let exchange = Exchange(receiver, shouldStop)
+        let exchange = Exchange(receiver, request.upload?.body, shouldStop)
         var message = [CChar](repeating: 0, count: 256)
         let result = withExtendedLifetime(exchange) {
             request.address.text.withCString { url in
                 withCStrings(request.headers) { headers in
-                    withOptionalCString(certificates) { certificates in
+                    withOptionalCStrings(certificates, request.upload?.method) { certificates, method in
                         var native = lorikeet_http_request()
                         native.url = url
                         native.headers = headers.baseAddress
                         native.header_count = headers.count
                         native.head_only = request.headOnly ? 1 : 0
+                        (native.method, native.body_bytes) = (method, request.upload?.body.count ?? 0)
                         (native.connect_seconds, native.stalled_seconds) = (connectSeconds, stalledSeconds)
                         native.certificates = certificates
                         native.context = Unmanaged.passUnretained(exchange).toOpaque()
                         native.on_header = { Exchange.of($0)?.add(header: UnsafeRawBufferPointer(start: $1, count: $2)) ?? 0 }
                         native.on_body = { Exchange.of($0)?.add(body: UnsafeRawBufferPointer(start: $1, count: $2)) ?? 0 }
+                        native.on_read = { Exchange.of($0)?.read(into: UnsafeMutableRawBufferPointer(start: $1, count: $2)) ?? -1 }
+                        native.on_rewind = { Exchange.of($0)?.rewind(to: $1) ?? 0 }
                         native.should_stop = { Exchange.of($0)?.shouldStop() == true ? 1 : 0 }
                         return lorikeet_http_perform(http, &native, &message)
                     }
@@ -100,6 +117,7 @@ final class HTTPSession {
     /// One request and its response under way.
     private final class Exchange {
         private let receiver: any HTTPReceiver
+        private let upload: (any HTTPBody)?
         let shouldStop: () -> Bool
         private var head = HTTPHead()
         private(set) var headIsComplete = false
@@ -107,7 +125,9 @@ final class HTTPSession {
         private var headBytes = 0
         private static let longestHead = 1 << 20
 
-        init(_ receiver: any HTTPReceiver, _ shouldStop: @escaping () -> Bool) { (self.receiver, self.shouldStop) = (receiver, shouldStop) }
+        init(_ receiver: any HTTPReceiver, _ upload: (any HTTPBody)?, _ shouldStop: @escaping () -> Bool) {
+            (self.receiver, self.upload, self.shouldStop) = (receiver, upload, shouldStop)
+        }
 
         /// The exchange behind the pointer that `perform` gave to libcurl.
         static func of(_ context: UnsafeMutableRawPointer?) -> Exchange? {
@@ -134,6 +154,17 @@ final class HTTPSession {
         }
 
         func add(body bytes: UnsafeRawBufferPointer) -> Int32 { attempt { try receiver.receive(body: bytes) } }
+
+        func read(into memory: UnsafeMutableRawBufferPointer) -> Int64 {
+            var count = 0
+            let went = attempt { count = try upload?.read(into: memory) ?? 0 }
+            return went == 1 ? Int64(count) : -1
+        }
+
+        func rewind(to offset: Int64) -> Int32 {
+            upload?.rewind(to: offset)
+            return upload == nil ? 0 : 1
+        }
 
         private func attempt(_ body: () throws -> Void) -> Int32 {
             do {
@@ -168,7 +199,9 @@ private func withCStrings<Result>(_ texts: [String], _ body: (UnsafeBufferPointe
     }
 }
 
-private func withOptionalCString<Result>(_ text: String?, _ body: (UnsafePointer<CChar>?) -> Result) -> Result {
-    guard let text else { return body(nil) }
-    return text.withCString { body($0) }
+private func withOptionalCStrings<Result>(
+    _ first: String?, _ second: String?, _ body: (UnsafePointer<CChar>?, UnsafePointer<CChar>?) -> Result
+) -> Result {
+    func with(_ text: String?, _ body: (UnsafePointer<CChar>?) -> Result) -> Result { text.map { $0.withCString { body($0) } } ?? body(nil) }
+    return with(first) { first in with(second) { body(first, $0) } }
 }

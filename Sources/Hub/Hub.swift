@@ -37,7 +37,7 @@ package struct UnfetchedFile {
 package struct Hub {
     package let settings: HubSettings
     let environment: HubEnvironment
-    private let client: HubClient
+    let client: HubClient
     /// Called with a folder that holds a model's configuration and tokenizer, before its weights are fetched: an error of it ends the download.
     package var beforeWeights: ((String) throws -> Void)?
 

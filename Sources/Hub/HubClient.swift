@@ -136,6 +136,43 @@ final class HubClient {
         throw HTTPFailure.failed("\(settings.endpoint.origin) redirects more than \(Self.mostRedirects) times")
     }
 
+    /// One request with a body.
+    ///
+    /// A redirect is followed, body and all, on the same server alone (307 and 308).
+    ///
+    /// - Parameter authorized: whether the token goes along; it does to the hub's own server alone, whatever the address.
+    /// - Returns: the head of the response, whose status is 200, 201, 202 or 204, and its body.
+    /// - Throws: `HubRefusal` for other statuses, `HTTPFailure`, and what `body` throws.
+    func submit(
+        _ method: String, _ address: WebAddress, body: any HTTPBody, headers: [String], authorized: Bool
+    ) throws -> (head: HTTPHead, body: [UInt8]) {
+        var address = address
+        for _ in 0...Self.mostRedirects {
+            let token = authorized && address.hasOrigin(of: settings.endpoint) ? settings.token : nil
+            let own = ["User-Agent: lorikeet", "Accept-Encoding: identity"] + (token.map { ["Authorization: Bearer " + $0.secret] } ?? [])
+            let taker = TextTaker()
+            let reception = Reception(taker, results: [200, 201, 202, 204])
+            body.rewind(to: 0)
+            try session().perform(
+                HTTPSession.Request(address: address, headers: own + headers, upload: (method, body)), receiver: reception,
+                shouldStop: environment.shouldStop)
+            let head = reception.head
+            switch head.status {
+            case 200, 201, 202, 204: return (head, taker.bytes)
+            case 307, 308:
+                guard let location = head["location"], let next = address.following(location), next.hasOrigin(of: address) else {
+                    throw HTTPFailure.failed("\(address.origin) redirects an upload to another server, which is not followed")
+                }
+                address = next
+            default:
+                throw HubRefusal(
+                    head: head, words: reception.words(without: settings.token), tokenWasSent: token != nil,
+                    storage: address.hasOrigin(of: settings.endpoint) ? nil : address.origin)
+            }
+        }
+        throw HTTPFailure.failed("\(address.origin) redirects more than \(Self.mostRedirects) times")
+    }
+
     /// Calls `body`, and repeats it after failures that may pass: a broken connection, a busy server.
     ///
     /// - Parameters:
@@ -193,14 +230,16 @@ final class HubClient {
 private final class Reception: HTTPReceiver {
     private(set) var head = HTTPHead()
     private let taker: (any BodyTaker)?
+    /// The statuses of success.
+    private let results: Set<Int>
     private var explanation: [UInt8] = []
     private var ignored = 0
     private static let longestExplanation = 16 << 10
     private static let mostIgnored = 4 << 20
 
-    init(_ taker: (any BodyTaker)?) { self.taker = taker }
+    init(_ taker: (any BodyTaker)?, results: Set<Int> = [200, 206]) { (self.taker, self.results) = (taker, results) }
 
-    private var isResult: Bool { head.status == 200 || head.status == 206 }
+    private var isResult: Bool { results.contains(head.status) }
 
     func receive(head: HTTPHead) throws {
         self.head = head

@@ -1,17 +1,24 @@
 import Glibc
 import LorikeetGround
 
-/// What happens while files are fetched.
+/// What happens while files are fetched or uploaded.
 package enum HubEvent: Sendable, Equatable {
     /// The files that are missing, and their bytes.
     case fetching(name: String, files: Int, bytes: Int64)
     /// The headers of weights are read that stay on the hub.
     case headers(name: String, files: Int)
-    /// A piece has come: bytes of this file and of all files, with those that were there already.
+    /// A piece has come or gone: bytes of this file and of all files, with those that were there already.
     case progress(file: String, done: Int64, of: Int64?, allDone: Int64, all: Int64)
     /// A partial file of an earlier attempt is gone on with.
     case resumed(file: String, at: Int64)
     case fetched(file: String, bytes: Int64)
+    /// The files that are uploaded, and their bytes.
+    case pushing(name: String, files: Int, bytes: Int64)
+    /// A large file is read for the name of its content.
+    case hashing(file: String, bytes: Int64)
+    case sent(file: String, bytes: Int64)
+    /// The hub has a large file's content already.
+    case present(file: String, bytes: Int64)
     /// A request is made again after a pause.
     case waiting(what: String, why: String, seconds: Double)
     /// Another process fetches this file.
@@ -25,7 +32,7 @@ package struct HubEnvironment {
     package var clock: any Clock
     /// Waits for a number of seconds.
     package var sleep: (Double) -> Void
-    /// Called throughout a download: true ends it, and keeps what has come.
+    /// Called throughout a transfer: true ends it, and keeps what has come or gone.
     package var shouldStop: () -> Bool
     package var report: (HubEvent) -> Void
     package var policy = RetryPolicy()

@@ -17,11 +17,11 @@ package enum ModelChoice: Equatable {
     private static let single = "model.safetensors"
     private static let adapter = "adapter_model.safetensors"
 
-    /// Configuration, tokenizer and chat template under the names that transformers gives them.
+    /// Configuration, tokenizer and chat template under the names that transformers gives them, and the model card, which says the licence.
     private static let beside: Set<String> = [
         "config.json", "generation_config.json", "adapter_config.json", "quantization_config.json", "quantize_config.json", "tokenizer.json",
         "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt", "tokenizer.model",
-        "spiece.model", "sentencepiece.bpe.model", "sentencepiece.model", "chat_template.jinja", "chat_template.json",
+        "spiece.model", "sentencepiece.bpe.model", "sentencepiece.model", "chat_template.jinja", "chat_template.json", "README.md",
     ]
     /// Chat templates for purposes of their own, one file each.
     private static let templates = "additional_chat_templates/"

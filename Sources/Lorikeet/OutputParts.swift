@@ -17,7 +17,7 @@ struct OutputParts {
     /// How the recipe merges; nil where that does not matter.
     var merging: String?
 
-    private var recordPath: String { path + "/files.json" }
+    var recordPath: String { path + "/files.json" }
 
     func place(_ part: Part) -> String { path + "/" + part.rawValue }
 
@@ -57,7 +57,7 @@ struct OutputParts {
     /// The files of a folder, by name, with their check sums.
     func sums(in folder: String) throws -> [String: String] {
         var sums: [String: String] = [:]
-        for name in try names(in: folder) where name != PendingFolder.marker {
+        for name in try names(in: folder) where name != PendingFolder.marker && name != Self.card {
             sums[name] = try ContentHash(ofFile: folder + "/" + name, files: files).description
         }
         return sums
@@ -93,7 +93,8 @@ struct OutputParts {
     // MARK: the record
 
     private func discard(_ part: Part) throws -> String? {
-        let known = try (sums(part) ?? []).filter { try currentSum(place(part) + "/" + $0.name) == $0.sum }.map(\.name)
+        var known = try (sums(part) ?? []).filter { try currentSum(place(part) + "/" + $0.name) == $0.sum }.map(\.name)
+        if let sum = try currentSum(cardPath(part)), try cardSums(part).contains(sum) { known.append(Self.card) }
         var record = try record()
         if record[part.rawValue] != nil {
             record[part.rawValue] = nil
@@ -117,7 +118,7 @@ struct OutputParts {
     }
 
     /// What `files.json` holds; nothing where it is missing or damaged.
-    private func record() throws -> JSONObject { try files.ownJSON(recordPath)?.object ?? [:] }
+    func record() throws -> JSONObject { try files.ownJSON(recordPath)?.object ?? [:] }
 
     private func sums(_ part: Part) throws -> [(name: String, sum: String)]? {
         guard let entries = try record()[part.rawValue]?["files"]?.object?.entries else { return nil }
@@ -129,7 +130,7 @@ struct OutputParts {
     }
 
     /// nil for what is not there.
-    private func currentSum(_ path: String) throws -> String? {
+    func currentSum(_ path: String) throws -> String? {
         guard files.exists(path), !files.isDirectory(path) else { return nil }
         return try ContentHash(ofFile: path, files: files).description
     }

@@ -39,18 +39,20 @@ extension Pipeline {
     /// Keys of the proofs in summary.json.
     private static let proofs = ["merged_matches_adapter", "transfer", "sidecar"]
 
-    /// Checks that a finished run's proofs passed: the verdict is the same whether the run has just ended or is asked for again.
+    /// Writes the model cards, and checks that a finished run's proofs passed: cards and verdict are the same whether the run has just ended or is
+    /// asked for again.
     ///
     /// `merge_tolerance` may have changed since; the transfer proof is decided again with the present one.
     ///
     /// - Throws: exit 1 when a proof failed, with the sentence of the first time.
     func requireProofs(_ summary: JSON) throws -> JSON {
-        guard goal == .testedModel else { return summary }
-        let present = withPresentTolerance(summary)
+        let present = goal == .testedModel ? withPresentTolerance(summary) : summary
         if present != summary {
             try output.claim(for: recipe)
             try output.write(present, to: output.summaryJSON)
         }
+        try writeCards(present)
+        guard goal == .testedModel else { return summary }
         if let failure = present["failed_proof"] {
             throw LorikeetError(.checkFailed, failure["what"]?.string ?? "a proof failed", at: output.merged, fix: failure["fix"]?.string)
         }

@@ -69,6 +69,8 @@ package final class Pipeline {
     private(set) var ends = false
     /// The duration of each step so far, for the summary.
     private var seconds: [(name: String, seconds: Double)] = []
+    /// The base and the machine, for the summary and the model cards.
+    private var facts: JSONObject = [:]
     /// The number of matrix products whose tuned algorithm plan.json holds.
     private var savedGEMMChoices = 0
 
@@ -125,6 +127,7 @@ package final class Pipeline {
         // A replayed plan is already in the file.
         if try output.keptChoices() != plan.choices { try output.write(plan.json, to: output.planJSON) }
         compute.device?.gemmChoices?.begin(measuring: plan.choices.tuned, known: plan.choices.products)
+        facts = facts(preparation, plan, compute)
 
         let (result, trainable) = try train(preparation, dataset, plan, compute)
         guard result.finished else {
@@ -133,7 +136,7 @@ package final class Pipeline {
                 .stoppedEarly, "stopped at step \(result.state.step) of \(result.totalSteps) with everything saved", fix: "run the same command again")
         }
         try deliver(trainable.adapters)
-        guard goal == .testedModel else { return try writeSummary(plan, result, test: nil, stopped: false) }
+        guard goal == .testedModel else { return try requireProofs(writeSummary(plan, result, test: nil, stopped: false)) }
         let merged = try step(8, "merging") { try merge(preparation, compute.cpu) }
         let test = try step(9, "testing") {
             var test = FormsTest(
@@ -347,6 +350,7 @@ package final class Pipeline {
         if let last = result.state.evaluations.last, last.step == result.totalSteps { summary["validation_loss_after"] = .number(last.loss) }
         for entry in test?.fields.entries ?? [] { summary[entry.key] = entry.value }
         if let failure = test?.failure(merged: output.merged) { summary["failed_proof"] = Self.failedProof(failure) }
+        for entry in facts.entries { summary[entry.key] = entry.value }
         summary["phases"] = .object(JSONObject(seconds.map { ($0.name, .number($0.seconds)) }))
         summary["skipped_steps"] = JSON(result.state.skipped)
         summary["left_out_steps"] = JSON(result.state.excludedSteps.reduce(0) { $0 + $1.count })

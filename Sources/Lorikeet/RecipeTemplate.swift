@@ -1,5 +1,4 @@
 import LorikeetDatasets
-import LorikeetDelivery
 import LorikeetEngine
 import LorikeetGround
 import LorikeetModelFiles
@@ -40,10 +39,7 @@ extension Preparation {
     var endOfTurn: String? { choice.builtIn?.endOfTurn }
 
     /// What is written beside the merged model where the recipe names a template.
-    var mergedTemplate: MergedTemplate? {
-        guard recipe.chatTemplate != nil, let source = choice.source else { return nil }
-        return MergedTemplate(source: source, endToken: endOfTurn.flatMap(tokenizer.id(of:)).flatMap { tokenizer.endTokens.contains($0) ? $0 : nil })
-    }
+    var mergedTemplate: String? { recipe.chatTemplate == nil ? nil : choice.source }
 
     /// A warning where the template's markers are no single tokens of the model's.
     func templateWarning() throws -> String? {

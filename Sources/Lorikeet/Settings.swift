@@ -1,4 +1,5 @@
 import LorikeetEngine
+import LorikeetGround
 import LorikeetModelFiles
 import LorikeetRecipe
 import LorikeetTraining
@@ -43,7 +44,10 @@ extension Recipe {
             r: lora.r, alpha: lora.loraAlpha, dropout: lora.loraDropout, targetModules: lora.targetModules, useRSLoRA: lora.useRslora)
     }
 
-    package var adapterConfiguration: AdapterConfiguration { AdapterConfiguration(loraSettings, baseModel: model) }
+    package var adapterConfiguration: AdapterConfiguration {
+        // PEFT loads the base by this name: a path, or a hub's ORG/NAME alone.
+        AdapterConfiguration(loraSettings, baseModel: model.map { BaseOrigin.hubName($0, kind: .model, files: RealFiles()) ?? $0 })
+    }
 
     /// `auto`: the own codes of a GGUF or of bitsandbytes' NF4 (rounding them again costs quality), else NF4.
     package func storage(for source: ModelSource) -> BaseStorage {

@@ -39,7 +39,7 @@ struct PullTests {
         let again = try Binary.run(["pull", "org/tiny", "--json"], environment: variables)
         let json = try JSON.parse(again.out, source: "pull")
         #expect(again.out.split(separator: "\n").count == 1 && json["path"]?.string == folder && json["fetched_bytes"]?.int == 0)
-        #expect(json["files"]?.array?.contains("README.md") == false && json["commit"]?.string == Self.commit)
+        #expect(json["files"]?.array?.contains("README.md") == true && json["commit"]?.string == Self.commit)
         let data = try Binary.run(["pull", "--dataset", "org/records", "--json"], environment: variables)
         #expect(try JSON.parse(data.out, source: "pull")["validation"]?.array?.first?.string?.hasSuffix("/dev.jsonl") == true, "\(data.error)")
         for line in data.error.split(separator: "\n") { #expect(try JSON.parse(String(line), source: "event")["event"]?.string != nil, "\(line)") }

@@ -3,6 +3,7 @@ import Foundation
 import LorikeetDevices
 import LorikeetEngine
 import LorikeetGround
+import LorikeetJSON
 import LorikeetModelFiles
 import Testing
 
@@ -62,7 +63,13 @@ struct MergeTests {
         let (one, many) = (folder(), folder())
         try merge(.f32, to: one)
         try merge(.f32, to: many, shard: 100_000)
-        #expect(RealFiles().exists(many + "/model.safetensors.index.json"))
+        // What transformers writes there, for readers that check it.
+        let path = many + "/model.safetensors.index.json"
+        let index = try JSON.parse(RealFiles().read(path), source: path)
+        let tensors = try SafetensorsFile(path: one + "/model.safetensors").tensors.values
+        #expect(index["metadata"]?["total_size"]?.int == tensors.reduce(0) { $0 + $1.bytes.count })
+        #expect(index["metadata"]?["total_parameters"]?.int == tensors.reduce(0) { $0 + $1.elementCount })
+        #expect(index["weight_map"]?.object?.keys == tensors.map(\.name).sorted())
         #expect(try logits(one, adapter: false) == logits(many, adapter: false))
     }
 

@@ -168,6 +168,16 @@ struct MergedTokenizerTests {
         #expect(try written.encode("ab") == [8] && written.encode("aab") == [7, 6] && written.encode("xab") == [3, 2, 6])
     }
 
+    @Test func `a single template stands in today's place and in that of older readers`() throws {
+        let directory = Temporary.folder()
+        try files.createDirectory(directory)
+        let path = try gguf(byteLevel("llama-bpe", [("tokenizer.chat_template", .string("{{ messages }}"))]))
+        _ = try MergedTokenizer(gguf: GGUFFile(path: path), files: files).write(to: directory)
+        #expect(try files.readText(directory + "/chat_template.jinja") == "{{ messages }}")
+        let settings = try JSON.parse(files.read(directory + "/tokenizer_config.json"), source: "t")
+        #expect(settings["chat_template"] == "{{ messages }}")
+    }
+
     @Test func `every chat template of a GGUF is written by its name`() throws {
         let templates: Metadata = [("tokenizer.chat_template", .string("plain")), ("tokenizer.chat_template.tool_use", .string("tools"))]
         let written = try both(byteLevel("gpt-2", templates)).written

@@ -111,6 +111,54 @@ struct SidecarTests {
         #expect(try Sidecar(source: ModelFiles.open(base), files: files).bytes() > 1000)
     }
 
+    @Test func `another template stands in both places that transformers reads, and the other files are the base's`() throws {
+        let base = try base()
+        try files.writeDurably(#"{"chat_template": "old"}"#, to: base + "/chat_template.json")
+        let (directory, template) = (Temporary.folder(), "{{ bos_token }}{% for m in messages %}«{{ m['content'] }}»<|turn|>{% endfor %}")
+        var settings = MergeSettings(type: .f16)
+        settings.template = template
+        try Merger(
+            base: ModelSource.open(base), adapter: AdapterFile.read(directory: MergeTests.llama + "/adapter_init"), settings: settings, files: files,
+            cpu: CPU(threads: 2)
+        ).write(to: directory)
+        #expect(try files.readText(directory + "/chat_template.jinja") == template && !files.exists(directory + "/chat_template.json"))
+        var written = try #require(JSON.parse(files.read(directory + "/tokenizer_config.json"), source: "t").object)
+        #expect(written["chat_template"]?.string == template)
+        var original = try #require(JSON.parse(files.read(base + "/tokenizer_config.json"), source: "t").object)
+        (written["chat_template"], original["chat_template"]) = (nil, nil)
+        #expect(written == original)
+        #expect(try files.read(directory + "/tokenizer.json") == files.read(base + "/tokenizer.json"))
+    }
+
+    @Test func `generation stops at the token that ends a turn in the template, also where the base names another alone`() throws {
+        for (template, settings, ends) in [
+            ("{{ m }}<|im_end|>", #"{"eos_token_id": 2, "top_k": 9}"#, [2, 3] as JSON), ("{{ m }}<|im_end|>", #"{"eos_token_id": [3, 2]}"#, [3, 2]),
+            ("{{ m }}<|im_end|>", "{}", 3), ("{{ m }}</s>", #"{"eos_token_id": 2}"#, 2),
+        ] {
+            let base = try base()
+            let text = try files.readText(base + "/tokenizer.json").replacing("<|turn|>", with: "<|im_end|>")
+            try files.writeDurably(text, to: base + "/tokenizer.json")
+            try files.writeDurably(template, to: base + "/chat_template.jinja")
+            try files.writeDurably(settings, to: base + "/generation_config.json")
+            let written = try files.readText(merged(base) + "/generation_config.json")
+            let json = try JSON.parse(written, source: "g")
+            #expect(json["eos_token_id"] == ends, "\(template) \(settings): \(written)")
+            #expect(json["top_k"] == (try JSON.parse(settings, source: "s")["top_k"]))
+            // Where nothing is missing, the base's own bytes.
+            let had = try JSON.parse(settings, source: "s")["eos_token_id"]
+            #expect((written == settings) == (had == ends))
+        }
+    }
+
+    @Test func `config json does not send readers to Python files that are not there`() throws {
+        let base = try base()
+        var json = try #require(JSON.parse(files.read(base + "/config.json"), source: "c").object)
+        json["auto_map"] = ["AutoModelForCausalLM": "modeling_x.X"]
+        try files.writeDurably(JSON.object(json).serialized(), to: base + "/config.json")
+        let written = try #require(try JSON.parse(files.read(merged(base) + "/config.json"), source: "c").object)
+        #expect(written["auto_map"] == nil && written["dtype"] == "float16" && written["torch_dtype"] == "float16")
+    }
+
     @Test func `a folder, a dead link or a pipe of such a name is refused before anything is written`() throws {
         for (number, name) in ["vocab.json", "tokenizer.model", "chat_template.jinja", "generation_config.json"].enumerated() {
             let base = try base()

@@ -12,6 +12,7 @@ package final class HTTPServer: Sendable {
         package let headers: [String: String]
         /// Earlier requests of the same method and target.
         package let earlier: Int
+        package var body: [UInt8] = []
 
         package var path: String { String(target.prefix { $0 != "?" }) }
     }
@@ -37,8 +38,10 @@ package final class HTTPServer: Sendable {
     private let listener: Int32
     private let seen = Mutex<[Request]>([])
     private let answer: @Sendable (Request) -> Response
+    /// Bytes of a request's body after which its connection is closed; nil reads the whole.
+    private let cut: @Sendable (Request) -> Int?
 
-    package init(_ answer: @escaping @Sendable (Request) -> Response) throws {
+    package init(cut: @escaping @Sendable (Request) -> Int? = { _ in nil }, _ answer: @escaping @Sendable (Request) -> Response) throws {
         let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
@@ -53,6 +56,7 @@ package final class HTTPServer: Sendable {
         listener = descriptor
         port = Int(UInt16(bigEndian: address.sin_port))
         self.answer = answer
+        self.cut = cut
         Thread.detachNewThread { [self] in
             while true {
                 let connection = accept(listener, nil, nil)
@@ -81,11 +85,18 @@ package final class HTTPServer: Sendable {
                 guard let colon = line.firstIndex(of: ":") else { continue }
                 headers[line[..<colon].lowercased()] = line[line.index(after: colon)...].trimmingCharacters(in: .whitespaces)
             }
-            let request = seen.withLock { seen in
+            var request = seen.withLock { seen in
                 let request = Request(
                     method: words[0], target: words[1], headers: headers, earlier: seen.count { $0.method == words[0] && $0.target == words[1] })
                 seen.append(request)
                 return request
+            }
+            if let length = headers["content-length"].flatMap({ Int($0) }), length > 0 {
+                if headers["expect"] == "100-continue" {
+                    _ = "HTTP/1.1 100 Continue\r\n\r\n".withCString { Glibc.send(connection, $0, strlen($0), Int32(MSG_NOSIGNAL)) }
+                }
+                guard let body = readBody(connection, &waiting, length, cut: cut(request)) else { return }
+                request.body = body
             }
             guard send(answer(request), to: connection, headOnly: words[0] == "HEAD") else { return }
         }
@@ -104,6 +115,20 @@ package final class HTTPServer: Sendable {
             guard got > 0 else { return nil }
             waiting += buffer[..<got]
         }
+    }
+
+    /// nil where the connection ends before, or is to be cut.
+    private func readBody(_ connection: Int32, _ waiting: inout [UInt8], _ length: Int, cut: Int?) -> [UInt8]? {
+        var buffer = [UInt8](repeating: 0, count: 1 << 16)
+        while waiting.count < length {
+            if let cut, waiting.count >= cut { return nil }
+            let got = recv(connection, &buffer, buffer.count, 0)
+            guard got > 0 else { return nil }
+            waiting += buffer[..<got]
+        }
+        guard cut == nil else { return nil }
+        defer { waiting.removeFirst(length) }
+        return Array(waiting[..<length])
     }
 
     /// - Returns: whether the connection stays.

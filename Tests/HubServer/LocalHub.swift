@@ -12,11 +12,13 @@ package final class LocalHub: Sendable {
         package var files: [String: [UInt8]]
         /// Paths that are kept in the storage and named by their SHA-256.
         package var large: Set<String>
+        package var isPrivate = false
 
         package init(commit: String, files: [String: [UInt8]], large: Set<String> = []) { (self.commit, self.files, self.large) = (commit, files, large) }
     }
 
-    private struct State: Sendable {
+    struct State: Sendable {
+        var uploads = Uploads()
         var repositories: [String: Repository] = [:]
         var change: @Sendable (Request, Response) -> Response = { $1 }
         var storage = ""
@@ -31,7 +33,7 @@ package final class LocalHub: Sendable {
     /// The hub's address for HF_ENDPOINT. Its storage is addressed as `localhost`, so that its host is another.
     package var endpoint: String { "http://127.0.0.1:\(hub.port)" }
 
-    private final class SharedState: Sendable {
+    final class SharedState: Sendable {
         let state = Mutex(State())
     }
 
@@ -45,13 +47,19 @@ package final class LocalHub: Sendable {
         shared.state.withLock { state in
             (state.repositories, state.change, state.listsNamesOnly) = (repositories, change, listsNamesOnly)
         }
-        hub = try HTTPServer { request in
+        let cut: @Sendable (Request) -> Int? = { request in shared.state.withLock { $0.uploads.cut }(request) }
+        hub = try HTTPServer(cut: cut) { request in
             let state = shared.state.withLock { $0 }
-            return state.change(request, Self.answer(request, state))
+            guard request.method == "POST" else { return state.change(request, Self.answer(request, state)) }
+            // A request that is refused changes nothing.
+            let refusal = state.change(request, Response(200))
+            return refusal.status != 200 ? refusal : state.change(request, shared.state.withLock { $0.post(request) })
         }
-        storage = try HTTPServer { request in
+        storage = try HTTPServer(cut: cut) { request in
             let state = shared.state.withLock { $0 }
-            return state.change(request, Self.stored(request, state))
+            guard request.method == "PUT" else { return state.change(request, Self.stored(request, state)) }
+            let refusal = state.change(request, Response(200))
+            return refusal.status != 200 ? refusal : state.change(request, shared.state.withLock { $0.put(request) })
         }
         let address = "http://localhost:\(storage.port)"
         shared.state.withLock { $0.storage = address }
@@ -63,6 +71,9 @@ package final class LocalHub: Sendable {
         storage.stop()
     }
 
+    package func repository(_ name: String) -> Repository? { state.state.withLock { $0.repositories[name] } }
+    /// How the upload side behaves.
+    package func uploads(_ body: (inout Uploads) -> Void) { state.state.withLock { body(&$0.uploads) } }
     package func set(_ name: String, _ repository: Repository) { state.state.withLock { $0.repositories[name] = repository } }
     package func size(of path: String, in name: String) -> Int? { state.state.withLock { $0.repositories[name]?.files[path]?.count } }
     package func change(_ change: @escaping @Sendable (Request, Response) -> Response) { state.state.withLock { $0.change = change } }
@@ -80,9 +91,9 @@ package final class LocalHub: Sendable {
         return digest.finish()
     }
 
-    private static func json(_ value: JSON) -> Response { Response(200, Array(value.serialized().utf8), headers: ["Content-Type": "application/json"]) }
+    static func json(_ value: JSON) -> Response { Response(200, Array(value.serialized().utf8), headers: ["Content-Type": "application/json"]) }
 
-    private static func refusal(_ status: Int, _ code: String, _ words: String) -> Response {
+    package static func refusal(_ status: Int, _ code: String, _ words: String) -> Response {
         Response(status, Array((["error": .string(words)] as JSON).serialized().utf8), headers: ["X-Error-Code": code, "X-Error-Message": words])
     }
 
@@ -100,7 +111,10 @@ package final class LocalHub: Sendable {
             if pieces.count == 6, pieces[4] == "revision", !["main", found.commit].contains(pieces[5]) {
                 return refusal(404, "RevisionNotFound", "Invalid rev id: \(pieces[5])")
             }
-            return json(["id": .string(pieces[2...3].joined(separator: "/")), "sha": .string(found.commit), "siblings": .array(siblings(found, state))])
+            return json([
+                "id": .string(pieces[2...3].joined(separator: "/")), "sha": .string(found.commit), "private": .bool(found.isPrivate),
+                "siblings": .array(siblings(found, state)),
+            ])
         }
         let kind = pieces.first == "datasets" ? "datasets" : "models"
         let rest = Array(pieces.first == "datasets" ? pieces.dropFirst() : pieces[...])

@@ -20,7 +20,7 @@ struct ChoiceTests {
             "README.md",
             "vocab.json", "merges.txt", "requirements.txt", "training_args.json",
         ])
-        #expect(chosen == .directory(beside: ["config.json", "merges.txt", "vocab.json"], weights: .files(["model.safetensors"])))
+        #expect(chosen == .directory(beside: ["README.md", "config.json", "merges.txt", "vocab.json"], weights: .files(["model.safetensors"])))
         #expect(
             try model(["config.json", "model.safetensors", "model.safetensors.index.json", "model-00001-of-00001.safetensors"])
                 == .directory(beside: ["config.json"], weights: .index("model.safetensors.index.json")))

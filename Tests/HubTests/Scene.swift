@@ -76,6 +76,7 @@ final class Scene {
     }()
 
     static let neededOfModel = [
+        "README.md",
         "additional_chat_templates/tools.jinja", "config.json", "generation_config.json", "merges.txt", "model-00001-of-00002.safetensors",
         "model-00002-of-00002.safetensors", "model.safetensors.index.json", "tokenizer.json", "tokenizer_config.json",
     ]

@@ -14,6 +14,9 @@ typedef struct {
     size_t header_count;
     /// 1 asks for the head alone (HEAD), 0 for the body too (GET). Redirects are never followed.
     int head_only;
+    /// PUT or POST with a body of `body_bytes` bytes that `on_read` gives; NULL for GET and HEAD.
+    const char *method;
+    int64_t body_bytes;
     /// Seconds until a connection has to stand, and seconds without a byte after which a transfer counts as broken.
     long connect_seconds;
     long stalled_seconds;
@@ -24,6 +27,10 @@ typedef struct {
     /// One line of the head, or a piece of the body; returns 0 to end the transfer.
     int (*on_header)(void *context, const char *bytes, size_t count);
     int (*on_body)(void *context, const char *bytes, size_t count);
+    /// Fills `bytes` with up to `count` bytes of the request's body; returns how many, 0 at its end, -1 to end the transfer.
+    int64_t (*on_read)(void *context, char *bytes, size_t count);
+    /// Goes on with the request's body at this byte: libcurl sends it again where a kept connection turns out to be closed. Returns 0 where it cannot.
+    int (*on_rewind)(void *context, int64_t offset);
     /// Asked at least once a second; other than 0 ends the transfer.
     int (*should_stop)(void *context);
 } lorikeet_http_request;
@@ -31,7 +38,7 @@ typedef struct {
 /// What became of a request.
 typedef enum {
     LORIKEET_HTTP_DONE = 0,
-    /// `on_header` or `on_body` ended it.
+    /// `on_header`, `on_body` or `on_read` ended it.
     LORIKEET_HTTP_REFUSED,
     /// `should_stop` ended it.
     LORIKEET_HTTP_STOPPED,

@@ -65,6 +65,8 @@ package struct ModelConfiguration: Sendable {
         // `dtype` is today's key, `torch_dtype` what older readers look for.
         for key in ["dtype", "torch_dtype"] { object[key] = type.map { .string($0) } }
         object["quantization_config"] = nil
+        // Names Python files of the base's repository, which are not beside the merged weights; the families here are classes of transformers itself.
+        object["auto_map"] = nil
         return .object(object)
     }
 }

@@ -1,0 +1,95 @@
+import LorikeetGround
+import LorikeetHub
+import LorikeetJSON
+import LorikeetRecipe
+
+/// How the folder is loaded, and the command that makes it again.
+extension ModelCard {
+    var use: String { "## Use\n\n" + (part == .adapter ? useOfAdapter : useOfModel) }
+
+    private var hasTemplate: Bool { summary["base"]?["chat_template"]?.bool == true }
+
+    private var question: String {
+        hasTemplate
+            ? """
+            messages = [{"role": "user", "content": "..."}]
+            inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+            """
+            : """
+            inputs = tokenizer("...", return_tensors="pt")
+            """
+    }
+
+    private static let answer = """
+        output = model.generate(**inputs, max_new_tokens=256)
+        print(tokenizer.decode(output[0][inputs["input_ids"].shape[1]:], skip_special_tokens=True))
+        """
+
+    private var useOfModel: String {
+        let python = """
+            from transformers import AutoModelForCausalLM, AutoTokenizer
+
+            folder = "."  # this folder, or its name on a hub
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+            model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
+
+            """
+        let shell = """
+            lorikeet generate --model . --prompt "..."
+            lorikeet export --model . --output gguf --form q8_0    # for llama.cpp
+            """
+        return Markdown.block("python", python + question + "\n" + Self.answer) + "\n\n" + Markdown.block("sh", shell)
+    }
+
+    private var useOfAdapter: String {
+        let base = summary["base"]?["hub_name"]?.string ?? "path/to/the/base/model"
+        let name = JSON.string(base).serialized()
+        let python = """
+            from peft import PeftModel
+            from transformers import AutoModelForCausalLM, AutoTokenizer
+
+            tokenizer = AutoTokenizer.from_pretrained(\(name))
+            model = AutoModelForCausalLM.from_pretrained(\(name), dtype="auto")
+            model = PeftModel.from_pretrained(model, ".")  # this folder, or its name on a hub
+
+            """
+        let shell = "lorikeet generate --model \(Self.quoted(base)) --adapter . --prompt \"...\""
+        return Markdown.block("python", python + question + "\n" + Self.answer) + "\n\n" + Markdown.block("sh", shell)
+    }
+
+    /// The command with every key that decides the result and is another than the preset's.
+    var repetition: String {
+        var words = ["lorikeet run", "--model \(Self.quoted(shown(recipe.model ?? "", .model)))"]
+        for (option, names) in [("--data", recipe.data), ("--validation", recipe.validation)] {
+            words += names.map { "\(option) \(Self.quoted(shown($0, .dataset)))" }
+        }
+        words.append("--preset \(recipe.preset)")
+        for key in KeyTable.keys where [.identity, .delivery].contains(key.role) || key.name == "init_adapter" {
+            guard let value = recipe.values[key.name], value != key.presets[recipe.preset] ?? key.standard, let text = Self.said(value) else { continue }
+            let isPlace = key.type == .path || key.name == "chat_template"
+            words.append("--\(key.option) \(Self.quoted(isPlace ? BaseOrigin.lastPart(text) : text))")
+        }
+        return "## To repeat it\n\nPaths are cut to their last part.\n\n" + Markdown.block("sh", words.joined(separator: " \\\n    "))
+    }
+
+    /// A name on a hub as it is, a path by its last part.
+    private func shown(_ text: String, _ kind: HubName.Kind) -> String {
+        BaseOrigin.hubName(text, kind: kind, files: files) == nil ? BaseOrigin.lastPart(text) : text
+    }
+
+    /// A value as an option says it; nil where it is not set.
+    private static func said(_ value: KeyValue) -> String? {
+        switch value {
+        case .none: nil
+        case .text(let text): text
+        case .list(let names): names.joined(separator: ",")
+        case .flag, .integer, .number: value.yaml
+        }
+    }
+
+    /// A word of a shell's command.
+    private static func quoted(_ text: String) -> String {
+        let isPlain = text.wholeMatch(of: /[A-Za-z0-9_\-.\/:,=@+%]+/) != nil
+        return isPlain ? text : "'" + text.printable(lines: false).replacing("'", with: "'\\''") + "'"
+    }
+}

@@ -1,0 +1,163 @@
+import LorikeetGround
+import LorikeetHub
+import LorikeetJSON
+import LorikeetRecipe
+
+/// The model card (`README.md`) of a folder that a run delivers: front matter that a hub reads, and what was trained, how, and what came of it.
+///
+/// The text follows from the recipe and the summary alone. Paths are cut to their last part, and no record of the data is shown: a card is made to
+/// be published.
+struct ModelCard {
+    let part: OutputParts.Part
+    let recipe: Recipe
+    /// `summary.json`.
+    let summary: JSON
+    let files: any Files
+
+    private var base: BaseOrigin { BaseOrigin(summary["base"]) ?? BaseOrigin(name: recipe.model ?? "?") }
+    private var isQuantised: Bool { summary["base_storage"]?.string == "nf4" || summary["base_has_own_codes"]?.bool == true }
+    private var method: String { isQuantised ? "QLoRA" : "LoRA" }
+    /// Data sets on a hub, each once.
+    private var dataSets: [String] {
+        var names: [String] = []
+        for name in recipe.data.compactMap({ BaseOrigin.hubName($0, kind: .dataset, files: files) }) where !names.contains(name) { names.append(name) }
+        return names
+    }
+
+    func text() -> String {
+        let sections = [frontMatter, title, results, training, machine, use, repetition].filter { !$0.isEmpty }
+        return sections.joined(separator: "\n\n") + "\n"
+    }
+
+    // MARK: front matter
+
+    private var frontMatter: String {
+        func quoted(_ text: String) -> String { KeyValue.text(text).yaml }
+        var lines = ["---"]
+        if let name = base.hubName {
+            lines += ["base_model: \(quoted(name))", "base_model_relation: \(part == .adapter ? "adapter" : "finetune")"]
+        }
+        lines += ["library_name: \(part == .adapter ? "peft" : "transformers")", "pipeline_tag: text-generation"]
+        if let license = base.license {
+            lines.append("license: \(quoted(license.identifier))")
+            if let name = license.name { lines.append("license_name: \(quoted(name))") }
+            if let link = license.link { lines.append("license_link: \(quoted(link))") }
+        }
+        if !dataSets.isEmpty { lines += ["datasets:"] + dataSets.map { "- \(quoted($0))" } }
+        lines += ["tags:", "- lorikeet", "- lora"] + (isQuantised ? ["- qlora"] : []) + ["---"]
+        return lines.joined(separator: "\n")
+    }
+
+    // MARK: sections
+
+    private var shortName: String { BaseOrigin.lastPart(base.name) }
+    private var dataName: String {
+        let names = recipe.data.map { BaseOrigin.hubName($0, kind: .dataset, files: files) ?? BaseOrigin.lastPart($0) }
+        return names.prefix(3).map(Markdown.code).joined(separator: ", ") + (names.count > 3 ? " and \(names.count - 3) more" : "")
+    }
+
+    private var title: String {
+        let base = Markdown.code(base.name)
+        let what =
+            part == .adapter
+            ? "A PEFT adapter for \(base), trained with \(method) on \(dataName)."
+            : "\(base), fine-tuned with \(method) on \(dataName); the adapter is merged into the weights (\(recipe.mergeDtype))."
+        return "# \(Markdown.text(shortName)), fine-tuned\n\n\(what)\nMade with Lorikeet \(lorikeetVersion)."
+    }
+
+    private var results: String {
+        func loss(_ value: JSON?) -> String { value?.double.map { Self.figure($0, digits: 4) } ?? "not tested" }
+        func share(_ value: JSON?) -> String { value?.double.map { Self.figure(100 * $0, digits: 1) + " %" } ?? "not tested" }
+        var rows: [[String]] = []
+        let transfer = summary["transfer"]
+        if summary["merged_matches_adapter"] != nil {
+            rows.append(["base model", loss(summary["validation_loss_before"]), share(summary["answers_right_before"])])
+            rows.append(["base model with the adapter", loss(summary["validation_loss_after"]), share(summary["answers_right_with_adapter"])])
+            rows.append(["merged model", loss(transfer?["merged_loss"]), share(summary["answers_right_after"])])
+        } else {
+            rows.append(["base model with the adapter", loss(summary["validation_loss_after"]), "not tested"])
+        }
+        var text = "## Results\n\nOn held-out records; right answers are those given word for word, greedily.\n\n"
+        text += Markdown.table(["model", "loss", "right answers"], rows)
+        let proofs = proofRows
+        if !proofs.isEmpty { text += "\n\n" + Markdown.table(["proof", "result", "measured"], proofs) }
+        return text
+    }
+
+    private var proofRows: [[String]] {
+        func verdict(_ proof: JSON) -> String {
+            switch proof["pass"]?.bool {
+            case true?: "pass"
+            case false?: "**fail**"
+            case nil: "not tested"
+            }
+        }
+        func number(_ value: JSON?) -> String { value?.double.map { Self.figure($0, digits: 6) } ?? "?" }
+        var rows: [[String]] = []
+        if let proof = summary["merged_matches_adapter"] {
+            rows.append(["merged model = base + adapter", verdict(proof), "largest difference of a logit \(number(proof["max_logit_difference"]))"])
+        }
+        if let proof = summary["transfer"] {
+            rows.append([
+                "merged model as good as the trained form", verdict(proof),
+                "loss \(number(proof["merged_loss"])) against \(number(proof["trained_form_loss"]))",
+            ])
+        }
+        if let proof = summary["sidecar"] {
+            rows.append(["same tokens and template in this folder", verdict(proof), "\(proof["texts"]?.int ?? 0) texts"])
+        }
+        return rows
+    }
+
+    private var training: String {
+        func count(_ value: JSON?) -> String { value?.int.map { "\($0)" } ?? "?" }
+        let lora = recipe.lora
+        let length = recipe.maxSteps > 0 ? "" : ", \(Self.figure(recipe.numTrainEpochs, digits: 3)) epochs"
+        let warmup = recipe.warmupSteps > 0 ? "\(recipe.warmupSteps) steps" : "\(Self.figure(100 * recipe.warmupRatio, digits: 2)) %"
+        let rows = [
+            ["steps", "\(count(summary["steps"]))\(length); \(count(summary["trained_tokens"])) tokens with a loss"],
+            [
+                "samples of a step",
+                "\(recipe.perDeviceTrainBatchSize * recipe.gradientAccumulationSteps) (\(recipe.perDeviceTrainBatchSize) × \(recipe.gradientAccumulationSteps))",
+            ],
+            ["LoRA", "r \(lora.r), alpha \(Self.figure(lora.loraAlpha, digits: 3)), dropout \(lora.loraDropout)\(lora.useRslora ? ", rank-stabilised" : "")"],
+            ["adapted modules", lora.targetModules.map(Markdown.code).joined(separator: ", ")],
+            ["base held as", Markdown.code(storage)],
+            ["learning rate", "\(recipe.learningRate), \(recipe.lrSchedulerType), warm-up \(warmup)"],
+            ["optimiser", "AdamW, weight decay \(recipe.weightDecay), largest gradient norm \(recipe.maxGradNorm)"],
+            ["tokens of a sample", "at most \(recipe.maxLength)"], ["seed", "\(recipe.seed)"],
+        ]
+        return "## Training\n\n" + Markdown.table(["", ""], rows)
+    }
+
+    private var storage: String {
+        summary["base_has_own_codes"]?.bool == true ? "the codes of its file" : summary["base_storage"]?.string ?? recipe.baseStorage
+    }
+
+    private var machine: String {
+        var rows: [[String]] = []
+        if let processor = summary["machine"]?["processor"]?.string {
+            rows.append(["processor", Markdown.text(processor) + (summary["machine"]?["threads"]?.int.map { ", \($0) threads" } ?? "")])
+        }
+        if let card = summary["machine"]?["card"]?.string { rows.append(["card", Markdown.text(card)]) }
+        if let seconds = summary["phases"]?["training"]?.double { rows.append(["training", Units.formatSeconds(seconds)]) }
+        if let seconds = summary["seconds"]?.double { rows.append(["whole run", Units.formatSeconds(seconds)]) }
+        if let bytes = summary["peak_gpu_bytes"]?.int, bytes > 0 { rows.append(["card memory", Units.formatBytes(Int64(bytes))]) }
+        if let bytes = summary["peak_rss_bytes"]?.int { rows.append(["memory", Units.formatBytes(Int64(bytes))]) }
+        guard !rows.isEmpty else { return "" }
+        return "## Machine and time\n\nOf the last session, where the run took several.\n\n" + Markdown.table(["", ""], rows)
+    }
+
+    /// Up to so many digits behind the point, without zeros at the end.
+    private static func figure(_ value: Double, digits: Int) -> String {
+        guard value.isFinite else { return "?" }
+        let scale = (0..<digits).reduce(1.0) { scale, _ in scale * 10 }
+        let rounded = (value * scale).rounded() / scale
+        return rounded == rounded.rounded() && abs(rounded) < 1e15 ? "\(Int64(rounded))" : "\(rounded)"
+    }
+}
+
+extension BaseOrigin {
+    /// Of a summary that does not say it: an older version wrote it.
+    fileprivate init(name: String) { (self.name, hubName, license) = (Self.lastPart(name), nil, nil) }
+}

@@ -1,0 +1,36 @@
+import LorikeetDevices
+import LorikeetEngine
+import LorikeetGround
+import LorikeetJSON
+import LorikeetPlanning
+import LorikeetRecipe
+
+/// The model cards of what a run delivers.
+extension Pipeline {
+    /// What summary.json says of the base and the machine.
+    func facts(_ preparation: Preparation, _ plan: Plan, _ compute: Compute) -> JSONObject {
+        let base = BaseOrigin(
+            recipe: recipe, source: preparation.source.files, hasTemplate: preparation.template != nil, files: environment.files)
+        var machine: JSONObject = ["processor": .string(Machine.cpuModel()), "threads": JSON(compute.cpu.threads)]
+        if let card = compute.device?.properties { machine["card"] = .string("\(card.name), \(card.driver)") }
+        return [
+            "base": base.json, "machine": .object(machine), "base_storage": .string(plan.choices.storage.rawValue),
+            "base_has_own_codes": .bool(plan.choices.storage == .stored && preparation.source.hasOwnCodes), "version": .string(lorikeetVersion),
+        ]
+    }
+
+    /// Writes the cards that are missing or older than the summary. One that a user has edited stays, and a note says so.
+    func writeCards(_ summary: JSON) throws {
+        let parts = output.parts
+        for part in goal == .testedModel ? [OutputParts.Part.adapter, .merged] : [.adapter] {
+            let text = ModelCard(part: part, recipe: recipe, summary: summary, files: environment.files).text()
+            switch try parts.cardState(part, text) {
+            case .due:
+                try output.claim(for: recipe)
+                try parts.write(card: text, of: part)
+            case .edited: try reporter.note("\(parts.cardPath(part)) has been edited and stays as it is")
+            case .written, .noPart: break
+            }
+        }
+    }
+}
