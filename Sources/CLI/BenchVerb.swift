@@ -8,8 +8,12 @@ import LorikeetModelFiles
 
 struct BenchVerb: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "bench", abstract: "Measures a training step, and the best matrix product of its sizes in the same run.",
-        discussion: "Example: lorikeet bench --device cpu --shape smollm2-135m --seq 512 --json")
+        commandName: "bench", abstract: "Measures a training step or decoding, and the device's limit for it in the same run.",
+        discussion: """
+            Example: lorikeet bench --device cpu --shape smollm2-135m --seq 512 --json
+            Example: lorikeet bench --decode --device cuda:0 --shape llama-3.2-1b --sequences 16 --prompt 128 --new 128 --json
+            docs/benchmarks.md says what the fields of --decode mean.
+            """)
     @Option(help: "\(Bench.shapes.joined(separator: ", ")), with random weights.") var shape: String?
     @Option(help: "A model instead of a shape.") var model: String?
     @OptionGroup var place: DeviceOptions
@@ -24,6 +28,10 @@ struct BenchVerb: ParsableCommand {
     @Option(help: "Measured rounds: the fastest counts on a processor, the median on a card.") var rounds = 15
     @Option(help: "false runs the plain program, with an op for every step.") var fuse = true
     @Flag(help: "Measure a card's algorithms for matrix products and keep the fastest; gains are rare.") var tune = false
+    @Flag(help: "Measure decoding instead of training.") var decode = false
+    @Option(help: "With --decode: sequences that are decoded together.") var sequences = 1
+    @Option(help: "With --decode: tokens of each prompt.") var prompt = 128
+    @Option(help: "With --decode: new tokens of each sequence.") var new = 128
     @Flag(help: "Also print the time of each kind of op.") var profile = false
     @Flag(help: "Print JSON.") var json = false
 
@@ -35,6 +43,13 @@ struct BenchVerb: ParsableCommand {
         guard (1...1000).contains(rounds) else { throw ValidationError("--rounds has to be between 1 and 1000") }
         guard baseStorage == "auto" || BaseStorage(rawValue: baseStorage) != nil else {
             throw ValidationError("--base-storage has to be auto, nf4, f16, bf16 or f32")
+        }
+        guard (1...1024).contains(sequences) else { throw ValidationError("--sequences has to be between 1 and 1024") }
+        guard (1...100_000).contains(prompt), (4...100_000).contains(new) else {
+            throw ValidationError("--prompt has to be between 1 and 100000, and --new between 4 and 100000")
+        }
+        guard !decode || lengths == nil && !profile && tokens == nil else {
+            throw ValidationError("--decode measures no training step: leave --lengths, --tokens and --profile out")
         }
         guard (shape == nil) != (model == nil) else { throw ValidationError("give --shape or --model") }
     }
@@ -57,6 +72,11 @@ struct BenchVerb: ParsableCommand {
         let lora = LoRASettings(r: loraR, alpha: 16, dropout: loraDropout, targetModules: targetModules.split(separator: ",").map(String.init))
         let compute = try place.compute()
         compute.device?.gemmChoices?.begin(measuring: tune)
+        if decode {
+            var bench = DecodeBench(configuration: configuration, source: source, storage: storage, compute: compute)
+            (bench.sequences, bench.prompt, bench.new, bench.rounds) = (sequences, prompt, new, rounds)
+            return Self.show(try bench.run(), json: json)
+        }
         var bench = Bench(configuration: configuration, source: source, storage: storage, lora: lora, compute: compute)
         bench.tokens = tokens ?? (place.device == "cpu" ? seq : nil)
         bench.sequence = seq
@@ -83,12 +103,18 @@ struct BenchVerb: ParsableCommand {
             Screen.out(JSON.object(object).serialized(pretty: true) + "\n")
             return
         }
-        for entry in result.json.object?.entries ?? [] {
-            Screen.out(entry.key + String(repeating: " ", count: max(2, 28 - entry.key.count)) + entry.value.serialized() + "\n")
-        }
+        Self.show(result.json, json: false)
         for op in result.profile {
             let rate = op.work.matrixFlops > 0 ? "  \(Int(op.work.matrixFlops / op.seconds / 1e9)) GFLOP/s" : ""
             Screen.out(op.kind + String(repeating: " ", count: max(2, 28 - op.kind.count)) + "\(Float(op.seconds)) s, \(op.count) times\(rate)\n")
+        }
+    }
+
+    /// The measurements as JSON, or a line each.
+    private static func show(_ result: JSON, json: Bool) {
+        if json { return Screen.out(result.serialized(pretty: true) + "\n") }
+        for entry in result.object?.entries ?? [] {
+            Screen.out(entry.key + String(repeating: " ", count: max(2, 28 - entry.key.count)) + entry.value.serialized() + "\n")
         }
     }
 }

@@ -22,7 +22,7 @@ struct Main {
 
     /// The switches of verbs that argument-parser reads; it knows them as `--json` alone.
     static let switches = [
-        "bench": ["tune", "profile", "json"], "doctor": ["kernels", "json"], "generate": ["raw", "json"], "merge": ["json"],
+        "bench": ["tune", "decode", "profile", "json"], "doctor": ["kernels", "json"], "generate": ["raw", "json"], "merge": ["json"],
         "pull": ["dataset", "json"], "push": ["private", "dry-run", "json"], "report": ["json"],
     ]
 
@@ -89,6 +89,29 @@ enum Screen {
     /// What does not stop a verb: one line each.
     static func warn(_ warnings: [String]) { for warning in warnings { error("warning: \(warning)") } }
     static var isTerminal: Bool { isatty(STDOUT_FILENO) == 1 }
+    /// A terminal that cannot move its cursor.
+    static var isDumb: Bool { variable("TERM") == "dumb" }
+
+    /// Columns of the terminal; 80 where it does not say.
+    static func columns(_ descriptor: Int32 = STDOUT_FILENO) -> Int {
+        var size = winsize()
+        return ioctl(descriptor, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 1 ? Int(size.ws_col) : 80
+    }
+
+    /// Whether lines get colours.
+    ///
+    /// - Parameter wanted: the value of `--color`.
+    /// - Throws: exit 2 for another value than auto, always and never.
+    static func hasColour(_ wanted: String?) throws -> Bool {
+        switch wanted ?? "auto" {
+        case "auto": isTerminal && !isDumb && (variable("NO_COLOR") ?? "").isEmpty
+        case "always": true
+        case "never": false
+        case let other: throw LorikeetError.input("--color has to be auto, always or never, not '\(other)'", fix: "leave it out")
+        }
+    }
+
+    private static func variable(_ name: String) -> String? { getenv(name).map { String(cString: $0) } }
 
     private static func write(_ text: String, to descriptor: Int32) {
         var bytes = Array(text.utf8)[...]

@@ -2,6 +2,7 @@ import Glibc
 import LorikeetGround
 import LorikeetHub
 import LorikeetJSON
+import LorikeetReporting
 
 /// Shows a download or an upload on standard error: a bar on a terminal, lines elsewhere, or an object of JSON a line.
 final class PullProgress {
@@ -79,11 +80,7 @@ final class PullProgress {
     }
 
     /// A line that is wider than the terminal would wrap, and could not be drawn over.
-    private static func cut(_ text: String) -> String {
-        var size = winsize()
-        guard ioctl(STDERR_FILENO, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 1 else { return text }
-        return String(text.prefix(Int(size.ws_col) - 1))
-    }
+    private static func cut(_ text: String) -> String { text.fitted(to: Screen.columns(STDERR_FILENO) - 1) }
 
     private static func json(_ event: HubEvent) -> JSON {
         switch event {

@@ -32,12 +32,18 @@ enum PipelineVerb {
     static func run(_ arguments: [String], verb: String, abstract: String, example: String, goal: Pipeline.Goal) throws {
         guard
             let parsed = try RecipeArguments.parse(
-                arguments, verb: verb, abstract: abstract, example: example, flags: [("json", "Print the summary as JSON, and nothing else.")])
+                arguments, verb: verb, abstract: abstract, example: example,
+                flags: [
+                    ("json", "Print the summary as JSON, and nothing else."), ("quiet", "Show only warnings, errors and the result."),
+                ],
+                valued: [("color", "auto (on a terminal, unless NO_COLOR is set), always or never [auto].")])
         else { return }
         let (recipe, notes) = try parsed.recipe()
         let json = parsed.flags.contains("json")
         StopSignal.startCatching()
-        let terminal = Terminal(isTerminal: Screen.isTerminal, write: Screen.withControls)
+        let form = Terminal.Form(
+            isLive: Screen.isTerminal && !Screen.isDumb, isQuiet: parsed.flags.contains("quiet"), hasColour: try Screen.hasColour(parsed.extra["color"]))
+        let terminal = Terminal(form, columns: { Screen.columns() }, write: Screen.withControls)
         let environment = PipelineEnvironment(
             sinks: json ? [] : [terminal], shouldStop: { StopSignal.isCaught }, notebook: notebook(), started: nil, locator: HubInputs.locator(),
             cacheFolder: DeviceOptions.cacheFolder, open: DeviceOptions.open)

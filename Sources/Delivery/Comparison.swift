@@ -45,13 +45,20 @@ package struct AnswerTest {
 
     /// The greedy answers to all rows, in their order, without white space at either end.
     ///
-    /// - Parameter onGroup: called once for each group of `slots` prompts, after they have been read.
+    /// - Parameters:
+    ///   - onGroup: called once for each group of `slots` prompts, after they have been read.
+    ///   - progress: told the share of prompts that have been read.
     /// - Throws: exit 1 where the model's logits are not finite (see `Session.generate`).
-    package func answers(of session: Session, onGroup: @escaping () -> Void = {}) throws -> [String] {
+    package func answers(of session: Session, onGroup: () -> Void = {}, progress: (Double) -> Void = { _ in }) throws -> [String] {
         let limit = try maxNewTokens
         let ends = Set(tokenizer.endTokens)
         var group = -1
+        var last = -1
         let answers = try session.generate(prompts: rows.map(\.promptIDs), maxNewTokens: limit, endTokens: ends, slots: slots) { prompt, _ in
+            if prompt > last {
+                last = prompt
+                progress(Double(prompt + 1) / Double(rows.count))
+            }
             if prompt / max(1, slots) > group {
                 group = prompt / max(1, slots)
                 onGroup()

@@ -47,7 +47,8 @@ public struct FineTuning: Sendable {
 
     /// One event of a run: what `events.jsonl` has as a line.
     public struct Event: Sendable {
-        /// `environment`, `phase`, `phase_end`, `data`, `step`, `log`, `evaluation`, `checkpoint`, `warning`, `note`, `result` or `end`.
+        /// `environment`, `phase`, `phase_end`, `data`, `step`, `log`, `evaluation`, `checkpoint`,
+        /// `progress`, `warning`, `note`, `result` or `end`.
         public let name: String
         /// The event as one line of JSON.
         public let json: String

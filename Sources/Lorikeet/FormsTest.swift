@@ -22,6 +22,8 @@ struct FormsTest {
     let files: any Files
     /// Called while a form's memory on the card is at its largest, so that the peak can be recorded.
     var observe: () -> Void = {}
+    /// Told the share of the test that is done.
+    var progress: (Double) -> Void = { _ in }
 
     private var recipe: Recipe { preparation.recipe }
 
@@ -45,8 +47,10 @@ struct FormsTest {
         let (before, after) = try trainedForms(trained, questions)
         let compared = try (dataset.validation.isEmpty ? dataset.train : dataset.validation).first(Planner.comparedSamples)
         let record = try reference(compared)
+        progress(3 / Self.parts)
         let merged = try mergedForm(questions)
         let identity = try difference(record, compared)
+        progress(1)
         let samples = try [dataset.validation, dataset.train].flatMap { try $0.first(SidecarComparison.mostSamples) }
         let sidecar = try SidecarComparison(
             of: self.merged.path, trained: .init(tokenizer: preparation.tokenizer, template: preparation.template, now: recipe.templateSeconds),
@@ -75,9 +79,9 @@ struct FormsTest {
         if model == nil, choices.test.keepsExpanded { try form.keepExpanded() }
         let session = try Session(model: form, sizes: sizes)
         form.adapterEnabled = false
-        let before = try self.form(session, questions)
+        let before = try self.form(session, questions, part: 0)
         form.adapterEnabled = true
-        return (before, try self.form(session, questions))
+        return (before, try self.form(session, questions, part: 1))
     }
 
     /// - Parameter lora: nil loads the model without the adapter.
@@ -93,7 +97,7 @@ struct FormsTest {
         var sizes = sizes
         // On the processor larger batches only take more memory.
         if model.placed == nil { sizes.evaluation = min(sizes.evaluation, Planner.tokensPerBatch) }
-        return try form(Session(model: model, sizes: sizes), questions)
+        return try form(Session(model: model, sizes: sizes), questions, part: 3)
     }
 
     // MARK: identity
@@ -124,12 +128,19 @@ struct FormsTest {
         SessionSizes(training: 0, evaluation: max(1, samples.map(\.ids.count).max() ?? 1), headChunk: 32)
     }
 
-    private func form(_ session: Session, _ test: AnswerTest) throws -> FormResult {
+    /// Parts of the test that count the same in its progress: three forms' losses and answers, and the two sides of the comparison.
+    private static let parts = 5.0
+
+    private func form(_ session: Session, _ test: AnswerTest, part: Double) throws -> FormResult {
+        let lossShare = test.rows.isEmpty ? 1 : 0.5
         let tokens = session.model.placed == nil ? min(choices.evaluationTokensPerBatch, Planner.tokensPerBatch) : choices.evaluationTokensPerBatch
-        let loss = try session.loss(of: dataset.validation, tokensPerBatch: tokens)
+        let loss = try session.loss(of: dataset.validation, tokensPerBatch: tokens) {
+            progress((part + lossShare * $0) / Self.parts)
+            return true
+        }
         guard !test.rows.isEmpty else { return FormResult(loss: loss, answersRight: nil, answers: []) }
         do {
-            let answers = try test.answers(of: session, onGroup: observe)
+            let answers = try test.answers(of: session, onGroup: observe) { progress((part + lossShare + (1 - lossShare) * $0) / Self.parts) }
             return FormResult(loss: loss, answersRight: test.shareRight(answers), answers: answers)
         } catch let error as LorikeetError where error.exit == .checkFailed {
             // The proof fails and is reported with everything else that was measured.

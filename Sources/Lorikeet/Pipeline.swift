@@ -143,12 +143,13 @@ package final class Pipeline {
                 preparation: preparation, dataset: dataset, choices: plan.choices, compute: compute, lora: recipe.loraSettings, merged: merged,
                 adapter: output.adapter, files: environment.files)
             test.observe = { [state] in state.deviceBytes() }
+            test.progress = { [reporter] in reporter.progress("testing", $0) }
             return try test.run(trained: trainable)
         }
         try saveGEMMChoices(plan, compute)
         let summary = try step(10, "report") { () throws -> JSON in
             let summary = try writeSummary(plan, result, test: test, stopped: false)
-            try reporter.report(.result, ["text": .string(test.text() + closingLines(summary)), "summary": summary, "answers": test.answers])
+            try reporter.report(.result, ["text": .string(test.text() + closingLines(plan, summary)), "summary": summary, "answers": test.answers])
             return summary
         }
         for text in test.notTested { try reporter.warning(text) }
@@ -327,17 +328,9 @@ package final class Pipeline {
         30 + 1.2 * plan.phases.filter { $0.name == "merging" || $0.name == "testing" }.reduce(0) { $0 + $1.seconds }
     }
 
-    /// The last lines of the report: memory, time and paths.
-    private func closingLines(_ summary: JSON) -> String {
-        let (peak, predicted) = (summary["peak_rss_bytes"]?.int ?? 0, summary["predicted_rss_bytes"]?.int ?? 0)
-        let (onCard, planned) = (summary["peak_gpu_bytes"]?.int ?? 0, summary["predicted_gpu_bytes"]?.int ?? 0)
-        var lines = ["", "", "memory            \(Units.formatBytes(Int64(peak))) (predicted \(Units.formatBytes(Int64(predicted))))"]
-        if onCard > 0 { lines.append("GPU memory        \(Units.formatBytes(Int64(onCard))) (predicted \(Units.formatBytes(Int64(planned))))") }
-        let (seconds, foreseen) = (summary["seconds"]?.double ?? 0, summary["predicted_seconds"]?.double ?? 0)
-        lines += [
-            "time              \(Units.formatSeconds(seconds)) (predicted \(Units.formatSeconds(foreseen)))",
-            "adapter           \(output.adapter)", "merged model      \(output.merged)",
-        ]
+    /// The last lines of the report: what was planned and what happened, and paths.
+    private func closingLines(_ plan: Plan, _ summary: JSON) -> String {
+        let lines = ["", "", PlannedHappened(plan, summary).text, "", "adapter           \(output.adapter)", "merged model      \(output.merged)"]
         return lines.joined(separator: "\n")
     }
 
@@ -359,6 +352,8 @@ package final class Pipeline {
         summary["predicted_gpu_bytes"] = .integer(plan.predictedGPUBytes)
         summary["predicted_rss_bytes"] = .integer(plan.predictedRSSBytes)
         summary["predicted_seconds"] = .number(plan.predictedSeconds)
+        summary["predicted_disk_bytes"] = .integer(plan.predictedDiskBytes)
+        summary["disk_bytes"] = .integer(environment.files.bytes(under: output.path))
         summary["seconds"] = .number(environment.clock.uptime - environment.started)
         summary["stopped_early"] = .bool(stopped)
         try output.write(.object(summary), to: output.summaryJSON)

@@ -5,7 +5,7 @@ import LorikeetJSON
 package struct Event: Sendable, Equatable {
     /// docs/events.md has every kind with its fields.
     package enum Kind: String, Sendable, CaseIterable {
-        case environment, phase, phaseEnd = "phase_end", data, step, log, evaluation, checkpoint, warning, note, result, end
+        case environment, phase, phaseEnd = "phase_end", data, step, log, evaluation, checkpoint, progress, warning, note, result, end
     }
 
     package let kind: Kind
@@ -58,6 +58,9 @@ package final class Reporter {
         let event = Event(kind: kind, time: clock.now, fields: all)
         for sink in sinks { try sink.receive(event) }
     }
+
+    /// Tells how much of the work called `name` is done, from 0 to 1. Listeners that fail are left out: this is no part of a run's record.
+    package func progress(_ name: String, _ share: Double) { try? report(.progress, ["name": .string(name), "share": .number(share)]) }
 
     package func note(_ text: String) throws { try report(.note, ["text": .string(text)]) }
     package func warning(_ text: String) throws { try report(.warning, ["text": .string(text)]) }

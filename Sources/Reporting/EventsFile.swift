@@ -21,6 +21,8 @@ package final class EventsFile: EventSink {
     }
 
     package func receive(_ event: Event) throws {
+        // Only of interest while it happens.
+        guard event.kind != .progress else { return }
         guard writer != nil else {
             unwritten.append(event)
             return

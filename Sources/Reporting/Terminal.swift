@@ -1,35 +1,73 @@
 import LorikeetGround
 import LorikeetJSON
 
-/// Tells a person what happens: numbered steps, a progress line on a terminal, plain lines elsewhere.
+/// Tells a person what happens: numbered steps, a live bar on a terminal, plain lines in files and notebooks.
 package final class Terminal: EventSink {
+    /// How it tells.
+    package struct Form: Sendable {
+        /// Draws a bar in place; otherwise there is a line for each log event.
+        package var isLive: Bool
+        /// Only warnings and the result.
+        package var isQuiet: Bool
+        package var hasColour: Bool
+
+        package init(isLive: Bool, isQuiet: Bool = false, hasColour: Bool = false) {
+            self.isLive = isLive
+            self.isQuiet = isQuiet
+            self.hasColour = hasColour
+        }
+    }
+
+    private let form: Form
+    private let columns: () -> Int
     private let write: (String) -> Void
-    private let isTerminal: Bool
-    private var barShown = false
+    /// Columns of the bar on the screen; nil while there is none.
+    private var barColumns: Int?
+    /// When the bar was drawn last.
+    private var drawn = -1e9
+    /// The machine's state as an event had it last: most steps have none.
+    private var machine: JSONObject = [:]
+    /// The work that reports its share: since when, and when a line was last written of it.
+    private var work: (name: String, start: Double, told: Double)?
+
+    /// Seconds between two drawings of the bar, and between two lines of a file about the same work.
+    private static let drawingInterval = 0.1
+    private static let tellingInterval = 30.0
 
     /// - Parameters:
-    ///   - isTerminal: draw a bar in place; otherwise a line per log event.
+    ///   - columns: of the terminal at the moment; asked before each drawing.
     ///   - write: puts text on the screen as it is: the bar's own control characters among it.
-    package init(isTerminal: Bool, write: @escaping (String) -> Void) {
-        self.isTerminal = isTerminal
+    package init(_ form: Form, columns: @escaping () -> Int = { 80 }, write: @escaping (String) -> Void) {
+        self.form = form
+        self.columns = columns
         self.write = write
     }
 
     package func receive(_ event: Event) {
         let fields = event.fields
         switch event.kind {
-        case .phase: line("[\(integer(fields["number"]))/\(integer(fields["of"]))] \(fields["name"]?.string ?? "")\(machine(fields))")
-        case .phaseEnd: line("      \(fields["name"]?.string ?? "") took \(Units.formatSeconds(fields["seconds"]?.double ?? 0))")
-        case .step: if isTerminal { bar(fields) }
-        case .log: if !isTerminal { line("      " + progress(fields) + machine(fields)) }
+        case .warning: line("warning: \(text(fields))", .warning)
+        case .result: for part in lines(text(fields)) { writeLine(verdict("      " + part.printable(lines: false))) }
+        case .environment, .data, .end: break
+        case _ where form.isQuiet: break
+        case .phase:
+            work = nil
+            keepMachine(fields)
+            line("[\(integer(fields["number"]))/\(integer(fields["of"]))] \(text(fields, "name"))", .heading, rest: machineText(fields))
+        case .phaseEnd: line("      \(text(fields, "name")) took \(Units.formatSeconds(fields["seconds"]?.double ?? 0))", .faint)
+        case .step:
+            keepMachine(fields)
+            if form.isLive, isDue(event.time, isLast: fields["step"]?.int == fields["of"]?.int) { drawStep(fields) }
+        case .progress: progress(fields, at: event.time)
+        case .log:
+            keepMachine(fields)
+            if !form.isLive { line("      " + ProgressLine.calm(fields)) }
         case .evaluation:
             line(
                 "      step \(integer(fields["step"])): validation loss \(Self.figure(fields["eval_loss"]?.double ?? .nan)) over \(integer(fields["rows"])) rows"
             )
-        case .checkpoint: if !isTerminal { line("      checkpoint at step \(integer(fields["step"]))") }
-        case .environment, .data, .end: break
-        case .warning: line("warning: \(fields["text"]?.string ?? "")")
-        case .note, .result: for text in (fields["text"]?.string ?? "").split(separator: "\n", omittingEmptySubsequences: false) { line("      " + text) }
+        case .checkpoint: if !form.isLive { line("      checkpoint at step \(integer(fields["step"]))") }
+        case .note: for part in lines(text(fields)) { line("      " + part) }
         }
     }
 
@@ -40,24 +78,41 @@ package final class Terminal: EventSink {
     }
 
     private func integer(_ value: JSON?) -> String { "\(value?.int ?? 0)" }
+    private func text(_ fields: JSONObject, _ key: String = "text") -> String { fields[key]?.string ?? "" }
+
+    // MARK: lines
+
+    private func lines(_ text: String) -> [String] { text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init) }
 
     /// Writes one line. Its text may come from files and models.
-    private func line(_ text: String) {
-        if barShown { write("\r\u{1B}[K") }
-        barShown = false
-        write(text.printable(lines: false) + "\n")
+    private func line(_ text: String, _ style: TextStyle? = nil, rest: String = "") {
+        writeLine(styled(text.printable(lines: false), style) + rest.printable(lines: false))
     }
 
-    private func progress(_ fields: JSONObject) -> String {
-        var text = "step \(integer(fields["step"]))/\(integer(fields["of"]))"
-        if let loss = fields["loss"]?.double { text += "  loss \(Self.figure(loss))" }
-        if let rate = fields["learning_rate"]?.double { text += "  lr \(Float(rate))" }
-        if let speed = fields["tokens_per_second"]?.double { text += "  \(Int(speed.rounded())) tokens/s" }
-        if let left = fields["seconds_left"]?.double { text += "  \(Units.formatSeconds(left)) left" }
+    /// Writes a line whose text is escaped already.
+    private func writeLine(_ shown: String) {
+        eraseBar()
+        write(shown + "\n")
+    }
+
+    private func styled(_ text: String, _ style: TextStyle?) -> String {
+        guard form.hasColour, let style, !text.isEmpty else { return text }
+        return style.applied(to: text)
+    }
+
+    private static let proofs = ["merged = adapter  ", "transfer          ", "sidecar           "]
+
+    /// A line of the result, with the colour of its verdict where it tells of a proof.
+    private func verdict(_ text: String) -> String {
+        guard form.hasColour, let proof = Self.proofs.first(where: { text.dropFirst(6).hasPrefix($0) }) else { return text }
+        let rest = text.dropFirst(6 + proof.count)
+        for (word, style) in [("pass", TextStyle.good), ("FAIL", .bad), ("not tested", .warning)] where rest.hasPrefix(word) {
+            return "      " + proof + style.applied(to: word) + rest.dropFirst(word.count)
+        }
         return text
     }
 
-    private func machine(_ fields: JSONObject) -> String {
+    private func machineText(_ fields: JSONObject) -> String {
         guard let used = fields["ram_used_bytes"]?.int, let total = fields["ram_total_bytes"]?.int else { return "" }
         let cpu = fields["cpu_percent"]?.double.map { "CPU \(Int($0.rounded())) %, " } ?? ""
         var card = ""
@@ -67,11 +122,67 @@ package final class Terminal: EventSink {
         return "  (\(cpu)RAM \(Units.formatBytes(Int64(used))) of \(Units.formatBytes(Int64(total)))\(card))"
     }
 
-    private func bar(_ fields: JSONObject) {
-        let (step, of) = (fields["step"]?.double ?? 0, max(1, fields["of"]?.double ?? 1))
-        let filled = Int((24 * step / of).rounded())
-        let blocks = String(repeating: "█", count: filled) + String(repeating: "░", count: 24 - filled)
-        write("\r\u{1B}[K      \(blocks) \(progress(fields))")
-        barShown = true
+    // MARK: the bar
+
+    private static let machineKeys = ["cpu_percent", "ram_used_bytes", "ram_total_bytes", "gpu_used_bytes", "gpu_total_bytes"]
+
+    private func keepMachine(_ fields: JSONObject) {
+        for key in Self.machineKeys { if let value = fields[key] { machine[key] = value } }
+    }
+
+    private func isDue(_ time: Double, isLast: Bool) -> Bool {
+        guard isLast || time - drawn >= Self.drawingInterval || time < drawn else { return false }
+        drawn = time
+        return true
+    }
+
+    private func drawStep(_ fields: JSONObject) {
+        var all = fields
+        for entry in machine.entries where all[entry.key] == nil { all[entry.key] = entry.value }
+        draw { ProgressLine.step(all, columns: $0, colour: form.hasColour) }
+    }
+
+    /// Merging, testing and exporting: the share of the work that is done.
+    private func progress(_ fields: JSONObject, at time: Double) {
+        let (name, share) = (text(fields, "name"), fields["share"]?.double ?? 0)
+        if work?.name != name { work = (name, time, time) }
+        guard let work else { return }
+        let elapsed = time - work.start
+        let left = share > 0.02 && elapsed > 1 ? elapsed / share * (1 - share) : nil
+        if form.isLive {
+            guard isDue(time, isLast: share >= 1) else { return }
+            draw { ProgressLine.work(name, share: share, secondsLeft: left, columns: $0, colour: form.hasColour) }
+        } else if time - work.told >= Self.tellingInterval {
+            self.work?.told = time
+            line("      \(name): \(Int(100 * share)) %" + (left.map { ", \(Units.formatSeconds($0)) left" } ?? ""))
+        }
+    }
+
+    /// Draws a line in place. A line as wide as the terminal could wrap, so that it leaves the last column free.
+    private func draw(_ line: (Int) -> String) {
+        let width = max(10, columns())
+        let indent = width >= 60 ? "  " : ""
+        let text = line(width - 1 - indent.count)
+        eraseBar(width)
+        write(indent + text)
+        barColumns = indent.count + Self.visible(text).columns
+    }
+
+    /// Removes the bar. Where the terminal has become narrower it may have been wrapped to several rows since.
+    private func eraseBar(_ width: Int? = nil) {
+        guard let barColumns else { return }
+        self.barColumns = nil
+        let rows = (barColumns + max(1, width ?? max(10, columns())) - 1) / max(1, width ?? max(10, columns()))
+        write((rows > 1 ? "\u{1B}[\(rows - 1)A" : "") + "\r" + (rows > 1 ? "\u{1B}[J" : "\u{1B}[K"))
+    }
+
+    /// The text without its colours.
+    private static func visible(_ text: String) -> String {
+        var shown = ""
+        var inEscape = false
+        for character in text {
+            if character == "\u{1B}" { inEscape = true } else if inEscape { inEscape = character != "m" } else { shown.append(character) }
+        }
+        return shown
     }
 }

@@ -28,7 +28,7 @@ struct ReportingTests {
 
     private func shown(terminal: Bool, _ body: (Reporter) throws -> Void) throws -> String {
         var text = ""
-        let sink = Terminal(isTerminal: terminal) { text += $0 }
+        let sink = Terminal(Terminal.Form(isLive: terminal)) { text += $0 }
         try body(Reporter(sinks: [sink], clock: Still()))
         return text
     }
@@ -47,7 +47,7 @@ struct ReportingTests {
             try reporter.report(.step, ["step": 2, "of": 4, "loss": 2.5])
             try reporter.warning("careful")
         }
-        #expect(text.contains("████████████░░░░░░░░░░░░ step 2/4  loss 2.5"))
+        #expect(text.contains("  ████████████████░░░░░░░░░░░░░░░░  step 2/4  loss 2.5"))
         #expect(text.hasSuffix("\r\u{1B}[Kwarning: careful\n"))
     }
 

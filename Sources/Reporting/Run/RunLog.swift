@@ -118,7 +118,7 @@ package struct RunLog: Sendable {
         case .evaluation:
             evaluations.append(Evaluation(step: event["step"]?.int ?? 0, loss: Self.number(event, "eval_loss"), rows: event["rows"]?.int ?? 0))
         case .warning: addWarning(event)
-        case .log, .checkpoint, .note: break
+        case .log, .checkpoint, .progress, .note: break
         }
     }
 

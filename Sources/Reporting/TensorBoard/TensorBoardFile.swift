@@ -69,7 +69,7 @@ package final class TensorBoardFile: EventSink {
             // After 4 and 75 the same command goes on.
             let exit = fields["exit"]?.int
             if exit != 4, exit != 75 { try write([TensorBoardMessages.sessionEnd(time, succeeded: exit == 0)]) }
-        case .environment, .phase, .phaseEnd, .data, .step, .checkpoint, .warning, .note: break
+        case .environment, .phase, .phaseEnd, .data, .step, .checkpoint, .progress, .warning, .note: break
         }
     }
 

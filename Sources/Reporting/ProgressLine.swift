@@ -1,0 +1,120 @@
+import LorikeetGround
+import LorikeetJSON
+
+/// Lines that say how far something is, as a function of an event's fields and the columns there are.
+package enum ProgressLine {
+    /// A part of a line; those of lower rank come first where there is not room for all.
+    struct Piece {
+        let text: String
+        let rank: Int
+
+        init(_ rank: Int, _ text: String) { (self.rank, self.text) = (rank, text) }
+    }
+
+    private static let gap = "  "
+    private static let shortestBar = 8
+    private static let longestBar = 32
+
+    /// A training step on one line of at most `columns` columns, with a bar.
+    package static func step(_ fields: JSONObject, columns: Int, colour: Bool = false) -> String {
+        let share = (fields["step"]?.double ?? 0) / max(1, fields["of"]?.double ?? 1)
+        return line(share, pieces(fields), columns: columns, colour: colour)
+    }
+
+    /// Work other than training: its name, its share, and the time it has left.
+    package static func work(_ name: String, share: Double, secondsLeft: Double?, columns: Int, colour: Bool = false) -> String {
+        var pieces = [Piece(0, "\(Int(100 * min(1, max(0, share)))) %"), Piece(1, name.printable(lines: false))]
+        if let secondsLeft { pieces.append(Piece(2, "\(Units.formatSeconds(secondsLeft)) left")) }
+        return line(share, pieces, columns: columns, colour: colour)
+    }
+
+    /// A log event as a line of a file, without a limit.
+    package static func calm(_ fields: JSONObject) -> String { pieces(fields).map(\.text).joined(separator: gap) }
+
+    private static func line(_ share: Double, _ pieces: [Piece], columns: Int, colour: Bool) -> String {
+        var chosen: Set<Int> = []
+        var used = 0
+        for (index, piece) in pieces.enumerated().sorted(by: { ($0.element.rank, $0.offset) < ($1.element.rank, $1.offset) }) {
+            // The first two are worth more than the bar.
+            let bar = piece.rank < 2 ? 0 : shortestBar + gap.count
+            let needed = piece.text.columns + (chosen.isEmpty ? 0 : gap.count)
+            guard used + needed + bar <= columns || chosen.isEmpty else { continue }
+            chosen.insert(index)
+            used += needed
+        }
+        let text = pieces.indices.filter(chosen.contains).map { pieces[$0].text }.joined(separator: gap)
+        let room = min(longestBar, columns - used - gap.count)
+        guard room >= shortestBar else { return text.fitted(to: columns) }
+        return bar(share, room, colour: colour) + gap + text
+    }
+
+    private static func bar(_ share: Double, _ columns: Int, colour: Bool) -> String {
+        let filled = Int((Double(columns) * min(1, max(0, share.isFinite ? share : 0))).rounded())
+        let (done, left) = (String(repeating: "█", count: filled), String(repeating: "░", count: columns - filled))
+        return colour ? TextStyle.progress.applied(to: done) + TextStyle.faint.applied(to: left) : done + left
+    }
+
+    /// What a `step` or `log` event says, in the order of the line.
+    private static func pieces(_ fields: JSONObject) -> [Piece] {
+        func number(_ key: String) -> Double? { fields[key]?.double }
+        var pieces = [Piece(0, "step \(fields["step"]?.int ?? 0)/\(fields["of"]?.int ?? 0)")]
+        if let epoch = number("epoch") { pieces.append(Piece(7, "epoch \(fixed(epoch, 2))")) }
+        if let loss = number("loss") { pieces.append(Piece(1, "loss \(Terminal.figure(loss))")) }
+        if let rate = number("learning_rate") { pieces.append(Piece(6, "lr \(short(rate))")) }
+        if let norm = number("grad_norm") { pieces.append(Piece(9, "norm \(Terminal.figure(norm))")) }
+        if let scale = number("loss_scale") { pieces.append(Piece(11, "scale \(short(scale))")) }
+        if let speed = number("tokens_per_second") { pieces.append(Piece(3, "\(Int(clamping: speed)) tokens/s")) }
+        if let share = number("share_of_limit") { pieces.append(Piece(8, "\(Int(clamping: 100 * share)) % of limit")) }
+        pieces += machine(fields)
+        if let left = number("seconds_left") { pieces.append(Piece(2, "\(Units.formatSeconds(left)) left")) }
+        if let left = number("run_seconds_left") { pieces.append(Piece(4, "run \(Units.formatSeconds(left)) left")) }
+        return pieces
+    }
+
+    /// The machine's state: the card's memory where there is one, else the machine's.
+    private static func machine(_ fields: JSONObject) -> [Piece] {
+        func bytes(_ key: String) -> Int64? { fields[key]?.int.map(Int64.init).flatMap { $0 > 0 ? $0 : nil } }
+        var pieces: [Piece] = []
+        if let total = bytes("gpu_total_bytes"), let used = bytes("gpu_used_bytes") {
+            pieces.append(Piece(5, "GPU \(Units.formatBytes(used)) of \(Units.formatBytes(total))"))
+        }
+        if let used = bytes("ram_used_bytes"), let total = bytes("ram_total_bytes") {
+            pieces.append(Piece(pieces.isEmpty ? 5 : 12, "RAM \(Units.formatBytes(used)) of \(Units.formatBytes(total))"))
+        }
+        if let busy = fields["cpu_percent"]?.double { pieces.append(Piece(10, "CPU \(Int(clamping: busy)) %")) }
+        return pieces
+    }
+
+    /// With so many decimals, zeros at the end included, so that a live number keeps its width.
+    static func fixed(_ value: Double, _ decimals: Int) -> String {
+        guard value.isFinite, abs(value) < 1e12 else { return "\(value)" }
+        let scale = (0..<decimals).reduce(1.0) { scale, _ in scale * 10 }
+        let whole = Int((abs(value) * scale).rounded())
+        let digits = (whole % Int(scale)).zeroPadded(to: decimals)
+        return (value < 0 && whole > 0 ? "-" : "") + "\(whole / Int(scale))" + (decimals > 0 ? "." + digits : "")
+    }
+
+    /// Three significant figures, with an exponent where that is shorter: `3e-05`, `0.0016`, `65536`.
+    static func short(_ value: Double) -> String {
+        guard value.isFinite, value != 0 else { return "\(value == 0 ? "0" : "\(value)")" }
+        if value == value.rounded(), abs(value) < 1e7 { return "\(Int(value))" }
+        var (mantissa, exponent) = (abs(value), 0)
+        while mantissa >= 10 { (mantissa, exponent) = (mantissa / 10, exponent + 1) }
+        while mantissa < 1 { (mantissa, exponent) = (mantissa * 10, exponent - 1) }
+        mantissa = (mantissa * 100).rounded() / 100
+        if mantissa >= 10 { (mantissa, exponent) = (mantissa / 10, exponent + 1) }
+        func plain(_ text: String) -> String {
+            var text = Substring(text)
+            while text.contains("."), text.last == "0" || text.last == "." { text.removeLast() }
+            return String(text)
+        }
+        let sign = value < 0 ? "-" : ""
+        if (-4..<6).contains(exponent) { return sign + plain(fixed(abs(value), max(0, 2 - exponent))) }
+        return sign + plain(fixed(mantissa, 2)) + "e\(exponent < 0 ? "-" : "+")" + abs(exponent).zeroPadded(to: 2)
+    }
+}
+
+extension Int {
+    /// Rounded; the nearest representable number where there is none.
+    fileprivate init(clamping value: Double) { self = value.isNaN ? 0 : Int(exactly: value.rounded()) ?? (value < 0 ? .min : .max) }
+}
