@@ -119,7 +119,7 @@ struct OutputParts {
     /// What `files.json` holds; nothing where it is missing or damaged.
     private func record() throws -> JSONObject { try files.ownJSON(recordPath)?.object ?? [:] }
 
-    private func sums(_ part: Part) throws -> [(name: String, sum: String)]? {
+    func sums(_ part: Part) throws -> [(name: String, sum: String)]? {
         guard let entries = try record()[part.rawValue]?["files"]?.object?.entries else { return nil }
         // A name that leads out of the folder is not one of ours.
         let sums = entries.compactMap { entry in entry.value.string.map { (name: entry.key, sum: $0) } }.filter {
@@ -129,7 +129,7 @@ struct OutputParts {
     }
 
     /// nil for what is not there.
-    private func currentSum(_ path: String) throws -> String? {
+    func currentSum(_ path: String) throws -> String? {
         guard files.exists(path), !files.isDirectory(path) else { return nil }
         return try ContentHash(ofFile: path, files: files).description
     }
