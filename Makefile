@@ -7,7 +7,7 @@ STRICT := --explicit-target-dependency-import-check error
 # Tests have a build folder of their own: -enable-testing and plain release would rebuild each other's files.
 TEST_BUILD := --scratch-path .build-test -c release -Xswiftc -enable-testing $(STRICT)
 
-.PHONY: help setup kernel-lists build model model-gemma data data-kinds data-shell demo demo-shell demo-gemma test test-build kernels gpu-bundle wheel report-check prove docs format clean
+.PHONY: help setup kernel-lists build model model-gemma data data-kinds data-shell demo demo-shell demo-gemma test test-build kernels gpu-bundle wheel notebooks notebook report-check prove docs format clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -62,6 +62,12 @@ gpu-bundle: setup ## .work/gpu-bundle.tar.xz: a static binary and what a bare GP
 
 wheel: setup ## .work/lorikeet_qlora-VERSION-py3-none-manylinux_2_35_x86_64.whl for pip
 	@python3 Scripts/make_wheel.py
+
+notebooks: ## the notebooks and the script of notebooks/, from their one source
+	@python3 Scripts/make_notebooks.py
+
+notebook: ## executes the Kaggle notebook twice from a clean environment with the wheel, on a tiny model
+	@Scripts/run_notebook.sh
 
 prove: build model data ## the long evidence: demos, kills, speed
 	@Scripts/prove.sh

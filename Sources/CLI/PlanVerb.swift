@@ -28,7 +28,9 @@ struct PlanVerb: ParsableCommand {
         let (recipe, notes) = try parsed.recipe()
         Screen.note(notes)
         let compute = try DeviceOptions.open(recipe)
-        let (plan, preparation, download) = try plan(recipe, compute)
+        var (plan, preparation, download) = try plan(recipe, compute)
+        let time = recipe.sessionSeconds.map { SessionTime(plan, session: $0, elapsed: Notebook.elapsed, starting: 0, sessions: recipe.sessions) }
+        plan.sessionsNeeded = time?.total
         if parsed.flags.contains("explain") {
             Screen.out(try preparation.listing(of: plan, compute: compute, clock: SystemClock()))
         } else if let other = parsed.extra["compare"] {
@@ -42,13 +44,14 @@ struct PlanVerb: ParsableCommand {
             }
         } else {
             Screen.out(parsed.flags.contains("json") ? Self.json(plan, download).serialized(pretty: true) + "\n" : plan.table())
+            if let time, let total = time.total, !parsed.flags.contains("json") { Screen.out("sessions: \(time.words(total))\n") }
         }
-        let files = RealFiles()
+        let files = Notebook.files
         try plan.requireFit(
             availableMemory: Machine.availableMemoryBytes() + Machine.residentBytes(),
             freeDisk: (download?.freeBytes(for: recipe.output, files) ?? files.freeBytes(at: recipe.output))
                 + OutputDirectory(path: recipe.output, files: files).keptBytes(), output: recipe.output)
-        if let seconds = recipe.sessionSeconds { try plan.requireTime(sessionSeconds: seconds) }
+        _ = try time?.check(goesOn: false)
     }
 
     /// A plan, with the bytes that a run fetches first where the weights are still on a hub.
@@ -61,7 +64,7 @@ struct PlanVerb: ParsableCommand {
     private func plan(_ recipe: Recipe, _ compute: Compute) throws -> (plan: Plan, preparation: Preparation, download: InputLocator.Download?) {
         let located = try HubInputs.locateWithoutWeights(recipe)
         var preparation = try Preparation(recipe: located.recipe, files: located.files)
-        let dataset = try preparation.loadData(cacheFolder: DeviceOptions.cacheFolder, files: located.files, cpu: compute.cpu)
+        let dataset = try preparation.loadData(cacheFolder: Notebook.samplesFolder, files: located.files, cpu: compute.cpu)
         return (try preparation.plan(dataset, merges: true, compute: compute, clock: SystemClock()), preparation, located.download)
     }
 }

@@ -45,15 +45,9 @@ enum PipelineVerb {
             isLive: Screen.isTerminal && !Screen.isDumb, isQuiet: parsed.flags.contains("quiet"), hasColour: try Screen.hasColour(parsed.extra["color"]))
         let terminal = Terminal(form, columns: { Screen.columns() }, write: Screen.withControls)
         let environment = PipelineEnvironment(
-            sinks: json ? [] : [terminal], shouldStop: { StopSignal.isCaught }, notebook: notebook(), started: nil, locator: HubInputs.locator(),
-            cacheFolder: DeviceOptions.cacheFolder, open: DeviceOptions.open)
+            files: Notebook.files, sinks: json ? [] : [terminal], shouldStop: { StopSignal.isCaught }, notebook: Notebook.service, session: Notebook.session,
+            inputFolders: Notebook.inputFolders, locator: HubInputs.locator(), cacheFolder: Notebook.samplesFolder, open: DeviceOptions.open)
         let summary = try Pipeline(recipe: recipe, notes: notes, goal: goal, environment: environment).run()
         if json { Screen.out(summary.serialized(pretty: true) + "\n") }
-    }
-
-    /// The notebook service this runs in, by the variables it sets.
-    private static func notebook() -> String? {
-        if getenv("KAGGLE_KERNEL_RUN_TYPE") != nil { return "Kaggle" }
-        return getenv("COLAB_RELEASE_TAG") != nil ? "Colab" : nil
     }
 }

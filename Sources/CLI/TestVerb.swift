@@ -21,7 +21,7 @@ struct TestVerb: ParsableCommand {
         let result = try StandaloneTest(
             recipe: HubInputs.locate(recipe), adapter: parsed.extra["adapter"] ?? recipe.output + "/adapter",
             merged: parsed.extra["merged"] ?? recipe.output + "/merged",
-            cacheFolder: DeviceOptions.cacheFolder, open: DeviceOptions.open
+            cacheFolder: Notebook.samplesFolder, open: DeviceOptions.open
         ).run()
         Screen.warn(result.warnings)
         Screen.out(parsed.flags.contains("json") ? result.json.serialized(pretty: true) + "\n" : result.text + "\n")

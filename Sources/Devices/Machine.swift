@@ -64,7 +64,7 @@ package enum Machine {
     fileprivate static func line(of path: String) -> String { text(of: path).split(separator: "\n").first.map(String.init) ?? "" }
 
     /// Files of /proc and /sys say they are empty: read until the end.
-    private static func text(of path: String) -> String {
+    static func text(of path: String) -> String {
         let descriptor = open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { return "" }
         defer { close(descriptor) }

@@ -109,7 +109,10 @@ private struct BytesReader: FileReader {
 
 /// The machine's own disk.
 package struct RealFiles: Files {
-    package init() {}
+    private let quotas: [FolderQuota]
+
+    /// - Parameter quotas: limits that count for `freeBytes` where the file system itself shows more room.
+    package init(quotas: [FolderQuota] = []) { self.quotas = quotas }
 
     package func read(_ path: String) throws -> [UInt8] {
         let (descriptor, size) = try openRegular(path)
@@ -228,7 +231,26 @@ package struct RealFiles: Files {
         while access(place, F_OK) != 0 && place != "/" && place != "." { place = Self.parent(of: place) }
         var status = statvfs()
         guard statvfs(place, &status) == 0 else { throw failed("the free space cannot be read", place) }
-        return Int64(clamping: UInt64(status.f_bavail) &* UInt64(status.f_frsize))
+        let free = Int64(clamping: UInt64(status.f_bavail) &* UInt64(status.f_frsize))
+        guard !quotas.isEmpty else { return free }
+        let full = Self.absolute(path)
+        return quotas.compactMap { $0.freeBytes(at: full, files: self) }.reduce(free, min)
+    }
+
+    /// The path from the root, without `.` and `..`; links are left as they are.
+    package static func absolute(_ path: String) -> String {
+        var parts: [Substring] = []
+        let whole = path.hasPrefix("/") ? path : workingDirectory + "/" + path
+        for part in whole.split(separator: "/") where part != "." {
+            if part == ".." { _ = parts.popLast() } else { parts.append(part) }
+        }
+        return "/" + parts.joined(separator: "/")
+    }
+
+    private static var workingDirectory: String {
+        guard let path = getcwd(nil, 0) else { return "" }
+        defer { free(path) }
+        return String(cString: path)
     }
 
     /// A path without slashes at its end.

@@ -76,11 +76,13 @@ package struct InputLocator {
     /// Finds every input of a recipe. Where a run has begun in its output directory, a name stands for the commit that the run began with, also
     /// where the hub has a newer one.
     ///
-    /// - Parameter weights: false leaves a model's weights on the hub and reads their headers alone: enough to check and to plan.
+    /// - Parameters:
+    ///   - weights: false leaves a model's weights on the hub and reads their headers alone: enough to check and to plan.
+    ///   - begunIn: the directory in which the run began; nil is the recipe's output.
     /// - Throws: exit 2 where an input is neither here nor on the hub, or several things fit; else as `Hub.pull`.
-    package func locate(_ recipe: Recipe, weights: Bool = true) throws -> LocatedRecipe {
+    package func locate(_ recipe: Recipe, weights: Bool = true, begunIn: String? = nil) throws -> LocatedRecipe {
         var result = LocatedRecipe(recipe: recipe, files: files)
-        let kept = try OutputDirectory(path: recipe.output, files: files).keptInputs()?.inputs.values.map(\.path) ?? []
+        let kept = try OutputDirectory(path: begunIn ?? recipe.output, files: files).keptInputs()?.inputs.values.map(\.path) ?? []
         func note(_ located: Located) {
             result.notes += located.notes
             result.warnings += located.warnings

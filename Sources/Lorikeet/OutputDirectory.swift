@@ -8,7 +8,7 @@ import LorikeetTraining
 /// A run's directory: who owns it, what was planned in it, what is finished.
 package final class OutputDirectory {
     package let path: String
-    private let files: any Files
+    let files: any Files
     private var lock: Int32 = -1
     /// The recipe names other paths for its inputs than the run had before; `check` finds it.
     private(set) var inputsMoved = false

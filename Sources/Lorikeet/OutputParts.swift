@@ -120,7 +120,7 @@ struct OutputParts {
     /// What `files.json` holds; nothing where it is missing or damaged.
     func record() throws -> JSONObject { try files.ownJSON(recordPath)?.object ?? [:] }
 
-    private func sums(_ part: Part) throws -> [(name: String, sum: String)]? {
+    func sums(_ part: Part) throws -> [(name: String, sum: String)]? {
         guard let entries = try record()[part.rawValue]?["files"]?.object?.entries else { return nil }
         // A name that leads out of the folder is not one of ours.
         let sums = entries.compactMap { entry in entry.value.string.map { (name: entry.key, sum: $0) } }.filter {

@@ -89,7 +89,7 @@ extension Pipeline {
 
     /// The recipe with paths of this machine for what it names; reports what the user should know of it.
     private func located(weights: Bool = true) throws -> InputLocator.LocatedRecipe {
-        let located = try environment.locator.locate(recipe, weights: weights)
+        let located = try environment.locator.locate(recipe, weights: weights, begunIn: output.path)
         for note in located.notes { try reporter.note(note) }
         for warning in located.warnings { try reporter.warning(warning) }
         return located
@@ -100,7 +100,7 @@ extension Pipeline {
     /// - Throws: exit 4 where the hub has a newer commit by now, for the plan is another's.
     func fetchWeights(_ download: InputLocator.Download, for planned: Preparation) throws -> Preparation {
         try reporter.note("fetching \(download.words)")
-        let located = try environment.locator.locate(recipe)
+        let located = try environment.locator.locate(recipe, begunIn: output.path)
         for warning in located.warnings { try reporter.warning(warning) }
         let same = located.recipe.model == planned.recipe.model && located.recipe.data == planned.recipe.data
         guard same, located.recipe.validation == planned.recipe.validation else {
@@ -118,7 +118,10 @@ extension Pipeline {
     func verifiedInputs(_ preparation: Preparation, _ cpu: CPU) throws -> RunInputs {
         let inputs = try RunInputs(recipe: preparation.recipe, source: preparation.source, files: environment.files) { cpu.parallel(over: $0, $1) }
         if let first = try output.keptInputs() {
-            try inputs.requireSame(as: first)
+            do { try inputs.requireSame(as: first) } catch var error as LorikeetError {
+                if earlier != nil { error.fix = "bring back what the run began with, or leave resume_from out to begin anew" }
+                throw error
+            }
         } else if try output.inputsAreUnknown() {
             try reporter.note(
                 "the check sums of this run's inputs are not known: a file that has changed since it began is not noticed; from now on they are kept")

@@ -18,10 +18,14 @@ package struct PipelineEnvironment {
     package var sinks: [any EventSink]
     /// Called between training steps: true saves and ends the run.
     package var shouldStop: @Sendable () -> Bool
-    /// `Kaggle` or `Colab` where the process runs in such a notebook; else nil.
-    package var notebook: String?
-    /// The clock's uptime, in seconds, when the session began.
+    /// The notebook service that the process runs in; else nil.
+    package var notebook: NotebookService?
+    /// The clock's uptime, in seconds, when the process began.
     package var started: Double
+    /// When the session began, and which it is.
+    package var session: SessionStart
+    /// Where `resume_from: auto` looks for earlier outputs.
+    package var inputFolders: [String]
     /// Finds models and data that the recipe names, on this machine or on a hub.
     package var locator: InputLocator
     /// Where samples are kept between starts unless the recipe names a scratch folder; nil keeps them in memory.
@@ -33,8 +37,9 @@ package struct PipelineEnvironment {
 
     package init(
         files: any Files = RealFiles(), clock: any Clock = SystemClock(), sinks: [any EventSink] = [],
-        shouldStop: @escaping @Sendable () -> Bool = { false }, notebook: String? = nil, started: Double? = nil, locator: InputLocator? = nil,
-        cacheFolder: String? = nil, open: @escaping (Recipe) throws -> Compute = { try DeviceRequest($0).open() }
+        shouldStop: @escaping @Sendable () -> Bool = { false }, notebook: NotebookService? = nil, session: SessionStart? = nil,
+        inputFolders: [String] = ["/kaggle/input"], locator: InputLocator? = nil, cacheFolder: String? = nil,
+        open: @escaping (Recipe) throws -> Compute = { try DeviceRequest($0).open() }
     ) {
         self.open = open
         self.locator = locator ?? InputLocator(files: files)
@@ -44,7 +49,9 @@ package struct PipelineEnvironment {
         self.sinks = sinks
         self.shouldStop = shouldStop
         self.notebook = notebook
-        self.started = started ?? clock.uptime
+        started = clock.uptime
+        self.session = session ?? SessionStart(started: started, identity: nil)
+        self.inputFolders = inputFolders
     }
 }
 
@@ -54,11 +61,19 @@ package final class Pipeline {
     /// What a run makes: the adapter only (`train`), or also a merged and tested model (`run`).
     package enum Goal: Sendable { case adapter, testedModel }
 
-    let recipe: Recipe
+    /// The recipe as the user asks for it, and with the date that its chat template writes.
+    let asked: Recipe
+    var recipe: Recipe
     let notes: [String]
     let goal: Goal
     let environment: PipelineEnvironment
-    let output: OutputDirectory
+    /// The recipe's own directory.
+    let target: OutputDirectory
+    /// The directory that is read: `target`, or an earlier output until `takeOver` has copied it.
+    var output: OutputDirectory
+    var earlier: EarlierOutput?
+    /// The number of this session, from 1.
+    var sessionNumber = 1
     let reporter: Reporter
     let state: MachineState
     private let events = EventsFile()
@@ -77,12 +92,14 @@ package final class Pipeline {
     private static let stepCount = 10
 
     package init(recipe: Recipe, notes: [String], goal: Goal, environment: PipelineEnvironment) {
+        asked = recipe
         let recipe = recipe.dated(files: environment.files, clock: environment.clock)
         self.recipe = recipe
         self.notes = notes
         self.goal = goal
         self.environment = environment
-        output = OutputDirectory(path: recipe.output, files: environment.files, recipe: recipe)
+        target = OutputDirectory(path: recipe.output, files: environment.files, recipe: recipe)
+        output = target
         let state = MachineState(directory: recipe.output, files: environment.files)
         self.state = state
         page = ReportFile(clock: environment.clock, seconds: environment.reportSeconds)
@@ -99,8 +116,10 @@ package final class Pipeline {
     package func run() throws -> JSON { try ending { try work() } }
 
     private func work() throws -> JSON {
+        try chooseBeginning()
         let warnings = try output.check(for: recipe)
         if let summary = try finished() {
+            try takeOver()
             let verdict = Result { try requireProofs(summary) }
             try refreshReport()
             return try verdict.get()
@@ -117,7 +136,9 @@ package final class Pipeline {
         }
         // A run that goes on has to have the inputs that it began with: checked before the first write.
         let inputs = try verifiedInputs(preparation, compute.cpu)
+        try takeOver()
         if let warning = try output.claim(for: recipe) { try reporter.warning(warning) }
+        try beginSession()
         try output.save(inputs)
         try output.markUnfinished()
         try output.parts.clearLeftovers()
@@ -132,11 +153,14 @@ package final class Pipeline {
         let (result, trainable) = try train(preparation, dataset, plan, compute)
         guard result.finished else {
             _ = try writeSummary(plan, result, test: nil, stopped: true)
-            throw LorikeetError(
-                .stoppedEarly, "stopped at step \(result.state.step) of \(result.totalSteps) with everything saved", fix: "run the same command again")
+            throw stoppedEarly("stopped at step \(result.state.step) of \(result.totalSteps)")
         }
         try deliver(trainable.adapters)
         guard goal == .testedModel else { return try requireProofs(writeSummary(plan, result, test: nil, stopped: false)) }
+        if leavesDeliveryToLater(plan) {
+            _ = try writeSummary(plan, result, test: nil, stopped: true)
+            throw stoppedEarly("training is done, and merging and testing are left to the next session:")
+        }
         let merged = try step(8, "merging") { try merge(preparation, compute.cpu) }
         let test = try step(9, "testing") {
             var test = FormsTest(
@@ -174,7 +198,7 @@ package final class Pipeline {
         let compute = try environment.open(recipe)
         if let notebook = environment.notebook, recipe.device == "auto", compute.device == nil {
             throw LorikeetError(
-                .doesNotFit, "this is a \(notebook) notebook without a card and the run would use its processor only",
+                .doesNotFit, "this is a \(notebook.name.rawValue) notebook without a card and the run would use its processor only",
                 fix: "choose a GPU in the notebook's settings, or say --device cpu if that is meant")
         }
         state.device = compute.device
@@ -229,11 +253,9 @@ package final class Pipeline {
         try reporter.note(plan.table(warnings: false))
         try plan.requireFit(
             availableMemory: Machine.availableMemoryBytes() + Machine.residentBytes(),
-            freeDisk: (download?.freeBytes(for: recipe.output, environment.files) ?? environment.files.freeBytes(at: recipe.output)) + output.keptBytes(),
+            freeDisk: (download?.freeBytes(for: recipe.output, environment.files) ?? environment.files.freeBytes(at: recipe.output)) + target.keptBytes(),
             output: recipe.output)
-        if let session = recipe.sessionSeconds, kept == nil {
-            try plan.requireTime(sessionSeconds: session - (environment.clock.uptime - environment.started))
-        }
+        try requireTime(&plan)
         return plan
     }
 
@@ -272,15 +294,15 @@ package final class Pipeline {
             try probeRange(session, dataset, choices)
             let store = CheckpointStore(
                 directory: output.checkpoints, files: environment.files, adapterConfiguration: recipe.adapterConfiguration)
-            let deadline = recipe.sessionSeconds.map { environment.started + $0 - finishingSeconds(plan) }
-            let (asked, clock) = (environment.shouldStop, environment.clock)
+            let deadline = trainingDeadline(plan)
+            let asked = environment.shouldStop
             var settings = recipe.trainingSettings(
                 tokensPerBatch: choices.tokensPerBatch, evaluationTokensPerBatch: choices.evaluationTokensPerBatch)
             // The test of a run to a merged model evaluates at the end anyway.
             settings.evaluatesAtEnd = goal == .adapter
             let result = try Trainer(
                 session: session, settings: settings,
-                checkpoints: store, clock: environment.clock, shouldStop: { asked() || deadline.map { clock.uptime > $0 } ?? false },
+                checkpoints: store, clock: environment.clock, shouldStop: { asked() || deadline?.isReached() ?? false },
                 report: { [self] event in
                     // The tuned algorithms are saved before a checkpoint depends on them.
                     try saveGEMMChoices(plan, compute)
@@ -321,11 +343,6 @@ package final class Pipeline {
         plan.choices.products = choices.algorithms
         try output.write(plan.json, to: output.planJSON)
         savedGEMMChoices = choices.algorithms.count
-    }
-
-    /// Seconds of the session that merging and testing need: the prediction plus a fifth, plus half a minute.
-    private func finishingSeconds(_ plan: Plan) -> Double {
-        30 + 1.2 * plan.phases.filter { $0.name == "merging" || $0.name == "testing" }.reduce(0) { $0 + $1.seconds }
     }
 
     /// The last lines of the report: what was planned and what happened, and paths.

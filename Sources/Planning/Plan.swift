@@ -97,6 +97,8 @@ package struct Plan: Sendable, Equatable {
     package var warnings: [String]
     /// nil where nothing is trained.
     package var limit: Limit?
+    /// Sessions that the run needs in all (`SessionTime`); nil where the recipe names no session, or no number of them is enough.
+    package var sessionsNeeded: Int?
 
     /// The most resident memory, over both phases.
     package var predictedRSSBytes: Int64 { max(Self.sum(trainingMemory), Self.sum(testMemory)) }
@@ -122,15 +124,6 @@ package struct Plan: Sendable, Equatable {
         }
     }
 
-    /// - Throws: exit 3 when the session ends before the run would, with both ways out.
-    package func requireTime(sessionSeconds: Double) throws {
-        guard predictedSeconds > sessionSeconds else { return }
-        throw LorikeetError(
-            .doesNotFit,
-            "the run needs about \(Units.formatSeconds(predictedSeconds)) and the session has \(Units.formatSeconds(sessionSeconds)) left",
-            fix: "train fewer records (max_train_samples) or epochs, or give it several sessions: the same command goes on")
-    }
-
     package var json: JSON {
         func parts(_ list: [Part]) -> JSON { .object(JSONObject(list.map { ($0.name, .integer($0.bytes)) })) }
         var object: JSONObject = [
@@ -141,6 +134,7 @@ package struct Plan: Sendable, Equatable {
             "gpu_training_memory": parts(gpuTraining), "gpu_test_memory": parts(gpuTesting),
             "disk": parts(disk), "phases": .object(JSONObject(phases.map { ($0.name, .number($0.seconds)) })), "steps": JSON(steps),
             "train_tokens": JSON(trainTokens), "trainable_parameters": JSON(trainableParameters), "warnings": JSON(warnings),
+            "sessions_needed": sessionsNeeded.map { JSON($0) } ?? .null,
         ]
         if let limit { object["limit"] = limit.json }
         return .object(object)

@@ -17,6 +17,10 @@ package enum KeyTable {
         Key("validation", .paths, .none, .input, help: "Validation records, named as data is; without it the folder's validation file or a split."),
         Key("output", .path, .text("out"), .changeable, help: "The directory of the run; the same command resumes from it."),
         Key("preset", .choice(presets), .text("kaggle-free"), .changeable, help: "Values for all keys that neither file nor options set."),
+        Key(
+            "resume_from", .path, .none, .changeable,
+            help: "An earlier output of this recipe to go on from; it is copied and never written (docs/resume.md). Its folder, or auto: /kaggle/input is "
+                + "searched."),
     ]
     private static let data = [
         Key("max_train_samples", positive, .none, .identity, ["kaggle-free": .integer(100_000)], help: "The most training records that are used."),
@@ -135,6 +139,9 @@ package enum KeyTable {
             "fuse", .flag, .flag(true), .affectsBits,
             help: "Join neighbouring operations of the step program; false runs the plain program, slower, to compare the two."),
         Key("session", .duration, .none, .changeable, help: "How long this session lasts (9h): the run ends before it, or says beforehand that it cannot."),
+        Key(
+            "sessions", .integer(1...1000), .integer(1), .changeable,
+            help: "Sessions that the run may take: each but the last ends in time with everything saved (exit 75), and the same command goes on."),
         Key(
             "scratch", .path, .none, .changeable,
             help: "A directory for large temporary files: the samples made from the records; without it the user's cache folder."),

@@ -98,6 +98,9 @@ package struct Recipe: Sendable, Equatable {
     package var tune: Bool { flag("tune") }
     package var fuse: Bool { flag("fuse") }
     package var threads: Int { integer("threads") ?? 0 }
+    /// An earlier output's folder, or `auto`; nil where the run goes on from its own output alone.
+    package var resumeFrom: String? { text("resume_from") }
+    package var sessions: Int { integer("sessions") ?? 1 }
     /// Seconds of `session`; nil when it is not given.
     package var sessionSeconds: Double? { text("session").flatMap { try? Units.parseSeconds($0) } }
 

@@ -22,7 +22,9 @@ package struct CheckpointStore {
     private static let stateFile = "trainer_state.json"
     private static let contents = ["adapter_model.safetensors", "adapter_config.json", "optimizer.safetensors"]
     /// All that is ever written into a checkpoint; the second names are those of files that an older version left half written.
-    private static let known = (contents + [stateFile]).flatMap { [$0, $0 + ".partial"] }
+    static let known = fileNames.flatMap { [$0, $0 + ".partial"] }
+    /// The files of a checkpoint.
+    static let fileNames = contents + [stateFile]
 
     static func name(step: Int) -> String { "step-" + step.zeroPadded(to: 6) }
 
@@ -108,7 +110,7 @@ package struct CheckpointStore {
 
     /// Why a checkpoint cannot be used: its files are not what was written. What cannot be read is another matter, and an error: the
     /// next attempt may succeed, and an earlier checkpoint, or none, would throw away what was trained.
-    private struct Damage: Error {
+    struct Damage: Error {
         let what: String
     }
 
@@ -169,11 +171,16 @@ package struct CheckpointStore {
     }
 
     /// The state a checkpoint holds, once all its files are found to be as they were written.
-    private func verified(step: Int) throws -> TrainerState {
-        let path = path(step: step)
+    private func verified(step: Int) throws -> TrainerState { try verified(step: step, in: path(step: step)) }
+
+    /// The same for a checkpoint that stands in another folder.
+    func verified(step: Int, in path: String) throws -> TrainerState {
         let names = try read { try files.list(path) }
-        for name in Self.contents + [Self.stateFile] where !names.contains(name) { throw Damage(what: "\(name) is missing") }
-        let (state, sums) = try self.state(step: step)
+        for name in Self.fileNames {
+            guard names.contains(name) else { throw Damage(what: "\(name) is missing") }
+            guard files.isPlainFile(path + "/" + name) else { throw Damage(what: "\(name) is not a regular file") }
+        }
+        let (state, sums) = try self.state(step: step, in: path)
         for file in Self.contents {
             let path = path + "/" + file
             let found = try read { try sums[Self.stateFile] == nil ? olderCheckSum(path) : ContentHash(ofFile: path, files: files).description }
@@ -183,8 +190,8 @@ package struct CheckpointStore {
     }
 
     /// `trainer_state.json`, held to its own check sum and the ranges of its numbers.
-    private func state(step: Int) throws -> (state: TrainerState, sums: JSON) {
-        let bytes = try read { try files.read(path(step: step) + "/" + Self.stateFile) }
+    private func state(step: Int, in path: String) throws -> (state: TrainerState, sums: JSON) {
+        let bytes = try read { try files.read(path + "/" + Self.stateFile) }
         guard let json = try? JSON.parse(bytes, source: Self.stateFile), let sums = json["check_sums"] else {
             throw Damage(what: "\(Self.stateFile) is not what was written")
         }
@@ -205,8 +212,8 @@ package struct CheckpointStore {
     /// A checkpoint's files are there with the lengths that were written: enough to count it, without reading it all.
     private func looksComplete(step: Int) throws -> Bool {
         do {
-            let (_, sums) = try state(step: step)
             let path = path(step: step)
+            let (_, sums) = try state(step: step, in: path)
             return try Self.contents.allSatisfy { name in
                 guard files.exists(path + "/" + name) else { return false }
                 let bytes = try read { try files.byteCount(of: path + "/" + name) }

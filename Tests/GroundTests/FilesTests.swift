@@ -103,4 +103,31 @@ struct FilesTests {
         }
         #expect(try files.freeBytes(at: path + "/link/inside") > 0)
     }
+
+    @Test func `a quota counts what its folder holds, and only for places in it`() throws {
+        let path = try folder()
+        try RealFiles().createDirectory(path + "/kept/sub")
+        try RealFiles().writeDurably([UInt8](repeating: 1, count: 700), to: path + "/kept/sub/a")
+        try RealFiles().writeDurably([UInt8](repeating: 1, count: 200), to: path + "/kept/b")
+        #expect(try RealFiles().createLink(path + "/kept/link", to: "sub/a"))
+        let files = RealFiles(quotas: [FolderQuota(path: path + "/kept", bytes: 1000)])
+        for place in ["/kept", "/kept/out/new", "/./kept//sub/../x"] { #expect(try files.freeBytes(at: path + place) == 100, "\(place)") }
+        #expect(try files.freeBytes(at: path) > 1_000_000 && files.freeBytes(at: path + "/kept-not") > 1_000_000)
+        #expect(try RealFiles(quotas: [FolderQuota(path: path + "/kept", bytes: 10)]).freeBytes(at: path + "/kept") == 0)
+        #expect(RealFiles.absolute("/a/../../b/./c/") == "/b/c" && RealFiles.absolute("x").hasSuffix("/x"))
+    }
+
+    @Test func `a copy has the same bytes, and no link is followed for it`() throws {
+        let path = try folder()
+        let files = RealFiles()
+        for count in [0, 1, 1 << 20, 2_500_001] {
+            try files.writeDurably((0..<count).map { UInt8(truncatingIfNeeded: $0 &* 31) }, to: path + "/from")
+            try files.copyFile(path + "/from", to: path + "/to")
+            #expect(try files.read(path + "/to") == files.read(path + "/from"))
+        }
+        #expect(try files.createLink(path + "/link", to: "from"))
+        let error = #expect(throws: LorikeetError.self) { try files.copyFile(path + "/link", to: path + "/other") }
+        #expect(error?.exit == .unusableInput && error?.place == path + "/link" && !files.exists(path + "/other"))
+        #expect(throws: LorikeetError.self) { try FullDisk(bytes: 1000).copyFile(path + "/from", to: path + "/full") }
+    }
 }

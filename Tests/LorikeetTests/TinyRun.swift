@@ -90,9 +90,12 @@ struct TinyRun {
 
     /// Runs to the tested model on `device`, or on the processor.
     ///
-    /// - Parameter stopAfter: steps of this process after which it is asked to stop.
+    /// - Parameters:
+    ///   - stopAfter: steps of this process after which it is asked to stop.
+    ///   - change: what is otherwise in the pipeline's environment.
     func run(
-        on device: EmulatedDevice?, goal: Pipeline.Goal = .testedModel, stopAfter: Int? = nil, files: any Files = RealFiles()
+        on device: EmulatedDevice?, goal: Pipeline.Goal = .testedModel, stopAfter: Int? = nil, files: any Files = RealFiles(),
+        change: (inout PipelineEnvironment) -> Void = { _ in }
     ) throws -> Outcome {
         let heard = Heard()
         var environment = PipelineEnvironment(
@@ -100,6 +103,8 @@ struct TinyRun {
             open: { [threads] in try Self.open($0, device, threads: threads) })
         // At its beginning and its end alone, so that a run's changes of the disk do not depend on its speed.
         environment.reportSeconds = 1e9
+        environment.inputFolders = []
+        change(&environment)
         do {
             let summary = try Pipeline(recipe: recipe(), notes: [], goal: goal, environment: environment).run()
             return Outcome(summary: summary, events: heard.events)

@@ -1,0 +1,95 @@
+import LorikeetGround
+
+/// A run's time over the sessions it may take. The check before a run and the deadline during it use these same numbers.
+///
+/// A session that is not the last trains until its end, less `margin`; the last one also keeps the time for merging and testing.
+package struct SessionTime: Sendable, Equatable {
+    /// Seconds of a session.
+    package var session: Double
+    /// Seconds of this session that are gone.
+    package var elapsed: Double
+    /// Seconds from the start of a later session to its first step.
+    package var starting: Double
+    /// This session, from 1, of as many as the run may take.
+    package var number = 1
+    package var sessions = 1
+    /// Seconds of training that are left, and of one step; 0 where training is done.
+    package var training: Double
+    package var step: Double
+    /// Seconds that are kept for what follows training: the prediction plus a fifth.
+    package var finishing: Double
+
+    /// - Parameters:
+    ///   - plan: the whole run.
+    ///   - done: steps that a checkpoint holds.
+    package init(_ plan: Plan, done: Int = 0, session: Double, elapsed: Double, starting: Double, number: Int = 1, sessions: Int = 1) {
+        func seconds(_ names: Set<String>) -> Double { plan.phases.filter { names.contains($0.name) }.reduce(0) { $0 + $1.seconds } }
+        (self.session, self.elapsed, self.starting, self.number, self.sessions) = (session, elapsed, starting, number, sessions)
+        let share = plan.steps > 0 ? Double(max(0, plan.steps - done)) / Double(plan.steps) : 0
+        training = seconds(Self.trainingPhases) * share
+        step = share > 0 ? seconds(["training"]) / Double(plan.steps) : 0
+        finishing = 1.2 * plan.phases.filter { !Self.trainingPhases.contains($0.name) }.reduce(0) { $0 + $1.seconds }
+    }
+
+    /// Phases that go on step by step and may be cut anywhere. All others have to be done in one session.
+    private static let trainingPhases: Set = ["training", "evaluation"]
+
+    /// Seconds that no session plans with: half a minute, or a tenth of a short session.
+    package var margin: Double { min(30, session / 10) }
+    package var isLast: Bool { number >= sessions }
+
+    /// The time in this session, in seconds after its beginning, at which training has to have ended.
+    package var trainingEnd: Double { session - margin - (isLast ? finishing : 0) }
+
+    /// Sessions that the rest of the run needs, this one included; nil where no number of them is enough.
+    package var needed: Int? {
+        let here = session - margin - elapsed
+        if training + finishing <= here { return 1 }
+        let later = session - margin - starting
+        guard later > step, later >= finishing else { return nil }
+        let rest = training - max(0, here)
+        return 2 + max(0, Int(((rest - (later - finishing)) / later).rounded(.up)))
+    }
+
+    /// Sessions of the whole run: those before this one, and those that the rest needs.
+    package var total: Int? { needed.map { number - 1 + $0 } }
+
+    /// Whether this session can do anything of use: a step, or, where training is done, all that follows it.
+    package var isOfUse: Bool {
+        let here = trainingEnd - elapsed
+        return training > 0 ? here >= step : session - margin - elapsed >= finishing
+    }
+
+    /// `2 sessions of 9 h 00 min`
+    package func words(_ count: Int) -> String { "\(count) \(count == 1 ? "session" : "sessions") of \(Units.formatSeconds(session))" }
+
+    /// - Parameter goesOn: a checkpoint is there: the run is warned of a lack of time, and refused only where it could do nothing.
+    /// - Returns: a warning.
+    /// - Throws: exit 3 when the sessions end before the run would, with the ways out.
+    package func check(goesOn: Bool) throws -> String? {
+        let left = Units.formatSeconds(max(0, session - elapsed))
+        let what = "the \(goesOn ? "rest of the run" : "run") needs about \(Units.formatSeconds(training + finishing + margin))"
+        if let total, total <= sessions, isOfUse { return nil }
+        if goesOn, isOfUse {
+            let ways = total.map { "name --sessions \($0)" } ?? "name a longer --session"
+            return "\(what) and this session has \(left) left: it ends with everything saved (exit 75), and the same command goes on; \(ways)"
+        }
+        func refusal(_ why: String, _ way: String) -> LorikeetError {
+            let shorter = goesOn ? "" : "train fewer records (max_train_samples) or epochs, or "
+            return LorikeetError(.doesNotFit, "\(what) and \(why)", at: "--session", fix: shorter + way)
+        }
+        let shortage = refusal(
+            "this session has \(left) left: too little for \(training > 0 ? "one step" : "merging and testing")", "start it in a new session")
+        if training == 0, session - margin - starting >= finishing { throw shortage }
+        guard let total else {
+            throw refusal(
+                "merging and testing, which one session has to hold, take \(Units.formatSeconds(finishing + margin)) of its \(Units.formatSeconds(session))",
+                "give a longer --session")
+        }
+        guard total <= sessions else {
+            let has = sessions == 1 ? "the session has \(left) left" : "this is session \(number) of \(sessions), with \(left) left"
+            throw refusal(has, "say --sessions \(total): each session but the last ends with everything saved (exit 75), and the same command goes on")
+        }
+        throw shortage
+    }
+}

@@ -1,0 +1,58 @@
+import LorikeetGround
+
+/// Checkpoints of another directory, which are read and never changed.
+extension CheckpointStore {
+    /// A checkpoint of which every byte was found to be as it was written.
+    package struct Whole: Sendable, Equatable {
+        package let step: Int
+        /// Where it stands.
+        package let folder: String
+        /// All of its files together.
+        package let byteCount: Int64
+    }
+
+    /// Finds the newest checkpoint that is whole, without changing anything on the disk. Links are not followed.
+    ///
+    /// - Parameter warn: called for each damaged one.
+    /// - Throws: exit 4 when a checkpoint cannot be read.
+    package func newestWhole(warn: (String) -> Void = { _ in }) throws -> Whole? {
+        guard files.isDirectory(directory), !files.isLink(directory) else { return nil }
+        // `step-000500`, or `step-000500.replaced` where a process was killed before the new one had its name.
+        let found = try files.list(directory).compactMap { name -> (step: Int, name: String)? in
+            guard name.hasPrefix("step-"), !name.contains(".partial"), let step = Int(name.prefix { $0 != "." }.dropFirst(5)), step >= 0 else { return nil }
+            return (step, name)
+        }
+        for (step, name) in found.sorted(by: { ($0.step, $1.name) > ($1.step, $0.name) }) {
+            let folder = directory + "/" + name
+            guard files.isDirectory(folder), !files.isLink(folder) else { continue }
+            do {
+                _ = try verified(step: step, in: folder)
+                let bytes = try Self.fileNames.reduce(Int64(0)) { try $0 + Int64(files.byteCount(of: folder + "/" + $1)) }
+                return Whole(step: step, folder: folder, byteCount: bytes)
+            } catch let damage as Damage {
+                warn("the checkpoint \(folder) is damaged and skipped (\(damage.what))")
+            }
+        }
+        return nil
+    }
+
+    /// Copies a checkpoint of another directory here, unless a good one of that state is there. It gets its name when the copy was found to be
+    /// what was written; what stood there goes then.
+    ///
+    /// - Throws: exit 4 when the disk fails, or the copy has other bytes: nothing has changed then.
+    package func adopt(_ whole: Whole) throws {
+        if try newestWhole()?.step == whole.step { return }
+        let pending = try PendingFolder(for: directory + "/" + Self.name(step: whole.step), files: files)
+        do {
+            for name in Self.fileNames { try pending.files.copyFile(whole.folder + "/" + name, to: pending.path + "/" + name) }
+            do { _ = try verified(step: whole.step, in: pending.path) } catch let damage as Damage {
+                throw LorikeetError.machine(
+                    "the copy of the checkpoint is damaged (\(damage.what))", at: whole.folder, fix: "check both disks and run the same command again")
+            }
+            try pending.commit(replacing: Self.known)
+        } catch {
+            pending.discard()
+            throw error
+        }
+    }
+}

@@ -1,0 +1,145 @@
+import Foundation
+import LorikeetDevices
+import LorikeetEngine
+import LorikeetGround
+import LorikeetReporting
+import Synchronization
+import Testing
+
+@testable import Lorikeet
+@testable import LorikeetPlanning
+
+/// The time of a run over one or several sessions.
+struct SessionTests {
+    /// 1,000 s of training in 100 steps, and 60 s of merging and testing.
+    private func plan() -> Plan {
+        Plan(
+            choices: .init(storage: .nf4, threads: 1, tokensPerBatch: 1, sizes: .init(training: 1, evaluation: 1, headChunk: 1), passes: PassPolicy.nothing),
+            trainingMemory: [], testMemory: [], disk: [],
+            phases: [.init("training", 900), .init("evaluation", 100), .init("merging", 20), .init("testing", 40)], steps: 100, trainTokens: 1,
+            trainableParameters: 1, warnings: [])
+    }
+
+    private func time(_ session: Double, elapsed: Double = 0, starting: Double = 0, number: Int = 1, sessions: Int = 1, done: Int = 0) -> SessionTime {
+        SessionTime(plan(), done: done, session: session, elapsed: elapsed, starting: starting, number: number, sessions: sessions)
+    }
+
+    @Test func `the sessions that a run needs are counted with the reserve that each keeps`() {
+        // 1,000 s of training, 1.2 times 60 s kept, 30 s of margin.
+        #expect(time(1102).needed == 1 && time(1101).needed == 2)
+        // Two sessions of 566 s: 536 of training in the first and 464 in the last.
+        #expect(time(566).needed == 2 && time(565).needed == 3)
+        #expect(time(1101, elapsed: 400).needed == 2 && time(1102, done: 50).needed == 1)
+        #expect(time(300).needed == 4)
+        // A start that takes 100 s of each later session.
+        #expect(time(300, elapsed: 100, starting: 100).needed == 7)
+        // Merging and testing fit into no session, or nothing is left of one after its start.
+        #expect(time(79).needed == nil && time(300, starting: 290).needed == nil)
+        #expect(time(600, number: 3, sessions: 4).total == 4 && time(600, number: 3, sessions: 4).isLast == false)
+        #expect(time(600, number: 4, sessions: 4).trainingEnd == 498 && time(600, number: 3, sessions: 4).trainingEnd == 570)
+    }
+
+    @Test func `too little time is exit 3 with the number of sessions that is enough`() throws {
+        #expect(try time(1102).check(goesOn: false) == nil && time(566, sessions: 2).check(goesOn: false) == nil)
+        func refusal(_ time: SessionTime, goesOn: Bool = false) -> LorikeetError? {
+            do {
+                _ = try time.check(goesOn: goesOn)
+                return nil
+            } catch { return error as? LorikeetError }
+        }
+        for (time, words) in [
+            (time(565), "--sessions 3"), (time(565, sessions: 2), "--sessions 3"), (time(79), "longer --session"),
+            (time(565, elapsed: 563, sessions: 4), "new session"), (time(28), "longer --session"),
+        ] {
+            let error = refusal(time)
+            #expect(error?.exit == .doesNotFit && error?.fix?.contains(words) == true, "\(String(describing: error))")
+        }
+        // A run that has begun goes on with what time there is, unless nothing can be done in it.
+        #expect(try time(565, done: 1).check(goesOn: true)?.contains("--sessions 2") == true)
+        #expect(refusal(time(565, elapsed: 530, done: 1), goesOn: true)?.exit == .doesNotFit)
+        #expect(refusal(time(565, elapsed: 500, done: 100), goesOn: true)?.fix == "start it in a new session")
+        #expect(try time(565, elapsed: 400, done: 100).check(goesOn: true) == nil)
+    }
+
+    @Test func `each session but the last ends in time with everything saved, and the next has the same bits`() throws {
+        var run = try TinyRun()
+        run.options["num-train-epochs"] = "20"
+        #expect(try run.run(on: nil).error == nil)
+        let undisturbed = try run.adapter()
+        run.output += "-sessions"
+        (run.options["session"], run.options["sessions"]) = ("100s", "3")
+        func session(_ identity: String, _ clock: JumpingClock) -> (inout PipelineEnvironment) -> Void {
+            {
+                $0.clock = clock
+                $0.sinks.append(clock)
+                $0.session = SessionStart(started: clock.uptime, identity: identity)
+            }
+        }
+        let first = try run.run(on: nil, change: session("a", JumpingClock(after: 5, seconds: 95)))
+        #expect(first.error?.description.contains("stopped at step 5") == true && first.count(.checkpoint) > 0, "\(String(describing: first.error))")
+        #expect(first.texts.contains { $0.hasPrefix("this is session 1 of 3") }, "\(first.texts)")
+        #expect(try run.json("sessions.json")["sessions"]?.array?.count == 1 && run.json("plan.json")["sessions_needed"]?.int == 1)
+        // The same container goes on in the same session, of which nothing is left for a step.
+        let same = try run.run(on: nil, change: { $0.session = SessionStart(started: $0.clock.uptime - 95, identity: "a") })
+        #expect(same.error?.exit == .doesNotFit && same.error?.fix == "start it in a new session", "\(String(describing: same.error))")
+        // The record goes with the run to another directory.
+        let earlier = run.output
+        run.output += "-next"
+        run.options["resume-from"] = earlier
+        let second = try run.run(on: nil, change: session("b", JumpingClock(after: .max, seconds: 0)))
+        #expect(second.error == nil && second.texts.contains { $0.hasPrefix("this is session 2 of 3") }, "\(String(describing: second.error))")
+        #expect(try run.json("sessions.json")["sessions"]?.array?.compactMap { $0["identity"]?.string } == ["a", "b"])
+        #expect(try run.adapter() == undisturbed && first.count(.step) + second.count(.step) == 120)
+    }
+
+    @Test func `a session is known by its container, and without one every process is a session`() {
+        var record = SessionRecord()
+        #expect(record.number(of: "a") == 1 && record.number(of: nil) == 1)
+        record.add(.init(identity: "a", began: 1))
+        record.add(.init(identity: "a", began: 1))
+        record.add(.init(identity: nil, began: 2))
+        record.add(.init(identity: nil, began: 3))
+        #expect(record.entries.count == 3 && record.number(of: "a") == 1 && record.number(of: "b") == 4 && record.number(of: nil) == 4)
+        #expect(SessionRecord(json: record.json) == record && SessionRecord(json: ["sessions": 5]) == SessionRecord())
+    }
+
+    // MARK: notebooks
+
+    @Test func `notebook services are recognised by their variables`() {
+        func service(_ variables: [String: String]) -> NotebookService? { NotebookService { variables[$0] } }
+        #expect(service([:]) == nil)
+        let (batch, interactive) = (service(["KAGGLE_KERNEL_RUN_TYPE": "Batch"]), service(["KAGGLE_KERNEL_RUN_TYPE": "Interactive"]))
+        #expect(batch?.name == .kaggle && batch?.isBatch == true && interactive?.isBatch == false && batch?.scratchFolder == "/tmp/lorikeet")
+        #expect(batch?.quotas == [FolderQuota(path: "/kaggle/working", bytes: 20_000_000_000)] && batch?.longestSession == 43_200)
+        #expect(batch?.goingOn.contains("resume_from auto") == true && batch?.goingOn != interactive?.goingOn)
+        let colab = service(["COLAB_RELEASE_TAG": "release-colab"])
+        #expect(colab?.name == .colab && colab?.quotas.isEmpty == true && colab?.scratchFolder == nil)
+    }
+
+    @Test func `a container that is older than a session can be does not count`() throws {
+        let service = try #require(NotebookService { $0 == "KAGGLE_KERNEL_RUN_TYPE" ? "Batch" : nil })
+        func clock(_ uptime: String) -> ContainerClock? {
+            let fields = (4...52).map { $0 == 22 ? "500" : "0" }.joined(separator: " ")
+            return ContainerClock(status: "1 (tini) x) S \(fields)\n", uptime: uptime, boot: "abc\n", ticksPerSecond: 100)
+        }
+        #expect(clock("3605.00 1.00").map { ($0.age, $0.identity) } ?? (0, "") == (3600, "abc-500"))
+        #expect(clock("4.00 1.00") == nil && clock("") == nil && ContainerClock(status: "", uptime: "1", boot: "") == nil)
+        #expect(service.session(clock("3605.00 1.00"))?.age == 3600 && service.session(clock("90000 1")) == nil && service.session(nil) == nil)
+        // Process 1 of this machine has begun before now.
+        #expect(try #require(ContainerClock.current).age > 0)
+    }
+}
+
+/// The real clock, which jumps ahead once after a number of training steps.
+private final class JumpingClock: Clock, EventSink {
+    private let steps = Mutex(0)
+    private let after: Int
+    private let seconds: Double
+
+    init(after: Int, seconds: Double) { (self.after, self.seconds) = (after, seconds) }
+
+    private var ahead: Double { steps.withLock { $0 } >= after ? seconds : 0 }
+    var now: Double { SystemClock().now + ahead }
+    var uptime: Double { SystemClock().uptime + ahead }
+    func receive(_ event: Event) { if event.kind == .step { steps.withLock { $0 += 1 } } }
+}
