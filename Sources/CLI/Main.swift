@@ -23,7 +23,7 @@ struct Main {
     /// The switches of verbs that argument-parser reads; it knows them as `--json` alone.
     static let switches = [
         "bench": ["tune", "profile", "json"], "doctor": ["kernels", "json"], "generate": ["raw", "json"], "merge": ["json"],
-        "pull": ["dataset", "json"], "report": ["json"],
+        "export": ["json"], "pull": ["dataset", "json"], "report": ["json"],
     ]
 
     /// `--json=true` as `--json`, `--json=false` as nothing.
@@ -70,8 +70,8 @@ struct Command: ParsableCommand {
 
     /// One line a verb.
     static let verbs: [any ParsableCommand.Type] = [
-        RunVerb.self, TrainVerb.self, CheckVerb.self, PlanVerb.self, MergeVerb.self, TestVerb.self, GenerateVerb.self, ChatVerb.self,
-        PullVerb.self, ReportVerb.self, DoctorVerb.self, BenchVerb.self, InitVerb.self,
+        RunVerb.self, TrainVerb.self, CheckVerb.self, PlanVerb.self, MergeVerb.self, ExportVerb.self, TestVerb.self, GenerateVerb.self,
+        ChatVerb.self, PullVerb.self, ReportVerb.self, DoctorVerb.self, BenchVerb.self, InitVerb.self,
     ]
 }
 

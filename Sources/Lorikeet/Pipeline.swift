@@ -134,11 +134,15 @@ package final class Pipeline {
         }
         try deliver(trainable.adapters)
         guard goal == .testedModel else { return try writeSummary(plan, result, test: nil, stopped: false) }
-        let merged = try step(8, "merging") { try merge(preparation, compute.cpu) }
+        let (merged, exports) = try step(8, "merging") { () throws -> (ModelSource, [ExportedFile]) in
+            let merged = try merge(preparation, compute.cpu)
+            return (merged, try export(merged, preparation, compute.cpu))
+        }
         let test = try step(9, "testing") {
             var test = FormsTest(
                 preparation: preparation, dataset: dataset, choices: plan.choices, compute: compute, lora: recipe.loraSettings, merged: merged,
                 adapter: output.adapter, files: environment.files)
+            test.exports = exports
             test.observe = { [state] in state.deviceBytes() }
             return try test.run(trained: trainable)
         }
@@ -335,6 +339,7 @@ package final class Pipeline {
             "time              \(Units.formatSeconds(seconds)) (predicted \(Units.formatSeconds(foreseen)))",
             "adapter           \(output.adapter)", "merged model      \(output.merged)",
         ]
+        if !recipe.export.isEmpty { lines.append("exports           \(output.gguf)") }
         return lines.joined(separator: "\n")
     }
 
