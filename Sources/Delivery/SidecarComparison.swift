@@ -78,7 +78,8 @@ package struct SidecarComparison: Sendable, Equatable {
             return "'\(name)' is '\(other[name] ?? "nothing")' and not '\(named[name] ?? "nothing")'"
         }
         let sizes = (tokenizer.vocabularySize, written.vocabularySize)
-        for id in 0..<Int32(clamping: min(sizes.0, sizes.1)) where !(isGGUF && tokenizer.text(of: id).isEmpty) && tokenizer.decode([id]) != written.decode([id]) {
+        for id in 0..<Int32(clamping: min(sizes.0, sizes.1)) where !(isGGUF && tokenizer.text(of: id).isEmpty) && tokenizer.decode([id]) != written.decode([id])
+        {
             return "token \(id) is '\(written.decode([id]))' and not '\(tokenizer.decode([id]))'"
         }
         for sample in samples {

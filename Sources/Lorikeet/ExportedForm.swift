@@ -80,7 +80,8 @@ struct ExportedForm: Sendable {
                 .checkFailed, "the tokenizer in the GGUF is not the one that was trained with: \(sidecar.words)", at: path,
                 fix: "export from the model's Hugging Face directory, or use merged/")
         }
-        return difference == nil ? Self.aboveTolerance(path)
+        return difference == nil
+            ? Self.aboveTolerance(path)
             : LorikeetError(.checkFailed, "the GGUF is not base + adapter: \(words)", at: path, fix: "set merge_dtype: float32, or report this")
     }
 

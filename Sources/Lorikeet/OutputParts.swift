@@ -80,7 +80,8 @@ struct OutputParts {
     /// Bytes that the parts already take on the disk, and bytes left by a killed process that the next one frees.
     func keptBytes() throws -> Int64 {
         var sum: Int64 = 0
-        for part in Part.all {
+        // Files that this recipe does not export stay, and free nothing.
+        for part in Part.all where part != .gguf || exports?.isEmpty == false {
             let place = place(part)
             if files.isDirectory(place) {
                 for name in try names(in: place) { sum += Int64(try files.byteCount(of: place + "/" + name)) }

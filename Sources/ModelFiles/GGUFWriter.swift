@@ -84,7 +84,8 @@ package final class GGUFWriter {
             guard keys.insert(key).inserted else { throw LorikeetError.machine("the metadata key '\(key)' stands twice", at: path, fix: "report this") }
             bytes.append(key)
             guard bytes.append(value) else {
-                throw LorikeetError.input("the metadata '\(key)' is a list of lists, which is not written", at: path, fix: "use the model's safetensors directory")
+                throw LorikeetError.input(
+                    "the metadata '\(key)' is a list of lists, which is not written", at: path, fix: "use the model's safetensors directory")
             }
         }
         var (names, offset): (Set<String>, Int) = ([], 0)

@@ -12,7 +12,9 @@ import Testing
 /// Our GGUFs of the small models beside those of llama.cpp's converter (Tests/Reference/make_gguf.py).
 struct GGUFExportTests {
     static let small = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appending(path: "../Reference/small").standardized.path
-    static let names = ((try? FileManager.default.contentsOfDirectory(atPath: small)) ?? []).filter { FileManager.default.fileExists(atPath: "\(small)/\($0)/model.gguf") }.sorted()
+    static let names = ((try? FileManager.default.contentsOfDirectory(atPath: small)) ?? []).sorted().filter {
+        FileManager.default.fileExists(atPath: "\(small)/\($0)/model.gguf")
+    }
 
     /// The model's directory with the byte-level tokenizer that make_gguf.py gives it: a letter for each row of the embedding, and four special tokens.
     static func directory(_ name: String) throws -> String {
@@ -122,9 +124,10 @@ struct GGUFExportTests {
     }
 
     @Test func `the rounded count of parameters is the converter's`() {
-        for (count, label) in [(134_515_008, "135M"), (1_235_814_400, "1.2B"), (22_016, "22K"), (999_885_952, "1000M"), (7_241_732_096, "7.2B"), (2_500, "2.5K")] {
-            #expect(GGUFExport.sizeLabel(count) == label)
-        }
+        let labels = [
+            134_515_008: "135M", 1_235_814_400: "1.2B", 22_016: "22K", 999_885_952: "1000M", 7_241_732_096: "7.2B", 2_500: "2.5K",
+        ]
+        for (count, label) in labels { #expect(GGUFExport.sizeLabel(count) == label) }
     }
 
     // MARK: adapters

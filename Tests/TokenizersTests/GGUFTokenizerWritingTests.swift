@@ -25,7 +25,9 @@ struct GGUFTokenizerWritingTests {
     }
 
     /// The tokenizer of a folder, and the one that a GGUF of its metadata has.
-    private func both(_ path: String, rows: Int? = nil, template: (String, Int32?)? = nil) throws -> (own: Tokenizer, read: Tokenizer, file: GGUFFile, warnings: [String]) {
+    private func both(
+        _ path: String, rows: Int? = nil, template: (String, Int32?)? = nil
+    ) throws -> (own: Tokenizer, read: Tokenizer, file: GGUFFile, warnings: [String]) {
         let own = try Tokenizer(directory: path)
         let written = try GGUFTokenizer(source(path), rows: rows ?? own.vocabularySize, template: template.map { ($0.0, $0.1) })
         let gguf = path + "/tokenizer.gguf"

@@ -19,7 +19,9 @@ package struct ExportFolder {
     private let texts: [(name: String, text: String)]
     private let files: any Files
 
-    package init(_ items: [ExportItem], texts: [(name: String, text: String)], files: any Files) { (self.items, self.texts, self.files) = (items, texts, files) }
+    package init(_ items: [ExportItem], texts: [(name: String, text: String)], files: any Files) {
+        (self.items, self.texts, self.files) = (items, texts, files)
+    }
 
     /// Writes every item, after a check that the disk has room for all.
     ///

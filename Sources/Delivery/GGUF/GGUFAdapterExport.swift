@@ -31,9 +31,12 @@ package struct GGUFAdapterExport {
         self.settings = settings
         let known = Set(modules.flatMap { [Self.tensor($0, "A"), Self.tensor($0, "B")] })
         if let other = adapter.tensors.keys.sorted().first(where: { !known.contains($0) }) {
-            throw LorikeetError.input("'\(other)' is no matrix of LoRA's, which alone an adapter's GGUF holds", at: adapter.path, fix: "export the merged model")
+            throw LorikeetError.input(
+                "'\(other)' is no matrix of LoRA's, which alone an adapter's GGUF holds", at: adapter.path, fix: "export the merged model")
         }
-        guard let first = modules.first else { throw LorikeetError.input("the adapter wraps no matrix of the model", at: adapter.path, fix: "name its own base") }
+        guard let first = modules.first else {
+            throw LorikeetError.input("the adapter wraps no matrix of the model", at: adapter.path, fix: "name its own base")
+        }
         alpha = Double(settings.scale(of: first)) * Double(settings.rank(of: first))
     }
 
@@ -55,7 +58,8 @@ package struct GGUFAdapterExport {
             let weight = module + ".weight"
             let place = try writing.place(of: weight, rows: b.shape.first ?? 0)
             if case .plus = place.change {
-                throw LorikeetError.input("'\(module)' is stored with an offset, which an adapter's GGUF cannot say", at: base.path, fix: "export the merged model")
+                throw LorikeetError.input(
+                    "'\(module)' is stored with an offset, which an adapter's GGUF cannot say", at: base.path, fix: "export the merged model")
             }
             let factor = Float(Double(settings.scale(of: module)) * Double(settings.rank(of: module)) / alpha)
             // B's rows are the matrix's, A's rows the rank's.

@@ -51,7 +51,8 @@ package struct GGUFWriting: Sendable {
     package func place(of name: String, rows: Int) throws -> (name: String, change: Change) {
         guard let place = names.inFile(name) else {
             throw LorikeetError.input(
-                "a GGUF of architecture '\(architecture)' has no place for the tensor '\(name)'", at: path, fix: "write a safetensors directory: lorikeet merge")
+                "a GGUF of architecture '\(architecture)' has no place for the tensor '\(name)'", at: path, fix: "write a safetensors directory: lorikeet merge"
+            )
         }
         switch place.transform {
         case .none: return (place.name, .none)

@@ -167,7 +167,8 @@ extension GGUFTokenizer.Tables {
         } else if let pieces {
             try self.init(pieces: pieces, tokenizer)
         } else {
-            throw LorikeetError.input("the model has no tokenizer, without which llama.cpp loads no model", at: directory, fix: "save the model with its tokenizer")
+            throw LorikeetError.input(
+                "the model has no tokenizer, without which llama.cpp loads no model", at: directory, fix: "save the model with its tokenizer")
         }
         let stripping = tokenizer.core.added.filter { $0.stripsLeft || $0.stripsRight || $0.isSingleWord }
         if let first = stripping.first {
@@ -306,7 +307,8 @@ private struct MergeScores {
         }
         let possible = Self.pairs(bytes, ids, added)
         guard possible <= pairs else {
-            throw GGUFTokenizer.Tables.refusal("merges that no SentencePiece scores give (\(possible - pairs) pairs that are a token are not merged)", file.source)
+            throw GGUFTokenizer.Tables.refusal(
+                "merges that no SentencePiece scores give (\(possible - pairs) pairs that are a token are not merged)", file.source)
         }
         self.scores = scores.map { $0 ?? -Float(count) }
     }
