@@ -10,6 +10,7 @@ package struct GGUFWriting: Sendable {
     package let ropeTensors: [(name: String, values: [Float])]
     package let architecture: String
     private let names: TensorNames
+    private let windowIsNotApplied: Bool
     private let original: ModelConfiguration
     private let path: String
 
@@ -39,6 +40,7 @@ package struct GGUFWriting: Sendable {
         }
         architecture = format.architecture
         names = TensorNames(format.tensors)
+        windowIsNotApplied = format.windowIsNotApplied
         original = configuration
         self.path = path
     }
@@ -71,10 +73,15 @@ package struct GGUFWriting: Sendable {
     /// - Throws: exit 2 naming a key that the file does not say.
     package func differences(_ read: ModelConfiguration) throws -> [String] {
         var warnings: [String] = []
-        if original.hasWindow, !read.hasWindow, let window = original.values["sliding_window"]?.int {
+        if original.hasWindow, windowIsNotApplied || !read.hasWindow, let window = original.values["sliding_window"]?.int {
             warnings.append(
-                "\(path): llama.cpp knows no window of attention in a model of architecture '\(architecture)': beyond \(window) tokens its answers are "
+                "\(path): llama.cpp applies no window of attention in a model of architecture '\(architecture)': beyond \(window) tokens its answers are "
                     + "those of a model that sees all of them")
+        }
+        if original.values["rope_scaling.rope_type"] == "longrope", let positions = original.values["original_max_position_embeddings"]?.int {
+            warnings.append(
+                "\(path): llama.cpp takes LongRoPE's long factors wherever its context (-c) is larger than \(positions), transformers where the text is: give it "
+                    + "no larger context than the texts need")
         }
         let compared = original.values.entries.filter { isCompared($0.key) }
         for entry in compared {
