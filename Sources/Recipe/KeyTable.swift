@@ -112,7 +112,7 @@ package enum KeyTable {
             help: "What the adapter is merged into: the base as its file has it (original), or the weights it was trained on (trained)."),
         Key("merge_tolerance", .number(0...10), .number(0.05), .changeable, help: "By how much the merged model's loss may exceed the trained form's."),
         Key(
-            "export", .list, .list([]), .delivery,
+            "export", .list, .none, .delivery,
             help: "What else is written beside merged/: GGUF forms (docs/formats.md lists them; gguf stands for q8_0), lora-gguf."),
         Key(
             "export_tolerance", .number(0...10), .none, .changeable,
