@@ -80,7 +80,7 @@ struct UsageTests {
                 #expect(String(row.output[1].substring ?? "").contains("\"\(flag)\""), "\(verb) --\(flag)")
             }
         }
-        #expect(seen == 11)
+        #expect(seen == 12)
     }
 
     @Test func `init writes a recipe that plan reads`() throws {
