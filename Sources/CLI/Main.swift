@@ -22,7 +22,7 @@ struct Main {
 
     /// The switches of verbs that argument-parser reads; it knows them as `--json` alone.
     static let switches = [
-        "bench": ["tune", "decode", "profile", "json"], "doctor": ["kernels", "json"], "generate": ["raw", "json"], "merge": ["json"],
+        "bench": ["tune", "decode", "profile", "json"], "doctor": ["kernels", "json"], "generate": ["raw", "json"], "merge": ["json"], "export": ["json"],
         "pull": ["dataset", "json"], "push": ["private", "dry-run", "json"], "report": ["json"],
     ]
 
@@ -70,7 +70,7 @@ struct Command: ParsableCommand {
 
     /// One line a verb.
     static let verbs: [any ParsableCommand.Type] = [
-        RunVerb.self, TrainVerb.self, CheckVerb.self, PlanVerb.self, MergeVerb.self, TestVerb.self, GenerateVerb.self, ChatVerb.self,
+        RunVerb.self, TrainVerb.self, CheckVerb.self, PlanVerb.self, MergeVerb.self, ExportVerb.self, TestVerb.self, GenerateVerb.self, ChatVerb.self,
         PullVerb.self, PushVerb.self, ReportVerb.self, DoctorVerb.self, BenchVerb.self, InitVerb.self, KernelsVerb.self,
     ]
 }

@@ -108,8 +108,8 @@ package struct Sidecar {
         return settings
     }
 
-    /// Sampling settings that llama.cpp's converter takes from `generation_config.json`.
-    private static let sampling = [
+    /// Sampling settings that llama.cpp's converter takes from `generation_config.json`: the key there, and the name behind `general.sampling.`.
+    static let sampling = [
         ("temperature", "temp"), ("top_k", "top_k"), ("top_p", "top_p"), ("min_p", "min_p"), ("repetition_penalty", "penalty_repeat"),
     ]
 

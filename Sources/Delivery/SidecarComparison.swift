@@ -1,6 +1,7 @@
 import LorikeetDatasets
 import LorikeetGround
 import LorikeetJSON
+import LorikeetModelFiles
 import LorikeetTokenizers
 
 /// The sidecar proof: the tokenizer and the template that stand beside the merged weights, loaded again from the written folder, are those that
@@ -44,14 +45,32 @@ package struct SidecarComparison: Sendable, Equatable {
         }
     }
 
+    /// The same for a model whose files are open: a GGUF, whose tokenizer says of what stands around a text only whether it begins and ends with
+    /// the named tokens.
+    package init(of written: ModelFiles, trained: Trained, samples: some Sequence<TokenSample>, files: any Files) throws {
+        do {
+            let tokenizer = try Tokenizer.load(from: written, files: files)
+            var count = 0
+            difference = try Self.difference(trained, tokenizer, samples, &count, isGGUF: written.gguf != nil)
+            texts = count
+            verdict = difference != nil ? .fail : count > 0 ? .pass : .notTested
+        } catch let error as LorikeetError where error.exit == .unusableInput {
+            (verdict, difference) = (.fail, "the file's tokenizer cannot be loaded: \(error.description)")
+        }
+    }
+
     private static func difference(
-        _ trained: Trained, _ written: Tokenizer, _ samples: some Sequence<TokenSample>, _ count: inout Int
+        _ trained: Trained, _ written: Tokenizer, _ samples: some Sequence<TokenSample>, _ count: inout Int, isGGUF: Bool = false
     ) throws -> String? {
         let tokenizer = trained.tokenizer
         guard tokenizer.endTokens == written.endTokens else {
             return "the tokens that end an answer are \(words(written.endTokens, written)) and not \(words(tokenizer.endTokens, tokenizer))"
         }
-        for (name, own, other) in [("before", tokenizer.prefix, written.prefix), ("behind", tokenizer.suffix, written.suffix)] where own != other {
+        let around = [
+            ("before", tokenizer.prefix, written.prefix, tokenizer.addsBOS == written.addsBOS),
+            ("behind", tokenizer.suffix, written.suffix, tokenizer.addsEOS == written.addsEOS),
+        ]
+        for (name, own, other, same) in around where own != other && !(isGGUF && same) {
             return "the tokens \(name) every text are \(words(other, written)) and not \(words(own, tokenizer))"
         }
         let (named, other) = (tokenizer.namedTokens, written.namedTokens)
@@ -59,7 +78,8 @@ package struct SidecarComparison: Sendable, Equatable {
             return "'\(name)' is '\(other[name] ?? "nothing")' and not '\(named[name] ?? "nothing")'"
         }
         let sizes = (tokenizer.vocabularySize, written.vocabularySize)
-        for id in 0..<Int32(clamping: min(sizes.0, sizes.1)) where tokenizer.decode([id]) != written.decode([id]) {
+        for id in 0..<Int32(clamping: min(sizes.0, sizes.1)) where !(isGGUF && tokenizer.text(of: id).isEmpty) && tokenizer.decode([id]) != written.decode([id])
+        {
             return "token \(id) is '\(written.decode([id]))' and not '\(tokenizer.decode([id]))'"
         }
         for sample in samples {

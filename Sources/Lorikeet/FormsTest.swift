@@ -20,6 +20,8 @@ struct FormsTest {
     let merged: ModelSource
     let adapter: String
     let files: any Files
+    /// GGUF files of the merged model.
+    var exports: [ExportedFile] = []
     /// Called while a form's memory on the card is at its largest, so that the peak can be recorded.
     var observe: () -> Void = {}
     /// Told the share of the test that is done.
@@ -35,6 +37,7 @@ struct FormsTest {
         var identityVerdict: Verdict
         var transferVerdict: Verdict
         var sidecar: SidecarComparison
+        var exported: [ExportedForm] = []
         var rows: [HeldOutRow]
         var questions: [String]
     }
@@ -49,17 +52,18 @@ struct FormsTest {
         let record = try reference(compared)
         progress(3 / Self.parts)
         let merged = try mergedForm(questions)
-        let identity = try difference(record, compared)
+        let identity = try difference(record, compared, self.merged)
         progress(1)
         let samples = try [dataset.validation, dataset.train].flatMap { try $0.first(SidecarComparison.mostSamples) }
         let sidecar = try SidecarComparison(
             of: self.merged.path, trained: .init(tokenizer: preparation.tokenizer, template: preparation.template, now: recipe.templateSeconds),
             samples: samples, files: files)
+        let exported = try exports.map { try exportedForm($0, record, compared, merged: merged.loss, samples) }
         let precision = MergePrecision(rawValue: recipe.mergeDtype) ?? .float16
         return Result(
             before: before, after: after, merged: merged, identity: identity, identityVerdict: identity.verdict(precision),
             transferVerdict: transferVerdict(trained: after, merged: merged, tolerance: recipe.mergeTolerance),
-            sidecar: sidecar, rows: questions.rows, questions: questions.rows.map(question))
+            sidecar: sidecar, exported: exported, rows: questions.rows, questions: questions.rows.map(question))
     }
 
     private var processor: Compute { Compute(cpu: compute.cpu) }
@@ -116,8 +120,30 @@ struct FormsTest {
         return try LogitRecord(of: session, samples: samples, rowsOfSample: Planner.comparedRows)
     }
 
-    private func difference(_ record: LogitRecord, _ samples: [TokenSample]) throws -> LogitDifference {
-        let model = try loaded(comparisonCompute, merged, storage: .stored, lora: nil)
+    /// An exported file, loaded again: its loss, and of a plain float form the logits too.
+    private func exportedForm(
+        _ file: ExportedFile, _ record: LogitRecord, _ compared: [TokenSample], merged: Double?, _ samples: [TokenSample]
+    ) throws -> ExportedForm {
+        let source = try ModelSource.open(file.path, files: files)
+        let trained = SidecarComparison.Trained(tokenizer: preparation.tokenizer, template: preparation.template, now: recipe.templateSeconds)
+        return ExportedForm(
+            file, loss: try loss(of: source), mergedLoss: merged, difference: file.form.isExact ? try difference(record, compared, source) : nil,
+            sidecar: try SidecarComparison(of: source.files, trained: trained, samples: samples, files: files),
+            merged: MergePrecision(rawValue: recipe.mergeDtype) ?? .float16)
+    }
+
+    /// The validation loss of a model in the form of its file.
+    private func loss(of source: ModelSource) throws -> Double? {
+        let model = try loaded(choices.test.mergedOnCard ? compute : processor, source, storage: .stored, lora: nil)
+        defer { model.releaseDevice() }
+        var sizes = sizes
+        let tokens = model.placed == nil ? min(choices.evaluationTokensPerBatch, Planner.tokensPerBatch) : choices.evaluationTokensPerBatch
+        if model.placed == nil { sizes.evaluation = min(sizes.evaluation, Planner.tokensPerBatch) }
+        return try Session(model: model, sizes: sizes).loss(of: dataset.validation, tokensPerBatch: tokens)
+    }
+
+    private func difference(_ record: LogitRecord, _ samples: [TokenSample], _ source: ModelSource) throws -> LogitDifference {
+        let model = try loaded(comparisonCompute, source, storage: .stored, lora: nil)
         defer { model.releaseDevice() }
         let session = try Session(model: model, sizes: comparedSizes(samples))
         defer { withExtendedLifetime(session) { observe() } }
@@ -171,7 +197,7 @@ extension FormsTest.Result {
                 "unusable_rows": JSON(identity.unusableRows),
             ],
             "transfer": ["pass": transferVerdict.json, "trained_form_loss": number(after.loss), "merged_loss": number(merged.loss)],
-            "sidecar": sidecar.json,
+            "sidecar": sidecar.json, "exports": .array(exported.map(\.json)),
         ]
     }
 
@@ -181,7 +207,7 @@ extension FormsTest.Result {
             return LorikeetError(
                 .checkFailed, "the merged model is not base + adapter: \(identityText)", at: path, fix: "set merge_dtype: float32, or report this")
         }
-        guard transferVerdict == .fail else { return sidecarFailure(path) }
+        guard transferVerdict == .fail else { return sidecarFailure(path) ?? exported.lazy.compactMap(\.failure).first }
         if let broken = [("merged model", merged), ("trained form", after)].first(where: { $1.failure != nil || $1.loss?.isFinite == false }) {
             return LorikeetError(
                 .checkFailed, "the \(broken.0) cannot be used: \(broken.1.failure ?? "its loss is not a finite number")", at: path,
@@ -234,8 +260,9 @@ extension FormsTest.Result {
         lines += [
             "merged = adapter  \(identityVerdict.word) (\(identityText))",
             "transfer          \(transferVerdict.word)" + (transferVerdict == .notTested ? " (no held-out records)" : ""),
-            "sidecar           \(sidecar.verdict.word) (\(sidecar.words))", "",
+            "sidecar           \(sidecar.verdict.word) (\(sidecar.words))",
         ]
+        lines += exported.map { "\(Plan.padded("GGUF \($0.form.label)", 18))\($0.words)" } + [""]
         for index in rows.indices.prefix(3) {
             lines.append("question  \(shortened(questions[index]))")
             lines.append("  before  \(shortened(before.answers[index]))")

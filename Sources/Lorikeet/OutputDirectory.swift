@@ -22,16 +22,19 @@ package final class OutputDirectory {
     package var checkpoints: String { path + "/checkpoints" }
     package var adapter: String { path + "/adapter" }
     package var merged: String { path + "/merged" }
+    package var gguf: String { path + "/gguf" }
     private var inputsJSON: String { path + "/inputs.json" }
     /// What of the run is delivered, and its record.
-    var parts: OutputParts { OutputParts(path: path, files: files, merging: merging) }
+    var parts: OutputParts { OutputParts(path: path, files: files, merging: merging, exports: exports) }
     private let merging: String?
+    private let exports: String?
 
     /// - Parameter recipe: what will be delivered here; nil where that does not matter.
     package init(path: String, files: any Files, recipe: Recipe? = nil) {
         self.path = path
         self.files = files
         merging = recipe.map { "\($0.mergeDtype), \($0.mergeInto)" }
+        exports = recipe.flatMap { try? ExportForms($0) }.map(\.words)
     }
 
     deinit { if lock >= 0 { close(lock) } }
@@ -123,7 +126,8 @@ package final class OutputDirectory {
     func faults(merged: Bool) throws -> [String] {
         let again = "is missing, or not as this recipe makes it: it is made again"
         var faults = try keptChoices() == nil ? ["\(planJSON) \(again)"] : []
-        for part in merged ? [OutputParts.Part.adapter, .merged] : [.adapter] {
+        let tested = [OutputParts.Part.adapter, .merged] + (exports ?? "" == "" ? [] : [.gguf])
+        for part in merged ? tested : [.adapter] {
             if try !parts.isWhole(part) {
                 faults.append("\(parts.place(part)) \(again)")
             } else if try !parts.isRecorded(part), files.exists(inputsJSON) {

@@ -3,12 +3,14 @@ import LorikeetGround
 import LorikeetJSON
 import LorikeetModelFiles
 
-/// The folders a run delivers, `adapter/` and `merged/`, and `files.json`: the check sum of every file the run made in them.
+/// The folders a run delivers, `adapter/`, `merged/` and `gguf/`, and `files.json`: the check sum of every file the run made in them.
 ///
 /// With these sums a missing or damaged part is recognised and made again, and the program's files are distinguished from a user's.
 struct OutputParts {
     enum Part: String {
-        case adapter, merged
+        case adapter, merged, gguf
+
+        static let all = [adapter, merged, gguf]
     }
 
     /// The run's directory.
@@ -16,6 +18,8 @@ struct OutputParts {
     let files: any Files
     /// How the recipe merges; nil where that does not matter.
     var merging: String?
+    /// The forms that the recipe exports; nil where that does not matter.
+    var exports: String?
 
     var recordPath: String { path + "/files.json" }
 
@@ -29,8 +33,9 @@ struct OutputParts {
         guard files.isDirectory(place(part)) else { return false }
         guard let sums = try sums(part) else { return try opens(part) }
         guard try sums.allSatisfy({ try currentSum(place(part) + "/" + $0.name) == $0.sum }) else { return false }
-        guard part == .merged, let made = try record()["merged"] else { return true }
+        guard part != .adapter, let made = try record()[part.rawValue] else { return true }
         if let how = made["merging"]?.string, let merging, how != merging { return false }
+        if part == .gguf, let exports, made["exports"]?.string != exports { return false }
         guard let origin = made["adapter"]?.string else { return true }
         return try origin == adapterSum()
     }
@@ -75,7 +80,8 @@ struct OutputParts {
     /// Bytes that the parts already take on the disk, and bytes left by a killed process that the next one frees.
     func keptBytes() throws -> Int64 {
         var sum: Int64 = 0
-        for part in [Part.adapter, .merged] {
+        // Files that this recipe does not export stay, and free nothing.
+        for part in Part.all where part != .gguf || exports?.isEmpty == false {
             let place = place(part)
             if files.isDirectory(place) {
                 for name in try names(in: place) { sum += Int64(try files.byteCount(of: place + "/" + name)) }
@@ -87,7 +93,7 @@ struct OutputParts {
 
     /// Clears what a killed process left of the parts; only the run's owner may.
     func clearLeftovers() throws {
-        for part in [Part.adapter, .merged] { try PendingFolder.restore(place(part), known: [], files: files) }
+        for part in Part.all { try PendingFolder.restore(place(part), known: [], files: files) }
     }
 
     // MARK: the record
@@ -108,7 +114,8 @@ struct OutputParts {
 
     private func keepRecord(of part: Part) throws {
         var entry: JSONObject = ["files": .object(JSONObject(try sums(in: place(part)).sorted { $0.key < $1.key }.map { ($0.key, .string($0.value)) }))]
-        if part == .merged {
+        if part != .adapter {
+            if part == .gguf { entry["exports"] = exports.map { .string($0) } }
             entry["adapter"] = try adapterSum().map { .string($0) }
             entry["merging"] = merging.map { .string($0) }
         }
@@ -142,6 +149,8 @@ struct OutputParts {
             switch part {
             case .adapter: _ = try AdapterFile.read(directory: place(part), files: files)
             case .merged: _ = try ModelSource.open(place(part), files: files)
+            // Without a record it is not known which forms were meant.
+            case .gguf: return false
             }
             return true
         } catch let error as LorikeetError where error.exit == .unusableInput {

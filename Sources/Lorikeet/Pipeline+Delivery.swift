@@ -63,7 +63,9 @@ extension Pipeline {
     }
 
     /// The summary with the transfer proof decided by the recipe's tolerance, where it is the tolerance that decides.
-    private func withPresentTolerance(_ summary: JSON) -> JSON {
+    private func withPresentTolerance(_ summary: JSON) -> JSON { withPresentExportTolerance(withPresentMergeTolerance(summary)) }
+
+    private func withPresentMergeTolerance(_ summary: JSON) -> JSON {
         guard var all = summary.object, var transfer = summary["transfer"]?.object, let pass = transfer["pass"]?.bool,
             let trained = transfer["trained_form_loss"]?.double, let merged = transfer["merged_loss"]?.double, trained.isFinite, merged.isFinite
         else { return summary }
@@ -165,7 +167,7 @@ extension Pipeline {
         return try ModelSource.open(output.merged, files: environment.files)
     }
 
-    private func warn(kept: String?) throws {
+    func warn(kept: String?) throws {
         guard let kept else { return }
         try reporter.warning("what stood there held files that this run did not make, or that have changed since: they are kept in \(kept)")
     }

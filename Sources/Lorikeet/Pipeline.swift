@@ -161,11 +161,15 @@ package final class Pipeline {
             _ = try writeSummary(plan, result, test: nil, stopped: true)
             throw stoppedEarly("training is done, and merging and testing are left to the next session:")
         }
-        let merged = try step(8, "merging") { try merge(preparation, compute.cpu) }
+        let (merged, exports) = try step(8, "merging") { () throws -> (ModelSource, [ExportedFile]) in
+            let merged = try merge(preparation, compute.cpu)
+            return (merged, try export(merged, preparation, compute.cpu))
+        }
         let test = try step(9, "testing") {
             var test = FormsTest(
                 preparation: preparation, dataset: dataset, choices: plan.choices, compute: compute, lora: recipe.loraSettings, merged: merged,
                 adapter: output.adapter, files: environment.files)
+            test.exports = exports
             test.observe = { [state] in state.deviceBytes() }
             test.progress = { [reporter] in reporter.progress("testing", $0) }
             return try test.run(trained: trainable)
@@ -347,7 +351,8 @@ package final class Pipeline {
 
     /// The last lines of the report: what was planned and what happened, and paths.
     private func closingLines(_ plan: Plan, _ summary: JSON) -> String {
-        let lines = ["", "", PlannedHappened(plan, summary).text, "", "adapter           \(output.adapter)", "merged model      \(output.merged)"]
+        var lines = ["", "", PlannedHappened(plan, summary).text, "", "adapter           \(output.adapter)", "merged model      \(output.merged)"]
+        if !recipe.export.isEmpty { lines.append("exports           \(output.gguf)") }
         return lines.joined(separator: "\n")
     }
 

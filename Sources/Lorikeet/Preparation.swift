@@ -132,6 +132,7 @@ package struct Preparation {
         var plan = try planner.plan()
         plan.limit = try limit(of: plan, compute: compute, processor: processor)
         plan.warnings = warnings + [settings.rateWarning, settings.warmupWarning(samples: dataset.train.count)].compactMap { $0 } + plan.warnings
+        if merges { plan.warnings += try addExports(to: &plan, cpu: compute.cpu, files: RealFiles()) }
         return plan
     }
 

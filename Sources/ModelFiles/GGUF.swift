@@ -10,6 +10,7 @@ package enum GGUFValue: Sendable {
     case array([GGUFValue])
     case stringArray([String])
     case intArray([Int64])
+    case byteArray([UInt8])
     case floatArray([Float])
     case boolArray([Bool])
 
@@ -30,7 +31,13 @@ package enum GGUFValue: Sendable {
     package var bool: Bool? { if case .bool(let value) = self { value } else { nil } }
     package var strings: [String]? { if case .stringArray(let value) = self { value } else { nil } }
     package var floats: [Float]? { if case .floatArray(let value) = self { value } else { nil } }
-    package var ints: [Int]? { if case .intArray(let value) = self { value.map { Int($0) } } else { nil } }
+    package var ints: [Int]? {
+        switch self {
+        case .intArray(let value): value.map { Int($0) }
+        case .byteArray(let value): value.map { Int($0) }
+        default: nil
+        }
+    }
 }
 
 /// A GGUF file, version 2 or 3:
@@ -155,8 +162,9 @@ package struct GGUFFile: Sendable {
         return .input("GGUF version \(number) is not supported", at: path, fix: "use a file of version 2 or 3")
     }
 
-    /// A GGUF type's number.
+    /// The element type of a GGUF type's number, and the other way.
     static func type(code: UInt32) -> ElementType? { types[code] }
+    static func code(of type: ElementType) -> UInt32? { types.first { $0.value == type }?.key }
 }
 
 /// A position in the file's bytes; every read checks what is left.
@@ -288,8 +296,8 @@ private struct GGUFReader {
             floats.reserveCapacity(count)
             for _ in 0..<count { floats.append(Float(try value(type: type, depth: depth).double ?? 0)) }
             return .floatArray(floats)
-        case 7:
-            return .boolArray(try bytes(count).map { $0 != 0 })
+        case 0: return .byteArray(Array(try bytes(count)))
+        case 7: return .boolArray(try bytes(count).map { $0 != 0 })
         case 9:
             var values: [GGUFValue] = []
             for _ in 0..<count { values.append(try value(type: type, depth: depth + 1)) }

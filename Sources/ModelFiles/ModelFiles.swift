@@ -56,3 +56,11 @@ package struct ModelFiles: Sendable {
             path: path, metadata: .configuration(json), names: joined.names, tensors: joined.tensors, notes: joined.notes, weightPaths: paths)
     }
 }
+
+extension ModelFiles {
+    /// A GGUF that is open: its file, or the header of one that is somewhere else or not written yet.
+    package init(gguf mapped: MappedFile) throws {
+        let file = try GGUFFile(part: mapped)
+        self.init(path: mapped.path, metadata: .gguf(file), names: file.names, tensors: file.tensors, notes: [], weightPaths: file.paths)
+    }
+}

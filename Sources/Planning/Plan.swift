@@ -159,7 +159,7 @@ package struct Plan: Sendable, Equatable {
         return (lines + (told ? warnings.map { "warning: \($0)" } : [])).joined(separator: "\n") + "\n"
     }
 
-    static func padded(_ text: String, _ width: Int = 34) -> String { text + String(repeating: " ", count: max(1, width - text.count)) }
+    package static func padded(_ text: String, _ width: Int = 34) -> String { text + String(repeating: " ", count: max(1, width - text.count)) }
 
     /// Two plans side by side.
     package static func comparison(_ a: (name: String, plan: Plan), _ b: (name: String, plan: Plan)) -> String {

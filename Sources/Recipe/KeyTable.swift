@@ -115,6 +115,12 @@ package enum KeyTable {
             "merge_into", .choice(["original", "trained"]), .text("original"), .delivery,
             help: "What the adapter is merged into: the base as its file has it (original), or the weights it was trained on (trained)."),
         Key("merge_tolerance", .number(0...10), .number(0.05), .changeable, help: "By how much the merged model's loss may exceed the trained form's."),
+        Key(
+            "export", .list, .none, .delivery,
+            help: "What else is written beside merged/: GGUF forms (docs/formats.md lists them; gguf stands for q8_0), lora-gguf."),
+        Key(
+            "export_tolerance", .number(0...10), .none, .changeable,
+            help: "By how much a quantised export's loss may exceed the merged model's; without it a value for each form."),
         Key("test_samples", count, .integer(120), .changeable, help: "Held-out records that are answered in the test."),
     ]
     private static let machine = [

@@ -86,6 +86,10 @@ package struct Recipe: Sendable, Equatable {
     package var writesTensorBoard: Bool { list("report_to").contains { ["tensorboard", "all"].contains($0) } }
     package var mergeDtype: String { text("merge_dtype") ?? "float32" }
     package var mergeInto: String { text("merge_into") ?? "original" }
+    /// Forms that are written beside the merged model.
+    package var export: [String] { list("export") }
+    /// nil: a value for each form.
+    package var exportTolerance: Double? { values["export_tolerance"] == nil || values["export_tolerance"] == KeyValue.none ? nil : number("export_tolerance") }
     package var mergeTolerance: Double { number("merge_tolerance") }
     package var testSamples: Int { integer("test_samples") ?? 0 }
     package var baseStorage: String { text("base_storage") ?? "auto" }

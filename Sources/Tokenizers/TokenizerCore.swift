@@ -28,6 +28,8 @@ struct RangeTrimming: Sendable, Equatable {
 final class TokenizerCore: Sendable {
     /// The text of every id, as the model's file writes it.
     let texts: [String]
+    /// Tokens that are found in the text before the model reads it.
+    let added: [AddedToken]
     private let special: [Bool]
     private let addedIDs: [[UInt8]: Int32]
     private let given: AddedTokenMatcher
@@ -68,6 +70,7 @@ final class TokenizerCore: Sendable {
         self.special = special
         self.texts = texts
         let added = added.filter { !$0.text.isEmpty }
+        self.added = added
         addedIDs = Dictionary(added.map { (Array($0.text.utf8), $0.id) }, uniquingKeysWith: { first, _ in first })
         let plain = added.filter { !$0.isNormalized }
         given = try AddedTokenMatcher(plain, texts: plain.map { Array($0.text.utf8) }, source: source)

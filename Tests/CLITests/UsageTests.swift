@@ -4,11 +4,12 @@ import Testing
 
 /// Every verb answers bad usage with one sentence and exit 2, and help with an example and exit 0.
 struct UsageTests {
-    static let verbs = ["run", "train", "check", "plan", "merge", "test", "generate", "chat", "pull", "push", "report", "doctor", "bench", "init", "kernels"]
+    static let verbs = ["run", "train", "check", "plan", "merge", "export", "test", "generate", "chat", "pull", "push", "report", "doctor", "bench", "init", "kernels"]
     /// A value that each verb must refuse.
     static let badValues: [String: [String]] = [
         "run": ["--seed", "many"], "train": ["--max-length", "0"], "check": ["--rows", "some", "--model", "x"], "plan": ["--learning-rate", "fast"],
-        "merge": ["--model", "x", "--adapter", "y", "--output", "z", "--dtype", "int3"], "test": ["--merge-dtype", "float7"],
+        "merge": ["--model", "x", "--adapter", "y", "--output", "z", "--dtype", "int3"],
+        "export": ["--model", "x", "--output", "z", "--form", "q3_x"], "test": ["--merge-dtype", "float7"],
         "generate": ["--model", "x", "--prompt", "y", "--max-new-tokens", "0"], "chat": ["--model", "x", "--max-new-tokens", "none"],
         "pull": ["a/b/c"], "push": ["/no/such/folder", "me/m"], "report": ["/no/such/run"],
         "doctor": ["--threads", "-3"], "bench": ["--shape", "llama-9b"], "init": ["--preset", "rich"],

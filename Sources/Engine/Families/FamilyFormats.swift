@@ -29,6 +29,8 @@ package struct GGUFFormat: Sendable {
     var ropeFactors: String?
     /// The tensors and the metadata key of LongRoPE, where the format keeps its factors so.
     var longRoPE: LongRoPETensors?
+    /// llama.cpp reads the window of this architecture and does not apply it.
+    var windowIsNotApplied = false
     /// Metadata keys of the architecture that change nothing.
     var inertMetadata: [Ignored] = []
     var ignoredTensors: [Ignored] = []

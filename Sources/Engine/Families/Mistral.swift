@@ -30,8 +30,7 @@ struct Mistral: DecoderFamily {
 extension Mistral {
     static let huggingFace = HuggingFaceFormat(modelType: "mistral", architecture: "MistralForCausalLM")
 
-    /// llama.cpp's `Mistral3Model` (convert_hf_to_gguf.py) for the text part of Mistral Small 3.1. `MistralForCausalLM` itself is written
-    /// as architecture `llama`, without its window, and is read as what that says.
+    /// llama.cpp's `Mistral3Model` (convert_hf_to_gguf.py) for the text part of Mistral Small 3.1.
     static let gguf: GGUFFormat? = GGUFFormat(
         architecture: "mistral3", distinction: ("attention.temperature_scale", false),
         metadata: GGUFFormat.decoderMetadata(activation: "silu") + [
@@ -42,4 +41,7 @@ extension Mistral {
             TensorRule("model.layers.{layer}.post_attention_layernorm", "blk.{layer}.ffn_norm")
         ],
         inertMetadata: [Ignored("rope.scaling.finetuned", "whether the scaling was trained; it is applied either way")])
+
+    /// `MistralForCausalLM` as llama.cpp has it: a Llama, without the window.
+    static let writtenGGUF: GGUFFormat? = Llama.gguf
 }

@@ -10,6 +10,8 @@ package protocol ModelFamily: Sendable {
     static var huggingFace: HuggingFaceFormat { get }
     /// Names in a GGUF; nil where the format has no such model.
     static var gguf: GGUFFormat? { get }
+    /// The format in which a GGUF is written: `gguf`, unless llama.cpp has the family under another one's name.
+    static var writtenGGUF: GGUFFormat? { get }
     /// Reads the keys that decide the computation; those it does not read are judged by `ConfigurationReader.finish`.
     ///
     /// - Throws: exit 2, naming the key, when the configuration asks for something this family's code does not do.
@@ -75,6 +77,8 @@ package enum Families {
 }
 
 extension ModelFamily {
+    package static var writtenGGUF: GGUFFormat? { gguf }
+
     /// The frozen tensors the forward pass names, once each, in order.
     package func weights() -> [WeightDeclaration] {
         var builder = ProgramBuilder(purpose: .evaluation, tokens: 1, adapters: .none, target: .cpu(threads: 1))

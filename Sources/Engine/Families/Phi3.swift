@@ -63,5 +63,6 @@ extension Phi3 {
             TensorRule("model.layers.{layer}.post_attention_layernorm", "blk.{layer}.ffn_norm"),
         ],
         longRoPE: LongRoPETensors(short: "rope_factors_short.weight", long: "rope_factors_long.weight", attentionFactor: "rope.scaling.attn_factor"),
+        windowIsNotApplied: true,
         inertMetadata: [Ignored("rope.scaling.finetuned", "whether the scaling was trained; it is applied either way")])
 }

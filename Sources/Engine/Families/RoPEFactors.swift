@@ -26,11 +26,18 @@ struct RoPEFactors {
 
     init(values: [Float]) { self.values = values }
 
-    /// The factors of Llama 3.1's scaling, as llama.cpp's converter computes them: 1 / (scaled frequency / frequency).
+    /// The factors of Llama 3.1's scaling, 1 / (scaled frequency / frequency), in the float32 steps of llama.cpp's converter: torch divides a
+    /// number by a tensor as the number times the tensor's reciprocal.
     init(_ scaling: Llama3Scaling, theta: Double, rotated: Int) {
+        let original = Float(scaling.originalPositions)
+        let (low, high) = (Float(scaling.lowFrequencyFactor), Float(scaling.highFrequencyFactor))
         values = (0..<rotated / 2).map { pair in
-            let frequency = 1 / pow(theta, Double(2 * pair) / Double(rotated))
-            return Float(frequency / scaling.scaled(frequency))
+            let frequency = 1 / powf(Float(theta), Float(2 * pair) / Float(rotated))
+            let wavelength = (1 / frequency) * Float(2 * Double.pi)
+            if Double(wavelength) < Double(scaling.originalPositions) / scaling.highFrequencyFactor { return 1 }
+            if Double(wavelength) > Double(scaling.originalPositions) / scaling.lowFrequencyFactor { return Float(scaling.factor) }
+            let smooth = ((1 / wavelength) * original - low) / (high - low)
+            return 1 / ((1 - smooth) / Float(scaling.factor) + smooth)
         }
     }
 

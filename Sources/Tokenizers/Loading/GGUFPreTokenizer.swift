@@ -28,9 +28,11 @@ package struct GGUFPreTokenizer {
 
     /// The same read, with the hand-made scanners for patterns that are known.
     func reading(addsSpace: Bool, place: String) throws -> PipelineReading {
-        let json: JSON = ["model": ["type": "BPE"], "normalizer": normalizer, "pre_tokenizer": preTokenizer(addsSpace: addsSpace)]
-        return try PipelineReading(file: TokenizerFile(json: json, source: place))
+        try PipelineReading(file: TokenizerFile(json: json(addsSpace: addsSpace), source: place))
     }
+
+    /// The parts as a tokenizer.json has them.
+    func json(addsSpace: Bool) -> JSON { ["model": ["type": "BPE"], "normalizer": normalizer, "pre_tokenizer": preTokenizer(addsSpace: addsSpace)] }
 
     // MARK: - Expressions
 
@@ -78,7 +80,7 @@ package struct GGUFPreTokenizer {
 
     private static let table = Dictionary(rows.flatMap { names, kind in names.map { ($0, kind) } }, uniquingKeysWith: { first, _ in first })
 
-    private static let rows: [(names: [String], kind: GGUFPreTokenizer)] = [
+    static let rows: [(names: [String], kind: GGUFPreTokenizer)] = [
         (
             [
                 "gpt-2", "gpt2", "default", "phi-2", "mpt", "olmo", "jais", "trillion", "granite-docling", "jina-es", "jina-de", "jina-v1-en", "jina-v2-es",

@@ -1,0 +1,58 @@
+import LorikeetGround
+
+/// One of the things that an export writes into its folder.
+package struct ExportItem {
+    /// As the user asked for it: `f16`, `lora-gguf`.
+    package let form: String
+    /// The file's name in the folder.
+    package let name: String
+    package let bytes: Int
+    /// Writes it, through the files of the folder under construction; `progress` is called with the share that is done.
+    let write: (_ path: String, _ files: any Files, _ progress: (Double) -> Void) throws -> Void
+}
+
+/// A folder of exported files. It is built beside its place and renamed when whole (see `PendingFolder`): a killed export leaves nothing in its place,
+/// and the same command begins anew.
+package struct ExportFolder {
+    package let items: [ExportItem]
+    /// Small files: name and text.
+    private let texts: [(name: String, text: String)]
+    private let files: any Files
+
+    package init(_ items: [ExportItem], texts: [(name: String, text: String)], files: any Files) {
+        (self.items, self.texts, self.files) = (items, texts, files)
+    }
+
+    /// Writes every item, after a check that the disk has room for all.
+    ///
+    /// - Parameters:
+    ///   - directory: nothing may stand there.
+    ///   - whenFull: the class of the error where the disk is too small: nothing was started, or a run fails that had begun.
+    ///   - progress: called with the item and the share of it that is done.
+    /// - Throws: exit 3 (or `whenFull`) where the disk is too small; what an item throws.
+    package func write(
+        to directory: String, whenFull: LorikeetError.ExitClass = .doesNotFit, progress: (ExportItem, Double) -> Void = { _, _ in }
+    ) throws {
+        guard !files.exists(directory) else { throw LorikeetError.input("something is there already", at: directory, fix: "name another output") }
+        try requireSpace(at: directory, whenFull)
+        let pending = try PendingFolder(for: directory, files: files)
+        do {
+            for item in items { try item.write(pending.path + "/" + item.name, pending.files) { progress(item, $0) } }
+            for (name, text) in texts { try pending.files.writeDurably(text, to: pending.path + "/" + name) }
+            try pending.commit()
+        } catch {
+            pending.discard()
+            throw error
+        }
+    }
+
+    private func requireSpace(at directory: String, _ whenFull: LorikeetError.ExitClass) throws {
+        let needed = Int64(items.reduce(0) { $0 + $1.bytes } + texts.reduce(0) { $0 + $1.text.utf8.count })
+        // What a killed process left is cleared first.
+        let free = try files.freeBytes(at: directory) + PendingFolder.reusableBytes(of: directory, known: [], files: files)
+        guard needed > free else { return }
+        throw LorikeetError(
+            whenFull, "the export takes \(Units.formatBytes(needed)) and the disk has \(Units.formatBytes(free))", at: directory,
+            fix: "free some space, name another output, or choose a smaller form")
+    }
+}

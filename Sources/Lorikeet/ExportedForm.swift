@@ -1,0 +1,94 @@
+import LorikeetDelivery
+import LorikeetEngine
+import LorikeetGround
+import LorikeetJSON
+import LorikeetReporting
+
+/// A GGUF that a run exported.
+struct ExportedFile {
+    let form: GGUFForm
+    let path: String
+    /// By how much its loss may exceed the merged model's.
+    let tolerance: Double
+}
+
+/// An exported GGUF, read again and compared with the model that was merged.
+struct ExportedForm: Sendable {
+    let form: GGUFForm
+    let path: String
+    /// Mean -log p of the trained tokens of all validation rows; nil without any.
+    let loss: Double?
+    /// The merged model's.
+    let mergedLoss: Double?
+    /// How far its logits are from base + adapter's; nil for a quantised form.
+    let difference: LogitDifference?
+    /// Its tokenizer beside the one that was trained with.
+    let sidecar: SidecarComparison
+    /// Of a plain float form: its logits are base + adapter's. Of a quantised one: its loss is no worse than the tolerance allows.
+    let verdict: Verdict
+
+    init(_ file: ExportedFile, loss: Double?, mergedLoss: Double?, difference: LogitDifference?, sidecar: SidecarComparison, merged: MergePrecision) {
+        (form, path, self.loss, self.mergedLoss, self.difference, self.sidecar) = (file.form, file.path, loss, mergedLoss, difference, sidecar)
+        let own: Verdict
+        if let difference {
+            own = difference.verdict(Self.coarser(file.form, merged))
+        } else {
+            own = Self.verdict(loss: loss, merged: mergedLoss, tolerance: file.tolerance)
+        }
+        verdict = sidecar.verdict == .fail ? .fail : own
+    }
+
+    static func verdict(loss: Double?, merged: Double?, tolerance: Double) -> Verdict {
+        guard let loss, let merged else { return .notTested }
+        return loss.isFinite && merged.isFinite && loss <= merged + tolerance ? .pass : .fail
+    }
+
+    /// The precision that decides how far logits may differ: the file's or the merged model's, whichever rounds more.
+    private static func coarser(_ form: GGUFForm, _ merged: MergePrecision) -> MergePrecision {
+        let own: MergePrecision = form == .bf16 ? .bfloat16 : form == .f16 ? .float16 : .float32
+        return mergeLogitTolerance(own) > mergeLogitTolerance(merged) ? own : merged
+    }
+
+    /// What summary.json holds; numbers that are not finite are null.
+    var json: JSON {
+        func number(_ value: Double?) -> JSON { value.flatMap { $0.isFinite ? .number($0) : nil } ?? .null }
+        var fields: JSONObject = [
+            "form": .string(form.rawValue), "file": .string(path), "pass": verdict.json, "loss": number(loss), "merged_loss": number(mergedLoss),
+            "sidecar": sidecar.json,
+        ]
+        if let difference, difference.rows > 0 {
+            fields["max_logit_difference"] = number(difference.maximum)
+            fields["mean_logit_difference"] = number(difference.mean)
+        }
+        return .object(fields)
+    }
+
+    /// A line of the report.
+    var words: String {
+        func figure(_ loss: Double?) -> String { loss.map { $0.isFinite ? Terminal.figure($0) : "not a finite number" } ?? "-" }
+        var text = "\(verdict.word) (loss \(figure(loss)), merged \(figure(mergedLoss))"
+        if let difference, difference.rows > 0 { text += "; largest difference of a logit \(Terminal.figure(difference.maximum))" }
+        if sidecar.verdict == .fail { text += "; tokenizer: \(sidecar.words)" }
+        return text + ")"
+    }
+
+    /// Why it fails; nil where it does not.
+    var failure: LorikeetError? {
+        guard verdict == .fail else { return nil }
+        if sidecar.verdict == .fail {
+            return LorikeetError(
+                .checkFailed, "the tokenizer in the GGUF is not the one that was trained with: \(sidecar.words)", at: path,
+                fix: "export from the model's Hugging Face directory, or use merged/")
+        }
+        return difference == nil
+            ? Self.aboveTolerance(path)
+            : LorikeetError(.checkFailed, "the GGUF is not base + adapter: \(words)", at: path, fix: "set merge_dtype: float32, or report this")
+    }
+
+    /// The sentence of a quantised form that fails by its loss.
+    static func aboveTolerance(_ path: String) -> LorikeetError {
+        LorikeetError(
+            .checkFailed, "the exported form's loss exceeds the merged model's by more than export_tolerance", at: path,
+            fix: "export a form with more bits (q8_0, f16), or raise export_tolerance")
+    }
+}

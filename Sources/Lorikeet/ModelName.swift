@@ -1,0 +1,29 @@
+import LorikeetGround
+
+/// What files that are made of a model are called after it.
+package enum ModelName {
+    /// The last part of a path or of a hub's name, without `.gguf`, a quantisation's name at the end, and a revision; only letters, digits, `-`, `_`
+    /// and `.` stay.
+    package static func of(_ model: String) -> String {
+        var name = RealFiles.trimmed(model)
+        // ORG/NAME@REVISION, ORG/NAME:Q4_K_M
+        if let last = name.split(separator: "/").last { name = String(last) }
+        for mark in ["@", ":"] { if let place = name.firstIndex(of: Character(mark)), place != name.startIndex { name = String(name[..<place]) } }
+        if name.hasSuffix(".gguf") { name = withoutQuantisation(String(name.dropLast(".gguf".count))) }
+        name = String(name.unicodeScalars.map { isPlain($0) ? Character($0) : "-" })
+        return name.allSatisfy { $0 == "." || $0 == "-" } ? "model" : name
+    }
+
+    private static func isPlain(_ scalar: Unicode.Scalar) -> Bool {
+        scalar.isASCII && (scalar.properties.isAlphabetic || scalar.properties.numericType != nil || "-_.".unicodeScalars.contains(scalar))
+    }
+
+    /// `NAME.Q4_K_M`, `NAME-f16` → `NAME`
+    private static func withoutQuantisation(_ name: String) -> String {
+        guard let mark = name.lastIndex(where: { $0 == "." || $0 == "-" }), mark != name.startIndex else { return name }
+        let ending = name[name.index(after: mark)...].uppercased()
+        let isPlain = ["F16", "F32", "BF16"].contains(ending)
+        let isBlocks = ending.hasPrefix("Q") || ending.hasPrefix("IQ")
+        return isPlain || isBlocks && ending.dropFirst(ending.hasPrefix("I") ? 2 : 1).first?.isNumber == true ? String(name[..<mark]) : name
+    }
+}

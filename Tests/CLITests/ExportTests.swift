@@ -1,0 +1,46 @@
+import Foundation
+import LorikeetJSON
+import Testing
+
+/// `lorikeet export` on the tiny model.
+struct ExportTests {
+    @Test func `a base with an adapter becomes GGUF files, a Modelfile for each and an adapter`() throws {
+        let tiny = try TinyFolder()
+        let output = tiny.path + "/gguf"
+        let command = ["export", "--model", tiny.model, "--adapter", tiny.adapter, "--output", output]
+        let outcome = try Binary.run(command + ["--form", "f16,f32,lora-gguf", "--name", "tiny", "--json"])
+        #expect(outcome.status == 0, "\(outcome.error)")
+        // The tokenizer's last token has no row.
+        #expect(outcome.error.contains("left out"))
+        let files = try #require(JSON.parse(outcome.out, source: "export")["files"]?.array)
+        #expect(files.compactMap { $0["form"]?.string } == ["f16", "f32", "lora-gguf"])
+        let names = try FileManager.default.contentsOfDirectory(atPath: output).sorted()
+        #expect(names == ["Modelfile", "Modelfile-F32", "tiny-F16.gguf", "tiny-F32.gguf", "tiny-LoRA-F32.gguf"])
+        for file in files {
+            let path = try #require(file["path"]?.string)
+            #expect(try FileManager.default.attributesOfItem(atPath: path)[.size] as? Int == file["bytes"]?.int)
+        }
+        // The same answer from the file as from base and adapter, and the same bytes a second time.
+        let prompt = ["--prompt", "say 1:", "--max-new-tokens", "8"]
+        let own = try Binary.run(["generate", "--model", tiny.model, "--adapter", tiny.adapter] + prompt)
+        let exported = try Binary.run(["generate", "--model", output + "/tiny-F32.gguf"] + prompt)
+        #expect(own.status == 0 && exported.status == 0 && own.out == exported.out, "\(own.error) \(exported.error)")
+        _ = try Binary.run(["export", "--model", tiny.model, "--adapter", tiny.adapter, "--output", tiny.path + "/again", "--form", "f16", "--name", "tiny"])
+        #expect(FileManager.default.contentsEqual(atPath: output + "/tiny-F16.gguf", andPath: tiny.path + "/again/tiny-F16.gguf"))
+        let twice = try Binary.run(command + ["--form", "f16"])
+        #expect(twice.status == 2 && twice.error.contains("something is there already"), "\(twice.error)")
+    }
+
+    @Test func `what cannot be exported is exit 2 with a sentence`() throws {
+        let tiny = try TinyFolder()
+        let start = ["export", "--model", tiny.model, "--output", tiny.path + "/out"]
+        for (more, word) in [(["--form", "f16,q9"], "not 'f16,q9'"), (["--form", "lora-gguf"], "--adapter"), (["--form", "f16", "--into", "x"], "--into")] {
+            let outcome = try Binary.run(start + more)
+            #expect(outcome.status == 2 && outcome.error.contains(word), "\(outcome.error)")
+        }
+        try FileManager.default.removeItem(atPath: tiny.model + "/tokenizer.json")
+        let outcome = try Binary.run(start + ["--form", "f16"])
+        #expect(outcome.status == 2 && outcome.error.contains("tokenizer"), "\(outcome.error)")
+        #expect(!FileManager.default.fileExists(atPath: tiny.path + "/out"))
+    }
+}

@@ -1,0 +1,89 @@
+import Foundation
+import LorikeetDelivery
+import LorikeetGround
+import LorikeetJSON
+import LorikeetModelFiles
+import Testing
+
+@testable import Lorikeet
+
+/// A run whose recipe exports GGUF files.
+struct ExportRunTests {
+    private let files = RealFiles()
+
+    private func bytes(_ run: TinyRun, _ name: String) throws -> Data { try Data(contentsOf: URL(fileURLWithPath: run.output + "/" + name)) }
+
+    @Test func `exports are planned, written, recorded and tested`() throws {
+        var run = try TinyRun()
+        run.options["export"] = "f32,f16,lora-gguf"
+        run.options["merge-dtype"] = "float32"
+        let outcome = try run.run(on: nil)
+        #expect(outcome.error == nil, "\(String(describing: outcome.error))")
+        let names = try files.list(run.output + "/gguf")
+        #expect(names == ["Modelfile", "Modelfile-F16", "model-F16.gguf", "model-F32.gguf", "model-LoRA-F32.gguf"])
+        let exports = try #require(outcome.summary?["exports"]?.array)
+        #expect(exports.compactMap { $0["form"]?.string } == ["f32", "f16"] && exports.allSatisfy { $0["pass"] == true && $0["sidecar"]?["pass"] == true })
+        // From merged float32 weights nothing is rounded; float16 rounds them.
+        #expect(exports[0]["max_logit_difference"]?.double ?? 1 < exports[1]["max_logit_difference"]?.double ?? 0)
+        #expect(abs((exports[0]["loss"]?.double ?? 0) - (exports[0]["merged_loss"]?.double ?? 1)) < 1e-5)
+        let planned = try run.json("plan.json")["disk"]?["GGUF files"]?.int ?? 0
+        let written = try ["model-F16.gguf", "model-F32.gguf"].reduce(0) { try $0 + files.byteCount(of: run.output + "/gguf/" + $1) }
+        #expect(planned == written)
+        #expect(outcome.texts.contains { $0.contains("GGUF F32          pass") }, "\(outcome.texts.last ?? "")")
+        #expect(try run.run(on: nil).texts.contains { $0.hasPrefix("this run is finished") })
+    }
+
+    @Test func `a damaged or missing export is made again with the same bytes, and another list of forms makes those`() throws {
+        var run = try TinyRun()
+        run.options["export"] = "f16"
+        #expect(try run.run(on: nil).error == nil)
+        let (whole, merged) = (try bytes(run, "gguf/model-F16.gguf"), try bytes(run, "merged/model.safetensors"))
+        var damaged = whole
+        damaged[damaged.count - 40] ^= 1
+        try damaged.write(to: URL(fileURLWithPath: run.output + "/gguf/model-F16.gguf"))
+        let again = try run.run(on: nil)
+        #expect(again.error == nil && again.count(.step) == 0 && again.texts.contains { $0.contains("/gguf is missing, or not as this recipe makes it") })
+        #expect(try bytes(run, "gguf/model-F16.gguf") == whole)
+        try files.remove(run.output + "/gguf/Modelfile")
+        #expect(try run.run(on: nil).error == nil && files.exists(run.output + "/gguf/Modelfile"))
+        run.options["export"] = "bf16"
+        let other = try run.run(on: nil)
+        #expect(other.error == nil && other.count(.step) == 0, "\(String(describing: other.error))")
+        #expect(try files.list(run.output + "/gguf").contains("model-BF16.gguf") && !files.list(run.output + "/gguf").contains("model-F16.gguf"))
+        #expect(try bytes(run, "merged/model.safetensors") == merged)
+        // No forms: what is there stays, and the run is finished.
+        run.options["export"] = nil
+        #expect(try run.run(on: nil).error == nil && files.exists(run.output + "/gguf/model-BF16.gguf"))
+    }
+
+    @Test func `a form that is not known, or a model that a GGUF cannot hold, ends the run before it trains`() throws {
+        var run = try TinyRun()
+        run.options["export"] = "f17"
+        let unknown = try run.run(on: nil)
+        #expect(unknown.error?.exit == .unusableInput && unknown.error?.description.contains("did you mean f1") == true, "\(String(describing: unknown.error))")
+        #expect(unknown.count(.step) == 0)
+        run.options["export"] = "f16"
+        let path = run.folder + "/model/tokenizer.json"
+        var tokenizer = try JSON.parse(files.read(path), source: path).object ?? [:]
+        tokenizer["pre_tokenizer"] = [
+            "type": "Sequence",
+            "pretokenizers": [
+                ["type": "Split", "pattern": ["Regex": "[0-9]"], "behavior": "Isolated", "invert": false],
+                ["type": "ByteLevel", "add_prefix_space": false, "use_regex": false],
+            ],
+        ]
+        try files.writeDurably(JSON.object(tokenizer).serialized(), to: path)
+        let refused = try run.run(on: nil)
+        #expect(refused.error?.exit == .unusableInput && refused.error?.description.contains("pre-tokenizer") == true, "\(String(describing: refused.error))")
+        #expect(refused.count(.step) == 0 && !files.exists(run.output + "/checkpoints"))
+    }
+
+    @Test func `what gguf stands for, and that a loss above the tolerance fails`() throws {
+        var run = try TinyRun()
+        run.options["export"] = "gguf,F16,f16"
+        #expect(try ExportForms(run.recipe()).gguf == [ExportForms.standard] + (ExportForms.standard == .f16 ? [] : [.f16]))
+        #expect(ExportedForm.verdict(loss: 1.05, merged: 1, tolerance: 0.1) == .pass && ExportedForm.verdict(loss: 1.2, merged: 1, tolerance: 0.1) == .fail)
+        #expect(ExportedForm.verdict(loss: .nan, merged: 1, tolerance: 0.1) == .fail)
+        #expect(ExportedForm.verdict(loss: nil, merged: 1, tolerance: 0.1) == .notTested)
+    }
+}
