@@ -9,28 +9,37 @@ import LorikeetModelFiles
 
 struct ExportVerb: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "export", abstract: "Writes a model, or a base with an adapter, as GGUF files for llama.cpp and Ollama.",
+        commandName: "export",
+        abstract: "Writes a model, or a base with an adapter, as GGUF files for llama.cpp and Ollama, or as a 4-bit directory for transformers and vLLM.",
         discussion: "Example: lorikeet export --model base --adapter out/adapter --output gguf --form f16,q8_0")
     @Option(help: "The model: a Hugging Face directory, a .gguf file, or a hub's ORG/NAME.") var model: String
     @Option(help: "A PEFT adapter folder, which is added to the model.") var adapter: String?
     @Option(help: "The directory to write; it must not be there yet.") var output: String
     @Option(help: "Forms, with commas between: \(ExportVerb.formNames).") var form: String
     @Option(help: "What the adapter is added to: stored (the base as its file has it), nf4, f16, bf16 or f32.") var into = "stored"
+    @Option(help: "Of \(BitsAndBytesExport.form): the type of what is not a linear, and of the arithmetic: float16, bfloat16 or float32.") var dtype = "float16"
     @Option(help: "The model's name, with which the files' names begin; without it that of the model's folder or file.") var name: String?
     @Flag(help: "Print JSON.") var json = false
 
-    static var formNames: String { (GGUFForm.allCases.map(\.rawValue) + [GGUFAdapterExport.form]).joined(separator: ", ") }
+    static var formNames: String {
+        (GGUFForm.allCases.map(\.rawValue) + [GGUFAdapterExport.form]).joined(separator: ", ") + "; or \(BitsAndBytesExport.form) alone, a directory"
+    }
 
     /// The names in `--form`, each once.
     private var names: [String] { form.split(separator: ",").map { $0.lowercased() }.reduce(into: []) { if !$0.contains($1) { $0.append($1) } } }
     private var forms: [GGUFForm] { names.compactMap(GGUFForm.init(rawValue:)) }
     private var wantsAdapter: Bool { names.contains(GGUFAdapterExport.form) }
+    private var isDirectory: Bool { names == [BitsAndBytesExport.form] }
 
     func validate() throws {
-        guard !names.isEmpty, names.count == forms.count + (wantsAdapter ? 1 : 0) else {
+        guard !names.contains(BitsAndBytesExport.form) || isDirectory else {
+            throw ValidationError("--form \(BitsAndBytesExport.form) writes a directory of its own: export it alone")
+        }
+        guard isDirectory || !names.isEmpty, isDirectory || names.count == forms.count + (wantsAdapter ? 1 : 0) else {
             throw ValidationError("--form has to be a list of \(Self.formNames), not '\(form)'")
         }
         guard BaseStorage(rawValue: into) != nil else { throw ValidationError("--into has to be stored, nf4, f16, bf16 or f32, not '\(into)'") }
+        guard MergeVerb.types[dtype] != nil else { throw ValidationError("--dtype has to be float16, bfloat16 or float32, not '\(dtype)'") }
         guard !wantsAdapter || adapter != nil else { throw ValidationError("--form \(GGUFAdapterExport.form) writes an adapter: name it as --adapter") }
     }
 
@@ -42,6 +51,14 @@ struct ExportVerb: ParsableCommand {
         Screen.warn(source.warnings)
         let adapter = try adapter.map { try AdapterFile.read(directory: HubInputs.model($0)) }
         let (name, cpu) = (name ?? ModelName.of(model), CPU())
+        let start = SystemClock().uptime
+        if isDirectory {
+            var settings = MergeSettings(type: MergeVerb.types[dtype] ?? .f16, into: BaseStorage(rawValue: into) ?? .stored)
+            settings.isNF4 = true
+            Screen.warn(try Merger(base: source, adapter: adapter, settings: settings, files: files, cpu: cpu).write(to: output))
+            let bytes = try files.list(output).reduce(0) { try $0 + files.byteCount(of: output + "/" + $1) }
+            return report([(BitsAndBytesExport.form, RealFiles.trimmed(output), bytes)], seconds: SystemClock().uptime - start)
+        }
         var (items, texts): ([ExportItem], [(name: String, text: String)]) = ([], [])
         if !forms.isEmpty {
             var settings = GGUFExport.Settings(name: name)
@@ -51,18 +68,17 @@ struct ExportVerb: ParsableCommand {
             (items, texts) = (try forms.map(export.item), try export.modelfiles(forms))
         }
         if wantsAdapter, let adapter { items.append(try GGUFAdapterExport(base: source, adapter: adapter, name: name, cpu: cpu).item()) }
-        let start = SystemClock().uptime
         try ExportFolder(items, texts: texts, files: files).write(to: output)
-        report(items, seconds: SystemClock().uptime - start)
+        let folder = RealFiles.trimmed(output)
+        report(items.map { ($0.form, folder + "/" + $0.name, $0.bytes) }, seconds: SystemClock().uptime - start)
     }
 
-    private func report(_ items: [ExportItem], seconds: Double) {
-        let folder = RealFiles.trimmed(output)
+    private func report(_ items: [(form: String, path: String, bytes: Int)], seconds: Double) {
         if json {
-            let list = items.map { ["form": .string($0.form), "path": .string(folder + "/" + $0.name), "bytes": JSON($0.bytes)] as JSON }
+            let list = items.map { ["form": .string($0.form), "path": .string($0.path), "bytes": JSON($0.bytes)] as JSON }
             Screen.out((["files": .array(list), "seconds": .number(seconds)] as JSON).serialized(pretty: true) + "\n")
         } else {
-            for item in items { Screen.out("\(folder)/\(item.name)  \(Units.formatBytes(Int64(item.bytes)))\n") }
+            for item in items { Screen.out("\(item.path)  \(Units.formatBytes(Int64(item.bytes)))\n") }
             Screen.out("exported in \(Units.formatSeconds(seconds))\n")
         }
     }

@@ -18,7 +18,7 @@ struct MergeVerb: ParsableCommand {
     @Option(help: "What to merge into: stored (the base as its file has it), nf4, f16, bf16 or f32.") var into = "stored"
     @Flag(help: "Print JSON.") var json = false
 
-    private static let types: [String: ElementType] = ["float16": .f16, "bfloat16": .bf16, "float32": .f32]
+    static let types: [String: ElementType] = ["float16": .f16, "bfloat16": .bf16, "float32": .f32]
 
     func validate() throws {
         guard Self.types[dtype] != nil else { throw ValidationError("--dtype has to be float16, bfloat16 or float32, not '\(dtype)'") }

@@ -18,6 +18,9 @@ import LorikeetModelFiles
 ///
 /// The state ends in spaces that fill the six tensors to a multiple of 64 bytes: readers map each tensor in place and want it aligned.
 package struct BitsAndBytesExport {
+    /// The form's name.
+    package static let form = "bnb-4bit"
+
     private let linears: Set<String>
     private let convert: ConvertPrecision
     private let type: ElementType

@@ -29,12 +29,13 @@ package struct MergeSettings: Sendable {
 /// directory is built beside its place and renamed when whole (see `PendingFolder`); nothing that stands there is ever replaced.
 package struct Merger {
     private let base: ModelSource
-    private let adapter: AdapterFile
+    private let adapter: AdapterFile?
     private let settings: MergeSettings
     private let files: any Files
     private let cpu: CPU
 
-    package init(base: ModelSource, adapter: AdapterFile, settings: MergeSettings, files: any Files, cpu: CPU) {
+    /// - Parameter adapter: nil writes the base alone.
+    package init(base: ModelSource, adapter: AdapterFile?, settings: MergeSettings, files: any Files, cpu: CPU) {
         self.base = base
         self.adapter = adapter
         self.settings = settings
@@ -48,7 +49,7 @@ package struct Merger {
     ///   the program's is in the way; exit 4 when the disk fails.
     @discardableResult
     package func write(to directory: String, progress: (Double) -> Void = { _ in }) throws -> [String] {
-        let add = try AddAdapter(adapter, base: base, cpu: cpu)
+        let add = try adapter.map { try AddAdapter($0, base: base, cpu: cpu) }
         let plain = try base.configuration.written(type: Self.names[settings.type])
         let configuration = settings.isNF4 ? BitsAndBytesExport.configuration(plain, type: settings.type) : plain
         // Before the weights, which take time.
@@ -58,7 +59,7 @@ package struct Merger {
         let pending = try PendingFolder(for: directory, files: files)
         do {
             let convert = ConvertPrecision(to: settings.type, path: base.path)
-            let merged = try TensorStream(base, linearsThrough: settings.into, cpu: cpu).tensors().map(add.apply)
+            let merged = try TensorStream(base, linearsThrough: settings.into, cpu: cpu).tensors().map { try add?.apply($0) ?? $0 }
             let tensors =
                 try settings.isNF4
                 ? BitsAndBytesExport(base: base, type: settings.type, cpu: cpu).tensors(merged) : merged.map(convert.apply)

@@ -62,7 +62,7 @@ struct BaseOrigin: Equatable {
     /// The licence in the front matter of the base's own model card.
     private static func license(ofCard path: String, files: any Files) -> License? {
         guard files.exists(path), !files.isDirectory(path), let text = try? files.readText(path) else { return nil }
-        let lines = text.split(separator: "\n", omittingEmptySubsequences: false).map { $0.hasSuffix("\r") ? $0.dropLast() : $0 }
+        let lines = text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline)
         guard lines.first == "---", let end = lines.dropFirst().firstIndex(of: "---") else { return nil }
         func value(_ key: String) -> String? {
             guard let line = lines[1..<end].first(where: { $0.hasPrefix(key + ":") }) else { return nil }

@@ -11,7 +11,7 @@ struct ExportForms: Equatable {
 
     /// What `gguf` alone stands for: half of float16's size, written in one pass, and so near the merged model that its loss is not worth asking
     /// about. Smaller forms cost accuracy, so they are for the user to name.
-    static let standard = GGUFForm(rawValue: "q8_0") ?? .f16
+    static let standard = GGUFForm.q8_0
 
     var isEmpty: Bool { gguf.isEmpty && !hasAdapter }
     /// For the record of what was made.

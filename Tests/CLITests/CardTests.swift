@@ -128,7 +128,7 @@ struct CardTests {
     }
 
     @Test(arguments: [
-        (["capability 60", "name Tesla P100-PCIE-16GB"], Int32(2), "choose a T4"), (["driver_version 11040"], 4, "CUDA 11.4"),
+        (["capability 60", "name Tesla P100-PCIE-16GB"], Int32(2), "accelerator \"GPU T4 x2\""), (["driver_version 11040"], 4, "CUDA 11.4"),
         (["devices 0"], 4, "--device cpu"), (["free 20971520", "process 4194999 16000000000"], 3, "process 4194999 holds 14.9 GiB"),
     ])
     func `a card that cannot be used: one sentence and its exit code`(configuration: [String], status: Int32, word: String) throws {

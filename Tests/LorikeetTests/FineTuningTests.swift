@@ -40,7 +40,7 @@ struct FineTuningTests {
         #expect(samples.count { $0.hasSuffix(".index") } == 1, "\(samples)")
         var names: [String] = []
         for try await event in tuning.run() { names.append(event.name) }
-        #expect(names.last == "phase_end" && names.contains("result") && names.contains("checkpoint"), "\(names)")
+        #expect(names.last == "end" && names.contains("result") && names.contains("checkpoint"), "\(names)")
         #expect(names.count { $0 == "step" } == 3)
         #expect(try kept() == samples)
     }
