@@ -1,6 +1,7 @@
 import LorikeetDatasets
 import LorikeetEngine
 import LorikeetJSON
+import LorikeetModelFiles
 import LorikeetTokenizers
 
 /// A form of the model (base, base + adapter, merged) on held-out rows.
@@ -229,4 +230,12 @@ package func mergeLogitTolerance(_ bits: MergePrecision) -> Double {
     }
 }
 
-package enum MergePrecision: String, Sendable { case float16, bfloat16, float32 }
+package enum MergePrecision: String, Sendable {
+    case float16, bfloat16, float32
+
+    /// What a merged model's files hold, whatever a recipe says: the coarsest of its tensors' types.
+    package init(of merged: ModelSource) {
+        let types = Set(merged.files.tensors.values.map(\.type))
+        self = types.contains(.bf16) ? .bfloat16 : types.contains(.f16) ? .float16 : .float32
+    }
+}

@@ -59,7 +59,7 @@ struct FormsTest {
             of: self.merged.path, trained: .init(tokenizer: preparation.tokenizer, template: preparation.template, now: recipe.templateSeconds),
             samples: samples, files: files)
         let exported = try exports.map { try exportedForm($0, record, compared, merged: merged.loss, samples) }
-        let precision = MergePrecision(rawValue: recipe.mergeDtype) ?? .float16
+        let precision = MergePrecision(of: self.merged)
         return Result(
             before: before, after: after, merged: merged, identity: identity, identityVerdict: identity.verdict(precision),
             transferVerdict: transferVerdict(trained: after, merged: merged, tolerance: recipe.mergeTolerance),
@@ -129,7 +129,7 @@ struct FormsTest {
         return ExportedForm(
             file, loss: try loss(of: source), mergedLoss: merged, difference: file.form.isExact ? try difference(record, compared, source) : nil,
             sidecar: try SidecarComparison(of: source.files, trained: trained, samples: samples, files: files),
-            merged: MergePrecision(rawValue: recipe.mergeDtype) ?? .float16)
+            merged: MergePrecision(of: self.merged))
     }
 
     /// The validation loss of a model in the form of its file.
