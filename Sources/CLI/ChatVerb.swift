@@ -82,12 +82,12 @@ struct ChatVerb: ParsableCommand {
 
 /// A line of `chat`.
 enum ChatCommand: Equatable {
-    /// Said to the model. One that begins with a slash is written with two.
+    /// Text for the model. A message that begins with a slash is typed with two.
     case message(String)
     case help, reset, quit
-    /// nil removes it.
+    /// `/system`: the new system message; nil removes the present one.
     case system(String?)
-    /// nil asks.
+    /// `/adapter`: whether the adapter shall be on; nil only shows whether it is.
     case adapter(Bool?)
     /// What is wrong with the line, and what to do.
     case unknown(String, fix: String)

@@ -30,7 +30,7 @@ enum KernelFields {
         return (name, object, words.joined(separator: "; "))
     }
 
-    /// Of the card in use.
+    /// The same for the kernels of the card in use.
     static func field(_ card: CUDADevice) -> (String, JSON, String) {
         let name = "gpu_kernels"
         guard let archive = card.archive else { return (name, "compiled at first use", "compiled at first use by libnvrtc, and kept") }

@@ -3,7 +3,7 @@ import LorikeetDevices
 import LorikeetEngine
 import LorikeetGround
 
-/// For packing: compiled kernels are kept beside a program that is given to others.
+/// Used by `make wheel` and `make gpu-bundle`, which put compiled kernels beside the program.
 struct KernelsVerb: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "kernels",

@@ -48,7 +48,7 @@ struct PushVerb: ParsableCommand {
         show(result, seconds: SystemClock().uptime - start)
     }
 
-    /// What nobody could load is not uploaded.
+    /// Refuses to upload a model, an adapter or a GGUF that this program cannot open.
     private func requireReadable(_ folder: PushFolder) throws {
         let paths = Set(folder.files.map(\.path))
         if paths.contains("config.json") { _ = try ModelFiles.open(folder.folder, files: RealFiles()) }

@@ -79,9 +79,9 @@ package struct DecodeBench {
     private var randomType: ElementType { storage == .nf4 ? .bf16 : ElementType(rawValue: storage.rawValue) ?? .f32 }
 
     private struct Timing {
-        /// Of reading all prompts and choosing each sequence's first token.
+        /// Seconds of reading all prompts and choosing each sequence's first token.
         let promptSeconds: Double
-        /// Mean of the steps behind the second token, whose program is made in that step.
+        /// Mean seconds of the steps after the second token; the step of the second token is left out because its program is made in it.
         let stepSeconds: Double
     }
 
@@ -150,7 +150,7 @@ package struct DecodeBench {
     private func readRate() throws -> Double {
         let bytes = 256 << 20
         let buffer = try Buffer(bytes: bytes)
-        // Pages that nobody wrote to are all the same page.
+        // Pages that were never written to are all mapped to one page of zeros.
         memset(buffer.base, 1, bytes)
         var best = Double.infinity
         for _ in 0..<5 {

@@ -1,7 +1,7 @@
 import Glibc
 import LorikeetGround
 
-/// When the container of this process began, by its process 1.
+/// How long the container of this process has run, told by the start of its process 1.
 package struct ContainerClock: Sendable, Equatable {
     /// Seconds from the start of process 1 until now.
     package let age: Double
@@ -12,7 +12,7 @@ package struct ContainerClock: Sendable, Equatable {
     ///   - status: `/proc/1/stat`.
     ///   - uptime: `/proc/uptime`.
     ///   - boot: `/proc/sys/kernel/random/boot_id`.
-    /// - Returns: nil where these do not say it.
+    /// - Returns: nil where the texts do not have the expected form.
     package init?(status: String, uptime: String, boot: String, ticksPerSecond: Double = Double(sysconf(Int32(_SC_CLK_TCK)))) {
         // The name in parentheses may hold anything; the 22nd field is the start, in ticks since the machine started.
         guard let end = status.lastIndex(of: ")"), ticksPerSecond > 0 else { return nil }
@@ -24,7 +24,7 @@ package struct ContainerClock: Sendable, Equatable {
         identity = boot.filter { !$0.isWhitespace } + "-" + fields[19]
     }
 
-    /// That of this process.
+    /// The clock of this process's container; nil where /proc cannot be read.
     package static var current: ContainerClock? {
         ContainerClock(
             status: Machine.text(of: "/proc/1/stat"), uptime: Machine.text(of: "/proc/uptime"), boot: Machine.text(of: "/proc/sys/kernel/random/boot_id"))

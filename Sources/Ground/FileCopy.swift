@@ -1,6 +1,6 @@
 extension Files {
-    /// Copies a regular file, piece by piece, and returns when the copy is on the disk. `path` may not be in use: what is half copied after
-    /// an error stays there, so copy into a folder under construction (`PendingFolder`).
+    /// Copies a regular file, piece by piece, and returns when the copy is on the disk. Nothing may be at `path` before; a copy that an error
+    /// interrupts stays there, so copy into a folder under construction (`PendingFolder`).
     ///
     /// - Throws: exit 2 when `source` is missing, a link or no regular file; exit 4 when it cannot be read or the copy cannot be written.
     package func copyFile(_ source: String, to path: String) throws {

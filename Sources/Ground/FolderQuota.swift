@@ -5,7 +5,7 @@ package struct FolderQuota: Sendable, Equatable {
 
     package init(path: String, bytes: Int64) { (self.path, self.bytes) = (path, bytes) }
 
-    /// Entries that are counted; a folder with more is not one that a run should write to.
+    /// The most entries that are looked at. In a folder with more, the rest counts for nothing, and the free bytes come out too large.
     private static let most = 100_000
 
     /// Bytes that the folder may still take, where `place` is in it; nil for another place.

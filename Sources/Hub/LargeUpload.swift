@@ -2,7 +2,7 @@ import LorikeetGround
 import LorikeetJSON
 
 /// Uploads the content of one large file as Git LFS does it: the hub says whether it has the content already, and else to which addresses it goes.
-/// These are signed, so they get no token.
+/// These addresses are signed, so no token is sent to them.
 struct LargeUpload {
     let client: HubClient
     let name: HubName
@@ -72,7 +72,7 @@ struct LargeUpload {
 
     private func action(_ json: JSON) throws -> Action {
         guard let address = json["href"]?.string.flatMap(WebAddress.init) else { throw HTTPFailure.failed("it names no web address for the file") }
-        // What goes over a connection to this machine does not leave it.
+        // Without encryption only to this machine, or where the user's own hub is unencrypted.
         guard address.scheme == "https" || address.isLocal || client.settings.endpoint.scheme == "http" else {
             throw HTTPFailure.failed("the file would go to \(address.origin), which is not encrypted")
         }

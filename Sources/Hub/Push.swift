@@ -12,7 +12,7 @@ package struct PushResult: Sendable, Equatable {
     package let bytes: Int64
     /// Bytes of large files that went over the network this time.
     package let sentBytes: Int64
-    /// Files that the repository did not have like this: empty where nothing was to be done.
+    /// Files that the repository did not have, or had with other content; empty where nothing was to be done.
     package let changed: [String]
     /// Weights of an earlier model that were taken out, because the new ones do not replace them.
     package let removed: [String]
@@ -32,10 +32,10 @@ struct Push {
     private var environment: HubEnvironment { client.environment }
     private var revision: String { name.revision ?? HubName.mainBranch }
     private var page: String { client.settings.base + "/" + name.id }
-    /// A commit's small files are in its body.
+    /// The largest file, in bytes, that is sent inside the commit's own body.
     private static let largestInCommit: Int64 = 32 << 20
     private static let sampleBytes = 512
-    /// Files of one request.
+    /// Files that one request asks about.
     private static let batch = 256
 
     /// A file's failure, with its name.
@@ -44,13 +44,13 @@ struct Push {
         let error: any Error
     }
 
-    /// How a file goes in.
+    /// A file, and how the hub stores it.
     private struct Entry {
         let file: PushFolder.File
         var isLarge = false
-        /// The content's name on the hub, if it has a file of this path.
+        /// The check sum that the hub has for this path: SHA-256 of a large file, git's SHA-1 of a small one; nil where it has no such file.
         var remote: String?
-        /// The same of the file here.
+        /// The same check sum of the file here.
         var local = ""
         var isUnchanged: Bool { remote == local }
     }
@@ -132,7 +132,7 @@ struct Push {
         }
     }
 
-    /// Asks the hub how each file goes in.
+    /// Asks the hub how each file is stored: in the commit itself, or by Git LFS.
     private func plan() throws -> [Entry] {
         var entries: [Entry] = []
         for start in stride(from: 0, to: folder.files.count, by: Self.batch) {

@@ -4,15 +4,15 @@ import LorikeetJSON
 /// A folder as it is uploaded: a model's or an adapter's files and nothing else.
 package struct PushFolder: Sendable, Equatable {
     package struct File: Sendable, Equatable {
-        /// In the repository.
+        /// The path in the repository.
         package let path: String
-        /// On this machine.
+        /// The path on this machine.
         package let place: String
         package let bytes: Int64
     }
 
     package let folder: String
-    /// By path.
+    /// Ordered by path.
     package let files: [File]
 
     package var bytes: Int64 { files.reduce(0) { $0 + $1.bytes } }

@@ -17,7 +17,7 @@ public struct Answer: Sendable, Equatable {
         case interrupted
     }
 
-    /// Without special tokens and without the stop word.
+    /// The answer's text, without special tokens and without the stop word.
     public let text: String
     /// Why it ended.
     public let ending: Ending
@@ -54,7 +54,7 @@ struct AnswerText {
     private let rules: AnswerRules
     private let promptTokens: Int
     private let limit: Int
-    /// Ending where `limit` tokens are reached.
+    /// How the answer counts as ended when it has `limit` tokens.
     private let atLimit: Answer.Ending
     private var decoder: Tokenizer.StreamDecoder
     private var stops: StopWords
@@ -64,7 +64,7 @@ struct AnswerText {
 
     /// - Parameters:
     ///   - limit: the most tokens.
-    ///   - atLimit: why it ends there.
+    ///   - atLimit: how the answer counts as ended there: `.length` or `.context`.
     init(_ rules: AnswerRules, _ tokenizer: Tokenizer, promptTokens: Int, limit: Int, atLimit: Answer.Ending) {
         self.rules = rules
         self.promptTokens = promptTokens
@@ -74,7 +74,7 @@ struct AnswerText {
         stops = StopWords(rules.stop)
     }
 
-    /// Takes the next token and returns the text that is certain by it; `ending` says whether the answer ended.
+    /// Takes the next token and returns the text that no later token can change; `ending` says whether the answer ended.
     mutating func append(_ token: Int32) -> String {
         tokens += 1
         var piece = ""

@@ -74,8 +74,9 @@ package struct AnswerFields: Sendable {
 
 /// Answers the records of a file, in their order, and writes each with its answer as a line.
 ///
-/// Lines are collected in `OUTPUT.lorikeet-partial`, which gets its name when the last is written. Where a process was stopped, the same command
-/// goes on behind the last whole line of it: `OUTPUT.lorikeet-partial.json` says which command that was.
+/// Lines are collected in `OUTPUT.lorikeet-partial`, which is renamed to `OUTPUT` when the last is written. Where a process was stopped, the same
+/// command goes on after the last whole line of it: `OUTPUT.lorikeet-partial.json` says which command that was. The partial file of another
+/// command is removed.
 package final class AnswerFile {
     private let path: String
     private let files: any Files
@@ -100,7 +101,7 @@ package final class AnswerFile {
         }
     }
 
-    /// Opens the partial file, and goes on in it where it is this command's.
+    /// Opens the partial file. This command's own is continued; another command's is removed.
     ///
     /// - Throws: exit 4 where the disk fails.
     package func open() throws {

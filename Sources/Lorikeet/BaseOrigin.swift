@@ -6,7 +6,7 @@ import LorikeetRecipe
 
 /// What is known of a base model beside its weights: its name, its place on a hub and its licence. Nothing is guessed: what the files do not say is nil.
 struct BaseOrigin: Equatable {
-    /// What people call it: `ORG/NAME`, or the name of its file or folder without the path, which is a matter of this machine.
+    /// What people call it: `ORG/NAME`, or the name of its file or folder without the path, which has a meaning on this machine only.
     var name: String
     /// `ORG/NAME` on a hub.
     var hubName: String?
@@ -16,7 +16,7 @@ struct BaseOrigin: Equatable {
     struct License: Equatable {
         /// An identifier such as `apache-2.0`, or `other`.
         var identifier: String
-        /// Of a licence without an identifier.
+        /// The name and the web address of a licence whose identifier is `other`.
         var name: String?
         var link: String?
     }

@@ -13,10 +13,10 @@ package final class Chat {
     private var messages: [(role: String, content: String)] = []
     /// The system message; nil is none, and the template may have one of its own.
     package private(set) var system: String?
-    /// Tokens of the last question that had to be read.
+    /// Tokens of the last prompt that were not in the cache and had to be read.
     package var tokensRead: Int { sequence.tokensRead }
 
-    /// - Throws: exit 2 for sampling options that cannot be, exit 4 where memory cannot be had.
+    /// - Throws: exit 2 for sampling options that are not allowed, exit 4 where memory cannot be allocated.
     package init(_ generator: Generator, system: String?, maxNewTokens: Int, sampling: SamplingOptions) throws {
         self.generator = generator
         self.system = system

@@ -9,12 +9,12 @@ struct ExportForms: Equatable {
     /// The adapter as a GGUF of its own.
     let hasAdapter: Bool
 
-    /// What `gguf` alone stands for: half of float16's size, written in one pass, and so near the merged model that its loss is not worth asking
-    /// about. Smaller forms cost accuracy, so they are for the user to name.
+    /// The form that the name `gguf` stands for: half of float16's size at a small loss of accuracy. Smaller forms cost more accuracy, so the user
+    /// has to name them.
     static let standard = GGUFForm.q8_0
 
     var isEmpty: Bool { gguf.isEmpty && !hasAdapter }
-    /// For the record of what was made.
+    /// The names of all forms, for the record in `files.json`.
     var words: String { (gguf.map(\.rawValue) + (hasAdapter ? [GGUFAdapterExport.form] : [])).joined(separator: ", ") }
 
     static var names: [String] { ["gguf"] + GGUFForm.allCases.map(\.rawValue) + [GGUFAdapterExport.form] }

@@ -1,7 +1,8 @@
 import LorikeetGround
 import LorikeetJSON
 
-/// Names, sizes and times of a model's files: whether they are the same as before, without reading them. What was only touched counts as another.
+/// Names, sizes and modification times of a model's files: whether they are the same as before, without reading them. A file whose time has
+/// changed counts as another one, even where its bytes have not.
 package enum FileStamps {
     /// - Parameter path: a file, a folder, or a name on a hub, which stands for itself.
     package static func of(_ path: String, files: any Files = RealFiles()) throws -> JSON {

@@ -45,7 +45,7 @@ public struct FineTuning: Sendable {
 
     private var cacheFolder: String? { CacheFolder.path(environment) ?? CacheFolder.ofProcess }
 
-    /// One event of a run: what `events.jsonl` has as a line.
+    /// One event of a run: what `events.jsonl` has as a line (`progress` is not written there). docs/events.md lists the fields of each.
     public struct Event: Sendable {
         /// `environment`, `phase`, `phase_end`, `data`, `step`, `log`, `evaluation`, `checkpoint`,
         /// `progress`, `warning`, `note`, `result` or `end`.

@@ -7,17 +7,17 @@ extension Generator {
     /// One answer, up to an end token, a stop word, or `maxNewTokens`.
     ///
     /// - Parameters:
-    ///   - sampling: how tokens are chosen; by itself always the likeliest.
+    ///   - sampling: how tokens are chosen; the default is always the likeliest.
     ///   - onText: called with each piece of the answer; returning false stops it.
-    /// - Throws: an error for options that cannot be, for a prompt that cannot be read, is too long for the model, or has a token that the model
-    ///   has no row for, and where the model's logits are not finite numbers.
+    /// - Throws: an error for options that are not allowed, for a prompt that cannot be read, is too long for the model, or has a token that the
+    ///   model has no row for, and where the model's logits are not finite numbers.
     public func answer(
         _ question: Question, maxNewTokens: Int, sampling: SamplingOptions = SamplingOptions(), onText: ((String) -> Bool)? = nil
     ) throws -> String {
         try wholeAnswer(question, maxNewTokens: maxNewTokens, sampling: sampling) { onText?($0) ?? true }.text
     }
 
-    /// The same with what is known of the answer.
+    /// The same answer with its ending and its numbers of tokens.
     package func wholeAnswer(
         _ question: Question, maxNewTokens: Int, sampling: SamplingOptions, onText: (String) -> Bool
     ) throws -> Answer {
@@ -28,8 +28,8 @@ extension Generator {
         }[0]
     }
 
-    /// Answers to several questions, computed together. Each answer is what the question gets alone, but for rounding: where two tokens are
-    /// almost equally likely, the sums of a batch can decide for the other one. Of equal questions each gets random numbers of its own.
+    /// Answers to several questions, computed together. Each answer is the one that the question gets alone, except for rounding: where two tokens
+    /// are almost equally likely, the rounding of a batch can decide for the other one. Equal questions get different random numbers.
     ///
     /// - Parameters:
     ///   - atATime: answers that are computed at a time; each takes memory for its keys and values.

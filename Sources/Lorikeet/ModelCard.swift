@@ -148,7 +148,7 @@ struct ModelCard {
         return "## Machine and time\n\nOf the last session, where the run took several.\n\n" + Markdown.table(["", ""], rows)
     }
 
-    /// Up to so many digits behind the point, without zeros at the end.
+    /// A number with at most `digits` decimals, without zeros at the end.
     private static func figure(_ value: Double, digits: Int) -> String {
         guard value.isFinite else { return "?" }
         let scale = (0..<digits).reduce(1.0) { scale, _ in scale * 10 }
@@ -158,6 +158,6 @@ struct ModelCard {
 }
 
 extension BaseOrigin {
-    /// Of a summary that does not say it: an older version wrote it.
+    /// For the summary of an older version, which does not name the base.
     fileprivate init(name: String) { (self.name, hubName, license) = (Self.lastPart(name), nil, nil) }
 }

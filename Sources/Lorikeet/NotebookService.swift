@@ -23,7 +23,7 @@ package struct NotebookService: Sendable, Equatable {
         }
     }
 
-    /// What is kept when the session ends counts against 20 GB, whatever the disk shows.
+    /// Kaggle keeps at most 20 GB of `/kaggle/working`, whatever free space the disk shows.
     package var quotas: [FolderQuota] { name == .kaggle ? [FolderQuota(path: "/kaggle/working", bytes: 20_000_000_000)] : [] }
 
     /// Where large temporary files go: the disk outside of the kept folder has more room.
@@ -42,7 +42,7 @@ package struct NotebookService: Sendable, Equatable {
         }
     }
 
-    /// Seconds of the session that were over when the process asked, and what tells this session from others; nil where the container does
-    /// not say it, or is older than a session can be.
+    /// The session's age in seconds, and an identity that no other session has; nil where the container does not say them, or is older than a
+    /// session can be.
     package func session(_ container: ContainerClock? = .current) -> ContainerClock? { container.flatMap { $0.age <= longestSession ? $0 : nil } }
 }

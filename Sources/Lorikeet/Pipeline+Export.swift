@@ -7,14 +7,14 @@ import LorikeetModelFiles
 import LorikeetPlanning
 import LorikeetRecipe
 
-/// The key `export`: GGUF files of the merged model, planned before training and written behind merging.
+/// The key `export`: GGUF files of the merged model, planned before training and written after merging.
 extension Preparation {
     /// What files of the exported model are called.
     var exportName: String { ModelName.of(recipe.model ?? "model") }
 
     /// Adds the exported files to a plan: their bytes, and the time to write and test them.
     ///
-    /// - Returns: warnings of what llama.cpp computes otherwise.
+    /// - Returns: warnings of what llama.cpp computes differently.
     /// - Throws: exit 2 where the model cannot be written as a GGUF: known before anything is trained.
     func addExports(to plan: inout Plan, cpu: CPU, files: any Files) throws -> [String] {
         let forms = try ExportForms(recipe)
@@ -25,7 +25,7 @@ extension Preparation {
         plan.phases = plan.phases.map { phase in
             switch phase.name {
             case "merging": Plan.Phase(phase.name, phase.seconds * (1 + count))
-            // Of three forms in the test; an exported one answers nothing.
+            // The test has three forms; an exported file costs about as much as one of them, although it answers no records.
             case "testing": Plan.Phase(phase.name, phase.seconds * (1 + count / 3))
             default: phase
             }
@@ -41,7 +41,7 @@ extension Preparation {
 }
 
 extension Pipeline {
-    /// `gguf/`, unless it is there as it was made, of this merged model.
+    /// Writes `gguf/`, unless it is there already, unchanged and made from this merged model.
     ///
     /// - Returns: the files to be tested.
     func export(_ merged: ModelSource, _ preparation: Preparation, _ cpu: CPU) throws -> [ExportedFile] {

@@ -7,7 +7,7 @@ import Synchronization
 package struct SessionStart: Sendable, Equatable {
     /// The clock's uptime, in seconds.
     package let started: Double
-    /// Tells the session from others; nil where every process is a session of its own.
+    /// An identity that no other session has; nil where every process is a session of its own.
     package let identity: String?
 
     package init(started: Double, identity: String?) { (self.started, self.identity) = (started, identity) }

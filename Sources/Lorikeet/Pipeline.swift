@@ -61,8 +61,9 @@ package final class Pipeline {
     /// What a run makes: the adapter only (`train`), or also a merged and tested model (`run`).
     package enum Goal: Sendable { case adapter, testedModel }
 
-    /// The recipe as the user asks for it, and with the date that its chat template writes.
+    /// The recipe as the user asks for it.
     let asked: Recipe
+    /// `asked` with the date that its chat template writes: the earlier output's date where the run goes on from one.
     var recipe: Recipe
     let notes: [String]
     let goal: Goal

@@ -63,7 +63,7 @@ package struct RunFolder {
         return sum > 0 ? Double(sum) : nil
     }
 
-    /// For a shell: plain where nothing in it has a meaning there.
+    /// A word of a shell's command: in quotes unless every character in it is plain there.
     private static func quoted(_ text: String) -> String {
         let plain = text.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "_-./+,:@%=".contains($0)) } && !text.isEmpty
         return plain ? text : "'" + text.split(separator: "'", omittingEmptySubsequences: false).joined(separator: #"'\''"#) + "'"

@@ -7,20 +7,21 @@ import LorikeetGround
 ///     var sampling = SamplingOptions()
 ///     (sampling.temperature, sampling.topP, sampling.seed) = (0.7, 0.9, 1)
 ///
-/// The random numbers are a function of the seed, the prompt, and the token's place in the answer: the same prompt gets the same random numbers
-/// alone and beside others.
+/// A random number is a function of the seed, the prompt's tokens, how many equal prompts came before in the same call, and the token's place in the
+/// answer: a prompt gets the same random numbers alone and beside others, and a repeated prompt gets others.
 public struct SamplingOptions: Sendable, Equatable {
-    /// Divides the logits. 0 is greedy: always the likeliest token.
+    /// Divides the logits: 0, or 0.001 to 100. 0 is greedy: always the likeliest token.
     public var temperature = 0.0
-    /// Only the `topK` likeliest tokens (and those as likely as the last of them); nil is all. Needs a temperature.
+    /// Only the `topK` likeliest tokens, at least 1 (and those as likely as the last of them), may be chosen; nil is all. Needs a temperature.
     public var topK: Int?
-    /// Only the likeliest tokens that together have this probability, 0 to 1; nil is all. Needs a temperature.
+    /// Only the likeliest tokens that together have this probability, 0 to 1, may be chosen; nil is all. Needs a temperature.
     public var topP: Double?
-    /// Only tokens with at least this share, 0 to 1, of the likeliest token's probability; nil is all. Needs a temperature.
+    /// Only tokens with at least this share, 0 to 1, of the likeliest token's probability may be chosen; nil is all. Needs a temperature.
     public var minP: Double?
-    /// Divides the positive logits of tokens that the prompt or the answer already holds, and multiplies the negative ones. 1 changes nothing.
+    /// Divides the positive logits of tokens that the prompt or the answer already holds, and multiplies the negative ones: 0.01
+    /// to 100; 1 changes nothing.
     public var repetitionPenalty = 1.0
-    /// Of the random numbers.
+    /// The seed of the random numbers.
     public var seed = 42
     /// An answer ends before the first of these texts, which is not part of it. One that is a special token of the model's, such as `<|im_end|>`,
     /// ends it there.
@@ -29,7 +30,7 @@ public struct SamplingOptions: Sendable, Equatable {
     /// Greedy, without stop words.
     public init() {}
 
-    /// The first option that cannot be: its name as a key, and what is wrong.
+    /// The first option whose value is not allowed: its name as a key, and what is wrong with it.
     package var fault: (key: String, words: String)? {
         guard temperature == 0 || (0.001...100).contains(temperature) else {
             return ("temperature", "has to be 0 (always the likeliest token), or between 0.001 and 100")
@@ -48,7 +49,7 @@ public struct SamplingOptions: Sendable, Equatable {
         return nil
     }
 
-    /// - Throws: exit 2 naming the option that cannot be.
+    /// - Throws: exit 2 naming the option whose value is not allowed.
     func rules() throws -> SamplingRules {
         if let fault { throw LorikeetError.input("\(fault.key) \(fault.words)") }
         var rules = SamplingRules()

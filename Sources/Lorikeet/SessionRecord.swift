@@ -4,7 +4,7 @@ import LorikeetJSON
 /// The sessions that have worked on a run under the key `session`, as `sessions.json` holds them.
 struct SessionRecord: Equatable {
     struct Entry: Equatable {
-        /// Tells the session from others; nil where every process counts as one.
+        /// An identity that no other session has; nil where every process is a session of its own.
         var identity: String?
         /// Seconds since 1970.
         var began: Double
@@ -14,7 +14,7 @@ struct SessionRecord: Equatable {
 
     init() {}
 
-    /// What is damaged counts as no record.
+    /// Entries that are damaged are left out.
     init(json: JSON?) {
         entries = (json?["sessions"]?.array ?? []).compactMap { entry in
             entry["began"]?.double.map { Entry(identity: entry["identity"]?.string, began: $0) }

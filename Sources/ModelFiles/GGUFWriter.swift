@@ -19,7 +19,7 @@ package final class GGUFWriter {
     private let path: String
     private let files: any Files
     private let writer: any FileWriter
-    /// Bytes of each tensor that is still to be written, in order; of the first, those that are missing.
+    /// Bytes still to be written of each unfinished tensor, in order.
     private var missing: ArraySlice<Int>
     /// Bytes of padding behind the tensor that is being written.
     private var padding: Int
@@ -36,7 +36,9 @@ package final class GGUFWriter {
         try header.withUnsafeBytes { try writer.write($0) }
     }
 
-    /// The next bytes, tensor after tensor.
+    /// Writes the next bytes, tensor after tensor.
+    ///
+    /// - Throws: exit 4 when there are more bytes than the tensors have, or the disk fails.
     package func append(_ bytes: UnsafeRawBufferPointer) throws {
         var rest = bytes[...]
         while !rest.isEmpty {
@@ -55,7 +57,9 @@ package final class GGUFWriter {
         padding = missing.first.map(Self.padding) ?? 0
     }
 
-    /// After the last byte.
+    /// Ends the file after its last byte: syncs it and gives it its name.
+    ///
+    /// - Throws: exit 4 when bytes are missing or the disk fails.
     package func finish() throws {
         guard missing.isEmpty else { throw LorikeetError.machine("\(missing.reduce(0, +)) bytes of tensors were not written", at: path, fix: "report this") }
         try writer.sync()

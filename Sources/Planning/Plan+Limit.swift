@@ -8,8 +8,8 @@ extension Plan {
         package var matrixParameters: Int
         /// Elements of the head, which only tokens with a loss meet.
         package var headParameters: Int
-        /// Floating-point operations a second in large matrix products. A card's stand in the table of `DeviceModel`; the processor's were
-        /// measured for the plan.
+        /// Floating-point operations a second in large matrix products. For a card the number is from the table of `DeviceModel`; for the
+        /// processor it was measured for the plan.
         package var productFlops: Double
         /// Predicted seconds of one micro-batch by kind of op.
         package var ops: [Program.OpSeconds]
@@ -37,7 +37,7 @@ extension Plan {
         }
     }
 
-    /// Predicted seconds of the run that are left when training has so many steps behind it.
+    /// Predicted seconds until the run's end when `step` of `total` training steps are done.
     ///
     /// - Parameter trainingLeft: seconds of the steps that are left, as measured.
     package func secondsLeft(afterStep step: Int, of total: Int, trainingLeft: Double) -> Double {

@@ -95,7 +95,7 @@ package struct Plan: Sendable, Equatable {
     package var trainTokens: Int
     package var trainableParameters: Int
     package var warnings: [String]
-    /// nil where nothing is trained.
+    /// The work of a training step and the device's rate, with which a run's speed is compared; nil where nothing is trained.
     package var limit: Limit?
     /// Sessions that the run needs in all (`SessionTime`); nil where the recipe names no session, or no number of them is enough.
     package var sessionsNeeded: Int?

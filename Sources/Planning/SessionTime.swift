@@ -6,7 +6,7 @@ import LorikeetGround
 package struct SessionTime: Sendable, Equatable {
     /// Seconds of a session.
     package var session: Double
-    /// Seconds of this session that are gone.
+    /// Seconds of this session that have passed.
     package var elapsed: Double
     /// Seconds from the start of a later session to its first step.
     package var starting: Double
@@ -34,14 +34,15 @@ package struct SessionTime: Sendable, Equatable {
     /// Phases that go on step by step and may be cut anywhere. All others have to be done in one session.
     private static let trainingPhases: Set = ["training", "evaluation"]
 
-    /// Seconds that no session plans with: half a minute, or a tenth of a short session.
+    /// Seconds at the end of each session that are left free: half a minute, or a tenth of a session shorter than five minutes.
     package var margin: Double { min(30, session / 10) }
     package var isLast: Bool { number >= sessions }
 
     /// The time in this session, in seconds after its beginning, at which training has to have ended.
     package var trainingEnd: Double { session - margin - (isLast ? finishing : 0) }
 
-    /// Sessions that the rest of the run needs, this one included; nil where no number of them is enough.
+    /// Sessions that the rest of the run needs, this one included; nil where no number is enough, because one step, or merging and testing, takes
+    /// longer than a session.
     package var needed: Int? {
         let here = session - margin - elapsed
         if training + finishing <= here { return 1 }
@@ -63,8 +64,9 @@ package struct SessionTime: Sendable, Equatable {
     /// `2 sessions of 9 h 00 min`
     package func words(_ count: Int) -> String { "\(count) \(count == 1 ? "session" : "sessions") of \(Units.formatSeconds(session))" }
 
-    /// - Parameter goesOn: a checkpoint is there: the run is warned of a lack of time, and refused only where it could do nothing.
-    /// - Returns: a warning.
+    /// - Parameter goesOn: whether there is a checkpoint to go on from. Then a lack of time gives a warning, and the run is refused only where it
+    ///   could not do a single step.
+    /// - Returns: a warning for the user; nil where the time is enough.
     /// - Throws: exit 3 when the sessions end before the run would, with the ways out.
     package func check(goesOn: Bool) throws -> String? {
         let left = Units.formatSeconds(max(0, session - elapsed))

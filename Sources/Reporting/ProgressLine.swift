@@ -28,7 +28,7 @@ package enum ProgressLine {
         return line(share, pieces, columns: columns, colour: colour)
     }
 
-    /// A log event as a line of a file, without a limit.
+    /// A log event as a line of a file, however wide.
     package static func calm(_ fields: JSONObject) -> String { pieces(fields).map(\.text).joined(separator: gap) }
 
     private static func line(_ share: Double, _ pieces: [Piece], columns: Int, colour: Bool) -> String {
@@ -85,7 +85,7 @@ package enum ProgressLine {
         return pieces
     }
 
-    /// With so many decimals, zeros at the end included, so that a live number keeps its width.
+    /// A number with `decimals` decimals, zeros at the end included, so that a live number keeps its width.
     static func fixed(_ value: Double, _ decimals: Int) -> String {
         guard value.isFinite, abs(value) < 1e12 else { return "\(value)" }
         let scale = (0..<decimals).reduce(1.0) { scale, _ in scale * 10 }

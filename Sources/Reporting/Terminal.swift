@@ -3,7 +3,7 @@ import LorikeetJSON
 
 /// Tells a person what happens: numbered steps, a live bar on a terminal, plain lines in files and notebooks.
 package final class Terminal: EventSink {
-    /// How it tells.
+    /// How events are shown.
     package struct Form: Sendable {
         /// Draws a bar in place; otherwise there is a line for each log event.
         package var isLive: Bool
@@ -27,7 +27,7 @@ package final class Terminal: EventSink {
     private var drawn = -1e9
     /// The machine's state as an event had it last: most steps have none.
     private var machine: JSONObject = [:]
-    /// The work that reports its share: since when, and when a line was last written of it.
+    /// The work whose share is reported at present: its name, when it began, and when a line about it was last written (seconds since 1970).
     private var work: (name: String, start: Double, told: Double)?
 
     /// Seconds between two drawings of the bar, and between two lines of a file about the same work.

@@ -2,7 +2,7 @@
 package enum TextStyle: String, Sendable {
     /// A step of the pipeline begins.
     case heading = "1"
-    /// What is done of a bar.
+    /// The done part of a bar.
     case progress = "36"
     /// A check passed.
     case good = "32"

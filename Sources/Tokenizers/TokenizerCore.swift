@@ -28,7 +28,7 @@ struct RangeTrimming: Sendable, Equatable {
 final class TokenizerCore: Sendable {
     /// The text of every id, as the model's file writes it.
     let texts: [String]
-    /// Tokens that are found in the text before the model reads it.
+    /// Added tokens: those that are found in the text before the merges are applied.
     let added: [AddedToken]
     private let special: [Bool]
     private let addedIDs: [[UInt8]: Int32]

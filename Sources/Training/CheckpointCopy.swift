@@ -36,10 +36,10 @@ extension CheckpointStore {
         return nil
     }
 
-    /// Copies a checkpoint of another directory here, unless a good one of that state is there. It gets its name when the copy was found to be
-    /// what was written; what stood there goes then.
+    /// Copies a checkpoint of another directory here, unless a whole one of the same step is here. The copy is verified before it gets its name,
+    /// and only then is what stood at its place removed.
     ///
-    /// - Throws: exit 4 when the disk fails, or the copy has other bytes: nothing has changed then.
+    /// - Throws: exit 4 when the disk fails, or the copy has other bytes than the original; nothing here has changed then.
     package func adopt(_ whole: Whole) throws {
         if try newestWhole()?.step == whole.step { return }
         let pending = try PendingFolder(for: directory + "/" + Self.name(step: whole.step), files: files)

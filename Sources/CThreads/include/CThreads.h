@@ -19,7 +19,7 @@ int lorikeet_processor_count(void);
 
 /// From now on SIGINT and SIGTERM only set a mark; a second one ends the process as usual.
 void lorikeet_catch_signals(void);
-/// From now on they end the process again, and none counts as caught.
+/// From now on SIGINT and SIGTERM end the process again, and none counts as caught.
 void lorikeet_release_signals(void);
 /// The number of the signal that was caught, 0 when none was.
 int lorikeet_caught_signal(void);

@@ -20,7 +20,7 @@ package struct GGUFExport {
     private let tokenizer: GGUFTokenizer
     private let general: [(key: String, value: GGUFValue)]
     private let name: String
-    /// What llama.cpp does otherwise, for the user.
+    /// What llama.cpp does differently with this model, as warnings for the user.
     package private(set) var warnings: [String]
 
     /// How a model is exported.
@@ -96,7 +96,7 @@ package struct GGUFExport {
             isTied: !base.configuration.family.weights().contains { $0.tensor == "lm_head.weight" })
     }
 
-    /// Say how the rotary frequencies are scaled; first, so that a reader of the header has them at hand.
+    /// The tensors that say how the rotary frequencies are scaled. They are the first of the file, so that `readAgain` has them with the header.
     private var ropeTensors: [StreamedTensor] {
         writing.ropeTensors.map { tensor in
             StreamedTensor(description: TensorDescription(name: tensor.name, shape: [tensor.values.count], type: .f32)) {
@@ -148,7 +148,7 @@ package struct GGUFExport {
 
     // MARK: reading again
 
-    /// Reads the header as a file of which the weights are missing.
+    /// Reads the header that will be written, as this project's reader sees a file whose weights are missing.
     private func readAgain(_ form: GGUFForm) throws -> ModelSource {
         let (metadata, tensors) = (metadata(form), try descriptions(form).map(\.gguf))
         let path = "the exported GGUF of " + base.path

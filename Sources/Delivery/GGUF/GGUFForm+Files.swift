@@ -1,6 +1,6 @@
 extension GGUFForm {
-    /// As files' names have it: `Q4_K_M`.
+    /// The form as it appears in file names: `Q4_K_M`.
     package var label: String { rawValue.uppercased() }
-    /// Whether the numbers are the model's but for rounding to a plain float, so that the file has to compute the same.
+    /// Whether the file holds the model's numbers, rounded at most to a plain float type, so that it has to compute the same logits.
     package var isExact: Bool { !isQuantised }
 }

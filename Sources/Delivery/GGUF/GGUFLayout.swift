@@ -3,7 +3,8 @@ import LorikeetEngine
 import LorikeetGround
 import LorikeetModelFiles
 
-/// Gives float32 tensors of a model the names that its GGUF has, and does to their values what that format does.
+/// Gives a model's float32 tensors the names that they have in its GGUF, and changes their values as that format stores them
+/// (see `GGUFWriting.Change`).
 struct GGUFLayout: TensorStep {
     let writing: GGUFWriting
 

@@ -83,7 +83,7 @@ struct OllamaTemplate: Equatable {
         return text + prompt
     }
 
-    /// The template in Go's words.
+    /// The template in the language of Go's text/template.
     var text: String {
         var head = beginning
         if let system { head = "{{ if .System }}\(system.before){{ .System }}\(system.behind){{ else }}\(beginning){{ end }}" }

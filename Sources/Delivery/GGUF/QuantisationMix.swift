@@ -62,7 +62,7 @@ package struct QuantisationMix: Sendable {
     ///   - isTied: whether the file has no `output.weight`.
     package init(form: GGUFForm, architecture: String, layers: Int, heads: Int, keyHeads: Int, isTied: Bool) {
         (self.form, self.layers, self.isTied) = (form, layers, isTied)
-        // llama.cpp knows them by their layers.
+        // llama.cpp recognises these models by their number of layers.
         is70B = layers == 80 && (architecture == "llama" && heads != keyHeads || architecture == "qwen2")
     }
 
@@ -78,7 +78,7 @@ package struct QuantisationMix: Sendable {
         return Self.fitting(mixed(name, columns), columns)
     }
 
-    /// What the mix wants, whatever the length of a row.
+    /// The type that the mix chooses before the length of the rows is considered.
     private func mixed(_ name: String, _ columns: Int) -> ElementType {
         let type = form.type
         if name == "output.weight" || isTied && name == "token_embd.weight" {
@@ -103,7 +103,7 @@ package struct QuantisationMix: Sendable {
         return parts.count > 1 && parts[0] == "blk" ? Int(parts[1]) : nil
     }
 
-    /// The type, or the nearest larger one whose blocks divide the row.
+    /// The type, or, where its blocks of 256 do not divide the row, llama.cpp's replacement for it with blocks of 32, or float16.
     private static func fitting(_ type: ElementType, _ columns: Int) -> ElementType {
         guard columns % type.blockElements != 0 else { return type }
         let smaller: ElementType =

@@ -13,7 +13,7 @@ package final class CUDADevice: Accelerator {
         package var pythons: [String] = []
         /// false looks for them nowhere else.
         package var searchesSystem = true
-        /// What stands before the system's folders in their paths.
+        /// A prefix of the system's folders (`/usr/local/cuda` and so on); tests set it to a folder of their own.
         package var systemRoot = ""
         /// Folders that may hold archives of compiled kernels (`KernelArchive`): those that came with the program.
         package var kernelFolders: [String] = []

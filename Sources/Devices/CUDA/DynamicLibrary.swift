@@ -38,7 +38,7 @@ struct LibraryFolders {
     var extra: [String]
     /// Where Pythons are installed (`/home/me/venv`): packages of pip and conda stand below.
     var pythons: [String]
-    /// What stands before the system's folders in their paths: empty for the running system. nil looks in `extra` and `pythons` alone.
+    /// A prefix of the system's folders: empty for the running system. nil looks in `extra` and `pythons` alone.
     var system: String?
 
     /// The loader's own search knows the running system only.
@@ -46,7 +46,7 @@ struct LibraryFolders {
 
     /// `libcuda` or `libnvidia-ml`, which come with the driver, by their file names.
     func ofDriver(_ names: [String]) -> DynamicLibrary? {
-        // Containers, Kaggle's among them, Colab, and Windows' Linux.
+        // In this order: containers (Kaggle's among them), Colab, the Windows Subsystem for Linux.
         let places = ["/usr/local/nvidia/lib64", "/usr/lib64-nvidia", "/usr/lib/wsl/lib"]
         var refused: String?
         return DynamicLibrary(names, folders: extra + ofSystem(places), system: asksLoader, refused: &refused)

@@ -24,14 +24,14 @@ package struct KernelArchive: Sendable {
     package let compiler: String
     /// Whether its binaries come from this program's own sources.
     package let isCurrent: Bool
-    /// Places in `bytes` by source and options.
+    /// The range of each binary in `bytes`, by source and options.
     private let places: [String: Range<Int>]
     private let bytes: [UInt8]
 
     package var count: Int { places.count }
 
     static let firstLine = "lorikeet kernels 1"
-    /// Far beyond what all kernels take: a file that unpacks to more is none of ours.
+    /// The largest unpacked size that is accepted, in bytes: far more than all kernels take.
     private static let mostBytes = 1 << 28
 
     package static func name(architecture: Int) -> String { "kernels-\(architecture).zst" }

@@ -8,7 +8,7 @@ package struct KernelArchiveWriter {
     package struct Report: Sendable {
         package let path: String
         package let kernels: Int
-        /// Of all machine code, and of the file.
+        /// Bytes of all machine code, and of the compressed file.
         package let bytes, packedBytes: Int
     }
 

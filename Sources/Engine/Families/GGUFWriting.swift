@@ -2,7 +2,7 @@ import LorikeetGround
 import LorikeetJSON
 import LorikeetModelFiles
 
-/// What a GGUF says of a model, beside its tokenizer: the family's table, the other way.
+/// What a GGUF says of a model, apart from its tokenizer: the family's table of GGUF names, used for writing instead of reading.
 package struct GGUFWriting: Sendable {
     /// `general.architecture`, and the keys of the architecture.
     package let metadata: [(key: String, value: GGUFValue)]
@@ -69,8 +69,8 @@ package struct GGUFWriting: Sendable {
 
     /// Compares the configuration that a reader makes of the file with the model's own.
     ///
-    /// - Returns: warnings of what llama.cpp computes otherwise: a window of attention that its architecture has none of.
-    /// - Throws: exit 2 naming a key that the file does not say.
+    /// - Returns: warnings of what llama.cpp computes differently: an attention window that it does not apply, LongRoPE's choice of factors.
+    /// - Throws: exit 2 naming a key that the file cannot say.
     package func differences(_ read: ModelConfiguration) throws -> [String] {
         var warnings: [String] = []
         if original.hasWindow, windowIsNotApplied || !read.hasWindow, let window = original.values["sliding_window"]?.int {
@@ -102,13 +102,13 @@ package struct GGUFWriting: Sendable {
         return warnings
     }
 
-    /// Names of classes, and windows, of which `differences` speaks by itself.
+    /// Keys that are not compared: names of classes, and those of attention windows, for which `differences` has a warning of its own.
     private static let notCompared: Set<String> = [
         "architectures", "model_type", "sliding_window", "use_sliding_window", "max_window_layers", "layer_types",
     ]
 
     private func isCompared(_ key: String) -> Bool {
-        // Of the two forms of rotary positions the reader notes the older one; a scaling that is a tensor was computed from these very keys.
+        // A reader notes rotary positions in the older form only (`rope_scaling`). A scaling that is written as a tensor was computed from its keys.
         let isScaling = key.hasPrefix("rope_scaling.")
         return !Self.notCompared.contains(key) && !key.hasPrefix("rope_parameters.") && key != "rope_scaling.type" && !(isScaling && !ropeTensors.isEmpty)
     }

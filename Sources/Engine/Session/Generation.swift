@@ -78,8 +78,9 @@ extension Session {
         try rows.check(vocabulary: model.family.vocabularySize, slots: 1, maximumPositions: max(1, prompt.count), outputRows: [])
     }
 
-    /// Positions of each group's sequences are at most double the group before's, from 512 on: each slot of the cache is as long as the group's
-    /// longest sequence needs. A request without a prompt, or that asks for no token, is in none.
+    /// Indices of the requests, grouped by length: at most 512 positions, at most 1,024, and so on, doubling. Each slot of the cache is as long as
+    /// the group's longest sequence needs, so short sequences get no slots as long as a long one's. Requests without a prompt, or for no token, are
+    /// in no group.
     private static func groups(_ requests: [GenerationRequest]) -> [[Int]] {
         var groups: [Int: [Int]] = [:]
         for (index, request) in requests.enumerated() where !request.prompt.isEmpty && request.maxNewTokens > 0 {

@@ -5,7 +5,7 @@ import LorikeetGround
 package struct SamplingRules: Sendable, Equatable {
     /// Logits are divided by it. 0 is greedy: the likeliest token after the repetition penalty, and nothing is random.
     package var temperature = 0.0
-    /// Only tokens whose logit is not below the k-th largest; equals of the k-th stay. nil keeps all.
+    /// Only tokens whose logit is not below the k-th largest; tokens that tie with the k-th stay. nil keeps all.
     package var topK: Int?
     /// Only the likeliest tokens that are needed for this much probability. 1 keeps all.
     package var topP = 1.0
@@ -13,7 +13,7 @@ package struct SamplingRules: Sendable, Equatable {
     package var minP = 0.0
     /// Logits of tokens that the prompt or the answer holds are divided by it where they are positive, and multiplied where they are negative.
     package var repetitionPenalty = 1.0
-    /// Of the random numbers.
+    /// The seed of the random numbers.
     package var seed: UInt64 = 0
 
     package init() {}
@@ -143,8 +143,8 @@ package struct TokenChooser: Sendable {
         return heap[0]
     }
 
-    /// Top-p: a token stays if those before it, from the likeliest on, have less than `topP` of the probability. Of equals the higher id comes
-    /// first, as in transformers, whose ascending sort leaves equals in the order of their ids.
+    /// Top-p: a token stays if those before it, from the likeliest on, have less than `topP` of the probability. Of tokens with equal scores the
+    /// higher id comes first, as in transformers, whose ascending sort leaves ties in the order of their ids.
     private func keepLikeliest(_ weights: inout [Float], _ scores: [Float]) {
         var (total, count) = (0.0, 0)
         for weight in weights where weight > 0 {

@@ -38,7 +38,7 @@ package func encode(
 private func encodeBlocks<Encoder: BlockEncoder>(
     _: Encoder.Type, _ values: UnsafePointer<Float>, _ blocks: Int, into out: UnsafeMutableRawPointer, _ cpu: CPU?
 ) -> Bool {
-    // One flag a worker.
+    // One flag for each worker.
     var fits = [Bool](repeating: true, count: cpu?.threads ?? 1)
     fits.withUnsafeMutableBufferPointer { buffer in
         guard let fits = buffer.baseAddress else { return }
@@ -67,7 +67,7 @@ protocol BlockEncoder: BlockCodec {
 /// Memory that the encoding of one block works in.
 struct EncoderScratch {
     static let bytes = 256 * 4 + 256
-    /// What the squared error of each value of the block counts.
+    /// The weight of each value's squared error.
     let weights: UnsafeMutablePointer<Float>
     /// A code for each value of the block.
     let codes: UnsafeMutablePointer<UInt8>

@@ -1,7 +1,8 @@
 // Writing GGUF's blocks of 256.
 //
-// What an error counts grows with the value's magnitude: mean root + |value| in Q4_K and Q5_K, value² in Q6_K. Each group's own scale (and
-// minimum) is searched first; then the block's float16 scale is chosen, and each group's whole number beside it, by the error that results.
+// The weight of a squared error grows with the value's magnitude: root mean square + |value| in Q4_K and Q5_K, value² in Q6_K. Each group's own
+// scale (and minimum) is searched first; then the block's float16 scale, and each group's whole number that multiplies it, are chosen by the
+// resulting error.
 
 extension Q4_K: BlockEncoder {
     static func encode(_ values: UnsafePointer<Float>, into block: UnsafeMutableRawPointer, _ scratch: EncoderScratch) -> Bool {
@@ -64,7 +65,7 @@ extension Q6_K: BlockEncoder {
     }
 }
 
-/// What no block can reach is refused before its squares overflow.
+/// Whether all 256 values are within ± `limit`, the largest value that a block can hold. Larger ones are refused before their squares overflow.
 private func isWithin(_ values: UnsafePointer<Float>, _ limit: Float) -> Bool {
     let (lowest, highest) = WeightedGroup(values, values, 256).bounds
     return lowest >= -limit && highest <= limit
@@ -111,7 +112,7 @@ private struct MinimumBlock {
         return best
     }
 
-    /// Root of the mean square, plus magnitude.
+    /// The weights of a group's squared errors: root mean square + |value|.
     private static func weigh(_ values: UnsafePointer<Float>, _ weights: UnsafeMutablePointer<Float>) {
         var squares = SIMD8<Float>.zero
         for i in stride(from: 0, to: 32, by: 8) { squares.addProduct(load8(values + i), load8(values + i)) }

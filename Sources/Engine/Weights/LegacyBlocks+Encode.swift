@@ -1,5 +1,5 @@
-// Writing GGUF's blocks of 32. Every squared error counts the same. The plain choice, which gives the extreme value its end of the codes, is
-// among those compared: no block's error is above it.
+// Writing GGUF's blocks of 32. All squared errors have the weight 1. The plain choice, which gives the value of the largest magnitude the last code,
+// is among those compared, so no block's error is above that of the plain choice.
 
 extension Q8_0: BlockEncoder {
     static func encode(_ values: UnsafePointer<Float>, into block: UnsafeMutableRawPointer, _ scratch: EncoderScratch) -> Bool {

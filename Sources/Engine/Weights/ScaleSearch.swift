@@ -7,7 +7,7 @@ struct CodeRange {
 
     init(_ range: ClosedRange<Float>) { (lowest, highest) = (range.lowerBound, range.upperBound) }
 
-    /// The nearest code to each value, the even one of two.
+    /// The nearest code to each value; of two that are equally near, the even one.
     @inline(__always)
     func nearest(_ values: SIMD8<Float>) -> SIMD8<Float> {
         let bounded = lorikeet_min8(lorikeet_max8(values, SIMD8(repeating: lowest)), SIMD8(repeating: highest))
@@ -31,7 +31,7 @@ struct SearchGrid {
     let step: Float
 }
 
-/// Values that share a scale, and what the squared error of each counts:
+/// Values that share a scale, and the weight of each one's squared error:
 ///
 ///     error = Σ weight · (value - expanded)²
 struct WeightedGroup {
@@ -72,7 +72,7 @@ extension WeightedGroup {
     /// The extreme value is first given about the lowest code, then about the highest: (end + offset) / extreme is the reciprocal of a scale,
     /// its codes are fixed, and Σ w x c / Σ w c² is the scale that fits them best.
     func scale(_ codes: CodeRange, extreme: Float, _ grid: SearchGrid) -> Float {
-        // float16 ends far above.
+        // The smallest positive float16 is 6e-8: no scale of such values is above 0.
         guard abs(extreme) > 1e-12 else { return 0 }
         var (gain, scale): (Float, Float) = (0, 0)
         for end in [codes.lowest, codes.highest] {

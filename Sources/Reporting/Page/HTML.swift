@@ -88,7 +88,7 @@ enum Figures {
         return (value < 0 ? "-" : "") + grouped
     }
 
-    /// The shortest text of a number rounded to so many significant digits.
+    /// The shortest text of a number rounded to `digits` significant digits; `null` where it is not finite.
     static func compact(_ value: Double, digits: Int) -> String {
         guard value.isFinite else { return "null" }
         if value == value.rounded(), abs(value) < 1e15 { return "\(Int(value))" }

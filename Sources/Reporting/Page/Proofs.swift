@@ -43,7 +43,7 @@ struct Proof {
     }
 }
 
-/// Peaks of memory as far as they are known: of the summary, else of the events.
+/// Peaks of memory: the summary's, else the largest that the events have.
 struct MeasuredMemory {
     /// Bytes; nil without a card, or without a measurement.
     let gpu: Double?

@@ -36,7 +36,7 @@ package struct RunRecord: Sendable {
     /// plan.json and summary.json; nil where they are missing or damaged.
     package var plan: JSON?
     package var summary: JSON?
-    /// Bytes of the files in the run's directory, without what it does not count in its plan; nil where that was not looked at.
+    /// Bytes of checkpoints, adapter and merged model in the run's directory; nil where there are none or nobody looked.
     package var diskBytes: Double?
     package var log: RunLog
 
@@ -49,7 +49,7 @@ package struct RunRecord: Sendable {
         case running, finished, stopped, failed
     }
 
-    /// How the run stands. A run without an end whose process was killed cannot be told from one that goes on: it counts as running.
+    /// What state the run is in. A run without an end whose process was killed cannot be told from one that goes on: it counts as running.
     package var status: Status {
         switch log.end?["exit"]?.int {
         case 0: .finished

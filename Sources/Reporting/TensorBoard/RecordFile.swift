@@ -19,7 +19,7 @@ enum CRC32C {
         ~bytes.reduce(~UInt32(0)) { crc, byte in table[Int(UInt8(truncatingIfNeeded: crc) ^ byte)] ^ crc >> 8 }
     }
 
-    /// Rotated right by 15 bits and moved by a constant, so that the check sum of data that holds check sums keeps its worth.
+    /// The check sum rotated right by 15 bits plus a constant: a plain CRC over data that contains its own CRC would be a constant.
     static func masked(_ bytes: [UInt8]) -> UInt32 {
         let crc = checksum(bytes)
         return (crc >> 15 | crc << 17) &+ 0xA282_EAD8

@@ -4,12 +4,13 @@ import LorikeetJSON
 /// `tensorboard/events.out.tfevents.*`: the run as TensorBoard reads it, with the tags of Hugging Face's Trainer.
 ///
 /// Each process writes a file of its own. One that goes on says at which step, so readers drop what is done again; recipe, hyper-parameters and the
-/// first sample stand in the first file alone, and the end in the file of the process that does not leave work to another.
+/// first sample are in the first file alone, and the session's end is in the file of the process after which nothing is left to do.
 package final class TensorBoardFile: EventSink {
     private var writer: (any FileWriter)?
     private var unwritten: [Event] = []
-    /// Earlier processes wrote files here.
+    /// Whether earlier processes wrote files here.
     private var goesOn = false
+    /// Whether this file says already at which step it begins.
     private var saidWhere = false
 
     package init() {}

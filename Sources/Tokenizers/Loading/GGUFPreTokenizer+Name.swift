@@ -1,10 +1,10 @@
 import LorikeetJSON
 
 extension GGUFPreTokenizer {
-    /// The name of what a tokenizer.json does before its merges: the table the other way.
+    /// llama.cpp's name for what a tokenizer.json does before its merges: the table of this type, searched by content.
     ///
-    /// Compared is how words are cut and whether a word that is a token is taken whole. Unicode normalisation is not: llama.cpp has none.
-    /// The numbers that `smollm` and its kin cut off are all of `\p{N}` in llama.cpp, so that both rules for digits have these names.
+    /// Two things are compared: how words are cut, and whether a word that is a token is taken whole. Unicode normalisation is not compared:
+    /// llama.cpp has none. `smollm` and similar names cut off all of `\p{N}` in llama.cpp, so both rules for digits have these names.
     ///
     /// - Returns: nil where llama.cpp has no such pre-tokenizer.
     static func name(of file: TokenizerFile, ignoresMerges: Bool) throws -> String? {

@@ -3,7 +3,7 @@ import LorikeetJSON
 import LorikeetModelFiles
 
 /// A model's tokenizer and chat templates as a GGUF's metadata has them (`tokenizer.*`): byte-level BPE as `gpt2`, SentencePiece's BPE as `llama`.
-/// Of a GGUF they are copied.
+/// Those of a base that is a GGUF itself are copied.
 package struct GGUFTokenizer: Sendable {
     package private(set) var entries: [(key: String, value: GGUFValue)] = []
     /// What the metadata cannot say of the tokenizer.
@@ -18,7 +18,7 @@ package struct GGUFTokenizer: Sendable {
     /// - Parameters:
     ///   - source: the model.
     ///   - rows: of its embedding table. llama.cpp wants as many tokens: missing ones are made up, further ones are left out.
-    ///   - template: the Jinja text that it was trained with, where that is not its own.
+    ///   - template: the Jinja text that the model was trained with, where that is not its own.
     /// - Throws: exit 2 where the model has no tokenizer, or one that llama.cpp does not have.
     package init(_ source: ModelFiles, rows: Int, template: String? = nil, files: any Files = RealFiles()) throws {
         let tokenizer = try Tokenizer.load(from: source, files: files)
@@ -48,13 +48,13 @@ package struct GGUFTokenizer: Sendable {
 
     // MARK: tokens
 
-    /// What distinguishes the tokens of a directory.
+    /// The tables of tokens, made from a directory's tokenizer files. Arrays are indexed by token id.
     struct Tables {
         var model: String
         var pre: String
         var tokens: [String]
         var kinds: [Kind]
-        /// nil for a kind without.
+        /// nil for byte-level BPE, which has merges instead.
         var scores: [Float]?
         var merges: [String]?
         /// nil where the files say nothing of it.
@@ -84,7 +84,7 @@ package struct GGUFTokenizer: Sendable {
 
     private mutating func addNames(_ tokenizer: Tokenizer, _ directory: String) {
         for (name, id) in [("bos", tokenizer.bos), ("eos", tokenizer.eos), ("unknown", tokenizer.unknown), ("padding", tokenizer.pad)] { addID(name, id) }
-        // Said in any case: what a reader takes where it is not said depends on the pre-tokenizer's name.
+        // Always written: without the key a reader's default depends on the pre-tokenizer's name.
         add("tokenizer.ggml.add_bos_token", .bool(tokenizer.addsBOS))
         add("tokenizer.ggml.add_eos_token", .bool(tokenizer.addsEOS))
         for (place, ids, known) in [("before", tokenizer.prefix, tokenizer.bos), ("behind", tokenizer.suffix, tokenizer.eos)] {
@@ -133,7 +133,7 @@ extension GGUFTokenizer.Tables {
         scores = scores.map { Array($0.prefix(rows)) }
     }
 
-    /// Gives every row of the embedding a token, and every id without one a text that no text becomes.
+    /// Gives every row of the embedding a token: ids without one get a placeholder, which llama.cpp never finds in a text.
     mutating func fill(to rows: Int) {
         for id in 0..<max(rows, tokens.count) {
             if id < tokens.count, !tokens[id].isEmpty { continue }
