@@ -17,7 +17,7 @@ struct ExportVerb: ParsableCommand {
     @Option(help: "The directory to write; it must not be there yet.") var output: String
     @Option(help: "Forms, with commas between: \(ExportVerb.formNames).") var form: String
     @Option(help: "What the adapter is added to: stored (the base as its file has it), nf4, f16, bf16 or f32.") var into = "stored"
-    @Option(help: "Of \(BitsAndBytesExport.form): the type of what is not a linear, and of the arithmetic: float16, bfloat16 or float32.") var dtype = "float16"
+    @Option(help: "With \(BitsAndBytesExport.form): type of the other tensors, and of computing: float16, bfloat16 or float32.") var dtype = "float16"
     @Option(help: "The model's name, with which the files' names begin; without it that of the model's folder or file.") var name: String?
     @Flag(help: "Print JSON.") var json = false
 

@@ -38,7 +38,7 @@ struct SamplingArguments: ParsableArguments {
     @Option(help: "Draw from the likeliest tokens that together have this probability [all].") var topP: Double?
     @Option(help: "Draw from tokens with at least this share of the likeliest token's probability [all].") var minP: Double?
     @Option(help: "Makes tokens less likely that were there before; 1 changes nothing.") var repetitionPenalty = 1.0
-    @Option(help: "Of the random numbers.") var seed = 42
+    @Option(help: "Seed of the random numbers.") var seed = 42
     @Option(help: "End the answer before this text; may be given several times.") var stop: [String] = []
 
     var options: SamplingOptions {

@@ -17,9 +17,9 @@ struct PushVerb: ParsableCommand {
             """)
     @Argument(help: "The folder: a run's merged/, adapter/ or gguf/, or its output with --part.") var folder: String
     @Argument(help: "ORG/NAME, or ORG/NAME@BRANCH.") var name: String
-    @Option(help: "Of a run's output: merged, adapter or gguf.") var part: String?
+    @Option(help: "Which part of a run's output: merged, adapter or gguf.") var part: String?
     @Option(help: "The commit's first line.") var message: String?
-    @Flag(name: .customLong("private"), help: "Make the repository private; one that is there has to be.") var isPrivate = false
+    @Flag(name: .customLong("private"), help: "Make the repository private; an existing public one is refused.") var isPrivate = false
     @Flag(help: "List the files and their sizes, and upload nothing.") var dryRun = false
     @Flag(help: "Print JSON.") var json = false
 

@@ -100,7 +100,8 @@ struct LargeUpload {
 
     /// A large file in parts, each to an address of its own; a part that fails for a reason that may pass is sent again alone.
     private func uploadParts(_ upload: Action, _ size: JSON) throws {
-        guard let chunk = size.int ?? size.string.flatMap({ Int($0) }), chunk > 0 else { throw HTTPFailure.failed("it names no size for the file's parts") }
+        guard let said = size.int ?? size.string.flatMap({ Int($0) }), said > 0 else { throw HTTPFailure.failed("it names no size for the file's parts") }
+        let chunk = min(said, max(1, reader.count))
         let parts = upload.headers.entries.compactMap { name, value in Int(name).map { (number: $0, address: value.string.flatMap(WebAddress.init)) } }
             .sorted { $0.number < $1.number }
         guard parts.count == (reader.count + chunk - 1) / chunk, parts.map(\.number) == Array(1...max(1, parts.count)) else {

@@ -18,6 +18,11 @@ extension Preparation {
     /// - Throws: exit 2 where the model cannot be written as a GGUF: known before anything is trained.
     func addExports(to plan: inout Plan, cpu: CPU, files: any Files) throws -> [String] {
         let forms = try ExportForms(recipe)
+        if forms.hasAdapter {
+            // Refuses a model that has no GGUF.
+            _ = try GGUFWriting(source.configuration, path: source.path)
+            plan.disk.append(Plan.Part("adapter as GGUF", 4 * Int64(plan.trainableParameters)))
+        }
         guard !forms.gguf.isEmpty else { return [] }
         let export = try GGUFExport(base: source, adapter: nil, settings: exportSettings, files: files, cpu: cpu)
         plan.disk.append(Plan.Part("GGUF files", try forms.gguf.reduce(0) { try $0 + Int64(export.bytes($1)) }))
@@ -48,20 +53,20 @@ extension Pipeline {
         let forms = try ExportForms(recipe)
         guard !forms.isEmpty else { return [] }
         let (parts, files) = (output.parts, environment.files)
-        var settings = GGUFExport.Settings(name: preparation.exportName)
         // The merged folder has the template already.
-        settings.template = nil
-        let export = try GGUFExport(base: merged, adapter: nil, settings: settings, files: files, cpu: cpu)
-        var items = try forms.gguf.map(export.item)
+        let export =
+            try forms.gguf.isEmpty
+            ? nil : GGUFExport(base: merged, adapter: nil, settings: .init(name: preparation.exportName), files: files, cpu: cpu)
+        var items = try forms.gguf.compactMap { try export?.item($0) }
         if try parts.isWhole(.gguf) {
             try parts.recordIfNeeded(.gguf)
         } else {
-            for warning in export.warnings { try reporter.warning(warning) }
+            for warning in export?.warnings ?? [] { try reporter.warning(warning) }
             if forms.hasAdapter {
                 let adapter = try AdapterFile.read(directory: output.adapter, files: files)
                 items.append(try GGUFAdapterExport(base: preparation.source, adapter: adapter, name: preparation.exportName, cpu: cpu).item())
             }
-            let folder = ExportFolder(items, texts: try export.modelfiles(forms.gguf), files: files)
+            let folder = ExportFolder(items, texts: try export?.modelfiles(forms.gguf) ?? [], files: files)
             try warn(kept: parts.make(.gguf) { try folder.write(to: $0, whenFull: .machineFailed) })
         }
         return zip(forms.gguf, items).map { ExportedFile(form: $0, path: output.gguf + "/" + $1.name, tolerance: recipe.exportTolerance ?? $0.lossTolerance) }

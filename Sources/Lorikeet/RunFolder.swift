@@ -49,10 +49,10 @@ package struct RunFolder {
         return record
     }
 
-    /// Bytes of checkpoints, adapter and merged model, which are what the plan predicts; nil where there are none.
+    /// Bytes of checkpoints, adapter, merged model and exports, which are what the plan predicts; nil where there are none.
     private func deliveredBytes() -> Double? {
         var sum = 0
-        var folders = ["checkpoints", "adapter", "merged"].map { path + "/" + $0 }
+        var folders = ["checkpoints", "adapter", "merged", "gguf"].map { path + "/" + $0 }
         while let folder = folders.popLast() {
             guard !files.isLink(folder), let names = try? files.list(folder) else { continue }
             for name in names {

@@ -116,5 +116,5 @@ package enum ProgressLine {
 
 extension Int {
     /// Rounded; the nearest representable number where there is none.
-    fileprivate init(clamping value: Double) { self = value.isNaN ? 0 : Int(exactly: value.rounded()) ?? (value < 0 ? .min : .max) }
+    init(clamping value: Double) { self = value.isNaN ? 0 : Int(exactly: value.rounded()) ?? (value < 0 ? .min : .max) }
 }

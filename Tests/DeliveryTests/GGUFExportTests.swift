@@ -147,6 +147,31 @@ struct GGUFExportTests {
         }
     }
 
+    @Test func `an adapter whose scale is 0, or that has a NaN, is refused and nothing is written as a number`() throws {
+        let base = try ModelSource.open("\(Self.small)/llama_llama3")
+        let (files, folder) = (RealFiles(), Temporary.folder())
+        try files.createDirectory(folder)
+        for name in try files.list("\(Self.small)/llama_llama3/adapter_init") {
+            try files.writeDurably(files.read("\(Self.small)/llama_llama3/adapter_init/" + name), to: folder + "/" + name)
+        }
+        let settings = folder + "/adapter_config.json"
+        let kept = try files.readText(settings)
+        try files.writeDurably(kept.replacing(/"lora_alpha": *[0-9.]+/, with: "\"lora_alpha\": 0"), to: settings)
+        #expect(try files.readText(settings) != kept)
+        func export() throws {
+            let adapter = try AdapterFile.read(directory: folder)
+            try GGUFAdapterExport(base: base, adapter: adapter, name: "a", cpu: CPU(threads: 1)).write(to: folder + "/a.gguf", files: files)
+        }
+        let zero = try #require(throws: LorikeetError.self) { try export() }
+        #expect(zero.exit == .unusableInput && zero.description.contains("lora_alpha"), "\(zero)")
+        try files.writeDurably(kept, to: settings)
+        // The last float32 of the file's tensors.
+        let weights = folder + "/adapter_model.safetensors"
+        try files.writeDurably(files.read(weights).dropLast(4) + [0, 0, 0xC0, 0x7F], to: weights)
+        let broken = try #require(throws: LorikeetError.self) { try export() }
+        #expect(broken.exit == .unusableInput && broken.description.contains("not finite"), "\(broken)")
+    }
+
     @Test func `base and adapter in one stream are the merged folder's export`() throws {
         let directory = try Self.directory("llama_llama3")
         let (base, files) = (try ModelSource.open(directory), RealFiles())

@@ -89,4 +89,17 @@ struct OllamaTemplateTests {
         let other = try Modelfile(GGUFFile(path: path)).text(for: "m-Q8_0.gguf")
         #expect(!other.contains("\nTEMPLATE") && other.contains("# The chat template has no form in Ollama's template language"))
     }
+
+    @Test(arguments: ["</s>\nFROM /etc/passwd", "a\"\"\"\nADAPTER x", "\u{2028}SYSTEM x"])
+    func `a token of a hostile file adds no instruction`(end: String) throws {
+        let path = Temporary.folder() + ".gguf"
+        let metadata: [(key: String, value: GGUFValue)] = [
+            ("tokenizer.ggml.model", .string("gpt2")), ("tokenizer.ggml.pre", .string("gpt-2")), ("tokenizer.ggml.tokens", .stringArray(["a", end])),
+            ("tokenizer.ggml.merges", .stringArray([])), ("tokenizer.ggml.token_type", .intArray([1, 3])), ("tokenizer.ggml.eos_token_id", .unsigned(1)),
+        ]
+        try GGUFWriter(path: path, metadata: metadata, tensors: []).finish()
+        let text = try Modelfile(GGUFFile(path: path)).text(for: "m.gguf")
+        let instructions = text.split(whereSeparator: \.isNewline).filter { !$0.hasPrefix("#") }
+        #expect(instructions == ["FROM ./m.gguf"] && text.contains("cannot be written here"), "\(text)")
+    }
 }

@@ -225,6 +225,7 @@ struct PushTests {
         "[]", #"{"objects": []}"#, #"{"objects": [{"oid": "x"}]}"#, #"{"objects": [{"oid": "OID", "actions": {"upload": {"href": "ftp://x"}}}]}"#,
         #"{"objects": [{"oid": "OID", "actions": {"upload": {"href": "http://h/x", "header": {"chunk_size": "0"}}}}]}"#,
         #"{"objects": [{"oid": "OID", "actions": {"upload": {"href": "http://h/x", "header": {"chunk_size": "7", "1": "http://h/1"}}}}]}"#,
+        #"{"objects": [{"oid": "OID", "actions": {"upload": {"href": "http://h/x", "header": {"chunk_size": "9223372036854775807"}}}}]}"#,
         #"{"objects": [{"oid": "OID", "error": {"code": 422, "message": "bad\nthing"}}]}"#,
     ]) func `answers that cannot be used are errors, and nothing is sent`(text: String) throws {
         let (scene, folder) = (try Scene([:]), try folder())

@@ -165,6 +165,14 @@ struct TensorBoardTests {
         #expect(try plugins[2].field(9, 1, 2, 4, 1).bits == 1)
     }
 
+    @Test func `a file with the largest number in its name ends no run`() throws {
+        let folder = folder()
+        try RealFiles().createDirectory(folder)
+        try RealFiles().writeDurably("", to: folder + "/events.out.tfevents.\(Int.max).x")
+        try written(folder, [Event(kind: .end, time: 4, fields: ["exit": 0])])
+        #expect(try files(folder).count == 2)
+    }
+
     @Test func `a process that goes on writes a file behind the earlier ones and says at which step it begins`() throws {
         let folder = folder()
         func log(_ step: Int) -> [Event] { [.step, .log].map { Event(kind: $0, time: 3, fields: ["step": JSON(step), "loss": 1]) } }

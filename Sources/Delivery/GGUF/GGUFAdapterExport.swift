@@ -38,6 +38,12 @@ package struct GGUFAdapterExport {
             throw LorikeetError.input("the adapter wraps no matrix of the model", at: adapter.path, fix: "name its own base")
         }
         alpha = Double(settings.scale(of: first)) * Double(settings.rank(of: first))
+        // llama.cpp has one alpha for all modules: theirs are relative to the first one's.
+        guard alpha.isFinite, alpha != 0 else {
+            throw LorikeetError.input(
+                "the scale of '\(first)' is \(alpha == 0 ? "0" : "not a finite number"), with which an adapter's GGUF cannot be written", at: adapter.path,
+                fix: "check lora_alpha in its adapter_config.json")
+        }
     }
 
     private static func tensor(_ module: String, _ letter: String) -> String { "base_model.model.\(module).lora_\(letter).weight" }
@@ -63,8 +69,10 @@ package struct GGUFAdapterExport {
             }
             let factor = Float(Double(settings.scale(of: module)) * Double(settings.rank(of: module)) / alpha)
             // B's rows are the matrix's, A's rows the rank's.
-            let up = try layout.apply(Self.stream(b, named: weight, times: factor))
-            return [Self.stream(a, named: place.name + ".lora_a", times: 1), up.renamed(place.name + ".lora_b")]
+            let up = try layout.apply(Self.stream(b, named: weight, times: factor)).renamed(place.name + ".lora_b")
+            // Refuses what is not finite.
+            let check = ConvertPrecision(to: .f32, path: adapter.path)
+            return try [check.apply(Self.stream(a, named: place.name + ".lora_a", times: 1)), check.apply(up)]
         }
     }
 

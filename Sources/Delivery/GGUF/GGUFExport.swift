@@ -130,7 +130,14 @@ package struct GGUFExport {
         let settings = try JSON.parse(files.read(path), source: path)
         for (key, name) in Sidecar.sampling {
             guard let number = settings[key], let value = number.double else { continue }
-            result.append(("general.sampling.\(name)", name == "top_k" ? .signed(Int64(number.int ?? Int(value))) : .float(value)))
+            guard name == "top_k" else {
+                result.append(("general.sampling.\(name)", .float(value)))
+                continue
+            }
+            guard let count = number.int ?? Int(exactly: value) else {
+                throw LorikeetError.input("'\(key)' has to be a whole number, not \(value)", at: path, fix: "correct it, or remove the key")
+            }
+            result.append(("general.sampling.\(name)", .signed(Int64(count))))
         }
         return result
     }

@@ -30,7 +30,7 @@ struct Modelfile {
     /// - Parameter file: the GGUF's name in the Modelfile's folder.
     func text(for file: String) throws -> String {
         var lines = ["# ollama create NAME -f Modelfile", "FROM ./\(file)"]
-        if let template = try template() {
+        if let template = try template(), Self.canBeQuoted(template.text) {
             lines.append("TEMPLATE \"\"\"\(template.text)\"\"\"")
             if !template.hasSystem { lines.append("# The chat template has no place for a system message.") }
         } else {
@@ -39,13 +39,20 @@ struct Modelfile {
                     ? "# The model has no chat template: it continues texts."
                     : "# The chat template has no form in Ollama's template language: newer versions of Ollama read the one in the GGUF.")
         }
-        for end in tokenizer.endTokens { lines.append("PARAMETER stop \(Self.quoted(tokenizer.text(of: end)))") }
+        for end in tokenizer.endTokens.map(tokenizer.text(of:)) {
+            // Another line would be another instruction.
+            let stop = Self.canBeQuoted(end) && !end.contains(where: \.isNewline)
+            lines.append(stop ? "PARAMETER stop \(Self.quoted(end))" : "# A token that ends an answer has line breaks or quotes, which cannot be written here.")
+        }
         for (key, value) in sampling {
             guard let name = Self.parameters[key] else { continue }
             lines.append("PARAMETER \(name) \(value == value.rounded() && abs(value) < 1e9 ? "\(Int(value))" : "\(value)")")
         }
         return lines.joined(separator: "\n") + "\n"
     }
+
+    /// A Modelfile has no escape for three quotes.
+    private static func canBeQuoted(_ text: String) -> Bool { !text.contains("\"\"\"") && !text.hasSuffix("\"") && !text.hasPrefix("\"") }
 
     private static func quoted(_ text: String) -> String { text.contains("\"") ? "\"\"\"\(text)\"\"\"" : "\"\(text)\"" }
 

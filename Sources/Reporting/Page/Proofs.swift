@@ -73,7 +73,7 @@ enum Measured {
             row("Memory of the process, peak", plan["predicted_rss_bytes"]?.double, memory.process, Figures.bytes),
             row("Disk", plan["predicted_disk_bytes"]?.double, run.diskBytes, Figures.bytes),
             row("Time", plan["predicted_seconds"]?.double, finished ? summary?["seconds"]?.double : nil, Figures.seconds),
-            row("Steps", plan["steps"]?.double, run.stepsDone.map { Double($0.step) }) { Figures.count(Int($0 ?? 0)) },
+            row("Steps", plan["steps"]?.double, run.stepsDone.map { Double($0.step) }) { Figures.count(Int(clamping: $0 ?? 0)) },
         ].compactMap { $0 }
     }
 }

@@ -66,7 +66,7 @@ struct RunSections {
         if let speed = summary?["tokens_per_second"]?.double ?? run.log.progress?["tokens_per_second"]?.double {
             let shares = run.log.steps.suffix(200).map(\.shareOfLimit).filter(\.isFinite).sorted()
             let share = shares.isEmpty ? "" : "\(Figures.percent(shares[shares.count / 2])) of the device's limit"
-            all.append(tile("Tokens a second", "\(speed >= 1000 ? Figures.count(Int(speed)) : Figures.number(speed))", share))
+            all.append(tile("Tokens a second", "\(speed >= 1000 ? Figures.count(Int(clamping: speed)) : Figures.number(speed))", share))
         }
         let predicted = plan?["predicted_seconds"]?.double.map { "predicted \(Figures.seconds($0))" } ?? ""
         all.append(

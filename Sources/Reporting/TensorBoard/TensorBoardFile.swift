@@ -26,7 +26,7 @@ package final class TensorBoardFile: EventSink {
         let stem = "events.out.tfevents."
         let earlier = try files.list(folder).compactMap { name in name.hasPrefix(stem) ? Int(name.dropFirst(stem.count).prefix { $0 != "." }) : nil }
         goesOn = !earlier.isEmpty
-        let number = max(Int(min(max(0, time), 9e9)), (earlier.max() ?? 0) + 1)
+        let number = max(Int(min(max(0, time), 9e9)), min(earlier.max() ?? 0, .max - 1) + 1)
         writer = try files.openAppending(folder + "/" + stem + "\(number).lorikeet")
         guard !goesOn else {
             try write([TensorBoardMessages.version(time)])
