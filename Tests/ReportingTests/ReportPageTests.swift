@@ -27,7 +27,7 @@ struct ReportPageTests {
     @Test func `key numbers stand in the page as text`() {
         let page = ReportPage(runs: [record([RunLogTests.step(1), RunLogTests.step(2, loss: "0.125")])]).html()
         let text = page.components(separatedBy: "<script")[0]
-        for part in ["7.798", "0.2399", "85.8 %", "1,234", "7.45 GiB", "7.64 GiB", "1 min 02 s", "0.125", "logits differ by at most 0.0279", "merged 0.39"] {
+        for part in ["7.798", "0.2399", "85.8 %", "1,235", "7.45 GiB", "7.64 GiB", "1 min 02 s", "0.125", "logits differ by at most 0.0279", "merged 0.39"] {
             #expect(text.contains(part), "\(part)")
         }
         #expect(text.contains(#"<span class="pill fail">fail</span>"#) && text.contains(#"<span class="pill none">not tested</span>"#))
