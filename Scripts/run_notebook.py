@@ -39,7 +39,7 @@ def tiny_inputs(folder):
         for number in range(400):
             file.write(json.dumps({"prompt": "say %d:" % (number % 97), "completion": "ab" * (10 + number % 40)}) + "\n")
     keys = {
-        "max_length": 128, "max_steps": 600, "per_device_train_batch_size": 32, "gradient_accumulation_steps": 1, "warmup_steps": 5,
+        "max_length": 128, "max_steps": 2000, "per_device_train_batch_size": 32, "gradient_accumulation_steps": 1, "warmup_steps": 5,
         "learning_rate": 1e-3, "eval_steps": 0, "save_steps": 0, "test_samples": 3, "merge_tolerance": 10, "threads": 2, "logging_steps": 100,
     }
     # Long enough that no machine trains it all in the first session, and short enough for a test.

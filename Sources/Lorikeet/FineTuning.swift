@@ -88,9 +88,13 @@ public struct FineTuning: Sendable {
         }
     }
 
-    /// Merges a PEFT adapter into its base, streamed, as a Hugging Face directory of float16 safetensors. `output` must not exist yet.
+    /// Merges a PEFT adapter into its base, streamed, as a Hugging Face directory of float16 safetensors.
     ///
-    /// - Parameter environment: for names on a hub instead of paths, as in `init`.
+    /// - Parameters:
+    ///   - model: the base: a Hugging Face directory, a `.gguf` file, or a hub's `ORG/NAME`.
+    ///   - adapter: a PEFT folder, or its name on a hub.
+    ///   - output: the directory to write, which must not exist yet.
+    ///   - environment: for names on a hub instead of paths, as in ``init(file:options:environment:)``.
     /// - Returns: warnings: what the model's files hold that is not used, and what the merged directory lacks.
     /// - Throws: where model or adapter cannot be read, do not belong together or give a weight that float16 cannot hold, where `output` exists,
     ///   and where the disk fails.

@@ -7,6 +7,8 @@ extension Generator {
     /// One answer, up to an end token, a stop word, or `maxNewTokens`.
     ///
     /// - Parameters:
+    ///   - question: a text to continue, or messages.
+    ///   - maxNewTokens: the most tokens that the answer may have.
     ///   - sampling: how tokens are chosen; the default is always the likeliest.
     ///   - onText: called with each piece of the answer; returning false stops it.
     /// - Throws: an error for options that are not allowed, for a prompt that cannot be read, is too long for the model, or has a token that the
@@ -32,6 +34,9 @@ extension Generator {
     /// are almost equally likely, the rounding of a batch can decide for the other one. Equal questions get different random numbers.
     ///
     /// - Parameters:
+    ///   - questions: texts to continue, or messages.
+    ///   - maxNewTokens: the most tokens that an answer may have.
+    ///   - sampling: how tokens are chosen; the default is always the likeliest.
     ///   - atATime: answers that are computed at a time; each takes memory for its keys and values.
     ///   - onAnswer: called with a question's index and its answer, in the order in which answers end; returning false stops all others.
     /// - Returns: the answers in the questions' order.
