@@ -1,8 +1,8 @@
-/// Base64 (RFC 4648), which a commit's small files and samples of large ones are sent as.
-enum Base64 {
+/// Base64 (RFC 4648), which a commit's small files and samples of large ones are sent as, and check sums in a page's policy.
+package enum Base64 {
     private static let alphabet = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
 
-    static func encode(_ bytes: some Collection<UInt8>) -> String {
+    package static func encode(_ bytes: some Collection<UInt8>) -> String {
         var text: [UInt8] = []
         text.reserveCapacity((bytes.count + 2) / 3 * 4)
         var group: UInt32 = 0

@@ -29,18 +29,7 @@ package struct ReportPage: Sendable {
         let hex = Array(digest.finish().utf8)
         func value(_ digit: UInt8) -> UInt8 { digit < UInt8(ascii: "a") ? digit - UInt8(ascii: "0") : digit - UInt8(ascii: "a") + 10 }
         let bytes = stride(from: 0, to: hex.count - 1, by: 2).map { value(hex[$0]) << 4 | value(hex[$0 + 1]) }
-        return "sha256-" + base64(bytes)
-    }
-
-    private static func base64(_ bytes: [UInt8]) -> String {
-        let digits = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
-        var text = ""
-        for start in stride(from: 0, to: bytes.count, by: 3) {
-            let part = bytes[start..<min(start + 3, bytes.count)]
-            let word = part.reduce(0) { $0 << 8 | Int($1) } << (8 * (3 - part.count))
-            for place in 0...3 { text.append(place <= part.count ? digits[word >> (18 - 6 * place) & 63] : "=") }
-        }
-        return text
+        return "sha256-" + Base64.encode(bytes)
     }
 
     /// The whole page.
