@@ -24,7 +24,7 @@ struct CheckVerb: ParsableCommand {
         let files = located.files
         var preparation = try Preparation(recipe: located.recipe, files: files)
         Screen.warn(preparation.warnings)
-        let dataset = try preparation.loadData(cacheFolder: Notebook.samplesFolder, files: files, cpu: CPU())
+        let dataset = try preparation.loadData(cacheFolder: Notebook.samplesFolder, files: files, cpu: DeviceRequest(recipe).processor)
         let samples = try dataset.preview(rows, tokenizer: preparation.tokenizer)
         if parsed.flags.contains("json") {
             var report = dataset.report.json.object ?? [:]

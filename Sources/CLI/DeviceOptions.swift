@@ -45,16 +45,27 @@ struct DeviceOptions: ParsableArguments {
 struct ComputeOptions: ParsableArguments {
     @Option(help: "auto, float32, float16 or bfloat16: the type of activations on a card.") var computeType = "auto"
     @Option(help: "Compute capability to build kernels for (75 is a T4's) [the card's own].") var gpuArch: Int?
-    @Option(help: "Processor threads; 0 takes as many as this process may use.") var threads = 0
+    @OptionGroup var processor: ProcessorOptions
 
     func validate() throws {
         guard DeviceRequest.computeTypes.contains(computeType) else {
             throw ValidationError("--compute-type has to be auto, float32, float16 or bfloat16")
         }
-        guard (0...1024).contains(threads) else { throw ValidationError("--threads has to be between 0 and 1024") }
     }
 
     func request(device: String) -> DeviceRequest {
-        DeviceRequest(device: device, computeType: computeType, architecture: gpuArch, threads: threads)
+        DeviceRequest(device: device, computeType: computeType, architecture: gpuArch, threads: processor.threads)
     }
+}
+
+/// How many threads of the processor work, the same for every verb that computes.
+struct ProcessorOptions: ParsableArguments {
+    @Option(help: "Processor threads; 0 takes as many as this process may use.") var threads = 0
+
+    func validate() throws {
+        guard (0...1024).contains(threads) else { throw ValidationError("--threads has to be between 0 and 1024") }
+    }
+
+    /// The processor with that many threads.
+    var cpu: CPU { DeviceRequest(device: "cpu", threads: threads).processor }
 }

@@ -19,6 +19,7 @@ struct ExportVerb: ParsableCommand {
     @Option(help: "What the adapter is added to: stored (the base as its file has it), nf4, f16, bf16 or f32.") var into = "stored"
     @Option(help: "With \(BitsAndBytesExport.form): type of the other tensors, and of computing: float16, bfloat16 or float32.") var dtype = "float16"
     @Option(help: "The model's name, with which the files' names begin; without it that of the model's folder or file.") var name: String?
+    @OptionGroup var processor: ProcessorOptions
     @Flag(help: "Print JSON.") var json = false
 
     static var formNames: String {
@@ -50,14 +51,14 @@ struct ExportVerb: ParsableCommand {
         let source = try ModelSource.open(HubInputs.model(model))
         Screen.warn(source.warnings)
         let adapter = try adapter.map { try AdapterFile.read(directory: HubInputs.model($0)) }
-        let (name, cpu) = (name ?? ModelName.of(model), CPU())
+        let (name, cpu) = (name ?? ModelName.of(model), processor.cpu)
         let start = SystemClock().uptime
         if isDirectory {
             var settings = MergeSettings(type: MergeVerb.types[dtype] ?? .f16, into: BaseStorage(rawValue: into) ?? .stored)
             settings.isNF4 = true
             Screen.warn(try Merger(base: source, adapter: adapter, settings: settings, files: files, cpu: cpu).write(to: output))
             let bytes = try files.list(output).reduce(0) { try $0 + files.byteCount(of: output + "/" + $1) }
-            return report([(BitsAndBytesExport.form, RealFiles.trimmed(output), bytes)], seconds: SystemClock().uptime - start)
+            return report([(BitsAndBytesExport.form, RealFiles.trimmed(output), bytes)], threads: cpu.threads, seconds: SystemClock().uptime - start)
         }
         var (items, texts): ([ExportItem], [(name: String, text: String)]) = ([], [])
         if !forms.isEmpty {
@@ -70,13 +71,13 @@ struct ExportVerb: ParsableCommand {
         if wantsAdapter, let adapter { items.append(try GGUFAdapterExport(base: source, adapter: adapter, name: name, cpu: cpu).item()) }
         try ExportFolder(items, texts: texts, files: files).write(to: output)
         let folder = RealFiles.trimmed(output)
-        report(items.map { ($0.form, folder + "/" + $0.name, $0.bytes) }, seconds: SystemClock().uptime - start)
+        report(items.map { ($0.form, folder + "/" + $0.name, $0.bytes) }, threads: cpu.threads, seconds: SystemClock().uptime - start)
     }
 
-    private func report(_ items: [(form: String, path: String, bytes: Int)], seconds: Double) {
+    private func report(_ items: [(form: String, path: String, bytes: Int)], threads: Int, seconds: Double) {
         if json {
             let list = items.map { ["form": .string($0.form), "path": .string($0.path), "bytes": JSON($0.bytes)] as JSON }
-            Screen.out((["files": .array(list), "seconds": .number(seconds)] as JSON).serialized(pretty: true) + "\n")
+            Screen.out((["files": .array(list), "threads": JSON(threads), "seconds": .number(seconds)] as JSON).serialized(pretty: true) + "\n")
         } else {
             for item in items { Screen.out("\(item.path)  \(Units.formatBytes(Int64(item.bytes)))\n") }
             Screen.out("exported in \(Units.formatSeconds(seconds))\n")

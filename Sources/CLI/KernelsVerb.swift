@@ -12,10 +12,9 @@ struct KernelsVerb: ParsableCommand {
     @Option(help: "The folder for the archives.") var output: String
     @Option(help: "Compute capabilities times ten, separated by commas.")
     var architectures = KernelArchive.architectures.map(String.init).joined(separator: ",")
-    @Option(help: "Processor threads; 0 takes as many as this process may use.") var threads = 0
+    @OptionGroup var processor: ProcessorOptions
 
     func validate() throws {
-        guard (0...1024).contains(threads) else { throw ValidationError("--threads has to be between 0 and 1024") }
         for name in architectures.split(separator: ",", omittingEmptySubsequences: false) where !(75...200).contains(Int(name) ?? 0) {
             throw ValidationError("--architectures has to be numbers from 75 on, separated by commas, not '\(name)'")
         }
@@ -33,7 +32,7 @@ struct KernelsVerb: ParsableCommand {
                 continue
             }
             let report = try writer.write(
-                modules, architecture: architecture, to: output, threads: threads == 0 ? Machine.coreCount() : threads)
+                modules, architecture: architecture, to: output, threads: processor.threads == 0 ? Machine.coreCount() : processor.threads)
             let (bytes, packed) = (Units.formatBytes(Int64(report.bytes)), Units.formatBytes(Int64(report.packedBytes)))
             Screen.out("kernels: \(report.path): \(report.kernels) sources compiled, \(bytes), packed \(packed)\n")
         }

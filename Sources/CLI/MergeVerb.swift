@@ -16,6 +16,7 @@ struct MergeVerb: ParsableCommand {
     @Option(help: "The directory to write; it must not be there yet.") var output: String
     @Option(help: "float16, bfloat16 or float32.") var dtype = "float16"
     @Option(help: "What to merge into: stored (the base as its file has it), nf4, f16, bf16 or f32.") var into = "stored"
+    @OptionGroup var processor: ProcessorOptions
     @Flag(help: "Print JSON.") var json = false
 
     static let types: [String: ElementType] = ["float16": .f16, "bfloat16": .bf16, "float32": .f32]
@@ -33,11 +34,13 @@ struct MergeVerb: ParsableCommand {
         let source = try ModelSource.open(HubInputs.model(model))
         Screen.warn(source.warnings)
         let adapter = try AdapterFile.read(directory: HubInputs.model(adapter))
+        let cpu = processor.cpu
         let start = SystemClock().uptime
-        Screen.warn(try Merger(base: source, adapter: adapter, settings: settings, files: files, cpu: CPU()).write(to: output))
+        Screen.warn(try Merger(base: source, adapter: adapter, settings: settings, files: files, cpu: cpu).write(to: output))
         let seconds = SystemClock().uptime - start
         if json {
-            Screen.out((["output": .string(output), "dtype": .string(dtype), "seconds": .number(seconds)] as JSON).serialized(pretty: true) + "\n")
+            let result: JSON = ["output": .string(output), "dtype": .string(dtype), "threads": JSON(cpu.threads), "seconds": .number(seconds)]
+            Screen.out(result.serialized(pretty: true) + "\n")
         } else {
             Screen.out("merged into \(output) as \(dtype) in \(Units.formatSeconds(seconds))\n")
         }

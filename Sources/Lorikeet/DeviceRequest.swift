@@ -32,16 +32,20 @@ package struct DeviceRequest: Sendable {
         ["cpu", "cuda", "auto"].contains(device) || device.wholeMatch(of: /cuda:\d{1,2}/) != nil
     }
 
+    /// The processor with the threads that were asked for: for work that needs no card.
+    package var processor: CPU { CPU(threads: threads) }
+
     /// Opens what was asked for.
     ///
     /// - Parameter options: where NVIDIA's libraries and compiled kernels are; the request's own words replace the rest.
     /// - Throws: exit 2 for a card that is not there or cannot do what is asked, exit 4 where it fails.
     package func open(_ options: CUDADevice.Options = .init()) throws -> Compute {
-        let cpu = CPU(threads: threads > 0 ? threads : nil)
+        let cpu = processor
         guard device != "cpu" else { return Compute(cpu: cpu) }
         var options = options
         options.ordinal = Int(device.split(separator: ":").last ?? "") ?? 0
         options.architecture = architecture
+        options.threads = threads
         if device == "auto", !CUDADevice.isPresent(options) { return Compute(cpu: cpu) }
         let card = try CUDADevice(options)
         return Compute(cpu: cpu, device: card, element: try element(for: card.properties))

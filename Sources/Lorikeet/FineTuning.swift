@@ -94,17 +94,18 @@ public struct FineTuning: Sendable {
     ///   - model: the base: a Hugging Face directory, a `.gguf` file, or a hub's `ORG/NAME`.
     ///   - adapter: a PEFT folder, or its name on a hub.
     ///   - output: the directory to write, which must not exist yet.
+    ///   - threads: of the processor; 0 takes as many as this process may use.
     ///   - environment: for names on a hub instead of paths, as in ``init(file:options:environment:)``.
     /// - Returns: warnings: what the model's files hold that is not used, and what the merged directory lacks.
     /// - Throws: where model or adapter cannot be read, do not belong together or give a weight that float16 cannot hold, where `output` exists,
     ///   and where the disk fails.
     @discardableResult
-    public static func merge(model: String, adapter: String, output: String, environment: [String: String] = [:]) throws -> [String] {
+    public static func merge(model: String, adapter: String, output: String, threads: Int = 0, environment: [String: String] = [:]) throws -> [String] {
         let locator = InputLocator(variables: environment)
         let base = try ModelSource.open(locator.model(model).path)
         let warnings = try Merger(
             base: base, adapter: AdapterFile.read(directory: locator.model(adapter).path), settings: MergeSettings(type: .f16), files: RealFiles(),
-            cpu: CPU()
+            cpu: DeviceRequest(device: "cpu", threads: threads).processor
         ).write(to: output)
         return base.warnings + warnings
     }

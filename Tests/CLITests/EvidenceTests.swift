@@ -64,7 +64,9 @@ struct EvidenceTests {
         let tiny = try TinyFolder()
         let data = try Binary.file((0..<12).map { #"{"prompt": "say \#($0 % 7):", "completion": "ab"}"# }.joined(separator: "\n") + "\n")
         let merged = tiny.path + "/merged"
-        #expect(try Binary.run("merge", "--model", tiny.model, "--adapter", tiny.adapter, "--output", merged, "--dtype", "float32").status == 0)
+        let merging = try Binary.run(
+            "merge", "--model", tiny.model, "--adapter", tiny.adapter, "--output", merged, "--dtype", "float32", "--threads", "3", "--json")
+        #expect(try merging.status == 0 && JSON.parse(merging.out, source: "merge")["threads"]?.int == 3, "\(merging.error)")
         let arguments = [
             "test", "--model", tiny.model, "--adapter", tiny.adapter, "--merged", merged, "--data", data, "--max-length", "48", "--base-storage", "f32",
             "--merge-dtype", "float32", "--json",

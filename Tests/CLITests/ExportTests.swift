@@ -27,6 +27,9 @@ struct ExportTests {
         #expect(own.status == 0 && exported.status == 0 && own.out == exported.out, "\(own.error) \(exported.error)")
         _ = try Binary.run(["export", "--model", tiny.model, "--adapter", tiny.adapter, "--output", tiny.path + "/again", "--form", "f16", "--name", "tiny"])
         #expect(FileManager.default.contentsEqual(atPath: output + "/tiny-F16.gguf", andPath: tiny.path + "/again/tiny-F16.gguf"))
+        let third = try Binary.run(
+            ["export", "--model", tiny.model, "--output", tiny.path + "/third", "--form", "f16", "--name", "tiny", "--threads", "3", "--json"])
+        #expect(try JSON.parse(third.out, source: "export")["threads"]?.int == 3, "\(third.error)")
         let twice = try Binary.run(command + ["--form", "f16"])
         #expect(twice.status == 2 && twice.error.contains("something is there already"), "\(twice.error)")
     }

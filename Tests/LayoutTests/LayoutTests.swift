@@ -105,4 +105,14 @@ struct LayoutTests {
             }
         }
     }
+
+    /// A verb that opened the processor by itself would not know `--threads`.
+    @Test func `only what knows the user's number of threads opens the processor`() throws {
+        let openers = try Self.files(in: "Sources").filter { $0.text.contains(#/\bCPU\((?!\))/#) && !$0.path.hasSuffix("CPU/CPU.swift") }.map(\.path)
+        let compiling = ["KernelArchiveWriter", "KernelLibrary"].map { "Sources/Devices/CUDA/\($0).swift" }
+        #expect(openers.sorted() == compiling + ["Sources/Lorikeet/DeviceRequest.swift"])
+        let counting = try Self.files(in: "Sources").filter { $0.text.contains("coreCount()") }.map(\.path)
+        #expect(
+            counting.sorted() == ["Sources/CLI/KernelsVerb.swift", "Sources/Devices/CPU/CPU.swift", compiling[1], "Sources/Devices/Machine.swift"].sorted())
+    }
 }

@@ -10,11 +10,12 @@ package final class CPU: Sendable {
     package let threads: Int
     private let pool: UInt
 
-    /// - Parameter threads: nil takes the cores that the process may use (by affinity and control group).
-    package init(threads: Int? = nil) {
+    /// - Parameter threads: 0 takes the cores that the process may use (by affinity and control group). It has no default: the user's number has
+    ///   to come here from every verb.
+    package init(threads: Int) {
         // Its own threads would fight ours over the same cores.
         openblas_set_num_threads(1)
-        let wanted = Self.blasIsThreadSafe ? max(1, threads ?? Machine.coreCount()) : 1
+        let wanted = Self.blasIsThreadSafe ? threads > 0 ? threads : max(1, Machine.coreCount()) : 1
         let created = lorikeet_pool_create(wanted)
         pool = UInt(bitPattern: created)
         self.threads = created == nil ? 1 : wanted

@@ -19,6 +19,8 @@ package final class CUDADevice: Accelerator {
         package var kernelFolders: [String] = []
         /// Where compiled kernels are kept.
         package var cacheFolder: String?
+        /// Processor threads that compile kernels; 0 takes as many as this process may use.
+        package var threads = 0
         package init() {}
 
         var folders: LibraryFolders { LibraryFolders(extra: libraryFolders, pythons: pythons, system: searchesSystem ? systemRoot : nil) }
@@ -87,6 +89,7 @@ package final class CUDADevice: Accelerator {
         let cache = KernelCache(folder: options.cacheFolder)
         matrices = try MatrixLibrary(major: major, folders: folders, memory, cache)
         kernels = KernelLibrary(context, atNeed, archive: archive, cache, architecture: architecture, native: native)
+        kernels.threads = options.threads
         (self.driver, self.context, self.atNeed) = (driver, context, atNeed)
     }
 

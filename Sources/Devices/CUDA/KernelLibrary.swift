@@ -11,6 +11,8 @@ final class KernelLibrary {
     private let architecture: Int
     /// For the card's own architecture: machine code, else PTX that the driver compiles.
     private let native: Bool
+    /// Processor threads that compile; 0 takes as many as this process may use.
+    var threads = 0
     private var loaded: [KernelModule: CardHandle] = [:]
     /// Parts of the loaded modules.
     private var functions: [String: OpaquePointer] = [:]
@@ -59,7 +61,7 @@ final class KernelLibrary {
         return try load(compile(wanted, text, compiler))
     }
 
-    /// Compiles the modules that are neither in the archive nor in the cache, on all threads, the longest source first. An error is thrown at
+    /// Compiles the modules that are neither in the archive nor in the cache, on several threads, the longest source first. An error is thrown at
     /// the launch that needs the module.
     func prepare(_ modules: [KernelModule]) {
         let unknown = Set(modules).filter { loaded[$0] == nil && compiled[$0] == nil && archive?.holds($0) != true }
@@ -70,7 +72,7 @@ final class KernelLibrary {
         }.sorted { ($0.text.source.utf8.count, "\($0.module)") > ($1.text.source.utf8.count, "\($1.module)") }
         // A single module may as well be compiled at its launch.
         guard missing.count > 1 else { return }
-        let threads = min(missing.count, Machine.coreCount())
+        let threads = min(missing.count, threads > 0 ? threads : Machine.coreCount())
         let next = Mutex(0)
         let results = Mutex<[Int: Result<[UInt8], any Error>]>([:])
         CPU(threads: threads).parallel(over: threads) { _ in
