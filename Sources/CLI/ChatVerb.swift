@@ -14,7 +14,8 @@ struct ChatVerb: ParsableCommand {
     @OptionGroup var options: GenerationOptions
 
     func run() throws {
-        let generator = try options.generator()
+        let (model, adapter) = try options.located()
+        let generator = try options.generator(model, adapter)
         let chat = try Chat(generator, system: options.system, maxNewTokens: options.maxNewTokens, sampling: options.choice.options)
         if Self.isInteractive { Screen.out("/help shows the commands; /quit or the end of input (Ctrl-D) ends the conversation.\n") }
         while true {

@@ -40,7 +40,8 @@ struct GenerateVerb: ParsableCommand {
     func run() throws {
         if let input { return try answerRecords(of: input) }
         let prompt = prompt ?? ""
-        let generator = try options.generator()
+        let (model, adapter) = try options.located()
+        let generator = try options.generator(model, adapter)
         let question: Generator.Question =
             raw ? .text(prompt) : .messages((options.system.map { [("system", $0)] } ?? []) + [("user", prompt)])
         let answer = try generator.wholeAnswer(question, maxNewTokens: options.maxNewTokens, sampling: options.choice.options) { piece in
@@ -57,8 +58,11 @@ struct GenerateVerb: ParsableCommand {
         let bytes = try input == "-" ? StandardInput.all() : RealFiles().read(input)
         let source = input == "-" ? "standard input" : input
         let records = try AskedRecords(bytes, source: source, system: options.system, fields: fields)
-        let file = try output.map { try AnswerFile(path: $0, identity: identity(of: bytes)) }
-        let generator = try options.generator()
+        // A name on a hub stands for the commit that the answers were begun with, also where the hub has a newer one.
+        let begun = try output.flatMap { try AnswerFile.begun($0) }
+        let (model, adapter) = try options.located(kept: ["model", "adapter"].compactMap { begun?[$0]?.string })
+        let file = try output.map { try AnswerFile(path: $0, identity: identity(of: bytes, model, adapter)) }
+        let generator = try options.generator(model, adapter)
         StopSignal.startCatching()
         try file?.open()
         let done = file?.done ?? 0
@@ -82,12 +86,12 @@ struct GenerateVerb: ParsableCommand {
     }
 
     /// What decides the answers: only the same command may go on in its partial file.
-    private func identity(of input: [UInt8]) throws -> JSON {
+    private func identity(of input: [UInt8], _ model: String, _ adapter: String?) throws -> JSONObject {
         let choice = options.choice
         func optional(_ value: Double?) -> JSON { value.map { .number($0) } ?? .null }
         return [
-            "input": .string("\(ContentHash(of: input))"), "model": try FileStamps.of(options.model),
-            "adapter": try options.adapter.map { try FileStamps.of($0) } ?? .null, "system": options.system.map { .string($0) } ?? .null,
+            "input": .string("\(ContentHash(of: input))"), "model": try FileStamps.of(model),
+            "adapter": try adapter.map { try FileStamps.of($0) } ?? .null, "system": options.system.map { .string($0) } ?? .null,
             "max_new_tokens": JSON(options.maxNewTokens), "base_storage": .string(options.baseStorage), "device": .string(options.device),
             "compute_type": .string(options.work.computeType), "temperature": .number(choice.temperature), "top_k": choice.topK.map { JSON($0) } ?? .null,
             "top_p": optional(choice.topP), "min_p": optional(choice.minP), "repetition_penalty": .number(choice.repetitionPenalty),

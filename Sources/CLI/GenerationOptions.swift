@@ -22,9 +22,16 @@ struct GenerationOptions: ParsableArguments {
         }
     }
 
-    func generator() throws -> Generator {
+    /// Where the model and the adapter are on this machine.
+    ///
+    /// - Parameter kept: paths in a hub's cache: a hub's name without a revision stands for the commit of one of them, where it is in one.
+    func located(kept: [String] = []) throws -> (model: String, adapter: String?) {
+        (try HubInputs.model(model, kept: kept), try adapter.map { try HubInputs.model($0, kept: kept) })
+    }
+
+    func generator(_ model: String, _ adapter: String?) throws -> Generator {
         let generator = try Generator(
-            model: HubInputs.model(model), adapter: adapter.map(HubInputs.model), baseStorage: baseStorage,
+            model: model, adapter: adapter, baseStorage: baseStorage,
             compute: work.request(device: device).open(DeviceOptions.cards))
         Screen.warn(generator.warnings)
         return generator

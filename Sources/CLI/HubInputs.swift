@@ -19,8 +19,10 @@ enum HubInputs {
     static func locator() -> InputLocator { InputLocator(variables: variables, client: client()) }
 
     /// The path of a model that an option names.
-    static func model(_ name: String) throws -> String {
-        let located = try locator().model(name)
+    ///
+    /// - Parameter kept: paths in a hub's cache: a name without a revision stands for the commit of one of them, where it is in one.
+    static func model(_ name: String, kept: [String] = []) throws -> String {
+        let located = try locator().model(name, kept: kept)
         Screen.note(located.notes)
         Screen.warn(located.warnings)
         return located.path

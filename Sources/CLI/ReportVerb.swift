@@ -16,7 +16,8 @@ struct ReportVerb: ParsableCommand {
         let runs = folders.map { RunFolder(path: $0) }
         let page = ReportPage(runs: Self.named(try runs.map { try $0.record() }, folders))
         let path = output ?? (runs.count == 1 ? runs[0].report : "report.html")
-        try RealFiles().writeDurably(page.html(), to: path)
+        // The run itself may be writing its page.
+        try RealFiles().writeDurably(page.html(), to: path, beside: .ofThisProcess)
         let damaged = zip(folders, page.runs).filter { $1.log.damagedLines > 0 }
         Screen.warn(
             damaged.map { folder, run in

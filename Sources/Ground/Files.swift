@@ -37,6 +37,8 @@ package protocol Files: Sendable {
     /// Opens for writing at the end; a link is not followed.
     func openAppending(_ path: String) throws -> any FileWriter
     /// Bytes an ordinary user may still write on the file system of `path` (or of its nearest existing parent).
+    ///
+    /// - Throws: exit 4 where that is not known.
     func freeBytes(at path: String) throws -> Int64
 }
 
@@ -58,13 +60,23 @@ package protocol FileWriter: AnyObject {
     func close() throws
 }
 
+/// Who writes a file, which decides its name while it is being written.
+package enum PartialName: Sendable {
+    /// The one process that may write in the folder: what it leaves when it is killed, the next one writes over.
+    case ofOwner
+    /// Any process, at any time.
+    case ofThisProcess
+}
+
 extension Files {
     /// What follows the name of a file that is being written. A file has no room for a marker, so its name says whose it is.
     package static var partialSuffix: String { ".lorikeet-partial" }
 
     /// Whole or not at all: writes beside `path`, syncs, renames over it.
-    package func writeDurably(_ bytes: [UInt8], to path: String) throws {
-        let beside = path + Self.partialSuffix
+    ///
+    /// - Parameter name: whose the file beside it is: the folder's one owner's, or this process's, where others may write the same file meanwhile.
+    package func writeDurably(_ bytes: [UInt8], to path: String, beside name: PartialName = .ofOwner) throws {
+        let beside = path + Self.partialSuffix + (name == .ofOwner ? "" : "-\(getpid())")
         do {
             let writer = try create(beside)
             try bytes.withUnsafeBytes { try writer.write($0) }
@@ -77,7 +89,9 @@ extension Files {
         }
     }
 
-    package func writeDurably(_ text: String, to path: String) throws { try writeDurably(Array(text.utf8), to: path) }
+    package func writeDurably(_ text: String, to path: String, beside name: PartialName = .ofOwner) throws {
+        try writeDurably(Array(text.utf8), to: path, beside: name)
+    }
 
     /// The file as text; bytes that are not UTF-8 are replaced.
     package func readText(_ path: String) throws -> String { String(decoding: try read(path), as: UTF8.self) }
@@ -234,7 +248,7 @@ package struct RealFiles: Files {
         let free = Int64(clamping: UInt64(status.f_bavail) &* UInt64(status.f_frsize))
         guard !quotas.isEmpty else { return free }
         let full = Self.absolute(path)
-        return quotas.compactMap { $0.freeBytes(at: full, files: self) }.reduce(free, min)
+        return try quotas.compactMap { try $0.freeBytes(at: full, files: self) }.reduce(free, min)
     }
 
     /// The path from the root, without `.` and `..`; links are left as they are.

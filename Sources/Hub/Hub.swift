@@ -168,6 +168,9 @@ package struct Hub {
     /// Whether a folder is a snapshot in a hub's cache.
     package static func isSnapshot(_ folder: String) -> Bool { folder.contains(/\/(models|datasets)--[^\/]+\/snapshots\/[^\/]+\/?$/) }
 
+    /// Whether a file or folder is a snapshot in a hub's cache, or in one.
+    package static func isInSnapshot(_ path: String) -> Bool { path.contains(/\/(models|datasets)--[^\/]+\/snapshots\/[^\/]+(\/|$)/) }
+
     /// Of a repository's folder in a cache, the snapshot that its main branch stood for last; nil for another folder.
     package static func newestSnapshot(in folder: String, files: any Files) -> String? {
         guard let commit = try? files.readText(folder + "/refs/" + HubName.mainBranch), RepositoryListing.isTag(commit) else { return nil }

@@ -75,8 +75,8 @@ package struct AnswerFields: Sendable {
 /// Answers the records of a file, in their order, and writes each with its answer as a line.
 ///
 /// Lines are collected in `OUTPUT.lorikeet-partial`, which is renamed to `OUTPUT` when the last is written. Where a process was stopped, the same
-/// command goes on after the last whole line of it: `OUTPUT.lorikeet-partial.json` says which command that was. The partial file of another
-/// command is removed.
+/// command goes on after the last whole line of it: `OUTPUT.lorikeet-partial.json` says which command that was. Another command is refused, and
+/// leaves both files as they are.
 package final class AnswerFile {
     private let path: String
     private let files: any Files
@@ -91,27 +91,46 @@ package final class AnswerFile {
     /// Finds what an earlier process left; writes nothing yet.
     ///
     /// - Parameter identity: everything that decides the answers.
-    /// - Throws: exit 2 where a file of this name exists.
-    package init(path: String, identity: JSON, files: any Files = RealFiles()) throws {
+    /// - Throws: exit 2 where a file of this name exists, or another command has begun to write it.
+    package init(path: String, identity: JSONObject, files: any Files = RealFiles()) throws {
         self.path = path
         self.files = files
-        self.identity = identity
+        self.identity = .object(identity)
         guard !files.exists(path) else {
             throw LorikeetError.input("the output file is there already", at: path, fix: "name another with --output, or remove it")
         }
+        // An empty one holds nothing that could be lost.
+        guard files.exists(partial), try files.byteCount(of: partial) > 0, let different = try differences() else { return }
+        throw LorikeetError.input(
+            "answers of another command (\(different)) are there, which only that command can go on with", at: partial,
+            fix: "run it again, name another --output, or remove the file to begin anew")
     }
 
-    /// Opens the partial file. This command's own is continued; another command's is removed.
+    /// The identity of the command that began to write `path`; nil where none is known.
+    ///
+    /// - Throws: exit 4 where it cannot be read.
+    package static func begun(_ path: String, files: any Files = RealFiles()) throws -> JSON? {
+        try files.ownJSON(path + RealFiles.partialSuffix + ".json")
+    }
+
+    /// In what the command that began to write differs from this one; nil where it is this one.
+    private func differences() throws -> String? {
+        guard let known = try Self.begun(path, files: files)?.object else { return "unknown: \(sidecar) is missing or damaged" }
+        let ours = identity.object ?? [:]
+        let keys = ours.keys.filter { known[$0] != ours[$0] } + known.keys.filter { ours[$0] == nil }
+        return keys.isEmpty ? nil : "other " + keys.joined(separator: ", ")
+    }
+
+    /// Opens the partial file: the one that this command began, or a new one.
     ///
     /// - Throws: exit 4 where the disk fails.
     package func open() throws {
-        if files.exists(partial), files.exists(sidecar), let known = try? JSON.parse(files.read(sidecar), source: sidecar), known == identity {
+        if files.exists(partial), try files.byteCount(of: partial) > 0 {
             let bytes = try files.read(partial)
             let whole = bytes.prefix(bytes.lastIndex(of: UInt8(ascii: "\n")).map { $0 + 1 } ?? 0)
             done = whole.count { $0 == UInt8(ascii: "\n") }
             if whole.count < bytes.count { try files.writeDurably(Array(whole), to: partial) }
         } else {
-            try files.remove(partial)
             try files.writeDurably(identity.serialized(pretty: true) + "\n", to: sidecar)
         }
         writer = try files.openAppending(partial)

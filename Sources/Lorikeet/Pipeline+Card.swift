@@ -19,18 +19,25 @@ extension Pipeline {
         ]
     }
 
-    /// Writes the cards that are missing or older than the summary. One that a user has edited stays, and a note says so.
+    /// Writes the cards that are missing or older than the summary. One that a user has edited stays, and a note says so. A card that cannot be written
+    /// does not end a run whose results are there: a warning says so.
     func writeCards(_ summary: JSON) throws {
-        let parts = output.parts
         for part in goal == .testedModel ? [OutputParts.Part.adapter, .merged] : [.adapter] {
             let text = ModelCard(part: part, recipe: recipe, summary: summary, files: environment.files).text()
-            switch try parts.cardState(part, text) {
-            case .due:
-                try output.claim(for: recipe)
-                try parts.write(card: text, of: part)
-            case .edited: try reporter.note("\(parts.cardPath(part)) has been edited and stays as it is")
-            case .written, .noPart: break
+            do { try write(card: text, of: part) } catch let error as LorikeetError where error.exit == .machineFailed {
+                try reporter.warning("the model card could not be written (\(error.description)); the same command writes it")
             }
+        }
+    }
+
+    private func write(card text: String, of part: OutputParts.Part) throws {
+        let parts = output.parts
+        switch try parts.cardState(part, text) {
+        case .due:
+            try output.claim(for: recipe)
+            try parts.write(card: text, of: part)
+        case .edited: try reporter.note("\(parts.cardPath(part)) has been edited and stays as it is")
+        case .written, .noPart: break
         }
     }
 }

@@ -25,6 +25,8 @@ extension Preparation {
         }
         guard !forms.gguf.isEmpty else { return [] }
         let export = try GGUFExport(base: source, adapter: nil, settings: exportSettings, files: files, cpu: cpu)
+        // What a Modelfile cannot be made of is refused here too.
+        _ = try export.modelfiles(forms.gguf)
         plan.disk.append(Plan.Part("GGUF files", try forms.gguf.reduce(0) { try $0 + Int64(export.bytes($1)) }))
         let count = Double(forms.gguf.count)
         plan.phases = plan.phases.map { phase in

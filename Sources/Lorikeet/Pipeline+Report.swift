@@ -3,15 +3,19 @@ import LorikeetReporting
 
 /// What a run writes for people while it goes on: `report.html`, and TensorBoard's files.
 extension Pipeline {
-    /// Begins both, once the directory is this run's.
+    /// Begins both, once the directory is this run's. A run goes on where one of them cannot be written.
     func openReports() throws {
         let folder = RunFolder(path: output.path, files: environment.files)
         if let tensorBoard {
-            try tensorBoard.open(
-                folder: output.path + "/tensorboard", time: environment.clock.now, settings: recipe.reportedSettings, recipe: recipe.yaml(),
-                files: environment.files)
+            try reporter.attempt(tensorBoard) {
+                try tensorBoard.open(
+                    folder: output.path + "/tensorboard", time: environment.clock.now, settings: recipe.reportedSettings, recipe: recipe.yaml(),
+                    files: environment.files)
+            }
         }
-        try page.open(path: folder.report, events: output.events, files: environment.files) { try folder.record($0) }
+        try reporter.attempt(page) {
+            try page.open(path: folder.report, events: output.events, files: environment.files) { try folder.record($0) }
+        }
     }
 
     /// Makes the page of a finished run again where it is missing or older than the run's summary. It is a view of what is there: where it cannot be
@@ -22,8 +26,6 @@ extension Pipeline {
         let made = files.exists(folder.report) ? files.modificationSeconds(of: folder.report) ?? 0 : 0
         let changed = [output.events, output.summaryJSON].compactMap { files.modificationSeconds(of: $0) }.max() ?? 0
         guard made < changed else { return }
-        do { try files.writeDurably(ReportPage(runs: [folder.record()]).html(), to: folder.report) } catch let error as LorikeetError {
-            try reporter.warning("report.html could not be made again: \(error.description)")
-        }
+        try reporter.attempt(page) { try files.writeDurably(ReportPage(runs: [folder.record()]).html(), to: folder.report, beside: .ofThisProcess) }
     }
 }

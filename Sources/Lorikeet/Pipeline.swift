@@ -103,7 +103,7 @@ package final class Pipeline {
         output = target
         let state = MachineState(directory: recipe.output, files: environment.files)
         self.state = state
-        page = ReportFile(clock: environment.clock, seconds: environment.reportSeconds)
+        page = ReportFile(clock: environment.clock, seconds: environment.reportSeconds, remedy: "lorikeet report \(recipe.output)")
         tensorBoard = recipe.writesTensorBoard ? TensorBoardFile() : nil
         let sinks: [(any EventSink)?] = environment.sinks + [events, tensorBoard, page]
         reporter = Reporter(sinks: sinks.compactMap { $0 }, clock: environment.clock, machineState: { state.fields() })

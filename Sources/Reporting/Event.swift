@@ -30,6 +30,13 @@ package struct Event: Sendable, Equatable {
 /// Listens to events.
 package protocol EventSink: AnyObject {
     func receive(_ event: Event) throws
+    /// The warning with which the work goes on where the sink has failed; nil where a failure ends the work. A view of a run is none of its
+    /// results: it can be made again, or done without.
+    func warning(of failure: LorikeetError) -> String?
+}
+
+extension EventSink {
+    package func warning(of failure: LorikeetError) -> String? { nil }
 }
 
 /// Stamps events with time and, for logged ones, the machine's state, and hands them to all sinks.
@@ -39,6 +46,8 @@ package final class Reporter {
     private let machineState: () -> JSONObject
     /// The machine's state as it was last looked at, and the clock's uptime then.
     private var state: (time: Double, fields: JSONObject) = (-.infinity, [:])
+    /// Sinks whose failure has been reported.
+    private var failed: Set<ObjectIdentifier> = []
 
     /// - Parameter machineState: fields such as CPU %, RAM used and total; merged into every phase, log and evaluation, and into a step a second
     ///   after the last event that had them. They are looked at anew after half a second: a use of processors over less says nothing.
@@ -56,7 +65,17 @@ package final class Reporter {
             for entry in state.fields.entries { all[entry.key] = entry.value }
         }
         let event = Event(kind: kind, time: clock.now, fields: all)
-        for sink in sinks { try sink.receive(event) }
+        for sink in sinks { try attempt(sink) { try sink.receive(event) } }
+    }
+
+    /// Runs a sink's work. The first failure of a sink that the work can do without is reported as a warning; its later ones are not reported.
+    ///
+    /// - Throws: what the other sinks throw.
+    package func attempt(_ sink: any EventSink, _ body: () throws -> Void) throws {
+        do { try body() } catch let failure as LorikeetError {
+            guard let text = sink.warning(of: failure) else { throw failure }
+            if failed.insert(ObjectIdentifier(sink)).inserted { try warning(text) }
+        }
     }
 
     /// Tells how much of the work called `name` is done, from 0 to 1. Listeners that fail are left out: this is no part of a run's record.

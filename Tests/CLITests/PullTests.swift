@@ -9,7 +9,9 @@ struct PullTests {
     static let secret = "hf_SecretOfTheCommandLine"
     static let commit = String(repeating: "e", count: 40)
 
-    private func hub(_ change: @escaping @Sendable (LocalHub.Request, LocalHub.Response) -> LocalHub.Response = { $1 }) throws -> LocalHub {
+    private func hub(commit: String = commit, _ change: @escaping @Sendable (LocalHub.Request, LocalHub.Response) -> LocalHub.Response = { $1 }) throws
+        -> LocalHub
+    {
         let tiny = try TinyFolder()
         var files: [String: [UInt8]] = ["README.md": Array("# tiny".utf8)]
         for name in try RealFiles().list(tiny.model) { files[name] = Array(try Data(contentsOf: URL(fileURLWithPath: tiny.model + "/" + name))) }
@@ -19,7 +21,7 @@ struct PullTests {
         }
         return try LocalHub(
             [
-                "models/org/tiny": .init(commit: Self.commit, files: files, large: ["model.safetensors"]),
+                "models/org/tiny": .init(commit: commit, files: files, large: ["model.safetensors"]),
                 "models/org/adapter": .init(commit: Self.commit, files: Dictionary(uniqueKeysWithValues: adapter)),
                 "datasets/org/records": .init(commit: Self.commit, files: ["train.jsonl": Array(records.utf8), "dev.jsonl": Array(records.utf8)]),
             ], change: change)
@@ -150,5 +152,45 @@ struct PullTests {
         #expect(plan.status == 0, "\(plan.error)")
         let merged = try Binary.run(["merge", "--model", "org/tiny", "--adapter", "org/adapter", "--output", output + "-merged"], environment: variables)
         #expect(merged.status == 0, "\(merged.error)")
+    }
+
+    @Test func `answers that were begun with a hub's commit go on with it, and another command leaves them`() throws {
+        let hub = try hub()
+        let variables = try variables(hub)
+        let lines = (0..<3000).map { #"{"prompt": "say \#($0):"}"# }.joined(separator: "\n")
+        let (input, output) = (try Binary.file(lines, "in.jsonl"), try Binary.scratch() + "/answers.jsonl")
+        let partial = output + RealFiles.partialSuffix
+        let arguments = [
+            "generate", "--model", "org/tiny", "--input", input, "--output", output, "--max-new-tokens", "8", "--device", "cpu", "--batch-size", "4",
+        ]
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: Binary.path)
+        process.arguments = arguments
+        process.environment = ProcessInfo.processInfo.environment.merging(variables) { $1 }
+        process.standardOutput = FileHandle.nullDevice
+        process.standardError = FileHandle.nullDevice
+        try process.run()
+        for _ in 0..<4000 where process.isRunning && ((try? RealFiles().byteCount(of: partial)) ?? 0) == 0 { usleep(5000) }
+        kill(process.processIdentifier, SIGINT)
+        process.waitUntilExit()
+        #expect(process.terminationStatus == 75)
+        let begun = try RealFiles().readText(partial)
+        #expect(!begun.isEmpty)
+        // The hub has a newer commit now.
+        let newer = try self.hub(commit: String(repeating: "f", count: 40))
+        let later = variables.merging(["HF_ENDPOINT": newer.endpoint]) { $1 }
+        for (more, words) in [
+            (["--temperature", "1"], "other temperature"), (["--model", "org/tiny@main"], "other model"), (["--max-new-tokens", "9"], "other max_new_tokens"),
+        ] {
+            let other = arguments.enumerated().filter { index, word in
+                more[0] != word && !(index > 0 && arguments[index - 1] == more[0])
+            }.map(\.element)
+            let outcome = try Binary.run(other + more, environment: later)
+            #expect(outcome.status == 2 && outcome.error.contains(words) && outcome.error.contains(partial), "\(more): \(outcome.error)")
+            #expect(try RealFiles().readText(partial) == begun)
+        }
+        let last = try Binary.run(arguments, environment: later)
+        #expect(last.status == 0 && last.error.contains("of 3000 records were answered before"), "\(last.error.suffix(500))")
+        #expect(try RealFiles().readText(output).hasPrefix(begun))
     }
 }

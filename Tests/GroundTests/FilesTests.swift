@@ -114,6 +114,19 @@ struct FilesTests {
         for place in ["/kept", "/kept/out/new", "/./kept//sub/../x"] { #expect(try files.freeBytes(at: path + place) == 100, "\(place)") }
         #expect(try files.freeBytes(at: path) > 1_000_000 && files.freeBytes(at: path + "/kept-not") > 1_000_000)
         #expect(try RealFiles(quotas: [FolderQuota(path: path + "/kept", bytes: 10)]).freeBytes(at: path + "/kept") == 0)
+        // A file that may not be read has its size all the same.
+        #expect(chmod(path + "/kept/b", 0) == 0)
+        #expect(try files.freeBytes(at: path + "/kept") == 100)
+        // Nothing is taken for an empty folder that cannot be looked into.
+        let quota = FolderQuota(path: path + "/kept", bytes: 1000)
+        let error = #expect(throws: LorikeetError.self) {
+            try quota.freeBytes(at: path + "/kept", files: UnreadableFiles { $0.hasSuffix("/sub") })
+        }
+        #expect(error?.exit == .machineFailed && error?.place == path + "/kept/sub" && error?.what.contains("cannot be listed") == true)
+        let many = #expect(throws: LorikeetError.self) { try quota.freeBytes(at: path + "/kept", files: files, most: 3) }
+        #expect(many?.what.contains("more than 3 files") == true)
+        #expect(try quota.freeBytes(at: path + "/kept", files: files, most: 4) == 100)
+        #expect(try FolderQuota(path: path + "/none", bytes: 5).freeBytes(at: path + "/none/x", files: files) == 5)
         #expect(RealFiles.absolute("/a/../../b/./c/") == "/b/c" && RealFiles.absolute("x").hasSuffix("/x"))
     }
 

@@ -113,8 +113,8 @@ struct AnswerFileTests {
 
     @Test func `a file gets its name when it is whole, and the same command goes on`() throws {
         let path = run.folder + "/answers.jsonl"
-        let identity: JSON = ["seed": 1]
-        func open(_ identity: JSON) throws -> AnswerFile {
+        let identity: JSONObject = ["model": "a", "seed": 1]
+        func open(_ identity: JSONObject) throws -> AnswerFile {
             let file = try AnswerFile(path: path, identity: identity)
             try file.open()
             return file
@@ -138,9 +138,44 @@ struct AnswerFileTests {
         let error = #expect(throws: LorikeetError.self) { try AnswerFile(path: path, identity: identity) }
         #expect(error?.exit == .unusableInput)
         try files.remove(path)
-        // Another command begins anew.
-        try open(identity).append("{}")
-        #expect(try open(["seed": 2]).done == 0 && files.readText(partial).isEmpty)
+    }
+
+    @Test func `a command that was not the one that began a file leaves its answers`() throws {
+        let path = run.folder + "/answers.jsonl"
+        let partial = path + RealFiles.partialSuffix
+        let first = try AnswerFile(path: path, identity: ["model": "a", "seed": 1])
+        try first.open()
+        // As long as nothing is answered, nothing can be lost.
+        try AnswerFile(path: path, identity: ["model": "a", "seed": 2]).open()
+        let begun = try AnswerFile(path: path, identity: ["model": "a", "seed": 2])
+        try begun.open()
+        try begun.append("{}")
+        func refusal(_ identity: JSONObject) -> String {
+            let error = #expect(throws: LorikeetError.self) { try AnswerFile(path: path, identity: identity) }
+            #expect(error?.exit == .unusableInput && error?.place == partial && error?.fix?.contains("--output") == true)
+            #expect((try? files.readText(partial)) == "{}\n")
+            return error?.what ?? ""
+        }
+        #expect(refusal(["model": "a", "seed": 3]).contains("(other seed)"))
+        #expect(refusal(["model": "b", "seed": 2, "top_p": 1]).contains("(other model, top_p)"))
+        #expect(refusal(["seed": 2]).contains("(other model)"))
+        #expect(try AnswerFile.begun(path) == ["model": "a", "seed": 2])
+        try files.writeDurably("{", to: partial + ".json")
+        #expect(refusal(["model": "a", "seed": 2]).contains("missing or damaged"))
+        try files.remove(partial + ".json")
+        #expect(refusal(["model": "a", "seed": 2]).contains("missing or damaged"))
+        #expect(try AnswerFile.begun(path) == nil)
+    }
+
+    @Test func `a model in a hub's cache is told by its commit, another one by its files`() throws {
+        let snapshot = run.folder + "/hub/models--org--tiny/snapshots/" + String(repeating: "e", count: 40)
+        try files.createDirectory(snapshot)
+        try files.writeDurably("{}", to: snapshot + "/config.json")
+        #expect(try FileStamps.of(snapshot) == .string(snapshot))
+        #expect(try FileStamps.of(snapshot + "/model.gguf") == .string(snapshot + "/model.gguf"))
+        let folder = run.folder + "/model"
+        let stamps = try FileStamps.of(folder).array?.compactMap(\.string) ?? []
+        #expect(try stamps.count == files.list(folder).count && stamps.allSatisfy { $0.hasPrefix(folder + "/") })
     }
 
     @Test func `what is not answered after a stop is said`() throws {

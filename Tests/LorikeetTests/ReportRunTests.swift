@@ -1,3 +1,4 @@
+import FailingFiles
 import Foundation
 import LorikeetGround
 import LorikeetJSON
@@ -55,7 +56,7 @@ struct ReportRunTests {
         let (clock, folder) = (Ticking(), try TinyRun().folder)
         let events = folder + "/events.jsonl"
         try "".write(toFile: events, atomically: true, encoding: .utf8)
-        let file = ReportFile(clock: clock, seconds: 5)
+        let file = ReportFile(clock: clock, seconds: 5, remedy: "lorikeet report out")
         var written: [Int] = []
         try file.open(path: folder + "/report.html", events: events, files: RealFiles()) { log in
             written.append(log.steps.count)
@@ -92,5 +93,62 @@ struct ReportRunTests {
             let error = #expect(throws: LorikeetError.self) { try RunFolder(path: path).record() }
             #expect(error?.exit == .unusableInput && error?.what.contains(part) == true)
         }
+    }
+
+    @Test func `a run goes on where its page, TensorBoard's files or its cards cannot be written`() throws {
+        let (run, whole) = (try TinyRun(), try TinyRun())
+        #expect(try whole.run(on: nil).error == nil)
+        let disk = UnwritableFiles { $0.contains("report.html") || $0.contains("/tensorboard") || $0.contains("README.md") }
+        let outcome = try run.run(on: nil, files: disk) { $0.reportSeconds = 0 }
+        #expect(outcome.error == nil && outcome.summary?["merged_matches_adapter"]?["pass"] == true, "\(String(describing: outcome.error))")
+        #expect(try run.adapter() == whole.adapter())
+        let files = RealFiles()
+        for name in ["report.html", "tensorboard", "merged/README.md", "adapter/README.md"] { #expect(!files.exists(run.output + "/" + name), "\(name)") }
+        // Each is told once, with what to do.
+        let warnings = outcome.events.filter { $0.kind == .warning }.compactMap { $0.fields["text"]?.string }
+        #expect(
+            warnings.count { $0.hasPrefix("report.html could not be written") && $0.contains("'lorikeet report \(run.output)' makes it") } == 1, "\(warnings)")
+        #expect(warnings.count { $0.hasPrefix("TensorBoard's file could not be written") } == 1)
+        #expect(warnings.count { $0.hasPrefix("the model card could not be written") } == 2)
+        #expect(try RunFolder(path: run.output).record().log.steps.count == 6)
+        let again = try run.run(on: nil)
+        #expect(again.error == nil && again.count(.step) == 0)
+        for name in ["report.html", "merged/README.md", "adapter/README.md"] { #expect(files.exists(run.output + "/" + name), "\(name)") }
+    }
+
+    @Test func `a file of TensorBoard's ends with a whole record where a write fails`() throws {
+        let folder = try TinyRun().folder
+        let file = TensorBoardFile()
+        let reporter = Reporter(sinks: [file], clock: SystemClock())
+        try reporter.attempt(file) {
+            try file.open(folder: folder + "/tb", time: 1, settings: [], recipe: "", files: FullDisk(bytes: 600))
+        }
+        for step in 1...20 { try reporter.report(.log, ["step": JSON(step), "loss": 1]) }
+        let name = try #require(RealFiles().list(folder + "/tb").first)
+        var bytes = try RealFiles().read(folder + "/tb/" + name)[...]
+        #expect(bytes.count > 300 && bytes.count <= 600)
+        while !bytes.isEmpty {
+            let length = bytes.prefix(8).enumerated().reduce(0) { $0 | Int($1.element) << (8 * $1.offset) }
+            #expect(bytes.count >= length + 16)
+            bytes = bytes.dropFirst(length + 16)
+        }
+    }
+
+    @Test func `the page is tried again after a failure, and a page that is made meanwhile has a file of its own`() throws {
+        let folder = try TinyRun().folder
+        let (events, page) = (folder + "/events.jsonl", folder + "/report.html")
+        try "".write(toFile: events, atomically: true, encoding: .utf8)
+        // A folder in the place of the run's file beside the page.
+        let beside = page + RealFiles.partialSuffix
+        try RealFiles().createDirectory(beside + "/inside")
+        let file = ReportFile(clock: SystemClock(), seconds: 0, remedy: "lorikeet report out")
+        let reporter = Reporter(sinks: [file], clock: SystemClock())
+        try reporter.attempt(file) { try file.open(path: page, events: events, files: RealFiles()) { RunRecord(name: "x", log: $0) } }
+        #expect(!RealFiles().exists(page))
+        try RealFiles().writeDurably("own", to: page, beside: .ofThisProcess)
+        #expect(try RealFiles().readText(page) == "own" && RealFiles().isDirectory(beside))
+        for path in [beside + "/inside", beside] { try RealFiles().remove(path) }
+        try reporter.report(.end, ["exit": 0])
+        #expect(try RealFiles().readText(page).contains("<html") && RealFiles().list(folder).allSatisfy { !$0.contains("partial") })
     }
 }

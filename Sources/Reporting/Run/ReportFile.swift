@@ -5,7 +5,7 @@ import LorikeetJSON
 ///
 /// The page is written when a process begins and ends and, in between, when an event comes and enough time has passed: `seconds` for a step, a
 /// fifth of that for other kinds, and in any case a hundred times what the last writing took, so that it never takes more than a hundredth of
-/// the run's time.
+/// the run's time. Where it cannot be written the run goes on, and the next writing is tried when its time comes.
 package final class ReportFile: EventSink {
     private let clock: any Clock
     private let seconds: Double
@@ -13,11 +13,20 @@ package final class ReportFile: EventSink {
     private var write: ((RunLog) throws -> Void)?
     private var lastWrite = 0.0
     private var lastCost = 0.0
+    /// The command that makes the page from the run's directory.
+    private let remedy: String
 
-    /// - Parameter seconds: the shortest time between two writings that steps cause.
-    package init(clock: any Clock, seconds: Double) {
+    /// - Parameters:
+    ///   - remedy: the command that makes the page from the run's directory, for the warning that it could not be written.
+    ///   - seconds: the shortest time between two writings that steps cause.
+    package init(clock: any Clock, seconds: Double, remedy: String) {
         self.clock = clock
         self.seconds = seconds
+        self.remedy = remedy
+    }
+
+    package func warning(of failure: LorikeetError) -> String? {
+        "report.html could not be written (\(failure.description)); nothing else depends on it, and '\(remedy)' makes it"
     }
 
     /// Begins to write, with the events that the file `events` holds by now.
@@ -41,8 +50,10 @@ package final class ReportFile: EventSink {
 
     private func rewrite() throws {
         let start = clock.uptime
+        defer {
+            lastWrite = clock.uptime
+            lastCost = lastWrite - start
+        }
         try write?(log)
-        lastWrite = clock.uptime
-        lastCost = lastWrite - start
     }
 }

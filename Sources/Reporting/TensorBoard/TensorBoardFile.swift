@@ -5,6 +5,8 @@ import LorikeetJSON
 ///
 /// Each process writes a file of its own. One that goes on says at which step, so readers drop what is done again; recipe, hyper-parameters and the
 /// first sample are in the first file alone, and the session's end is in the file of the process after which nothing is left to do.
+///
+/// Where a file cannot be written the run goes on without it: readers stop at a record that is not whole, so nothing is written behind it.
 package final class TensorBoardFile: EventSink {
     private var writer: (any FileWriter)?
     private var unwritten: [Event] = []
@@ -12,8 +14,14 @@ package final class TensorBoardFile: EventSink {
     private var goesOn = false
     /// Whether this file says already at which step it begins.
     private var saidWhere = false
+    /// Whether the file could not be written.
+    private var hasFailed = false
 
     package init() {}
+
+    package func warning(of failure: LorikeetError) -> String? {
+        "TensorBoard's file could not be written (\(failure.description)); nothing else depends on it, and events.jsonl has all of its numbers"
+    }
 
     /// Opens a new file in `folder` and writes the events received so far.
     ///
@@ -22,6 +30,17 @@ package final class TensorBoardFile: EventSink {
     ///   - settings: the recipe's keys and values, as run.yaml writes them: the hyper-parameters.
     ///   - recipe: the text of run.yaml.
     package func open(folder: String, time: Double, settings: [RunRecord.Setting], recipe: String, files: any Files) throws {
+        try stoppingAtFailure { try begin(folder, time, settings, recipe, files) }
+    }
+
+    private func stoppingAtFailure(_ body: () throws -> Void) throws {
+        do { try body() } catch {
+            (hasFailed, writer, unwritten) = (true, nil, [])
+            throw error
+        }
+    }
+
+    private func begin(_ folder: String, _ time: Double, _ settings: [RunRecord.Setting], _ recipe: String, _ files: any Files) throws {
         try files.createDirectory(folder)
         let stem = "events.out.tfevents."
         let earlier = try files.list(folder).compactMap { name in name.hasPrefix(stem) ? Int(name.dropFirst(stem.count).prefix { $0 != "." }) : nil }
@@ -44,14 +63,19 @@ package final class TensorBoardFile: EventSink {
     private func writeWaiting() throws {
         let waiting = unwritten
         unwritten = []
-        for event in waiting { try receive(event) }
+        for event in waiting { try add(event) }
     }
 
     package func receive(_ event: Event) throws {
+        guard !hasFailed else { return }
         guard writer != nil else {
             unwritten.append(event)
             return
         }
+        try stoppingAtFailure { try add(event) }
+    }
+
+    private func add(_ event: Event) throws {
         let (fields, time) = (JSON.object(event.fields), event.time)
         let step = fields["step"]?.int ?? 0
         switch event.kind {
