@@ -48,9 +48,6 @@ struct BenchVerb: ParsableCommand {
         guard (1...100_000).contains(prompt), (4...100_000).contains(new) else {
             throw ValidationError("--prompt has to be between 1 and 100000, and --new between 4 and 100000")
         }
-        guard !decode || lengths == nil && !profile && tokens == nil else {
-            throw ValidationError("--decode measures no training step: leave --lengths, --tokens and --profile out")
-        }
         guard (shape == nil) != (model == nil) else { throw ValidationError("give --shape or --model") }
     }
 
@@ -70,7 +67,7 @@ struct BenchVerb: ParsableCommand {
         let configuration = try source?.configuration ?? Bench.configuration(shape: shape ?? "")
         let storage = BaseStorage(rawValue: baseStorage) ?? (source?.isGGUF == true ? .stored : .nf4)
         let lora = LoRASettings(r: loraR, alpha: 16, dropout: loraDropout, targetModules: targetModules.split(separator: ",").map(String.init))
-        let compute = try place.compute()
+        let compute = try place.compute(more: (gpuMemory == nil ? [] : ["gpu_memory"]) + (tune ? ["tune"] : []))
         compute.device?.gemmChoices?.begin(measuring: tune)
         if decode {
             var bench = DecodeBench(configuration: configuration, source: source, storage: storage, compute: compute)

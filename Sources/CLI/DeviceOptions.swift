@@ -16,7 +16,9 @@ struct DeviceOptions: ParsableArguments {
     }
 
     /// Opens what was asked for.
-    func compute() throws -> Compute { try work.request(device: device).open(Self.cards) }
+    ///
+    /// - Parameter more: keys of the verb's that only a card heeds.
+    func compute(more: [String] = []) throws -> Compute { try work.open(device: device, more: more) }
 
     /// Opens what a recipe computes on.
     static func open(_ recipe: Recipe) throws -> Compute { try DeviceRequest(recipe).open(cards) }
@@ -53,8 +55,12 @@ struct ComputeOptions: ParsableArguments {
         }
     }
 
-    func request(device: String) -> DeviceRequest {
-        DeviceRequest(device: device, computeType: computeType, architecture: gpuArch, threads: processor.threads)
+    /// Opens a device. Where `auto` finds no card, options for one get a warning.
+    func open(device: String, more: [String] = []) throws -> Compute {
+        let request = DeviceRequest(device: device, computeType: computeType, architecture: gpuArch, threads: processor.threads)
+        let compute = try request.open(DeviceOptions.cards)
+        Screen.warn(request.idleWarnings(on: compute, more: more))
+        return compute
     }
 }
 

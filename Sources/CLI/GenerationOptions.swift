@@ -32,7 +32,7 @@ struct GenerationOptions: ParsableArguments {
     func generator(_ model: String, _ adapter: String?) throws -> Generator {
         let generator = try Generator(
             model: model, adapter: adapter, baseStorage: baseStorage,
-            compute: work.request(device: device).open(DeviceOptions.cards))
+            compute: work.open(device: device))
         Screen.warn(generator.warnings)
         return generator
     }

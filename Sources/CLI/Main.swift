@@ -42,7 +42,9 @@ struct Main {
     /// The exit code of the contract: argument-parser's usage error 64 becomes 2.
     private static func run(_ arguments: [String]) -> Int32 {
         do {
-            var command = try Command.parseAsRoot(plainSwitches(arguments))
+            let arguments = try plainSwitches(arguments)
+            var command = try Command.parseAsRoot(arguments)
+            try IdleOptions.refuse(arguments)
             try command.run()
             return 0
         } catch let error as LorikeetError {

@@ -28,6 +28,7 @@ struct PlanVerb: ParsableCommand {
         let (recipe, notes) = try parsed.recipe()
         Screen.note(notes)
         let compute = try DeviceOptions.open(recipe)
+        Screen.warn(DeviceRequest.idleWarnings(recipe, on: compute))
         var (plan, preparation, download) = try plan(recipe, compute)
         let time = recipe.sessionSeconds.map { SessionTime(plan, session: $0, elapsed: Notebook.elapsed, starting: 0, sessions: recipe.sessions) }
         plan.sessionsNeeded = time?.total

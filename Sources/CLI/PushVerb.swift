@@ -20,7 +20,7 @@ struct PushVerb: ParsableCommand {
     @Option(help: "Which part of a run's output: merged, adapter or gguf.") var part: String?
     @Option(help: "The commit's first line.") var message: String?
     @Flag(name: .customLong("private"), help: "Make the repository private; an existing public one is refused.") var isPrivate = false
-    @Flag(help: "List the files and their sizes, and upload nothing.") var dryRun = false
+    @Flag(help: "List the files and their sizes, and upload nothing; the other options of the upload may stay.") var dryRun = false
     @Flag(help: "Print JSON.") var json = false
 
     func validate() throws {

@@ -73,7 +73,7 @@ struct RecipeArguments {
         lines.append(row("--config <run.yaml>", "Keys from a file; options beat it."))
         lines += flags.map { row("--\($0.0)", $0.1) } + valued.map { row("--\($0.0) <value>", $0.1) }
         lines.append(row("-h, --help", "Show this."))
-        lines += ["", "KEYS (each also in run.yaml):"]
+        lines += ["", "KEYS (each also in run.yaml). All verbs that read a recipe take all of them, so that a run's options can be given to each:"]
         for key in KeyTable.keys {
             let standard = key.presets["kaggle-free"] ?? key.standard
             lines.append(row("--\(key.option)", key.help + (standard == .none ? "" : " [\(standard.yaml)]")))

@@ -3,6 +3,7 @@ import Glibc
 import Lorikeet
 import LorikeetDevices
 import LorikeetGround
+import LorikeetRecipe
 import LorikeetReporting
 
 struct RunVerb: ParsableCommand {
@@ -38,7 +39,8 @@ enum PipelineVerb {
                 ],
                 valued: [("color", "auto (on a terminal, unless NO_COLOR is set), always or never [auto].")])
         else { return }
-        let (recipe, notes) = try parsed.recipe()
+        let (recipe, resolved) = try parsed.recipe()
+        let notes = resolved + (goal == .adapter ? Self.idleInTraining(parsed) : [])
         let json = parsed.flags.contains("json")
         StopSignal.startCatching()
         let form = Terminal.Form(
@@ -49,5 +51,14 @@ enum PipelineVerb {
             inputFolders: Notebook.inputFolders, locator: HubInputs.locator(), cacheFolder: Notebook.samplesFolder, open: DeviceOptions.open)
         let summary = try Pipeline(recipe: recipe, notes: notes, goal: goal, environment: environment).run()
         if json { Screen.out(summary.serialized(pretty: true) + "\n") }
+    }
+
+    /// Options of what follows the adapter, with which `train` ends.
+    private static func idleInTraining(_ parsed: RecipeArguments) -> [String] {
+        let idle = parsed.options.map(\.key).filter { option in
+            guard let key = KeyTable.key(option: option) else { return false }
+            return key.role == .delivery || ["merge_tolerance", "export_tolerance", "test_samples"].contains(key.name)
+        }
+        return idle.map { "--\($0) has no effect on train, which ends with the adapter; run merges, exports and tests" }
     }
 }

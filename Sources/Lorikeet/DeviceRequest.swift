@@ -51,6 +51,20 @@ package struct DeviceRequest: Sendable {
         return Compute(cpu: cpu, device: card, element: try element(for: card.properties))
     }
 
+    /// What was asked of a card and has no effect on what was opened: the processor, where `auto` found no card.
+    ///
+    /// - Parameter more: keys of the caller's that only a card heeds.
+    package func idleWarnings(on compute: Compute, more: [String] = []) -> [String] {
+        guard device == "auto", compute.device == nil else { return [] }
+        let asked = (["float16", "bfloat16"].contains(computeType) ? ["compute_type"] : []) + (architecture == nil ? [] : ["gpu_arch"])
+        return (asked + more).map { "'\($0)' has no effect: there is no card, and the processor computes, in float32" }
+    }
+
+    /// The same for a recipe's keys.
+    package static func idleWarnings(_ recipe: Recipe, on compute: Compute) -> [String] {
+        DeviceRequest(recipe).idleWarnings(on: compute, more: (recipe.gpuMemoryBytes == nil ? [] : ["gpu_memory"]) + (recipe.tune ? ["tune"] : []))
+    }
+
     /// The type of activations on a card.
     ///
     /// - Throws: exit 2 for bfloat16 on a card that has none.

@@ -28,7 +28,6 @@ extension Pipeline {
     ///
     /// - Throws: exit 3 where it does not.
     func requireTime(_ plan: inout Plan) throws {
-        if recipe.sessions > 1, recipe.sessionSeconds == nil { try reporter.warning("'sessions' has no effect without 'session'") }
         sessionNumber = try output.sessions().number(of: environment.session.identity)
         let done = try output.newestStep(recipe)
         guard let time = sessionTime(plan, done: done ?? 0) else { return }

@@ -208,7 +208,7 @@ package final class Pipeline {
         }
         state.device = compute.device
         for note in notes { try reporter.note(note) }
-        for warning in warnings { try reporter.warning(warning) }
+        for warning in warnings + DeviceRequest.idleWarnings(recipe, on: compute) { try reporter.warning(warning) }
         if !CPU.blasIsThreadSafe {
             try reporter.warning("OpenBLAS was built without locks: one thread is used; install libopenblas-pthread-dev and build again")
         }

@@ -28,6 +28,7 @@ extension Recipe {
         if values["validation"] != KeyValue.none, case .number(let share)? = values["validation_share"], share > 0 {
             notes.append("'validation_share' has no effect here: 'validation' names the validation records")
         }
+        notes += IdleKeys.notes(values) { level($0) > 0 }
         return (Recipe(values: values), notes)
     }
 

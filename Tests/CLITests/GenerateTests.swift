@@ -35,7 +35,7 @@ struct GenerateTests {
         }
         let warm = try out("--temperature", "2", "--seed", "1")
         #expect(try warm == out("--temperature", "2", "--seed", "1", "--threads", "1") && warm != out("--temperature", "2", "--seed", "2"))
-        #expect(try out() == out("--temperature", "0", "--seed", "9"))
+        #expect(try out() == out("--temperature", "0"))
         let json = try JSON.parse(out("--json"), source: "generate")
         #expect(json["finish_reason"]?.string == "length" && json["new_tokens"]?.int == 24)
     }

@@ -193,4 +193,27 @@ struct ResolvingTests {
             #expect(try Recipe.resolve(file: file(yaml), options: []).recipe == recipe, "\(path)")
         }
     }
+
+    /// Options, and the key that a note names; nil where all have an effect.
+    static let idle: [(options: [(String, String)], key: String?)] = [
+        ([("sessions", "3")], "sessions"), ([("sessions", "3"), ("session", "9h")], nil), ([("sessions", "1")], nil),
+        ([("eval-samples", "10"), ("eval-steps", "0")], "eval_samples"), ([("eval-samples", "10")], nil), ([("eval-steps", "0")], nil),
+        ([("save-total-limit", "2"), ("save-steps", "0"), ("save-minutes", "0")], "save_total_limit"), ([("save-total-limit", "2"), ("save-steps", "0")], nil),
+        ([("lr-scheduler-type", "constant"), ("warmup-steps", "5")], "warmup_steps"), ([("lr-scheduler-type", "constant"), ("warmup-steps", "0")], nil),
+        ([("lr-scheduler-type", "constant"), ("warmup-ratio", "0.1")], "warmup_ratio"), ([("lr-scheduler-type", "constant")], nil),
+        ([("lr-scheduler-type", "cosine"), ("warmup-ratio", "0.1")], nil),
+        ([("preset", "full"), ("sample", "first")], "sample"), ([("sample", "first")], nil),
+        ([("format", "messages"), ("dataset-text-field", "body")], "dataset_text_field"), ([("format", "text"), ("dataset-text-field", "body")], nil),
+        ([("format", "prompt"), ("instruction-role", "system")], "instruction_role"), ([("format", "instruction"), ("instruction-role", "system")], nil),
+        ([("export-tolerance", "1")], "export_tolerance"), ([("export-tolerance", "1"), ("export", "none")], "export_tolerance"),
+        ([("export-tolerance", "1"), ("export", "q8_0")], nil),
+        ([("device", "cpu"), ("compute-type", "bfloat16")], "compute_type"), ([("device", "cpu"), ("compute-type", "float32")], nil),
+        ([("device", "cpu"), ("gpu-arch", "75")], "gpu_arch"), ([("device", "cpu"), ("gpu-memory", "1GiB")], "gpu_memory"),
+        ([("device", "cpu"), ("tune", "true")], "tune"), ([("device", "cuda:0"), ("tune", "true")], nil), ([("gpu-memory", "1GiB")], nil),
+    ]
+
+    @Test(arguments: idle) func `a key that was set and has no effect is told`(options: [(String, String)], key: String?) throws {
+        let notes = try Recipe.resolve(file: nil, options: options.map { (key: $0.0, value: $0.1) }).notes.filter { $0.contains("has no effect") }
+        #expect(notes.count == (key == nil ? 0 : 1) && notes.allSatisfy { $0.hasPrefix("'\(key ?? "")' has no effect here: ") }, "\(options): \(notes)")
+    }
 }
