@@ -5,35 +5,23 @@ import filecmp
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
 
 import nbformat
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+from tiny_model import tiny_model
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 
 
 def tiny_inputs(folder):
-    """A Llama of 160 rows with a tokenizer of single characters, and records for it."""
+    """A tiny model and records for it."""
     model = os.path.join(folder, "model")
-    os.makedirs(model)
-    for name in ("config.json", "generation_config.json", "model.safetensors"):
-        shutil.copy(os.path.join(ROOT, "Tests", "Reference", "llama", name), model)
-    tokens = ["<pad>", "<s>", "</s>", "\u010a", "\u0120"] + [chr(code) for code in range(33, 127)]
-    tokens += ["<unused%d>" % number for number in range(len(tokens), 160)]
-    tokenizer = {
-        "model": {"type": "BPE", "vocab": {token: number for number, token in enumerate(tokens)}, "merges": []},
-        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}, "decoder": {"type": "ByteLevel"},
-        "added_tokens": [{"id": number, "content": token, "special": True} for number, token in enumerate(tokens[:3])],
-    }
-    template = "{%- for m in messages -%}{{ m['content'] }}{%- if m['role'] == 'assistant' -%}</s>{%- endif -%}{%- endfor -%}"
-    settings = {"bos_token": "<s>", "eos_token": "</s>", "chat_template": template}
-    for name, value in (("tokenizer.json", tokenizer), ("tokenizer_config.json", settings)):
-        with open(os.path.join(model, name), "w") as file:
-            json.dump(value, file)
+    tiny_model(model)
     records = os.path.join(folder, "records.jsonl")
     with open(records, "w") as file:
         for number in range(400):
@@ -94,6 +82,12 @@ def main():
     settings.update(WHEEL=os.path.join(scratch, "wheel"), DEVICE="cpu")
     first, second, undisturbed = (os.path.join(scratch, name, "out") for name in ("first", "second", "undisturbed"))
 
+    try:
+        execute("refused", scratch, dict(settings, OUTPUT=first, RESUME_FROM=None, KEYS=dict(settings["KEYS"], session="9h")))
+        refusal = ""
+    except CellExecutionError as error:
+        refusal = str(error)
+    check("KEYS has 'session', which is a setting of its own: set SESSION instead" in refusal, "a key that is a setting of its own is refused by name")
     text = execute("first", scratch, dict(settings, OUTPUT=first, RESUME_FROM=None))
     check("everything is saved" in text and "What to do next" in text, "the first execution ends early and says what to do next")
     steps = max(int(name[5:]) for name in os.listdir(os.path.join(first, "checkpoints")) if re.fullmatch(r"step-\d+", name))
@@ -111,9 +105,7 @@ def main():
     import lorikeet_qlora  # installed by the notebook
 
     keys = dict(settings["KEYS"], model=settings["MODEL"], data=settings["DATA"], validation_share=settings["VALIDATION_SHARE"], device="cpu", output=undisturbed)
-    command = [lorikeet_qlora.binary(), "train"]
-    command += ["--%s=%s" % (key.replace("_", "-"), str(value).lower() if isinstance(value, bool) else value) for key, value in keys.items() if value is not None]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(lorikeet_qlora.command("train", **keys), check=True, stdout=subprocess.DEVNULL)
     adapters = [os.path.join(folder, "adapter", "adapter_model.safetensors") for folder in (second, undisturbed)]
     check(filecmp.cmp(*adapters, shallow=False), "the adapter has the bits of an undisturbed run")
 

@@ -161,12 +161,7 @@ if "HF_TOKEN" not in os.environ:
 
 def lorikeet(verb, *flags, show=True, **keys):
     """Runs a verb of the binary and returns what it prints; raises its own sentence where it fails."""
-    def text(value):
-        return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-
-    command = [lorikeet_qlora.binary(), verb, *flags]
-    command += ["--%s=%s" % (key.replace("_", "-"), text(value)) for key, value in keys.items() if value is not None]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run(lorikeet_qlora.command(verb, *flags, **keys), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     if show:
         print(done.stderr + done.stdout, end="")
     if done.returncode:
@@ -176,6 +171,9 @@ def lorikeet(verb, *flags, show=True, **keys):
 
 lorikeet("doctor", device=DEVICE)
 recipe = dict(model=MODEL, data=DATA, validation_share=VALIDATION_SHARE, preset=PRESET, output=OUTPUT, device=DEVICE)
+for key in KEYS:
+    if key.replace("-", "_") in {*recipe, "session", "sessions", "resume_from"}:
+        raise RuntimeError("KEYS has '%s', which is a setting of its own: set %s instead" % (key, key.replace("-", "_").upper()))
 recipe.update(KEYS)
 
 # %% [markdown]

@@ -8,29 +8,9 @@ from unittest import mock
 import lorikeet_qlora
 from lorikeet_qlora import LorikeetError
 
-REFERENCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "Tests", "Reference", "llama")
-
-
-def tiny_model(folder):
-    """A Llama of 160 rows with a tokenizer of single characters."""
-    os.makedirs(folder)
-    for name in ("config.json", "generation_config.json", "model.safetensors"):
-        shutil.copy(os.path.join(REFERENCE, name), folder)
-    tokens = ["<pad>", "<s>", "</s>", "\u010a", "\u0120"] + [chr(code) for code in range(33, 127)]
-    tokens += ["<unused%d>" % i for i in range(len(tokens), 160)]
-    tokenizer = {
-        "model": {"type": "BPE", "vocab": {token: i for i, token in enumerate(tokens)}, "merges": []},
-        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True},
-        "decoder": {"type": "ByteLevel"},
-        "added_tokens": [{"id": i, "content": token, "special": True} for i, token in enumerate(tokens[:3])],
-    }
-    template = "{%- for m in messages -%}{{ m['content'] }}{%- if m['role'] == 'assistant' -%}</s>{%- endif -%}{%- endfor -%}"
-    for name, value in (
-        ("tokenizer.json", tokenizer),
-        ("tokenizer_config.json", {"bos_token": "<s>", "eos_token": "</s>", "chat_template": template}),
-    ):
-        with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
-            json.dump(value, file)
+# Behind the installed packages, so that the module that is tested is the installed one.
+sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "Scripts"))
+from tiny_model import tiny_model
 
 
 class Case(unittest.TestCase):
@@ -164,6 +144,9 @@ class StandIns(Case):
             ])
         with self.assertRaises(TypeError):
             lorikeet_qlora.run(lora={"r": 8})
+        self.assertEqual(
+            lorikeet_qlora.command("plan", "--json", model="m", shuffle=True, validation=None, data=["a", "b"])[1:],
+            ["plan", "--json", "--model=m", "--shuffle=true", "--data=a,b"])
 
     def test_the_output_of_a_configuration_file_is_found(self):
         for text, output in (

@@ -20,7 +20,7 @@ import sysconfig
 import threading
 import time
 
-__all__ = ["run", "binary", "LorikeetError"]
+__all__ = ["run", "command", "binary", "LorikeetError"]
 
 # The exit status of a run that ended early with everything saved.
 STOPPED_EARLY = 75
@@ -78,7 +78,7 @@ def run(*, on_event=None, **keys):
     """
     output = _output(keys)
     watch = _Watch(output, on_event)
-    status, sentence = _stream([binary(), "run"] + _options(keys), watch)
+    status, sentence = _stream(command("run", **keys), watch)
     if status not in (0, STOPPED_EARLY):
         raise LorikeetError(sentence or "lorikeet ended with status %d" % status, status, watch.summary(of_this_run=True))
     # A finished run that is started again leaves its summary as it is.
@@ -89,9 +89,10 @@ def run(*, on_event=None, **keys):
     return summary
 
 
-def _options(keys):
-    """Keyword arguments as the options of the command line."""
-    return ["--%s=%s" % (name.replace("_", "-"), _text(name, value)) for name, value in keys.items() if value is not None]
+def command(verb, *flags, **keys):
+    """The command line of a verb as a list, for the module subprocess. Keys become options as they do in `run`; `flags` are passed as they are."""
+    options = ["--%s=%s" % (name.replace("_", "-"), _text(name, value)) for name, value in keys.items() if value is not None]
+    return [binary(), verb, *flags, *options]
 
 
 def _text(name, value):
