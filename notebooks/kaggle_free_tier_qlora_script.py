@@ -102,9 +102,9 @@ lorikeet("check", **recipe)
 # Step 5: planning
 
 try:
-    lorikeet("plan", session=SESSION, sessions=SESSIONS, **recipe)
+    lorikeet("plan", session=SESSION, sessions=SESSIONS, resume_from=RESUME_FROM, **recipe)
 except RuntimeError as problem:
-    # A run that goes on needs less than the whole: the next step decides.
+    # The next step checks the same, and decides.
     print("plan:", problem)
 
 # Steps 6 to 9: model loading, training, merging, testing

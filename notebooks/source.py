@@ -190,9 +190,9 @@ lorikeet("check", **recipe)
 
 # %%
 try:
-    lorikeet("plan", session=SESSION, sessions=SESSIONS, **recipe)
+    lorikeet("plan", session=SESSION, sessions=SESSIONS, resume_from=RESUME_FROM, **recipe)
 except RuntimeError as problem:
-    # A run that goes on needs less than the whole: the next step decides.
+    # The next step checks the same, and decides.
     print("plan:", problem)
 
 # %% [markdown]

@@ -45,7 +45,7 @@ struct ExportVerb: ParsableCommand {
     }
 
     func run() throws {
-        let files = RealFiles()
+        let files = Notebook.files
         guard !output.isEmpty else { throw LorikeetError.input("--output has no name", fix: "name a directory that is not there yet") }
         guard !files.exists(output) else { throw LorikeetError.input("something is there already", at: output, fix: "name another --output") }
         let source = try ModelSource.open(HubInputs.model(model))
@@ -56,7 +56,13 @@ struct ExportVerb: ParsableCommand {
         if isDirectory {
             var settings = MergeSettings(type: MergeVerb.types[dtype] ?? .f16, into: BaseStorage(rawValue: into) ?? .stored)
             settings.isNF4 = true
-            Screen.warn(try Merger(base: source, adapter: adapter, settings: settings, files: files, cpu: cpu).write(to: output))
+            let line = StatusLine()
+            let warnings = try line.during {
+                try Merger(base: source, adapter: adapter, settings: settings, files: files, cpu: cpu).write(to: output) {
+                    line.show("exporting \(BitsAndBytesExport.form)", $0)
+                }
+            }
+            Screen.warn(warnings)
             let bytes = try files.list(output).reduce(0) { try $0 + files.byteCount(of: output + "/" + $1) }
             return report([(BitsAndBytesExport.form, RealFiles.trimmed(output), bytes)], threads: cpu.threads, seconds: SystemClock().uptime - start)
         }
@@ -69,7 +75,11 @@ struct ExportVerb: ParsableCommand {
             (items, texts) = (try forms.map(export.item), try export.modelfiles(forms))
         }
         if wantsAdapter, let adapter { items.append(try GGUFAdapterExport(base: source, adapter: adapter, name: name, cpu: cpu).item()) }
-        try ExportFolder(items, texts: texts, files: files).write(to: output)
+        let card = GGUFCard(
+            files: items.map { GGUFCard.File(name: $0.name, form: GGUFForm(rawValue: $0.form), bytes: Int64($0.bytes)) }, modelfiles: texts, name: name)
+        texts.append(("README.md", card.text(title: name, base: ModelName.onHub(model, files: files))))
+        let line = StatusLine()
+        try line.during { try ExportFolder(items, texts: texts, files: files).write(to: output) { line.show("exporting \($0.form)", $1) } }
         let folder = RealFiles.trimmed(output)
         report(items.map { ($0.form, folder + "/" + $0.name, $0.bytes) }, threads: cpu.threads, seconds: SystemClock().uptime - start)
     }

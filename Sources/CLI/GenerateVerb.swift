@@ -107,24 +107,19 @@ private struct AnswerProgress {
     private var done: Int
     private var tokens = 0
     private let start = SystemClock().uptime
-    private var shown = -1.0
-    private let isTerminal = isatty(STDERR_FILENO) == 1
+    private let line = StatusLine()
 
     init(done: Int, of total: Int) { (self.done, first, self.total) = (done, done, total) }
 
     mutating func add(tokens: Int) {
         done += 1
         self.tokens += tokens
-        let now = SystemClock().uptime
-        guard isTerminal, now - shown > 0.2 else { return }
-        shown = now
-        let seconds = max(now - start, 1e-3)
+        let seconds = max(SystemClock().uptime - start, 1e-3)
         let left = seconds / Double(done - first) * Double(total - done)
-        Screen.errorWithControls(
-            "\r\u{1B}[K\(done) of \(total) answered, \(Int(Double(self.tokens) / seconds)) tokens/s, \(Units.formatSeconds(left)) left")
+        line.show("\(done) of \(total) answered, \(Int(Double(self.tokens) / seconds)) tokens/s, \(Units.formatSeconds(left)) left")
     }
 
-    func end() { if isTerminal { Screen.errorWithControls("\r\u{1B}[K") } }
+    func end() { line.during {} }
 }
 
 /// Standard input, whole.

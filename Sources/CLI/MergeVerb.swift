@@ -27,7 +27,7 @@ struct MergeVerb: ParsableCommand {
     }
 
     func run() throws {
-        let files = RealFiles()
+        let files = Notebook.files
         guard !output.isEmpty else { throw LorikeetError.input("--output has no name", fix: "name a directory that is not there yet") }
         guard !files.exists(output) else { throw LorikeetError.input("something is there already", at: output, fix: "name another --output") }
         let settings = MergeSettings(type: Self.types[dtype] ?? .f16, into: BaseStorage(rawValue: into) ?? .stored)
@@ -36,7 +36,9 @@ struct MergeVerb: ParsableCommand {
         let adapter = try AdapterFile.read(directory: HubInputs.model(adapter))
         let cpu = processor.cpu
         let start = SystemClock().uptime
-        Screen.warn(try Merger(base: source, adapter: adapter, settings: settings, files: files, cpu: cpu).write(to: output))
+        let merger = Merger(base: source, adapter: adapter, settings: settings, files: files, cpu: cpu)
+        let line = StatusLine()
+        Screen.warn(try line.during { try merger.write(to: output) { line.show("merging", $0) } })
         let seconds = SystemClock().uptime - start
         if json {
             let result: JSON = ["output": .string(output), "dtype": .string(dtype), "threads": JSON(cpu.threads), "seconds": .number(seconds)]

@@ -30,7 +30,14 @@ struct PlanVerb: ParsableCommand {
         let compute = try DeviceOptions.open(recipe)
         Screen.warn(DeviceRequest.idleWarnings(recipe, on: compute))
         var (plan, preparation, download) = try plan(recipe, compute)
-        let time = recipe.sessionSeconds.map { SessionTime(plan, session: $0, elapsed: Notebook.elapsed, starting: 0, sessions: recipe.sessions) }
+        let begun = try begun(recipe)
+        let time =
+            begun?.isFinished == true
+            ? nil
+            : recipe.sessionSeconds.map {
+                SessionTime(
+                    plan, done: begun?.steps ?? 0, session: $0, elapsed: Notebook.elapsed, starting: 0, number: begun?.session ?? 1, sessions: recipe.sessions)
+            }
         plan.sessionsNeeded = time?.total
         if parsed.flags.contains("explain") {
             Screen.out(try preparation.listing(of: plan, compute: compute, clock: SystemClock()))
@@ -44,21 +51,34 @@ struct PlanVerb: ParsableCommand {
                 Screen.out(Plan.comparison((recipe.preset, plan), (other, otherPlan)))
             }
         } else {
-            Screen.out(parsed.flags.contains("json") ? Self.json(plan, download).serialized(pretty: true) + "\n" : plan.table())
+            Screen.out(parsed.flags.contains("json") ? Self.json(plan, download, begun).serialized(pretty: true) + "\n" : plan.table())
+            if let begun, !parsed.flags.contains("json") { Screen.out(begun.words(plan) + "\n") }
             if let time, let total = time.total, !parsed.flags.contains("json") { Screen.out("sessions: \(time.words(total))\n") }
         }
+        guard begun?.isFinished != true else { return }
         let files = Notebook.files
         try plan.requireFit(
             availableMemory: Machine.availableMemoryBytes() + Machine.residentBytes(),
             freeDisk: (download?.freeBytes(for: recipe.output, files) ?? files.freeBytes(at: recipe.output))
                 + OutputDirectory(path: recipe.output, files: files).keptBytes(), output: recipe.output)
-        _ = try time?.check(goesOn: false)
+        if let warning = try time?.check(goesOn: begun != nil) { Screen.warn([warning]) }
     }
 
-    /// A plan, with the bytes that a run fetches first where the weights are still on a hub.
-    private static func json(_ plan: Plan, _ download: InputLocator.Download?) -> JSON {
-        guard let download, var object = plan.json.object else { return plan.json }
-        object["download_bytes"] = .integer(download.bytes)
+    /// The run that this recipe would go on with.
+    private func begun(_ recipe: Recipe) throws -> BegunRun? {
+        let environment = PipelineEnvironment(
+            files: Notebook.files, notebook: Notebook.service, session: Notebook.session, inputFolders: Notebook.inputFolders, locator: HubInputs.locator())
+        let search = try BegunRun.find(recipe, goal: .testedModel, environment)
+        Screen.note(search.notes)
+        Screen.warn(search.warnings)
+        return search.run
+    }
+
+    /// A plan, with the bytes that a run fetches first where the weights are still on a hub, and with what is left of a run that has begun.
+    private static func json(_ plan: Plan, _ download: InputLocator.Download?, _ begun: BegunRun?) -> JSON {
+        guard var object = plan.json.object else { return plan.json }
+        if let download { object["download_bytes"] = .integer(download.bytes) }
+        if let begun { object["left"] = begun.json(plan) }
         return .object(object)
     }
 

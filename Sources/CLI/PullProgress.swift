@@ -80,7 +80,7 @@ final class PullProgress {
     }
 
     /// A line that is wider than the terminal would wrap, and could not be drawn over.
-    private static func cut(_ text: String) -> String { text.fitted(to: Screen.columns(STDERR_FILENO) - 1) }
+    static func cut(_ text: String) -> String { text.fitted(to: Screen.columns(STDERR_FILENO) - 1) }
 
     private static func json(_ event: HubEvent) -> JSON {
         switch event {

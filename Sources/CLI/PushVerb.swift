@@ -17,15 +17,17 @@ struct PushVerb: ParsableCommand {
             """)
     @Argument(help: "The folder: a run's merged/, adapter/ or gguf/, or its output with --part.") var folder: String
     @Argument(help: "ORG/NAME, or ORG/NAME@BRANCH.") var name: String
-    @Option(help: "Which part of a run's output: merged, adapter or gguf.") var part: String?
+    @Option(help: "Which part of a run's output: \(PushVerb.parts.joined(separator: ", ")).") var part: String?
     @Option(help: "The commit's first line.") var message: String?
     @Flag(name: .customLong("private"), help: "Make the repository private; an existing public one is refused.") var isPrivate = false
     @Flag(help: "List the files and their sizes, and upload nothing; the other options of the upload may stay.") var dryRun = false
     @Flag(help: "Print JSON.") var json = false
 
+    private static let parts = ["merged", "adapter", "gguf", "bnb-4bit"]
+
     func validate() throws {
-        guard part.map({ ["merged", "adapter", "gguf"].contains($0) }) ?? true else {
-            throw ValidationError("--part has to be merged, adapter or gguf, not '\(part ?? "")'")
+        guard part.map(Self.parts.contains) ?? true else {
+            throw ValidationError("--part has to be one of \(Self.parts.joined(separator: ", ")), not '\(part ?? "")'")
         }
         guard message.map({ !$0.isEmpty && !$0.contains(where: \.isNewline) && $0.utf8.count <= 200 }) ?? true else {
             throw ValidationError("--message has to be one line of at most 200 bytes")

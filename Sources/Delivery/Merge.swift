@@ -43,26 +43,47 @@ package struct Merger {
         self.cpu = cpu
     }
 
-    /// - Parameter progress: called after each tensor with the share that is done, from 0 to 1.
+    /// About how many bytes the directory will have.
+    ///
+    /// - Throws: exit 2 where the model cannot be written like this.
+    package func byteCount() throws -> Int64 { try byteCount(of: tensors()) }
+
+    private func byteCount(of tensors: [StreamedTensor]) throws -> Int64 {
+        let bytes = tensors.reduce(Int64(0)) { $0 + Int64($1.description.type.byteCount(shape: $1.description.shape) ?? 0) }
+        // Headers and index name each tensor; configuration and generation settings are small.
+        return bytes + Int64(300 * tensors.count + (64 << 10)) + Int64(try Sidecar(source: base.files, files: files).bytes())
+    }
+
+    private func tensors() throws -> [StreamedTensor] {
+        let add = try adapter.map { try AddAdapter($0, base: base, cpu: cpu) }
+        let merged = try TensorStream(base, linearsThrough: settings.into, cpu: cpu).tensors().map { try add?.apply($0) ?? $0 }
+        if settings.isNF4 { return try BitsAndBytesExport(base: base, type: settings.type, cpu: cpu).tensors(merged) }
+        let convert = ConvertPrecision(to: settings.type, path: base.path)
+        return try merged.map(convert.apply)
+    }
+
+    /// Writes the directory, after a check that the disk has room for it.
+    ///
+    /// - Parameters:
+    ///   - whenFull: the class of the error where the disk is too small: nothing was started, or a run fails that had begun.
+    ///   - progress: called after each tensor with the share that is done, from 0 to 1.
     /// - Returns: warnings: what the directory lacks.
-    /// - Throws: exit 2 when adapter and base do not fit, a merged weight is not finite or does not fit the type, or something that is not
+    /// - Throws: exit 3 (or `whenFull`) where the disk is too small, exit 2 when adapter and base do not fit, a merged weight is not finite or does not fit the type, or something that is not
     ///   the program's is in the way; exit 4 when the disk fails.
     @discardableResult
-    package func write(to directory: String, progress: (Double) -> Void = { _ in }) throws -> [String] {
-        let add = try adapter.map { try AddAdapter($0, base: base, cpu: cpu) }
+    package func write(
+        to directory: String, whenFull: LorikeetError.ExitClass = .doesNotFit, progress: (Double) -> Void = { _ in }
+    ) throws -> [String] {
+        let tensors = try tensors()
         let plain = try base.configuration.written(type: Self.names[settings.type])
         let configuration = settings.isNF4 ? BitsAndBytesExport.configuration(plain, type: settings.type) : plain
         // Before the weights, which take time.
         _ = try Sidecar(source: base.files, files: files).copied()
         guard !directory.isEmpty else { throw LorikeetError.input("the output has no name", fix: "name a directory that is not there yet") }
         guard !files.exists(directory) else { throw LorikeetError.input("something is there already", at: directory, fix: "name another output") }
+        try DiskSpace.require(byteCount(of: tensors), for: "the model", at: directory, whenFull, files)
         let pending = try PendingFolder(for: directory, files: files)
         do {
-            let convert = ConvertPrecision(to: settings.type, path: base.path)
-            let merged = try TensorStream(base, linearsThrough: settings.into, cpu: cpu).tensors().map { try add?.apply($0) ?? $0 }
-            let tensors =
-                try settings.isNF4
-                ? BitsAndBytesExport(base: base, type: settings.type, cpu: cpu).tensors(merged) : merged.map(convert.apply)
             let sink = SafetensorsSink(directory: pending.path, files: pending.files, shardBytes: settings.shardBytes)
             try sink.write(tensors, progress: progress)
             try pending.files.writeDurably(configuration.serialized(pretty: true) + "\n", to: pending.path + "/config.json")

@@ -8,29 +8,71 @@ struct ExportForms: Equatable {
     let gguf: [GGUFForm]
     /// The adapter as a GGUF of its own.
     let hasAdapter: Bool
+    /// The directory with linears in bitsandbytes' NF4.
+    let hasDirectory: Bool
 
     /// The form that the name `gguf` stands for: half of float16's size at a small loss of accuracy. Smaller forms cost more accuracy, so the user
     /// has to name them.
     static let standard = GGUFForm.q8_0
 
-    var isEmpty: Bool { gguf.isEmpty && !hasAdapter }
-    /// The names of all forms, for the record in `files.json`.
+    /// Whether no file in `gguf/` is asked for.
+    var hasNoGGUF: Bool { gguf.isEmpty && !hasAdapter }
+    /// The names of the forms in `gguf/`, for the record in `files.json`.
     var words: String { (gguf.map(\.rawValue) + (hasAdapter ? [GGUFAdapterExport.form] : [])).joined(separator: ", ") }
 
-    static var names: [String] { ["gguf"] + GGUFForm.allCases.map(\.rawValue) + [GGUFAdapterExport.form] }
+    static var names: [String] { ["gguf"] + GGUFForm.allCases.map(\.rawValue) + [GGUFAdapterExport.form, BitsAndBytesExport.form] }
 
     /// - Throws: exit 2 naming a form that is not known, and the nearest that is.
     init(_ recipe: Recipe) throws {
         var forms: [GGUFForm] = []
         let names = recipe.export.map { $0.lowercased() }.filter { $0 != "none" }
-        for name in names where name != GGUFAdapterExport.form {
+        for name in names where ![GGUFAdapterExport.form, BitsAndBytesExport.form].contains(name) {
             guard let form = name == "gguf" ? Self.standard : GGUFForm(rawValue: name) else {
                 let nearest = nearestName(to: name, among: Self.names).map { "did you mean \($0)? " } ?? ""
                 throw LorikeetError.input("there is no form '\(name)'", at: "export", fix: nearest + "there are \(Self.names.joined(separator: ", "))")
             }
             if !forms.contains(form) { forms.append(form) }
         }
-        (gguf, hasAdapter) = (forms, names.contains(GGUFAdapterExport.form))
+        (gguf, hasAdapter, hasDirectory) = (forms, names.contains(GGUFAdapterExport.form), names.contains(BitsAndBytesExport.form))
+    }
+}
+
+/// A form of the merged model that a run writes and tests.
+enum TestedForm: Equatable, Sendable {
+    case gguf(GGUFForm)
+    /// The directory `bnb-4bit`.
+    case bitsAndBytes
+
+    /// - Parameter name: as summary.json and the recipe have it.
+    init?(name: String) {
+        if name == BitsAndBytesExport.form { self = .bitsAndBytes } else if let form = GGUFForm(rawValue: name) { self = .gguf(form) } else { return nil }
+    }
+
+    var name: String {
+        switch self {
+        case .gguf(let form): form.rawValue
+        case .bitsAndBytes: BitsAndBytesExport.form
+        }
+    }
+
+    /// What the report calls it.
+    var title: String {
+        switch self {
+        case .gguf(let form): "GGUF \(form.label)"
+        case .bitsAndBytes: BitsAndBytesExport.form
+        }
+    }
+
+    /// Whether it holds the merged model's weights, rounded to a float type at most.
+    var isExact: Bool { if case .gguf(let form) = self { form.isExact } else { false } }
+
+    /// By how much its loss may exceed the merged model's, where `export_tolerance` does not say it.
+    var lossTolerance: Double {
+        switch self {
+        case .gguf(let form): form.lossTolerance
+        // Provisional, as those of the GGUF forms: four bits without a scale search, as `q4_0`.
+        case .bitsAndBytes: 0.2
+        }
     }
 }
 

@@ -4,17 +4,17 @@ import LorikeetGround
 import LorikeetJSON
 import LorikeetReporting
 
-/// A GGUF that a run exported.
+/// A GGUF, or a directory, that a run exported.
 struct ExportedFile {
-    let form: GGUFForm
+    let form: TestedForm
     let path: String
     /// By how much its loss may exceed the merged model's.
     let tolerance: Double
 }
 
-/// An exported GGUF, read again and compared with the model that was merged.
+/// An exported form, read again and compared with the model that was merged.
 struct ExportedForm: Sendable {
-    let form: GGUFForm
+    let form: TestedForm
     let path: String
     /// Mean -log p of the trained tokens of all validation rows; nil without any.
     let loss: Double?
@@ -44,8 +44,8 @@ struct ExportedForm: Sendable {
     }
 
     /// The precision that decides how far logits may differ: the file's or the merged model's, whichever rounds more.
-    private static func coarser(_ form: GGUFForm, _ merged: MergePrecision) -> MergePrecision {
-        let own: MergePrecision = form == .bf16 ? .bfloat16 : form == .f16 ? .float16 : .float32
+    private static func coarser(_ form: TestedForm, _ merged: MergePrecision) -> MergePrecision {
+        let own: MergePrecision = form == .gguf(.bf16) ? .bfloat16 : form == .gguf(.f16) ? .float16 : .float32
         return mergeLogitTolerance(own) > mergeLogitTolerance(merged) ? own : merged
     }
 
@@ -53,7 +53,7 @@ struct ExportedForm: Sendable {
     var json: JSON {
         func number(_ value: Double?) -> JSON { value.flatMap { $0.isFinite ? .number($0) : nil } ?? .null }
         var fields: JSONObject = [
-            "form": .string(form.rawValue), "file": .string(path), "pass": verdict.json, "loss": number(loss), "merged_loss": number(mergedLoss),
+            "form": .string(form.name), "file": .string(path), "pass": verdict.json, "loss": number(loss), "merged_loss": number(mergedLoss),
             "sidecar": sidecar.json,
         ]
         if let difference, difference.rows > 0 {
@@ -77,7 +77,7 @@ struct ExportedForm: Sendable {
         guard verdict == .fail else { return nil }
         if sidecar.verdict == .fail {
             return LorikeetError(
-                .checkFailed, "the tokenizer in the GGUF is not the one that was trained with: \(sidecar.words)", at: path,
+                .checkFailed, "the tokenizer in the exported form is not the one that was trained with: \(sidecar.words)", at: path,
                 fix: "export from the model's Hugging Face directory, or use merged/")
         }
         return difference == nil

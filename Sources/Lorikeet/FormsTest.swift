@@ -20,7 +20,7 @@ struct FormsTest {
     let merged: ModelSource
     let adapter: String
     let files: any Files
-    /// GGUF files of the merged model.
+    /// The exported forms of the merged model.
     var exports: [ExportedFile] = []
     /// Called while a form's memory on the card is at its largest, so that the peak can be recorded.
     var observe: () -> Void = {}
@@ -262,7 +262,7 @@ extension FormsTest.Result {
             "transfer          \(transferVerdict.word)" + (transferVerdict == .notTested ? " (no held-out records)" : ""),
             "sidecar           \(sidecar.verdict.word) (\(sidecar.words))",
         ]
-        lines += exported.map { "\(Plan.padded("GGUF \($0.form.label)", 18))\($0.words)" } + [""]
+        lines += exported.map { "\(Plan.padded($0.form.title, 18))\($0.words)" } + [""]
         for index in rows.indices.prefix(3) {
             lines.append("question  \(shortened(questions[index]))")
             lines.append("  before  \(shortened(before.answers[index]))")

@@ -5,7 +5,22 @@ import LorikeetRecipe
 
 /// How the folder is loaded, and the command that makes it again.
 extension ModelCard {
-    var use: String { "## Use\n\n" + (part == .adapter ? useOfAdapter : useOfModel) }
+    var use: String {
+        switch part {
+        case .adapter: "## Use\n\n" + useOfAdapter
+        case .merged: "## Use\n\n" + useOfModel
+        case .gguf: ggufCard.use
+        case .bitsAndBytes: "## Use\n\n" + useOfDirectory
+        }
+    }
+
+    private var useOfDirectory: String {
+        let shell = """
+            pip install transformers accelerate bitsandbytes
+            vllm serve .    # or transformers, as below; a folder or its name on a hub
+            """
+        return Markdown.block("sh", shell) + "\n\n" + Markdown.block("python", Self.loading + question + "\n" + Self.answer)
+    }
 
     private var hasTemplate: Bool { summary["base"]?["chat_template"]?.bool == true }
 
@@ -25,20 +40,21 @@ extension ModelCard {
         print(tokenizer.decode(output[0][inputs["input_ids"].shape[1]:], skip_special_tokens=True))
         """
 
+    private static let loading = """
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        folder = "."  # this folder, or its name on a hub
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
+
+        """
+
     private var useOfModel: String {
-        let python = """
-            from transformers import AutoModelForCausalLM, AutoTokenizer
-
-            folder = "."  # this folder, or its name on a hub
-            tokenizer = AutoTokenizer.from_pretrained(folder)
-            model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
-
-            """
         let shell = """
             lorikeet generate --model . --prompt "..."
             lorikeet export --model . --output gguf --form q8_0    # for llama.cpp
             """
-        return Markdown.block("python", python + question + "\n" + Self.answer) + "\n\n" + Markdown.block("sh", shell)
+        return Markdown.block("python", Self.loading + question + "\n" + Self.answer) + "\n\n" + Markdown.block("sh", shell)
     }
 
     private var useOfAdapter: String {

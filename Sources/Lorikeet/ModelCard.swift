@@ -25,7 +25,7 @@ struct ModelCard {
     }
 
     func text() -> String {
-        let sections = [frontMatter, title, results, training, machine, use, repetition].filter { !$0.isEmpty }
+        let sections = [frontMatter, title, exportedFiles, results, training, machine, use, repetition].filter { !$0.isEmpty }
         return sections.joined(separator: "\n\n") + "\n"
     }
 
@@ -37,20 +37,22 @@ struct ModelCard {
         if let name = base.hubName {
             lines += ["base_model: \(quoted(name))", "base_model_relation: \(part == .adapter ? "adapter" : "finetune")"]
         }
-        lines += ["library_name: \(part == .adapter ? "peft" : "transformers")", "pipeline_tag: text-generation"]
+        let libraries: [OutputParts.Part: String] = [.adapter: "peft", .gguf: "gguf"]
+        lines += ["library_name: \(libraries[part] ?? "transformers")", "pipeline_tag: text-generation"]
         if let license = base.license {
             lines.append("license: \(quoted(license.identifier))")
             if let name = license.name { lines.append("license_name: \(quoted(name))") }
             if let link = license.link { lines.append("license_link: \(quoted(link))") }
         }
         if !dataSets.isEmpty { lines += ["datasets:"] + dataSets.map { "- \(quoted($0))" } }
-        lines += ["tags:", "- lorikeet", "- lora"] + (isQuantised ? ["- qlora"] : []) + ["---"]
+        let tags: [OutputParts.Part: [String]] = [.gguf: ["- gguf"], .bitsAndBytes: ["- bitsandbytes", "- 4-bit"]]
+        lines += ["tags:", "- lorikeet", "- lora"] + (isQuantised ? ["- qlora"] : []) + (tags[part] ?? []) + ["---"]
         return lines.joined(separator: "\n")
     }
 
     // MARK: sections
 
-    private var shortName: String { BaseOrigin.lastPart(base.name) }
+    var shortName: String { BaseOrigin.lastPart(base.name) }
     private var dataName: String {
         let names = recipe.data.map { BaseOrigin.hubName($0, kind: .dataset, files: files) ?? BaseOrigin.lastPart($0) }
         return names.prefix(3).map(Markdown.code).joined(separator: ", ") + (names.count > 3 ? " and \(names.count - 3) more" : "")
@@ -58,10 +60,14 @@ struct ModelCard {
 
     private var title: String {
         let base = Markdown.code(base.name)
+        let merged = "\(base), fine-tuned with \(method) on \(dataName); the adapter is merged into the weights (\(recipe.mergeDtype))"
         let what =
-            part == .adapter
-            ? "A PEFT adapter for \(base), trained with \(method) on \(dataName)."
-            : "\(base), fine-tuned with \(method) on \(dataName); the adapter is merged into the weights (\(recipe.mergeDtype))."
+            switch part {
+            case .adapter: "A PEFT adapter for \(base), trained with \(method) on \(dataName)."
+            case .merged: merged + "."
+            case .gguf: merged + " and written as GGUF files for llama.cpp and Ollama."
+            case .bitsAndBytes: merged + " and the linears are quantised to bitsandbytes' NF4, for transformers and vLLM."
+            }
         return "# \(Markdown.text(shortName)), fine-tuned\n\n\(what)\nMade with Lorikeet \(lorikeetVersion)."
     }
 
@@ -145,7 +151,8 @@ struct ModelCard {
         if let bytes = summary["peak_gpu_bytes"]?.int, bytes > 0 { rows.append(["card memory", Units.formatBytes(Int64(bytes))]) }
         if let bytes = summary["peak_rss_bytes"]?.int { rows.append(["memory", Units.formatBytes(Int64(bytes))]) }
         guard !rows.isEmpty else { return "" }
-        return "## Machine and time\n\nOf the last session, where the run took several.\n\n" + Markdown.table(["", ""], rows)
+        return "## Machine and time\n\nWhere the run was started several times: the time of all starts, the memory of the last.\n\n"
+            + Markdown.table(["", ""], rows)
     }
 
     /// A number with at most `digits` decimals, without zeros at the end.

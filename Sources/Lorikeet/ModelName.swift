@@ -14,6 +14,9 @@ package enum ModelName {
         return name.allSatisfy { $0 == "." || $0 == "-" } ? "model" : name
     }
 
+    /// `ORG/NAME` where the text names a model on a hub; nil where it is a path of this machine.
+    package static func onHub(_ model: String, files: any Files = RealFiles()) -> String? { BaseOrigin.hubName(model, kind: .model, files: files) }
+
     private static func isPlain(_ scalar: Unicode.Scalar) -> Bool {
         scalar.isASCII && (scalar.properties.isAlphabetic || scalar.properties.numericType != nil || "-_.".unicodeScalars.contains(scalar))
     }

@@ -23,18 +23,19 @@ package final class OutputDirectory {
     package var adapter: String { path + "/adapter" }
     package var merged: String { path + "/merged" }
     package var gguf: String { path + "/gguf" }
+    package var bitsAndBytes: String { path + "/" + OutputParts.Part.bitsAndBytes.rawValue }
     private var inputsJSON: String { path + "/inputs.json" }
     /// What of the run is delivered, and its record.
-    var parts: OutputParts { OutputParts(path: path, files: files, merging: merging, exports: exports) }
+    var parts: OutputParts { OutputParts(path: path, files: files, merging: merging, exports: exports?.words, exportsDirectory: exports?.hasDirectory) }
     private let merging: String?
-    private let exports: String?
+    private let exports: ExportForms?
 
     /// - Parameter recipe: what will be delivered here; nil where that does not matter.
     package init(path: String, files: any Files, recipe: Recipe? = nil) {
         self.path = path
         self.files = files
         merging = recipe.map { "\($0.mergeDtype), \($0.mergeInto)" }
-        exports = recipe.flatMap { try? ExportForms($0) }.map(\.words)
+        exports = recipe.flatMap { try? ExportForms($0) }
     }
 
     deinit { if lock >= 0 { close(lock) } }
@@ -126,7 +127,7 @@ package final class OutputDirectory {
     func faults(merged: Bool) throws -> [String] {
         let again = "is missing, or not as this recipe makes it: it is made again"
         var faults = try keptChoices() == nil ? ["\(planJSON) \(again)"] : []
-        let tested = [OutputParts.Part.adapter, .merged] + (exports ?? "" == "" ? [] : [.gguf])
+        let tested = [OutputParts.Part.adapter, .merged] + parts.exported
         for part in merged ? tested : [.adapter] {
             if try !parts.isWhole(part) {
                 faults.append("\(parts.place(part)) \(again)")

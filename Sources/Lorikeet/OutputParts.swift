@@ -3,14 +3,15 @@ import LorikeetGround
 import LorikeetJSON
 import LorikeetModelFiles
 
-/// The folders a run delivers, `adapter/`, `merged/` and `gguf/`, and `files.json`: the check sum of every file the run made in them.
+/// The folders a run delivers, `adapter/`, `merged/`, `gguf/` and `bnb-4bit/`, and `files.json`: the check sum of every file the run made in them.
 ///
 /// With these sums a missing or damaged part is recognised and made again, and the program's files are distinguished from a user's.
 struct OutputParts {
     enum Part: String {
         case adapter, merged, gguf
+        case bitsAndBytes = "bnb-4bit"
 
-        static let all = [adapter, merged, gguf]
+        static let all = [adapter, merged, gguf, bitsAndBytes]
     }
 
     /// The run's directory.
@@ -18,8 +19,10 @@ struct OutputParts {
     let files: any Files
     /// How the recipe merges; nil where that does not matter.
     var merging: String?
-    /// The forms that the recipe exports; nil where that does not matter.
+    /// The forms in `gguf/` that the recipe exports; nil where that does not matter.
     var exports: String?
+    /// Whether the recipe exports `bnb-4bit`; nil where that does not matter.
+    var exportsDirectory: Bool?
 
     var recordPath: String { path + "/files.json" }
 
@@ -54,6 +57,9 @@ struct OutputParts {
         return kept
     }
 
+    /// The exported parts that the recipe asks for.
+    var exported: [Part] { (exports ?? "" == "" ? [] : [.gguf]) + (exportsDirectory == true ? [.bitsAndBytes] : []) }
+
     /// Records the check sums of a part that `files.json` does not have.
     func recordIfNeeded(_ part: Part) throws {
         if try sums(part) == nil { try keepRecord(of: part) }
@@ -81,7 +87,7 @@ struct OutputParts {
     func keptBytes() throws -> Int64 {
         var sum: Int64 = 0
         // Files that this recipe does not export stay, and free nothing.
-        for part in Part.all where part != .gguf || exports?.isEmpty == false {
+        for part in Part.all where part != .gguf && part != .bitsAndBytes || exported.contains(part) {
             let place = place(part)
             if files.isDirectory(place) {
                 for name in try names(in: place) { sum += Int64(try files.byteCount(of: place + "/" + name)) }
@@ -148,7 +154,7 @@ struct OutputParts {
         do {
             switch part {
             case .adapter: _ = try AdapterFile.read(directory: place(part), files: files)
-            case .merged: _ = try ModelSource.open(place(part), files: files)
+            case .merged, .bitsAndBytes: _ = try ModelSource.open(place(part), files: files)
             // Without a record it is not known which forms were meant.
             case .gguf: return false
             }

@@ -22,7 +22,7 @@ extension Pipeline {
     /// Writes the cards that are missing or older than the summary. One that a user has edited stays, and a note says so. A card that cannot be written
     /// does not end a run whose results are there: a warning says so.
     func writeCards(_ summary: JSON) throws {
-        for part in goal == .testedModel ? [OutputParts.Part.adapter, .merged] : [.adapter] {
+        for part in goal == .testedModel ? [.adapter, .merged] + output.parts.exported : [.adapter] {
             let text = ModelCard(part: part, recipe: recipe, summary: summary, files: environment.files).text()
             do { try write(card: text, of: part) } catch let error as LorikeetError where error.exit == .machineFailed {
                 try reporter.warning("the model card could not be written (\(error.description)); the same command writes it")

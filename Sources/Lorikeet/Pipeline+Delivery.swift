@@ -161,7 +161,8 @@ extension Pipeline {
             settings.template = preparation.mergedTemplate
             let merger = Merger(base: preparation.source, adapter: adapter, settings: settings, files: environment.files, cpu: cpu)
             var warnings: [String] = []
-            try warn(kept: parts.make(.merged) { warnings = try merger.write(to: $0) { [reporter] in reporter.progress("merging", $0) } })
+            try warn(
+                kept: parts.make(.merged) { warnings = try merger.write(to: $0, whenFull: .machineFailed) { [reporter] in reporter.progress("merging", $0) } })
             for warning in warnings { try reporter.warning(warning) }
         }
         return try ModelSource.open(output.merged, files: environment.files)

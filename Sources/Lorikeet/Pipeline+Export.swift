@@ -7,7 +7,7 @@ import LorikeetModelFiles
 import LorikeetPlanning
 import LorikeetRecipe
 
-/// The key `export`: GGUF files of the merged model, planned before training and written after merging.
+/// The key `export`: other forms of the merged model, planned before training and written after merging.
 extension Preparation {
     /// What files of the exported model are called.
     var exportName: String { ModelName.of(recipe.model ?? "model") }
@@ -15,7 +15,7 @@ extension Preparation {
     /// Adds the exported files to a plan: their bytes, and the time to write and test them.
     ///
     /// - Returns: warnings of what llama.cpp computes differently.
-    /// - Throws: exit 2 where the model cannot be written as a GGUF: known before anything is trained.
+    /// - Throws: exit 2 where the model cannot be written in a form: known before anything is trained.
     func addExports(to plan: inout Plan, cpu: CPU, files: any Files) throws -> [String] {
         let forms = try ExportForms(recipe)
         if forms.hasAdapter {
@@ -23,20 +23,24 @@ extension Preparation {
             _ = try GGUFWriting(source.configuration, path: source.path)
             plan.disk.append(Plan.Part("adapter as GGUF", 4 * Int64(plan.trainableParameters)))
         }
+        if forms.hasDirectory {
+            let merger = Merger(base: source, adapter: nil, settings: directorySettings, files: files, cpu: cpu)
+            plan.disk.append(Plan.Part("\(BitsAndBytesExport.form) directory", try merger.byteCount()))
+        }
+        let count = Double(forms.gguf.count + (forms.hasDirectory ? 1 : 0))
+        plan.phases = plan.phases.map { phase in
+            switch phase.name {
+            case "merging": Plan.Phase(phase.name, phase.seconds * (1 + count))
+            // The test has three forms; an exported one costs about as much as one of them, although it answers no records.
+            case "testing": Plan.Phase(phase.name, phase.seconds * (1 + count / 3))
+            default: phase
+            }
+        }
         guard !forms.gguf.isEmpty else { return [] }
         let export = try GGUFExport(base: source, adapter: nil, settings: exportSettings, files: files, cpu: cpu)
         // What a Modelfile cannot be made of is refused here too.
         _ = try export.modelfiles(forms.gguf)
         plan.disk.append(Plan.Part("GGUF files", try forms.gguf.reduce(0) { try $0 + Int64(export.bytes($1)) }))
-        let count = Double(forms.gguf.count)
-        plan.phases = plan.phases.map { phase in
-            switch phase.name {
-            case "merging": Plan.Phase(phase.name, phase.seconds * (1 + count))
-            // The test has three forms; an exported file costs about as much as one of them, although it answers no records.
-            case "testing": Plan.Phase(phase.name, phase.seconds * (1 + count / 3))
-            default: phase
-            }
-        }
         return export.warnings
     }
 
@@ -45,15 +49,36 @@ extension Preparation {
         settings.template = mergedTemplate
         return settings
     }
+
+    /// How the directory `bnb-4bit` is written. What is no linear keeps 16 bits: the merged model's type, or, where that has 32, bfloat16 for a
+    /// base that is stored in it, which may not fit float16.
+    var directorySettings: MergeSettings {
+        let isBF16 = source.configuration.family.weights().contains { source.tensor($0.tensor)?.type == .bf16 }
+        var settings = MergeSettings(type: recipe.mergeType == .f32 ? (isBF16 ? .bf16 : .f16) : recipe.mergeType)
+        settings.isNF4 = true
+        return settings
+    }
 }
 
 extension Pipeline {
-    /// Writes `gguf/`, unless it is there already, unchanged and made from this merged model.
+    /// Writes the forms that the recipe exports, unless they are there already, unchanged and made from this merged model.
     ///
-    /// - Returns: the files to be tested.
+    /// - Returns: what is to be tested.
     func export(_ merged: ModelSource, _ preparation: Preparation, _ cpu: CPU) throws -> [ExportedFile] {
         let forms = try ExportForms(recipe)
-        guard !forms.isEmpty else { return [] }
+        var exported: [(form: TestedForm, path: String)] = []
+        if !forms.hasNoGGUF { exported += try exportGGUF(forms, merged, preparation, cpu) }
+        if forms.hasDirectory {
+            try exportDirectory(merged, preparation.directorySettings, cpu)
+            exported.append((.bitsAndBytes, output.bitsAndBytes))
+        }
+        return exported.map { ExportedFile(form: $0.form, path: $0.path, tolerance: recipe.exportTolerance ?? $0.form.lossTolerance) }
+    }
+
+    /// `gguf/`.
+    private func exportGGUF(
+        _ forms: ExportForms, _ merged: ModelSource, _ preparation: Preparation, _ cpu: CPU
+    ) throws -> [(form: TestedForm, path: String)] {
         let (parts, files) = (output.parts, environment.files)
         // The merged folder has the template already.
         let export =
@@ -69,9 +94,23 @@ extension Pipeline {
                 items.append(try GGUFAdapterExport(base: preparation.source, adapter: adapter, name: preparation.exportName, cpu: cpu).item())
             }
             let folder = ExportFolder(items, texts: try export?.modelfiles(forms.gguf) ?? [], files: files)
-            try warn(kept: parts.make(.gguf) { try folder.write(to: $0, whenFull: .machineFailed) })
+            try warn(
+                kept: parts.make(.gguf) { try folder.write(to: $0, whenFull: .machineFailed) { [reporter] in reporter.progress("exporting \($0.form)", $1) } })
         }
-        return zip(forms.gguf, items).map { ExportedFile(form: $0, path: output.gguf + "/" + $1.name, tolerance: recipe.exportTolerance ?? $0.lossTolerance) }
+        return zip(forms.gguf, items).map { (form: TestedForm.gguf($0), path: output.gguf + "/" + $1.name) }
+    }
+
+    /// `bnb-4bit/`.
+    private func exportDirectory(_ merged: ModelSource, _ settings: MergeSettings, _ cpu: CPU) throws {
+        let parts = output.parts
+        if try parts.isWhole(.bitsAndBytes) { return try parts.recordIfNeeded(.bitsAndBytes) }
+        let merger = Merger(base: merged, adapter: nil, settings: settings, files: environment.files, cpu: cpu)
+        var warnings: [String] = []
+        try warn(
+            kept: parts.make(.bitsAndBytes) {
+                warnings = try merger.write(to: $0, whenFull: .machineFailed) { [reporter] in reporter.progress("exporting \(BitsAndBytesExport.form)", $0) }
+            })
+        for warning in warnings { try reporter.warning(warning) }
     }
 }
 
@@ -81,7 +120,7 @@ extension Pipeline {
         guard var all = summary.object, let exports = summary["exports"]?.array, !exports.isEmpty else { return summary }
         var failure: JSON?
         let present = exports.map { entry -> JSON in
-            guard var fields = entry.object, let form = entry["form"]?.string.flatMap(GGUFForm.init(rawValue:)), !form.isExact,
+            guard var fields = entry.object, let form = entry["form"]?.string.flatMap(TestedForm.init(name:)), !form.isExact,
                 entry["sidecar"]?["pass"]?.bool != false, let loss = entry["loss"]?.double, let merged = entry["merged_loss"]?.double
             else { return entry }
             let verdict = ExportedForm.verdict(loss: loss, merged: merged, tolerance: recipe.exportTolerance ?? form.lossTolerance)

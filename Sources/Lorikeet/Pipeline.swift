@@ -85,6 +85,8 @@ package final class Pipeline {
     private(set) var ends = false
     /// The duration of each step so far, for the summary.
     private var seconds: [(name: String, seconds: Double)] = []
+    /// What earlier processes spent on the run.
+    private var past = PastWork()
     /// The base and the machine, for the summary and the model cards.
     private var facts: JSONObject = [:]
     /// The number of matrix products whose tuned algorithm plan.json holds.
@@ -143,6 +145,7 @@ package final class Pipeline {
         try output.save(inputs)
         try output.markUnfinished()
         try output.parts.clearLeftovers()
+        past = try PastWork(events: output.events, files: environment.files)
         try events.open(path: output.events, files: environment.files)
         ends = true
         try openReports()
@@ -353,7 +356,7 @@ package final class Pipeline {
     /// The last lines of the report: what was planned and what happened, and paths.
     private func closingLines(_ plan: Plan, _ summary: JSON) -> String {
         var lines = ["", "", PlannedHappened(plan, summary).text, "", "adapter           \(output.adapter)", "merged model      \(output.merged)"]
-        if !recipe.export.isEmpty { lines.append("exports           \(output.gguf)") }
+        lines += output.parts.exported.map { "export            \(output.parts.place($0))" }
         return lines.joined(separator: "\n")
     }
 
@@ -367,7 +370,8 @@ package final class Pipeline {
         for entry in test?.fields.entries ?? [] { summary[entry.key] = entry.value }
         if let failure = test?.failure(merged: output.merged) { summary["failed_proof"] = Self.failedProof(failure) }
         for entry in facts.entries { summary[entry.key] = entry.value }
-        summary["phases"] = .object(JSONObject(seconds.map { ($0.name, .number($0.seconds)) }))
+        summary["phases"] = past.phases(with: seconds)
+        summary["starts"] = JSON(past.starts + 1)
         summary["skipped_steps"] = JSON(result.state.skipped)
         summary["left_out_steps"] = JSON(result.state.excludedSteps.reduce(0) { $0 + $1.count })
         summary["peak_gpu_bytes"] = JSON(state.peakDeviceBytes)
@@ -377,7 +381,7 @@ package final class Pipeline {
         summary["predicted_seconds"] = .number(plan.predictedSeconds)
         summary["predicted_disk_bytes"] = .integer(plan.predictedDiskBytes)
         summary["disk_bytes"] = .integer(environment.files.bytes(under: output.path))
-        summary["seconds"] = .number(environment.clock.uptime - environment.started)
+        summary["seconds"] = .number(past.seconds + environment.clock.uptime - environment.started)
         summary["stopped_early"] = .bool(stopped)
         try output.write(.object(summary), to: output.summaryJSON)
         return .object(summary)

@@ -52,7 +52,7 @@ package struct RunFolder {
     /// Bytes of checkpoints, adapter, merged model and exports, which are what the plan predicts; nil where there are none.
     private func deliveredBytes() -> Double? {
         var sum = 0
-        var folders = ["checkpoints", "adapter", "merged", "gguf"].map { path + "/" + $0 }
+        var folders = (["checkpoints"] + OutputParts.Part.all.map(\.rawValue)).map { path + "/" + $0 }
         while let folder = folders.popLast() {
             guard !files.isLink(folder), let names = try? files.list(folder) else { continue }
             for name in names {

@@ -32,7 +32,7 @@ package struct SessionTime: Sendable, Equatable {
     }
 
     /// Phases that go on step by step and may be cut anywhere. All others have to be done in one session.
-    private static let trainingPhases: Set = ["training", "evaluation"]
+    static let trainingPhases: Set = ["training", "evaluation"]
 
     /// Seconds at the end of each session that are left free: half a minute, or a tenth of a session shorter than five minutes.
     package var margin: Double { min(30, session / 10) }

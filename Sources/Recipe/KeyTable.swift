@@ -117,7 +117,7 @@ package enum KeyTable {
         Key("merge_tolerance", .number(0...10), .number(0.05), .changeable, help: "By how much the merged model's loss may exceed the trained form's."),
         Key(
             "export", .list, .none, .delivery,
-            help: "What else is written beside merged/: GGUF forms (docs/formats.md lists them; gguf stands for q8_0), lora-gguf."),
+            help: "What else is written beside merged/: GGUF forms (docs/formats.md lists them; gguf stands for q8_0), lora-gguf, bnb-4bit."),
         Key(
             "export_tolerance", .number(0...10), .none, .changeable,
             help: "By how much a quantised export's loss may exceed the merged model's; without it a value for each form."),

@@ -15,11 +15,15 @@ struct ExportTests {
         let files = try #require(JSON.parse(outcome.out, source: "export")["files"]?.array)
         #expect(files.compactMap { $0["form"]?.string } == ["f16", "f32", "lora-gguf"])
         let names = try FileManager.default.contentsOfDirectory(atPath: output).sorted()
-        #expect(names == ["Modelfile", "Modelfile-F32", "tiny-F16.gguf", "tiny-F32.gguf", "tiny-LoRA-F32.gguf"])
+        #expect(names == ["Modelfile", "Modelfile-F32", "README.md", "tiny-F16.gguf", "tiny-F32.gguf", "tiny-LoRA-F32.gguf"])
         for file in files {
             let path = try #require(file["path"]?.string)
             #expect(try FileManager.default.attributesOfItem(atPath: path)[.size] as? Int == file["bytes"]?.int)
         }
+        let card = try String(contentsOfFile: output + "/README.md", encoding: .utf8)
+        #expect(
+            card.contains("| `tiny-F16.gguf` | F16 |") && card.contains("ollama create tiny:f16 -f Modelfile\n") && card.contains("llama-cli -m tiny-F32.gguf"))
+        #expect(card.hasPrefix("---\nlibrary_name: gguf\n") && !card.contains(tiny.path), "\(card)")
         // The same answer from the file as from base and adapter, and the same bytes a second time.
         let prompt = ["--prompt", "say 1:", "--max-new-tokens", "8"]
         let own = try Binary.run(["generate", "--model", tiny.model, "--adapter", tiny.adapter] + prompt)

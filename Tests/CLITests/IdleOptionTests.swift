@@ -71,4 +71,23 @@ struct IdleOptionTests {
             "--export", "f16")
         #expect(train.status == 0 && train.out.contains("--export has no effect on train"), "\(train.error)\(train.out)")
     }
+
+    @Test func `plan says what is left of a run that has begun`() throws {
+        let tiny = try TinyFolder()
+        let file = try Binary.file((0..<8).map { #"{"prompt": "say \#($0):", "completion": "ab"}"# }.joined(separator: "\n"))
+        let options = [
+            "--model", tiny.model, "--data", file, "--output", tiny.path + "/out", "--device", "cpu", "--max-steps", "3", "--warmup-steps", "1",
+            "--test-samples", "0",
+        ]
+        let fresh = try Binary.run(["plan", "--json"] + options)
+        #expect(try JSON.parse(fresh.out, source: "plan")["left"] == nil, "\(fresh.error)")
+        #expect(try Binary.run(["train"] + options).status == 0)
+        // The adapter is there; merging and testing are left.
+        let left = try #require(JSON.parse(Binary.run(["plan", "--json"] + options).out, source: "plan")["left"])
+        #expect(left["done_steps"] == 3 && left["steps"] == 0 && left["finished"] == false && left["phases"]?["training"]?.double == 0)
+        #expect(left["phases"]?["merging"]?.double ?? 0 > 0 && left["from"]?.string == tiny.path + "/out")
+        #expect(try Binary.run(["run"] + options).status == 0)
+        let done = try Binary.run(["plan"] + options)
+        #expect(done.status == 0 && done.out.hasSuffix("left: nothing; \(tiny.path)/out is finished\n"), "\(done.error)\(done.out)")
+    }
 }

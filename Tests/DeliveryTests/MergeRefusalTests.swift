@@ -226,4 +226,30 @@ struct MergeRefusalTests {
         }
         #expect(!files.exists(link + ".partial"))
     }
+
+    // MARK: the disk
+
+    @Test(arguments: [false, true]) func `a disk that is too small is told before anything is written`(isNF4: Bool) throws {
+        let (base, adapter) = try copies()
+        let directory = Temporary.folder()
+        var settings = MergeSettings(type: .f16)
+        settings.isNF4 = isNF4
+        func merger(_ disk: any Files) throws -> Merger {
+            try Merger(base: ModelSource.open(base), adapter: AdapterFile.read(directory: adapter), settings: settings, files: disk, cpu: cpu)
+        }
+        let needed = try merger(files).byteCount()
+        for (exit, failure) in [(LorikeetError.ExitClass.doesNotFit, "3"), (.machineFailed, "4")] {
+            let small = try merger(FullDisk(bytes: 1 << 30, said: needed - 1))
+            let error = #expect(throws: LorikeetError.self) { try small.write(to: directory, whenFull: exit) }
+            let words = "takes \(Units.formatBytes(needed)) on the disk, which has \(Units.formatBytes(needed - 1))"
+            #expect(error?.exit == exit && error?.place == directory && error?.what.contains(words) == true, "\(failure): \(String(describing: error))")
+            #expect(
+                try files.list(RealFiles.parent(of: directory)).allSatisfy {
+                    !$0.hasPrefix(RealFiles.trimmed(directory).split(separator: "/").last.map(String.init) ?? "?")
+                })
+        }
+        try merger(FullDisk(bytes: 1 << 30, said: needed)).write(to: directory)
+        let written = try files.list(directory).reduce(Int64(0)) { try $0 + Int64(files.byteCount(of: directory + "/" + $1)) }
+        #expect(written <= needed && needed - written < 100_000, "\(written) of \(needed)")
+    }
 }

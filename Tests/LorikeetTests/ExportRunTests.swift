@@ -3,6 +3,7 @@ import LorikeetDelivery
 import LorikeetGround
 import LorikeetJSON
 import LorikeetModelFiles
+import LorikeetReporting
 import Testing
 
 @testable import Lorikeet
@@ -20,7 +21,14 @@ struct ExportRunTests {
         let outcome = try run.run(on: nil)
         #expect(outcome.error == nil, "\(String(describing: outcome.error))")
         let names = try files.list(run.output + "/gguf")
-        #expect(names == ["Modelfile", "Modelfile-F16", "model-F16.gguf", "model-F32.gguf", "model-LoRA-F32.gguf"])
+        #expect(names == ["Modelfile", "Modelfile-F16", "README.md", "model-F16.gguf", "model-F32.gguf", "model-LoRA-F32.gguf"])
+        let card = try files.readText(run.output + "/gguf/README.md")
+        for part in [
+            "library_name: gguf", "- gguf", "| `model-F16.gguf` | F16 |", "| `model-LoRA-F32.gguf` | adapter |", "loss on held-out records",
+            "The smallest whose loss is at most 0.01 above the merged model's is `model-F16.gguf`.", "llama-cli -m model-F32.gguf",
+            "ollama create model:f16 -f Modelfile-F16\nollama create model:f32 -f Modelfile\nollama run model:f32", "--lora model-LoRA-F32.gguf",
+            "lorikeet run", "| merged model |",
+        ] { #expect(card.contains(part), "\(part)\n\(card)") }
         let exports = try #require(outcome.summary?["exports"]?.array)
         #expect(exports.compactMap { $0["form"]?.string } == ["f32", "f16"] && exports.allSatisfy { $0["pass"] == true && $0["sidecar"]?["pass"] == true })
         // From merged float32 weights nothing is rounded; float16 rounds them.
@@ -85,5 +93,45 @@ struct ExportRunTests {
         #expect(ExportedForm.verdict(loss: 1.05, merged: 1, tolerance: 0.1) == .pass && ExportedForm.verdict(loss: 1.2, merged: 1, tolerance: 0.1) == .fail)
         #expect(ExportedForm.verdict(loss: .nan, merged: 1, tolerance: 0.1) == .fail)
         #expect(ExportedForm.verdict(loss: nil, merged: 1, tolerance: 0.1) == .notTested)
+    }
+
+    @Test func `bnb-4bit is planned, written, recorded and tested beside the other forms`() throws {
+        var run = try TinyRun()
+        run.options["export"] = "f16,bnb-4bit"
+        run.options["export-tolerance"] = "10"
+        let outcome = try run.run(on: nil)
+        #expect(outcome.error == nil, "\(String(describing: outcome.error))")
+        let folder = run.output + "/bnb-4bit"
+        let names = try files.list(folder).filter { $0 != "README.md" }
+        #expect(names.contains("config.json") && names.contains("model.safetensors") && names.contains("tokenizer.json"), "\(names)")
+        let configuration = try JSON.parse(files.read(folder + "/config.json"), source: "config.json")
+        #expect(configuration["quantization_config"]?["bnb_4bit_quant_type"] == "nf4")
+        let exports = try #require(outcome.summary?["exports"]?.array)
+        #expect(exports.compactMap { $0["form"]?.string } == ["f16", "bnb-4bit"] && exports[1]["file"]?.string == folder)
+        #expect(exports.allSatisfy { $0["pass"] == true && $0["sidecar"]?["pass"] == true }, "\(exports)")
+        // Rounded to four bits, so it has a loss of its own.
+        let (loss, merged) = (exports[1]["loss"]?.double ?? .nan, exports[1]["merged_loss"]?.double ?? .nan)
+        #expect(loss.isFinite && abs(loss - merged) > 1e-6 && abs(loss - merged) < 1)
+        #expect(exports[1]["max_logit_difference"] == nil)
+        #expect(outcome.texts.contains { $0.contains("bnb-4bit          pass") && $0.contains("export            \(folder)") }, "\(outcome.texts.last ?? "")")
+        let planned = try run.json("plan.json")["disk"]?["bnb-4bit directory"]?.int ?? 0
+        let written = try names.reduce(0) { try $0 + files.byteCount(of: folder + "/" + $1) }
+        #expect(planned >= written && planned < written + 200_000, "\(planned) \(written)")
+        let card = try files.readText(folder + "/README.md")
+        #expect(card.contains("- bitsandbytes") && card.contains("vllm serve") && card.contains("NF4"))
+        #expect(try ReportPage(runs: [RunFolder(path: run.output).record()]).html().contains("Exported as bnb-4bit"))
+        #expect(try run.run(on: nil).texts.contains { $0.hasPrefix("this run is finished") })
+        // What is damaged is made again with the same bytes, and gguf/ stays.
+        let whole = try bytes(run, "bnb-4bit/model.safetensors")
+        var damaged = whole
+        damaged[damaged.count - 40] ^= 1
+        try damaged.write(to: URL(fileURLWithPath: folder + "/model.safetensors"))
+        let again = try run.run(on: nil)
+        #expect(again.error == nil && again.count(.step) == 0 && again.texts.contains { $0.contains("/bnb-4bit is missing, or not as this recipe makes it") })
+        #expect(try bytes(run, "bnb-4bit/model.safetensors") == whole)
+        // A tolerance that it does not meet is decided anew without making it again.
+        run.options["export-tolerance"] = "0"
+        let strict = try run.run(on: nil)
+        #expect(strict.error?.exit == (loss > merged ? .checkFailed : nil), "\(loss) \(merged) \(String(describing: strict.error))")
     }
 }

@@ -151,4 +151,23 @@ struct ReportRunTests {
         try reporter.report(.end, ["exit": 0])
         #expect(try RealFiles().readText(page).contains("<html") && RealFiles().list(folder).allSatisfy { !$0.contains("partial") })
     }
+
+    @Test func `the summary's times are of all processes together`() throws {
+        let run = try TinyRun()
+        #expect(try run.run(on: nil, stopAfter: 2).error?.exit == .stoppedEarly)
+        let stopped = try run.json("summary.json")
+        #expect(stopped["starts"] == 1)
+        let outcome = try run.run(on: nil)
+        let summary = try #require(outcome.summary)
+        let log = try RunFolder(path: run.output).record().log
+        #expect(log.starts == 2 && summary["starts"] == 2)
+        for phase in log.phases where phase.name != "report" {
+            // The events have milliseconds.
+            #expect(abs((summary["phases"]?[phase.name]?.double ?? -1) - phase.seconds) < 0.002, "\(phase)")
+        }
+        let before = stopped["phases"]?["training"]?.double ?? 0
+        let own = outcome.events.first { $0.kind == .phaseEnd && $0.fields["name"] == "training" }?.fields["seconds"]?.double ?? 0
+        #expect(before > 0 && own > 0 && abs((summary["phases"]?["training"]?.double ?? 0) - before - own) < 0.002)
+        #expect(summary["seconds"]?.double ?? 0 > stopped["seconds"]?.double ?? 1)
+    }
 }

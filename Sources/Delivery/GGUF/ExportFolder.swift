@@ -34,7 +34,8 @@ package struct ExportFolder {
         to directory: String, whenFull: LorikeetError.ExitClass = .doesNotFit, progress: (ExportItem, Double) -> Void = { _, _ in }
     ) throws {
         guard !files.exists(directory) else { throw LorikeetError.input("something is there already", at: directory, fix: "name another output") }
-        try requireSpace(at: directory, whenFull)
+        let needed = Int64(items.reduce(0) { $0 + $1.bytes } + texts.reduce(0) { $0 + $1.text.utf8.count })
+        try DiskSpace.require(needed, for: "the export", at: directory, whenFull, files)
         let pending = try PendingFolder(for: directory, files: files)
         do {
             for item in items { try item.write(pending.path + "/" + item.name, pending.files) { progress(item, $0) } }
@@ -44,15 +45,5 @@ package struct ExportFolder {
             pending.discard()
             throw error
         }
-    }
-
-    private func requireSpace(at directory: String, _ whenFull: LorikeetError.ExitClass) throws {
-        let needed = Int64(items.reduce(0) { $0 + $1.bytes } + texts.reduce(0) { $0 + $1.text.utf8.count })
-        // What a killed process left is cleared first.
-        let free = try files.freeBytes(at: directory) + PendingFolder.reusableBytes(of: directory, known: [], files: files)
-        guard needed > free else { return }
-        throw LorikeetError(
-            whenFull, "the export takes \(Units.formatBytes(needed)) and the disk has \(Units.formatBytes(free))", at: directory,
-            fix: "free some space, name another output, or choose a smaller form")
     }
 }

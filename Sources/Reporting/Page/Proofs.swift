@@ -39,6 +39,12 @@ struct Proof {
                     name: "Tokenizer and template beside it", short: "sidecar", pass: sidecar["pass"]?.bool,
                     numbers: sidecar["difference"]?.string ?? "\(texts)same ends, same template"))
         }
+        for export in summary["exports"]?.array ?? [] {
+            let form = export["form"]?.string ?? "?"
+            var numbers = "loss \(Figures.number(export["loss"]?.double)), merged \(Figures.number(export["merged_loss"]?.double))"
+            if let most = export["max_logit_difference"]?.double { numbers += "; logits differ by at most \(Figures.number(most))" }
+            proofs.append(Proof(name: "Exported as \(form)", short: form, pass: export["pass"]?.bool, numbers: numbers))
+        }
         return proofs
     }
 }

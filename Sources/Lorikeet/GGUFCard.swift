@@ -1,0 +1,138 @@
+import LorikeetDelivery
+import LorikeetGround
+import LorikeetJSON
+
+/// What a model card says of a folder of GGUF files: which file to take, and the commands of llama.cpp and Ollama.
+package struct GGUFCard {
+    /// One file of the folder.
+    package struct File: Equatable {
+        let name: String
+        /// nil for the adapter.
+        let form: GGUFForm?
+        let bytes: Int64
+        /// Mean -log p on held-out records, of this file and of the merged model; nil where it was not measured.
+        var loss: Double?
+        var mergedLoss: Double?
+
+        package init(name: String, form: GGUFForm?, bytes: Int64) { (self.name, self.form, self.bytes) = (name, form, bytes) }
+    }
+
+    private let files: [File]
+    /// Names of the Modelfiles, by the file that they are of.
+    private let modelfiles: [String: String]
+    /// What Ollama shall call the model.
+    private let ollamaName: String
+
+    /// - Parameters:
+    ///   - modelfiles: names of the folder's Modelfiles, each with its text.
+    ///   - name: the model's.
+    package init(files: [File], modelfiles: [(name: String, text: String)], name: String) {
+        self.files = files.sorted { $0.bytes < $1.bytes }
+        self.modelfiles = Dictionary(
+            files.compactMap { file in modelfiles.first { $0.text.contains("FROM ./\(file.name)\n") }.map { (file.name, $0.name) } },
+            uniquingKeysWith: { first, _ in first })
+        ollamaName = ModelName.of(name).lowercased()
+    }
+
+    private var models: [File] { files.filter { $0.form != nil } }
+
+    /// A card of its own for files that were exported from a model of which nothing else is known.
+    ///
+    /// - Parameter base: `ORG/NAME` of the model on a hub; nil for one of this machine.
+    package func text(title: String, base: String?) -> String {
+        let front = ["---"] + (base.map { ["base_model: \(JSON.string($0).serialized())", "base_model_relation: quantized"] } ?? [])
+        let head = (front + ["library_name: gguf", "pipeline_tag: text-generation", "tags:", "- lorikeet", "- gguf", "---"]).joined(separator: "\n")
+        let what = "\(Markdown.code(base ?? title)) as GGUF files for llama.cpp and Ollama.\nMade with Lorikeet \(lorikeetVersion)."
+        return [head, "# \(Markdown.text(title))\n\n\(what)", table, use].filter { !$0.isEmpty }.joined(separator: "\n\n") + "\n"
+    }
+
+    // MARK: which file
+
+    /// The files with their sizes and losses, and which to take; empty without a file.
+    var table: String {
+        guard !files.isEmpty else { return "" }
+        let isMeasured = models.contains { $0.loss != nil }
+        let rows = files.map { file -> [String] in
+            let own = [Markdown.code(file.name), file.form?.label ?? "adapter", Units.formatBytes(file.bytes)]
+            return isMeasured ? own + [file.loss.map { Self.figure($0) } ?? (file.form == nil ? "" : "not tested")] : own
+        }
+        let head = ["file", "form", "size"] + (isMeasured ? ["loss on held-out records"] : [])
+        return "## Which file\n\n" + ([advice].filter { !$0.isEmpty } + [Markdown.table(head, rows)]).joined(separator: "\n\n")
+    }
+
+    /// By how much the loss of a file may exceed the merged model's to be called as good.
+    static let small = 0.01
+
+    private var advice: String {
+        guard models.count > 1 else { return "" }
+        let rule = "Take the largest file that fits into memory beside the context. Every form with fewer bits is smaller and faster, and costs accuracy."
+        let good = models.first { file in
+            guard let loss = file.loss, let merged = file.mergedLoss else { return false }
+            return loss <= merged + Self.small
+        }
+        return rule + (good.map { " The smallest whose loss is at most \(Self.small) above the merged model's is \(Markdown.code($0.name))." } ?? "")
+    }
+
+    // MARK: commands
+
+    var use: String {
+        var blocks: [String] = []
+        if let file = models.last {
+            let name = Self.quoted(file.name)
+            blocks.append(
+                "With llama.cpp:\n\n"
+                    + Markdown.block("sh", "llama-cli -m \(name)        # a conversation\nllama-server -m \(name)     # the web page and the API of a server"))
+        }
+        let modelled = models.filter { modelfiles[$0.name] != nil }
+        if let file = modelled.last {
+            var lines = modelled.map { other in
+                let name = modelled.count == 1 ? ollamaName : ollamaName + ":" + (other.form?.rawValue ?? "")
+                return "ollama create \(name) -f \(modelfiles[other.name] ?? "")"
+            }
+            lines.append("ollama run \(modelled.count == 1 ? ollamaName : ollamaName + ":" + (file.form?.rawValue ?? ""))")
+            blocks.append("With Ollama, in this folder:\n\n" + Markdown.block("sh", lines.joined(separator: "\n")))
+        }
+        if let adapter = files.first(where: { $0.form == nil }) {
+            blocks.append(
+                "The adapter, beside a GGUF of the base model:\n\n"
+                    + Markdown.block("sh", "llama-cli -m path/to/the/base.gguf --lora \(Self.quoted(adapter.name))"))
+        }
+        return blocks.isEmpty ? "" : "## Use\n\n" + blocks.joined(separator: "\n\n")
+    }
+
+    /// File names of exports are letters, digits and `-_.`; only a folder that a user has changed has others.
+    private static func quoted(_ name: String) -> String {
+        name.wholeMatch(of: /[A-Za-z0-9_\-.]+/) != nil ? name : "'" + name.printable(lines: false).replacing("'", with: "'\\''") + "'"
+    }
+
+    private static func figure(_ value: Double) -> String { value.isFinite ? "\((value * 10_000).rounded() / 10_000)" : "not a finite number" }
+}
+
+extension ModelCard {
+    /// The section about the files of `gguf/`; empty for the other parts.
+    var exportedFiles: String { part == .gguf ? ggufCard.table : "" }
+
+    var ggufCard: GGUFCard { GGUFCard(files: ggufFiles, modelfiles: modelfiles, name: shortName) }
+
+    private var place: String { recipe.output + "/" + part.rawValue }
+
+    private var ggufFiles: [GGUFCard.File] {
+        let exports = summary["exports"]?.array ?? []
+        return ((try? files.list(place)) ?? []).filter { $0.hasSuffix(".gguf") }.compactMap { name in
+            guard let bytes = try? files.byteCount(of: place + "/" + name) else { return nil }
+            let entry = exports.first { $0["file"]?.string.map(BaseOrigin.lastPart) == name }
+            let form =
+                entry?["form"]?.string.flatMap(GGUFForm.init(rawValue:))
+                ?? GGUFForm.allCases.first { name.hasSuffix("-\($0.label).gguf") && !name.hasSuffix("-LoRA-\($0.label).gguf") }
+            var file = GGUFCard.File(name: name, form: form, bytes: Int64(bytes))
+            (file.loss, file.mergedLoss) = (entry?["loss"]?.double, entry?["merged_loss"]?.double)
+            return file
+        }
+    }
+
+    private var modelfiles: [(name: String, text: String)] {
+        ((try? files.list(place)) ?? []).filter { $0.hasPrefix("Modelfile") }.compactMap { name in
+            (try? files.readText(place + "/" + name)).map { (name, $0) }
+        }
+    }
+}
