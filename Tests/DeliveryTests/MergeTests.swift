@@ -77,7 +77,7 @@ struct MergeTests {
 
     @Test(arguments: [100, 3000, 400_000]) func `a full disk leaves nothing half written`(bytes: Int) throws {
         let directory = folder()
-        let error = #expect(throws: LorikeetError.self) { try merge(.f32, to: directory, files: FullDisk(bytes: bytes)) }
+        let error = #expect(throws: LorikeetError.self) { try merge(.f32, to: directory, files: FullDisk(bytes: bytes, said: 1 << 40)) }
         #expect(error?.exit == .machineFailed)
         #expect(!RealFiles().exists(directory) && !RealFiles().exists(directory + ".partial"))
     }
