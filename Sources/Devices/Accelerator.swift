@@ -120,7 +120,8 @@ package struct AcceleratorProperties: Sendable {
     package var driver: String
     /// Kernels have compute capability 9.0's own products (tiles.cuh).
     package var multipliesByWarpgroup = false
-    /// Bytes that the driver takes beside all allocations once a run is under way (kernels' local memory, graphs); a measured value.
+    /// Bytes that the driver takes beside all allocations once a run is under way (kernels' local memory, graphs, cuBLASLt's
+    /// kernels); a measured value.
     package var bytesToRun = 0
 
     package init(name: String, architecture: Int, multiprocessors: Int, totalBytes: Int, driver: String) {

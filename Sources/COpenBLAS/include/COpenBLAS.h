@@ -1,4 +1,4 @@
-// The one BLAS routine the engine calls. Declared here so that no distribution header's place has to be known.
+// The one BLAS routine the engine calls, and the choice of its kernels. Declared here so that no distribution header's place has to be known.
 #pragma once
 
 /// C = alpha * op(A) * op(B) + beta * C, float32. `order` 101 row-major; `transpose` 111 none, 112 transposed.
@@ -11,3 +11,6 @@ void openblas_set_num_threads(int threads);
 int openblas_get_parallel(void);
 /// The name of the processor kernels OpenBLAS picked, e.g. "Haswell" or "SkylakeX".
 char *openblas_get_corename(void);
+/// Changes to the kernels of that name. No routine of OpenBLAS may be running or have run before. A library built for one kind of
+/// processor alone keeps its kernels, as does one that does not know the name.
+void lorikeet_openblas_use(const char *name);

@@ -14,6 +14,18 @@ void lorikeet_pool_destroy(lorikeet_pool *pool);
 
 /// 1 where the processor and the system support AVX2 and FMA. Itself needs neither.
 int lorikeet_cpu_has_avx2(void);
+/// The bits of lorikeet_cpu_features.
+enum {
+    /// AVX2 and FMA.
+    LORIKEET_CPU_AVX2 = 1,
+    /// AVX-512 F, DQ, CD, BW and VL: what came with Skylake-X.
+    LORIKEET_CPU_AVX512 = 2,
+    LORIKEET_CPU_AVX512_BF16 = 4,
+    /// The maker is AMD.
+    LORIKEET_CPU_AMD = 8,
+};
+/// Instruction sets that the processor and the system support, and the maker.
+int lorikeet_cpu_features(void);
 /// Processors the calling thread may run on; 0 when the system does not say.
 int lorikeet_processor_count(void);
 

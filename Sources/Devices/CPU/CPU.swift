@@ -13,6 +13,7 @@ package final class CPU: Sendable {
     /// - Parameter threads: 0 takes the cores that the process may use (by affinity and control group). It has no default: the user's number has
     ///   to come here from every verb.
     package init(threads: Int) {
+        BLASKernels.choose()
         // Its own threads would fight ours over the same cores.
         openblas_set_num_threads(1)
         let wanted = Self.blasIsThreadSafe ? threads > 0 ? threads : max(1, Machine.coreCount()) : 1
@@ -94,6 +95,9 @@ package final class CPU: Sendable {
     /// OpenBLAS's build without threads keeps its work buffers without locks: called from two threads it gives wrong numbers.
     package static var blasIsThreadSafe: Bool { openblas_get_parallel() != 0 }
 
-    /// The kernels OpenBLAS chose for this processor, e.g. `SkylakeX`.
-    package static var blasKernels: String { openblas_get_corename().map { String(cString: $0) } ?? "unknown" }
+    /// OpenBLAS's kernels for this processor, e.g. `SkylakeX`.
+    package static var blasKernels: String {
+        BLASKernels.choose()
+        return BLASKernels.inUse
+    }
 }
