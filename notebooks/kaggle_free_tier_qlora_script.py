@@ -79,13 +79,13 @@ if "HF_TOKEN" not in os.environ:
 
 
 def lorikeet(verb, *flags, show=True, **keys):
-    """Runs a verb of the binary and returns what it prints; raises its own sentence where it fails."""
+    """Runs a verb of the binary and shows what it prints, or returns it; raises its own sentence where it fails."""
     done = subprocess.run(lorikeet_qlora.command(verb, *flags, **keys), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     if show:
         print(done.stderr + done.stdout, end="")
     if done.returncode:
         raise RuntimeError(done.stderr.strip().split("\n")[-1])
-    return done.stdout
+    return None if show else done.stdout
 
 
 lorikeet("doctor", device=DEVICE)
@@ -128,8 +128,11 @@ if summary["exit_status"] == 75:
     print("This session is over, and everything is saved: the run is well, and not finished yet.")
     print(NEXT % summary.get("steps", 0))
 else:
-    print("validation loss   %s -> %s" % (summary.get("validation_loss_before"), summary.get("validation_loss_after")))
-    print("right answers     %s -> %s" % (summary.get("answers_right_before"), summary.get("answers_right_after")))
+    def shown(form, name):
+        return form.format(summary[name]) if summary.get(name) is not None else "-"
+
+    for title, form, name in (("validation loss", "{:.4g}", "validation_loss"), ("right answers", "{:.0%}", "answers_right")):
+        print("%-24s%s -> %s" % (title, shown(form, name + "_before"), shown(form, name + "_after")))
     for proof in ("merged_matches_adapter", "transfer", "sidecar"):
         result = (summary.get(proof) or {}).get("pass")
         print("%-24s%s" % (proof, {True: "pass", False: "FAIL"}.get(result, "not tested")))
@@ -148,9 +151,16 @@ def report_line():
         except OSError:
             return ""
 
+    def value(text):
+        # A number, or a text in quotes; what is neither is a text as it stands.
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text
+
     plan = json.loads(written("plan.json") or "{}")
     machine = json.loads(lorikeet("doctor", "--json", show=False, device=DEVICE))
-    resolved = dict(re.findall(r"^ *(\w+): (.*)$", written("run.yaml"), re.MULTILINE))
+    resolved = {key: value(text) for key, text in re.findall(r"^ *(\w+): (.*)$", written("run.yaml"), re.MULTILINE)}
     choices = plan.get("choices", {})
     tokens_per_second = summary.get("tokens_per_second") or 0
     tokens_per_step = plan.get("train_tokens", 0) / max(1, plan.get("steps", 0))

@@ -215,6 +215,8 @@ class StandIns(Case):
         with mock.patch.object(lorikeet_qlora, "_notebook_display", lambda: (show, str)), mock.patch.object(lorikeet_qlora, "REPORT_SECONDS", 0.1):
             lorikeet_qlora.run(output=self.path("out"))
         self.assertEqual([display for _, display in shown], [True])
+        # IPython prints a warning for what begins with a frame.
+        self.assertFalse(shown[0][0].startswith("<iframe"))
         self.assertIn('srcdoc="&lt;p title=&quot;a&quot;&gt;one&lt;/p&gt;"', shown[0][0])
         self.assertEqual(len(updated), 1)
         self.assertIn("one and two", updated[0])

@@ -85,7 +85,8 @@ def run(*, on_event=None, **keys):
     summary = dict(watch.summary(of_this_run=False) or {}, exit_status=status)
     if status == STOPPED_EARLY:
         summary.update(stopped_early=True, next="stopped early, everything is saved: run again to go on")
-        print("lorikeet: " + summary["next"], flush=True)
+        if sentence is None:
+            print("lorikeet: " + summary["next"], flush=True)
     return summary
 
 
@@ -278,7 +279,8 @@ class _Watch:
         self._shown = stamp
         show, make = self._display
         # A frame of its own: the page's styles and scripts do not meet the notebook's.
-        frame = make('<iframe srcdoc="%s" style="width:100%%;height:720px;border:0" sandbox="allow-scripts"></iframe>' % html.escape(page))
+        # IPython warns of HTML that begins with a frame, which it takes for a page of another address.
+        frame = make('<div><iframe srcdoc="%s" style="width:100%%;height:720px;border:0" sandbox="allow-scripts"></iframe></div>' % html.escape(page))
         if self._handle is None:
             self._handle = show(frame, display_id=True)
         else:
