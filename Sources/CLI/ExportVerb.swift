@@ -57,7 +57,7 @@ struct ExportVerb: ParsableCommand {
             var settings = MergeSettings(type: MergeVerb.types[dtype] ?? .f16, into: BaseStorage(rawValue: into) ?? .stored)
             settings.isNF4 = true
             Screen.warn(try Merger(base: source, adapter: adapter, settings: settings, files: files, cpu: cpu).write(to: output))
-            let bytes = try files.list(output).reduce(0) { try $0 + files.byteCount(of: output + "/" + $1) }
+            let bytes = Int(files.bytes(under: output))
             return report([(BitsAndBytesExport.form, RealFiles.trimmed(output), bytes)], threads: cpu.threads, seconds: SystemClock().uptime - start)
         }
         var (items, texts): ([ExportItem], [(name: String, text: String)]) = ([], [])

@@ -29,7 +29,11 @@ struct PlanVerb: ParsableCommand {
         Screen.note(notes)
         let compute = try DeviceOptions.open(recipe)
         var (plan, preparation, download) = try plan(recipe, compute)
-        let time = recipe.sessionSeconds.map { SessionTime(plan, session: $0, elapsed: Notebook.elapsed, starting: 0, sessions: recipe.sessions) }
+        let time = recipe.sessionSeconds.map { seconds in
+            var time = SessionTime(plan, session: seconds, elapsed: Notebook.elapsed, starting: 0)
+            time.sessions = recipe.sessions
+            return time
+        }
         plan.sessionsNeeded = time?.total
         if parsed.flags.contains("explain") {
             Screen.out(try preparation.listing(of: plan, compute: compute, clock: SystemClock()))

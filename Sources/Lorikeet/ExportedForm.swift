@@ -65,9 +65,8 @@ struct ExportedForm: Sendable {
 
     /// A line of the report.
     var words: String {
-        func figure(_ loss: Double?) -> String { loss.map { $0.isFinite ? Terminal.figure($0) : "not a finite number" } ?? "-" }
-        var text = "\(verdict.word) (loss \(figure(loss)), merged \(figure(mergedLoss))"
-        if let difference, difference.rows > 0 { text += "; largest difference of a logit \(Terminal.figure(difference.maximum))" }
+        var text = "\(verdict.word) (loss \(Figures.loss(loss)), merged \(Figures.loss(mergedLoss))"
+        if let difference, difference.rows > 0 { text += "; largest difference of a logit \(Figures.number(difference.maximum))" }
         if sidecar.verdict == .fail { text += "; tokenizer: \(sidecar.words)" }
         return text + ")"
     }
