@@ -23,7 +23,7 @@ struct PlanVerb: ParsableCommand {
                 valued: [("compare", "A second preset to put beside this one.")])
         else { return }
         if parsed.flags.contains("explain"), parsed.flags.contains("json") || parsed.extra["compare"] != nil {
-            throw LorikeetError.input("--explain lists the program and goes with neither --json nor --compare", fix: "leave one of them out")
+            throw LorikeetError.input("--explain cannot be combined with --json or --compare", fix: "leave one of them out")
         }
         let (recipe, notes) = try parsed.recipe()
         Screen.note(notes)

@@ -96,9 +96,7 @@ package final class AnswerFile {
         self.path = path
         self.files = files
         self.identity = identity
-        guard !files.exists(path) else {
-            throw LorikeetError.input("the output file is there already", at: path, fix: "name another with --output, or remove it")
-        }
+        try files.requireNew(path)
     }
 
     /// Opens the partial file. This command's own is continued; another command's is removed.

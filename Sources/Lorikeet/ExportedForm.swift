@@ -81,7 +81,8 @@ struct ExportedForm: Sendable {
         }
         return difference == nil
             ? Self.aboveTolerance(path)
-            : LorikeetError(.checkFailed, "the GGUF is not base + adapter: \(words)", at: path, fix: "set merge_dtype: float32, or report this")
+            : LorikeetError(
+                .checkFailed, "the GGUF does not compute what base + adapter does: \(words)", at: path, fix: "set merge_dtype: float32, or report this")
     }
 
     /// The sentence of a quantised form that fails by its loss.

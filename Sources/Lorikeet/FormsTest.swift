@@ -205,7 +205,8 @@ extension FormsTest.Result {
     func failure(merged path: String) -> LorikeetError? {
         if identityVerdict == .fail {
             return LorikeetError(
-                .checkFailed, "the merged model is not base + adapter: \(identityText)", at: path, fix: "set merge_dtype: float32, or report this")
+                .checkFailed, "the merged model does not compute what base + adapter does: \(identityText)", at: path,
+                fix: "set merge_dtype: float32, or report this")
         }
         guard transferVerdict == .fail else { return sidecarFailure(path) ?? exported.lazy.compactMap(\.failure).first }
         if let broken = [("merged model", merged), ("trained form", after)].first(where: { $1.failure != nil || $1.loss?.isFinite == false }) {
@@ -220,7 +221,7 @@ extension FormsTest.Result {
         guard sidecar.verdict == .fail else { return nil }
         return LorikeetError(
             .checkFailed, "the merged folder's tokenizer is not the one that was trained with: \(sidecar.words)", at: path,
-            fix: "copy the base model's tokenizer files there, or merge into the model's own directory")
+            fix: "copy the base model's tokenizer files there, or use the base model's Hugging Face directory as --model")
     }
 
     /// The sentence of a transfer proof that fails by its losses alone.

@@ -278,7 +278,7 @@ package final class Pipeline {
     private func replayed(_ kept: Plan.Choices, _ plan: Plan) throws -> Plan.Choices {
         guard kept.sameDevice(as: plan.choices) else {
             let names = [kept, plan.choices].map { "\($0.device) (\($0.element.suffix)\($0.architecture > 0 ? ", \($0.architecture)" : ""))" }
-            try reporter.warning("the run began on \(names[0]) and goes on on \(names[1]): the result will not be bit-identical to an undisturbed run's")
+            try reporter.warning("the run began on \(names[0]) and goes on with \(names[1]): the result will not be bit-identical to an undisturbed run's")
             return plan.choices
         }
         var kept = kept
@@ -343,8 +343,8 @@ package final class Pipeline {
                 "this model leaves the range of float16 (65504): \(most.detail)", at: "compute_type",
                 fix: "say compute_type float32, or bfloat16 on a card from 8.0 on")
         }
-        try reporter.note("float16 is enough: of 65504 the largest value is \(Figures.number(Double(most.largest))), \(most.detail)")
-        if most.largest > 32752 { try reporter.warning("less than half of float16's range is left; training may leave it, and is stopped then") }
+        try reporter.note("float16 is enough: the largest value is \(Figures.number(Double(most.largest))) of at most 65504 (\(most.detail))")
+        if most.largest > 32752 { try reporter.warning("values take up more than half of float16's range; if they leave it in training, the run stops") }
     }
 
     /// Samples in the check of float16's range.

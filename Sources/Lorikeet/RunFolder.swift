@@ -36,7 +36,9 @@ package struct RunFolder {
         var record = RunRecord(name: name, log: log)
         record.plan = try files.ownJSON(path + "/plan.json")
         record.summary = try files.ownJSON(path + "/summary.json")
-        record.diskBytes = record.summary?["disk_bytes"]?.double ?? Double(files.bytes(under: path))
+        // A run that goes on has more by now than the summary of its last session says.
+        let told = log.end == nil ? nil : record.summary?["disk_bytes"]?.double
+        record.diskBytes = told ?? Double(files.bytes(under: path))
         let yaml = path + "/run.yaml"
         guard files.exists(yaml), let bytes = try? files.read(yaml) else { return record }
         record.recipe = String(decoding: bytes, as: UTF8.self)

@@ -114,7 +114,7 @@ package struct Plan: Sendable, Equatable {
         if needed > availableMemory {
             throw LorikeetError(
                 .doesNotFit,
-                "the run needs \(Units.formatBytes(needed)) of memory and \(Units.formatBytes(availableMemory)) can be had",
+                "the run needs \(Units.formatBytes(needed)) of memory and \(Units.formatBytes(availableMemory)) are available",
                 fix: "lower max_length or per_device_train_batch_size, or use base_storage nf4")
         }
         if predictedDiskBytes > freeDisk {

@@ -85,7 +85,7 @@ package struct SessionTime: Sendable, Equatable {
         if training == 0, session - margin - starting >= finishing { throw shortage }
         guard let total else {
             throw refusal(
-                "merging and testing, which one session has to hold, take \(Units.formatSeconds(finishing + margin)) of its \(Units.formatSeconds(session))",
+                "merging and testing have to be done within one session: they need \(Units.formatSeconds(finishing + margin)), and a session has \(Units.formatSeconds(session))",
                 "give a longer --session")
         }
         guard total <= sessions else {
