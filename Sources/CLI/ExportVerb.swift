@@ -30,30 +30,29 @@ struct ExportVerb: ParsableCommand {
     private var names: [String] { form.split(separator: ",").map { $0.lowercased() }.reduce(into: []) { if !$0.contains($1) { $0.append($1) } } }
     private var forms: [GGUFForm] { names.compactMap(GGUFForm.init(rawValue:)) }
     private var wantsAdapter: Bool { names.contains(GGUFAdapterExport.form) }
-    private var isDirectory: Bool { names == [BitsAndBytesExport.form] }
+    private var isBitsAndBytes: Bool { names == [BitsAndBytesExport.form] }
 
     func validate() throws {
-        guard !names.contains(BitsAndBytesExport.form) || isDirectory else {
+        guard !names.contains(BitsAndBytesExport.form) || isBitsAndBytes else {
             throw ValidationError("--form \(BitsAndBytesExport.form) writes a directory of its own: export it alone")
         }
-        guard isDirectory || !names.isEmpty, isDirectory || names.count == forms.count + (wantsAdapter ? 1 : 0) else {
+        guard isBitsAndBytes || !names.isEmpty, isBitsAndBytes || names.count == forms.count + (wantsAdapter ? 1 : 0) else {
             throw ValidationError("--form has to be a list of \(Self.formNames), not '\(form)'")
         }
         guard BaseStorage(rawValue: into) != nil else { throw ValidationError("--into has to be stored, nf4, f16, bf16 or f32, not '\(into)'") }
         guard MergeVerb.types[dtype] != nil else { throw ValidationError("--dtype has to be float16, bfloat16 or float32, not '\(dtype)'") }
-        guard !wantsAdapter || adapter != nil else { throw ValidationError("--form \(GGUFAdapterExport.form) writes an adapter: name it as --adapter") }
+        guard !wantsAdapter || adapter != nil else { throw ValidationError("--form \(GGUFAdapterExport.form) exports an adapter: name it with --adapter") }
     }
 
     func run() throws {
         let files = Notebook.files
-        guard !output.isEmpty else { throw LorikeetError.input("--output has no name", fix: "name a directory that is not there yet") }
-        guard !files.exists(output) else { throw LorikeetError.input("something is there already", at: output, fix: "name another --output") }
+        try files.requireNew(output)
         let source = try ModelSource.open(HubInputs.model(model))
         Screen.warn(source.warnings)
         let adapter = try adapter.map { try AdapterFile.read(directory: HubInputs.model($0)) }
         let (name, cpu) = (name ?? ModelName.of(model), processor.cpu)
         let start = SystemClock().uptime
-        if isDirectory {
+        if isBitsAndBytes {
             var settings = MergeSettings(type: MergeVerb.types[dtype] ?? .f16, into: BaseStorage(rawValue: into) ?? .stored)
             settings.isNF4 = true
             let line = StatusLine()
@@ -63,7 +62,7 @@ struct ExportVerb: ParsableCommand {
                 }
             }
             Screen.warn(warnings)
-            let bytes = try files.list(output).reduce(0) { try $0 + files.byteCount(of: output + "/" + $1) }
+            let bytes = Int(files.bytes(under: output))
             return report([(BitsAndBytesExport.form, RealFiles.trimmed(output), bytes)], threads: cpu.threads, seconds: SystemClock().uptime - start)
         }
         var (items, texts): ([ExportItem], [(name: String, text: String)]) = ([], [])

@@ -28,8 +28,7 @@ struct MergeVerb: ParsableCommand {
 
     func run() throws {
         let files = Notebook.files
-        guard !output.isEmpty else { throw LorikeetError.input("--output has no name", fix: "name a directory that is not there yet") }
-        guard !files.exists(output) else { throw LorikeetError.input("something is there already", at: output, fix: "name another --output") }
+        try files.requireNew(output)
         let settings = MergeSettings(type: Self.types[dtype] ?? .f16, into: BaseStorage(rawValue: into) ?? .stored)
         let source = try ModelSource.open(HubInputs.model(model))
         Screen.warn(source.warnings)

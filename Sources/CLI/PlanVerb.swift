@@ -23,7 +23,7 @@ struct PlanVerb: ParsableCommand {
                 valued: [("compare", "A second preset to put beside this one.")])
         else { return }
         if parsed.flags.contains("explain"), parsed.flags.contains("json") || parsed.extra["compare"] != nil {
-            throw LorikeetError.input("--explain lists the program and goes with neither --json nor --compare", fix: "leave one of them out")
+            throw LorikeetError.input("--explain cannot be combined with --json or --compare", fix: "leave one of them out")
         }
         let (recipe, notes) = try parsed.recipe()
         Screen.note(notes)
@@ -34,9 +34,10 @@ struct PlanVerb: ParsableCommand {
         let time =
             begun?.isFinished == true
             ? nil
-            : recipe.sessionSeconds.map {
-                SessionTime(
-                    plan, done: begun?.steps ?? 0, session: $0, elapsed: Notebook.elapsed, starting: 0, number: begun?.session ?? 1, sessions: recipe.sessions)
+            : recipe.sessionSeconds.map { seconds in
+                var time = SessionTime(plan, done: begun?.steps ?? 0, session: seconds, elapsed: Notebook.elapsed, starting: 0)
+                (time.number, time.sessions) = (begun?.session ?? 1, recipe.sessions)
+                return time
             }
         plan.sessionsNeeded = time?.total
         if parsed.flags.contains("explain") {

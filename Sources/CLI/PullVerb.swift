@@ -24,7 +24,7 @@ struct PullVerb: ParsableCommand {
         var name = try HubName(name, kind: dataset ? .dataset : .model, endpoint: settings.endpoint)
         if let revision {
             guard name.revision == nil || name.revision == revision else {
-                throw LorikeetError.input("the name says '\(name)' and --revision '\(revision)'", fix: "give one of them")
+                throw LorikeetError.input("the name '\(name)' and --revision '\(revision)' ask for different revisions", fix: "give one of them")
             }
             name = try name.at(revision)
         }

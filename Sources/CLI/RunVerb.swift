@@ -46,9 +46,13 @@ enum PipelineVerb {
         let form = Terminal.Form(
             isLive: Screen.isTerminal && !Screen.isDumb, isQuiet: parsed.flags.contains("quiet"), hasColour: try Screen.hasColour(parsed.extra["color"]))
         let terminal = Terminal(form, columns: { Screen.columns() }, write: Screen.withControls)
-        let environment = PipelineEnvironment(
-            files: Notebook.files, sinks: json ? [] : [terminal], shouldStop: { StopSignal.isCaught }, notebook: Notebook.service, session: Notebook.session,
-            inputFolders: Notebook.inputFolders, locator: HubInputs.locator(), cacheFolder: Notebook.samplesFolder, open: DeviceOptions.open)
+        var environment = PipelineEnvironment(
+            files: Notebook.files, sinks: json ? [] : [terminal], shouldStop: { StopSignal.isCaught }, locator: HubInputs.locator(),
+            open: DeviceOptions.open)
+        environment.notebook = Notebook.service
+        if let session = Notebook.session { environment.session = session }
+        environment.inputFolders = Notebook.inputFolders
+        environment.cacheFolder = Notebook.samplesFolder
         let summary = try Pipeline(recipe: recipe, notes: notes, goal: goal, environment: environment).run()
         if json { Screen.out(summary.serialized(pretty: true) + "\n") }
     }

@@ -65,7 +65,7 @@ package struct BitsAndBytesExport {
         let (name, shape) = (tensor.description.name, tensor.description.shape)
         // Readers take two codes a byte for granted.
         guard shape.count == 2, shape[0] * shape[1] % 2 == 0 else {
-            throw LorikeetError.input("'\(name)' has an odd number of weights, which bnb-4bit does not hold", at: path, fix: "export another form")
+            throw LorikeetError.input("'\(name)' has an odd number of weights, which bnb-4bit cannot store", at: path, fix: "export another form")
         }
         let matrix = LazyMatrix(tensor, path: path, cpu: cpu)
         let layout = NF4Layout(rows: shape[0], columns: shape[1])
@@ -149,9 +149,7 @@ private final class LazyMatrix {
         do {
             store = try NF4Store.quantise(floats, name: form.name, cpu: cpu)
         } catch let error as LorikeetError where error.exit == .unusableInput {
-            throw LorikeetError.input(
-                "a value of '\(form.name)' is not finite (NaN or infinity) after merging", at: path,
-                fix: "check the adapter and its lora_alpha, and the base model's files")
+            throw ConvertPrecision.notFinite(form.name, path)
         }
         made = store
         return store

@@ -1,5 +1,6 @@
 import LorikeetDatasets
 import LorikeetEngine
+import LorikeetGround
 import LorikeetJSON
 import LorikeetModelFiles
 import LorikeetTokenizers
@@ -67,7 +68,7 @@ package struct AnswerTest {
             return true
         }
         return answers.map {
-            trimmed(tokenizer.decode($0.filter { !ends.contains($0) }, skipSpecial: true))
+            tokenizer.decode($0.filter { !ends.contains($0) }, skipSpecial: true).trimmed
         }
     }
 
@@ -76,15 +77,11 @@ package struct AnswerTest {
     /// - Parameter answers: those of `answers(of:)`.
     package func shareRight(_ answers: [String]) -> Double? {
         guard !rows.isEmpty else { return nil }
-        return Double(zip(rows, answers).count { trimmed($0.answer) == $1 }) / Double(rows.count)
+        return Double(zip(rows, answers).count { Self.isRight($1, expected: $0.answer) }) / Double(rows.count)
     }
 
-    private func trimmed(_ text: String) -> String {
-        var text = Substring(text)
-        while text.first?.isWhitespace == true { text.removeFirst() }
-        while text.last?.isWhitespace == true { text.removeLast() }
-        return String(text)
-    }
+    /// Whether an answer is the expected one but for white space at its ends.
+    package static func isRight(_ answer: String, expected: String) -> Bool { answer.trimmed == expected.trimmed }
 }
 
 /// The outcome of a proof.

@@ -79,8 +79,7 @@ package struct Merger {
         let configuration = settings.isNF4 ? BitsAndBytesExport.configuration(plain, type: settings.type) : plain
         // Before the weights, which take time.
         _ = try Sidecar(source: base.files, files: files).copied()
-        guard !directory.isEmpty else { throw LorikeetError.input("the output has no name", fix: "name a directory that is not there yet") }
-        guard !files.exists(directory) else { throw LorikeetError.input("something is there already", at: directory, fix: "name another output") }
+        try files.requireNew(directory)
         try DiskSpace.require(byteCount(of: tensors), for: "the model", at: directory, whenFull, files)
         let pending = try PendingFolder(for: directory, files: files)
         do {

@@ -41,11 +41,12 @@ package struct Sidecar {
             let path = source.path + "/" + name
             guard files.exists(path) else { return nil }
             guard !files.isDirectory(path) else {
-                throw LorikeetError.input("a folder has the name of a file that goes with the model", at: path, fix: "move it away")
+                throw LorikeetError.input("this is a folder, where a file of the model should be", at: path, fix: "move it away")
             }
             let bytes = try files.byteCount(of: path)
             guard bytes <= Self.mostBytes else {
-                throw LorikeetError.input("the file is \(Units.formatBytes(Int64(bytes))) long, too large for a tokenizer's", at: path, fix: "fetch it again")
+                throw LorikeetError.input(
+                    "the file is \(Units.formatBytes(Int64(bytes))) long, longer than any file of a tokenizer can be", at: path, fix: "fetch it again")
             }
             return (name, bytes)
         }

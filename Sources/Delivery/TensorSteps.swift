@@ -75,20 +75,25 @@ package struct ConvertPrecision: TensorStep {
         var largest: UInt32 = 0
         for i in 0..<count { largest = max(largest, values[i].bitPattern & 0x7FFF_FFFF) }
         guard largest < 0x7F80_0000 else {
-            throw LorikeetError.input(
-                "a value of '\(name)' is not finite (NaN or infinity) after merging", at: path,
-                fix: "check the adapter and its lora_alpha, and the base model's files")
+            throw Self.notFinite(name, path)
         }
         if type == .bf16 && largest >= 0x7F7F_8000 { throw tooLarge(name) }
     }
 
+    /// - Parameter path: the base.
+    static func notFinite(_ tensor: String, _ path: String) -> LorikeetError {
+        .input(
+            "a value of '\(tensor)' is not finite (NaN or infinity) after merging", at: path,
+            fix: "check the adapter and its lora_alpha, and the base model's files")
+    }
+
     private func tooLarge(_ name: String) -> LorikeetError {
         switch type {
-        case .bf16: .input("a merged weight of '\(name)' does not fit bfloat16", at: path, fix: "merge to float32")
-        case .f16: .input("a merged weight of '\(name)' does not fit float16", at: path, fix: "merge to bfloat16 or float32")
+        case .bf16: .input("a merged weight of '\(name)' is outside of bfloat16's range", at: path, fix: "merge to float32")
+        case .f16: .input("a merged weight of '\(name)' is outside of float16's range", at: path, fix: "merge to bfloat16 or float32")
         default:
             .input(
-                "a merged weight of '\(name)' does not fit \(type.rawValue), whose scales are float16", at: path, fix: "choose bf16 or f32")
+                "a merged weight of '\(name)' is too large for \(type.rawValue), whose scales are float16", at: path, fix: "choose bf16 or f32")
         }
     }
 }

@@ -4,7 +4,7 @@ extension Files {
     ///
     /// - Throws: exit 2 when `source` is missing, a link or no regular file; exit 4 when it cannot be read or the copy cannot be written.
     package func copyFile(_ source: String, to path: String) throws {
-        guard !isLink(source) else { throw LorikeetError.input("a link is not followed here", at: source, fix: "copy the file itself there") }
+        guard !isLink(source) else { throw LorikeetError.input("this is a link, which is not followed", at: source, fix: "copy the file itself there") }
         let writer = try create(path)
         // What is empty cannot be mapped.
         if try byteCount(of: source) > 0 {

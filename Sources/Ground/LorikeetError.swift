@@ -16,7 +16,17 @@ package struct LorikeetError: Error, Sendable, Equatable, CustomStringConvertibl
         case stoppedEarly = 75
     }
 
+    /// Failures that the calling code answers in a way of its own.
+    package enum Kind: Sendable {
+        case other
+        /// A JSON object has a key twice.
+        case repeatedKey
+        /// A chat template's rendering used up the work that it may do.
+        case tooMuchWork
+    }
+
     package var exit: ExitClass
+    package var kind = Kind.other
     /// One sentence without a full stop: what is wrong.
     package var what: String
     /// `file`, `file:line`, `file at byte N` or a key; nil where the sentence says it already.

@@ -46,7 +46,7 @@ package final class MappedFile: Sendable {
         }
         let flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE
         guard let base = mmap(nil, count, PROT_READ | PROT_WRITE, flags, -1, 0), base != MAP_FAILED else {
-            throw LorikeetError.machine("no addresses for a file of \(count) bytes: \(systemMessage())", at: path)
+            throw LorikeetError.machine("no address space for a file of \(count) bytes: \(systemMessage())", at: path)
         }
         for piece in pieces { piece.bytes.withUnsafeBytes { if let from = $0.baseAddress { memcpy(base + piece.offset, from, $0.count) } } }
         mprotect(base, count, PROT_READ)
@@ -74,7 +74,7 @@ package final class MappedFile: Sendable {
     ///
     /// - Throws: exit 4 when the file is shorter by now or the disk fails, or of this file only pieces are at hand.
     package func read(at offset: Int, into memory: UnsafeMutableRawBufferPointer) throws {
-        guard pieces == nil else { throw LorikeetError.machine("only the file's header is at hand", at: path, fix: "fetch the file: lorikeet pull") }
+        guard pieces == nil else { throw LorikeetError.machine("only the header of the file has been fetched", at: path, fix: "fetch the file: lorikeet pull") }
         try readFully(descriptor, at: offset, into: memory, path)
     }
 }

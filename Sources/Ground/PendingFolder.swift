@@ -35,7 +35,8 @@ package struct PendingFolder: Sendable {
         let place = RealFiles.trimmed(named)
         guard let path = try Self.names(of: place).first(where: { try Self.clear($0, files: disk) }) else {
             throw LorikeetError.input(
-                "the folder is in the way and holds what Lorikeet did not make", at: place + ".partial", fix: "move or rename it")
+                "the output is built in a folder of this name, which exists and holds files that Lorikeet did not make", at: place + ".partial",
+                fix: "move or rename it")
         }
         self.place = place
         self.path = path
@@ -48,7 +49,7 @@ package struct PendingFolder: Sendable {
     ///
     /// - Throws: exit 2 when something is there.
     package func commit() throws {
-        guard !disk.exists(place) else { throw LorikeetError.input("something is there already", at: place, fix: "name another place, or move it") }
+        try disk.requireNew(place)
         try disk.rename(path, to: place)
         try Self.removeMarker(in: place, files: disk)
     }
@@ -77,7 +78,8 @@ package struct PendingFolder: Sendable {
     package static func setAside(_ place: String, files: any Files) throws -> String? {
         guard files.exists(place) else { return nil }
         guard let free = names(of: place, replaced).first(where: { !files.exists($0) }) else {
-            throw LorikeetError.input("too many replaced folders stand beside it", at: place, fix: "look through '\(place).replaced' and remove them")
+            throw LorikeetError.input(
+                "too many folders that it replaced earlier stand beside it", at: place, fix: "look through '\(place).replaced' and remove them")
         }
         try files.rename(place, to: free)
         return free

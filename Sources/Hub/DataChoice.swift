@@ -82,7 +82,7 @@ package struct DataChoice: Equatable {
         let whole = try pieces.sorted { $0.key < $1.key }.map { _, found in
             guard found.count == found[0].of else {
                 throw LorikeetError.input(
-                    "of \(found[0].of) pieces there are \(found.count) (\(found[0].file.path))", at: name, fix: "name one file, or bring the others")
+                    "only \(found.count) of the \(found[0].of) pieces are there (\(found[0].file.path))", at: name, fix: "name one file, or bring the others")
             }
             return found.sorted { $0.number < $1.number }.map(\.file)
         }

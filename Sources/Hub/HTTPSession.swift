@@ -66,7 +66,7 @@ final class HTTPSession {
     init(libraries: [String] = HTTPSession.libraries, folders: [String] = [], certificates: String? = nil) throws {
         let places = libraries + folders.flatMap { folder in libraries.map { folder + "/" + $0 } }
         guard let http = places.lazy.compactMap({ lorikeet_http_open($0) }).first else {
-            throw LorikeetError.machine("libcurl is not on this machine, which a hub needs", fix: "install it: apt-get install -y libcurl4")
+            throw LorikeetError.machine("libcurl is not installed, which a hub is reached with", fix: "install it: apt-get install -y libcurl4")
         }
         (self.http, self.certificates) = (http, certificates)
     }

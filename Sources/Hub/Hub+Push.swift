@@ -11,7 +11,7 @@ extension Hub {
     ///   connection fail; 75 when stopped. The same call goes on where it stopped.
     package func push(_ folder: PushFolder, to name: HubName, isPrivate: Bool, summary: String) throws -> PushResult {
         guard !settings.offline else {
-            throw LorikeetError.input("HF_HUB_OFFLINE forbids to upload", at: name.id, fix: "unset HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE")
+            throw LorikeetError.input("HF_HUB_OFFLINE is set, which forbids uploads", at: name.id, fix: "unset HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE")
         }
         for warning in settings.warnings { environment.report(.warning(warning)) }
         guard settings.token != nil || settings.endpoint.isLocal else {
@@ -79,7 +79,8 @@ struct PushFailures {
             return .machine("the repository is being changed by another upload\(words)", at: place, fix: Self.again)
         case 413: return .input("the hub refuses it as too large\(words)", at: place, fix: "ask the hub for a higher limit, or upload a smaller form")
         case 429:
-            return .machine("the hub limits the number of requests from here for now\(words)", at: place, fix: "run the same command later: it goes on")
+            return .machine(
+                "the hub refuses more requests for a while, because there have been too many\(words)", at: place, fix: "run the same command later: it goes on")
         case 400, 422: return .input("the hub refuses it\(words)", at: place, fix: "change what it names, and run the same command again")
         default: return .machine("the hub answers with status \(refusal.head.status)\(words)", at: place, fix: Self.again)
         }

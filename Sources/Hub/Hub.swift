@@ -106,7 +106,7 @@ package struct Hub {
         } catch {
             let error = failures.error(error)
             guard let kept, error.exit != .stoppedEarly else { throw error }
-            environment.report(.warning("\(name.id) is used as the cache has it (commit \(kept.commit.prefix(12))), for the hub could not be asked: \(error)"))
+            environment.report(.warning("\(name.id) is taken from the cache (commit \(kept.commit.prefix(12))), because the hub could not be asked: \(error)"))
             return useKept(kept)
         }
         do {
@@ -126,7 +126,8 @@ package struct Hub {
         let revision = name.revision ?? HubName.mainBranch
         func absent(_ what: String) -> LorikeetError {
             .input(
-                "\(what) in the cache \(settings.cacheFolder)" + (settings.offline ? ", and HF_HUB_OFFLINE forbids to fetch it" : ""), at: name.description,
+                "\(what) in the cache \(settings.cacheFolder)" + (settings.offline ? ", and HF_HUB_OFFLINE, which is set, forbids downloads" : ""),
+                at: name.description,
                 fix: settings.offline ? "unset HF_HUB_OFFLINE, or run lorikeet pull where there is a connection" : "run lorikeet pull")
         }
         guard let commit = try cache.commit(of: revision) else { throw absent("this \(name.kind.words) is not") }

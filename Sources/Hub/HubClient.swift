@@ -110,28 +110,16 @@ final class HubClient {
         for _ in 0...Self.mostRedirects {
             // The token goes to the hub's own server only, wherever a redirect leads.
             let token = address.hasOrigin(of: settings.endpoint) ? settings.token : nil
-            let own = ["User-Agent: lorikeet", "Accept-Encoding: identity"] + (token.map { ["Authorization: Bearer " + $0.secret] } ?? [])
-            let reception = Reception(taker)
-            try session().perform(
-                HTTPSession.Request(address: address, headers: own + headers, headOnly: wanted == .head), receiver: reception,
-                shouldStop: environment.shouldStop)
-            let head = reception.head
-            switch head.status {
-            case 200, 206: return head
-            case 301, 302, 303, 307, 308:
-                if wanted != .file, head["x-linked-etag"] != nil { return head }
-                guard let location = head["location"], let next = address.following(location) else {
-                    throw HTTPFailure.failed("\(address.origin) redirects to no web address")
-                }
-                guard next.scheme == "https" || address.scheme == "http" else {
-                    throw HTTPFailure.failed("\(address.origin) redirects to \(next.origin), which is not encrypted")
-                }
-                address = next
-            default:
-                throw HubRefusal(
-                    head: head, words: reception.words(without: settings.token), tokenWasSent: token != nil,
-                    storage: address.hasOrigin(of: settings.endpoint) ? nil : address.origin)
+            let reception = Reception(taker, results: [200, 206], redirects: [301, 302, 303, 307, 308])
+            let head = try perform(HTTPSession.Request(address: address, headers: headers, headOnly: wanted == .head), token, reception)
+            guard reception.isRedirect, wanted == .file || head["x-linked-etag"] == nil else { return head }
+            guard let location = head["location"], let next = address.following(location) else {
+                throw HTTPFailure.failed("\(address.origin) redirects, but names no web address")
             }
+            guard next.scheme == "https" || address.scheme == "http" else {
+                throw HTTPFailure.failed("\(address.origin) redirects to \(next.origin), which is not encrypted")
+            }
+            address = next
         }
         throw HTTPFailure.failed("\(settings.endpoint.origin) redirects more than \(Self.mostRedirects) times")
     }
@@ -149,28 +137,35 @@ final class HubClient {
         var address = address
         for _ in 0...Self.mostRedirects {
             let token = authorized && address.hasOrigin(of: settings.endpoint) ? settings.token : nil
-            let own = ["User-Agent: lorikeet", "Accept-Encoding: identity"] + (token.map { ["Authorization: Bearer " + $0.secret] } ?? [])
             let taker = TextTaker()
-            let reception = Reception(taker, results: [200, 201, 202, 204])
+            let reception = Reception(taker, results: [200, 201, 202, 204], redirects: [307, 308])
             body.rewind(to: 0)
-            try session().perform(
-                HTTPSession.Request(address: address, headers: own + headers, upload: (method, body)), receiver: reception,
-                shouldStop: environment.shouldStop)
-            let head = reception.head
-            switch head.status {
-            case 200, 201, 202, 204: return (head, taker.bytes)
-            case 307, 308:
-                guard let location = head["location"], let next = address.following(location), next.hasOrigin(of: address) else {
-                    throw HTTPFailure.failed("\(address.origin) redirects an upload to another server, which is not followed")
-                }
-                address = next
-            default:
-                throw HubRefusal(
-                    head: head, words: reception.words(without: settings.token), tokenWasSent: token != nil,
-                    storage: address.hasOrigin(of: settings.endpoint) ? nil : address.origin)
+            let head = try perform(HTTPSession.Request(address: address, headers: headers, upload: (method, body)), token, reception)
+            guard reception.isRedirect else { return (head, taker.bytes) }
+            guard let location = head["location"], let next = address.following(location), next.hasOrigin(of: address) else {
+                throw HTTPFailure.failed("\(address.origin) redirects an upload to another server, which is not followed")
             }
+            address = next
         }
         throw HTTPFailure.failed("\(address.origin) redirects more than \(Self.mostRedirects) times")
+    }
+
+    /// One request as it stands, with the headers that all have.
+    ///
+    /// - Returns: the response's head, whose status is a result or a redirect of `reception`.
+    /// - Throws: `HubRefusal` for other statuses.
+    private func perform(_ request: HTTPSession.Request, _ token: HubSettings.Token?, _ reception: Reception) throws -> HTTPHead {
+        var request = request
+        request.headers =
+            ["User-Agent: lorikeet", "Accept-Encoding: identity"] + (token.map { ["Authorization: Bearer " + $0.secret] } ?? []) + request.headers
+        try session().perform(request, receiver: reception, shouldStop: environment.shouldStop)
+        guard reception.isResult || reception.isRedirect else {
+            let isHub = request.address.hasOrigin(of: settings.endpoint)
+            throw HubRefusal(
+                head: reception.head, words: reception.words(without: settings.token), tokenWasSent: token != nil,
+                storage: isHub ? nil : request.address.origin)
+        }
+        return reception.head
     }
 
     /// Calls `body`, and repeats it after failures that may pass: a broken connection, a busy server.
@@ -230,16 +225,20 @@ final class HubClient {
 private final class Reception: HTTPReceiver {
     private(set) var head = HTTPHead()
     private let taker: (any BodyTaker)?
-    /// The statuses of success.
-    private let results: Set<Int>
+    /// The statuses of success, and of redirects that may be followed.
+    private let (results, redirects): (Set<Int>, Set<Int>)
     private var explanation: [UInt8] = []
     private var ignored = 0
     private static let longestExplanation = 16 << 10
     private static let mostIgnored = 4 << 20
 
-    init(_ taker: (any BodyTaker)?, results: Set<Int> = [200, 206]) { (self.taker, self.results) = (taker, results) }
+    init(_ taker: (any BodyTaker)?, results: Set<Int>, redirects: Set<Int>) {
+        self.taker = taker
+        (self.results, self.redirects) = (results, redirects)
+    }
 
-    private var isResult: Bool { results.contains(head.status) }
+    var isResult: Bool { results.contains(head.status) }
+    var isRedirect: Bool { redirects.contains(head.status) }
 
     func receive(head: HTTPHead) throws {
         self.head = head

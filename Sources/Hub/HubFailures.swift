@@ -61,7 +61,7 @@ struct HubFailures {
         case 429:
             let wait = refusal.head["retry-after"].map { " (Retry-After: \($0))" } ?? ""
             return .machine(
-                "the hub limits the number of requests from here for now\(wait)\(words)", at: name.id,
+                "the hub refuses more requests for a while, because there have been too many\(wait)\(words)", at: name.id,
                 fix: "run the same command later; what has come is kept" + (settings.token == nil ? "; with HF_TOKEN more are allowed" : ""))
         default:
             return .machine(

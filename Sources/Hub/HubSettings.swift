@@ -51,7 +51,7 @@ package struct HubSettings: Sendable {
         libraryFolders = variable("CONDA_PREFIX").map { [$0 + "/lib"] } ?? []
         var warnings: [String] = []
         token = try variable("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN").flatMap { text in
-            let secret = String(text.drop(while: \.isWhitespace).reversed().drop(while: \.isWhitespace).reversed())
+            let secret = text.trimmed
             guard !secret.isEmpty else { return nil }
             guard secret.unicodeScalars.allSatisfy({ (0x21...0x7E).contains($0.value) }) else {
                 throw LorikeetError.input("HF_TOKEN has characters that no token has", fix: "copy it again from \(standard)/settings/tokens")

@@ -85,7 +85,9 @@ package enum ModelChoice: Equatable {
         if let file = ending(".msgpack", ".h5") {
             return .input("its weights are Flax's or TensorFlow's (\(file)), which are not read", at: name, fix: "name a repository with safetensors")
         }
-        if let file = ending(".onnx") { return .input("it holds ONNX (\(file)), which is not trained", at: name, fix: "name the original model") }
+        if let file = ending(".onnx") {
+            return .input("its model is in ONNX format (\(file)), which cannot be trained", at: name, fix: "name the original model")
+        }
         if let file = ending(".npz") { return .input("it holds MLX weights (\(file)), which are not read", at: name, fix: "name the original model") }
         return .input("it holds no weights", at: name, fix: "name a repository with model.safetensors or a .gguf file")
     }
@@ -153,7 +155,8 @@ struct GGUFVariant: Equatable {
 
     private func complete(_ name: String) throws -> GGUFVariant {
         guard paths.count == promised else {
-            throw LorikeetError.input("of \(promised) parts of \(stem) there are \(paths.count)", at: name, fix: "name another file, or use another repository")
+            throw LorikeetError.input(
+                "only \(paths.count) of the \(promised) parts of \(stem) are there", at: name, fix: "name another file, or use another repository")
         }
         return self
     }

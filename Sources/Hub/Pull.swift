@@ -34,7 +34,7 @@ struct Pull {
             try cache.setCommit(listing.commit, of: revision)
         } catch let error as LorikeetError where fetched == 0 {
             // A cache that may only be read needs no note where nothing was fetched.
-            environment.report(.warning("the commit of \(name.id) could not be noted: \(error)"))
+            environment.report(.warning("the commit of \(name.id) could not be recorded in the cache: \(error)"))
         }
         return snapshot(choice, all, listing, fetched)
     }

@@ -145,7 +145,7 @@ struct Push {
             let modes = Dictionary(answer.compactMap { entry in entry["path"]?.string.map { ($0, entry) } }) { $1 }
             for file in files {
                 guard let said = modes[file.path], let mode = said["uploadMode"]?.string, ["lfs", "regular"].contains(mode) else {
-                    throw HTTPFailure.failed("it does not say how \(file.path) goes in")
+                    throw HTTPFailure.failed("it does not say how \(file.path) is uploaded")
                 }
                 if said["shouldIgnore"]?.bool == true {
                     environment.report(.warning("\(file.path) is left out: the repository's .gitignore excludes it"))

@@ -36,7 +36,10 @@ extension JSON {
         let value = reader.value()
         if let key = reader.doubledKey {
             let place = "\(source):\(line(lorikeet_json_second_key(text.baseAddress, bytes.count)))"
-            throw LorikeetError.input("the key '\(key)' stands twice in the same object", at: place, fix: "keep the one that is meant, and remove the other")
+            var error = LorikeetError.input(
+                "the key '\(key)' stands twice in the same object", at: place, fix: "keep the one that is meant, and remove the other")
+            error.kind = .repeatedKey
+            throw error
         }
         return value
     }

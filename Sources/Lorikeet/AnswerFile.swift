@@ -96,9 +96,7 @@ package final class AnswerFile {
         self.path = path
         self.files = files
         self.identity = .object(identity)
-        guard !files.exists(path) else {
-            throw LorikeetError.input("the output file is there already", at: path, fix: "name another with --output, or remove it")
-        }
+        try files.requireNew(path)
         // An empty one holds nothing that could be lost.
         guard files.exists(partial), try files.byteCount(of: partial) > 0, let different = try differences() else { return }
         throw LorikeetError.input(

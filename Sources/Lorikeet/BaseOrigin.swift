@@ -93,9 +93,3 @@ struct BaseOrigin: Equatable {
         license = json["license"]?.string.map { License(identifier: $0, name: json["license_name"]?.string, link: json["license_link"]?.string) }
     }
 }
-
-extension String {
-    fileprivate var trimmed: String {
-        String(drop(while: \.isWhitespace).reversed().drop(while: \.isWhitespace).reversed())
-    }
-}

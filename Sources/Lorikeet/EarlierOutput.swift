@@ -60,7 +60,7 @@ extension OutputDirectory {
         guard needed <= free else {
             throw LorikeetError(
                 .doesNotFit,
-                "what is copied of \(from.path) takes \(Units.formatBytes(needed)) on the disk and \(Units.formatBytes(free)) are free", at: path,
+                "copying the earlier output \(from.path) takes \(Units.formatBytes(needed)) on the disk, and \(Units.formatBytes(free)) are free", at: path,
                 fix: "free some space, or name another --output")
         }
         for (name, isGood) in [("inputs.json", try from.keptInputs() != nil), ("plan.json", try from.keptChoices() != nil)] where isGood {

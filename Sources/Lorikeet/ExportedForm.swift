@@ -65,9 +65,8 @@ struct ExportedForm: Sendable {
 
     /// A line of the report.
     var words: String {
-        func figure(_ loss: Double?) -> String { loss.map { $0.isFinite ? Terminal.figure($0) : "not a finite number" } ?? "-" }
-        var text = "\(verdict.word) (loss \(figure(loss)), merged \(figure(mergedLoss))"
-        if let difference, difference.rows > 0 { text += "; largest difference of a logit \(Terminal.figure(difference.maximum))" }
+        var text = "\(verdict.word) (loss \(Figures.loss(loss)), merged \(Figures.loss(mergedLoss))"
+        if let difference, difference.rows > 0 { text += "; largest difference of a logit \(Figures.number(difference.maximum))" }
         if sidecar.verdict == .fail { text += "; tokenizer: \(sidecar.words)" }
         return text + ")"
     }
@@ -82,7 +81,8 @@ struct ExportedForm: Sendable {
         }
         return difference == nil
             ? Self.aboveTolerance(path)
-            : LorikeetError(.checkFailed, "the GGUF is not base + adapter: \(words)", at: path, fix: "set merge_dtype: float32, or report this")
+            : LorikeetError(
+                .checkFailed, "the GGUF does not compute what base + adapter does: \(words)", at: path, fix: "set merge_dtype: float32, or report this")
     }
 
     /// The sentence of a quantised form that fails by its loss.

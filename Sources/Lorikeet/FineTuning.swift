@@ -75,9 +75,9 @@ public struct FineTuning: Sendable {
             Task.detached {
                 var client = HubEnvironment()
                 client.shouldStop = { stop.isSet }
-                let environment = PipelineEnvironment(
-                    sinks: [StreamSink(continuation)], shouldStop: { stop.isSet }, locator: InputLocator(variables: variables, client: client),
-                    cacheFolder: cacheFolder)
+                var environment = PipelineEnvironment(
+                    sinks: [StreamSink(continuation)], shouldStop: { stop.isSet }, locator: InputLocator(variables: variables, client: client))
+                environment.cacheFolder = cacheFolder
                 do {
                     _ = try Pipeline(recipe: recipe, notes: notes, goal: .testedModel, environment: environment).run()
                     continuation.finish()

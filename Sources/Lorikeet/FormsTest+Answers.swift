@@ -1,3 +1,4 @@
+import LorikeetDelivery
 import LorikeetJSON
 
 extension FormsTest.Result {
@@ -16,7 +17,8 @@ extension FormsTest.Result {
             rows.indices.prefix(Self.reportedAnswers).map { index in
                 [
                     "question": text(questions, index), "before": text(before.answers, index), "with_adapter": text(after.answers, index),
-                    "after": text(merged.answers, index), "right": text(rows.map(\.answer), index),
+                    "after": text(merged.answers, index), "right": .string(String(rows[index].answer.prefix(Self.reportedCharacters))),
+                    "after_is_right": .bool(merged.answers.indices.contains(index) && AnswerTest.isRight(merged.answers[index], expected: rows[index].answer)),
                 ]
             })
     }

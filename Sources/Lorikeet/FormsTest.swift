@@ -205,7 +205,8 @@ extension FormsTest.Result {
     func failure(merged path: String) -> LorikeetError? {
         if identityVerdict == .fail {
             return LorikeetError(
-                .checkFailed, "the merged model is not base + adapter: \(identityText)", at: path, fix: "set merge_dtype: float32, or report this")
+                .checkFailed, "the merged model does not compute what base + adapter does: \(identityText)", at: path,
+                fix: "set merge_dtype: float32, or report this")
         }
         guard transferVerdict == .fail else { return sidecarFailure(path) ?? exported.lazy.compactMap(\.failure).first }
         if let broken = [("merged model", merged), ("trained form", after)].first(where: { $1.failure != nil || $1.loss?.isFinite == false }) {
@@ -220,7 +221,7 @@ extension FormsTest.Result {
         guard sidecar.verdict == .fail else { return nil }
         return LorikeetError(
             .checkFailed, "the merged folder's tokenizer is not the one that was trained with: \(sidecar.words)", at: path,
-            fix: "copy the base model's tokenizer files there, or merge into the model's own directory")
+            fix: "copy the base model's tokenizer files there, or use the base model's Hugging Face directory as --model")
     }
 
     /// The sentence of a transfer proof that fails by its losses alone.
@@ -241,28 +242,25 @@ extension FormsTest.Result {
     private var identityText: String {
         if identity.unusableRows > 0 { return "\(identity.unusableRows) rows of logits are NaN or infinite, or only one of the two models has them" }
         guard let same = identity.sameChoice else { return "no rows compared" }
-        let (most, of) = (Terminal.figure(identity.maximum), Terminal.figure(identity.largestLogit))
-        return "largest difference of a logit \(most) of \(of); same choice on \(percent(same))"
+        let (most, of) = (Figures.number(identity.maximum), Figures.number(identity.largestLogit))
+        return "largest difference of a logit \(most) of \(of); same choice on \(Figures.percent(same))"
     }
-
-    private func percent(_ share: Double?) -> String { share.map { "\(Int(($0 * 100).rounded())) %" } ?? "-" }
 
     /// Losses, right answers and proofs, and three answers before and after.
     func text() -> String {
-        func figure(_ loss: Double?) -> String { loss.map { $0.isFinite ? Terminal.figure($0) : "not a finite number" } ?? "-" }
         var lines =
             before.loss == nil && rows.isEmpty
             ? ["held-out records  none: no loss and no answers to compare"]
             : [
-                "validation loss   \(figure(before.loss)) -> \(figure(after.loss)) (merged \(figure(merged.loss)))",
-                "right answers     \(percent(before.answersRight)) -> \(percent(merged.answersRight)) of \(rows.count) held-out rows",
+                "validation loss   \(Figures.loss(before.loss)) -> \(Figures.loss(after.loss)) (merged \(Figures.loss(merged.loss)))",
+                "right answers     \(Figures.percent(before.answersRight)) -> \(Figures.percent(merged.answersRight)) of \(rows.count) held-out rows",
             ]
         lines += [
             "merged = adapter  \(identityVerdict.word) (\(identityText))",
             "transfer          \(transferVerdict.word)" + (transferVerdict == .notTested ? " (no held-out records)" : ""),
             "sidecar           \(sidecar.verdict.word) (\(sidecar.words))",
         ]
-        lines += exported.map { "\(Plan.padded($0.form.title, 18))\($0.words)" } + [""]
+        lines += exported.map { "\($0.form.title.padded(to: 18))\($0.words)" } + [""]
         for index in rows.indices.prefix(3) {
             lines.append("question  \(shortened(questions[index]))")
             lines.append("  before  \(shortened(before.answers[index]))")

@@ -91,7 +91,7 @@ public final class Generator {
     ///   leaves no room for an answer in the model's context.
     package func prompt(_ asked: AskedRecord, at place: String = "the prompt", ifTooLong fix: String = "shorten it") throws -> [Int32] {
         let ids = try promptIDs(asked)
-        guard !ids.isEmpty else { throw LorikeetError.input("the prompt is empty", at: place, fix: "say something") }
+        guard !ids.isEmpty else { throw LorikeetError.input("the prompt is empty", at: place, fix: "give a prompt") }
         try tokenizer.requireRows(for: ids, rows: embeddingRows, at: place)
         guard ids.count < contextLength else {
             throw LorikeetError.input(

@@ -14,7 +14,7 @@ struct HeaderFiles: Files {
 
     private func refuse(_ path: String) throws {
         guard headers[path] == nil else {
-            throw LorikeetError.machine("only the file's header is at hand", at: path, fix: "fetch the file: lorikeet pull")
+            throw LorikeetError.machine("only the header of the file has been fetched", at: path, fix: "fetch the file: lorikeet pull")
         }
     }
 

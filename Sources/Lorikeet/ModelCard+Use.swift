@@ -2,6 +2,7 @@ import LorikeetGround
 import LorikeetHub
 import LorikeetJSON
 import LorikeetRecipe
+import LorikeetReporting
 
 /// How the folder is loaded, and the command that makes it again.
 extension ModelCard {
@@ -69,21 +70,21 @@ extension ModelCard {
             model = PeftModel.from_pretrained(model, ".")  # this folder, or its name on a hub
 
             """
-        let shell = "lorikeet generate --model \(Self.quoted(base)) --adapter . --prompt \"...\""
+        let shell = "lorikeet generate --model \(base.shellWord) --adapter . --prompt \"...\""
         return Markdown.block("python", python + question + "\n" + Self.answer) + "\n\n" + Markdown.block("sh", shell)
     }
 
     /// The command with every key that decides the result and is another than the preset's.
     var repetition: String {
-        var words = ["lorikeet run", "--model \(Self.quoted(shown(recipe.model ?? "", .model)))"]
+        var words = ["lorikeet run", "--model \(shown(recipe.model ?? "", .model).shellWord)"]
         for (option, names) in [("--data", recipe.data), ("--validation", recipe.validation)] {
-            words += names.map { "\(option) \(Self.quoted(shown($0, .dataset)))" }
+            words += names.map { "\(option) \(shown($0, .dataset).shellWord)" }
         }
         words.append("--preset \(recipe.preset)")
         for key in KeyTable.keys where [.identity, .delivery].contains(key.role) || key.name == "init_adapter" {
             guard let value = recipe.values[key.name], value != key.presets[recipe.preset] ?? key.standard, let text = Self.said(value) else { continue }
             let isPlace = key.type == .path || key.name == "chat_template"
-            words.append("--\(key.option) \(Self.quoted(isPlace ? BaseOrigin.lastPart(text) : text))")
+            words.append("--\(key.option) \((isPlace ? BaseOrigin.lastPart(text) : text).shellWord)")
         }
         return "## To repeat it\n\nPaths are cut to their last part.\n\n" + Markdown.block("sh", words.joined(separator: " \\\n    "))
     }
@@ -101,11 +102,5 @@ extension ModelCard {
         case .list(let names): names.joined(separator: ",")
         case .flag, .integer, .number: value.yaml
         }
-    }
-
-    /// A word of a shell's command.
-    private static func quoted(_ text: String) -> String {
-        let isPlain = text.wholeMatch(of: /[A-Za-z0-9_\-.\/:,=@+%]+/) != nil
-        return isPlain ? text : "'" + text.printable(lines: false).replacing("'", with: "'\\''") + "'"
     }
 }

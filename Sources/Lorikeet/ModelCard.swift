@@ -2,6 +2,7 @@ import LorikeetGround
 import LorikeetHub
 import LorikeetJSON
 import LorikeetRecipe
+import LorikeetReporting
 
 /// The model card (`README.md`) of a folder that a run delivers: front matter that a hub reads, and what was trained, how, and what came of it.
 ///
@@ -72,8 +73,8 @@ struct ModelCard {
     }
 
     private var results: String {
-        func loss(_ value: JSON?) -> String { value?.double.map { Self.figure($0, digits: 4) } ?? "not tested" }
-        func share(_ value: JSON?) -> String { value?.double.map { Self.figure(100 * $0, digits: 1) + " %" } ?? "not tested" }
+        func loss(_ value: JSON?) -> String { value?.double.map { Figures.number($0) } ?? "not tested" }
+        func share(_ value: JSON?) -> String { value?.double.map { Figures.percent($0) } ?? "not tested" }
         var rows: [[String]] = []
         let transfer = summary["transfer"]
         if summary["merged_matches_adapter"] != nil {
@@ -98,7 +99,7 @@ struct ModelCard {
             case nil: "not tested"
             }
         }
-        func number(_ value: JSON?) -> String { value?.double.map { Self.figure($0, digits: 6) } ?? "?" }
+        func number(_ value: JSON?) -> String { Figures.number(value?.double) }
         var rows: [[String]] = []
         if let proof = summary["merged_matches_adapter"] {
             rows.append(["merged model = base + adapter", verdict(proof), "largest difference of a logit \(number(proof["max_logit_difference"]))"])
@@ -118,15 +119,15 @@ struct ModelCard {
     private var training: String {
         func count(_ value: JSON?) -> String { value?.int.map { "\($0)" } ?? "?" }
         let lora = recipe.lora
-        let length = recipe.maxSteps > 0 ? "" : ", \(Self.figure(recipe.numTrainEpochs, digits: 3)) epochs"
-        let warmup = recipe.warmupSteps > 0 ? "\(recipe.warmupSteps) steps" : "\(Self.figure(100 * recipe.warmupRatio, digits: 2)) %"
+        let length = recipe.maxSteps > 0 ? "" : ", \(Figures.number(recipe.numTrainEpochs)) epochs"
+        let warmup = recipe.warmupSteps > 0 ? "\(recipe.warmupSteps) steps" : "\(Figures.percent(recipe.warmupRatio))"
         let rows = [
             ["steps", "\(count(summary["steps"]))\(length); \(count(summary["trained_tokens"])) tokens with a loss"],
             [
                 "samples of a step",
                 "\(recipe.perDeviceTrainBatchSize * recipe.gradientAccumulationSteps) (\(recipe.perDeviceTrainBatchSize) × \(recipe.gradientAccumulationSteps))",
             ],
-            ["LoRA", "r \(lora.r), alpha \(Self.figure(lora.loraAlpha, digits: 3)), dropout \(lora.loraDropout)\(lora.useRslora ? ", rank-stabilised" : "")"],
+            ["LoRA", "r \(lora.r), alpha \(Figures.number(lora.loraAlpha)), dropout \(lora.loraDropout)\(lora.useRslora ? ", rank-stabilised" : "")"],
             ["adapted modules", lora.targetModules.map(Markdown.code).joined(separator: ", ")],
             ["base held as", Markdown.code(storage)],
             ["learning rate", "\(recipe.learningRate), \(recipe.lrSchedulerType), warm-up \(warmup)"],
@@ -153,14 +154,6 @@ struct ModelCard {
         guard !rows.isEmpty else { return "" }
         return "## Machine and time\n\nWhere the run was started several times: the time of all starts, the memory of the last.\n\n"
             + Markdown.table(["", ""], rows)
-    }
-
-    /// A number with at most `digits` decimals, without zeros at the end.
-    private static func figure(_ value: Double, digits: Int) -> String {
-        guard value.isFinite else { return "?" }
-        let scale = (0..<digits).reduce(1.0) { scale, _ in scale * 10 }
-        let rounded = (value * scale).rounded() / scale
-        return rounded == rounded.rounded() && abs(rounded) < 1e15 ? "\(Int64(rounded))" : "\(rounded)"
     }
 }
 

@@ -67,12 +67,13 @@ package final class OutputDirectory {
             warnings = recipe.differences(from: theirs, role: .affectsBits).map { "\($0): the result will not be bit-identical to an undisturbed run's" }
             deliversOtherwise = !recipe.differences(from: theirs, role: .delivery).isEmpty
             if files.exists(checkpoints), files.isLink(checkpoints) || !files.isDirectory(checkpoints) {
-                throw LorikeetError.input("not a directory of this run: links in an output directory are not followed", at: checkpoints, fix: "move it away")
+                throw LorikeetError.input(
+                    "this is a link or a file, and not the directory of checkpoints that the run made", at: checkpoints, fix: "move it away")
             }
         } else if files.isDirectory(path), try !files.list(path).allSatisfy(Self.firstNames.contains) {
             throw LorikeetError.input("the directory is not empty and holds no run", at: path, fix: "name another --output")
         } else if files.exists(path), !files.isDirectory(path) {
-            throw LorikeetError.input("a file of that name is there", at: path, fix: "name another --output")
+            throw LorikeetError.input("a file has this name", at: path, fix: "name another --output")
         }
         return warnings
     }
@@ -104,7 +105,7 @@ package final class OutputDirectory {
             // A file system without locks is not a reason to refuse work.
             return "\(path) cannot be locked (\(String(cString: strerror(errno)))): start no second process in it"
         }
-        throw LorikeetError.input("another process works in the directory", at: path, fix: "wait for it, or name another --output")
+        throw LorikeetError.input("another process is using the directory", at: path, fix: "wait for it, or name another --output")
     }
 
     /// The summary of a run that ended; nil while there is work left.

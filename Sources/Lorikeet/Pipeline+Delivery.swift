@@ -84,7 +84,7 @@ extension Pipeline {
     /// Step 2: opens what the recipe names. Weights that are on a hub stay there until it is known that the run fits.
     func prepare() throws -> (Preparation, InputLocator.Download?) {
         let located = try located(weights: false)
-        if let download = located.download { try reporter.note("its weights are fetched when the run is planned: \(download.words)") }
+        if let download = located.download { try reporter.note("its weights are fetched once the plan shows that the run fits: \(download.words)") }
         let files = located.download == nil ? environment.files : located.files
         return (try Preparation(recipe: located.recipe, files: files), located.download)
     }
@@ -126,7 +126,7 @@ extension Pipeline {
             }
         } else if try output.inputsAreUnknown() {
             try reporter.note(
-                "the check sums of this run's inputs are not known: a file that has changed since it began is not noticed; from now on they are kept")
+                "this run began without check sums of its inputs, so an input that has changed since is not noticed; from now on check sums are kept")
         }
         return inputs
     }
@@ -170,6 +170,6 @@ extension Pipeline {
 
     func warn(kept: String?) throws {
         guard let kept else { return }
-        try reporter.warning("what stood there held files that this run did not make, or that have changed since: they are kept in \(kept)")
+        try reporter.warning("the replaced folder held files that this run did not make, or that have been changed: they are kept in \(kept)")
     }
 }

@@ -53,7 +53,7 @@ extension Pipeline {
                 ])
         case .checkpoint(let step): try reporter.report(.checkpoint, ["step": JSON(step)])
         case .skipped(let step, let scale):
-            let why = scale.map { "its gradients left float16's range; the loss scale is \(Terminal.figure($0)) now" } ?? "its gradients are not finite"
+            let why = scale.map { "its gradients left float16's range; the loss scale is \(Figures.scientific($0)) now" } ?? "its gradients are not finite"
             try reporter.report(
                 .warning, ["text": .string("step \(step) changed nothing: \(why)"), "step": JSON(step), "loss_scale": scale.map { .number($0) } ?? .null])
         case .warning(let text): try reporter.warning(text)

@@ -15,7 +15,8 @@ extension Pipeline {
         let own = try ownProgress()
         guard let found = try earlierOutput(wanted, own) else { return }
         if own >= found.progress {
-            return try reporter.note("\(target.path) is \(own.words) and goes on by itself; \(found.directory.path) is \(found.progress.words)")
+            return try reporter.note(
+                "\(target.path) is \(own.words) and is continued; \(found.directory.path), which is not further, is \(found.progress.words)")
         }
         if own > .nothing {
             // What is there already has to be of the very run that is taken over.
@@ -40,7 +41,7 @@ extension Pipeline {
             guard own > .nothing else {
                 throw LorikeetError.input("no folder of that name", at: wanted, fix: "name an earlier output in --resume-from, or leave it out to begin anew")
             }
-            try reporter.note("\(wanted) is not there; \(target.path) is \(own.words) and goes on by itself")
+            try reporter.note("\(wanted) does not exist; \(target.path), which is \(own.words), is continued")
             return nil
         }
         let here = RealFiles.absolute(target.path)

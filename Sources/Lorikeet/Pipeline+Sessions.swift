@@ -19,9 +19,10 @@ extension Pipeline {
     func sessionTime(_ plan: Plan, done: Int) -> SessionTime? {
         guard let seconds = recipe.sessionSeconds else { return nil }
         let now = environment.clock.uptime
-        return SessionTime(
-            plan, done: done, session: seconds, elapsed: now - environment.session.started, starting: now - environment.started,
-            number: sessionNumber, sessions: recipe.sessions)
+        var time = SessionTime(
+            plan, done: done, session: seconds, elapsed: now - environment.session.started, starting: now - environment.started)
+        (time.number, time.sessions) = (sessionNumber, recipe.sessions)
+        return time
     }
 
     /// Checks that the run, or what is left of it, fits into its sessions, and reports how many it needs.

@@ -25,7 +25,7 @@ package struct PipelineEnvironment {
     /// When the session began, and which it is.
     package var session: SessionStart
     /// Where `resume_from: auto` looks for earlier outputs.
-    package var inputFolders: [String]
+    package var inputFolders = ["/kaggle/input"]
     /// Finds models and data that the recipe names, on this machine or on a hub.
     package var locator: InputLocator
     /// Where samples are kept between starts unless the recipe names a scratch folder; nil keeps them in memory.
@@ -35,23 +35,20 @@ package struct PipelineEnvironment {
     /// Opens the devices that the recipe names.
     package var open: (Recipe) throws -> Compute
 
+    /// A process that is a session of its own, outside of a notebook service, without a cache.
     package init(
         files: any Files = RealFiles(), clock: any Clock = SystemClock(), sinks: [any EventSink] = [],
-        shouldStop: @escaping @Sendable () -> Bool = { false }, notebook: NotebookService? = nil, session: SessionStart? = nil,
-        inputFolders: [String] = ["/kaggle/input"], locator: InputLocator? = nil, cacheFolder: String? = nil,
+        shouldStop: @escaping @Sendable () -> Bool = { false }, locator: InputLocator? = nil,
         open: @escaping (Recipe) throws -> Compute = { try DeviceRequest($0).open() }
     ) {
-        self.open = open
-        self.locator = locator ?? InputLocator(files: files)
-        self.cacheFolder = cacheFolder
         self.files = files
         self.clock = clock
         self.sinks = sinks
         self.shouldStop = shouldStop
-        self.notebook = notebook
+        self.locator = locator ?? InputLocator(files: files)
+        self.open = open
         started = clock.uptime
-        self.session = session ?? SessionStart(started: started, identity: nil)
-        self.inputFolders = inputFolders
+        session = SessionStart(started: started, identity: nil)
     }
 }
 
@@ -137,7 +134,34 @@ package final class Pipeline {
             if let download { preparation = try fetchWeights(download, for: preparation) }
             return plan
         }
-        // A run that goes on has to have the inputs that it began with: checked before the first write.
+        try beginOutput(preparation, plan, compute)
+        facts = facts(preparation, plan, compute)
+        let (result, trainable) = try train(preparation, dataset, plan, compute)
+        guard result.finished else {
+            _ = try writeSummary(plan, result, test: nil, stopped: true)
+            throw stoppedEarly("stopped at step \(result.state.step) of \(result.totalSteps)")
+        }
+        try deliver(trainable.adapters)
+        guard goal == .testedModel else { return try requireProofs(writeSummary(plan, result, test: nil, stopped: false)) }
+        if leavesDeliveryToLater(plan) {
+            _ = try writeSummary(plan, result, test: nil, stopped: true)
+            throw stoppedEarly("training is done, and merging and testing are left to the next session:")
+        }
+        let test = try mergeAndTest(preparation, dataset, plan, compute, trainable)
+        try saveGEMMChoices(plan, compute)
+        let summary = try step(10, "report") { () throws -> JSON in
+            let summary = try writeSummary(plan, result, test: test, stopped: false)
+            try reporter.report(.result, ["text": .string(test.text() + closingLines(plan, summary)), "summary": summary, "answers": test.answers])
+            return summary
+        }
+        for text in test.notTested { try reporter.warning(text) }
+        return try requireProofs(summary)
+    }
+
+    /// Makes the output directory this run's own, and opens its files. Nothing is written before.
+    ///
+    /// - Throws: exit 2 where the inputs are not those that the run began with.
+    private func beginOutput(_ preparation: Preparation, _ plan: Plan, _ compute: Compute) throws {
         let inputs = try verifiedInputs(preparation, compute.cpu)
         try takeOver()
         if let warning = try output.claim(for: recipe) { try reporter.warning(warning) }
@@ -152,40 +176,25 @@ package final class Pipeline {
         // A replayed plan is already in the file.
         if try output.keptChoices() != plan.choices { try output.write(plan.json, to: output.planJSON) }
         compute.device?.gemmChoices?.begin(measuring: plan.choices.tuned, known: plan.choices.products)
-        facts = facts(preparation, plan, compute)
+    }
 
-        let (result, trainable) = try train(preparation, dataset, plan, compute)
-        guard result.finished else {
-            _ = try writeSummary(plan, result, test: nil, stopped: true)
-            throw stoppedEarly("stopped at step \(result.state.step) of \(result.totalSteps)")
-        }
-        try deliver(trainable.adapters)
-        guard goal == .testedModel else { return try requireProofs(writeSummary(plan, result, test: nil, stopped: false)) }
-        if leavesDeliveryToLater(plan) {
-            _ = try writeSummary(plan, result, test: nil, stopped: true)
-            throw stoppedEarly("training is done, and merging and testing are left to the next session:")
-        }
+    /// Steps 8 and 9.
+    private func mergeAndTest(
+        _ preparation: Preparation, _ dataset: Dataset, _ plan: Plan, _ compute: Compute, _ trained: Model
+    ) throws -> FormsTest.Result {
         let (merged, exports) = try step(8, "merging") { () throws -> (ModelSource, [ExportedFile]) in
             let merged = try merge(preparation, compute.cpu)
             return (merged, try export(merged, preparation, compute.cpu))
         }
-        let test = try step(9, "testing") {
+        return try step(9, "testing") {
             var test = FormsTest(
                 preparation: preparation, dataset: dataset, choices: plan.choices, compute: compute, lora: recipe.loraSettings, merged: merged,
                 adapter: output.adapter, files: environment.files)
             test.exports = exports
             test.observe = { [state] in state.deviceBytes() }
             test.progress = { [reporter] in reporter.progress("testing", $0) }
-            return try test.run(trained: trainable)
+            return try test.run(trained: trained)
         }
-        try saveGEMMChoices(plan, compute)
-        let summary = try step(10, "report") { () throws -> JSON in
-            let summary = try writeSummary(plan, result, test: test, stopped: false)
-            try reporter.report(.result, ["text": .string(test.text() + closingLines(plan, summary)), "summary": summary, "answers": test.answers])
-            return summary
-        }
-        for text in test.notTested { try reporter.warning(text) }
-        return try requireProofs(summary)
     }
 
     /// Runs one numbered step, reports it and notes its duration.
@@ -272,7 +281,7 @@ package final class Pipeline {
     private func replayed(_ kept: Plan.Choices, _ plan: Plan) throws -> Plan.Choices {
         guard kept.sameDevice(as: plan.choices) else {
             let names = [kept, plan.choices].map { "\($0.device) (\($0.element.suffix)\($0.architecture > 0 ? ", \($0.architecture)" : ""))" }
-            try reporter.warning("the run began on \(names[0]) and goes on on \(names[1]): the result will not be bit-identical to an undisturbed run's")
+            try reporter.warning("the run began on \(names[0]) and goes on with \(names[1]): the result will not be bit-identical to an undisturbed run's")
             return plan.choices
         }
         var kept = kept
@@ -337,8 +346,8 @@ package final class Pipeline {
                 "this model leaves the range of float16 (65504): \(most.detail)", at: "compute_type",
                 fix: "say compute_type float32, or bfloat16 on a card from 8.0 on")
         }
-        try reporter.note("float16 is enough: of 65504 the largest value is \(Terminal.figure(Double(most.largest))), \(most.detail)")
-        if most.largest > 32752 { try reporter.warning("less than half of float16's range is left; training may leave it, and is stopped then") }
+        try reporter.note("float16 is enough: the largest value is \(Figures.number(Double(most.largest))) of at most 65504 (\(most.detail))")
+        if most.largest > 32752 { try reporter.warning("values take up more than half of float16's range; if they leave it in training, the run stops") }
     }
 
     /// Samples in the check of float16's range.
@@ -355,7 +364,9 @@ package final class Pipeline {
 
     /// The last lines of the report: what was planned and what happened, and paths.
     private func closingLines(_ plan: Plan, _ summary: JSON) -> String {
-        var lines = ["", "", PlannedHappened(plan, summary).text, "", "adapter           \(output.adapter)", "merged model      \(output.merged)"]
+        var record = RunRecord(name: "", log: RunLog())
+        (record.plan, record.summary, record.diskBytes) = (plan.json, summary, summary["disk_bytes"]?.double)
+        var lines = ["", "", PredictedMeasured(record).text, "", "adapter           \(output.adapter)", "merged model      \(output.merged)"]
         lines += output.parts.exported.map { "export            \(output.parts.place($0))" }
         return lines.joined(separator: "\n")
     }

@@ -40,7 +40,7 @@ package struct Preparation {
         guard let model = recipe.model else {
             let run = recipe.output + "/run.yaml"
             throw LorikeetError.input(
-                "no model named", at: "model",
+                "no model is named", at: "model",
                 fix: files.exists(run)
                     ? "give the run's recipe: --config \(run)" : "give --model (a directory, a .gguf file, or a hub's ORG/NAME) or 'model:' in the recipe")
         }
@@ -83,7 +83,7 @@ package struct Preparation {
     /// - Parameter cacheFolder: where samples are kept between starts unless the recipe names a scratch folder; nil keeps them in memory.
     package mutating func loadData(cacheFolder: String? = nil, files: any Files, cpu: CPU) throws -> Dataset {
         guard !recipe.data.isEmpty else {
-            throw LorikeetError.input("no training data named", at: "data", fix: "give --data FILE or 'data:' in the recipe")
+            throw LorikeetError.input("no training data are named", at: "data", fix: "give --data FILE or 'data:' in the recipe")
         }
         let folder = recipe.scratch.map { $0 + "/lorikeet" } ?? cacheFolder
         let store = try folder.map { SampleStore(folder: $0 + "/samples", identity: try sampleIdentity(files), files: files) }
@@ -152,7 +152,8 @@ package struct Preparation {
         guard overflows || product > Self.mostVisits else { return }
         throw LorikeetError.input(
             "\(steps) steps train \(overflows ? "too many" : "\(product)") samples (of \(samples) records); a run has at most \(Self.mostVisits)",
-            at: recipe.maxSteps > 0 ? "max_steps" : "num_train_epochs", fix: "lower it; a run that is finished can be the init_adapter of the next")
+            at: recipe.maxSteps > 0 ? "max_steps" : "num_train_epochs",
+            fix: "lower it; a longer training can be split: name a finished run's adapter as init_adapter of the next run")
     }
 
     /// The training program of a plan as a table, with the predicted time of each op.

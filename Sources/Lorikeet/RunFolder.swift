@@ -36,7 +36,9 @@ package struct RunFolder {
         var record = RunRecord(name: name, log: log)
         record.plan = try files.ownJSON(path + "/plan.json")
         record.summary = try files.ownJSON(path + "/summary.json")
-        record.diskBytes = deliveredBytes()
+        // A run that goes on has more by now than the summary of its last session says.
+        let told = log.end == nil ? nil : record.summary?["disk_bytes"]?.double
+        record.diskBytes = told ?? Double(files.bytes(under: path))
         let yaml = path + "/run.yaml"
         guard files.exists(yaml), let bytes = try? files.read(yaml) else { return record }
         record.recipe = String(decoding: bytes, as: UTF8.self)
@@ -45,28 +47,8 @@ package struct RunFolder {
         record.settings = recipe.reportedSettings
         record.presets = Self.presets(recipe, record)
         let goal = log.environment?["goal"]?.string ?? "run"
-        record.command = "lorikeet \(goal) --config \(Self.quoted(recipe.output + "/run.yaml")) --output \(Self.quoted(recipe.output + "-again"))"
+        record.command = "lorikeet \(goal) --config \((recipe.output + "/run.yaml").shellWord) --output \((recipe.output + "-again").shellWord)"
         return record
-    }
-
-    /// Bytes of checkpoints, adapter, merged model and exports, which are what the plan predicts; nil where there are none.
-    private func deliveredBytes() -> Double? {
-        var sum = 0
-        var folders = (["checkpoints"] + OutputParts.Part.all.map(\.rawValue)).map { path + "/" + $0 }
-        while let folder = folders.popLast() {
-            guard !files.isLink(folder), let names = try? files.list(folder) else { continue }
-            for name in names {
-                let place = folder + "/" + name
-                if files.isDirectory(place) { folders.append(place) } else { sum += (try? files.byteCount(of: place)) ?? 0 }
-            }
-        }
-        return sum > 0 ? Double(sum) : nil
-    }
-
-    /// A word of a shell's command: in quotes unless every character in it is plain there.
-    private static func quoted(_ text: String) -> String {
-        let plain = text.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "_-./+,:@%=".contains($0)) } && !text.isEmpty
-        return plain ? text : "'" + text.split(separator: "'", omittingEmptySubsequences: false).joined(separator: #"'\''"#) + "'"
     }
 
     /// The rows in which the presets differ by intent, beside this run.

@@ -103,7 +103,8 @@ struct RunInputs: Equatable {
         guard let first = different.first else { return }
         let others = different.count - 1
         throw LorikeetError.input(
-            first.what + (others > 0 ? ", and \(others) more \(others == 1 ? "has" : "have")" : "") + ": another input is another run", at: first.path,
+            first.what + (others > 0 ? ", and \(others) more \(others == 1 ? "has" : "have")" : "") + ": a run goes on with the same inputs only",
+            at: first.path,
             fix: "bring back what the run began with, or name another --output")
     }
 }

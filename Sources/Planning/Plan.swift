@@ -114,7 +114,7 @@ package struct Plan: Sendable, Equatable {
         if needed > availableMemory {
             throw LorikeetError(
                 .doesNotFit,
-                "the run needs \(Units.formatBytes(needed)) of memory and \(Units.formatBytes(availableMemory)) can be had",
+                "the run needs \(Units.formatBytes(needed)) of memory and \(Units.formatBytes(availableMemory)) are available",
                 fix: "lower max_length or per_device_train_batch_size, or use base_storage nf4")
         }
         if predictedDiskBytes > freeDisk {
@@ -145,7 +145,7 @@ package struct Plan: Sendable, Equatable {
     /// - Parameter warnings: false where they are told by themselves.
     package func table(warnings told: Bool = true) -> String {
         func rows(_ title: String, _ parts: [Part]) -> [String] {
-            ["\(title): \(Units.formatBytes(Self.sum(parts)))"] + parts.map { "    \(Self.padded($0.name))\(Units.formatBytes($0.bytes))" }
+            ["\(title): \(Units.formatBytes(Self.sum(parts)))"] + parts.map { "    \($0.name.padded(to: 34))\(Units.formatBytes($0.bytes))" }
         }
         var lines = rows("memory in training", trainingMemory) + rows("memory in testing", testMemory)
         if !gpuTraining.isEmpty {
@@ -153,13 +153,11 @@ package struct Plan: Sendable, Equatable {
         }
         lines += rows("disk", disk)
         lines.append("time: about \(Units.formatSeconds(predictedSeconds))")
-        lines += phases.map { "    \(Self.padded($0.name))\(Units.formatSeconds($0.seconds))" }
+        lines += phases.map { "    \($0.name.padded(to: 34))\(Units.formatSeconds($0.seconds))" }
         lines.append(
             "\(steps) steps, \(trainTokens) tokens, \(trainableParameters) trained parameters, micro-batches of at most \(choices.sizes.training) tokens")
         return (lines + (told ? warnings.map { "warning: \($0)" } : [])).joined(separator: "\n") + "\n"
     }
-
-    package static func padded(_ text: String, _ width: Int = 34) -> String { text + String(repeating: " ", count: max(1, width - text.count)) }
 
     /// Two plans side by side.
     package static func comparison(_ a: (name: String, plan: Plan), _ b: (name: String, plan: Plan)) -> String {
@@ -169,9 +167,9 @@ package struct Plan: Sendable, Equatable {
             ("GPU memory in training", { Units.formatBytes(sum($0.gpuTraining)) }), ("GPU memory in testing", { Units.formatBytes(sum($0.gpuTesting)) }),
             ("disk", { Units.formatBytes($0.predictedDiskBytes) }), ("time", { Units.formatSeconds($0.predictedSeconds) }),
         ]
-        var lines = [padded("", 24) + padded(a.name, 20) + b.name]
+        var lines = ["".padded(to: 24) + a.name.padded(to: 20) + b.name]
         let onCard = !a.plan.gpuTraining.isEmpty || !b.plan.gpuTraining.isEmpty
-        lines += rows.filter { onCard || !$0.0.hasPrefix("GPU") }.map { padded($0.0, 24) + padded($0.1(a.plan), 20) + $0.1(b.plan) }
+        lines += rows.filter { onCard || !$0.0.hasPrefix("GPU") }.map { $0.0.padded(to: 24) + $0.1(a.plan).padded(to: 20) + $0.1(b.plan) }
         return lines.joined(separator: "\n") + "\n"
     }
 }

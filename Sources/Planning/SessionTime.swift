@@ -22,9 +22,9 @@ package struct SessionTime: Sendable, Equatable {
     /// - Parameters:
     ///   - plan: the whole run.
     ///   - done: steps that a checkpoint holds.
-    package init(_ plan: Plan, done: Int = 0, session: Double, elapsed: Double, starting: Double, number: Int = 1, sessions: Int = 1) {
+    package init(_ plan: Plan, done: Int = 0, session: Double, elapsed: Double, starting: Double) {
         func seconds(_ names: Set<String>) -> Double { plan.phases.filter { names.contains($0.name) }.reduce(0) { $0 + $1.seconds } }
-        (self.session, self.elapsed, self.starting, self.number, self.sessions) = (session, elapsed, starting, number, sessions)
+        (self.session, self.elapsed, self.starting) = (session, elapsed, starting)
         let share = plan.steps > 0 ? Double(max(0, plan.steps - done)) / Double(plan.steps) : 0
         training = seconds(Self.trainingPhases) * share
         step = share > 0 ? seconds(["training"]) / Double(plan.steps) : 0
@@ -85,7 +85,7 @@ package struct SessionTime: Sendable, Equatable {
         if training == 0, session - margin - starting >= finishing { throw shortage }
         guard let total else {
             throw refusal(
-                "merging and testing, which one session has to hold, take \(Units.formatSeconds(finishing + margin)) of its \(Units.formatSeconds(session))",
+                "merging and testing have to be done within one session: they need \(Units.formatSeconds(finishing + margin)), and a session has \(Units.formatSeconds(session))",
                 "give a longer --session")
         }
         guard total <= sessions else {

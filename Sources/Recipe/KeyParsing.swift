@@ -15,8 +15,8 @@ extension Key {
         case .path:
             guard !text.isEmpty else { throw wrong("a text") }
             return .text(try path(text, home: home, at: place))
-        case .paths: return try list(text.contains(",") ? text.split(separator: ",").map { String($0).trimmed } : [text], home: home, at: place)
-        case .pairs: return try pairs(text.split(separator: ",").map { String($0).trimmed }, at: place)
+        case .paths: return try list(text.contains(",") ? text.split(separator: ",").map { $0.trimmed } : [text], home: home, at: place)
+        case .pairs: return try pairs(text.split(separator: ",").map { $0.trimmed }, at: place)
         case .flag:
             guard let value = Recipe.switchValue(text) else { throw wrong("true or false") }
             return .flag(value)
@@ -81,15 +81,6 @@ extension Key {
 
     /// A calendar date as `yyyy-mm-dd`.
     private static func isDate(_ text: String) -> Bool { Recipe.seconds(ofDate: text) != nil }
-}
-
-extension String {
-    fileprivate var trimmed: String {
-        var text = self[...]
-        while text.first == " " { text.removeFirst() }
-        while text.last == " " { text.removeLast() }
-        return String(text)
-    }
 }
 
 extension KeyValue {

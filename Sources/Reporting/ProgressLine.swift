@@ -58,11 +58,11 @@ package enum ProgressLine {
     private static func pieces(_ fields: JSONObject) -> [Piece] {
         func number(_ key: String) -> Double? { fields[key]?.double }
         var pieces = [Piece(0, "step \(fields["step"]?.int ?? 0)/\(fields["of"]?.int ?? 0)")]
-        if let epoch = number("epoch") { pieces.append(Piece(7, "epoch \(fixed(epoch, 2))")) }
-        if let loss = number("loss") { pieces.append(Piece(1, "loss \(Terminal.figure(loss))")) }
-        if let rate = number("learning_rate") { pieces.append(Piece(6, "lr \(short(rate))")) }
-        if let norm = number("grad_norm") { pieces.append(Piece(9, "norm \(Terminal.figure(norm))")) }
-        if let scale = number("loss_scale") { pieces.append(Piece(11, "scale \(short(scale))")) }
+        if let epoch = number("epoch") { pieces.append(Piece(7, "epoch \(Figures.fixed(epoch, 2))")) }
+        if let loss = number("loss") { pieces.append(Piece(1, "loss \(Figures.number(loss))")) }
+        if let rate = number("learning_rate") { pieces.append(Piece(6, "lr \(Figures.scientific(rate))")) }
+        if let norm = number("grad_norm") { pieces.append(Piece(9, "norm \(Figures.number(norm))")) }
+        if let scale = number("loss_scale") { pieces.append(Piece(11, "scale \(Figures.scientific(scale))")) }
         if let speed = number("tokens_per_second") { pieces.append(Piece(3, "\(Int(clamping: speed)) tokens/s")) }
         if let share = number("share_of_limit") { pieces.append(Piece(8, "\(Int(clamping: 100 * share)) % of limit")) }
         pieces += machine(fields)
@@ -84,37 +84,4 @@ package enum ProgressLine {
         if let busy = fields["cpu_percent"]?.double { pieces.append(Piece(10, "CPU \(Int(clamping: busy)) %")) }
         return pieces
     }
-
-    /// A number with `decimals` decimals, zeros at the end included, so that a live number keeps its width.
-    static func fixed(_ value: Double, _ decimals: Int) -> String {
-        guard value.isFinite, abs(value) < 1e12 else { return "\(value)" }
-        let scale = (0..<decimals).reduce(1.0) { scale, _ in scale * 10 }
-        let whole = Int((abs(value) * scale).rounded())
-        let digits = (whole % Int(scale)).zeroPadded(to: decimals)
-        return (value < 0 && whole > 0 ? "-" : "") + "\(whole / Int(scale))" + (decimals > 0 ? "." + digits : "")
-    }
-
-    /// Three significant figures, with an exponent where that is shorter: `3e-05`, `0.0016`, `65536`.
-    static func short(_ value: Double) -> String {
-        guard value.isFinite, value != 0 else { return "\(value == 0 ? "0" : "\(value)")" }
-        if value == value.rounded(), abs(value) < 1e7 { return "\(Int(value))" }
-        var (mantissa, exponent) = (abs(value), 0)
-        while mantissa >= 10 { (mantissa, exponent) = (mantissa / 10, exponent + 1) }
-        while mantissa < 1 { (mantissa, exponent) = (mantissa * 10, exponent - 1) }
-        mantissa = (mantissa * 100).rounded() / 100
-        if mantissa >= 10 { (mantissa, exponent) = (mantissa / 10, exponent + 1) }
-        func plain(_ text: String) -> String {
-            var text = Substring(text)
-            while text.contains("."), text.last == "0" || text.last == "." { text.removeLast() }
-            return String(text)
-        }
-        let sign = value < 0 ? "-" : ""
-        if (-4..<6).contains(exponent) { return sign + plain(fixed(abs(value), max(0, 2 - exponent))) }
-        return sign + plain(fixed(mantissa, 2)) + "e\(exponent < 0 ? "-" : "+")" + abs(exponent).zeroPadded(to: 2)
-    }
-}
-
-extension Int {
-    /// Rounded; the nearest representable number where there is none.
-    init(clamping value: Double) { self = value.isNaN ? 0 : Int(exactly: value.rounded()) ?? (value < 0 ? .min : .max) }
 }

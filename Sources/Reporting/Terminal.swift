@@ -64,17 +64,11 @@ package final class Terminal: EventSink {
             if !form.isLive { line("      " + ProgressLine.calm(fields)) }
         case .evaluation:
             line(
-                "      step \(integer(fields["step"])): validation loss \(Self.figure(fields["eval_loss"]?.double ?? .nan)) over \(integer(fields["rows"])) rows"
+                "      step \(integer(fields["step"])): validation loss \(Figures.number(fields["eval_loss"]?.double)) over \(integer(fields["rows"])) rows"
             )
         case .checkpoint: if !form.isLive { line("      checkpoint at step \(integer(fields["step"]))") }
         case .note: for part in lines(text(fields)) { line("      " + part) }
         }
-    }
-
-    /// A number with four significant decimals at most.
-    package static func figure(_ value: Double) -> String {
-        let scale = abs(value) >= 100 ? 1.0 : abs(value) >= 1 ? 1000.0 : 10000.0
-        return abs(value) < 0.001 && value != 0 ? "\(Float(value))" : "\((value * scale).rounded() / scale)"
     }
 
     private func integer(_ value: JSON?) -> String { "\(value?.int ?? 0)" }

@@ -51,7 +51,7 @@ struct GenerateTests {
         #expect(try FileManager.default.contentsOfDirectory(atPath: tiny.path).sorted() == ["adapter", "model", "out.jsonl"])
         #expect(try generate("--input", "-", "--batch-size", "2", input: lines).out == written)
         let again = try generate("--input", file, "--output", output)
-        #expect(again.status == 2 && again.error.contains("there already"), "\(again.error)")
+        #expect(again.status == 2 && again.error.contains("a file of this name exists"), "\(again.error)")
         let bad = try generate("--input", "-", input: lines + "\n{}\n")
         #expect(bad.status == 2 && bad.out.isEmpty && bad.error.contains("standard input:6"), "\(bad.error)")
         #expect(try generate("--input", tiny.path + "/none.jsonl").status == 2)

@@ -103,8 +103,9 @@ struct CatalogueTests {
         Case("a,b\n1,2\n", "unknown keys: a, b", name: "d.csv"),
         Case(Array("question,answer\n".utf8) + [0xE9, 0x2C, 0x61], "not UTF-8", name: "d.csv"), Case([0x1F, 0x8B], "ends too early", name: "d.jsonl.gz"),
         Case([0x1F, 0x8B, 9, 9, 9, 9], "damaged", name: "d.jsonl.gz"), Case([0x28, 0xB5, 0x2F, 0xFD, 0xFF, 0xFF, 0xFF, 0xFF], "ends too early"),
-        Case("x", "not compressed so", name: "d.jsonl.zst"), Case([0xD0, 0xCF, 0x11, 0xE0, 0xA1, 0xB1, 0x1A, 0xE1], "an old Office document", name: "d.csv"),
-        Case("question,answer\n1,2\nquestion,answer\n3,4\n", "d.csv:3: the header stands there again", name: "d.csv"),
+        Case("x", "its content is not compressed that way", name: "d.jsonl.zst"),
+        Case([0xD0, 0xCF, 0x11, 0xE0, 0xA1, 0xB1, 0x1A, 0xE1], "an old Office document", name: "d.csv"),
+        Case("question,answer\n1,2\nquestion,answer\n3,4\n", "d.csv:3: the header line is repeated here", name: "d.csv"),
         Case("question,answer\n1,2\u{0}\n", "d.csv:2: a zero byte stands in the row", name: "d.csv"),
         Case("messages\n\"[{'role': 'user', 'content': 'q'}]\"\n", "'messages' holds a list as Python prints it", name: "d.csv"),
     ]

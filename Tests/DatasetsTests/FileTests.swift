@@ -44,7 +44,7 @@ struct FileTests {
         }
         #expect(try load((try #require(Data(base64Encoded: Self.gzip))).map { $0 } + [0, 0, 0, 0]).count == 1)
         #expect(failure { try load((try #require(Data(base64Encoded: Self.gzip))).map { $0 } + Array("more".utf8)) }?.what.contains("damaged") == true)
-        #expect(failure { try load(Array("{}".utf8), name: "data.jsonl.gz") }?.what.contains("ends in .gz, but it is not compressed so") == true)
+        #expect(failure { try load(Array("{}".utf8), name: "data.jsonl.gz") }?.what.contains("ends in .gz, but its content is not compressed that way") == true)
     }
 
     @Test func `a file that is made to fill the machine is refused`() throws {

@@ -282,7 +282,7 @@ struct RecordLayoutTests {
         (#""mask": 1"#, "'mask', which does not say clearly what is trained"), (#""loss_mask": 0"#, "'loss_mask'"), (#""ignore": true"#, "'ignore'"),
         (#""masked": true, "train": true"#, "and they differ"), (#""from": "human", "value": "b""#, "has 'role' and 'from', and they differ"),
         (#""value": "c""#, "has 'content' and 'value', and they differ"), (#""masked": 0.5"#, "has masked 0.5"),
-        (#""tool_calls": [{"function": {"name": "f"}}], "function_call": {"name": "f"}"#, "has 'tool_calls' and 'function_call'"),
+        (#""tool_calls": [{"function": {"name": "f"}}], "function_call": {"name": "f"}"#, "has both 'tool_calls' and 'function_call'"),
     ])
     func `what a message says unclearly or twice refuses the record`(keys: String, sentence: String) throws {
         let error = failure { try Small.load([Self.chat(", " + keys)]) }

@@ -139,7 +139,7 @@ struct BadRecordTests {
 
     @Test(arguments: [
         (#"[]"#, "no answer"), (#"[{"role": "user", "content": "q"}]"#, "no answer"),
-        (#"[{"role": "assistant", "content": "a"}]"#, "nothing stands before"),
+        (#"[{"role": "assistant", "content": "a"}]"#, "no message stands before"),
         (#"[{"role": "user", "content": "q"}, {"role": "assistant", "content": " "}]"#, "the answer is empty"),
         (#"[{"role": "alien", "content": "q"}]"#, "message 1 has the unknown role 'alien'"),
         (#"[{"role": "user", "content": null}]"#, "message 1 has no text"),

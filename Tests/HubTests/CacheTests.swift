@@ -45,7 +45,7 @@ struct CacheTests {
             scene.local.change { _, _ in LocalHub.Response(status) }
             let before = scene.local.requests.count
             #expect(try scene.hub().find(HubName(Self.name, kind: .model)).folder == fetched.folder)
-            #expect(scene.warnings.last?.contains("is used as the cache has it (commit 0123456789ab)") == true && scene.warnings.last?.contains(words) == true)
+            #expect(scene.warnings.last?.contains("is taken from the cache (commit 0123456789ab)") == true && scene.warnings.last?.contains(words) == true)
             #expect(status == 401 || scene.local.requests.count == before + 1)
             // Who asks for the hub gets the hub's answer.
             #expect(throws: LorikeetError.self) { try scene.pull(Self.name) }

@@ -65,7 +65,7 @@ struct ChoiceTests {
         for stem in ["m-Q4_K_M (1.0 MiB)", "m-Q4_K_S", "BF16/m-BF16 (2.0 MiB)"] { #expect(error?.fix?.contains(stem) == true, "\(String(describing: error))") }
         #expect(refusal(Self.ggufs, part: "Q9")?.what == "no GGUF file of it is called 'Q9'")
         #expect(refusal(["a/x-Q4_0.gguf", "b/x-Q4_0.gguf"], part: "Q4_0")?.what == "several GGUF files of it fit 'Q4_0'")
-        #expect(refusal(Self.ggufs, part: "Q8_0")?.what.contains("of 3 parts of m-Q8_0 there are 2") == true)
+        #expect(refusal(Self.ggufs, part: "Q8_0")?.what.contains("only 2 of the 3 parts of m-Q8_0 are there") == true)
         #expect(refusal(["config.json", "model.safetensors"], part: "Q4_0")?.what.contains("no GGUF file in it") == true)
     }
 
@@ -107,7 +107,7 @@ struct ChoiceTests {
         #expect(refusal(["test.jsonl", "dev.jsonl"])?.what == "it has no file of training records by its name")
         #expect(refusal(["README.md", "img.png"])?.what.contains("no JSONL, JSON or CSV records (it has README.md, img.png)") == true)
         #expect(refusal(["train.jsonl"], part: "tran.jsonl")?.fix == "did you mean hf://datasets/org/d/train.jsonl?")
-        #expect(refusal(["train-00001-of-00003.jsonl"])?.what == "of 3 pieces there are 1 (train-00001-of-00003.jsonl)")
+        #expect(refusal(["train-00001-of-00003.jsonl"])?.what == "only 1 of the 3 pieces are there (train-00001-of-00003.jsonl)")
         #expect(refusal([])?.exit == .unusableInput)
     }
 }

@@ -186,7 +186,7 @@ struct PushTests {
             ("/commit/", 412, .machineFailed, "another upload"), ("/commit/", 413, .unusableInput, "too large"),
             ("/commit/", 400, .unusableInput, "refuses it"),
             ("/objects/batch", 413, .unusableInput, "me/m/model.safetensors"), ("/objects/batch", 500, .machineFailed, "status 500"),
-            ("/lfs/", 403, .machineFailed, "where the hub keeps large files"), ("/preupload/", 429, .machineFailed, "limits the number"),
+            ("/lfs/", 403, .machineFailed, "where the hub keeps large files"), ("/preupload/", 429, .machineFailed, "refuses more requests"),
         ]
         for (path, status, exit, words) in cases {
             let (scene, folder) = (try Scene([:]), try folder())

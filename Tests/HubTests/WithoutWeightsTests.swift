@@ -91,7 +91,8 @@ struct WithoutWeightsTests {
         // A hub that is down.
         let down = try scene.hub(["HF_ENDPOINT": "http://127.0.0.1:1"])
         #expect(
-            try down.findWithoutWeights(HubName("org/model", kind: .model)).unfetched.isEmpty && scene.warnings.contains { $0.contains("as the cache has it") })
+            try down.findWithoutWeights(HubName("org/model", kind: .model)).unfetched.isEmpty
+                && scene.warnings.contains { $0.contains("is taken from the cache") })
     }
 
     @Test func `a name that the hub has of the other kind is said to be so`() throws {

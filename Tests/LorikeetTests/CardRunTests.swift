@@ -99,7 +99,7 @@ struct CardRunTests {
         #expect(try run.run(on: EmulatedDevice(architecture: 80), goal: .adapter, stopAfter: 2).error?.exit == .stoppedEarly)
         let next = try run.run(on: nil, goal: .adapter)
         #expect(next.error == nil && next.count(.step) == 4)
-        #expect(next.texts.contains { $0.contains("began on emulated (bf16, 80) and goes on on cpu") }, "\(next.texts)")
+        #expect(next.texts.contains { $0.contains("began on emulated (bf16, 80) and goes on with cpu") }, "\(next.texts)")
         #expect(try run.json("plan.json")["choices"]?["device"]?.string == "cpu")
     }
 

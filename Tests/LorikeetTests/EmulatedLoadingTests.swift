@@ -209,7 +209,7 @@ struct EmulatedLoadingTests {
                 values[place] = value
                 let view = try view(values, [41, 25], as: .f32)
                 let narrow = try error { _ = try load(view, .stored, .f16, on: EmulatedDevice(), piece: 256) }
-                #expect(narrow.exit == .unusableInput && narrow.description.contains("w: a weight of the model does not fit float16 (65504)"))
+                #expect(narrow.exit == .unusableInput && narrow.description.contains("w: a weight of the model is outside of float16's range (65504)"))
                 let table = try error { _ = try load(view, .nf4, .f16, on: EmulatedDevice(), table: true) }
                 #expect(table == narrow)
                 for element in DeviceElement.allCases {

@@ -59,7 +59,7 @@ struct FineTuningTests {
                     resumedAt = try step(of: event)
                     if resumedAt != nil { break }
                 }
-            } catch  where String(describing: error).contains("another process works") && attempt < 599 {
+            } catch  where String(describing: error).contains("another process is using") && attempt < 599 {
                 try await Task.sleep(for: .milliseconds(100))
             }
         }

@@ -73,7 +73,7 @@ struct HeaderFilesTests {
         #expect(!largest.isAtHand && overlay.exists(largest.file.path) && !files.exists(largest.file.path))
         let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: 64, alignment: 8)
         defer { memory.deallocate() }
-        #expect(#expect(throws: LorikeetError.self) { try largest.read(0..<64, into: memory) }?.what == "only the file's header is at hand")
+        #expect(#expect(throws: LorikeetError.self) { try largest.read(0..<64, into: memory) }?.what == "only the header of the file has been fetched")
         #expect(throws: LorikeetError.self) { try overlay.read(largest.file.path) }
         #expect(throws: LorikeetError.self) { try overlay.open(largest.file.path) }
     }

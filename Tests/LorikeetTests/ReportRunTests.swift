@@ -23,7 +23,7 @@ struct ReportRunTests {
         for part in [
             #"<span class="pill finished">"#, "id=\"chart-loss\"", "id=\"chart-share_of_limit\"", "Where the time went", "gated_activation.backward",
             "Answers to held-out records", "Merged model = base + adapter", "Predicted and measured", "The first record, token by token",
-            "Full against free", "lorikeet run --config", "Disk", "num_train_epochs", "2 starts",
+            "Full against free", "lorikeet run --config", "<td>disk</td>", "num_train_epochs", "2 starts",
         ] {
             #expect(page.contains(part), "\(part)")
         }

@@ -109,7 +109,7 @@ struct ResumeFromTests {
         run.options["resume-from"] = earlier
         let outcome = try run.run(on: nil, stopAfter: 1)
         #expect(outcome.error?.description.contains("stopped at step 4") == true, "\(String(describing: outcome.error))")
-        #expect(outcome.texts.contains { $0.contains("goes on by itself") && $0.contains(earlier) }, "\(outcome.texts)")
+        #expect(outcome.texts.contains { $0.contains("is continued") && $0.contains(earlier) }, "\(outcome.texts)")
         // One that is behind is overtaken.
         run.options["resume-from"] = try attached(run, "version-2", stopAfter: 5)
         #expect(try run.run(on: nil, stopAfter: 0).error?.description.contains("stopped at step 5") == true)

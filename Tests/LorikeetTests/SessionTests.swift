@@ -21,7 +21,9 @@ struct SessionTests {
     }
 
     private func time(_ session: Double, elapsed: Double = 0, starting: Double = 0, number: Int = 1, sessions: Int = 1, done: Int = 0) -> SessionTime {
-        SessionTime(plan(), done: done, session: session, elapsed: elapsed, starting: starting, number: number, sessions: sessions)
+        var time = SessionTime(plan(), done: done, session: session, elapsed: elapsed, starting: starting)
+        (time.number, time.sessions) = (number, sessions)
+        return time
     }
 
     @Test func `the sessions that a run needs are counted with the reserve that each keeps`() {

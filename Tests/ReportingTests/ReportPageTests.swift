@@ -42,7 +42,7 @@ struct ReportPageTests {
                     + #""first_sample":{"record":0,"token_count":1,"tokens":[{"id":1,"text":\#(quoted),"trained":true}]}}"#,
                 #"{"event":"phase","time":1,"number":2,"of":10,"name":\#(quoted)}"#, RunLogTests.step(1),
                 #"{"event":"warning","time":2,"text":\#(quoted),"step":1}"#,
-                #"{"event":"result","time":3,"answers":[{"question":\#(quoted),"before":\#(quoted),"after":\#(quoted),"right":\#(quoted)}]}"#,
+                #"{"event":"result","time":3,"answers":[{"question":\#(quoted),"before":\#(quoted),"after":\#(quoted),"right":\#(quoted),"after_is_right":false}]}"#,
             ], named: Self.hostile)
         hostile.settings = [.init(key: Self.hostile, value: Self.hostile), .init(key: "model", value: Self.hostile)]
         hostile.presets = [.init(name: Self.hostile, values: [Self.hostile, Self.hostile, Self.hostile])]
@@ -121,14 +121,4 @@ struct ReportPageTests {
 
     @Test(arguments: [(0.0, "1970-01-01 00:00 UTC"), (951_782_400, "2000-02-29 00:00 UTC"), (1_795_727_154, "2026-11-26 21:05 UTC"), (-1, "-")])
     func `times are written in UTC`(seconds: Double, text: String) { #expect(UTCTime.text(seconds) == text) }
-
-    @Test func `numbers are as short as their digits`() {
-        let cases: [(Double, Int, String)] = [
-            (0, 4, "0"), (0.1 + 0.2, 4, "0.3"), (1234.5678, 4, "1235"), (1234.5678, 6, "1234.57"), (3.076923e-05, 4, "3.077e-05"), (-2.5, 4, "-2.5"),
-            (1e20, 4, "1e+20"),
-        ]
-        for (value, digits, text) in cases { #expect(Figures.compact(value, digits: digits) == text) }
-        #expect(Figures.count(1_234_567) == "1,234,567" && Figures.count(-1000) == "-1,000" && Figures.count(12) == "12")
-        #expect(Figures.percent(0.0004) == "< 0.1 %" && Figures.percent(.nan) == "-" && Figures.percent(0.8583) == "85.8 %")
-    }
 }

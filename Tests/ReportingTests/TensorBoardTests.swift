@@ -155,7 +155,7 @@ struct TensorBoardTests {
             return try value.field(8, 8).text
         }
         #expect(try text("recipe") == "```yaml\nseed: 42\n\n```" && text("first_sample") == #"a\*&lt;b&gt;|**yes**"#)
-        #expect(try text("answers") == "|question|before|after|expected|\n|-|-|-|-|\n|q\\|1|b|a|r|")
+        #expect(try text("answers") == "|question|before|after|expected|\n|-|-|-|-|\n|q&#124;1|b|a|r|")
         let plugins = values.filter { (try? $0.field(9, 1, 1).text) == "hparams" }
         #expect(try plugins.map { try $0.field(1).text } == ["experiment", "session_start_info", "session_end_info"].map { "_hparams_/" + $0 })
         let parameters = try plugins[1].field(9, 1, 2, 3).fields(1)

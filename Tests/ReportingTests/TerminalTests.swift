@@ -49,12 +49,6 @@ struct TerminalTests {
         #expect("模型abc".fitted(to: 4) == "模…" && "模型".fitted(to: 3) == "模…" && "模型".fitted(to: 4) == "模型" && "ab".fitted(to: 0) == "")
     }
 
-    @Test func `numbers keep their width, and small ones are short`() {
-        #expect(ProgressLine.fixed(0.1, 2) == "0.10" && ProgressLine.fixed(2, 2) == "2.00" && ProgressLine.fixed(-0.006, 2) == "-0.01")
-        #expect(ProgressLine.short(3e-5) == "3e-05" && ProgressLine.short(0.0016) == "0.0016" && ProgressLine.short(2.9876e-7) == "2.99e-07")
-        #expect(ProgressLine.short(65536) == "65536" && ProgressLine.short(0) == "0" && ProgressLine.short(9.999e-8) == "1e-07")
-    }
-
     // MARK: events
 
     private struct Ticking: Clock {

@@ -72,7 +72,7 @@ import Testing
             {%- for m in messages %}{{ '<|u|>' + m.content if m.role == 'user' else '<|a|><nothing>' + m.content + '<end>' }}{% endfor %}
             {%- if add_generation_prompt %}{{ '<|a|><think>' }}{% endif %}
             """
-        #expect(refusal(source, [message("user", "1"), message("assistant", "2")]).hasPrefix("refused: where the answer of message 2 begins"))
+        #expect(refusal(source, [message("user", "1"), message("assistant", "2")]).contains("it cannot be determined where the answer of message 2 begins"))
     }
 
     @Test func `a prompt written inside the last user's turn is told apart from the turn`() throws {

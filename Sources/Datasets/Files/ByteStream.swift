@@ -41,7 +41,8 @@ final class ByteStream {
             compression = .none
             if let format = BinaryFormat.recognised(beginning, name: path) { throw format.error(at: path) }
             for ending in [".gz", ".zst"] where path.hasSuffix(ending) && file.count > 0 {
-                throw LorikeetError.input("the file's name ends in \(ending), but it is not compressed so", at: path, fix: "rename it, or fetch it again")
+                throw LorikeetError.input(
+                    "the file's name ends in \(ending), but its content is not compressed that way", at: path, fix: "rename it, or fetch it again")
             }
         }
         if compression != .none {
@@ -80,7 +81,7 @@ final class ByteStream {
         guard produced < Self.ratioFrom || produced / Self.largestRatio < max(1, offset) else {
             throw LorikeetError.input(
                 "the file grows to more than \(Self.largestRatio) times its size when it is decompressed", at: path,
-                fix: "decompress it yourself where that is meant")
+                fix: "if that size is right, decompress the file first and name the result")
         }
         if filled == 0, !endsHere { throw LorikeetError.input("the compressed file ends too early: it is cut off", at: path, fix: "fetch it again") }
         return filled > 0

@@ -82,7 +82,7 @@ struct CSVHeader: Sendable, Equatable {
                 fix: "put fields that hold the delimiter, a quote or a line break in quotes")
         }
         if fields == columns {
-            throw LorikeetError.input("the header stands there again: files were joined", at: place, fix: "remove the line")
+            throw LorikeetError.input("the header line is repeated here, as where several files were joined", at: place, fix: "remove the line")
         }
         if bytes.contains(0) {
             throw LorikeetError.input("a zero byte stands in the row: the file is damaged or not UTF-8", at: place, fix: "fetch or write it again as UTF-8")

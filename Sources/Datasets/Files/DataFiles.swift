@@ -146,7 +146,8 @@ package struct DataFiles: Sendable, Equatable {
             }
             guard whole.count < 2, whole.isEmpty || pieces.isEmpty else {
                 throw LorikeetError.input(
-                    "the directory has \((whole + pieces).prefix(3).joined(separator: " and "))", at: path, fix: "name the file that is meant")
+                    "the directory has several training files, \((whole + pieces).prefix(3).joined(separator: " and "))", at: path,
+                    fix: "name the file that is meant")
             }
             return (whole + pieces).map { path + $0 }
         }

@@ -54,7 +54,7 @@ final class RowBlocks {
 
     /// - Throws: exit 2 for a missing or empty file, a text that is not UTF-8, or a format that is not read.
     init(path: String, files: any Files) throws {
-        if files.isDirectory(path) { throw LorikeetError.input("a directory, not a file with records", at: path, fix: "name a file") }
+        if files.isDirectory(path) { throw LorikeetError.input("this is a directory, not a file with records", at: path, fix: "name a file") }
         guard files.exists(path) else { throw LorikeetError.input("no such file", at: path, fix: "check the path of the data") }
         self.path = path
         stream = try ByteStream(path: path, files: files)
@@ -98,7 +98,8 @@ final class RowBlocks {
                 rest = Array(pending[used...])
                 guard rest.count <= Self.largestRow else {
                     throw LorikeetError.input(
-                        "a record of more than \(Self.largestRow >> 20) MiB", at: path, fix: "is it one JSON object a line? cut long texts into several records"
+                        "a record has more than \(Self.largestRow >> 20) MiB", at: path,
+                        fix: "write one JSON object a line, and cut long texts into several records"
                     )
                 }
                 let before = rest.count

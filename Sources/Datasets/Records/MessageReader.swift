@@ -47,7 +47,7 @@ struct MessageReader {
             let isAnswer = message["role"]?.string == "assistant"
             if !isAnswer, wanted[index] == true {
                 throw Unusable(
-                    "message \(index + 1) asks to be trained and is not the assistant's: only the assistant's messages are", fix: "remove its weight")
+                    "message \(index + 1) asks to be trained, but only the assistant's messages can be", fix: "remove its weight")
             }
             guard isAnswer, index >= firstTrained else { continue }
             answers += 1
@@ -61,7 +61,7 @@ struct MessageReader {
         guard answers > 0 else { throw Unusable("no answer (no assistant's message)") }
         guard answers > emptyAnswers else { throw Unusable("the answer is empty") }
         guard let first = trained.first else { throw Unusable("nothing to train: every answer has weight 0 or train: false") }
-        guard first > 0 || trained.count > 1 else { throw Unusable("nothing stands before the answer") }
+        guard first > 0 || trained.count > 1 else { throw Unusable("no message stands before the answer") }
         opensWithAnswer = first == 0
         // An answer that opens the conversation answers nothing.
         return trained.filter { $0 > 0 }
@@ -128,7 +128,8 @@ struct MessageReader {
     /// (torchtune) says the opposite.
     private static func wanted(_ object: JSONObject, _ number: Int) throws(Unusable) -> Bool? {
         for key in ["train_detail", "training_detail"] where object[key].map({ !$0.isNull }) ?? false {
-            throw Unusable("message \(number) has '\(key)': parts of a message cannot be weighed", fix: "train the whole message, or none of it")
+            throw Unusable(
+                "message \(number) has '\(key)': a weight counts for a whole message, not for parts of it", fix: "train the whole message, or none of it")
         }
         var said: Bool?
         for key in unclearKeys where object[key].map({ !$0.isNull }) ?? false {
@@ -164,7 +165,7 @@ struct MessageReader {
                 guard role != "tool" else { return json }
                 let kind = part["type"]?.string ?? "part without text"
                 throw Unusable(
-                    "message \(number) has no text alone: it holds a part of the kind '\(kind)'", fix: "leave out records with images, sound or video")
+                    "message \(number) has more than text: it holds a part of the kind '\(kind)'", fix: "leave out records with images, sound or video")
             }
             return .string(text)
         default:
@@ -179,7 +180,7 @@ struct MessageReader {
     private static func calls(_ object: JSONObject, role: String, _ number: Int) throws(Unusable) -> [JSON]? {
         var calls: [JSON]?
         if let calls = object["tool_calls"], let call = object["function_call"], !calls.isNull, !call.isNull {
-            throw Unusable("message \(number) has 'tool_calls' and 'function_call'", fix: "remove one of them")
+            throw Unusable("message \(number) has both 'tool_calls' and 'function_call'", fix: "remove one of them")
         }
         if let value = object["tool_calls"], !value.isNull {
             guard let list = value.array else { throw Unusable("'tool_calls' of message \(number) is not a list") }

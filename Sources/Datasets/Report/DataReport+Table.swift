@@ -4,8 +4,7 @@ extension DataReport {
     /// The report for a person: counts of both splits side by side, and the lengths of the training samples as bars.
     package func table() -> String {
         var lines: [String] = []
-        func padded(_ text: String, _ width: Int) -> String { text + String(repeating: " ", count: max(1, width - text.count)) }
-        lines.append(padded("", 34) + padded("training", 14) + (validation == nil ? "" : "validation"))
+        lines.append("".padded(to: 34) + "training".padded(to: 14) + (validation == nil ? "" : "validation"))
         let rows: [(String, (Split) -> String)] = [
             ("layout", { $0.layout.rawValue }), ("records in the files", { "\($0.rowsInFile)" }), ("records chosen", { "\($0.rows)" }),
             ("samples", { "\($0.samples)" }), ("records that cannot be used", { "\($0.unusable)" }), ("longer than max_length", { "\($0.truncated)" }),
@@ -16,14 +15,14 @@ extension DataReport {
             ("  99 % have at most", { "\($0.lengths.p99)" }),
             ("  the longest", { "\($0.lengths.max)" }),
         ]
-        for (name, value) in rows { lines.append(padded(name, 34) + padded(value(train), 14) + (validation.map(value) ?? "")) }
-        if validation != nil { lines.append(padded("training samples in the validation", 35) + "\(overlap)") }
+        for (name, value) in rows { lines.append(name.padded(to: 34) + value(train).padded(to: 14) + (validation.map(value) ?? "")) }
+        if validation != nil { lines.append("training samples in the validation".padded(to: 35) + "\(overlap)") }
         let most = train.lengths.histogram.map(\.count).max() ?? 0
         if most > 0 {
             lines += ["", "tokens of the training samples"]
             for bin in train.lengths.histogram {
                 let bar = String(repeating: "#", count: (bin.count * 40 + most - 1) / most)
-                lines.append(padded("  \(bin.from) to \(bin.to)", 20) + padded("\(bin.count)", 10) + bar)
+                lines.append("  \(bin.from) to \(bin.to)".padded(to: 20) + "\(bin.count)".padded(to: 10) + bar)
             }
         }
         return lines.map { line in String(line.reversed().drop { $0 == " " }.reversed()) }.joined(separator: "\n") + "\n"

@@ -175,16 +175,16 @@ package struct DataReport: Sendable, Equatable {
         if split.duplicates > 0 { warnings.append("\(split.duplicates) of \(split.samples) \(name) samples repeat an earlier one") }
         if split.endsTwice > 0 {
             warnings.append(
-                "\(split.endsTwice) of \(split.samples) \(name) samples train two end tokens behind each other: one of text and template writes it too")
+                "\(split.endsTwice) of \(split.samples) \(name) samples train two end tokens in a row: the text has one, and the chat template adds another")
         }
         if let first = split.firstSpecial {
             warnings.append(
-                "\(split.specialInContent) \(name) records have the text of a special token inside a message, where it is that token (first: \(first))")
+                "\(split.specialInContent) \(name) records have the text of a special token inside a message, where it is read as that token (first: \(first))")
         }
         if split.splitsDiffer > 0 {
             warnings.append(
-                "in \(split.splitsDiffer) \(name) records the prompt has other tokens alone than before its completion: the loss begins at the number of "
-                    + "the prompt's own tokens; let the completion begin with the space or line break between them")
+                "in \(split.splitsDiffer) \(name) records the prompt has other tokens by itself than together with its completion, and the loss begins behind as many tokens as "
+                    + "the prompt has by itself; put the space or line break between them at the beginning of the completion")
         }
         if split.emptyAnswers > 0 { warnings.append("\(split.emptyAnswers) empty answers in the \(name) records are not trained") }
         if split.opensWithAnswer > 0 {

@@ -202,7 +202,9 @@ struct DatasetReader {
                 return .unusable(unusable, split)
             }
         } catch let error as LorikeetError {
-            return .failed(error.place == nil ? LorikeetError(error.exit, error.what, at: place, fix: error.fix) : error)
+            var error = error
+            error.place = error.place ?? place
+            return .failed(error)
         } catch {
             return .failed(.input("\(error)", at: place))
         }
@@ -221,7 +223,7 @@ struct RecordForm: Sendable {
             do {
                 return try JSON.parse(bytes, source: path, firstLine: row.line)
             } catch let error as LorikeetError {
-                throw error.exit == .unusableInput && !error.what.contains("twice") ? TextFault.explained(bytes, error, at: place) : error
+                throw error.exit == .unusableInput && error.kind != .repeatedKey ? TextFault.explained(bytes, error, at: place) : error
             }
         }
     }

@@ -29,7 +29,7 @@ final class TemplateCheck: Sendable {
     func refusal(_ error: LorikeetError) -> any Error {
         // What the room Tokenizers says of its search for answers names the template itself.
         let what = error.what.hasPrefix("the chat template") ? error.what : "the chat template refuses the conversation: \(error.what)"
-        guard ChatTemplate.isTooMuchWork(error) else { return Unusable(what, fix: error.fix) }
+        guard error.kind == .tooMuchWork else { return Unusable(what, fix: error.fix) }
         let count = exhaustions.withLock { count in
             count += 1
             return count
@@ -102,7 +102,7 @@ final class TemplateCheck: Sendable {
         do {
             text = try template.render(marked, addGenerationPrompt: false)
         } catch let error as LorikeetError {
-            if ChatTemplate.isTooMuchWork(error) { throw error }
+            if error.kind == .tooMuchWork { throw error }
             return []
         }
         var unread: [String] = []

@@ -73,7 +73,8 @@ package struct SampleStore: Sendable {
             try files.createDirectory(folder)
             let free = try files.freeBytes(at: folder)
             guard free > Int64(bytes) + 64 << 20 else {
-                throw LorikeetError.machine("\(Units.formatBytes(free)) are free", at: folder, fix: "free some space, or name another folder with --scratch")
+                throw LorikeetError.machine(
+                    "only \(Units.formatBytes(free)) are free", at: folder, fix: "free some space, or name another folder with --scratch")
             }
         }
         return try StoreFile(place: path(key), files: files)

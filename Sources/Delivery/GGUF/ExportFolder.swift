@@ -33,7 +33,7 @@ package struct ExportFolder {
     package func write(
         to directory: String, whenFull: LorikeetError.ExitClass = .doesNotFit, progress: (ExportItem, Double) -> Void = { _, _ in }
     ) throws {
-        guard !files.exists(directory) else { throw LorikeetError.input("something is there already", at: directory, fix: "name another output") }
+        try files.requireNew(directory)
         let needed = Int64(items.reduce(0) { $0 + $1.bytes } + texts.reduce(0) { $0 + $1.text.utf8.count })
         try DiskSpace.require(needed, for: "the export", at: directory, whenFull, files)
         let pending = try PendingFolder(for: directory, files: files)

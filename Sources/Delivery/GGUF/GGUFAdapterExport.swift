@@ -32,16 +32,16 @@ package struct GGUFAdapterExport {
         let known = Set(modules.flatMap { [Self.tensor($0, "A"), Self.tensor($0, "B")] })
         if let other = adapter.tensors.keys.sorted().first(where: { !known.contains($0) }) {
             throw LorikeetError.input(
-                "'\(other)' is no matrix of LoRA's, which alone an adapter's GGUF holds", at: adapter.path, fix: "export the merged model")
+                "the adapter also holds '\(other)', and a GGUF adapter can hold LoRA matrices only", at: adapter.path, fix: "export the merged model")
         }
         guard let first = modules.first else {
-            throw LorikeetError.input("the adapter wraps no matrix of the model", at: adapter.path, fix: "name its own base")
+            throw LorikeetError.input("the adapter belongs to no matrix of the model", at: adapter.path, fix: "name the base model that it was trained on")
         }
         alpha = Double(settings.scale(of: first)) * Double(settings.rank(of: first))
         // llama.cpp has one alpha for all modules: theirs are relative to the first one's.
         guard alpha.isFinite, alpha != 0 else {
             throw LorikeetError.input(
-                "the scale of '\(first)' is \(alpha == 0 ? "0" : "not a finite number"), with which an adapter's GGUF cannot be written", at: adapter.path,
+                "the scale of '\(first)' is \(alpha == 0 ? "0" : "not a finite number"), which a GGUF adapter cannot store", at: adapter.path,
                 fix: "check lora_alpha in its adapter_config.json")
         }
     }
@@ -65,7 +65,8 @@ package struct GGUFAdapterExport {
             let place = try writing.place(of: weight, rows: b.shape.first ?? 0)
             if case .plus = place.change {
                 throw LorikeetError.input(
-                    "'\(module)' is stored with an offset, which an adapter's GGUF cannot say", at: base.path, fix: "export the merged model")
+                    "'\(module)' is stored with a constant added to its values, which a GGUF adapter cannot express", at: base.path,
+                    fix: "export the merged model")
             }
             let factor = Float(Double(settings.scale(of: module)) * Double(settings.rank(of: module)) / alpha)
             // B's rows are the matrix's, A's rows the rank's.

@@ -106,13 +106,13 @@ package struct QuantisationMix: Sendable {
     /// The type, or, where its blocks of 256 do not divide the row, llama.cpp's replacement for it with blocks of 32, or float16.
     private static func fitting(_ type: ElementType, _ columns: Int) -> ElementType {
         guard columns % type.blockElements != 0 else { return type }
-        let smaller: ElementType =
+        let replacement: ElementType =
             switch type {
             case .q4_K: .q5_0
             case .q5_K: .q5_1
             case .q6_K: .q8_0
             default: type
             }
-        return columns % smaller.blockElements == 0 ? smaller : .f16
+        return columns % replacement.blockElements == 0 ? replacement : .f16
     }
 }

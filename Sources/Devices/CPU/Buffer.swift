@@ -18,7 +18,8 @@ package final class Buffer: @unchecked Sendable {
         guard bytes >= 0, bytes <= mappedBytes,
             let mapped = mmap(nil, mappedBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), mapped != MAP_FAILED
         else {
-            throw LorikeetError.machine("\(Units.formatBytes(Int64(bytes))) of memory cannot be had", fix: "free memory or use a smaller max_length or batch")
+            throw LorikeetError.machine(
+                "\(Units.formatBytes(Int64(bytes))) of memory cannot be allocated", fix: "free memory or use a smaller max_length or batch")
         }
         // Large pages cut the cost of first touches and of address translation.
         let hugePages: Int32 = 14  // MADV_HUGEPAGE

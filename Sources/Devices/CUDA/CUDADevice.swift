@@ -124,7 +124,7 @@ package final class CUDADevice: Accelerator {
             var pinned: UnsafeMutableRawPointer?
             guard driver.allocateHost(&pinned, stagingBytes, 0) == 0, let pinned else {
                 throw LorikeetError.machine(
-                    "this machine gives no \(Units.formatBytes(Int64(stagingBytes))) of pinned memory (cuMemHostAlloc)", fix: "free some RAM")
+                    "the machine cannot provide \(Units.formatBytes(Int64(stagingBytes))) of pinned memory (cuMemHostAlloc)", fix: "free some RAM")
             }
             return pinned
         }

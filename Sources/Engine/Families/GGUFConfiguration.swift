@@ -35,7 +35,7 @@ struct GGUFConfiguration {
         if let place = unknown.firstIndex(of: window) {
             guard file.metadata[window]?.int == 0 else {
                 throw LorikeetError.input(
-                    "the metadata '\(window)' asks for a window, which this architecture is not read with", at: file.path,
+                    "the metadata '\(window)' asks for sliding-window attention, which is not supported for a GGUF of this architecture", at: file.path,
                     fix: "use the model's Hugging Face directory, whose config.json says sliding_window")
             }
             unknown.remove(at: place)
@@ -85,7 +85,7 @@ struct GGUFConfiguration {
             guard let value else { return }
             guard let rotated = value.int, let size = json["head_dim"]?.int, size > 0, (2...size).contains(rotated), rotated % 2 == 0 else {
                 throw LorikeetError.input(
-                    "the metadata '\(name)' is no even number of a head's \(json["head_dim"]?.int ?? 0) dimensions", at: file.path,
+                    "the metadata '\(name)' has to be an even number of at most a head's dimensions (\(json["head_dim"]?.int ?? 0))", at: file.path,
                     fix: "use a GGUF that llama.cpp reads")
             }
             if rotated != size { json.set("partial_rotary_factor", .number(Double(rotated) / Double(size))) }

@@ -74,7 +74,7 @@ extension GGUFFormat {
     private static let ropeType = "rope_scaling.rope_type"
 
     private func unsaid(_ key: String, _ value: JSON?) -> LorikeetError {
-        .input("a GGUF of architecture '\(architecture)' cannot say \(key) \(value?.serialized() ?? "null")", at: key, fix: "write a safetensors directory")
+        .input("a GGUF of architecture '\(architecture)' cannot express \(key) \(value?.serialized() ?? "null")", at: key, fix: "write a safetensors directory")
     }
 }
 

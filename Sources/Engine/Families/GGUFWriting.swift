@@ -30,7 +30,7 @@ package struct GGUFWriting: Sendable {
         // Of a larger model whose text alone is written, llama.cpp's converter keeps the name of the whole.
         guard let format = configuration.part == nil ? kind.writtenGGUF : kind.gguf else {
             throw LorikeetError.input(
-                "a model of type '\(kind.huggingFace.modelType)' has no GGUF", at: path, fix: "write a safetensors directory: lorikeet merge")
+                "models of type '\(kind.huggingFace.modelType)' have no GGUF form", at: path, fix: "write a safetensors directory: lorikeet merge")
         }
         metadata = try format.metadata(of: configuration.values)
         if let factors = configuration.ropeFactors, let name = format.ropeFactors {
@@ -80,7 +80,7 @@ package struct GGUFWriting: Sendable {
         }
         if original.values["rope_scaling.rope_type"] == "longrope", let positions = original.values["original_max_position_embeddings"]?.int {
             warnings.append(
-                "\(path): llama.cpp takes LongRoPE's long factors wherever its context (-c) is larger than \(positions), transformers where the text is: give it "
+                "\(path): llama.cpp takes LongRoPE's long factors wherever its context (-c) is larger than \(positions), transformers only where the text is longer: give it "
                     + "no larger context than the texts need")
         }
         let compared = original.values.entries.filter { isCompared($0.key) }
@@ -88,7 +88,7 @@ package struct GGUFWriting: Sendable {
             guard let value = read.values[entry.key] else { continue }
             guard Self.same(entry.value, value) else {
                 throw LorikeetError.input(
-                    "a GGUF of architecture '\(architecture)' cannot say \(entry.key) \(entry.value.serialized()): it would be read as \(value.serialized())",
+                    "a GGUF of architecture '\(architecture)' cannot express \(entry.key) \(entry.value.serialized()): it would be read as \(value.serialized())",
                     at: path, fix: "write a safetensors directory: lorikeet merge")
             }
         }
@@ -96,7 +96,7 @@ package struct GGUFWriting: Sendable {
         guard type(of: read.family) == type(of: original.family) else { return warnings }
         for entry in compared where !entry.value.isNull && read.values[entry.key] == nil {
             throw LorikeetError.input(
-                "a GGUF of architecture '\(architecture)' cannot say \(entry.key) \(entry.value.serialized())", at: path,
+                "a GGUF of architecture '\(architecture)' cannot express \(entry.key) \(entry.value.serialized())", at: path,
                 fix: "write a safetensors directory: lorikeet merge")
         }
         return warnings

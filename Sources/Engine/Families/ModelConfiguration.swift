@@ -58,7 +58,7 @@ package struct ModelConfiguration: Sendable {
     package func written(type: String?) throws -> JSON {
         if ropeFactors != nil {
             throw LorikeetError.input(
-                "the model's factors of the rotary frequencies are a tensor that config.json has no key for", at: "rope_freqs.weight",
+                "the GGUF holds the factors of the rotary frequencies as a tensor, which config.json cannot express", at: "rope_freqs.weight",
                 fix: "merge into the model's safetensors directory")
         }
         var object = json.object ?? [:]

@@ -18,7 +18,7 @@ extension LoRASettings {
             }
             let example = file.tensors.keys.min().map { " (its tensors have names such as '\($0)')" } ?? ""
             throw LorikeetError.input(
-                "the adapter wraps no matrix of the model\(example)", at: file.path,
+                "the adapter belongs to no matrix of the model\(example)", at: file.path,
                 fix: "use the model it was trained on, and an adapter as PEFT saves it")
         }
         self.init(r: c.r, alpha: c.alpha, targetModules: linears, useRSLoRA: c.useRSLoRA)

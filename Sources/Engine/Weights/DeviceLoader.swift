@@ -192,7 +192,7 @@ final class DeviceLoader {
                 "\(name) holds a weight beyond the range of float16 (65504)", at: "base_storage", fix: "take bf16, nf4 or stored")
         }
         throw LorikeetError.input(
-            "a weight of the model does not fit float16 (65504)", at: name, fix: "say --compute-type bfloat16 or float32")
+            "a weight of the model is outside of float16's range (65504)", at: name, fix: "say --compute-type bfloat16 or float32")
     }
 
     // MARK: moving

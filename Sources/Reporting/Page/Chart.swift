@@ -1,3 +1,4 @@
+import LorikeetGround
 import LorikeetJSON
 
 /// A curve of a chart.

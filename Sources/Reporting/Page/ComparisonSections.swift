@@ -1,3 +1,4 @@
+import LorikeetGround
 import LorikeetJSON
 
 /// A page for several runs: curves over the same axes, results side by side, the settings in which they differ.

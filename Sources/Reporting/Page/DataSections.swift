@@ -1,3 +1,4 @@
+import LorikeetGround
 import LorikeetJSON
 
 /// What was trained on: counts, lengths, and the first record's tokens with its mask.

@@ -1,3 +1,4 @@
+import LorikeetGround
 import LorikeetJSON
 
 /// A proof of the test with its numbers.
@@ -60,26 +61,5 @@ struct MeasuredMemory {
         let states = run.log.states
         gpu = positive(run.summary?["peak_gpu_bytes"]?.double) ?? positive(states.map(\.gpuBytes).filter(\.isFinite).max())
         process = positive(run.summary?["peak_rss_bytes"]?.double) ?? positive(states.map(\.processBytes).filter(\.isFinite).max())
-    }
-}
-
-/// What the plan predicted beside what was measured.
-enum Measured {
-    static func rows(of run: RunRecord) -> [[HTML]] {
-        guard let plan = run.plan else { return [] }
-        let (summary, memory) = (run.summary, MeasuredMemory(run: run))
-        func row(_ name: String, _ predicted: Double?, _ measured: Double?, _ text: (Double?) -> String) -> [HTML]? {
-            guard let predicted, predicted > 0 else { return nil }
-            let ratio = measured.map { Figures.compact($0 / predicted, digits: 3) } ?? ""
-            return ["\(name)", "\(text(predicted))", "\(measured == nil ? "" : text(measured))", "\(ratio)"]
-        }
-        let finished = run.status == .finished
-        return [
-            row("GPU memory, peak", plan["predicted_gpu_bytes"]?.double, memory.gpu, Figures.bytes),
-            row("Memory of the process, peak", plan["predicted_rss_bytes"]?.double, memory.process, Figures.bytes),
-            row("Disk", plan["predicted_disk_bytes"]?.double, run.diskBytes, Figures.bytes),
-            row("Time", plan["predicted_seconds"]?.double, finished ? summary?["seconds"]?.double : nil, Figures.seconds),
-            row("Steps", plan["steps"]?.double, run.stepsDone.map { Double($0.step) }) { Figures.count(Int(clamping: $0 ?? 0)) },
-        ].compactMap { $0 }
     }
 }

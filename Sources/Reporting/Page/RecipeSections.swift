@@ -1,3 +1,4 @@
+import LorikeetGround
 import LorikeetJSON
 
 /// Full against free, the recipe, versions, and the command that repeats the run.

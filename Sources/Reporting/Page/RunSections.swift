@@ -1,3 +1,4 @@
+import LorikeetGround
 import LorikeetJSON
 
 /// The parts of one run's page, top to bottom.
@@ -102,11 +103,8 @@ struct RunSections {
         let total = phases.reduce(0) { $0 + $1.seconds }
         var parts: [HTML] = []
         if total > 0 {
-            let foreseen = plan?["phases"]
             let rows = phases.enumerated().map { index, phase -> [HTML] in
-                var predicted = foreseen?[phase.name]?.double
-                // The plan counts evaluations by themselves; they take place during training.
-                if phase.name == "training", let evaluating = foreseen?["evaluation"]?.double { predicted = (predicted ?? 0) + evaluating }
+                let predicted = PredictedMeasured.predictedSeconds(of: phase.name, plan)
                 return [
                     PageTools.swatch(index) + "\(phase.name)", "\(Figures.seconds(phase.seconds))", "\(Figures.percent(phase.seconds / total))",
                     "\(predicted.map { Figures.seconds($0) } ?? "")",
@@ -145,11 +143,11 @@ struct RunSections {
         guard !shown.isEmpty else { return "" }
         let entries = shown.map { answer -> HTML in
             func text(_ key: String) -> String { answer[key]?.string ?? "" }
-            func trimmed(_ text: String) -> String { String(text.drop { $0.isWhitespace }.reversed().drop { $0.isWhitespace }.reversed()) }
-            let right: HTML = trimmed(text("after")) == trimmed(text("right")) ? "right" : "wrong"
+            let isRight = answer["after_is_right"]?.bool
+            let right: HTML = isRight == true ? " class=\"right\"" : isRight == false ? " class=\"wrong\"" : ""
             return """
                 <div class="answer"><div class="q">\(text("question"))</div><dl><dt>before</dt><dd>\(text("before"))</dd>
-                <dt>after</dt><dd class="\(right)">\(text("after"))</dd><dt>expected</dt><dd>\(text("right"))</dd></dl></div>
+                <dt>after</dt><dd\(right)>\(text("after"))</dd><dt>expected</dt><dd>\(text("right"))</dd></dl></div>
 
                 """
         }
@@ -165,7 +163,7 @@ struct RunSections {
             let failed = summary?["failed_proof"]?["what"]?.string.map { "<p>\($0)</p>" as HTML } ?? ""
             parts.append(.card("<h3>Proofs</h3>\(failed)\(HTML.table([], rows))"))
         }
-        let rows = Measured.rows(of: run)
+        let rows = PredictedMeasured(run).rows.map { row in row.cells.map { "\($0)" as HTML } }
         if !rows.isEmpty {
             parts.append(.card("<h3>Predicted and measured</h3>" + HTML.table(["", "predicted", "measured", "ratio"], rows, numbers: [1, 2, 3])))
         }

@@ -36,7 +36,7 @@ package struct RunRecord: Sendable {
     /// plan.json and summary.json; nil where they are missing or damaged.
     package var plan: JSON?
     package var summary: JSON?
-    /// Bytes of checkpoints, adapter and merged model in the run's directory; nil where there are none or nobody looked.
+    /// Bytes of everything in the run's directory; nil where nobody looked.
     package var diskBytes: Double?
     package var log: RunLog
 

@@ -121,29 +121,13 @@ package final class TensorBoardFile: EventSink {
     /// The first sample as text: what is learnt in bold. Markdown that it contains is shown as it stands.
     private static func text(of sample: JSON) -> String {
         (sample["tokens"]?.array ?? []).map { token in
-            let text = escaped(token["text"]?.string ?? "")
+            let text = Markdown.text(token["text"]?.string ?? "")
             return token["trained"]?.bool == true && !text.isEmpty ? "**\(text)**" : text
         }.joined(separator: "|")
     }
 
     private static func table(of answers: [JSON]) -> String {
-        let rows = answers.map { answer in "|" + ["question", "before", "after", "right"].map { escaped(answer[$0]?.string ?? "") + "|" }.joined() }
+        let rows = answers.map { answer in "|" + ["question", "before", "after", "right"].map { Markdown.text(answer[$0]?.string ?? "") + "|" }.joined() }
         return (["|question|before|after|expected|", "|-|-|-|-|"] + rows).joined(separator: "\n")
-    }
-
-    /// Text without a meaning in Markdown or HTML.
-    private static func escaped(_ text: String) -> String {
-        var shown = ""
-        for character in text.printable() {
-            switch character {
-            case "\n": shown += " ⏎ "
-            case "&": shown += "&amp;"
-            case "<": shown += "&lt;"
-            case ">": shown += "&gt;"
-            case "\\", "`", "*", "_", "{", "}", "[", "]", "(", ")", "#", "+", "-", ".", "!", "|", "~": shown += "\\\(character)"
-            default: shown.append(character)
-            }
-        }
-        return shown
     }
 }

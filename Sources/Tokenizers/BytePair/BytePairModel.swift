@@ -1,5 +1,4 @@
 import LorikeetGround
-import Synchronization
 
 /// What says which pair is merged first.
 enum MergeOrder {
@@ -33,7 +32,7 @@ final class BytePairModel: Sendable {
     let frozen: ByteTrie
     let frozenIDs: [Int32]
     let classes: [UInt8]
-    private let idleCaches = Mutex<[WordCache]>([])
+    let caches = WordCachePool()
 
     /// - Parameters:
     ///   - texts: by id, as the file writes them.
@@ -205,13 +204,6 @@ final class BytePairModel: Sendable {
         var bytes: [UInt8] = []
         guard Self.append(text, rules.alphabet, to: &bytes) else { return nil }
         return vocabulary.find(bytes).map { Int32($0) }
-    }
-
-    /// Runs `body` with a word cache of its own; caches are kept for the next call.
-    func withCache(_ body: (inout WordCache) -> Void) {
-        var cache = idleCaches.withLock { $0.popLast() } ?? WordCache()
-        body(&cache)
-        idleCaches.withLock { $0.append(cache) }
     }
 }
 

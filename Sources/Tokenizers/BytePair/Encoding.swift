@@ -114,13 +114,11 @@ extension BytePairModel {
     }
 
     private func withEncoder(_ body: (WordEncoder) -> Void) {
-        withCache { cache in
-            _ = cache.withSlots { slots in
-                merges.slots.withUnsafeBufferPointer { table in
-                    guard let mergeSlots = table.baseAddress else { return }
-                    let merger = Merger(slots: mergeSlots, mask: table.count - 1, shift: merges.shift)
-                    body(WordEncoder(model: self, slots: slots, merger: merger))
-                }
+        _ = caches.withSlots { slots in
+            merges.slots.withUnsafeBufferPointer { table in
+                guard let mergeSlots = table.baseAddress else { return }
+                let merger = Merger(slots: mergeSlots, mask: table.count - 1, shift: merges.shift)
+                body(WordEncoder(model: self, slots: slots, merger: merger))
             }
         }
     }

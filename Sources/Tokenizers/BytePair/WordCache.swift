@@ -1,4 +1,17 @@
 import CText
+import Synchronization
+
+/// Word caches for threads that encode with one model at the same time: each takes one, and gives it back with the words that it has learnt.
+final class WordCachePool: Sendable {
+    private let idle = Mutex<[WordCache]>([])
+
+    /// Runs `body` with the slots of a cache that no other thread uses meanwhile.
+    func withSlots<Result>(_ body: (WordCache.Slots) -> Result?) -> Result? {
+        var cache = idle.withLock { $0.popLast() } ?? WordCache()
+        defer { idle.withLock { $0.append(cache) } }
+        return cache.withSlots(body)
+    }
+}
 
 /// Words already encoded: a two-way set-associative table from a word of 1 to 48 bytes to at most 12 tokens, each with the bytes that it stands
 /// for. A word's set is two slots side by side: a new word takes the first, whose word moves to the second, whose word is dropped.

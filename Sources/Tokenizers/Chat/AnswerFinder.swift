@@ -43,7 +43,7 @@ struct AnswerFinder {
 
     private func cannotTell(_ turn: Int, _ why: String) -> LorikeetError {
         LorikeetError.input(
-            "where the answer of message \(turn + 1) begins in the chat template's text cannot be told: \(why)",
+            "it cannot be determined where the answer of message \(turn + 1) begins in the chat template's text: \(why)",
             fix: "give a chat template that marks answers with {% generation %}, or prompt/completion records")
     }
 

@@ -70,9 +70,6 @@ package struct ChatTemplate: Sendable {
         try run(try TemplateInput(conversation), addGenerationPrompt: addGenerationPrompt).output
     }
 
-    /// Whether a rendering ended because the template had used up its work: another conversation will hardly fare better.
-    package static func isTooMuchWork(_ error: LorikeetError) -> Bool { error.what.hasPrefix(TemplateRun.tooMuchWork) }
-
     /// A rendering with its notes.
     func run(
         _ input: TemplateInput, addGenerationPrompt: Bool, notes: RunNotes = RunNotes(), makesOutline: Bool = false

@@ -23,7 +23,7 @@ extension ChatTemplate {
         let answers: [RenderedConversation.Answer]
         if let line = places.unplacedGeneration {
             throw LorikeetError.input(
-                "“generation” stands inside a macro or a captured block, where the place of its text cannot be told", at: "\(name):\(line)")
+                "{% generation %} stands inside a macro or a {% set %} block, where the position of its text cannot be determined", at: "\(name):\(line)")
         } else if !places.generated.isEmpty {
             let assistants = conversation.messages.indices.filter { conversation.messages[$0]["role"]?.string == "assistant" }
             answers = try MarkedAnswers(places: places, ends: ends).find(trained, assistants: assistants)
@@ -144,7 +144,7 @@ private struct MarkedAnswers {
         var last: [Int: Int] = [:]
         for (index, mark) in marks.enumerated() { last[mark.message] = index }
         for turn in trained where last[turn] == nil {
-            throw LorikeetError.input("the chat template's “generation” marks nothing of message \(turn + 1)")
+            throw LorikeetError.input("the chat template's {% generation %} marks nothing of message \(turn + 1)")
         }
         return marks.enumerated().filter { wanted.contains($0.element.message) }.map { index, mark in
             let ends = last[mark.message] == index && places.end(of: mark.range, ends) != nil
@@ -158,7 +158,7 @@ private struct MarkedAnswers {
         if generated.allSatisfy({ $0.message == nil }) {
             // The template does not loop over the messages themselves: only the order tells which is which.
             guard generated.count == assistants.count, trained == assistants else {
-                throw LorikeetError.input("the messages that the chat template's “generation” marks belong to cannot be told")
+                throw LorikeetError.input("it cannot be determined which messages the chat template's {% generation %} blocks belong to")
             }
             return zip(assistants, generated).map { ($0, $1.range) }
         }
@@ -166,7 +166,7 @@ private struct MarkedAnswers {
         return try generated.map { mark in
             // Behind the loop a template may mark the last answer's end.
             guard let message = mark.message ?? current else {
-                throw LorikeetError.input("the chat template's “generation” marks text before the first message")
+                throw LorikeetError.input("the chat template's {% generation %} marks text before the first message")
             }
             current = message
             return (message, mark.range)

@@ -29,8 +29,6 @@ extension TemplateRun {
     /// The deepest nesting of lists and mappings that a variable may hold.
     static let deepestValue = 300
 
-    /// How the sentence of a template that has used up its work begins.
-    static let tooMuchWork = "the template does too much work"
     /// How many units a byte costs that is looked up by its Unicode properties or written by several pieces.
     static let slowByte = 24
 
@@ -43,7 +41,9 @@ extension TemplateRun {
     }
 
     private func tooMuchWork() -> LorikeetError {
-        failure("\(Self.tooMuchWork) (more than \(Self.maximumWork / Self.stepCost) steps, or as much in long texts)")
+        var error = failure("the template does too much work (more than \(Self.maximumWork / Self.stepCost) steps, or as much in long texts)")
+        error.kind = .tooMuchWork
+        return error
     }
 
     /// Pays for a text of at most so many bytes; throws where it would be too long.

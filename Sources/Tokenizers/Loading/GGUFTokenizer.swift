@@ -92,7 +92,8 @@ package struct GGUFTokenizer: Sendable {
             guard !others.isEmpty else { continue }
             let words = others.map { "'\(tokenizer.text(of: $0))'" }.joined(separator: " ")
             warnings.append(
-                "\(directory): llama.cpp will not put \(words) \(place) a text that no template has written, as transformers does; the chat template writes it")
+                "\(directory): llama.cpp does not add \(words) \(place) a text without a chat template, although transformers does; with the chat template it is there"
+            )
         }
         addEnds(tokenizer.endTokens, tokenizer, directory)
     }
@@ -104,7 +105,7 @@ package struct GGUFTokenizer: Sendable {
         for end in ends where end != tokenizer.eos && !named.contains(end) {
             guard !free.isEmpty else {
                 warnings.append(
-                    "\(place): '\(tokenizer.text(of: end))' ends an answer, and a GGUF has no further place to say so: give it to llama.cpp as a stop word")
+                    "\(place): '\(tokenizer.text(of: end))' also ends an answer, but a GGUF can name no more such tokens: give it to llama.cpp as a stop word")
                 continue
             }
             addID(free.removeFirst(), end)
@@ -173,7 +174,7 @@ extension GGUFTokenizer.Tables {
         if let first = stripping.first {
             let more = stripping.count > 1 ? " and \(stripping.count - 1) more" : ""
             warnings.append(
-                "\(directory): '\(first.text)'\(more) takes the white space beside it (lstrip, rstrip, single_word), which a GGUF cannot say: llama.cpp makes "
+                "\(directory): '\(first.text)'\(more) takes the white space beside it (lstrip, rstrip, single_word), which a GGUF cannot express: llama.cpp makes "
                     + "tokens of it")
         }
     }

@@ -1,5 +1,4 @@
 import LorikeetGround
-import Synchronization
 
 /// A model of pieces with log-probabilities: a text is cut into the pieces of the greatest sum (Viterbi).
 ///
@@ -29,7 +28,7 @@ final class UnigramModel: Sendable {
     private let allBytes: Bool
     private let neighbours: NeighbourSet
     private let ids: [[UInt8]: Int32]
-    private let idleCaches = Mutex<[WordCache]>([])
+    private let caches = WordCachePool()
 
     init(pieces: [String], scores: [Double], settings: Settings, source: String) throws(LorikeetError) {
         var texts: [[UInt8]] = []
@@ -89,11 +88,9 @@ final class UnigramModel: Sendable {
     /// It is cut wherever no piece reaches across, so that the parts can be looked up. Where two ways to cut a part are as good as
     /// equal, rounding decides by the sum up to there: such parts are not kept, and get that sum.
     func encode(_ text: UnsafeBufferPointer<UInt8>, at place: Int, splitsAtSpaces: Bool, _ sink: inout TokenSink) throws(LorikeetError) {
-        var cache = idleCaches.withLock { $0.popLast() } ?? WordCache()
-        defer { idleCaches.withLock { $0.append(cache) } }
         var run = UnigramRun(text: text, place: place)
         run.counted = sink.ids.count
-        let error: LorikeetError? = cache.withSlots { slots in
+        let error: LorikeetError? = caches.withSlots { slots in
             trie.withReader { reader in
                 do throws(LorikeetError) {
                     try encode(&run, slots, reader, splitsAtSpaces: splitsAtSpaces, &sink)

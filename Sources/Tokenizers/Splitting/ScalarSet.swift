@@ -32,7 +32,8 @@ struct ScalarSet: Sendable {
         }
     }
     /// `\p{M}`
-    static let marks = ScalarSet([.nonspacingMark, .spacingMark, .enclosingMark])
+    static let marks = ScalarSet(markCategories)
+    private static let markCategories: Set<Unicode.GeneralCategory> = [.nonspacingMark, .spacingMark, .enclosingMark]
     /// `\p{Mn}`
     static let nonspacingMarks = ScalarSet([.nonspacingMark])
     /// What BERT's normaliser takes for control characters, white space aside.
@@ -40,9 +41,7 @@ struct ScalarSet: Sendable {
     /// `\w` of Rust's regular expressions.
     static let words = ScalarSet { scalar in
         if scalar.properties.isAlphabetic || scalar.properties.isJoinControl { return true }
-        switch scalar.properties.generalCategory {
-        case .nonspacingMark, .spacingMark, .enclosingMark, .decimalNumber, .connectorPunctuation: return true
-        default: return false
-        }
+        let category = scalar.properties.generalCategory
+        return category == .decimalNumber || category == .connectorPunctuation || markCategories.contains(category)
     }
 }
