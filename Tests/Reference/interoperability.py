@@ -10,21 +10,26 @@ For each family it makes a random model with a tokenizer and an adapter by PEFT,
   merge          merge in float32: every tensor against PEFT's merge_and_unload
   transformers   the merged folder (float32) in transformers: logits against base + adapter
   ours → peft    an adapter that `lorikeet train` made, in PEFT: logits, losses and gradients against this engine's
-  f16, q8_0      `lorikeet export` of the merged folder, in llama.cpp: logits against transformers'
+  f16            `lorikeet export` of the merged folder, in llama.cpp: logits against transformers'
+  q8_0           the same, beside llama.cpp's own Q8_0 of the same tensors (in brackets): every tensor's type equal and its error no higher, and the
+                 logits no farther from transformers'
   hf f16, q8_0   the same files in transformers' own GGUF reader; `-` where it does not know the family, `*` where it needs config.json
 and for each real model (a GGUF)
   ids            token ids of texts in the merged folder's tokenizer against lorikeet's (`check --json`)
-  answers        greedy answers of the merged folder in transformers and of its F16 GGUF in llama.cpp against lorikeet's, word for word
-and the logits as above. A number is the largest difference of a logit (of a weight) over the largest value; its limit stands in LIMITS.
+  answers        greedy answers of the merged folder in transformers against lorikeet's, word for word, to texts and to conversations
+  llama.cpp text the same of its F16 GGUF in llama.cpp, and llama.cpp's token ids
+and the logits as above. A number is the largest difference of a logit (of a weight) over the largest value; of Q8_0 it is the root mean square
+difference over the root mean square value, for ours and in brackets for llama.cpp's own Q8_0 of the same tensors. Limits stand in LIMITS and FACTOR.
 Prints a table; exit 1 where a check fails. It runs for some minutes, and is no part of CI.
 """
-import argparse, json, os, shutil, subprocess, sys, tempfile
+import argparse, itertools, json, os, shutil, subprocess, sys, tempfile
 sys.argv, ARGUMENTS = [sys.argv[0], "--small"], sys.argv[1:]
 import torch, transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
 import make_reference as reference
+from llama_quantiser import is_higher, quantise_file, roots, tensor_errors
 
 transformers.logging.set_verbosity_error()
 # Rows for every token of the tokenizer below.
@@ -32,8 +37,13 @@ reference.V = reference.COMMON["vocab_size"] = 128
 FAMILIES = ["llama", "mistral", "ministral3", "qwen2", "qwen3", "smollm3", "gemma", "gemma2", "gemma3_text", "phi3", "granite", "olmo2", "olmo3", "glm4"]
 # Sums in another order; float16 and 8-bit weights, of which llama.cpp rounds the activations too.
 LIMITS = {"peft → ours": 2e-5, "ours → peft": 2e-5, "merge": 1e-6, "transformers": 2e-5, "f16": 1e-2, "q8_0": 6e-2, "hf f16": 4e-3, "hf q8_0": 6e-2, "logits": 1e-4}
+# By how much our Q8_0's number may exceed that of llama.cpp's.
+FACTOR = 1.5
 COLUMNS = ["peft → ours", "merge", "transformers", "ours → peft", "f16", "q8_0", "hf f16", "hf q8_0"]
 TEXTS = ["What is an otter?", "  two spaces,\nand a line", "naïve café 東京 🦦", "x = 12345 + 0.5", "<|im_start|>user\nhello<|im_end|>"]
+# For base models, whose files have no template.
+TEMPLATES = {"gemma3_text": "{{ bos_token }}{% for m in messages %}<start_of_turn>{{ 'model' if m['role'] == 'assistant' else m['role'] }}\n"
+             "{{ m['content'] }}<end_of_turn>\n{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"}
 PROMPTS = ["What is the capital of France?", "Name three rivers.", "What is 2 + 2?"]
 
 
@@ -142,23 +152,44 @@ def check_gguf(path, ids, expected):
     return apart(llama_cpp(path, ids[0].tolist())[0], expected[0])
 
 
-class Marked(float):
-    """A number of a file that was read with the merged folder's config.json."""
+def spread(ours, theirs):
+    """The root mean square of the differences over that of the values: less a matter of chance than the largest."""
+    if ours.shape != theirs.shape: raise Failure(f"shape {tuple(ours.shape)} and not {tuple(theirs.shape)}")
+    return ((ours.float() - theirs.float()).square().mean() / theirs.float().square().mean()).sqrt().item()
 
 
-def check_reader(path, merged, ids, expected):
-    """transformers' reader drops keys of some families' metadata (Qwen 3's head_dim, Gemma 2's and 3's query_pre_attn_scalar), also of files that llama.cpp's own
-    converter wrote; such a file is read with config.json, and its number is marked."""
-    def read(**more): return apart(logits(load(os.path.dirname(path), gguf_file=os.path.basename(path), **more), ids), expected)
-    limit = LIMITS["hf q8_0" if "q8_0" in path.lower() else "hf f16"]
+def check_tensors(full, ours, theirs):
+    for name, our_type, their_type, found in tensor_errors(full, ours, theirs):
+        if our_type != their_type: raise Failure(f"{name} is {our_type}, with llama.cpp {their_type}")
+        if found is not None and is_higher(found): raise Failure(f"the error of {name} is {roots(found[0])}, with llama.cpp {roots(found[1])}")
+
+
+class Number(float):
+    """A measured number, with what is shown of it."""
+    def __new__(cls, value, theirs=None, mark=""):
+        self = float.__new__(cls, value)
+        # That of llama.cpp's own file, where there is one.
+        self.theirs, self.mark = theirs, mark
+        return self
+
+    def __str__(self): return f"{float(self):.1e}" + self.mark + (f" ({self.theirs:.1e})" if self.theirs is not None else "")
+
+
+def check_reader(path, merged, measure, limit, theirs=None):
+    """`measure` of a file, and of llama.cpp's own, in transformers' reader. The reader drops keys of some families' metadata (Qwen 3's head_dim, Gemma 2's
+    and 3's query_pre_attn_scalar), also of files that llama.cpp's own converter wrote; such a file is read with config.json, and its number is marked."""
+    def read(path, **more): return measure(load(os.path.dirname(path), gguf_file=os.path.basename(path), **more))
+    value, more = float("inf"), {}
     try:
-        value = read()
-        if value <= limit: return value
+        value = read(path)
     except ValueError as error:
         if "not supported" in str(error): return "-"
     except RuntimeError as error:
         if "mismatched" not in str(error): raise
-    return Marked(read(config=AutoConfig.from_pretrained(merged)))
+    if not value <= limit:
+        more = dict(config=AutoConfig.from_pretrained(merged))
+        value = read(path, **more)
+    return Number(value, theirs and read(theirs, **more), "*" if more else "")
 
 
 def export(lorikeet, merged, work, form):
@@ -175,9 +206,11 @@ class Table:
     def check(self, row, column, body):
         try:
             value = body()
-            limit = LIMITS.get(column)
-            shown = value if isinstance(value, str) else "pass" if value is None else f"{value:.1e}" + "*" * isinstance(value, Marked)
-            if isinstance(value, float) and not value <= limit: raise Failure(f"{value:.2e} exceeds {limit:.0e}")
+            if isinstance(value, float): value = value if isinstance(value, Number) else Number(value)
+            shown = "pass" if value is None else str(value)
+            if isinstance(value, Number):
+                limit = min(LIMITS[column], FACTOR * value.theirs if value.theirs is not None else float("inf"))
+                if not value <= limit: raise Failure(f"{value} exceeds {limit:.1e}")
         except Exception as error:
             shown = "FAIL"
             self.failures.append(f"{row}, {column}: {type(error).__name__ if not isinstance(error, Failure) else ''} {str(error)[:600]}")
@@ -187,9 +220,9 @@ class Table:
 
     def print(self, columns):
         width = max(map(len, [*self.rows, ""])) + 2
-        print("\n" + " " * width + "".join(column.ljust(14) for column in columns))
+        print("\n" + " " * width + "".join(column.ljust(18) for column in columns))
         for row, values in self.rows.items():
-            print(row.ljust(width) + "".join(values.get(column, "").ljust(14) for column in columns))
+            print(row.ljust(width) + "".join(values.get(column, "").ljust(18) for column in columns))
 
 
 def family(table, lorikeet, name, work):
@@ -212,10 +245,19 @@ def family(table, lorikeet, name, work):
 
 
 def gguf_columns(table, lorikeet, row, merged, work, ids, expected):
-    paths = {}
-    for form in ["f16", "q8_0"]:
-        table.check(row, form, lambda: (paths.update({form: export(lorikeet, merged, work, form)}), check_gguf(paths[form], ids, expected))[1])
-        if form in paths: table.check(row, "hf " + form, lambda: check_reader(paths[form], merged, ids, expected))
+    paths, theirs = {}, f"{work}/llama.cpp.q8_0.gguf"
+    def f16():
+        paths["f16"] = export(lorikeet, merged, work, "f16")
+        return check_gguf(paths["f16"], ids, expected)
+    def q8_0():
+        paths["q8_0"], full = (export(lorikeet, merged, work, form) for form in ["q8_0", "f32"])
+        quantise_file(full, theirs, "q8_0")
+        check_tensors(full, paths["q8_0"], theirs)
+        return Number(*(spread(llama_cpp(path, ids[0].tolist())[0], expected[0]) for path in (paths["q8_0"], theirs)))
+    table.check(row, "f16", f16)
+    if "f16" in paths: table.check(row, "hf f16", lambda: check_reader(paths["f16"], merged, lambda model: apart(logits(model, ids), expected), LIMITS["hf f16"]))
+    table.check(row, "q8_0", q8_0)
+    if os.path.exists(theirs): table.check(row, "hf q8_0", lambda: check_reader(paths["q8_0"], merged, lambda model: spread(logits(model, ids), expected), LIMITS["hf q8_0"], theirs))
     return paths
 
 
@@ -241,6 +283,10 @@ def real(table, lorikeet, gguf, work):
         adapted.save_pretrained(adapter)
         base = adapted.merge_and_unload()
         run(lorikeet, "merge", "--model", gguf, "--adapter", adapter, "--output", merged, "--dtype", "float32")
+        if AutoTokenizer.from_pretrained(merged).chat_template is None:
+            settings = json.load(open(f"{merged}/tokenizer_config.json"))
+            settings["chat_template"] = TEMPLATES[base.config.model_type]
+            json.dump(settings, open(f"{merged}/tokenizer_config.json", "w"))
     if not table.check(row, "merge", make): return
     tokenizer = AutoTokenizer.from_pretrained(merged)
     ids = torch.tensor([tokenizer(" ".join(TEXTS), add_special_tokens=False)["input_ids"][:48]])
@@ -248,27 +294,36 @@ def real(table, lorikeet, gguf, work):
     table.check(row, "ids", lambda: check_ids(lorikeet, merged, tokenizer, work))
     model = load(merged)
     ours = {}
+    # As text, with what the tokenizer puts around it (Gemma's <bos>), and as a conversation.
+    def given(prompt, is_chat):
+        if not is_chat: return tokenizer(prompt)["input_ids"]
+        text = tokenizer.apply_chat_template([dict(role="user", content=prompt)], add_generation_prompt=True, tokenize=False)
+        return tokenizer(text, add_special_tokens=False)["input_ids"]
+    def same(tokens, prompt, is_chat):
+        text = tokenizer.decode(tokens, skip_special_tokens=True)
+        if text.strip() != ours[prompt, is_chat].strip(): raise Failure(f"'{prompt}'{' in the template' if is_chat else ''}: {text!r} and not {ours[prompt, is_chat]!r}")
     def answers():
-        for prompt in PROMPTS: ours[prompt] = json.loads(run(lorikeet, "generate", "--model", merged, "--prompt", prompt, "--raw", "--max-new-tokens", 24, "--json", "--base-storage", "f32", "--device", "cpu"))["answer"]
-        for prompt in PROMPTS:
-            given = tokenizer(prompt, return_tensors="pt", add_special_tokens=False)
-            with torch.no_grad(): out = model.generate(**given, max_new_tokens=24, do_sample=False)
-            text = tokenizer.decode(out[0][given["input_ids"].shape[1]:], skip_special_tokens=True)
-            if text.strip() != ours[prompt].strip(): raise Failure(f"'{prompt}': {text!r} and not {ours[prompt]!r}")
+        settings = ["--max-new-tokens", 24, "--json", "--base-storage", "f32", "--device", "cpu"]
+        for prompt, is_chat in itertools.product(PROMPTS, [False, True]):
+            ours[prompt, is_chat] = json.loads(run(lorikeet, "generate", "--model", merged, "--prompt", prompt, *([] if is_chat else ["--raw"]), *settings))["answer"]
+        for prompt, is_chat in ours:
+            before = torch.tensor([given(prompt, is_chat)])
+            with torch.no_grad(): out = model.generate(input_ids=before, attention_mask=torch.ones_like(before), max_new_tokens=24, do_sample=False)
+            same(out[0][before.shape[1]:], prompt, is_chat)
     table.check(row, "answers", answers)
     paths = gguf_columns(table, lorikeet, row, merged, work, ids, logits(model, ids))
     def in_llama_cpp():
-        for prompt in PROMPTS:
-            given = tokenizer(prompt, add_special_tokens=False)["input_ids"]
-            _, llama = llama_cpp(paths["f16"], given)
-            found = llama.tokenize(prompt.encode(), add_bos=False, special=True)
-            if found != given: raise Failure(f"'{prompt}': ids {found} and not {given}")
+        for prompt, is_chat in ours:
+            before = given(prompt, is_chat)
+            _, llama = llama_cpp(paths["f16"], before)
+            # `add_bos` lets the file say whether there is one.
+            found = before if is_chat else llama.tokenize(prompt.encode(), add_bos=True, special=True)
+            if found != before: raise Failure(f"'{prompt}': ids {found} and not {before}")
             out = []
-            for token in llama.generate(given, temp=0.0, repeat_penalty=1.0):
+            for token in llama.generate(before, temp=0.0, repeat_penalty=1.0):
                 if token == llama.token_eos() or len(out) == 24: break
                 out.append(token)
-            text = tokenizer.decode(out, skip_special_tokens=True)
-            if text.strip() != ours[prompt].strip(): raise Failure(f"'{prompt}': {text!r} and not {ours[prompt]!r}")
+            same(out, prompt, is_chat)
     table.check(row, "llama.cpp text", in_llama_cpp)
 
 

@@ -53,6 +53,37 @@ def sums(values, expanded, name):
     return np.array([(weights * squares).sum(), weights.sum(), squares.sum(), len(values)])
 
 
+def quantise_file(source, target, form, threads=2):
+    """Writes llama.cpp's own quantisation of a whole float32 or 16-bit GGUF; `form` is a name of FORMS or llama.cpp's number."""
+    settings = llama_cpp.llama_model_quantize_default_params()
+    settings.ftype, settings.nthread = FORMS.get(form, form), threads
+    if llama_cpp.llama_model_quantize(str(source).encode(), str(target).encode(), ctypes.byref(settings)):
+        raise RuntimeError(f"llama.cpp did not quantise {source}")
+
+
+def tensor_errors(full_path, ours_path, theirs_path):
+    """Each tensor of a quantised GGUF of ours: (name, our type, llama.cpp's type, error sums of ours and of llama.cpp's as rows of an array; None
+    where the type is a plain float). Needs an open file of llama.cpp's for its types alone: its blocks are made again from the same values."""
+    full, ours, theirs = (gguf.GGUFReader(path) for path in (full_path, ours_path, theirs_path))
+    theirs, plain = {t.name: t.tensor_type for t in theirs.tensors}, {t.name: t for t in full.tensors}
+    names = {int(kind(name)): name for name in TYPES}
+    for tensor in ours.tensors:
+        name, found = names.get(int(tensor.tensor_type)), None
+        if name is not None:
+            found, values = np.zeros((2, 4)), plain[tensor.name].data
+            rows = max(1, (1 << 22) // int(tensor.shape[0]))
+            for first in range(0, len(values), rows):
+                part = values[first : first + rows].astype(np.float32)
+                expanded = gguf.dequantize(tensor.data[first : first + rows], tensor.tensor_type)
+                found += [sums(part, expanded, name), sums(part, quantised(part, name), name)]
+        yield tensor.name, tensor.tensor_type.name, theirs[tensor.name].name, found
+
+
+def is_higher(found):
+    """Whether our error is above llama.cpp's, weighted or plain."""
+    return any(a > b * (1 + 1e-6) for a, b in zip(roots(found[0]), roots(found[1])))
+
+
 def roots(sums):
     """Root mean square error, weighted and plain."""
     return float(np.sqrt(sums[0] / max(sums[1], 1e-300))), float(np.sqrt(sums[2] / sums[3]))
