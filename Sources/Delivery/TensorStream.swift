@@ -48,7 +48,8 @@ package protocol TensorSink: AnyObject {
 
 /// A model's tensors in the order of its forward pass, as float32.
 ///
-/// Memory: one block of rows; where linears go through NF4, the codes of one matrix as well.
+/// Memory: one block of rows; where linears go through NF4, the codes of one matrix as well, and of a matrix that is read from the mapped file
+/// (through NF4, or with scales in other tensors) the file's pages until its last row is written.
 package struct TensorStream {
     private let source: ModelSource
     private let storage: BaseStorage
@@ -76,17 +77,19 @@ package struct TensorStream {
     }
 
     private static func rows(of view: TensorView, _ storage: BaseStorage, _ cpu: CPU) throws -> StreamedTensor.Rows {
-        let blocks = try RowBlocks(view)
+        let (blocks, pages) = (try RowBlocks(view), MappedPages(view))
         guard storage == .nf4 else {
             return { rows, memory in
-                let store = try convert(blocks.store(rows), to: storage, name: view.name, cpu: cpu)
-                expand(store, 0..<store.rows, memory, cpu)
-                blocks.finish(memory.assumingMemoryBound(to: Float.self), count: store.rows * store.columns)
+                try withExtendedLifetime(pages) {
+                    let store = try convert(blocks.store(rows), to: storage, name: view.name, cpu: cpu)
+                    expand(store, 0..<store.rows, memory, cpu)
+                    blocks.finish(memory.assumingMemoryBound(to: Float.self), count: store.rows * store.columns)
+                }
             }
         }
         // The second quantisation looks at all of a matrix's blocks.
         let store = try loadStore(view: view, storage: .nf4, cpu: cpu)
-        return { rows, memory in expand(store, rows, memory, cpu) }
+        return { rows, memory in withExtendedLifetime(pages) { expand(store, rows, memory, cpu) } }
     }
 
     private static func expand(_ store: any WeightStore, _ rows: Range<Int>, _ memory: UnsafeMutableRawPointer, _ cpu: CPU) {
@@ -96,6 +99,15 @@ package struct TensorStream {
                 rows: rows.lowerBound + range.lowerBound..<rows.lowerBound + range.upperBound, into: values + range.lowerBound * store.columns)
         }
     }
+}
+
+/// The mapped pages of a tensor, given back when the last that reads it is released.
+private final class MappedPages {
+    private let view: TensorView
+
+    init(_ view: TensorView) { self.view = view }
+
+    deinit { view.giveBack(0..<view.byteCount) }
 }
 
 extension TensorSink {

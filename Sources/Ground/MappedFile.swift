@@ -69,6 +69,18 @@ package final class MappedFile: Sendable {
 
     package var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: UnsafeRawPointer(bitPattern: address), count: count) }
 
+    /// Gives the memory of these bytes' pages back to the system: pages that were touched count as the process's memory until then. They are read
+    /// from the file again when they are next touched, so nothing changes for whoever reads them at the same time.
+    ///
+    /// - Parameter range: bytes inside the file.
+    package func giveBack(_ range: Range<Int>) {
+        // Pieces in memory are in no file that they could be read from again.
+        guard pieces == nil, !range.isEmpty, let base = UnsafeMutableRawPointer(bitPattern: address) else { return }
+        let page = Int(sysconf(Int32(_SC_PAGESIZE)))
+        let first = range.lowerBound / page * page
+        madvise(base + first, range.upperBound - first, MADV_DONTNEED)
+    }
+
     /// Fills `memory` with the bytes from `offset` on; calls may come from several threads. No page is mapped for it: the cost of a copy
     /// alone, and a disk that fails is an error, not a signal.
     ///

@@ -117,6 +117,9 @@ package struct TensorView: Sendable {
     /// Whether its bytes are at hand: not where only the header of its file is.
     package var isAtHand: Bool { file.holds(offset..<offset + byteCount) }
 
+    /// Gives the memory of the mapped pages of bytes `range` of the tensor back; see `MappedFile.giveBack`.
+    package func giveBack(_ range: Range<Int>) { file.giveBack(offset + range.lowerBound..<offset + range.upperBound) }
+
     /// Reads bytes `range` of the tensor, its rows in Hugging Face's order; see `MappedFile.read`.
     ///
     /// Where there is a row permutation, its heads have to divide the rows evenly.

@@ -24,6 +24,17 @@ struct ReadingTests {
         #expect(read == Array(bytes[range]) && read == Array(file.bytes[range]))
     }
 
+    @Test(arguments: [0..<0, 0..<5000, 4097..<4999]) func `bytes whose pages were given back are the file's`(range: Range<Int>) throws {
+        let file = try file()
+        #expect(Array(file.bytes) == bytes)
+        file.giveBack(range)
+        #expect(Array(file.bytes) == bytes)
+        // Pieces in memory have no file behind them: they stay.
+        let pieces = try MappedFile(path: "pieces", count: 5000, pieces: [(0, bytes)])
+        pieces.giveBack(range)
+        #expect(Array(pieces.bytes) == bytes)
+    }
+
     @Test func `a stretch past the end is an error with the file and the byte`() throws {
         let file = try file()
         var read = [UInt8](repeating: 0, count: 11)

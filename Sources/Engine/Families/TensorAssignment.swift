@@ -151,7 +151,13 @@ struct TensorAssignment {
 
     private func sameBytes(_ a: TensorView, _ b: TensorView) -> Bool {
         guard a.byteCount == b.byteCount, let first = a.bytes.baseAddress, let second = b.bytes.baseAddress else { return a.byteCount == b.byteCount }
-        return memcmp(first, second, a.byteCount) == 0
+        // A piece at a time: the two may be gigabytes, which would stay in memory for a run that reads them otherwise.
+        let piece = 16 << 20
+        return stride(from: 0, to: a.byteCount, by: piece).allSatisfy { start in
+            let range = start..<min(a.byteCount, start + piece)
+            defer { for view in [a, b] { view.giveBack(range) } }
+            return memcmp(first + start, second + start, range.count) == 0
+        }
     }
 
     /// Modules that training programs put around a model or its parts, and that belong in no model's file.
