@@ -67,8 +67,8 @@ struct PlanVerb: ParsableCommand {
 
     /// The run that this recipe would go on with.
     private func begun(_ recipe: Recipe) throws -> BegunRun? {
-        let environment = PipelineEnvironment(
-            files: Notebook.files, notebook: Notebook.service, session: Notebook.session, inputFolders: Notebook.inputFolders, locator: HubInputs.locator())
+        var environment = PipelineEnvironment(files: Notebook.files, locator: HubInputs.locator())
+        (environment.notebook, environment.session, environment.inputFolders) = (Notebook.service, Notebook.session, Notebook.inputFolders)
         let search = try BegunRun.find(recipe, goal: .testedModel, environment)
         Screen.note(search.notes)
         Screen.warn(search.warnings)

@@ -1,6 +1,7 @@
 import LorikeetDelivery
 import LorikeetGround
 import LorikeetJSON
+import LorikeetReporting
 
 /// What a model card says of a folder of GGUF files: which file to take, and the commands of llama.cpp and Ollama.
 package struct GGUFCard {
@@ -78,7 +79,7 @@ package struct GGUFCard {
     var use: String {
         var blocks: [String] = []
         if let file = models.last {
-            let name = Self.quoted(file.name)
+            let name = file.name.shellWord
             blocks.append(
                 "With llama.cpp:\n\n"
                     + Markdown.block("sh", "llama-cli -m \(name)        # a conversation\nllama-server -m \(name)     # the web page and the API of a server"))
@@ -95,14 +96,9 @@ package struct GGUFCard {
         if let adapter = files.first(where: { $0.form == nil }) {
             blocks.append(
                 "The adapter, beside a GGUF of the base model:\n\n"
-                    + Markdown.block("sh", "llama-cli -m path/to/the/base.gguf --lora \(Self.quoted(adapter.name))"))
+                    + Markdown.block("sh", "llama-cli -m path/to/the/base.gguf --lora \(adapter.name.shellWord)"))
         }
         return blocks.isEmpty ? "" : "## Use\n\n" + blocks.joined(separator: "\n\n")
-    }
-
-    /// File names of exports are letters, digits and `-_.`; only a folder that a user has changed has others.
-    private static func quoted(_ name: String) -> String {
-        name.wholeMatch(of: /[A-Za-z0-9_\-.]+/) != nil ? name : "'" + name.printable(lines: false).replacing("'", with: "'\\''") + "'"
     }
 
     private static func figure(_ value: Double) -> String { value.isFinite ? "\((value * 10_000).rounded() / 10_000)" : "not a finite number" }
