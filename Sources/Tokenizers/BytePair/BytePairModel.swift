@@ -1,5 +1,4 @@
 import LorikeetGround
-import Synchronization
 
 /// What says which pair is merged first.
 enum MergeOrder {
@@ -9,7 +8,7 @@ enum MergeOrder {
     case scores([Float])
 }
 
-/// The tables of a byte-pair model, immutable but for the pool of word caches.
+/// The tables of a byte-pair model.
 final class BytePairModel: Sendable {
     /// Ids from here on are refused: no model has as many, and a file must not make us reserve for them.
     static let maximumTokens = 1 << 22
@@ -32,8 +31,6 @@ final class BytePairModel: Sendable {
     /// Tokens taken wherever they stand, and their ids.
     let frozen: ByteTrie
     let frozenIDs: [Int32]
-    let classes: [UInt8]
-    private let idleCaches = Mutex<[WordCache]>([])
 
     /// - Parameters:
     ///   - texts: by id, as the file writes them.
@@ -72,7 +69,6 @@ final class BytePairModel: Sendable {
         }
         neighbours = rules.alphabet == .spaces ? NeighbourSet(vocabulary, findable) : NeighbourSet()
         self.lengths = lengths
-        classes = CharacterClass.table
         frozenIDs = frozen
         self.frozen = ByteTrie(frozen.map { id in Array(vocabulary.bytes[vocabulary.offsets[Int(id)]..<vocabulary.offsets[Int(id) + 1]]) })
     }
@@ -207,11 +203,11 @@ final class BytePairModel: Sendable {
         return vocabulary.find(bytes).map { Int32($0) }
     }
 
-    /// Runs `body` with a word cache of its own; caches are kept for the next call.
-    func withCache(_ body: (inout WordCache) -> Void) {
-        var cache = idleCaches.withLock { $0.popLast() } ?? WordCache()
-        body(&cache)
-        idleCaches.withLock { $0.append(cache) }
+    /// The same tables in an object of its own: see `Tokenizer.forOneThread`.
+    init(sharing other: BytePairModel) {
+        (rules, vocabulary, merges, unknown) = (other.rules, other.vocabulary, other.merges, other.unknown)
+        (byteIDs, scalarIDs, neighbours, lengths) = (other.byteIDs, other.scalarIDs, other.neighbours, other.lengths)
+        (resegmented, frozen, frozenIDs) = (other.resegmented, other.frozen, other.frozenIDs)
     }
 }
 

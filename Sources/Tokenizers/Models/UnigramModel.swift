@@ -1,5 +1,4 @@
 import LorikeetGround
-import Synchronization
 
 /// A model of pieces with log-probabilities: a text is cut into the pieces of the greatest sum (Viterbi).
 ///
@@ -29,7 +28,6 @@ final class UnigramModel: Sendable {
     private let allBytes: Bool
     private let neighbours: NeighbourSet
     private let ids: [[UInt8]: Int32]
-    private let idleCaches = Mutex<[WordCache]>([])
 
     init(pieces: [String], scores: [Double], settings: Settings, source: String) throws(LorikeetError) {
         var texts: [[UInt8]] = []
@@ -70,6 +68,12 @@ final class UnigramModel: Sendable {
         self.settings = settings
     }
 
+    /// The same tables in an object of its own: see `Tokenizer.forOneThread`.
+    init(sharing other: UnigramModel) {
+        (trie, scores, unknownScore, settings) = (other.trie, other.scores, other.unknownScore, other.settings)
+        (byteIDs, allBytes, neighbours, ids) = (other.byteIDs, other.allBytes, other.neighbours, other.ids)
+    }
+
     func id(of text: String) -> Int32? {
         ids[settings.hasSpaces ? TextPattern.metaspacesToSpaces(Array(text.utf8)) : Array(text.utf8)]
     }
@@ -89,19 +93,16 @@ final class UnigramModel: Sendable {
     /// It is cut wherever no piece reaches across, so that the parts can be looked up. Where two ways to cut a part are as good as
     /// equal, rounding decides by the sum up to there: such parts are not kept, and get that sum.
     func encode(_ text: UnsafeBufferPointer<UInt8>, at place: Int, splitsAtSpaces: Bool, _ sink: inout TokenSink) throws(LorikeetError) {
-        var cache = idleCaches.withLock { $0.popLast() } ?? WordCache()
-        defer { idleCaches.withLock { $0.append(cache) } }
         var run = UnigramRun(text: text, place: place)
         run.counted = sink.ids.count
-        let error: LorikeetError? = cache.withSlots { slots in
-            trie.withReader { reader in
-                do throws(LorikeetError) {
-                    try encode(&run, slots, reader, splitsAtSpaces: splitsAtSpaces, &sink)
-                    return nil
-                } catch { return error }
+        var failure: LorikeetError?
+        (sink.cache ?? WordCache()).withSlots { slots in
+            _ = trie.withReader { reader -> Void? in
+                do throws(LorikeetError) { try encode(&run, slots, reader, splitsAtSpaces: splitsAtSpaces, &sink) } catch { failure = error }
+                return ()
             }
         }
-        if let error { throw error }
+        if let failure { throw failure }
     }
 
     private func encode(
