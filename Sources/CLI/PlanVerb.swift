@@ -68,7 +68,8 @@ struct PlanVerb: ParsableCommand {
     /// The run that this recipe would go on with.
     private func begun(_ recipe: Recipe) throws -> BegunRun? {
         var environment = PipelineEnvironment(files: Notebook.files, locator: HubInputs.locator())
-        (environment.notebook, environment.session, environment.inputFolders) = (Notebook.service, Notebook.session, Notebook.inputFolders)
+        (environment.notebook, environment.inputFolders) = (Notebook.service, Notebook.inputFolders)
+        if let session = Notebook.session { environment.session = session }
         let search = try BegunRun.find(recipe, goal: .testedModel, environment)
         Screen.note(search.notes)
         Screen.warn(search.warnings)

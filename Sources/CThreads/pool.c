@@ -2,7 +2,6 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
-#include <sched.h>
 #include <stdlib.h>
 
 // Workers spin for a short while before they sleep: the gaps between ops of a step are shorter than a wake-up.
@@ -13,6 +12,9 @@ struct lorikeet_pool {
     pthread_t *threads;
     pthread_mutex_t lock;
     pthread_cond_t wake;
+    // The caller sleeps on it for the last of the workers, and says so.
+    pthread_cond_t done;
+    atomic_int waits;
     atomic_ulong generation;
     atomic_size_t pending;
     atomic_int stopping;
@@ -43,7 +45,12 @@ static void *work(void *argument) {
         seen = now;
         if (atomic_load(&pool->stopping)) return NULL;
         pool->task(pool->context, seat->worker);
-        atomic_fetch_sub_explicit(&pool->pending, 1, memory_order_release);
+        // Sequentially consistent, as the caller's order of setting `waits` and reading `pending`: one of the two sees the other.
+        if (atomic_fetch_sub(&pool->pending, 1) == 1 && atomic_load(&pool->waits)) {
+            pthread_mutex_lock(&pool->lock);
+            pthread_cond_signal(&pool->done);
+            pthread_mutex_unlock(&pool->lock);
+        }
     }
 }
 
@@ -56,6 +63,7 @@ lorikeet_pool *lorikeet_pool_create(size_t workers) {
     if (!pool->threads || !pool->seats) { free(pool->threads); free(pool->seats); free(pool); return NULL; }
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->wake, NULL);
+    pthread_cond_init(&pool->done, NULL);
     atomic_flag_clear(&pool->busy);
     pool->workers = 1;
     for (size_t w = 1; w < workers; w++) {
@@ -85,8 +93,13 @@ void lorikeet_pool_run(lorikeet_pool *pool, lorikeet_task task, void *context) {
     atomic_store(&pool->pending, pool->workers - 1);
     announce(pool);
     task(context, 0);
-    for (unsigned long i = 0; atomic_load_explicit(&pool->pending, memory_order_acquire) != 0; i++) {
-        if (i < SPINS) pause_cpu(); else sched_yield();
+    for (int i = 0; i < SPINS && atomic_load_explicit(&pool->pending, memory_order_acquire) != 0; i++) pause_cpu();
+    if (atomic_load_explicit(&pool->pending, memory_order_acquire) != 0) {
+        pthread_mutex_lock(&pool->lock);
+        atomic_store(&pool->waits, 1);
+        while (atomic_load(&pool->pending) != 0) pthread_cond_wait(&pool->done, &pool->lock);
+        atomic_store(&pool->waits, 0);
+        pthread_mutex_unlock(&pool->lock);
     }
     atomic_flag_clear_explicit(&pool->busy, memory_order_release);
 }
@@ -97,6 +110,7 @@ void lorikeet_pool_destroy(lorikeet_pool *pool) {
     announce(pool);
     for (size_t w = 1; w < pool->workers; w++) pthread_join(pool->threads[w], NULL);
     pthread_cond_destroy(&pool->wake);
+    pthread_cond_destroy(&pool->done);
     pthread_mutex_destroy(&pool->lock);
     free(pool->threads);
     free(pool->seats);

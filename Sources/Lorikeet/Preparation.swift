@@ -86,7 +86,7 @@ package struct Preparation {
             throw LorikeetError.input("no training data are named", at: "data", fix: "give --data FILE or 'data:' in the recipe")
         }
         let folder = recipe.scratch.map { $0 + "/lorikeet" } ?? cacheFolder
-        let store = try folder.map { SampleStore(folder: $0 + "/samples", identity: try sampleIdentity(files), files: files) }
+        let store = try folder.map { SampleStore(folder: $0 + "/samples", identity: try sampleIdentity(files, cpu: cpu), files: files) }
         var loaded = try Dataset.load(
             DatasetSettings(recipe), tokenizer: tokenizer, template: template, endOfTurn: endOfTurn, embeddingRows: source.configuration.vocabularySize,
             store: store, files: files, cpu: cpu)

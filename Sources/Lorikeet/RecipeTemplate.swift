@@ -1,4 +1,5 @@
 import LorikeetDatasets
+import LorikeetDevices
 import LorikeetEngine
 import LorikeetGround
 import LorikeetModelFiles
@@ -51,8 +52,9 @@ extension Preparation {
     }
 
     /// What decides the samples beside the data and its settings, for the store: this program, the tokenizer's files, the template and its date.
-    func sampleIdentity(_ files: any Files) throws -> String {
-        var parts = ["program " + (try ContentHash(ofFile: "/proc/self/exe", files: files)).description]
+    func sampleIdentity(_ files: any Files, cpu: CPU) throws -> String {
+        let program = try ContentHash(ofFile: "/proc/self/exe", files: files) { count, body in cpu.parallel(over: count, body) }
+        var parts = ["program " + program.description]
         if source.isGGUF {
             // The metadata stand before the tensors of each file.
             var metadata: [String: TensorView] = [:]

@@ -16,6 +16,8 @@ package struct TokenizedText: Sendable, Equatable {
 /// Where encoding puts its tokens.
 struct TokenSink {
     var ids: [Int32] = []
+    /// Of words already encoded; models that keep none ignore it.
+    let cache: WordCache?
     let wantsRanges: Bool
     /// Byte ranges of `ids`; empty where nobody asks for them. Behind `placed` they count from the start of the normalised stretch.
     private(set) var ranges: [Range<Int>] = []
@@ -25,9 +27,12 @@ struct TokenSink {
     /// The next byte of the normalised stretch.
     var at = 0
 
-    /// - Parameter count: about how many tokens there will be.
-    init(wantsRanges: Bool, expecting count: Int = 0) {
+    /// - Parameters:
+    ///   - count: about how many tokens there will be.
+    ///   - cache: used by this sink alone as long as it lives.
+    init(wantsRanges: Bool, expecting count: Int = 0, cache: WordCache?) {
         self.wantsRanges = wantsRanges
+        self.cache = cache
         ids.reserveCapacity(count)
         if wantsRanges { ranges.reserveCapacity(count) }
     }

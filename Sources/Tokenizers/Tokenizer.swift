@@ -9,7 +9,7 @@ import LorikeetGround
 ///
 /// A value: copies share the tables. Every method may be called from any number of threads.
 package struct Tokenizer: Sendable {
-    let core: TokenizerCore
+    private(set) var core: TokenizerCore
     /// The ids run from 0 up to this, not included.
     package let vocabularySize: Int
     /// Beginning of sequence, end of sequence, padding, unknown: where the file names them.
@@ -79,6 +79,16 @@ package struct Tokenizer: Sendable {
         }
         endTokens = ends.sorted()
         self.chatTemplates = chatTemplates
+    }
+
+    /// The same tokenizer for the work of one thread.
+    ///
+    /// Every method may be called from any number of threads, but each call then takes a lock and counts references that all threads share: with
+    /// many cores and short texts that costs more than the encoding. What such a copy writes is its own; the large tables are shared, and only read.
+    package func forOneThread() -> Tokenizer {
+        var copy = self
+        copy.core = TokenizerCore(sharing: core)
+        return copy
     }
 
     /// The ids of `text`. Never adds a BOS or EOS by itself.

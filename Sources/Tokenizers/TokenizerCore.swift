@@ -6,6 +6,22 @@ enum TokenModel: Sendable {
     case unigram(UnigramModel)
     case wordPiece(WordPieceModel)
     case wordLevel(WordLevelModel)
+
+    /// Whether it looks words up in a `WordCache`.
+    var keepsWords: Bool {
+        switch self {
+        case .bytePair, .unigram: true
+        case .wordPiece, .wordLevel: false
+        }
+    }
+
+    func forOneThread() -> TokenModel {
+        switch self {
+        case .bytePair(let model): .bytePair(BytePairModel(sharing: model))
+        case .unigram(let model): .unigram(UnigramModel(sharing: model))
+        case .wordPiece, .wordLevel: self
+        }
+    }
 }
 
 /// How a normalised stretch becomes words, and which of the model's ways encodes them.
@@ -16,6 +32,13 @@ enum WordPlan: Sendable {
     case spaces(PreTokenizer.Prepend, splits: Bool)
     /// Step by step. `readsBytes`: the model reads bytes, which a step has written as scalars of `ByteAlphabet`.
     case steps(PreTokenizer, readsBytes: Bool)
+
+    func forOneThread() -> WordPlan {
+        switch self {
+        case .pattern, .spaces: self
+        case .steps(let steps, let readsBytes): .steps(steps.forOneThread(), readsBytes: readsBytes)
+        }
+    }
 }
 
 /// Ranges as a ByteLevel post-processor trims them: without the spaces at the ends of tokens.
@@ -42,6 +65,7 @@ final class TokenizerCore: Sendable {
     let decoder: TokenDecoder
     let decoded: DecodedTokens?
     private let decoderTexts: [[UInt8]]
+    private let caches = WordCaches()
 
     struct Parts {
         var normalizer = Normalizer()
@@ -97,6 +121,15 @@ final class TokenizerCore: Sendable {
         self.decoderTexts = decoded == nil ? decoderTexts : []
     }
 
+    /// The same tables in objects of its own: see `Tokenizer.forOneThread`.
+    init(sharing other: TokenizerCore) {
+        (texts, added, special, addedIDs) = (other.texts, other.added, other.special, other.addedIDs)
+        (given, normalized, normalizer) = (other.given, other.normalized, other.normalizer.forOneThread())
+        (plan, model) = (other.plan.forOneThread(), other.model.forOneThread())
+        (trimmings, warnings) = (other.trimmings, other.warnings)
+        (decoder, decoded, decoderTexts) = (other.decoder, other.decoded, other.decoderTexts)
+    }
+
     func id(of text: String) -> Int32? {
         if let id = addedIDs[Array(text.utf8)] { return id }
         switch model {
@@ -120,7 +153,9 @@ final class TokenizerCore: Sendable {
         guard text.count < Int(UInt32.max) else {
             throw LorikeetError.input("a text of \(text.count) bytes is too long to be tokenised at once", fix: "split it into texts below 4 GiB")
         }
-        var sink = TokenSink(wantsRanges: wantsRanges, expecting: text.count / 3 + 4)
+        let cache = model.keepsWords ? caches.take() : nil
+        defer { if let cache { caches.put(cache) } }
+        var sink = TokenSink(wantsRanges: wantsRanges, expecting: text.count / 3 + 4, cache: cache)
         try given.forEachPart(in: text, parseSpecial: parseSpecial) { match in
             sink.append(match.token.id, placed: match.range)
         } text: { range throws(LorikeetError) in
@@ -248,19 +283,15 @@ final class TokenizerCore: Sendable {
     }
 
     private func encodeWords(_ text: UnsafeBufferPointer<UInt8>, _ pattern: SplitPattern, _ sink: inout TokenSink) {
-        guard case .bytePair(let model) = model, let base = text.baseAddress else { return }
-        model.classes.withUnsafeBufferPointer { classes in
-            guard let table = classes.baseAddress else { return }
-            let reader = ClassReader(bytes: base, classes: table)
-            switch pattern {
-            case .gpt2: model.encodeWords(reader, text.count, GPT2Scanner(), &sink)
-            case .digitsThenGPT2(let decimalOnly): model.encodeWords(reader, text.count, DigitsScanner(decimalOnly: decimalOnly), &sink)
-            case .contractionsAnyCase(let run, let joins):
-                model.encodeWords(reader, text.count, ContractionsAnyCaseScanner(numberRun: run, joinsMarks: joins), &sink)
-            case .cased(let run, let contractions):
-                model.encodeWords(reader, text.count, CasedScanner(numberRun: run, contractions: contractions), &sink)
-            case .deepSeek: model.encodeWords(reader, text.count, DeepSeekScanner(), &sink)
-            }
+        guard case .bytePair(let model) = model, let base = text.baseAddress, let table = CharacterClass.table else { return }
+        let reader = ClassReader(bytes: base, classes: table)
+        switch pattern {
+        case .gpt2: model.encodeWords(reader, text.count, GPT2Scanner(), &sink)
+        case .digitsThenGPT2(let decimalOnly): model.encodeWords(reader, text.count, DigitsScanner(decimalOnly: decimalOnly), &sink)
+        case .contractionsAnyCase(let run, let joins):
+            model.encodeWords(reader, text.count, ContractionsAnyCaseScanner(numberRun: run, joinsMarks: joins), &sink)
+        case .cased(let run, let contractions): model.encodeWords(reader, text.count, CasedScanner(numberRun: run, contractions: contractions), &sink)
+        case .deepSeek: model.encodeWords(reader, text.count, DeepSeekScanner(), &sink)
         }
     }
 

@@ -1,3 +1,4 @@
+import LorikeetDevices
 import LorikeetGround
 import LorikeetRecipe
 import Testing
@@ -58,6 +59,23 @@ struct ReadingTests {
                 template: .init(Small.chatML, name: "t", specialTokens: [:]), files: files, cpu: .init(threads: 1))
         }
         #expect(found?.place == "data.jsonl:3")
+    }
+
+    @Test func `rows are counted in pieces as they are cut one after another`() throws {
+        let cpu = CPU(threads: 3)
+        let texts = [
+            "{}", "{}\n", "\n{}\n\n", "{}\r\n{}\r\n", "{ }\n \t \r\n{}\n  {}", "\u{FEFF}\n{}\n", "\u{FEFF}{}\n{}", "   \n   {}   \n   ", "[{}, {},\n{}]",
+            #"{"text": "a line of more bytes than a piece has, and another"}"# + "\n\n{}",
+        ]
+        for text in texts {
+            let files = MemoryFiles(["data.jsonl": text])
+            let blocks = try RowBlocks(path: "data.jsonl", files: files)
+            var rows = 0
+            while let block = try blocks.next() { rows += block.rows.count }
+            for bytes in [3, 4, 5, 7, 64, RowCount.pieceBytes] {
+                #expect(try RowCount.rows(of: "data.jsonl", files: files, cpu: cpu, pieceBytes: bytes) == rows, "\(text.debugDescription), \(bytes)")
+            }
+        }
     }
 
     @Test func `unknown keys are an error that names them and the layouts`() throws {

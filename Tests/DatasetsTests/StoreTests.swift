@@ -29,7 +29,7 @@ struct StoreTests {
 
         /// - Parameter identity: nil loads without a store.
         func load(
-            _ identity: String? = "a", files: any Files = RealFiles(), limit: Int64 = SampleStore.limit, template: String = Small.chatML,
+            _ identity: String? = "a", files: any Files = RealFiles(), limit: Int64 = SampleStore.limit, template: String = Small.chatML, threads: Int = 2,
             _ change: (inout DatasetSettings) -> Void = { _ in }
         ) throws -> LoadedData {
             var settings = DatasetSettings(data: data)
@@ -40,8 +40,7 @@ struct StoreTests {
             return try LoadedData(
                 Dataset.load(
                     settings, tokenizer: tokenizer, template: ChatTemplate(template, name: "t", specialTokens: tokenizer.namedTokens), store: kept,
-                    files: files,
-                    cpu: CPU(threads: 2)))
+                    files: files, cpu: CPU(threads: threads)))
         }
     }
 
@@ -60,6 +59,25 @@ struct StoreTests {
         #expect(place.names().count == 2)
         #expect(same(try place.load(template: Self.other), plain))
         #expect(place.names().count == 2)
+    }
+
+    @Test func `any number of threads makes the same bytes`() throws {
+        // Three blocks: while one is read, the one before is gathered and the one before that is written. Their weight is in a key that is not read.
+        let weight = String(repeating: "x", count: 60 << 10)
+        var lines = Small.alpaca(170) { String(repeating: "y ", count: $0 % 17 + 1) }.map { String($0.dropLast()) + #", "note": "\#(weight)"}"# }
+        lines[40] = #"{"instruction": "", "output": "", "id": 1}"#
+        let place = try Place(lines)
+        func entry(_ threads: Int) throws -> (loaded: LoadedData, bytes: [Data]) {
+            try? FileManager.default.removeItem(atPath: place.store)
+            let loaded = try place.load(threads: threads) { $0.maxBadRecords = 0.1 }
+            return (loaded, try [".data", ".index"].map { try Data(contentsOf: URL(fileURLWithPath: place.file($0))) })
+        }
+        let one = try entry(1)
+        #expect(one.loaded.report.train.samples + (one.loaded.report.validation?.samples ?? 0) == 169 && one.loaded.heldOut.count > 30)
+        for threads in [2, 3, 7, 16] {
+            let other = try entry(threads)
+            #expect(same(other.loaded, one.loaded) && other.bytes == one.bytes, "\(threads) threads")
+        }
     }
 
     @Test func `another content of anything is another entry`() throws {

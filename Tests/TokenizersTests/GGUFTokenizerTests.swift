@@ -200,15 +200,12 @@ private func parts(_ kind: String) throws -> (tokens: [String], merges: [String]
         let bytes = Array(text.utf8)
         var found: [String] = []
         bytes.withUnsafeBufferPointer { bytes in
-            CharacterClass.table.withUnsafeBufferPointer { classes in
-                guard let base = bytes.baseAddress, let table = classes.baseAddress else { return }
-                var at = 0
-                while at < bytes.count {
-                    let end = DigitsScanner(decimalOnly: decimalOnly)
-                        .wordEnd(ClassReader(bytes: base, classes: table), from: at, to: bytes.count)
-                    found.append(String(decoding: bytes[at..<end], as: UTF8.self))
-                    at = end
-                }
+            guard let base = bytes.baseAddress, let table = CharacterClass.table else { return }
+            var at = 0
+            while at < bytes.count {
+                let end = DigitsScanner(decimalOnly: decimalOnly).wordEnd(ClassReader(bytes: base, classes: table), from: at, to: bytes.count)
+                found.append(String(decoding: bytes[at..<end], as: UTF8.self))
+                at = end
             }
         }
         #expect(found == words)

@@ -29,6 +29,7 @@ private func tokenizer(_ kind: String) throws -> Tokenizer {
         let rows = fixture[kind]?.array ?? []
         #expect(texts.count > 100 && rows.count == texts.count)
         let tokenizer = try tokenizer(kind)
+        let copy = tokenizer.forOneThread()
         for (text, row) in zip(texts, rows) {
             guard let row = row.array else { continue }
             let ids = (row[0].array ?? []).compactMap { $0.int.map(Int32.init) }
@@ -37,6 +38,7 @@ private func tokenizer(_ kind: String) throws -> Tokenizer {
             let result = try tokenizer.encodeWithRanges(text, parseSpecial: parses)
             #expect(result.ids == ids, "\(text.debugDescription): \(result.ids.map(tokenizer.text)) / \(ids.map(tokenizer.text))")
             #expect(try tokenizer.encode(text, parseSpecial: parses) == ids)
+            #expect(try copy.encodeWithRanges(text, parseSpecial: parses) == result)
             if let ranges = row[1].array?.compactMap(\.int) {
                 #expect(result.ranges.flatMap { [$0.lowerBound, $0.upperBound] } == ranges, "\(text.debugDescription): \(ids.map(tokenizer.text))")
             }

@@ -113,7 +113,7 @@ import Testing
             settings.excluded = [0]
             let model = try UnigramModel(
                 pieces: ["<unk>", "abcd", "a", "b", "c", "d", "Z", "abcdZ"], scores: [0, 0, -40, -40, -40, -40, -60, rival], settings: settings, source: "x")
-            var sink = TokenSink(wantsRanges: false)
+            var sink = TokenSink(wantsRanges: false, cache: nil)
             try Array("abcdZ".utf8).withUnsafeBufferPointer { try model.encode($0, at: 0, splitsAtSpaces: false, &sink) }
             return sink.ids
         }

@@ -17,6 +17,7 @@ final class ByteStream {
     private let path: String
     private let file: any FileReader
     private let compression: Compression
+    var isCompressed: Bool { compression != .none }
     private var inflater: OpaquePointer?
     /// Bytes of the file that were read.
     private var offset = 0
@@ -61,9 +62,13 @@ final class ByteStream {
         guard compression != .none else {
             let size = min(count, file.count - offset)
             guard size > 0 else { return false }
-            let start = bytes.count
-            bytes.append(contentsOf: repeatElement(0, count: size))
-            try bytes.withUnsafeMutableBytes { try file.read(at: offset, into: UnsafeMutableRawBufferPointer(rebasing: $0[start...])) }
+            // Memory that is written once: by the file's bytes.
+            let before = bytes
+            bytes = try [UInt8](unsafeUninitializedCapacity: before.count + size) { memory, used in
+                _ = memory.initialize(from: before)
+                try file.read(at: offset, into: UnsafeMutableRawBufferPointer(UnsafeMutableBufferPointer(rebasing: memory[before.count..<before.count + size])))
+                used = before.count + size
+            }
             offset += size
             return true
         }

@@ -47,6 +47,7 @@ final class RowBlocks {
     let path: String
     let form: Form
     private let stream: ByteStream
+    var isCompressed: Bool { stream.isCompressed }
     private var cutter: any RowCutter
     private var pending: [UInt8] = []
     private var isAtEnd = false

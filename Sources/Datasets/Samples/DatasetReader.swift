@@ -14,6 +14,7 @@ struct DatasetReader {
     }
 
     let settings: DatasetSettings
+    /// Whose copies the workers use.
     let maker: SampleMaker
     let paths: DataFiles
     let hasTemplate: Bool
@@ -28,7 +29,8 @@ struct DatasetReader {
             settings, splits: splits, place: paths.train[0], trainRows: { try countRows(paths.train) }, validationRows: { try countRows(paths.validation) })
         var gathered = Gathered(
             train: SplitCounter(source: Self.shown(paths.train), keepsFingerprints: false),
-            validation: SplitCounter(source: Self.shown(splits ? paths.train : paths.validation), keepsFingerprints: true))
+            validation: SplitCounter(source: Self.shown(splits ? paths.train : paths.validation), keepsFingerprints: true),
+            makers: Array(repeating: nil, count: cpu.threads))
         for (inValidation, list) in [(false, paths.train), (true, paths.validation)] {
             gathered.row = 0
             for path in list { try read(path, inValidation, choice, into: &gathered, sink) }
@@ -54,12 +56,7 @@ struct DatasetReader {
     private static func shown(_ paths: [String]) -> String { paths.count == 1 ? paths[0] : "\(paths[0]) and \(paths.count - 1) more" }
 
     private func countRows(_ paths: [String]) throws -> Int {
-        var count = 0
-        for path in paths {
-            let blocks = try RowBlocks(path: path, files: files)
-            while let block = try blocks.next() { count += block.rows.count }
-        }
-        return count
+        try paths.reduce(0) { $0 + (try RowCount.rows(of: $1, files: files, cpu: cpu)) }
     }
 
     // MARK: - One file
@@ -71,6 +68,8 @@ struct DatasetReader {
         /// Rows of the files before, by which rows are chosen.
         var row = 0
         var notes: [String] = []
+        /// The workers' own makers, by worker; nil for one that had no rows yet.
+        var makers: [SampleMaker?]
     }
 
     /// Rows that were read into samples and are not gathered yet.
@@ -79,7 +78,8 @@ struct DatasetReader {
         let outcomes: [Outcome]
     }
 
-    /// While the workers read one block, the calling thread gathers the block before and fetches the next one.
+    /// While the workers read one block, one of them gathers the block before, another one fetches the next block, and a third one writes what was
+    /// gathered last: with many of them none of the three may wait for another.
     private func read(_ path: String, _ inValidation: Bool, _ choice: RecordChoice, into gathered: inout Gathered, _ sink: SampleSink) throws {
         let blocks = try RowBlocks(path: path, files: files)
         guard var block = try blocks.next() else { return }
@@ -88,14 +88,25 @@ struct DatasetReader {
         var finished: Finished?
         while true {
             var following = Result<RowBlock?, any Error>.success(nil)
-            var failure: (any Error)?
-            let outcomes = outcomes(block, form, reader, first: gathered.row) {
+            var added = Result<Void, any Error>.success(())
+            var written = Result<Void, any Error>.success(())
+            var makers: [SampleMaker?] = []
+            swap(&makers, &gathered.makers)
+            sink.pass()
+            let outcomes = outcomes(block, form, reader, first: gathered.row, &makers) {
                 choice.split(of: $0, inValidationFiles: inValidation)
-            } meanwhile: {
-                do { if let finished { try add(finished, of: path, to: &gathered, sink) } } catch { failure = error }
-                following = Result { try blocks.next() }
+            } meanwhile: { task in
+                switch task {
+                case 0: added = Result { if let finished { try add(finished, of: path, to: &gathered, sink) } }
+                case 1: following = Result { try blocks.next() }
+                case 2: written = Result { try sink.write() }
+                default: return false
+                }
+                return true
             }
-            if let failure { throw failure }
+            swap(&makers, &gathered.makers)
+            try added.get()
+            try written.get()
             let done = Finished(rows: block.rows, outcomes: outcomes)
             gathered.row += block.rows.count
             if inValidation { gathered.validation.countRows(block.rows.count) } else { gathered.train.countRows(block.rows.count) }
@@ -135,8 +146,8 @@ struct DatasetReader {
             switch outcome {
             case .notChosen: break
             case .failed(let error): throw error
-            case .made(let made, let unread, .train): try gathered.train.add(made, unread: unread, at: place(), to: sink)
-            case .made(let made, let unread, .validation): try gathered.validation.add(made, unread: unread, at: place(), to: sink)
+            case .made(let made, let unread, .train): gathered.train.add(made, unread: unread, at: place(), to: sink)
+            case .made(let made, let unread, .validation): gathered.validation.add(made, unread: unread, at: place(), to: sink)
             case .unusable(let unusable, .train): gathered.train.add(unusable, at: place())
             case .unusable(let unusable, .validation): gathered.validation.add(unusable, at: place())
             }
@@ -165,21 +176,30 @@ struct DatasetReader {
     /// Rows that a worker takes at once.
     private static let rowsAtOnce = 32
 
-    /// Reads the rows of a block on all workers; the calling thread runs `meanwhile` first.
+    /// Reads the rows of a block on all workers.
+    ///
+    /// - Parameters:
+    ///   - makers: of each worker.
+    ///   - meanwhile: does the task of a number, from 0 on; false where there is none. The workers do these before they read rows, each once.
     private func outcomes(
-        _ block: RowBlock, _ form: RecordForm, _ reader: RecordReader, first: Int, split: @Sendable (Int) -> RecordChoice.Split?, meanwhile: () -> Void
+        _ block: RowBlock, _ form: RecordForm, _ reader: RecordReader, first: Int, _ makers: inout [SampleMaker?],
+        split: @Sendable (Int) -> RecordChoice.Split?, meanwhile: (_ task: Int) -> Bool
     ) -> [Outcome] {
         var outcomes = [Outcome](repeating: .notChosen, count: block.rows.count)
+        let nextTask = Atomic<Int>(0)
         let next = Atomic<Int>(0)
-        outcomes.withUnsafeMutableBufferPointer { buffer in
-            let slots = buffer
-            cpu.parallel(over: cpu.threads) { worker in
-                if worker == 0 { meanwhile() }
-                while true {
-                    let start = next.add(Self.rowsAtOnce, ordering: .relaxed).oldValue
-                    guard start < slots.count else { return }
-                    for index in start..<min(slots.count, start + Self.rowsAtOnce) {
-                        slots[index] = outcome(block, index, form, reader, row: first + index, split: split(first + index))
+        outcomes.withUnsafeMutableBufferPointer { slots in
+            makers.withUnsafeMutableBufferPointer { makers in
+                cpu.parallel(over: cpu.threads) { worker in
+                    while meanwhile(nextTask.add(1, ordering: .relaxed).oldValue) {}
+                    while true {
+                        let start = next.add(Self.rowsAtOnce, ordering: .relaxed).oldValue
+                        guard start < slots.count else { return }
+                        let own = makers[worker] ?? maker.forOneThread()
+                        makers[worker] = own
+                        for index in start..<min(slots.count, start + Self.rowsAtOnce) {
+                            slots[index] = outcome(block, index, form, reader, own, row: first + index, split: split(first + index))
+                        }
                     }
                 }
             }
@@ -187,7 +207,9 @@ struct DatasetReader {
         return outcomes
     }
 
-    private func outcome(_ block: RowBlock, _ index: Int, _ form: RecordForm, _ reader: RecordReader, row: Int, split: RecordChoice.Split?) -> Outcome {
+    private func outcome(
+        _ block: RowBlock, _ index: Int, _ form: RecordForm, _ reader: RecordReader, _ maker: SampleMaker, row: Int, split: RecordChoice.Split?
+    ) -> Outcome {
         var place: String { "\(form.path):\(block.rows[index].line)" }
         do {
             // Every row has to be readable, chosen or not.
@@ -217,7 +239,7 @@ struct RecordForm: Sendable {
     let form: RowBlocks.Form
 
     func json(_ block: RowBlock, _ row: Row) throws -> JSON {
-        let place = "\(path):\(row.line)"
+        var place: String { "\(path):\(row.line)" }
         return try block.withBytes(of: row) { bytes in
             if case .csv(let header) = form { return try header.record(bytes, at: place) }
             do {

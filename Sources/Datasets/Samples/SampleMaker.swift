@@ -4,7 +4,7 @@ import LorikeetTokenizers
 
 /// Turns records into token samples. A record's text is tokenised as a whole; a token is learnt when it holds a byte of what is learnt, so one that
 /// holds characters of both sides of a cut is.
-struct SampleMaker: Sendable {
+final class SampleMaker: Sendable {
     /// A sample, and what the data report counts about it.
     struct Result: Sendable {
         var sample: TokenSample
@@ -45,6 +45,19 @@ struct SampleMaker: Sendable {
         ends = tokenizer.endTokens
         endTexts = tokenizer.endTokens.map { tokenizer.text(of: $0) }.filter { !$0.isEmpty } + [endOfTurn].compactMap { $0 }
         special = SpecialTexts(tokenizer)
+    }
+
+    /// The same for the work of one thread: with a tokenizer and a template of its own, so that threads share only what none of them writes.
+    func forOneThread() -> SampleMaker { SampleMaker(sharing: self) }
+
+    private init(sharing other: SampleMaker) {
+        tokenizer = other.tokenizer.forOneThread()
+        let template = other.template?.forOneThread()
+        self.template = template
+        check = template.flatMap { template in other.check.map { TemplateCheck(sharing: $0, template) } }
+        (settings, embeddingRows, special) = (other.settings, other.embeddingRows, other.special)
+        endTexts = other.endTexts.map { String(decoding: Array($0.utf8), as: UTF8.self) }
+        ends = other.ends.map { $0 }
     }
 
     /// - Parameter heldOut: also return the prompt and the expected answer, for the test at the end of a run.
@@ -93,7 +106,7 @@ struct SampleMaker: Sendable {
             let message = conversation.messages[last.message]
             let content = message["tool_calls"] == nil ? message["content"]?.string : nil
             let answer = content.flatMap { isBlank($0) ? nil : $0 } ?? String(decoding: bytes[withoutEnd(bytes, last.range)], as: UTF8.self)
-            question = { HeldOutRow(record: row, promptIDs: try tokenizer.encode(prompt), promptText: prompt, answer: answer) }
+            question = { [self] in HeldOutRow(record: row, promptIDs: try tokenizer.encode(prompt), promptText: prompt, answer: answer) }
         }
         let ranges = all ? [0..<rendered.text.utf8.count] : rendered.answers.map(\.range)
         var result = try finished(

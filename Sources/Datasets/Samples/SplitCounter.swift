@@ -60,13 +60,13 @@ struct SplitCounter {
 
     mutating func begin(layout: RecordLayout) { if entries.isEmpty { report.layout = layout } }
 
-    mutating func add(_ made: MadeSample, unread: [String], at place: @autoclosure () -> String, to sink: SampleSink) throws {
+    mutating func add(_ made: MadeSample, unread: [String], at place: @autoclosure () -> String, to sink: SampleSink) {
         var entry = made.entry
-        entry.offset = try sink.append(made.bytes)
+        entry.offset = sink.append(made.bytes)
         entries.append(entry)
         if let (bytes, row) = made.heldOut {
             var row = row
-            row.offset = try sink.append(bytes)
+            row.offset = sink.append(bytes)
             heldOut.append(row)
         }
         report.rows += 1

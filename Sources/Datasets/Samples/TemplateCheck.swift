@@ -8,19 +8,33 @@ import Synchronization
 /// Templates drop what they do not know without a word (tool calls, a system message, a tool's result). So a conversation is rendered a
 /// second time with a marker in place of each of its parts, and a marker that is missing in the text names what was dropped.
 final class TemplateCheck: Sendable {
+    /// What all threads know of the template together.
+    private final class Shared: Sendable {
+        /// Message keys whose values are no texts: whether the template reads them.
+        let judged = Mutex<[String: Bool]>([:])
+        /// Renderings that used up the template's work.
+        let exhaustions = Mutex<Int>(0)
+        /// The last of them, once the template is given up: the records of a block are made together, and none of the others is rendered.
+        let givenUp = Mutex<LorikeetError?>(nil)
+        /// Whether there is one: asked for every record, without a lock.
+        let isGivenUp = Atomic<Bool>(false)
+    }
+
     private let template: ChatTemplate
+    private let shared: Shared
     /// Conversations of these shapes were written whole.
     private let sound = Mutex<Set<String>>([])
-    /// Message keys whose values are no texts: whether the template reads them.
-    private let judged = Mutex<[String: Bool]>([:])
-    /// Renderings that used up the template's work.
-    private let exhaustions = Mutex<Int>(0)
-    /// The last of them, once the template is given up: the records of a block are made together, and none of the others is rendered.
-    private let givenUp = Mutex<LorikeetError?>(nil)
+    /// Of the keys that are judged those that this thread has met.
+    private let known = Mutex<[String: Bool]>([:])
     /// Whether calls' arguments are given as objects although the record has them as text; nil until a call with a text comes.
     private let parsesArguments = Mutex<Bool?>(nil)
 
-    init(_ template: ChatTemplate) { self.template = template }
+    init(_ template: ChatTemplate) { (self.template, shared) = (template, Shared()) }
+
+    /// The same check for the work of one thread.
+    ///
+    /// - Parameter template: that thread's own, of the same text.
+    init(sharing other: TemplateCheck, _ template: ChatTemplate) { (self.template, shared) = (template, other.shared) }
 
     /// Each such rendering takes about a second: after this many the template is given up.
     private static let mostExhaustions = 3
@@ -30,11 +44,14 @@ final class TemplateCheck: Sendable {
         // What the room Tokenizers says of its search for answers names the template itself.
         let what = error.what.hasPrefix("the chat template") ? error.what : "the chat template refuses the conversation: \(error.what)"
         guard error.kind == .tooMuchWork else { return Unusable(what, fix: error.fix) }
-        let count = exhaustions.withLock { count in
+        let count = shared.exhaustions.withLock { count in
             count += 1
             return count
         }
-        if count >= Self.mostExhaustions { givenUp.withLock { $0 = error } }
+        if count >= Self.mostExhaustions {
+            shared.givenUp.withLock { $0 = error }
+            shared.isGivenUp.store(true, ordering: .releasing)
+        }
         guard count > Self.mostExhaustions else { return Unusable(what, fix: "give another template (--chat-template)") }
         return LorikeetError.input(what, fix: "give another template (--chat-template)")
     }
@@ -92,7 +109,7 @@ final class TemplateCheck: Sendable {
     /// - Returns: keys of messages that the template does not read.
     /// - Throws: `Unusable` where it drops a message, a text, calls, or tools; the rendering's own error where it does too much work.
     func requireWritten(_ conversation: Conversation) throws -> [String] {
-        if let error = givenUp.withLock({ $0 }) { throw error }
+        if shared.isGivenUp.load(ordering: .acquiring), let error = shared.givenUp.withLock({ $0 }) { throw error }
         let shape = shape(of: conversation)
         if let shape, sound.withLock({ $0.contains(shape) }) { return [] }
         var markers = Markers()
@@ -135,13 +152,17 @@ final class TemplateCheck: Sendable {
             }
         }
         return keys.filter { key in
-            if let isRead = judged.withLock({ $0[key] }) { return !isRead }
+            if let isRead = known.withLock({ $0[key] }) ?? shared.judged.withLock({ $0[key] }) {
+                known.withLock { $0[key] = isRead }
+                return !isRead
+            }
             var without = marked
             without.messages = without.messages.map { message in
                 .object(JSONObject((message.object?.entries ?? []).filter { $0.key != key }))
             }
             let isRead = (try? template.render(without, addGenerationPrompt: false)) != text
-            judged.withLock { $0[key] = isRead }
+            shared.judged.withLock { $0[key] = isRead }
+            known.withLock { $0[key] = isRead }
             return !isRead
         }
     }

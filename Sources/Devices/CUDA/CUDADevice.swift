@@ -71,9 +71,9 @@ package final class CUDADevice: Accelerator {
             driver: "CUDA \(driver.versionText)")
         let native = architecture == capability
         properties.multipliesByWarpgroup = native && architecture == 90
-        // On an H100 8 to 40 MiB in the first steps, most where kernels of heads of 128 spill; then up to 16 MiB more over thousands of steps,
+        // On an H100 8 to 40 MiB in the first steps, most where kernels of heads of 128 spill; then up to 25 MiB more over thousands of steps,
         // since cuBLASLt loads a kernel for each size of product that it meets for the first time.
-        properties.bytesToRun = 64 << 20
+        properties.bytesToRun = 72 << 20
         otherCards = try Card.count(driver) - 1
         // Before anything is made on the card: what is missing is said at once.
         let major = driver.version / 1000

@@ -8,7 +8,7 @@ enum MergeOrder {
     case scores([Float])
 }
 
-/// The tables of a byte-pair model, immutable but for the pool of word caches.
+/// The tables of a byte-pair model.
 final class BytePairModel: Sendable {
     /// Ids from here on are refused: no model has as many, and a file must not make us reserve for them.
     static let maximumTokens = 1 << 22
@@ -31,8 +31,6 @@ final class BytePairModel: Sendable {
     /// Tokens taken wherever they stand, and their ids.
     let frozen: ByteTrie
     let frozenIDs: [Int32]
-    let classes: [UInt8]
-    let caches = WordCachePool()
 
     /// - Parameters:
     ///   - texts: by id, as the file writes them.
@@ -71,7 +69,6 @@ final class BytePairModel: Sendable {
         }
         neighbours = rules.alphabet == .spaces ? NeighbourSet(vocabulary, findable) : NeighbourSet()
         self.lengths = lengths
-        classes = CharacterClass.table
         frozenIDs = frozen
         self.frozen = ByteTrie(frozen.map { id in Array(vocabulary.bytes[vocabulary.offsets[Int(id)]..<vocabulary.offsets[Int(id) + 1]]) })
     }
@@ -204,6 +201,13 @@ final class BytePairModel: Sendable {
         var bytes: [UInt8] = []
         guard Self.append(text, rules.alphabet, to: &bytes) else { return nil }
         return vocabulary.find(bytes).map { Int32($0) }
+    }
+
+    /// The same tables in an object of its own: see `Tokenizer.forOneThread`.
+    init(sharing other: BytePairModel) {
+        (rules, vocabulary, merges, unknown) = (other.rules, other.vocabulary, other.merges, other.unknown)
+        (byteIDs, scalarIDs, neighbours, lengths) = (other.byteIDs, other.scalarIDs, other.neighbours, other.lengths)
+        (resegmented, frozen, frozenIDs) = (other.resegmented, other.frozen, other.frozenIDs)
     }
 }
 

@@ -32,14 +32,21 @@ enum CharacterClass {
     /// Neither white space nor letter nor number.
     @inline(__always) static func isOther(_ c: UInt8) -> Bool { c <= mark }
 
-    /// The scalars of the first two planes by class (surrogates: other).
-    static let table: [UInt8] = {
-        var result = [UInt8](repeating: other, count: 0x20000)
-        for run in runs where run.start < result.count {
-            for code in run.start..<min(run.end, result.count) { result[code] = run.class }
+    /// Scalars of the first two planes.
+    private static let tableCount = 0x20000
+
+    /// The table's address. It stays for good: all threads read it for every text, and must not count references to it.
+    private static let address: UInt = {
+        let table = UnsafeMutablePointer<UInt8>.allocate(capacity: tableCount)
+        table.initialize(repeating: other, count: tableCount)
+        for run in runs where run.start < tableCount {
+            for code in run.start..<min(run.end, tableCount) { table[code] = run.class }
         }
-        return result
+        return UInt(bitPattern: table)
     }()
+
+    /// The scalars of the first two planes by class (surrogates: other); never nil.
+    static var table: UnsafePointer<UInt8>? { UnsafePointer(bitPattern: address) }
 
     /// Runs of scalars of one class, ascending: Scripts/make_character_classes.py writes them from the reference library's expressions.
     private static let runs: [(start: Int, end: Int, class: UInt8)] = {
@@ -52,7 +59,9 @@ enum CharacterClass {
         }
     }()
 
-    static func of(_ scalar: Unicode.Scalar) -> UInt8 { scalar.value < 0x20000 ? table[Int(scalar.value)] : beyond(scalar.value) }
+    static func of(_ scalar: Unicode.Scalar) -> UInt8 {
+        Int(scalar.value) < tableCount ? table?[Int(scalar.value)] ?? other : beyond(scalar.value)
+    }
 
     /// The class of a scalar beyond `table`.
     static func beyond(_ value: UInt32) -> UInt8 {

@@ -5,7 +5,7 @@ extension BytePairModel {
 
     /// Encodes the bytes of `reader` up to `end`, word by word. Byte-level alphabet.
     func encodeWords<Scanner: WordScanner>(_ reader: ClassReader, _ end: Int, _ scanner: Scanner, _ sink: inout TokenSink) {
-        withEncoder { encoder in
+        withEncoder(sink.cache) { encoder in
             withUnsafeTemporaryAllocation(of: WordCache.Place.self, capacity: Self.wordsAhead) { places in
                 var at = 0
                 while at < end {
@@ -31,7 +31,7 @@ extension BytePairModel {
     /// Encodes words that were found before.
     func encode(_ text: UnsafeBufferPointer<UInt8>, _ words: [Range<Int>], _ sink: inout TokenSink) {
         guard let base = text.baseAddress else { return }
-        withEncoder { encoder in
+        withEncoder(sink.cache) { encoder in
             withUnsafeTemporaryAllocation(of: WordCache.Place.self, capacity: Self.wordsAhead) { places in
                 var first = 0
                 while first < words.count {
@@ -81,7 +81,7 @@ extension BytePairModel {
         }
         let unknownIsSeparate = unknown == nil || !rules.fusesUnknown
         let origin = sink.at
-        withEncoder { encoder in
+        withEncoder(sink.cache) { encoder in
             var start = 0
             var startsWord = true
             var at = 0
@@ -113,8 +113,9 @@ extension BytePairModel {
         scalarIDs.id(of: value) < 0 && !(rules.fallsBackToBytes && bytes.allSatisfy { byteIDs[Int($0)] >= 0 })
     }
 
-    private func withEncoder(_ body: (WordEncoder) -> Void) {
-        _ = caches.withSlots { slots in
+    /// Runs `body` with what encodes words; without a cache with an empty one.
+    private func withEncoder(_ cache: WordCache?, _ body: (WordEncoder) -> Void) {
+        (cache ?? WordCache()).withSlots { slots in
             merges.slots.withUnsafeBufferPointer { table in
                 guard let mergeSlots = table.baseAddress else { return }
                 let merger = Merger(slots: mergeSlots, mask: table.count - 1, shift: merges.shift)
@@ -126,7 +127,7 @@ extension BytePairModel {
 
 /// Encodes words with a cache and the merge table at hand.
 private struct WordEncoder {
-    let model: BytePairModel
+    unowned(unsafe) let model: BytePairModel
     let slots: WordCache.Slots
     let merger: Merger
 

@@ -54,18 +54,15 @@ package enum SplitPattern: Sendable, Equatable {
 
     /// Calls `body` with every word of valid UTF-8.
     func forEachWord(in text: UnsafeBufferPointer<UInt8>, _ body: (Range<Int>) -> Void) {
-        guard let base = text.baseAddress else { return }
-        CharacterClass.table.withUnsafeBufferPointer { classes in
-            guard let table = classes.baseAddress else { return }
-            let reader = ClassReader(bytes: base, classes: table)
-            switch self {
-            case .gpt2: Self.forEachWord(reader, text.count, GPT2Scanner(), body)
-            case .digitsThenGPT2(let decimalOnly): Self.forEachWord(reader, text.count, DigitsScanner(decimalOnly: decimalOnly), body)
-            case .contractionsAnyCase(let run, let joins):
-                Self.forEachWord(reader, text.count, ContractionsAnyCaseScanner(numberRun: run, joinsMarks: joins), body)
-            case .cased(let run, let contractions): Self.forEachWord(reader, text.count, CasedScanner(numberRun: run, contractions: contractions), body)
-            case .deepSeek: Self.forEachWord(reader, text.count, DeepSeekScanner(), body)
-            }
+        guard let base = text.baseAddress, let table = CharacterClass.table else { return }
+        let reader = ClassReader(bytes: base, classes: table)
+        switch self {
+        case .gpt2: Self.forEachWord(reader, text.count, GPT2Scanner(), body)
+        case .digitsThenGPT2(let decimalOnly): Self.forEachWord(reader, text.count, DigitsScanner(decimalOnly: decimalOnly), body)
+        case .contractionsAnyCase(let run, let joins):
+            Self.forEachWord(reader, text.count, ContractionsAnyCaseScanner(numberRun: run, joinsMarks: joins), body)
+        case .cased(let run, let contractions): Self.forEachWord(reader, text.count, CasedScanner(numberRun: run, contractions: contractions), body)
+        case .deepSeek: Self.forEachWord(reader, text.count, DeepSeekScanner(), body)
         }
     }
 

@@ -1,18 +1,6 @@
 import CText
 import Synchronization
 
-/// Word caches for threads that encode with one model at the same time: each takes one, and gives it back with the words that it has learnt.
-final class WordCachePool: Sendable {
-    private let idle = Mutex<[WordCache]>([])
-
-    /// Runs `body` with the slots of a cache that no other thread uses meanwhile.
-    func withSlots<Result>(_ body: (WordCache.Slots) -> Result?) -> Result? {
-        var cache = idle.withLock { $0.popLast() } ?? WordCache()
-        defer { idle.withLock { $0.append(cache) } }
-        return cache.withSlots(body)
-    }
-}
-
 /// Words already encoded: a two-way set-associative table from a word of 1 to 48 bytes to at most 12 tokens, each with the bytes that it stands
 /// for. A word's set is two slots side by side: a new word takes the first, whose word moves to the second, whose word is dropped.
 ///
@@ -21,25 +9,31 @@ final class WordCachePool: Sendable {
 ///     0 length of the word (0: free)   1 count of tokens    2 lengths of the tokens (12)
 ///     16 the word's key (16)           32 ids (4 x 4)       48 the word's middle (32)
 ///     80 further ids (8 x 4)
-struct WordCache: Sendable {
+///
+/// One thread uses it at a time: `WordCaches` sees to that.
+final class WordCache: Sendable {
     static let longestWord = 48
     static let mostTokens = 12
     private static let bits: UInt64 = 16
 
-    private var lines: [SIMD64<UInt8>]
+    /// The address of the first slot.
+    private let address: UInt
 
     init() {
-        let count = 2 << Int(Self.bits)
-        lines = Array(unsafeUninitializedCapacity: count) { buffer, used in
-            // A word's slot is anywhere in 8 MiB: large pages save misses of the translation buffer.
-            if let base = buffer.baseAddress { lorikeet_advise_large_pages(base, 64 * count) }
-            buffer.initialize(repeating: .zero)
-            used = count
-        }
+        let bytes = 128 << Int(Self.bits)
+        let base = UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: 128)
+        // A word's slot is anywhere in 8 MiB: large pages save misses of the translation buffer.
+        lorikeet_advise_large_pages(base, bytes)
+        base.initializeMemory(as: UInt8.self, repeating: 0, count: bytes)
+        address = UInt(bitPattern: base)
     }
 
-    mutating func withSlots<Result>(_ body: (Slots) -> Result?) -> Result? {
-        lines.withUnsafeMutableBytes { bytes in bytes.baseAddress.flatMap { body(Slots(base: $0)) } }
+    deinit { UnsafeMutableRawPointer(bitPattern: address)?.deallocate() }
+
+    /// Runs `body` with the slots.
+    @inline(__always)
+    func withSlots(_ body: (Slots) -> Void) {
+        withExtendedLifetime(self) { if let base = UnsafeMutableRawPointer(bitPattern: address) { body(Slots(base: base)) } }
     }
 
     /// The slots while the cache is held.
@@ -149,4 +143,12 @@ struct WordCache: Sendable {
         for index in 0..<count where stored.load(fromByteOffset: index, as: UInt8.self) != bytes[index] { return false }
         return true
     }
+}
+
+/// The word caches of a tokenizer: as many as texts were ever encoded at once. Each text takes one and gives it back.
+final class WordCaches: Sendable {
+    private let idle = Mutex<[WordCache]>([])
+
+    func take() -> WordCache { idle.withLock { $0.popLast() } ?? WordCache() }
+    func put(_ cache: WordCache) { idle.withLock { $0.append(cache) } }
 }

@@ -25,6 +25,8 @@ package struct ChatTemplate: Sendable {
     /// The longest text of a template, in bytes.
     private static let longestSource = 4 << 20
 
+    private let source: String
+    private let toolSource: String?
     private let statements: [Statement]
     /// What conversations with tools are written by, where the model has a template of its own for them.
     private let toolStatements: [Statement]?
@@ -49,9 +51,21 @@ package struct ChatTemplate: Sendable {
         }
         statements = try TemplateParser.statements(of: source, name: name)
         toolStatements = try toolSource.map { try TemplateParser.statements(of: $0, name: name + " (tool_use)") }
+        (self.source, self.toolSource) = (source, toolSource)
         self.name = name
         self.specialTokens = specialTokens
         self.now = now
+    }
+
+    /// The same template for the work of one thread: parsed again, with outlines of its own.
+    ///
+    /// A rendering counts references to the parts of the template that it visits. Threads that render with one template at a time pass the memory
+    /// of those counts from core to core, which with many cores takes longer than the rendering.
+    package func forOneThread() -> ChatTemplate {
+        func own(_ text: String) -> String { String(decoding: Array(text.utf8), as: UTF8.self) }
+        let tokens = Dictionary(uniqueKeysWithValues: specialTokens.map { (own($0.key), own($0.value)) })
+        // It was parsed before.
+        return (try? ChatTemplate(own(source), toolSource: toolSource.map(own), name: own(name), specialTokens: tokens, now: now)) ?? self
     }
 
     /// The conversation as text.

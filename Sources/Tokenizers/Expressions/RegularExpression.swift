@@ -9,6 +9,8 @@ final class RegularExpression: Sendable {
     /// The address of the compiled expression, which is only read after `init`.
     private let address: UInt
     private let idle = Mutex<[Matcher]>([])
+    /// Whose compiled expression this one matches with; nil where it is its own.
+    private let owner: RegularExpression?
 
     /// - Throws: exit 2 where the expression is malformed, or uses what the two engines understand differently.
     init(_ source: String, place: String) throws(LorikeetError) {
@@ -25,11 +27,18 @@ final class RegularExpression: Sendable {
             throw ExpressionTranslation.refusal(source, reason, place)
         }
         address = UInt(bitPattern: code)
+        owner = nil
+    }
+
+    /// The same compiled expression with matchers of its own: see `Tokenizer.forOneThread`.
+    init(sharing other: RegularExpression) {
+        (source, address) = (other.source, other.address)
+        owner = other.owner ?? other
     }
 
     deinit {
         idle.withLock { $0.removeAll() }
-        lorikeet_expression_free(OpaquePointer(bitPattern: address))
+        if owner == nil { lorikeet_expression_free(OpaquePointer(bitPattern: address)) }
     }
 
     /// What one search needs; kept for the next one.

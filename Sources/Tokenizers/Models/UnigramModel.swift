@@ -28,7 +28,6 @@ final class UnigramModel: Sendable {
     private let allBytes: Bool
     private let neighbours: NeighbourSet
     private let ids: [[UInt8]: Int32]
-    private let caches = WordCachePool()
 
     init(pieces: [String], scores: [Double], settings: Settings, source: String) throws(LorikeetError) {
         var texts: [[UInt8]] = []
@@ -69,6 +68,12 @@ final class UnigramModel: Sendable {
         self.settings = settings
     }
 
+    /// The same tables in an object of its own: see `Tokenizer.forOneThread`.
+    init(sharing other: UnigramModel) {
+        (trie, scores, unknownScore, settings) = (other.trie, other.scores, other.unknownScore, other.settings)
+        (byteIDs, allBytes, neighbours, ids) = (other.byteIDs, other.allBytes, other.neighbours, other.ids)
+    }
+
     func id(of text: String) -> Int32? {
         ids[settings.hasSpaces ? TextPattern.metaspacesToSpaces(Array(text.utf8)) : Array(text.utf8)]
     }
@@ -90,15 +95,14 @@ final class UnigramModel: Sendable {
     func encode(_ text: UnsafeBufferPointer<UInt8>, at place: Int, splitsAtSpaces: Bool, _ sink: inout TokenSink) throws(LorikeetError) {
         var run = UnigramRun(text: text, place: place)
         run.counted = sink.ids.count
-        let error: LorikeetError? = caches.withSlots { slots in
-            trie.withReader { reader in
-                do throws(LorikeetError) {
-                    try encode(&run, slots, reader, splitsAtSpaces: splitsAtSpaces, &sink)
-                    return nil
-                } catch { return error }
+        var failure: LorikeetError?
+        (sink.cache ?? WordCache()).withSlots { slots in
+            _ = trie.withReader { reader -> Void? in
+                do throws(LorikeetError) { try encode(&run, slots, reader, splitsAtSpaces: splitsAtSpaces, &sink) } catch { failure = error }
+                return ()
             }
         }
-        if let error { throw error }
+        if let failure { throw failure }
     }
 
     private func encode(

@@ -21,6 +21,14 @@ struct Normalizer: Sendable {
 
     var steps: [Step] = []
 
+    /// The same with memory of its own: see `Tokenizer.forOneThread`.
+    func forOneThread() -> Normalizer {
+        Normalizer(
+            steps: steps.map { step in
+                if case .replace(let pattern, let content) = step { .replace(pattern.forOneThread(), content: content) } else { step }
+            })
+    }
+
     /// The one step of a SentencePiece model.
     var sentencePiece: SentencePieceNormalization? {
         if steps.count == 1, case .sentencePiece(let rules) = steps[0] { rules } else { nil }

@@ -29,6 +29,17 @@ struct PreTokenizer: Sendable {
 
     var steps: [Step] = []
 
+    /// The same with memory of its own: see `Tokenizer.forOneThread`.
+    func forOneThread() -> PreTokenizer {
+        PreTokenizer(
+            steps: steps.map { step in
+                switch step {
+                case .split(let pattern, let behavior, let isInverted): .split(pattern.forOneThread(), behavior, isInverted: isInverted)
+                default: step
+                }
+            })
+    }
+
     /// Whether a step asks where in the original text a word begins.
     var needsSources: Bool {
         steps.contains { if case .metaspace(_, .first, _) = $0 { true } else { false } }

@@ -15,6 +15,15 @@ enum TextPattern: Sendable {
         case scalar(UInt32)
     }
 
+    /// The same with memory of its own: see `Tokenizer.forOneThread`.
+    func forOneThread() -> TextPattern {
+        switch self {
+        case .literal(let bytes): .literal(bytes.map { $0 })
+        case .expression(let expression): .expression(RegularExpression(sharing: expression))
+        case .scalars, .known: self
+        }
+    }
+
     /// Calls `body` with every match from the left; matches do not overlap.
     func forEachMatch(in bytes: [UInt8], _ body: (Range<Int>) -> Void) throws(LorikeetError) {
         try forEachMatch(in: bytes, 0..<bytes.count, body)
