@@ -267,7 +267,7 @@ package final class Pipeline {
             try reporter.warning("\(output.planJSON) is damaged and made again: the result is bit-identical only if this is the machine of the first start")
         }
         for warning in plan.warnings { try reporter.warning(warning) }
-        try reporter.note(plan.table(warnings: false))
+        try reporter.note(String(plan.table(warnings: false).dropLast()))
         try plan.requireFit(
             availableMemory: Machine.availableMemoryBytes() + Machine.residentBytes(),
             freeDisk: (download?.freeBytes(for: recipe.output, environment.files) ?? environment.files.freeBytes(at: recipe.output)) + target.keptBytes(),

@@ -90,7 +90,7 @@ package struct Preparation {
         var loaded = try Dataset.load(
             DatasetSettings(recipe), tokenizer: tokenizer, template: template, endOfTurn: endOfTurn, embeddingRows: source.configuration.vocabularySize,
             store: store, files: files, cpu: cpu)
-        if let warning = try templateWarning() { loaded.report.warnings.append(warning) }
+        loaded.report.warnings += [try templateWarning(), contextWarning(loaded)].compactMap { $0 }
         dataset = loaded
         return loaded
     }
@@ -131,7 +131,8 @@ package struct Preparation {
                 processor: processor, card: card))
         var plan = try planner.plan()
         plan.limit = try limit(of: plan, compute: compute, processor: processor)
-        plan.warnings = warnings + [settings.rateWarning, settings.warmupWarning(samples: dataset.train.count)].compactMap { $0 } + plan.warnings
+        let named = [card == nil ? keysOfCardsWarning : nil, settings.rateWarning, settings.warmupWarning(samples: dataset.train.count)]
+        plan.warnings = warnings + named.compactMap { $0 } + plan.warnings
         if merges { plan.warnings += try addExports(to: &plan, cpu: compute.cpu, files: RealFiles()) }
         return plan
     }
