@@ -73,8 +73,9 @@ struct DoctorVerb: ParsableCommand {
     /// The card that is described, the first one where none is named; or the processor alone with the reason why no card can be used.
     private func described() -> (compute: Compute, problem: LorikeetError?) {
         let device = ["cpu", "auto"].contains(place.device) ? "cuda:0" : place.device
-        do { return (try place.work.request(device: device).open(DeviceOptions.cards), nil) } catch {
-            let processor = Compute(cpu: CPU(threads: place.work.threads > 0 ? place.work.threads : nil))
+        do { return (try place.work.open(device: device), nil) } catch {
+            let threads = place.work.processor.threads
+            let processor = Compute(cpu: CPU(threads: threads > 0 ? threads : nil))
             return (processor, error as? LorikeetError ?? .machine("\(error)"))
         }
     }

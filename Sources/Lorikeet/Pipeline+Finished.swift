@@ -9,11 +9,11 @@ extension Pipeline {
     /// - Parameter summary: its summary.json.
     func finishedText(_ summary: JSON) -> String {
         func loss(_ key: String, _ group: String? = nil) -> String? {
-            (group.map { summary[$0]?[key] } ?? summary[key])?.double.map { $0.isFinite ? Terminal.figure($0) : "not a finite number" }
+            (group.map { summary[$0]?[key] } ?? summary[key])?.double.map(Figures.loss)
         }
         func percent(_ key: String) -> String? { summary[key]?.double.flatMap { $0.isFinite ? "\(Int(($0 * 100).rounded())) %" : nil } }
         var lines = ["this run is finished: \(output.summaryJSON)"]
-        func add(_ name: String, _ value: String) { lines.append(Plan.padded(name, 18) + value) }
+        func add(_ name: String, _ value: String) { lines.append(name.padded(to: 18) + value) }
         if let after = loss("validation_loss_after") {
             let merged = goal == .testedModel ? loss("merged_loss", "transfer").map { " (merged \($0))" } ?? "" : ""
             add("validation loss", (loss("validation_loss_before").map { "\($0) -> " } ?? "") + after + merged)

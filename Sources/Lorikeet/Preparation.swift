@@ -131,8 +131,7 @@ package struct Preparation {
                 processor: processor, card: card))
         var plan = try planner.plan()
         plan.limit = try limit(of: plan, compute: compute, processor: processor)
-        let named = [card == nil ? keysOfCardsWarning : nil, settings.rateWarning, settings.warmupWarning(samples: dataset.train.count)]
-        plan.warnings = warnings + named.compactMap { $0 } + plan.warnings
+        plan.warnings = warnings + [settings.rateWarning, settings.warmupWarning(samples: dataset.train.count)].compactMap { $0 } + plan.warnings
         if merges { plan.warnings += try addExports(to: &plan, cpu: compute.cpu, files: RealFiles()) }
         return plan
     }
