@@ -28,8 +28,8 @@ struct DoctorVerb: ParsableCommand {
     func run() throws {
         if kernels { return try checkKernels() }
         if let leaks { return try checkLeaks(rounds: leaks) }
+        guard let reference else { return try describeMachine() }
         let compute = try place.compute()
-        guard let reference else { return try describeMachine(compute) }
         let report: CheckReport
         if TextReferenceCheck.fits(reference) {
             guard let model else { throw LorikeetError.input("a folder of texts needs a model", at: "--model", fix: "give --model MODEL") }
@@ -70,12 +70,28 @@ struct DoctorVerb: ParsableCommand {
         return LorikeetError(.checkFailed, "\(first.name) not tested\(more): \(first.reason)", at: place)
     }
 
-    private func describeMachine(_ compute: Compute) throws {
+    /// The card that is described, the first one where none is named; or the processor alone with the reason why no card can be used.
+    private func described() -> (compute: Compute, problem: LorikeetError?) {
+        let device = ["cpu", "auto"].contains(place.device) ? "cuda:0" : place.device
+        do { return (try place.work.open(device: device), nil) } catch {
+            let threads = place.work.processor.threads
+            let processor = Compute(cpu: CPU(threads: threads > 0 ? threads : nil))
+            return (processor, error as? LorikeetError ?? .machine("\(error)"))
+        }
+    }
+
+    /// Prints what the machine is.
+    ///
+    /// - Throws: exit 4 or 2, after everything is printed, where a card was asked for that cannot be used.
+    private func describeMachine() throws {
+        let (compute, problem) = described()
         let cpu = compute.cpu
         let memory = Machine.totalMemoryBytes()
         let free = Machine.availableMemoryBytes()
         let disk = try RealFiles().freeBytes(at: ".")
         let programs = try checkPrograms(compute)
+        let card = compute.device as? CUDADevice
+        let trouble: [(String, JSON, String)] = problem.map { [("gpu_problem", .string($0.description), $0.description)] } ?? []
         let fields: [(String, JSON, String)] =
             [
                 ("cpu", .string(Machine.cpuModel()), Machine.cpuModel()), ("threads", JSON(cpu.threads), "\(cpu.threads)"),
@@ -86,14 +102,15 @@ struct DoctorVerb: ParsableCommand {
                 KernelFields.field(DeviceOptions.cards.kernelFolders),
                 (
                     "gpu", compute.device.map { .string($0.properties.name) } ?? .null,
-                    compute.device.map { "\($0.properties.name), \($0.properties.driver)" } ?? "none asked for (--device cuda:0)"
+                    compute.device.map { "\($0.properties.name), \($0.properties.driver)" } ?? "none"
                 ),
-            ] + ((compute.device as? CUDADevice).map(CardFields.fields) ?? []) + [("programs_verified", JSON(programs.passed), programs.summary)]
+            ] + (card.map(CardFields.fields) ?? trouble) + [("programs_verified", JSON(programs.passed), programs.summary)]
         if json {
             Screen.out(JSON.object(JSONObject(fields.map { ($0.0, $0.1) })).serialized(pretty: true) + "\n")
         } else {
             for field in fields { Screen.out(field.0 + String(repeating: " ", count: max(2, 22 - field.0.count)) + field.2 + "\n") }
         }
         if let failure = programs.error { throw failure }
+        if let problem, place.device != "cpu", place.device != "auto" || CUDADevice.isPresent(DeviceOptions.cards) { throw problem }
     }
 }

@@ -76,7 +76,9 @@ struct RecipeArguments {
         lines += ["", "KEYS (each also in run.yaml). All verbs that read a recipe take all of them, so that a run's options can be given to each:"]
         for key in KeyTable.keys {
             let standard = key.presets["kaggle-free"] ?? key.standard
-            lines.append(row("--\(key.option)", key.help + (standard == .none ? "" : " [\(standard.yaml)]")))
+            // A list has its brackets already.
+            let shown = standard.yaml.hasPrefix("[") ? standard.yaml : "[\(standard.yaml)]"
+            lines.append(row("--\(key.option)", key.help + (standard == .none ? "" : " " + shown)))
         }
         return lines.joined(separator: "\n") + "\n"
     }

@@ -8,11 +8,14 @@ final class MachineState {
     var device: (any Accelerator)?
     /// The largest number of bytes in use on the card over all calls of `deviceBytes`.
     private(set) var peakDeviceBytes = 0
-    private var last = Machine.cpuTimes()
+    private var last: (busy: Double, total: Double)
+    private var percent: Double?
+    private static let leastTicks = 20.0
     private let directory: String
     private let files: any Files
 
-    init(directory: String, files: any Files) {
+    init(directory: String, files: any Files, times: (busy: Double, total: Double) = Machine.cpuTimes()) {
+        last = times
         self.directory = directory
         self.files = files
     }
@@ -24,18 +27,29 @@ final class MachineState {
         return used
     }
 
-    /// CPU % is that of all processors since the last call.
-    func fields() -> JSONObject {
-        let now = Machine.cpuTimes()
+    /// The use of all processors, 0 to 100, since it was measured last; nil before the first measurement.
+    ///
+    /// - Parameter now: times since the machine's start, in hundredths of a second. Less than `leastTicks` after the last measurement that one counts
+    ///   on: so few ticks would give any number.
+    func cpuPercent(_ now: (busy: Double, total: Double)) -> Double? {
         let total = now.total - last.total
-        let percent = total > 0 ? 100 * (now.busy - last.busy) / total : 0
-        last = now
+        if total >= Self.leastTicks {
+            percent = 100 * (now.busy - last.busy) / total
+            last = now
+        }
+        return percent
+    }
+
+    /// The state now; without `cpu_percent` until enough processor time has passed since the start.
+    func fields() -> JSONObject {
         let memory = Machine.totalMemoryBytes()
-        var fields: JSONObject = [
-            "cpu_percent": .number((percent * 10).rounded() / 10), "ram_used_bytes": .integer(memory - Machine.availableMemoryBytes()),
-            "ram_total_bytes": .integer(memory), "rss_bytes": .integer(Machine.residentBytes()), "gpu_used_bytes": JSON(deviceBytes()),
-            "gpu_total_bytes": JSON(device?.properties.totalBytes ?? 0),
-        ]
+        var fields: JSONObject = [:]
+        if let percent = cpuPercent(Machine.cpuTimes()) { fields["cpu_percent"] = .number((percent * 10).rounded() / 10) }
+        fields["ram_used_bytes"] = .integer(memory - Machine.availableMemoryBytes())
+        fields["ram_total_bytes"] = .integer(memory)
+        fields["rss_bytes"] = .integer(Machine.residentBytes())
+        fields["gpu_used_bytes"] = JSON(deviceBytes())
+        fields["gpu_total_bytes"] = JSON(device?.properties.totalBytes ?? 0)
         if let free = try? files.freeBytes(at: directory) { fields["disk_free_bytes"] = .integer(free) }
         return fields
     }

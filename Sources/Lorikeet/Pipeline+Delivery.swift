@@ -27,7 +27,7 @@ extension Pipeline {
             for fault in faults { try reporter.warning(fault) }
             return nil
         }
-        try reporter.note("this run is finished: \(output.summaryJSON)")
+        try reporter.note(finishedText(goal == .testedModel ? withPresentTolerance(summary) : summary))
         if goal == .testedModel {
             for proof in Self.proofs where summary[proof]?["pass"] == .null {
                 try reporter.warning("the proof '\(proof)' was not tested")

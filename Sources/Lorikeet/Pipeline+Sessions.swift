@@ -30,6 +30,7 @@ extension Pipeline {
     func requireTime(_ plan: inout Plan) throws {
         sessionNumber = try output.sessions().number(of: environment.session.identity)
         let done = try output.newestStep(recipe)
+        begunAt = done ?? 0
         guard let time = sessionTime(plan, done: done ?? 0) else { return }
         if let service = environment.notebook, time.session > service.longestSession {
             try reporter.warning("\(service.name.rawValue) ends a session after \(Units.formatSeconds(service.longestSession)): 'session' is longer")

@@ -75,6 +75,8 @@ package final class Pipeline {
     var earlier: EarlierOutput?
     /// The number of this session, from 1.
     var sessionNumber = 1
+    /// Steps that earlier starts had trained when this one was planned.
+    var begunAt = 0
     let reporter: Reporter
     let state: MachineState
     private let events = EventsFile()
@@ -258,7 +260,7 @@ package final class Pipeline {
             try reporter.warning("\(output.planJSON) is damaged and made again: the result is bit-identical only if this is the machine of the first start")
         }
         for warning in plan.warnings { try reporter.warning(warning) }
-        try reporter.note(plan.table(warnings: false))
+        try reporter.note(String(plan.table(warnings: false).dropLast()))
         try plan.requireFit(
             availableMemory: Machine.availableMemoryBytes() + Machine.residentBytes(),
             freeDisk: (download?.freeBytes(for: recipe.output, environment.files) ?? environment.files.freeBytes(at: recipe.output)) + target.keptBytes(),
@@ -355,7 +357,9 @@ package final class Pipeline {
 
     /// The last lines of the report: what was planned and what happened, and paths.
     private func closingLines(_ plan: Plan, _ summary: JSON) -> String {
-        var lines = ["", "", PlannedHappened(plan, summary).text, "", "adapter           \(output.adapter)", "merged model      \(output.merged)"]
+        var lines = [
+            "", "", PlannedHappened(plan, summary, done: begunAt).text, "", "adapter           \(output.adapter)", "merged model      \(output.merged)",
+        ]
         lines += output.parts.exported.map { "export            \(output.parts.place($0))" }
         return lines.joined(separator: "\n")
     }

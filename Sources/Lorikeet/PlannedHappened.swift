@@ -13,8 +13,14 @@ struct PlannedHappened {
     }
 
     private(set) var rows: [Row] = []
+    /// What the table has of training; nil where it has all of it.
+    private let part: String?
 
-    init(_ plan: Plan, _ summary: JSON) {
+    /// - Parameter done: steps that earlier starts had trained: training is planned and measured for those after them.
+    init(_ plan: Plan, _ summary: JSON, done: Int = 0) {
+        let left = max(0, plan.steps - done)
+        let share = plan.steps > 0 ? Double(left) / Double(plan.steps) : 1
+        part = done > 0 ? "training and time in all are of this start alone: \(left) of \(plan.steps) steps" : nil
         func bytes(_ name: String, _ planned: Int64, _ key: String) {
             guard let happened = summary[key]?.int, happened > 0 else { return }
             add(name, Double(planned), Double(happened)) { Units.formatBytes(Int64($0)) }
@@ -24,12 +30,14 @@ struct PlannedHappened {
         bytes("disk", plan.predictedDiskBytes, "disk_bytes")
         func planned(_ names: String...) -> Double { plan.phases.reduce(0) { names.contains($1.name) ? $0 + $1.seconds : $0 } }
         for (phase, seconds) in [
-            ("model loading", planned("model loading")), ("training", planned("training", "evaluation")), ("merging", planned("merging")),
+            ("model loading", planned("model loading")), ("training", share * planned("training", "evaluation")), ("merging", planned("merging")),
             ("testing", planned("testing")),
         ] {
             if let happened = summary["phases"]?[phase]?.double { add(phase, seconds, happened, Units.formatSeconds) }
         }
-        if let seconds = summary["seconds"]?.double { add("time in all", plan.predictedSeconds, seconds, Units.formatSeconds) }
+        if let seconds = summary["seconds"]?.double {
+            add("time in all", plan.predictedSeconds - (1 - share) * planned("training", "evaluation"), seconds, Units.formatSeconds)
+        }
         if let speed = summary["tokens_per_second"]?.double {
             let seconds = planned("training")
             add("tokens/s", seconds > 0 ? Double(plan.trainTokens) / seconds : 0, speed) { "\(Int($0.rounded()))" }
@@ -46,7 +54,7 @@ struct PlannedHappened {
         func padded(_ text: String, _ width: Int) -> String { text + String(repeating: " ", count: max(1, width - text.count)) }
         func line(_ cells: [String]) -> String { padded(cells[0], 18) + padded(cells[1], 15) + padded(cells[2], 15) + cells[3] }
         let body = rows.map { row in line([row.name, row.planned, row.happened, row.ratio.map { "\(($0 * 100).rounded() / 100)" } ?? "-"]) }
-        return ([line(["", "planned", "happened", "ratio"])] + body).joined(separator: "\n")
+        return ([line(["", "planned", "happened", "ratio"])] + body + (part.map { ["(\($0))"] } ?? [])).joined(separator: "\n")
     }
 }
 

@@ -90,7 +90,7 @@ package struct Preparation {
         var loaded = try Dataset.load(
             DatasetSettings(recipe), tokenizer: tokenizer, template: template, endOfTurn: endOfTurn, embeddingRows: source.configuration.vocabularySize,
             store: store, files: files, cpu: cpu)
-        if let warning = try templateWarning() { loaded.report.warnings.append(warning) }
+        loaded.report.warnings += [try templateWarning(), contextWarning(loaded)].compactMap { $0 }
         dataset = loaded
         return loaded
     }

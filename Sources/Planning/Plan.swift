@@ -144,8 +144,9 @@ package struct Plan: Sendable, Equatable {
     ///
     /// - Parameter warnings: false where they are told by themselves.
     package func table(warnings told: Bool = true) -> String {
+        let width = ([trainingMemory, testMemory, gpuTraining, gpuTesting, disk].joined().map(\.name.count) + [32]).reduce(0, max) + 2
         func rows(_ title: String, _ parts: [Part]) -> [String] {
-            ["\(title): \(Units.formatBytes(Self.sum(parts)))"] + parts.map { "    \(Self.padded($0.name))\(Units.formatBytes($0.bytes))" }
+            ["\(title): \(Units.formatBytes(Self.sum(parts)))"] + parts.map { "    \(Self.padded($0.name, width))\(Units.formatBytes($0.bytes))" }
         }
         var lines = rows("memory in training", trainingMemory) + rows("memory in testing", testMemory)
         if !gpuTraining.isEmpty {
@@ -153,7 +154,7 @@ package struct Plan: Sendable, Equatable {
         }
         lines += rows("disk", disk)
         lines.append("time: about \(Units.formatSeconds(predictedSeconds))")
-        lines += phases.map { "    \(Self.padded($0.name))\(Units.formatSeconds($0.seconds))" }
+        lines += phases.map { "    \(Self.padded($0.name, width))\(Units.formatSeconds($0.seconds))" }
         lines.append(
             "\(steps) steps, \(trainTokens) tokens, \(trainableParameters) trained parameters, micro-batches of at most \(choices.sizes.training) tokens")
         return (lines + (told ? warnings.map { "warning: \($0)" } : [])).joined(separator: "\n") + "\n"

@@ -76,17 +76,21 @@ package struct SessionTime: Sendable, Equatable {
             let ways = total.map { "name --sessions \($0)" } ?? "name a longer --session"
             return "\(what) and this session has \(left) left: it ends with everything saved (exit 75), and the same command goes on; \(ways)"
         }
-        func refusal(_ why: String, _ way: String) -> LorikeetError {
-            let shorter = goesOn ? "" : "train fewer records (max_train_samples) or epochs, or "
-            return LorikeetError(.doesNotFit, "\(what) and \(why)", at: "--session", fix: shorter + way)
+        func refusal(_ why: String, _ way: String, shorter: String = goesOn ? "" : "train fewer records (max_train_samples) or epochs, or ") -> LorikeetError {
+            LorikeetError(.doesNotFit, "\(what) and \(why)", at: "--session", fix: shorter + way)
         }
         let shortage = refusal(
             "this session has \(left) left: too little for \(training > 0 ? "one step" : "merging and testing")", "start it in a new session")
         if training == 0, session - margin - starting >= finishing { throw shortage }
         guard let total else {
+            let of = "of a session's \(Units.formatSeconds(session))"
+            guard session - margin - starting < finishing else {
+                throw refusal("one step with its reserve takes \(Units.formatSeconds(starting + step + margin)) \(of)", "give a longer --session", shorter: "")
+            }
+            // Fewer records to train on would not help.
             throw refusal(
-                "merging and testing, which one session has to hold, take \(Units.formatSeconds(finishing + margin)) of its \(Units.formatSeconds(session))",
-                "give a longer --session")
+                "merging and testing, which one session has to hold, take \(Units.formatSeconds(starting + finishing + margin)) \(of)",
+                "give a longer --session", shorter: "test fewer records (max_validation_samples, test_samples), or ")
         }
         guard total <= sessions else {
             let has = sessions == 1 ? "the session has \(left) left" : "this is session \(number) of \(sessions), with \(left) left"

@@ -164,7 +164,7 @@ enum OtherTools {
         "load_in_8bit", "lora.use_dora", "use_dora", "peft_use_dora", "lora.modules_to_save", "modules_to_save", "lora_modules_to_save",
         "additional_target", "deepspeed", "fsdp", "fsdp_config", "neftune_noise_alpha", "noisy_embedding_alpha", "label_smoothing_factor",
         "lora.rank_pattern", "rank_pattern", "lora.alpha_pattern", "alpha_pattern", "lora.layers_to_transform", "lora_layers_to_transform",
-        "peft_layers_to_transform", "lora.trainable_token_indices", "lora.layer_replication", "lora.megatron_config", "lora.loftq_config", "export",
+        "peft_layers_to_transform", "lora.trainable_token_indices", "lora.layer_replication", "lora.megatron_config", "lora.loftq_config",
         "load_best_model_at_end", "early_stopping_patience", "mask_history", "train_on_eos", "roles_to_train", "chat_template_jinja",
         "loraplus_lr_ratio", "loraplus_lr_embedding", "galore", "use_galore", "use_badam", "pissa_init", "relora_steps", "rl",
         "reward_model", "num_virtual_tokens", "push_to_hub", "hub_model_id", "dataset_dir", "eval_on_start",

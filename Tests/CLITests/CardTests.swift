@@ -124,7 +124,11 @@ struct CardTests {
     @Test func `auto takes the card that is there, and the CPU where the driver shows none`() throws {
         #expect(try run(try StubCard(), "doctor", "--device", "auto").out.contains("Tesla T4"))
         let none = try run(try StubCard(["devices 0"]), "doctor", "--device", "auto")
-        #expect(none.status == 0 && none.out.contains("none asked for"), "\(none.error)")
+        #expect(none.status == 0 && none.out.contains("gpu_problem           the NVIDIA driver shows no card"), "\(none.error)\n\(none.out)")
+        // A description names the card without being asked to, and says all else about a machine whose card cannot be used.
+        #expect(try run(try StubCard(), "doctor").out.contains("Tesla T4"))
+        let old = try run(try StubCard(["driver_version 11040"]), "doctor", "--device", "cuda:0")
+        #expect(old.status == 4 && old.out.contains("ram_total_bytes") && old.out.contains("CUDA 11.4"), "\(old.error)\n\(old.out)")
     }
 
     @Test(arguments: [

@@ -48,8 +48,8 @@ struct SessionTests {
             } catch { return error as? LorikeetError }
         }
         for (time, words) in [
-            (time(565), "--sessions 3"), (time(565, sessions: 2), "--sessions 3"), (time(79), "longer --session"),
-            (time(565, elapsed: 563, sessions: 4), "new session"), (time(28), "longer --session"),
+            (time(565), "--sessions 3"), (time(565, sessions: 2), "--sessions 3"), (time(79), "test fewer records (max_validation_samples"),
+            (time(565, elapsed: 563, sessions: 4), "new session"), (time(28), "test fewer records"),
         ] {
             let error = refusal(time)
             #expect(error?.exit == .doesNotFit && error?.fix?.contains(words) == true, "\(String(describing: error))")
