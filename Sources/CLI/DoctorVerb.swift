@@ -75,7 +75,7 @@ struct DoctorVerb: ParsableCommand {
         let device = ["cpu", "auto"].contains(place.device) ? "cuda:0" : place.device
         do { return (try place.work.open(device: device), nil) } catch {
             let threads = place.work.processor.threads
-            let processor = Compute(cpu: CPU(threads: threads > 0 ? threads : nil))
+            let processor = Compute(cpu: CPU(threads: threads))
             return (processor, error as? LorikeetError ?? .machine("\(error)"))
         }
     }

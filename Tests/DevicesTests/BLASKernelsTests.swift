@@ -8,21 +8,22 @@ import Testing
     static let avx512 = Processor(avx2: true, avx512: true)
 
     /// What OpenBLAS chose, on which processor, and what is taken in its place.
-    @Test(arguments: [
-        // A Xeon newer than the library: it falls back to SSE3.
-        ("Prescott", Processor(avx2: true, avx512: true, avx512BFloat16: true), "Cooperlake"),
-        ("Prescott", avx512, "SkylakeX"), ("Prescott", avx2, "Haswell"),
-        ("Prescott", Processor(avx2: true, isAMD: true), "Zen"),
-        // A newer processor of a family it knows by its older members.
-        ("Nehalem", avx2, "Haswell"), ("Sandybridge", avx2, "Haswell"), ("Sandybridge", avx512, "SkylakeX"),
-        ("Barcelona", Processor(avx2: true, avx512: true, avx512BFloat16: true, isAMD: true), "Cooperlake"),
-        ("Haswell", avx512, "SkylakeX"), ("Zen", Processor(avx2: true, avx512: true, isAMD: true), "SkylakeX"),
-        // Its choice is right.
-        ("Haswell", avx2, nil), ("Zen", avx2, nil), ("Excavator", Processor(avx2: true, isAMD: true), nil),
-        ("SkylakeX", avx512, nil), ("Cooperlake", avx512, nil), ("SapphireRapids", avx512, nil),
-        // Nothing better is there: an older processor, or one of another architecture.
-        ("Prescott", Processor(avx2: false), nil), ("Sandybridge", Processor(avx2: false), nil), ("neoversen1", Processor(avx2: false), nil),
-    ] as [(String, Processor, String?)])
+    @Test(
+        arguments: [
+            // A Xeon newer than the library: it falls back to SSE3.
+            ("Prescott", Processor(avx2: true, avx512: true, avx512BFloat16: true), "Cooperlake"),
+            ("Prescott", avx512, "SkylakeX"), ("Prescott", avx2, "Haswell"),
+            ("Prescott", Processor(avx2: true, isAMD: true), "Zen"),
+            // A newer processor of a family it knows by its older members.
+            ("Nehalem", avx2, "Haswell"), ("Sandybridge", avx2, "Haswell"), ("Sandybridge", avx512, "SkylakeX"),
+            ("Barcelona", Processor(avx2: true, avx512: true, avx512BFloat16: true, isAMD: true), "Cooperlake"),
+            ("Haswell", avx512, "SkylakeX"), ("Zen", Processor(avx2: true, avx512: true, isAMD: true), "SkylakeX"),
+            // Its choice is right.
+            ("Haswell", avx2, nil), ("Zen", avx2, nil), ("Excavator", Processor(avx2: true, isAMD: true), nil),
+            ("SkylakeX", avx512, nil), ("Cooperlake", avx512, nil), ("SapphireRapids", avx512, nil),
+            // Nothing better is there: an older processor, or one of another architecture.
+            ("Prescott", Processor(avx2: false), nil), ("Sandybridge", Processor(avx2: false), nil), ("neoversen1", Processor(avx2: false), nil),
+        ] as [(String, Processor, String?)])
     func choice(chosen: String, processor: Processor, taken: String?) {
         #expect(BLASKernels.better(than: chosen, on: processor) == taken)
     }

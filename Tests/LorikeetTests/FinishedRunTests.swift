@@ -16,7 +16,7 @@ struct FinishedRunTests {
         let again = try run.run(on: nil)
         let text = try #require(again.texts.first { $0.hasPrefix("this run is finished: \(run.output)/summary.json\n") }, "\(again.texts)")
         let summary = try run.json("summary.json")
-        func loss(_ value: JSON?) throws -> String { Terminal.figure(try #require(value?.double)) }
+        func loss(_ value: JSON?) throws -> String { Figures.loss(try #require(value?.double)) }
         let (before, after) = (try loss(summary["validation_loss_before"]), try loss(summary["validation_loss_after"]))
         for line in [
             "validation loss   \(before) -> \(after) (merged \(try loss(summary["transfer"]?["merged_loss"])))", "right answers     ",
