@@ -74,9 +74,7 @@ struct DoctorVerb: ParsableCommand {
     private func described() -> (compute: Compute, problem: LorikeetError?) {
         let device = ["cpu", "auto"].contains(place.device) ? "cuda:0" : place.device
         do { return (try place.work.open(device: device), nil) } catch {
-            let threads = place.work.processor.threads
-            let processor = Compute(cpu: CPU(threads: threads))
-            return (processor, error as? LorikeetError ?? .machine("\(error)"))
+            return (Compute(cpu: place.work.processor.cpu), error as? LorikeetError ?? .machine("\(error)"))
         }
     }
 

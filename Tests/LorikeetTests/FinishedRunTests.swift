@@ -26,16 +26,6 @@ struct FinishedRunTests {
         #expect(again.count(.phase) == 0)
     }
 
-    @Test func `keys that only a card heeds are named where the processor computes`() throws {
-        var run = try TinyRun()
-        (run.options["gpu-memory"], run.options["gpu-arch"], run.options["tune"]) = ("1GiB", "75", "true")
-        let some = try run.run(on: nil)
-        #expect(some.error == nil && some.texts.contains { $0.hasPrefix("'gpu_memory', 'gpu_arch', 'tune' have no effect") }, "\(some.texts)")
-        var calm = try TinyRun()
-        calm.options["compute-type"] = "float32"
-        #expect(try !calm.run(on: nil).texts.contains { $0.contains("no effect") })
-    }
-
     @Test func `samples that are longer than the model's context are warned of`() throws {
         let run = try TinyRun()
         #expect(try !run.run(on: nil).texts.contains { $0.contains("max_position_embeddings") })
