@@ -31,6 +31,7 @@ extension Pipeline {
     func requireTime(_ plan: inout Plan) throws {
         sessionNumber = try output.sessions().number(of: environment.session.identity)
         let done = try output.newestStep(recipe)
+        stepsBefore = done ?? 0
         guard let time = sessionTime(plan, done: done ?? 0) else { return }
         if let service = environment.notebook, time.session > service.longestSession {
             try reporter.warning("\(service.name.rawValue) ends a session after \(Units.formatSeconds(service.longestSession)): 'session' is longer")
@@ -54,13 +55,14 @@ extension Pipeline {
     ///
     /// - Returns: nil where the recipe names no session.
     func trainingDeadline(_ plan: Plan) -> TrainingDeadline? {
-        guard let time = sessionTime(plan, done: 0) else { return nil }
+        guard let time = sessionTime(plan, done: stepsBefore) else { return nil }
+        keepsTimeForTest = time.keepsFinishing
         return TrainingDeadline(end: environment.session.started + time.trainingEnd, mostSeconds: time.session / 10, clock: environment.clock)
     }
 
-    /// Whether a session that is not the last has too little time left for what follows training.
+    /// Whether a session that kept no time for what follows training has too little left for it.
     func leavesDeliveryToLater(_ plan: Plan) -> Bool {
-        guard let time = sessionTime(plan, done: plan.steps), !time.isLast else { return false }
+        guard !keepsTimeForTest, let time = sessionTime(plan, done: plan.steps) else { return false }
         return !time.isOfUse
     }
 

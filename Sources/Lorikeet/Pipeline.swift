@@ -72,6 +72,10 @@ package final class Pipeline {
     var earlier: EarlierOutput?
     /// The number of this session, from 1.
     var sessionNumber = 1
+    /// Steps that the newest checkpoint held when this start was planned.
+    var stepsBefore = 0
+    /// Whether this session's training ends early enough for merging and testing.
+    var keepsTimeForTest = true
     let reporter: Reporter
     let state: MachineState
     private let events = EventsFile()

@@ -2,7 +2,7 @@ import LorikeetGround
 
 /// A run's time over the sessions it may take. The check before a run and the deadline during it use these same numbers.
 ///
-/// A session that is not the last trains until its end, less `margin`; the last one also keeps the time for merging and testing.
+/// A session that is not the last trains until its end, less `margin`; the last one also keeps the time for merging and testing where the run can end in it.
 package struct SessionTime: Sendable, Equatable {
     /// Seconds of a session.
     package var session: Double
@@ -39,7 +39,11 @@ package struct SessionTime: Sendable, Equatable {
     package var isLast: Bool { number >= sessions }
 
     /// The time in this session, in seconds after its beginning, at which training has to have ended.
-    package var trainingEnd: Double { session - margin - (isLast ? finishing : 0) }
+    package var trainingEnd: Double { session - margin - (keepsFinishing ? finishing : 0) }
+
+    /// Whether time is kept for what follows training: in the last session, unless the run cannot end in it. Then it trains for as long as it may, and
+    /// the same command goes on in one more.
+    package var keepsFinishing: Bool { isLast && needed == 1 }
 
     /// Sessions that the rest of the run needs, this one included; nil where no number is enough, because one step, or merging and testing, takes
     /// longer than a session.
