@@ -21,7 +21,9 @@ extension DatasetSettings {
             guard parts.count == 2, known.contains(parts[0]) else {
                 var names: [String] = []
                 for name in known where !names.contains(name) { names.append(name) }
-                throw LorikeetError.input("'\(parts.first ?? pair)' is no key of a layout", at: "columns", fix: "name one of \(names.joined(separator: ", "))")
+                let near = nearestName(to: parts.first ?? pair, among: names).map { "did you mean \($0)? " } ?? ""
+                throw LorikeetError.input(
+                    "'\(parts.first ?? pair)' is no key of a layout", at: "columns", fix: near + "the keys are \(names.joined(separator: ", "))")
             }
             return (parts[0], parts[1])
         }

@@ -1,24 +1,27 @@
-/// The name that differs least from `name`, for "did you mean": by Levenshtein's edit distance, the first in order among equals. nil where
-/// even that one differs in more than a third of the letters (at least one): it is another word.
+/// The name that differs least from `name`, for "did you mean", the first in order among equals. nil where even that one differs in more than a third
+/// of the letters (at least one): it is another word.
+///
+/// The difference is the edit distance in which two neighbouring letters that are swapped count as one edit (optimal string alignment).
 package func nearestName(to name: String, among names: [String]) -> String? {
     let nearest = names.map { (distance: editDistance($0, name), name: $0) }.min { ($0.distance, $0.name) < ($1.distance, $1.name) }
     return nearest.flatMap { $0.distance <= max(1, name.count / 3) && $0.distance < max(1, name.count) ? $0.name : nil }
 }
 
-/// Levenshtein's edit distance: the fewest characters to insert, delete or replace.
+/// The fewest letters to insert, delete or replace, or neighbours to swap.
 private func editDistance(_ a: String, _ b: String) -> Int {
     let (a, b) = (Array(a), Array(b))
-    var row = Array(0...b.count)
+    // Distances of a's first i - 2, i - 1 and i letters to every beginning of b.
+    var (before, last) = ([Int](), Array(0...b.count))
     for i in a.indices {
-        var diagonal = row[0]
-        row[0] = i + 1
+        var row = [i + 1]
         for j in b.indices {
-            let next = min(diagonal + (a[i] == b[j] ? 0 : 1), row[j] + 1, row[j + 1] + 1)
-            diagonal = row[j + 1]
-            row[j + 1] = next
+            var least = min(last[j] + (a[i] == b[j] ? 0 : 1), last[j + 1] + 1, row[j] + 1)
+            if i > 0, j > 0, a[i] == b[j - 1], a[i - 1] == b[j] { least = min(least, before[j - 1] + 1) }
+            row.append(least)
         }
+        (before, last) = (last, row)
     }
-    return row[b.count]
+    return last[b.count]
 }
 
 /// Names of data files that say what they are for, by the habits of data sets.

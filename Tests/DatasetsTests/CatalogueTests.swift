@@ -100,7 +100,7 @@ struct CatalogueTests {
         Case("question,answer\n1\n", "the row has 1 field and the header 2", name: "d.csv"),
         Case("question,answer\n1,\"2\n", "a quote that opens", name: "d.csv"),
         Case("question,answer\n1,\"2\"x\n", "text stands behind the closing quote of field 2", name: "d.csv"),
-        Case("a,b\n1,2\n", "unknown keys: a, b", name: "d.csv"),
+        Case("a,b\n1,2\n", "no layout has the keys of this record: a, b", name: "d.csv"),
         Case(Array("question,answer\n".utf8) + [0xE9, 0x2C, 0x61], "not UTF-8", name: "d.csv"), Case([0x1F, 0x8B], "ends too early", name: "d.jsonl.gz"),
         Case([0x1F, 0x8B, 9, 9, 9, 9], "damaged", name: "d.jsonl.gz"), Case([0x28, 0xB5, 0x2F, 0xFD, 0xFF, 0xFF, 0xFF, 0xFF], "ends too early"),
         Case("x", "its content is not compressed that way", name: "d.jsonl.zst"),
@@ -112,7 +112,8 @@ struct CatalogueTests {
 
     /// Records that are JSON and no records.
     static let records: [Case] = [
-        Case("{}", "unknown keys: none"), Case(#"{"a": 1}"#, "unknown keys: a"), Case(#"{"chosen": "a", "rejected": "b"}"#, "preference data"),
+        Case("{}", "the record has no keys"), Case(#"{"a": 1}"#, "no layout has the keys of this record: a"),
+        Case(#"{"chosen": "a", "rejected": "b"}"#, "preference data"),
         Case(#"{"instruction": 1, "output": "a"}"#, "'instruction' is not text"), Case(#"{"question": "", "answer": "a"}"#, "the question is empty"),
         Case(#"{"question": "q", "answer": ["a"]}"#, "'answer' is not text"), Case(#"{"messages": {}}"#, "'messages' is not a list"),
         Case(#"{"messages": "x"}"#, "'messages' is not a list"), Case(#"{"messages": []}"#, "no answer"),

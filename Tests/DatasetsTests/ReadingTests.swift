@@ -82,14 +82,58 @@ struct ReadingTests {
         let error = failure { try Small.load([#"{"query": "q", "reply": "a"}"#]) }
         #expect(error?.exit == .unusableInput)
         #expect(error?.place == "data.jsonl:1")
-        #expect(error?.what == "unknown keys: query, reply")
+        #expect(error?.what == "no layout has the keys of this record: query, reply")
         #expect(error?.fix?.contains("(instruction, [input], output)") == true)
         #expect(error?.fix?.contains("(prompt, completion)") == true)
     }
 
     @Test(arguments: [
+        (#"{"query": "q", "reply": "a"}"#, "instruction=query,output=reply"), (#"{"id": "7", "reply": "a", "query": "q"}"#, "instruction=query,output=reply"),
+        (#"{"Question": "q", "Answer": "a"}"#, "question=Question,answer=Answer"), (#"{"question": "q", "reply": "a"}"#, "answer=reply"),
+        (#"{"instruction": "q", "completion": "a"}"#, "output=completion"), (#"{"instrution": "q", "output": "a"}"#, "instruction=instrution"),
+        (#"{"input": "q", "output": "a"}"#, "instruction=input"),
+        (#"{"instructions": "q", "input": "i", "output": "a"}"#, "instruction=instructions"), (#"{"question": "q", "antwort": "a"}"#, "answer=antwort"),
+        (#"{"prompt": "q", "context": "c", "response": "a"}"#, "instruction=prompt,output=response"),
+        (#"{"turns": [{"from": "human", "value": "q"}]}"#, "messages=turns"), (#"{"content": "words", "url": "u"}"#, "text=content"),
+    ]) func `keys that are nearly a layout's are told with the columns that they are`(record: String, columns: String) throws {
+        let error = failure { try Small.load([record]) }
+        let words = "say which is which: --columns \(columns); or use the keys of one of the layouts (messages)"
+        #expect(error?.fix?.hasPrefix(words) == true, "\(error?.fix ?? "")")
+        // What is suggested is taken.
+        let answered = record.replacing("}]}", with: #"}, {"from": "gpt", "value": "a"}]}"#)
+        _ = try Small.load([answered]) {
+            $0.columns = columns.split(separator: ",").map { pair in
+                let parts = pair.split(separator: "=").map(String.init)
+                return (parts[0], parts[1])
+            }
+        }
+    }
+
+    @Test(arguments: [
+        #"{"title": "t", "abstract": "a"}"#, #"{"a": "1", "b": "2"}"#, #"{"user": "alice", "tweet": "t"}"#, #"{"test": "t"}"#, #"{"context": "c"}"#,
+        #"{"question": 1, "reply": 2}"#, #"{"output": "a", "x": "1", "y": "2"}"#,
+    ]) func `keys of which nothing is known suggest no columns`(record: String) {
+        let error = failure { try Small.load([record]) }
+        #expect(error?.fix?.hasSuffix("or say which of yours stand for them: --columns instruction=KEY,output=KEY") == true, "\(error?.fix ?? "")")
+    }
+
+    @Test func `a column or field that is not there is told with the nearest`() {
+        let record = #"{"query": "q", "reply": "a"}"#
+        #expect(failure { try Small.load([record]) { $0.columns = [("instruction", "qurey"), ("output", "reply")] } }?.fix == "did you mean 'query'?")
+        #expect(failure { try Small.load([record]) { $0.textField = "replys" } }?.fix == "did you mean 'reply'?")
+        #expect(failure { try Small.load([record]) { $0.textField = "body" } }?.fix == "name one of these")
+        let other = failure { try Small.load([record]) { $0.layout = .question } }
+        #expect(other?.fix == "name another format, or --columns question=query", "\(other?.fix ?? "")")
+    }
+
+    @Test func `a wide table's columns are not all listed`() {
+        let record = "{" + (0..<50).map { "\"column\($0)\": \"x\"" }.joined(separator: ",") + "}"
+        #expect(failure { try Small.load([record]) }?.what.hasSuffix("column18, column19 and 30 more") == true)
+    }
+
+    @Test(arguments: [
         ("", "no records"), ("\n  \n\r\n", "no records"), ("\u{FEFF}", "no records"),
-        ("\"text\"", "not a JSON object"), ("{}", "unknown keys: none"),
+        ("\"text\"", "not a JSON object"), ("{}", "the record has no keys"),
     ])
     func `a file without records says so`(content: String, words: String) throws {
         let error = failure { try Small.load(files: ["data.jsonl": content]) }

@@ -21,6 +21,10 @@ struct HashesTests {
         // One edit from three of them: the first in order.
         #expect(nearestName(to: "x_proj", among: names) == "o_proj")
         #expect(nearestName(to: "x", among: []) == nil)
+        // Neighbours that are swapped are one edit.
+        for (typed, meant) in [("mrege", "merge"), ("rnu", "run"), ("tran", "train"), ("trian", "train"), ("", nil), ("fly", nil), ("un", "run")] {
+            #expect(nearestName(to: typed, among: ["run", "train", "merge", "test"]) == meant, "\(typed)")
+        }
         // Another word altogether is no hint.
         for other in ["", "x", "all", "load_best_model_at_end", "kv_proj_all"] { #expect(nearestName(to: other, among: names) == nil, "\(other)") }
     }

@@ -57,13 +57,14 @@ struct RecordReader: Sendable {
         if let object = first.object {
             for (ours, theirs) in settings.columns where object[theirs] == nil {
                 throw LorikeetError.input(
-                    "no key '\(theirs)', which --columns \(ours)=\(theirs) names (there are \(object.keys.joined(separator: ", ")))", at: place,
-                    fix: "name one of these")
+                    "no key '\(theirs)', which --columns \(ours)=\(theirs) names (there are \(object.namedKeys))", at: place,
+                    fix: Self.meant(theirs, object) ?? "name one of these")
             }
             let field = settings.textField
             guard field == "text" || object[field] != nil || settings.layout.map({ $0 != .text }) ?? false else {
                 throw LorikeetError.input(
-                    "no key '\(field)', which dataset_text_field names (there are \(object.keys.joined(separator: ", ")))", at: place, fix: "name one of these")
+                    "no key '\(field)', which dataset_text_field names (there are \(object.namedKeys))", at: place,
+                    fix: Self.meant(field, object) ?? "name one of these")
             }
         }
         let renamed = Self.renamed(first, settings.columns)
@@ -72,9 +73,9 @@ struct RecordReader: Sendable {
             for names in layout.required(textField: settings.textField) where renamed.object.map({ object in names.allSatisfy { object[$0] == nil } }) ?? false
             {
                 throw LorikeetError.input(
-                    "the record has no '\(names[0])', which format \(layout.rawValue) has (there are \(renamed.object?.keys.joined(separator: ", ") ?? ""))",
+                    "the record has no '\(names[0])', which format \(layout.rawValue) has (there are \(renamed.object?.namedKeys ?? ""))",
                     at: place,
-                    fix: "name another format, or --columns \(names[0])=KEY")
+                    fix: "name another format, or --columns \(names[0])=\(renamed.object.flatMap { ColumnSuggestion.key(for: names, in: $0) } ?? "KEY")")
             }
         } else {
             layout = try RecordLayout.find(in: renamed, textField: settings.textField, at: place)
@@ -85,6 +86,8 @@ struct RecordReader: Sendable {
             known.contains($0.0) && known.contains($0.1)
         }
     }
+
+    private static func meant(_ name: String, _ object: JSONObject) -> String? { nearestName(to: name, among: object.keys).map { "did you mean '\($0)'?" } }
 
     /// The record under the layout's own keys.
     private static func renamed(_ json: JSON, _ columns: [(ours: String, theirs: String)]) -> JSON {

@@ -71,12 +71,12 @@ package enum RecordLayout: String, Sendable, CaseIterable {
                 "preference data (chosen and rejected) is for other kinds of training", at: place,
                 fix: "to train on the chosen answers, write --columns completion=chosen (or messages=chosen where it is a whole conversation)")
         }
-        let names = object.keys.isEmpty ? "none" : object.keys.joined(separator: ", ")
-        // One list of messages under another name is the commonest case.
-        let conversation = object.entries.first { $0.value.array?.first.map { $0["role"] != nil || $0["from"] != nil } ?? false }?.key
-        let (asked, answer) = object.keys.count > 1 ? (object.keys.first ?? "KEY", object.keys.last ?? "KEY") : ("KEY", "KEY")
-        let columns = conversation.map { "messages=\($0)" } ?? "instruction=\(asked),output=\(answer)"
-        throw LorikeetError.input(
-            "unknown keys: \(names)", at: place, fix: "use the keys of one of the layouts \(layouts), or say which is which: --columns \(columns)")
+        let own = "use the keys of one of the layouts \(layouts)"
+        guard !object.keys.isEmpty else { throw LorikeetError.input("the record has no keys", at: place, fix: own) }
+        let what = "no layout has the keys of this record: \(object.namedKeys)"
+        guard let columns = ColumnSuggestion.columns(of: object) else {
+            throw LorikeetError.input(what, at: place, fix: own + ", or say which of yours stand for them: --columns instruction=KEY,output=KEY")
+        }
+        throw LorikeetError.input(what, at: place, fix: "say which is which: --columns \(columns); or " + own)
     }
 }
