@@ -10,10 +10,11 @@ struct IdleOptions: Sendable {
     let names: [String]
     /// Follows "has no effect ".
     let when: String
-    let isSo: @Sendable (GivenOptions) -> Bool
+    /// Whether they have no effect beside the options given.
+    let isIdle: @Sendable (GivenOptions) -> Bool
 
-    private init(_ names: String..., when: String, isSo: @escaping @Sendable (GivenOptions) -> Bool) {
-        (self.names, self.when, self.isSo) = (names, when, isSo)
+    private init(_ names: String..., when: String, isIdle: @escaping @Sendable (GivenOptions) -> Bool) {
+        (self.names, self.when, self.isIdle) = (names, when, isIdle)
     }
 
     /// - Parameter arguments: the verb and its arguments, which have been found to be well formed.
@@ -22,7 +23,7 @@ struct IdleOptions: Sendable {
         guard let verb = arguments.first, let rows = table[verb] else { return }
         let given = GivenOptions(arguments.dropFirst())
         guard !given.has("help") else { return }
-        for row in rows where row.isSo(given) {
+        for row in rows where row.isIdle(given) {
             guard let name = row.names.first(where: given.has) else { continue }
             throw LorikeetError.input("--\(name) has no effect \(row.when)", fix: "leave it out")
         }
@@ -69,7 +70,7 @@ struct IdleOptions: Sendable {
             !given.has("kernels") && !given.has("leaks") && given["device"] ?? standard == "cpu"
         }
         return [
-            Self("gpu-arch", when: "on the processor: name a card with --device", isSo: isProcessor),
+            Self("gpu-arch", when: "on the processor: name a card with --device", isIdle: isProcessor),
             Self("compute-type", when: "on the processor, which computes in float32") {
                 isProcessor($0) && ["float16", "bfloat16"].contains($0["compute-type"] ?? "auto")
             },

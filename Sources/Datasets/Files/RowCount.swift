@@ -27,15 +27,15 @@ enum RowCount {
 
         init(_ bytes: UnsafeRawBufferPointer) {
             guard let base = bytes.baseAddress else { return }
-            func says(_ range: Range<Int>) -> Bool { range.contains { !isBlank(bytes[$0]) } }
+            func hasText(_ range: Range<Int>) -> Bool { range.contains { !isBlank(bytes[$0]) } }
             var at = 0
             while at < bytes.count, let found = memchr(base + at, 0x0A, bytes.count - at) {
                 let end = UnsafeRawPointer(found) - base
-                if !hasEnd { opens = says(at..<end) } else if says(at..<end) { whole += 1 }
+                if !hasEnd { opens = hasText(at..<end) } else if hasText(at..<end) { whole += 1 }
                 hasEnd = true
                 at = end + 1
             }
-            closes = says(at..<bytes.count)
+            closes = hasText(at..<bytes.count)
             if !hasEnd { opens = closes }
         }
     }

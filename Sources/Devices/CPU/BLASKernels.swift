@@ -4,8 +4,8 @@ import Glibc
 
 /// The choice among OpenBLAS's kernels for kinds of processors.
 ///
-/// OpenBLAS chooses by a table of processor models. For a model that is newer than the library it falls back to kernels for SSE3, which do a
-/// quarter to an eighth of what the processor can.
+/// OpenBLAS chooses by a table of processor models. For a model that is newer than the library it falls back to kernels for SSE3. Their vectors are
+/// 128 bits wide and they have no fused multiply-add: a fourth of the arithmetic that an instruction does with AVX2, an eighth of that with AVX-512.
 package enum BLASKernels {
     /// What the processor can do, as far as the choice depends on it.
     package struct Processor: Equatable, Sendable {
