@@ -100,14 +100,14 @@ struct GenerateVerb: ParsableCommand {
     }
 }
 
-/// Shows on a terminal's standard error how many records are answered.
+/// Shows on standard error how many records are answered.
 private struct AnswerProgress {
     private let total: Int
     private let first: Int
     private var done: Int
     private var tokens = 0
     private let start = SystemClock().uptime
-    private let line = StatusLine()
+    private let line = Screen.statusLine()
 
     init(done: Int, of total: Int) { (self.done, first, self.total) = (done, done, total) }
 
@@ -119,7 +119,7 @@ private struct AnswerProgress {
         line.show("\(done) of \(total) answered, \(Int(Double(self.tokens) / seconds)) tokens/s, \(Units.formatSeconds(left)) left")
     }
 
-    func end() { line.during {} }
+    func end() { line.end() }
 }
 
 /// Standard input, whole.

@@ -4,6 +4,7 @@ import Lorikeet
 import LorikeetDevices
 import LorikeetGround
 import LorikeetRecipe
+import LorikeetReporting
 
 /// `lorikeet VERB`: one file a verb; parse, call, print.
 @main
@@ -43,6 +44,7 @@ struct Main {
     private static func run(_ arguments: [String]) -> Int32 {
         do {
             let arguments = try plainSwitches(arguments)
+            try Suggestions.requireVerb(arguments)
             var command = try Command.parseAsRoot(arguments)
             try IdleOptions.refuse(arguments)
             try command.run()
@@ -56,6 +58,11 @@ struct Main {
             if code == .success {
                 Screen.out(message.hasSuffix("\n") ? message : message + "\n")
                 return 0
+            }
+            // A value may begin with dashes: then an option lacks its value.
+            if !message.contains("Missing value for"), let error = Suggestions.unknownOption(arguments) {
+                Screen.error(error.description)
+                return error.exit.rawValue
             }
             // The first line says what is wrong; usage follows it.
             Screen.error(message.hasPrefix("Error: ") ? String(message.dropFirst("Error: ".count)) : message)
@@ -93,6 +100,13 @@ enum Screen {
     static var isTerminal: Bool { isatty(STDOUT_FILENO) == 1 }
     /// A terminal that cannot move its cursor.
     static var isDumb: Bool { variable("TERM") == "dumb" }
+
+    /// Whether standard error is a terminal on which a line can be drawn again in place.
+    static var errorIsLive: Bool { isatty(STDERR_FILENO) == 1 && !isDumb }
+    /// Shows how far a verb's work is, on standard error.
+    static func statusLine() -> StatusLine {
+        StatusLine(isLive: errorIsLive, clock: SystemClock(), columns: { columns(STDERR_FILENO) }, write: errorWithControls)
+    }
 
     /// Columns of the terminal; 80 where it does not say.
     static func columns(_ descriptor: Int32 = STDOUT_FILENO) -> Int {

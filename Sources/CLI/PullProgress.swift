@@ -4,31 +4,37 @@ import LorikeetHub
 import LorikeetJSON
 import LorikeetReporting
 
-/// Shows a download or an upload on standard error: a bar on a terminal, lines elsewhere, or an object of JSON a line.
+/// Shows a download or an upload on standard error: a bar on a terminal, plain lines every half minute elsewhere, or an object of JSON a line.
 final class PullProgress {
     enum Form { case text, json }
 
     private let form: Form
     private let isTerminal: Bool
     private let clock: any Clock
-    private var barShown = false
+    private var line = LiveLine()
     private var shown = -1e9
     /// When the present files began, and how many of their bytes were there.
     private var start: (time: Double, done: Int64)?
 
-    init(form: Form, isTerminal: Bool = isatty(STDERR_FILENO) == 1, clock: any Clock = SystemClock()) {
+    init(form: Form, isTerminal: Bool = Screen.errorIsLive, clock: any Clock = SystemClock()) {
         (self.form, self.isTerminal, self.clock) = (form, isTerminal, clock)
     }
+
+    // A transfer that fails leaves its bar; the message follows when this object is gone.
+    deinit { Screen.errorWithControls(line.erase()) }
 
     func receive(_ event: HubEvent) {
         if case .progress(_, let done, let of, let allDone, _) = event {
             if start == nil { start = (clock.uptime, allDone) }
-            // Ten times a second on a terminal, else every ten seconds; the end of a file has a line of its own.
-            guard clock.uptime - shown >= (isTerminal ? 0.1 : 10), done != of else { return }
+            // The end of a file has a line of its own.
+            guard clock.uptime - shown >= interval, done != of else { return }
             shown = clock.uptime
         }
         switch event {
-        case .fetching, .pushing: start = nil
+        case .fetching, .pushing:
+            start = nil
+            // A file's first line about the transfer comes when it has taken a while.
+            if form == .text, !isTerminal { shown = clock.uptime }
         default: break
         }
         switch form {
@@ -36,13 +42,20 @@ final class PullProgress {
         case .text:
             guard let text = text(event) else { return }
             if case .progress = event, isTerminal {
-                Screen.errorWithControls("\r\u{1B}[K" + Self.cut(text.printable(lines: false)))
-                barShown = true
+                Screen.errorWithControls(line.draw(text))
             } else {
-                if barShown { Screen.errorWithControls("\r\u{1B}[K") }
-                barShown = false
+                Screen.errorWithControls(line.erase())
                 Screen.errorLine(text)
             }
+        }
+    }
+
+    /// Seconds between two tellings of a transfer.
+    private var interval: Double {
+        switch form {
+        case _ where isTerminal: 0.1
+        case .json: 10
+        case .text: StatusLine.tellingInterval
         }
     }
 
@@ -51,7 +64,7 @@ final class PullProgress {
         case .fetching(let name, let files, let bytes):
             return "fetching \(files) \(files == 1 ? "file" : "files") of \(name), \(Units.formatBytes(bytes))"
         case .headers(let name, let files): return "reading the \(files == 1 ? "header" : "headers of \(files) files") of \(name)"
-        case .progress(let file, _, _, let allDone, let all): return bar(file, allDone, all)
+        case .progress(let file, _, _, let allDone, let all): return transfer(file, allDone, all)
         case .resumed(let file, let at): return "  \(file): going on at \(Units.formatBytes(at))"
         case .fetched(let file, let bytes): return "  \(file)  \(Units.formatBytes(bytes))"
         case .pushing(let name, let files, let bytes):
@@ -66,21 +79,12 @@ final class PullProgress {
         }
     }
 
-    private func bar(_ file: String, _ done: Int64, _ all: Int64) -> String {
-        let share = all > 0 ? min(1, Double(done) / Double(all)) : 0
-        let filled = Int((24 * share).rounded())
-        var text = "  " + String(repeating: "█", count: filled) + String(repeating: "░", count: 24 - filled)
-        text += " \(Int(100 * share)) %  \(Units.formatBytes(done)) of \(Units.formatBytes(all))"
-        if let start, clock.uptime - start.time > 0.5 {
-            let speed = Double(done - start.done) / (clock.uptime - start.time)
-            text += "  \(Units.formatBytes(Int64(speed)))/s"
-            if speed > 1, all > done { text += "  \(Units.formatSeconds(Double(all - done) / speed)) left" }
-        }
-        return text + "  " + (file.split(separator: "/").last.map { String($0.suffix(40)) } ?? "")
+    private func transfer(_ file: String, _ done: Int64, _ all: Int64) -> String {
+        let seconds = start.map { clock.uptime - $0.time } ?? 0
+        let speed = seconds > 0.5 ? Double(done - (start?.done ?? 0)) / seconds : nil
+        // A line as wide as the terminal could wrap.
+        return ProgressLine.transfer(of: file, done, all, bytesPerSecond: speed, columns: isTerminal ? Screen.columns(STDERR_FILENO) - 1 : nil)
     }
-
-    /// A line that is wider than the terminal would wrap, and could not be drawn over.
-    static func cut(_ text: String) -> String { text.fitted(to: Screen.columns(STDERR_FILENO) - 1) }
 
     private static func json(_ event: HubEvent) -> JSON {
         switch event {

@@ -23,10 +23,38 @@ package enum ProgressLine {
 
     /// Work other than training: its name, its share, and the time it has left.
     package static func work(_ name: String, share: Double, secondsLeft: Double?, columns: Int, colour: Bool = false) -> String {
-        var pieces = [Piece(0, "\(Int(100 * min(1, max(0, share)))) %"), Piece(1, name.printable(lines: false))]
+        var pieces = [Piece(0, "\(percent(share)) %"), Piece(1, name.printable(lines: false))]
         if let secondsLeft { pieces.append(Piece(2, "\(Units.formatSeconds(secondsLeft)) left")) }
         return line(share, pieces, columns: columns, colour: colour)
     }
+
+    /// The same as a line of a file.
+    package static func plain(_ name: String, share: Double, secondsLeft: Double?) -> String {
+        "\(name): \(percent(share)) %" + (secondsLeft.map { ", \(Units.formatSeconds($0)) left" } ?? "")
+    }
+
+    /// A download or an upload: on a terminal with a bar, elsewhere in words.
+    ///
+    /// - Parameters:
+    ///   - file: the path of the file that is being moved; its last part is shown.
+    ///   - done: bytes of all files that are there, of `all`.
+    ///   - bytesPerSecond: nil while it is not known.
+    ///   - columns: of the line on a terminal; nil elsewhere.
+    package static func transfer(of file: String, _ done: Int64, _ all: Int64, bytesPerSecond: Double?, columns: Int?) -> String {
+        let share = all > 0 ? Double(done) / Double(all) : 0
+        let name = (file.split(separator: "/").last.map { String($0.suffix(40)) } ?? "").printable(lines: false)
+        var parts = ["\(percent(share)) %", "\(Units.formatBytes(done)) of \(Units.formatBytes(all))"]
+        if let speed = bytesPerSecond {
+            parts.append("\(Units.formatBytes(Int64(clamping: Int(speed.isFinite ? min(max(0, speed), 1e15) : 0))))/s")
+            if speed > 1, all > done { parts.append("\(Units.formatSeconds(Double(all - done) / speed)) left") }
+        }
+        guard let columns else { return "  \(name): \(parts.joined(separator: ", "))" }
+        let ranks = [0, 1, 4, 2]
+        let pieces = zip(ranks, parts).map { Piece($0, $1) } + [Piece(3, name)]
+        return line(share, pieces, columns: columns, colour: false)
+    }
+
+    private static func percent(_ share: Double) -> Int { Int(100 * min(1, max(0, share.isFinite ? share : 0))) }
 
     /// A log event as a line of a file, however wide.
     package static func calm(_ fields: JSONObject) -> String { pieces(fields).map(\.text).joined(separator: gap) }

@@ -21,8 +21,7 @@ package final class Terminal: EventSink {
     private let form: Form
     private let columns: () -> Int
     private let write: (String) -> Void
-    /// Columns of the bar on the screen; nil while there is none.
-    private var barColumns: Int?
+    private var bar = LiveLine()
     /// When the bar was drawn last.
     private var drawn = -1e9
     /// The machine's state as an event had it last: most steps have none.
@@ -48,7 +47,9 @@ package final class Terminal: EventSink {
         switch event.kind {
         case .warning: line("warning: \(text(fields))", .warning)
         case .result: for part in lines(text(fields)) { writeLine(verdict("      " + part.printable(lines: false))) }
-        case .environment, .data, .end: break
+        case .environment, .data: break
+        // A run that ends in the middle of a step is told of on standard error.
+        case .end: eraseBar()
         case _ where form.isQuiet: break
         case .phase:
             work = nil
@@ -148,35 +149,19 @@ package final class Terminal: EventSink {
             draw { ProgressLine.work(name, share: share, secondsLeft: left, columns: $0, colour: form.hasColour) }
         } else if time - work.told >= Self.tellingInterval {
             self.work?.told = time
-            line("      \(name): \(Int(100 * share)) %" + (left.map { ", \(Units.formatSeconds($0)) left" } ?? ""))
+            line("      " + ProgressLine.plain(name, share: share, secondsLeft: left))
         }
     }
 
     /// Draws a line in place. A line as wide as the terminal could wrap, so that it leaves the last column free.
     private func draw(_ line: (Int) -> String) {
-        let width = max(10, columns())
+        let width = max(2, columns())
         let indent = width >= 60 ? "  " : ""
-        let text = line(width - 1 - indent.count)
-        eraseBar(width)
-        write(indent + text)
-        barColumns = indent.count + Self.visible(text).columns
+        write(bar.draw(indent + line(width - 1 - indent.count)))
     }
 
-    /// Removes the bar. Where the terminal has become narrower it may have been wrapped to several rows since.
-    private func eraseBar(_ width: Int? = nil) {
-        guard let barColumns else { return }
-        self.barColumns = nil
-        let rows = (barColumns + max(1, width ?? max(10, columns())) - 1) / max(1, width ?? max(10, columns()))
-        write((rows > 1 ? "\u{1B}[\(rows - 1)A" : "") + "\r" + (rows > 1 ? "\u{1B}[J" : "\u{1B}[K"))
-    }
-
-    /// The text without its colours.
-    private static func visible(_ text: String) -> String {
-        var shown = ""
-        var inEscape = false
-        for character in text {
-            if character == "\u{1B}" { inEscape = true } else if inEscape { inEscape = character != "m" } else { shown.append(character) }
-        }
-        return shown
+    private func eraseBar() {
+        let text = bar.erase()
+        if !text.isEmpty { write(text) }
     }
 }

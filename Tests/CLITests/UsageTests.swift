@@ -36,14 +36,33 @@ struct UsageTests {
         #expect(outcome.out.contains("Example: lorikeet \(verb)"), "\(outcome.out.prefix(300))")
     }
 
-    @Test func `an unknown verb is exit 2`() throws {
+    @Test func `an unknown verb is exit 2 and names all verbs`() throws {
         let outcome = try Binary.run("fly")
-        #expect(outcome.status == 2 && outcome.error.hasPrefix("lorikeet: "))
+        #expect(outcome.status == 2 && outcome.error.hasPrefix("lorikeet: there is no verb 'fly'; the verbs are run, train, "), "\(outcome.error)")
+        for verb in Self.verbs { #expect(outcome.error.contains(verb), "\(verb)") }
     }
 
-    @Test func `a misspelt option names the nearest`() throws {
-        let outcome = try Binary.run("run", "--learning-rat", "1")
-        #expect(outcome.error == "lorikeet: unknown option --learning-rat; did you mean --learning-rate?\n")
+    @Test(arguments: [
+        ("run --learning-rat 1", "unknown option --learning-rat; did you mean --learning-rate?"),
+        ("run --frobnicate 1", "unknown option --frobnicate; lorikeet run --help lists the options"),
+        ("test --adaptor x", "unknown option --adaptor; did you mean --adapter?"),
+        // The mistyped name is why another argument is missing.
+        ("merge --model x --adaptor y", "unknown option --adaptor; did you mean --adapter?"),
+        ("generate --prmpt=x", "unknown option --prmpt; did you mean --prompt?"),
+        ("generate -model x --prompt y", "unknown option -model; did you mean --model?"),
+        ("bench --lora_r 3", "unknown option --lora_r; did you mean --lora-r?"),
+        ("doctor --frobnicate", "unknown option --frobnicate; lorikeet doctor --help lists the options"),
+        ("--verson", "unknown option --verson; did you mean --version?"), ("tran", "there is no verb 'tran'; did you mean lorikeet train?"),
+        ("mrege --model x", "there is no verb 'mrege'; did you mean lorikeet merge?"), ("gen", "there is no verb 'gen'; did you mean lorikeet generate?"),
+        ("help exprot", "there is no verb 'exprot'; did you mean lorikeet export?"),
+    ]) func `a misspelt verb or option names the nearest, and another word none`(command: String, words: String) throws {
+        let outcome = try Binary.run(command.split(separator: " ").map(String.init))
+        #expect(outcome.status == 2 && outcome.error == "lorikeet: \(words)\n", "\(outcome.error)")
+    }
+
+    @Test func `an option without its value is said to lack it, also before another option`() throws {
+        let outcome = try Binary.run("generate", "--model", "x", "--prompt", "--max-new-tokens", "3")
+        #expect(outcome.status == 2 && outcome.error.hasPrefix("lorikeet: Missing value for '--prompt <prompt>'"), "\(outcome.error)")
     }
 
     @Test func `doctor describes the machine for people and for machines`() throws {

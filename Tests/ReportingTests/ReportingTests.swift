@@ -48,7 +48,7 @@ struct ReportingTests {
             try reporter.warning("careful")
         }
         #expect(text.contains("  ████████████████░░░░░░░░░░░░░░░░  step 2/4  loss 2.5"))
-        #expect(text.hasSuffix("\r\u{1B}[Kwarning: careful\n"))
+        #expect(text.hasSuffix("\r\r\u{1B}[Jwarning: careful\n"))
     }
 
     @Test func `text of files and models cannot move the cursor or add lines`() throws {

@@ -41,6 +41,17 @@ struct TerminalTests {
         #expect(ProgressLine.work("merging", share: 2, secondsLeft: nil, columns: 30).hasPrefix("███████"))
     }
 
+    @Test func `a transfer has a bar that fits on a terminal, and words elsewhere`() {
+        func line(_ columns: Int?, _ speed: Double? = 1_048_576) -> String {
+            ProgressLine.transfer(of: "a/model\u{1B}.gguf", 1 << 28, 1 << 30, bytesPerSecond: speed, columns: columns)
+        }
+        #expect(line(nil) == "  model\\u{1B}.gguf: 25 %, 256 MiB of 1.0 GiB, 1.0 MiB/s, 12 min 48 s left")
+        #expect(line(nil, nil) == "  model\\u{1B}.gguf: 25 %, 256 MiB of 1.0 GiB")
+        #expect(line(100).hasSuffix("░  25 %  256 MiB of 1.0 GiB  1.0 MiB/s  12 min 48 s left  model\\u{1B}.gguf"), "\(line(100))")
+        for columns in 1...120 { #expect(line(columns).columns <= columns) }
+        #expect(line(30, .infinity).columns <= 30 && line(nil, .nan).contains("0 B/s"))
+    }
+
     @Test func `columns of wide and combining characters`() {
         for (text, columns) in [
             ("abc", 3), ("", 0), ("e\u{301}", 1), ("模型", 4), ("한글", 4), ("ｆ", 2), ("👍", 2), ("👩‍👩‍👧", 2), ("❤\u{FE0F}", 2), ("é", 1), ("█░…", 3),
@@ -70,17 +81,105 @@ struct TerminalTests {
         #expect(!text.contains("\n"))
     }
 
-    @Test func `a bar that a narrower terminal has wrapped is removed whole`() {
+    @Test func `a bar is never as wide as the terminal is when it is drawn`() {
         var width = 100
         var text = ""
         let sink = Terminal(.init(isLive: true), columns: { width }) { text += $0 }
+        for (time, columns) in [100, 40, 7, 2, 200].enumerated() {
+            (width, text) = (columns, "")
+            sink.receive(Event(kind: .step, time: Double(time), fields: Self.step))
+            #expect(text.hasSuffix("\r") && Screen(text).rows.allSatisfy { $0.columns < columns }, "\(columns): \(text.debugDescription)")
+        }
+    }
+
+    @Test func `a bar that a narrower terminal has wrapped is removed whole, and nothing above it`() {
+        var width = 100
+        var text = ""
+        let sink = Terminal(.init(isLive: true), columns: { width }) { text += $0 }
+        sink.receive(Event(kind: .note, time: 0, fields: ["text": "above"]))
         sink.receive(Event(kind: .step, time: 1, fields: Self.step))
-        let drawn = text.columns
-        #expect(drawn > 60 && drawn < 100)
-        width = 40
+        var screen = Screen(text)
+        #expect(screen.rows.count == 2 && screen.rows[1].columns > 60)
+        // As tmux, VTE and others do it: the row is cut into several, and the cursor stays in front of the same character.
+        for columns in [40, 20] {
+            width = columns
+            screen.wrap(columns)
+            #expect(screen.rows.count > 2 && screen.cursor == (1, 0))
+            text = ""
+            sink.receive(Event(kind: .step, time: Double(2 + 100 - columns), fields: Self.step))
+            screen.write(text)
+            #expect(screen.rows.count == 2 && screen.rows[0] == "      above" && screen.rows[1].columns < columns, "\(screen.rows)")
+        }
         text = ""
-        sink.receive(Event(kind: .step, time: 2, fields: Self.step))
-        #expect(text.hasPrefix("\u{1B}[\((drawn + 39) / 40 - 1)A\r\u{1B}[J") && !text.contains("\u{1B}[K"), "\(text.debugDescription)")
+        sink.receive(Event(kind: .end, time: 200, fields: ["exit": 75]))
+        screen.write(text)
+        #expect(screen.rows == ["      above", ""] && screen.cursor == (1, 0))
+    }
+
+    /// The rows of a terminal that has room for all of them.
+    private struct Screen {
+        var rows = [""]
+        var cursor = (row: 0, column: 0)
+
+        init(_ text: String) { write(text) }
+
+        /// Knows what the line is drawn with: line ends, `\r`, and "erase to the end of the screen".
+        mutating func write(_ text: String) {
+            var rest = Substring(text)
+            while let character = rest.first {
+                if rest.hasPrefix("\u{1B}[J") {
+                    rows[cursor.row] = String(rows[cursor.row].prefix(cursor.column))
+                    rows.removeSubrange((cursor.row + 1)...)
+                    rest = rest.dropFirst(3)
+                    continue
+                }
+                rest = rest.dropFirst()
+                switch character {
+                case "\r": cursor.column = 0
+                case "\n":
+                    cursor = (cursor.row + 1, 0)
+                    if cursor.row == rows.count { rows.append("") }
+                default:
+                    var row = Array(rows[cursor.row])
+                    if cursor.column < row.count { row[cursor.column] = character } else { row.append(character) }
+                    rows[cursor.row] = String(row)
+                    cursor.column += 1
+                }
+            }
+        }
+
+        /// Makes the terminal narrower; the cursor is in a row's first column.
+        mutating func wrap(_ columns: Int) {
+            let pieces = rows.map { row -> [String] in
+                row.isEmpty ? [""] : stride(from: 0, to: row.count, by: columns).map { String(Array(row)[$0..<min($0 + columns, row.count)]) }
+            }
+            cursor.row = pieces[..<cursor.row].reduce(0) { $0 + $1.count }
+            rows = pieces.flatMap { $0 }
+        }
+    }
+
+    @Test func `a verb's work is one line on a terminal and a line every half minute elsewhere`() {
+        final class Hands: Clock {
+            nonisolated(unsafe) var uptime = 100.0
+            var now: Double { uptime }
+        }
+        for isLive in [true, false] {
+            let clock = Hands()
+            var text = ""
+            let line = StatusLine(isLive: isLive, clock: clock, columns: { 60 }) { text += $0 }
+            line.during {
+                for step in 0...40 {
+                    line.show("exporting q8_0\u{1B}[2J", Double(step) / 40)
+                    clock.uptime += 2
+                }
+            }
+            if isLive {
+                #expect(text.hasSuffix("\r\u{1B}[J") && Screen(text).rows == [""] && !text.contains("\n") && text.contains("100 %"))
+                #expect(!text.contains("\u{1B}[2J") && text.contains("u{1B}"))
+            } else {
+                #expect(text == "exporting q8_0\\u{1B}[2J: 37 %, 50 s left\nexporting q8_0\\u{1B}[2J: 75 %, 20 s left\n", "\(text.debugDescription)")
+            }
+        }
     }
 
     @Test func `a step shows the machine's state of the last event that had it`() {
