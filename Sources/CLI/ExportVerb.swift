@@ -18,7 +18,8 @@ struct ExportVerb: ParsableCommand {
     @Option(help: "Forms, with commas between: \(ExportVerb.formNames).") var form: String
     @Option(help: "What the adapter is added to: stored (the base as its file has it), nf4, f16, bf16 or f32.") var into = "stored"
     @Option(help: "With \(BitsAndBytesExport.form): type of the other tensors, and of computing: float16, bfloat16 or float32.") var dtype = "float16"
-    @Option(help: "The model's name, with which the files' names begin; without it that of the model's folder or file.") var name: String?
+    @Option(help: "The model's name, with which the files' names begin; without it that of the model's file or folder, of a run's merged/ its base's.")
+    var name: String?
     @OptionGroup var processor: ProcessorOptions
     @Flag(help: "Print JSON.") var json = false
 
@@ -47,15 +48,16 @@ struct ExportVerb: ParsableCommand {
     func run() throws {
         let files = Notebook.files
         try files.requireNew(output)
-        let source = try ModelSource.open(HubInputs.model(model))
+        let path = try HubInputs.model(model)
+        let source = try ModelSource.open(path)
         Screen.warn(source.warnings)
-        let adapter = try adapter.map { try AdapterFile.read(directory: HubInputs.model($0)) }
-        let (name, cpu) = (name ?? ModelName.of(model), processor.cpu)
+        let adapter = try adapter.map { try AdapterFile.read(directory: HubInputs.adapter($0)) }
+        let (name, cpu) = (name ?? ModelName.of(path, files: files), processor.cpu)
         let start = SystemClock().uptime
         if isBitsAndBytes {
             var settings = MergeSettings(type: MergeVerb.types[dtype] ?? .f16, into: BaseStorage(rawValue: into) ?? .stored)
             settings.isNF4 = true
-            let line = StatusLine()
+            let line = Screen.statusLine()
             let warnings = try line.during {
                 try Merger(base: source, adapter: adapter, settings: settings, files: files, cpu: cpu).write(to: output) {
                     line.show("exporting \(BitsAndBytesExport.form)", $0)
@@ -77,7 +79,7 @@ struct ExportVerb: ParsableCommand {
         let card = GGUFCard(
             files: items.map { GGUFCard.File(name: $0.name, form: GGUFForm(rawValue: $0.form), bytes: Int64($0.bytes)) }, modelfiles: texts, name: name)
         texts.append(("README.md", card.text(title: name, base: ModelName.onHub(model, files: files))))
-        let line = StatusLine()
+        let line = Screen.statusLine()
         try line.during { try ExportFolder(items, texts: texts, files: files).write(to: output) { line.show("exporting \($0.form)", $1) } }
         let folder = RealFiles.trimmed(output)
         report(items.map { ($0.form, folder + "/" + $0.name, $0.bytes) }, threads: cpu.threads, seconds: SystemClock().uptime - start)

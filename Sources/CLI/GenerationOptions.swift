@@ -26,7 +26,7 @@ struct GenerationOptions: ParsableArguments {
     ///
     /// - Parameter kept: paths in a hub's cache: a hub's name without a revision stands for the commit of one of them, where it is in one.
     func located(kept: [String] = []) throws -> (model: String, adapter: String?) {
-        (try HubInputs.model(model, kept: kept), try adapter.map { try HubInputs.model($0, kept: kept) })
+        (try HubInputs.model(model, kept: kept), try adapter.map { try HubInputs.adapter($0, kept: kept) })
     }
 
     func generator(_ model: String, _ adapter: String?) throws -> Generator {

@@ -21,8 +21,12 @@ enum HubInputs {
     /// The path of a model that an option names.
     ///
     /// - Parameter kept: paths in a hub's cache: a name without a revision stands for the commit of one of them, where it is in one.
-    static func model(_ name: String, kept: [String] = []) throws -> String {
-        let located = try locator().model(name, kept: kept)
+    static func model(_ name: String, kept: [String] = []) throws -> String { shown(try locator().model(name, kept: kept)) }
+
+    /// The same of an adapter.
+    static func adapter(_ name: String, kept: [String] = []) throws -> String { shown(try locator().adapter(name, kept: kept)) }
+
+    private static func shown(_ located: InputLocator.Located) -> String {
         Screen.note(located.notes)
         Screen.warn(located.warnings)
         return located.path

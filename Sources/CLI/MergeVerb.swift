@@ -32,11 +32,11 @@ struct MergeVerb: ParsableCommand {
         let settings = MergeSettings(type: Self.types[dtype] ?? .f16, into: BaseStorage(rawValue: into) ?? .stored)
         let source = try ModelSource.open(HubInputs.model(model))
         Screen.warn(source.warnings)
-        let adapter = try AdapterFile.read(directory: HubInputs.model(adapter))
+        let adapter = try AdapterFile.read(directory: HubInputs.adapter(adapter))
         let cpu = processor.cpu
         let start = SystemClock().uptime
         let merger = Merger(base: source, adapter: adapter, settings: settings, files: files, cpu: cpu)
-        let line = StatusLine()
+        let line = Screen.statusLine()
         Screen.warn(try line.during { try merger.write(to: output) { line.show("merging", $0) } })
         let seconds = SystemClock().uptime - start
         if json {

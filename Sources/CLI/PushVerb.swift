@@ -40,7 +40,7 @@ struct PushVerb: ParsableCommand {
         guard name.kind == .model, name.part == nil, name.id.contains("/") else {
             throw LorikeetError.input("'\(self.name)' is no name of a model to upload to", fix: "write it like ORG/NAME or ORG/NAME@BRANCH")
         }
-        let folder = try PushFolder(part.map { RealFiles.trimmed(self.folder) + "/" + $0 } ?? self.folder, disk: RealFiles())
+        let folder = try PushFolder(Self.place(self.folder, part), disk: RealFiles())
         try requireReadable(folder)
         if dryRun { return show(folder, name, settings) }
         StopSignal.startCatching()
@@ -48,6 +48,18 @@ struct PushVerb: ParsableCommand {
         let hub = Hub(settings, HubInputs.client(PullProgress(form: json ? .json : .text)))
         let result = try hub.push(folder, to: name, isPrivate: isPrivate, summary: message ?? "Upload with Lorikeet \(lorikeetVersion)")
         show(result, seconds: SystemClock().uptime - start)
+    }
+
+    /// The folder to upload.
+    ///
+    /// - Throws: exit 2 where a part of a run is asked for that is not there.
+    private static func place(_ folder: String, _ part: String?) throws -> String {
+        let files = RealFiles()
+        let place = part.map { RealFiles.trimmed(folder) + "/" + $0 } ?? folder
+        if let error = MissingPart.error(at: place, files: files) { throw error }
+        guard let part, !files.exists(place) else { return place }
+        let what = files.isDirectory(folder) ? "it has no \(part)/, and is no run's output" : files.exists(folder) ? "not a folder" : "no such folder"
+        throw LorikeetError.input(what, at: folder, fix: "with --part name the --output directory of a run")
     }
 
     /// Refuses to upload a model, an adapter or a GGUF that this program cannot open.

@@ -19,8 +19,8 @@ struct TestVerb: ParsableCommand {
         let (recipe, notes) = try parsed.recipe()
         Screen.note(notes)
         let result = try StandaloneTest(
-            recipe: HubInputs.locate(recipe), adapter: parsed.extra["adapter"] ?? recipe.output + "/adapter",
-            merged: parsed.extra["merged"] ?? recipe.output + "/merged",
+            recipe: HubInputs.locate(recipe), adapter: parsed.extra["adapter"].map { try HubInputs.adapter($0) } ?? recipe.output + "/adapter",
+            merged: parsed.extra["merged"].map { try HubInputs.model($0) } ?? recipe.output + "/merged",
             cacheFolder: Notebook.samplesFolder, open: DeviceOptions.open
         ).run()
         Screen.warn(result.warnings)

@@ -39,7 +39,7 @@ struct BaseOrigin: Equatable {
     static func lastPart(_ path: String) -> String { path.split(separator: "/").last.map(String.init) ?? path }
 
     /// `ORG/NAME` of a folder `models--ORG--NAME` of the hub's cache.
-    private static func cachedName(_ path: String) -> String? {
+    static func cachedName(_ path: String) -> String? {
         guard let folder = path.split(separator: "/").last(where: { $0.hasPrefix("models--") }) else { return nil }
         let name = folder.dropFirst("models--".count).replacing("--", with: "/")
         return try? HubName(String(name), kind: .model).id
@@ -61,16 +61,26 @@ struct BaseOrigin: Equatable {
 
     /// The licence in the front matter of the base's own model card.
     private static func license(ofCard path: String, files: any Files) -> License? {
+        guard let value = frontMatter(ofCard: path, files: files) else { return nil }
+        return value("license").flatMap(identifier).map { License(identifier: $0, name: value("license_name"), link: value("license_link").flatMap(link)) }
+    }
+
+    /// `ORG/NAME` of the base that a model's card names.
+    static func base(ofCard path: String, files: any Files) -> String? {
+        frontMatter(ofCard: path, files: files)?("base_model").flatMap { try? HubName($0, kind: .model).id }
+    }
+
+    /// The values of a model card's front matter by their keys; nil without a card that has one.
+    private static func frontMatter(ofCard path: String, files: any Files) -> ((_ key: String) -> String?)? {
         guard files.exists(path), !files.isDirectory(path), let text = try? files.readText(path) else { return nil }
         let lines = text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline)
         guard lines.first == "---", let end = lines.dropFirst().firstIndex(of: "---") else { return nil }
-        func value(_ key: String) -> String? {
+        return { key in
             guard let line = lines[1..<end].first(where: { $0.hasPrefix(key + ":") }) else { return nil }
             let said = String(line.dropFirst(key.count + 1)).trimmed
             for quote in ["\"", "'"] where said.count > 1 && said.hasPrefix(quote) && said.hasSuffix(quote) { return String(said.dropFirst().dropLast()) }
             return said.isEmpty ? nil : said
         }
-        return value("license").flatMap(identifier).map { License(identifier: $0, name: value("license_name"), link: value("license_link").flatMap(link)) }
     }
 
     private static func identifier(_ text: String) -> String? { text.wholeMatch(of: /[A-Za-z0-9][A-Za-z0-9.+_-]{0,60}/) == nil ? nil : text.lowercased() }

@@ -66,7 +66,7 @@ public final class Generator {
         warnings = source.warnings + tokenizer.warnings
         // An adapter in a run's directory goes with the template, and the date in it, that it was trained with. Other models get their own, and
         // today's date, as in transformers.
-        let run = adapter.flatMap { OutputDirectory.recipe(ofAdapter: $0) }
+        let run = adapter.flatMap { OutputDirectory.recipe(ofPart: $0) }
         let hasOne = run?.chatTemplate != nil || tokenizer.chatTemplateSource != nil
         template =
             try hasOne

@@ -110,7 +110,7 @@ package struct InputLocator {
             if key == "model", !weights {
                 (located, result.files, result.download) = try modelWithoutWeights(name, kept)
             } else {
-                located = try model(name, kept: kept)
+                located = try key == "model" ? model(name, kept: kept) : adapter(name, kept: kept)
             }
             note(located)
             result.recipe.set(key, .text(located.path))
@@ -121,8 +121,14 @@ package struct InputLocator {
     /// A model's folder or GGUF file.
     package func model(_ text: String, kept: [String] = []) throws -> Located {
         if files.exists(text) { return try LocalFolders(files: files).model(text) }
+        if let error = MissingPart.error(at: text, files: files) { throw error }
         guard isHubName(text) else { return Located(path: text) }
         return try onHub(text, .model, kept) { try $0.find($1) }
+    }
+
+    /// An adapter's folder.
+    package func adapter(_ text: String, kept: [String] = []) throws -> Located {
+        try files.exists(text) ? LocalFolders(files: files).adapter(text) : model(text, kept: kept)
     }
 
     /// As `model`, with weights that are not here left on the hub: their headers are in `files`.

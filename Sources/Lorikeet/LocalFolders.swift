@@ -20,7 +20,11 @@ struct LocalFolders {
         let configurations = paths.filter { $0.hasSuffix("/config.json") }.map { String($0.dropLast("/config.json".count)) }
         let models = configurations.filter { inner in paths.contains { $0.hasPrefix(inner + "/") && $0.hasSuffix(".safetensors") } }
         let ggufs = paths.filter { $0.lowercased().hasSuffix(".gguf") }
-        guard !models.isEmpty || !ggufs.isEmpty else { return .init(path: path) }
+        guard !models.isEmpty || !ggufs.isEmpty else {
+            // A run that has not merged yet.
+            if let error = MissingPart.error(at: folder + "/merged", files: files) { throw error }
+            return .init(path: path)
+        }
         var found = models
         if models.isEmpty {
             guard
@@ -35,6 +39,16 @@ struct LocalFolders {
             throw LorikeetError.input("the folder holds \(found.count) models", at: path, fix: "name one: " + list)
         }
         return .init(path: "\(folder)/\(found[0])", notes: ["the model of \(path) is \(folder)/\(found[0])"])
+    }
+
+    /// - Returns: the adapter of a run's output; of another folder what `model` returns.
+    /// - Throws: exit 2 where the run has not made its adapter yet.
+    func adapter(_ path: String) throws -> InputLocator.Located {
+        let folder = RealFiles.trimmed(path)
+        guard files.exists(folder + "/run.yaml"), !files.exists(folder + "/adapter_config.json") else { return try model(path) }
+        let inner = folder + "/" + OutputParts.Part.adapter.rawValue
+        if let error = MissingPart.error(at: inner, files: files) { throw error }
+        return .init(path: inner, notes: ["the adapter of \(path) is \(inner)"])
     }
 
     /// - Returns: `path` itself where it is a file, or a folder whose records are at its top under the usual name.

@@ -2,6 +2,21 @@ import LorikeetGround
 
 /// What files that are made of a model are called after it.
 package enum ModelName {
+    /// The name of a model that a path or a hub's name stands for. A folder in a hub's cache has the name of the hub, and a folder that a run made
+    /// (`merged`, as in every run) that of the run's base.
+    package static func of(_ model: String, files: any Files) -> String { of(origin(of: model, files: files, depth: 0)) }
+
+    /// - Parameter depth: how many runs were followed from base to base: files may name each other in a circle.
+    private static func origin(of model: String, files: any Files, depth: Int) -> String {
+        guard files.isDirectory(model) else { return model }
+        let path = RealFiles.absolute(model)
+        if let name = BaseOrigin.cachedName(path) { return name }
+        guard depth < 8, OutputParts.Part(rawValue: BaseOrigin.lastPart(path)) != nil else { return path }
+        if let base = OutputDirectory.recipe(ofPart: path, files: files)?.model { return origin(of: base, files: files, depth: depth + 1) }
+        // Away from its run, the folder's card may name the base.
+        return BaseOrigin.base(ofCard: path + "/README.md", files: files) ?? path
+    }
+
     /// The last part of a path or of a hub's name, without `.gguf`, a quantisation's name at the end, and a revision; only letters, digits, `-`, `_`
     /// and `.` stay.
     package static func of(_ model: String) -> String {

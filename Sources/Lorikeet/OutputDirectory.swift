@@ -40,8 +40,8 @@ package final class OutputDirectory {
 
     deinit { if lock >= 0 { close(lock) } }
 
-    /// The recipe of the run that made an adapter, where the adapter's folder lies in the run's directory.
-    static func recipe(ofAdapter folder: String, files: any Files = RealFiles()) -> Recipe? {
+    /// The recipe of the run that made an adapter or a model, where its folder lies in the run's directory.
+    static func recipe(ofPart folder: String, files: any Files = RealFiles()) -> Recipe? {
         let run = OutputDirectory(path: RealFiles.parent(of: folder), files: files)
         guard files.exists(run.runYAML), files.exists(run.planJSON) else { return nil }
         return try? Recipe.resolve(file: run.runYAML, options: [], files: files).recipe

@@ -9,9 +9,6 @@ import LorikeetRecipe
 
 /// The key `export`: other forms of the merged model, planned before training and written after merging.
 extension Preparation {
-    /// What files of the exported model are called.
-    var exportName: String { ModelName.of(recipe.model ?? "model") }
-
     /// Adds the exported files to a plan: their bytes, and the time to write and test them.
     ///
     /// - Returns: warnings of what llama.cpp computes differently.

@@ -17,6 +17,8 @@ package struct Preparation {
     /// The chat template and where it is from.
     let choice: ChatTemplate.Choice
     package var dataset: Dataset?
+    /// What files of the exported model are called.
+    let exportName: String
 
     /// What the user should know of the model: what its files hold that is not used, and what a file does not say.
     package var warnings: [String] {
@@ -46,6 +48,7 @@ package struct Preparation {
         }
         let recipe = recipe.dated(files: files, clock: SystemClock())
         self.recipe = recipe
+        exportName = ModelName.of(model, files: files)
         source = try ModelSource.open(model, files: files)
         // Families and target modules are refused before anything is read that takes time.
         let weights = source.configuration.family.weights()

@@ -39,6 +39,7 @@ package struct StandaloneTest {
     ///   proof is no error here: see `Result.error`.
     package func run() throws -> Result {
         let files = RealFiles()
+        for part in [adapter, merged] { if let error = MissingPart.error(at: part, files: files) { throw error } }
         let adapterFile = try AdapterFile.read(directory: adapter, files: files)
         let mergedSource = try ModelSource.open(merged, files: files)
         let compute = try open(recipe)
@@ -58,7 +59,7 @@ package struct StandaloneTest {
 
     /// A warning where the adapter's own run split off other records than this recipe does: some of these may have been trained on.
     private func otherRows(_ files: any Files) -> [String] {
-        guard recipe.validation.isEmpty, let run = OutputDirectory.recipe(ofAdapter: adapter, files: files) else { return [] }
+        guard recipe.validation.isEmpty, let run = OutputDirectory.recipe(ofPart: adapter, files: files) else { return [] }
         let different = recipe.differences(from: run, keys: Self.heldOutKeys)
         guard !different.isEmpty else { return [] }
         return [

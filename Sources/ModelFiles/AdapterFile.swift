@@ -18,7 +18,9 @@ package struct AdapterFile: Sendable {
     package static func read(directory: String, files: any Files = RealFiles()) throws -> AdapterFile {
         let config = directory + "/adapter_config.json"
         guard files.exists(config) else {
-            throw LorikeetError.input("no adapter_config.json in it", at: directory, fix: "give a PEFT adapter folder")
+            throw LorikeetError.input(
+                files.exists(directory) ? "no adapter_config.json in it" : "no such adapter", at: directory,
+                fix: "give a PEFT adapter folder, such as a run's adapter/")
         }
         let configuration = try AdapterConfiguration(json: JSON.parse(files.read(config), source: config), source: config)
         let weights = directory + "/adapter_model.safetensors"

@@ -38,6 +38,29 @@ struct ExportTests {
         #expect(twice.status == 2 && twice.error.contains("a folder of this name exists"), "\(twice.error)")
     }
 
+    @Test func `a run's merged model is exported under its base's name`() throws {
+        let tiny = try TinyFolder()
+        let output = tiny.path + "/out"
+        try FileManager.default.createDirectory(atPath: output, withIntermediateDirectories: true)
+        try FileManager.default.copyItem(atPath: tiny.model, toPath: output + "/merged")
+        try "model: /elsewhere/Tiny-1M.Q4_1.gguf\ndata: train.jsonl\n".write(toFile: output + "/run.yaml", atomically: true, encoding: .utf8)
+        try "{}".write(toFile: output + "/plan.json", atomically: true, encoding: .utf8)
+        for (index, model) in [output + "/merged", output].enumerated() {
+            let place = tiny.path + "/gguf-\(index)"
+            let outcome = try Binary.run("export", "--model", model, "--output", place, "--form", "f16")
+            #expect(outcome.status == 0 && outcome.out.hasPrefix("\(place)/Tiny-1M-F16.gguf  "), "\(outcome.error)\(outcome.out)")
+        }
+        let inside = try Binary.shell("'\(Binary.path)' export --model . --output ../gguf --form f16", in: output + "/merged", environment: [:])
+        #expect(inside.status == 0 && FileManager.default.fileExists(atPath: output + "/gguf/Tiny-1M-F16.gguf"), "\(inside.error)")
+        try FileManager.default.removeItem(atPath: output + "/merged")
+        let missing = try Binary.run("export", "--model", output + "/merged", "--output", tiny.path + "/x", "--form", "f16")
+        #expect(
+            missing.status == 2
+                && missing.error == "lorikeet: \(output)/merged: the run has not merged its adapter yet; finish it: lorikeet run --config "
+                    + "\(output)/run.yaml --output \(output)\n",
+            "\(missing.error)")
+    }
+
     @Test func `what cannot be exported is exit 2 with a sentence`() throws {
         let tiny = try TinyFolder()
         let start = ["export", "--model", tiny.model, "--output", tiny.path + "/out"]

@@ -46,7 +46,13 @@ struct PushTests {
         try files.writeDurably(Array(weights.dropLast(7)), to: half + "/adapter_model.safetensors")
         let variables = try variables(hub)
         for (arguments, status, words) in [
-            ([output, "me/m"], 2, "--part merged, adapter or gguf"), ([output, "me/m", "--part", "merged"], 2, "no such folder"),
+            ([output, "me/m"], 2, "--part merged, adapter or gguf"),
+            ([output, "me/m", "--part", "merged"], 2, "/merged: the run has not merged its adapter yet; finish it: lorikeet run --config \(output)/run.yaml"),
+            ([output, "me/m", "--part", "gguf"], 2, "/gguf: no GGUF file was exported; finish the run, with an export: lorikeet run --config "),
+            ([output + "/bnb-4bit", "me/m"], 2, "--output \(output) --export bnb-4bit ("),
+            ([half, "me/m", "--part", "gguf"], 2, "it has no gguf/, and is no run"),
+            ([half + "/x", "me/m", "--part", "gguf"], 2, "/x: no such folder; with --part name the --output directory of a run"),
+            ([half + "/x", "me/m"], 2, "no such folder; name a folder: a run's merged/"),
             ([half, "me/m"], 2, "adapter_model.safetensors"), ([tiny.adapter, "m"], 2, "write it like ORG/NAME"),
             ([tiny.adapter, "hf://datasets/me/m"], 2, "write it like ORG/NAME"), ([tiny.adapter, "me/m", "--part", "x"], 2, "--part has to be"),
             ([tiny.adapter, "me/m@v2"], 2, "no branch 'v2'"),
