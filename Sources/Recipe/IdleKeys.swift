@@ -1,6 +1,6 @@
 /// Keys that a file or an option sets and that have no effect beside the other values: each gets a note, for a file serves several runs.
 enum IdleKeys {
-    /// - Parameter isSaid: whether a file or an option sets the key; what a preset sets is not told.
+    /// - Parameter isSaid: whether a file or an option sets the key to another value than the preset's or the default; those are not told.
     static func notes(_ values: [String: KeyValue], isSaid: (String) -> Bool) -> [String] {
         rows.compactMap { key, why in
             guard isSaid(key), let reason = why(values) else { return nil }

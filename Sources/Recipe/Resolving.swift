@@ -28,7 +28,10 @@ extension Recipe {
         if values["validation"] != KeyValue.none, case .number(let share)? = values["validation_share"], share > 0 {
             notes.append("'validation_share' has no effect here: 'validation' names the validation records")
         }
-        notes += IdleKeys.notes(values) { level($0) > 0 }
+        // A file may repeat every default, as that of `lorikeet init` and a run's own do.
+        notes += IdleKeys.notes(values) { name in
+            level(name) > 0 && KeyTable.key(named: name).map { values[name] != $0.presets[preset] ?? $0.standard } ?? true
+        }
         return (Recipe(values: values), notes)
     }
 

@@ -1,4 +1,5 @@
 import Foundation
+import LorikeetJSON
 import Testing
 
 /// docs/getting-started.md as a newcomer follows it.
@@ -29,7 +30,14 @@ struct GettingStartedTests {
         let outcome = try Binary.shell(script, in: folder, environment: ["MODEL": model, "PATH": "\(programs):/usr/local/bin:/usr/bin:/bin"])
         #expect(outcome.status == 0, "\(outcome.error)\n\(outcome.out.suffix(2000))")
         #expect(outcome.out.contains("merged = adapter  pass") && outcome.out.contains("this run is finished"))
-        for file in ["out/merged/model.safetensors", "out/adapter/adapter_model.safetensors", "out/report.html", "gguf/Modelfile"] {
+        // What the page promises: words that were not trained on, in the test and in the answers at its end.
+        let summary = try JSON.parse(String(contentsOfFile: folder + "/tutorial/out/summary.json", encoding: .utf8), source: "summary")
+        #expect(summary["answers_right_before"] == 0 && summary["answers_right_after"]?.double ?? 0 >= 0.9, "\(summary)")
+        #expect(summary["validation_loss_after"]?.double ?? 1 < 0.2 && outcome.out.contains("\nanimal\nplant\n"), "\(outcome.out.suffix(2000))")
+        for file in [
+            "out/merged/model.safetensors", "out/adapter/adapter_model.safetensors", "out/report.html", "gguf/Modelfile",
+            "gguf/SmolLM2-135M-Instruct-Q8_0.gguf",
+        ] {
             #expect(FileManager.default.fileExists(atPath: "\(folder)/tutorial/\(file)"), "\(file)")
         }
     }

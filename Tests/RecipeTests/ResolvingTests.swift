@@ -194,6 +194,12 @@ struct ResolvingTests {
         }
     }
 
+    @Test(arguments: ["kaggle-free", "full"], [[], [("device", "cpu")], [("format", "prompt")], [("lr-scheduler-type", "constant")]])
+    func `a recipe that repeats all defaults, as init writes it, gets no note`(preset: String, options: [(String, String)]) throws {
+        let path = try file(Recipe.commentedTemplate(preset: preset))
+        #expect(try Recipe.resolve(file: path, options: options.map { (key: $0.0, value: $0.1) }).notes == [])
+    }
+
     /// Options, and the key that a note names; nil where all have an effect.
     static let idle: [(options: [(String, String)], key: String?)] = [
         ([("sessions", "3")], "sessions"), ([("sessions", "3"), ("session", "9h")], nil), ([("sessions", "1")], nil),
