@@ -43,8 +43,10 @@ struct Main {
     /// The exit code of the contract: argument-parser's usage error 64 becomes 2.
     private static func run(_ arguments: [String]) -> Int32 {
         do {
-            let arguments = try plainSwitches(arguments)
+            var arguments = try plainSwitches(arguments)
             try Suggestions.requireVerb(arguments)
+            // Verbs that take a recipe have a help of their own, which argument-parser does not know.
+            if arguments.count == 2, arguments[0] == "help", !arguments[1].hasPrefix("-") { arguments = [arguments[1], "--help"] }
             var command = try Command.parseAsRoot(arguments)
             try IdleOptions.refuse(arguments)
             try command.run()

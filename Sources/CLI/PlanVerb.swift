@@ -25,6 +25,9 @@ struct PlanVerb: ParsableCommand {
         if parsed.flags.contains("explain"), parsed.flags.contains("json") || parsed.extra["compare"] != nil {
             throw LorikeetError.input("--explain cannot be combined with --json or --compare", fix: "leave one of them out")
         }
+        if let other = parsed.extra["compare"], !KeyTable.presets.contains(other) {
+            throw LorikeetError.input("there is no preset '\(other)'", at: "--compare", fix: "give one of \(KeyTable.presets.joined(separator: ", "))")
+        }
         let (recipe, notes) = try parsed.recipe()
         Screen.note(notes)
         let compute = try DeviceOptions.open(recipe)

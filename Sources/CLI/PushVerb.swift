@@ -15,7 +15,7 @@ struct PushVerb: ParsableCommand {
             links, checkpoints, half-written or other files are refused.
             With --json the result is one object on standard output, and progress one object a line on standard error.
             """)
-    @Argument(help: "The folder: a run's merged/, adapter/ or gguf/, or its output with --part.") var folder: String
+    @Argument(help: "The folder: a run's merged/, adapter/, gguf/ or bnb-4bit/, or its output with --part.") var folder: String
     @Argument(help: "ORG/NAME, or ORG/NAME@BRANCH.") var name: String
     @Option(help: "Which part of a run's output: \(PushVerb.parts.joined(separator: ", ")).") var part: String?
     @Option(help: "The commit's first line.") var message: String?
@@ -97,7 +97,8 @@ struct PushVerb: ParsableCommand {
         let count = "\(result.files) \(result.files == 1 ? "file" : "files"), \(Units.formatBytes(result.bytes))"
         let what =
             result.changed.isEmpty && result.removed.isEmpty
-            ? "all there already" : "\(Units.formatBytes(result.sentBytes)) of large files sent in \(Units.formatSeconds(seconds))"
+            ? "all there already"
+            : (result.sentBytes > 0 ? "\(Units.formatBytes(result.sentBytes)) of large files " : "") + "sent in \(Units.formatSeconds(seconds))"
         Screen.out("\(result.name.id)\(result.commit.map { " at \($0.prefix(12))" } ?? ""): \(count) (\(what))\n\(result.page)\n")
     }
 }

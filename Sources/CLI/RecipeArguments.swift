@@ -44,7 +44,7 @@ struct RecipeArguments {
                 let known = KeyTable.keys.map(\.option) + ["config", "help"] + flags.map(\.0) + valued.map(\.0)
                 throw LorikeetError.input(
                     "unknown option --\(name)",
-                    fix: nearestName(to: name, among: known).map { "did you mean --\($0)?" } ?? "lorikeet \(verb) --help lists the options")
+                    fix: meantName(by: name, among: known).map { "did you mean --\($0)?" } ?? "lorikeet \(verb) --help lists the options")
             }
             // A flag may stand alone: --shuffle is --shuffle true.
             if key?.type == .flag, parts.count == 1, rest.first.map({ $0.hasPrefix("--") }) ?? true {

@@ -11,10 +11,8 @@ enum Suggestions {
         // argument-parser has the verb `help`.
         let names = verbs.map(\.name) + ["help"]
         guard !names.contains(verb) else { return }
-        let begun = names.filter { $0.hasPrefix(verb) }
-        let meant = nearestName(to: verb, among: names) ?? (begun.count == 1 && verb.count > 2 ? begun.first : nil)
-        throw LorikeetError.input(
-            "there is no verb '\(verb)'", fix: meant.map { "did you mean lorikeet \($0)?" } ?? "the verbs are \(verbs.map(\.name).joined(separator: ", "))")
+        let list = "the verbs are \(verbs.map(\.name).joined(separator: ", "))"
+        throw LorikeetError.input("there is no verb '\(verb)'", fix: meantName(by: verb, among: names).map { "did you mean lorikeet \($0)?" } ?? list)
     }
 
     /// The first option of a command that its verb does not have; nil where it has all of them, or reads its arguments itself.
@@ -30,7 +28,7 @@ enum Suggestions {
             guard argument.hasPrefix("--") || argument.hasPrefix("-") && argument.count > 2 && Double(argument) == nil else { continue }
             let option = String(argument.drop { $0 == "-" }.prefix { $0 != "=" })
             if argument.hasPrefix("--"), known.contains(option) { continue }
-            let meant = known.contains(option) ? option : nearestName(to: option, among: known)
+            let meant = known.contains(option) ? option : meantName(by: option, among: known)
             let help = "lorikeet \(verb.map { "\($0.name) " } ?? "")--help lists the options"
             return .input("unknown option \(argument.prefix { $0 != "=" })", fix: meant.map { "did you mean --\($0)?" } ?? help)
         }

@@ -7,6 +7,13 @@ package func nearestName(to name: String, among names: [String]) -> String? {
     return nearest.flatMap { $0.distance <= max(1, name.count / 3) && $0.distance < max(1, name.count) ? $0.name : nil }
 }
 
+/// The name that someone who typed `name` means: the nearest, else the only one that begins with it (three letters at least).
+package func meantName(by name: String, among names: [String]) -> String? {
+    if let nearest = nearestName(to: name, among: names) { return nearest }
+    let begun = name.count > 2 ? names.filter { $0.hasPrefix(name) } : []
+    return begun.count == 1 ? begun.first : nil
+}
+
 /// The fewest letters to insert, delete or replace, or neighbours to swap.
 private func editDistance(_ a: String, _ b: String) -> Int {
     let (a, b) = (Array(a), Array(b))

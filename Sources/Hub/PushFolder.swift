@@ -32,10 +32,10 @@ package struct PushFolder: Sendable, Equatable {
         let folder = RealFiles.trimmed(folder)
         guard disk.isDirectory(folder) else {
             throw LorikeetError.input(
-                disk.exists(folder) ? "not a folder" : "no such folder", at: folder, fix: "name a folder: a run's merged/, adapter/ or gguf/")
+                disk.exists(folder) ? "not a folder" : "no such folder", at: folder, fix: "name a folder: a run's merged/, adapter/, gguf/ or bnb-4bit/")
         }
         if disk.exists(folder + "/run.yaml"), !disk.exists(folder + "/config.json") {
-            throw LorikeetError.input("a run's output holds several models", at: folder, fix: "say which: --part merged, adapter or gguf")
+            throw LorikeetError.input("a run's output holds several models", at: folder, fix: "say which: --part merged, adapter, gguf or bnb-4bit")
         }
         self.folder = folder
         files = try Self.list(folder, prefix: "", disk: disk).sorted { $0.path < $1.path }
@@ -101,7 +101,7 @@ package struct PushFolder: Sendable, Equatable {
         guard isModel || isAdapter || paths.contains(where: { $0.lowercased().hasSuffix(".gguf") }) else {
             throw LorikeetError.input(
                 "it holds no model: neither config.json with safetensors, nor an adapter, nor a GGUF", at: folder,
-                fix: "name a run's merged/, adapter/ or gguf/, or the output with --part")
+                fix: "name a run's merged/, adapter/, gguf/ or bnb-4bit/, or the output with --part")
         }
     }
 }

@@ -19,7 +19,8 @@ package enum MissingPart {
         }
     }
 
-    private static func finishing(_ run: OutputDirectory) -> String { "lorikeet run --config \(run.runYAML.shellWord) --output \(run.path.shellWord)" }
+    /// The command that merges, exports and tests what a run has trained, or trains on.
+    static func finishing(_ run: OutputDirectory) -> String { "lorikeet run --config \(run.runYAML.shellWord) --output \(run.path.shellWord)" }
 
     private static func exported(_ place: String, _ run: OutputDirectory, what: String, form: String) -> LorikeetError {
         let fix =

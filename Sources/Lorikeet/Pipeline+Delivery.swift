@@ -9,8 +9,9 @@ import LorikeetTraining
 
 /// What a run delivers, and what the same command finds of it the next time.
 extension Pipeline {
-    /// The summary of a run that is finished and whole; nil while there is work left, or something to be made again.
+    /// Reports a run that is finished and whole, and takes it over where it is an earlier output.
     ///
+    /// - Returns: its summary; nil while there is work left, or something to be made again.
     /// - Throws: exit 2 when an input has changed since the run began.
     func finished() throws -> JSON? {
         guard let summary = try output.finishedSummary(), goal == .adapter || summary["merged_matches_adapter"] != nil else { return nil }
@@ -22,7 +23,12 @@ extension Pipeline {
                 try kept.requireUnchanged(files: environment.files)
             }
         }
-        let faults = try output.faults(merged: goal == .testedModel)
+        var faults = try output.faults(merged: goal == .testedModel)
+        if faults.isEmpty, earlier != nil {
+            // The report names the places where everything is from now on. Exported forms are not copied: they are made again from the merged model.
+            try takeOver()
+            faults = try output.faults(merged: goal == .testedModel)
+        }
         guard faults.isEmpty else {
             for fault in faults { try reporter.warning(fault) }
             return nil

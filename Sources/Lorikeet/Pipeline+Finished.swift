@@ -4,6 +4,24 @@ import LorikeetPlanning
 import LorikeetReporting
 
 extension Pipeline {
+    /// The last lines of the report: what was planned and what happened, and paths.
+    func closingLines(_ plan: Plan, _ summary: JSON) -> String {
+        var record = RunRecord(name: "", log: RunLog())
+        (record.plan, record.summary, record.diskBytes) = (plan.json, summary, summary["disk_bytes"]?.double)
+        var lines = [PredictedMeasured(record).text, "", "adapter           \(output.adapter)"]
+        if goal == .testedModel {
+            lines.append("merged model      \(output.merged)")
+            lines += output.parts.exported.map { "export            \(output.parts.place($0))" }
+        }
+        return lines.joined(separator: "\n")
+    }
+
+    /// What `train` ends with: the loss on held-out records where there are any, the closing lines, and the command that goes on from here.
+    func trainedText(_ plan: Plan, _ summary: JSON) -> String {
+        let loss = summary["validation_loss_after"]?.double.map { "validation loss   \(Figures.loss($0))\n\n" } ?? ""
+        return loss + closingLines(plan, summary) + "\nto merge it       \(MissingPart.finishing(output))"
+    }
+
     /// That the run is finished, and its result in a few lines: losses, right answers, verdicts of the proofs, and where its parts are.
     ///
     /// - Parameter summary: its summary.json.

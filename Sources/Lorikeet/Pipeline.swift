@@ -123,7 +123,6 @@ package final class Pipeline {
         try chooseBeginning()
         let warnings = try output.check(for: recipe)
         if let summary = try finished() {
-            try takeOver()
             let verdict = Result { try requireProofs(summary) }
             try refreshReport()
             return try verdict.get()
@@ -146,7 +145,11 @@ package final class Pipeline {
             throw stoppedEarly("stopped at step \(result.state.step) of \(result.totalSteps)")
         }
         try deliver(trainable.adapters)
-        guard goal == .testedModel else { return try requireProofs(writeSummary(plan, result, test: nil, stopped: false)) }
+        guard goal == .testedModel else {
+            let summary = try writeSummary(plan, result, test: nil, stopped: false)
+            try reporter.report(.result, ["text": .string(trainedText(plan, summary)), "summary": summary])
+            return try requireProofs(summary)
+        }
         if leavesDeliveryToLater(plan) {
             _ = try writeSummary(plan, result, test: nil, stopped: true)
             throw stoppedEarly("training is done, and merging and testing are left to the next session:")
@@ -155,7 +158,7 @@ package final class Pipeline {
         try saveGEMMChoices(plan, compute)
         let summary = try step(10, "report") { () throws -> JSON in
             let summary = try writeSummary(plan, result, test: test, stopped: false)
-            try reporter.report(.result, ["text": .string(test.text() + closingLines(plan, summary)), "summary": summary, "answers": test.answers])
+            try reporter.report(.result, ["text": .string(test.text() + "\n\n" + closingLines(plan, summary)), "summary": summary, "answers": test.answers])
             return summary
         }
         for text in test.notTested { try reporter.warning(text) }
@@ -364,15 +367,6 @@ package final class Pipeline {
         plan.choices.products = choices.algorithms
         try output.write(plan.json, to: output.planJSON)
         savedGEMMChoices = choices.algorithms.count
-    }
-
-    /// The last lines of the report: what was planned and what happened, and paths.
-    private func closingLines(_ plan: Plan, _ summary: JSON) -> String {
-        var record = RunRecord(name: "", log: RunLog())
-        (record.plan, record.summary, record.diskBytes) = (plan.json, summary, summary["disk_bytes"]?.double)
-        var lines = ["", "", PredictedMeasured(record).text, "", "adapter           \(output.adapter)", "merged model      \(output.merged)"]
-        lines += output.parts.exported.map { "export            \(output.parts.place($0))" }
-        return lines.joined(separator: "\n")
     }
 
     /// Writes summary.json and returns its content.

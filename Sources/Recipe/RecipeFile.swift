@@ -153,7 +153,7 @@ enum RecipeFile {
         default: text = "{…}"
         }
         guard try said.add(name, text: text, shown: name, at: place, notes: &notes) else {
-            let near = nearestName(to: name, among: KeyTable.keys.map(\.name))
+            let near = meantName(by: name, among: KeyTable.keys.map(\.name))
             throw LorikeetError.input(
                 "unknown key '\(name)'", at: place, fix: near.map { "did you mean '\($0)'?" } ?? "'lorikeet init' writes a recipe with the keys that there are")
         }

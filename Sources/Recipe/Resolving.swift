@@ -159,7 +159,7 @@ struct SaidKeys {
         }
         let name = String(option.map { $0 == "-" ? "_" : $0 })
         guard try add(name, text: text, shown: option, at: place, notes: &notes) else {
-            let near = nearestName(to: option, among: KeyTable.keys.map(\.option))
+            let near = meantName(by: option, among: KeyTable.keys.map(\.option))
             throw LorikeetError.input("unknown option", at: place, fix: near.map { "did you mean --\($0)?" })
         }
     }

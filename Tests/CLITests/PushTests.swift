@@ -46,7 +46,7 @@ struct PushTests {
         try files.writeDurably(Array(weights.dropLast(7)), to: half + "/adapter_model.safetensors")
         let variables = try variables(hub)
         for (arguments, status, words) in [
-            ([output, "me/m"], 2, "--part merged, adapter or gguf"),
+            ([output, "me/m"], 2, "--part merged, adapter, gguf or bnb-4bit"),
             ([output, "me/m", "--part", "merged"], 2, "/merged: the run has not merged its adapter yet; finish it: lorikeet run --config \(output)/run.yaml"),
             ([output, "me/m", "--part", "gguf"], 2, "/gguf: no GGUF file was exported; finish the run, with an export: lorikeet run --config "),
             ([output + "/bnb-4bit", "me/m"], 2, "--output \(output) --export bnb-4bit ("),

@@ -34,6 +34,8 @@ struct UsageTests {
         let outcome = try Binary.run(verb, "--help")
         #expect(outcome.status == 0)
         #expect(outcome.out.contains("Example: lorikeet \(verb)"), "\(outcome.out.prefix(300))")
+        let same = try Binary.run("help", verb)
+        #expect(same.status == 0 && same.out == outcome.out)
     }
 
     @Test func `an unknown verb is exit 2 and names all verbs`() throws {
@@ -44,6 +46,7 @@ struct UsageTests {
 
     @Test(arguments: [
         ("run --learning-rat 1", "unknown option --learning-rat; did you mean --learning-rate?"),
+        ("run --out x", "unknown option --out; did you mean --output?"),
         ("run --frobnicate 1", "unknown option --frobnicate; lorikeet run --help lists the options"),
         ("test --adaptor x", "unknown option --adaptor; did you mean --adapter?"),
         // The mistyped name is why another argument is missing.

@@ -25,6 +25,11 @@ struct HashesTests {
         for (typed, meant) in [("mrege", "merge"), ("rnu", "run"), ("tran", "train"), ("trian", "train"), ("", nil), ("fly", nil), ("un", "run")] {
             #expect(nearestName(to: typed, among: ["run", "train", "merge", "test"]) == meant, "\(typed)")
         }
+        // The beginning of one name alone will do, of several not.
+        let verbs = ["train", "test", "generate", "generous"]
+        for (typed, meant) in [("gen", nil), ("generat", "generate"), ("tra", "train"), ("te", nil), ("tesx", "test"), ("xyz", nil)] as [(String, String?)] {
+            #expect(meantName(by: typed, among: verbs) == meant, "\(typed)")
+        }
         // Another word altogether is no hint.
         for other in ["", "x", "all", "load_best_model_at_end", "kv_proj_all"] { #expect(nearestName(to: other, among: names) == nil, "\(other)") }
     }

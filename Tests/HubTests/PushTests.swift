@@ -18,7 +18,8 @@ struct PushTests {
             "config.json": Scene.bytes("{}"), "model.safetensors": Self.weights, "README.md": Scene.bytes("# m"), "empty.txt": [],
             "additional_chat_templates/tools.jinja": Scene.bytes("{{ x }}"),
         ].merging(more) { $1 }
-        for (name, bytes) in all {
+        // In order: a file is written under the name that one of the tests gives to a half-written one.
+        for (name, bytes) in all.sorted(by: { $0.key < $1.key }) {
             try files.createDirectory(RealFiles.parent(of: path + "/" + name))
             try files.writeDurably(bytes, to: path + "/" + name)
         }

@@ -1,3 +1,4 @@
+import LorikeetGround
 import LorikeetJSON
 import Testing
 
@@ -23,5 +24,21 @@ struct PredictedMeasuredRunTests {
         let ratio = try #require(Double(cells("memory")[2]))
         #expect(abs(ratio / (happened / planned) - 1) < 0.006)
         #expect((summary["disk_bytes"]?.int ?? 0) > 1000 && (summary["predicted_disk_bytes"]?.int ?? 0) > 1000)
+    }
+
+    @Test func `training alone ends with its loss, the table, its adapter and the command that merges it`() throws {
+        let run = try TinyRun()
+        let outcome = try run.run(on: nil, goal: .adapter)
+        #expect(outcome.error == nil)
+        let results = outcome.events.filter { $0.kind == .result }
+        let text = try #require(results.first?.fields["text"]?.string)
+        #expect(results.count == 1 && results[0].fields["answers"] == nil && results[0].fields["summary"] == outcome.summary)
+        let loss = try #require(outcome.summary?["validation_loss_after"]?.double)
+        #expect(text.hasPrefix("validation loss   \(Figures.loss(loss))\n\n                  planned        happened"), "\(text)")
+        let command = "lorikeet run --config \(run.output)/run.yaml --output \(run.output)"
+        #expect(text.hasSuffix("\nadapter           \(run.output)/adapter\nto merge it       \(command)"), "\(text)")
+        #expect(!text.contains("merged model") && !text.contains("merging"))
+        let merged = try run.run(on: nil)
+        #expect(merged.error == nil && merged.count(.step) == 0 && merged.count(.result) == 1)
     }
 }

@@ -136,11 +136,28 @@ struct ResumeFromTests {
             let outcome = try run.run(on: nil)
             #expect(outcome.error == nil && outcome.count(.step) == 0, "\(String(describing: outcome.error))")
             #expect((outcome.count(.phase) == 0) == (damage == nil))
+            if damage == nil {
+                // The parts that it names are those of the new folder.
+                let text = outcome.texts.first { $0.hasPrefix("this run is finished: \(run.output)/summary.json\n") }
+                #expect(text?.contains(run.output + "/merged") == true && text?.contains(earlier) == false, "\(outcome.texts)")
+            }
             for (name, expected) in zip(Self.results, made) { #expect(try bytes(run.output + "/" + name) == expected, "\(damage ?? "whole"): \(name)") }
             run.options["resume-from"] = nil
             #expect(try run.run(on: nil).texts.contains { $0.hasPrefix("this run is finished") })
             if let damage, let kept { try kept.write(to: URL(fileURLWithPath: earlier + "/" + damage)) }
         }
+    }
+
+    @Test func `the exports of a finished output are made again by the command that takes it over`() throws {
+        var run = try TinyRun()
+        run.options["export"] = "f16"
+        let earlier = try attached(run, "version-1", stopAfter: nil)
+        let made = try bytes(earlier + "/gguf/model-F16.gguf")
+        run.options["resume-from"] = earlier
+        let outcome = try run.run(on: nil)
+        #expect(outcome.error == nil && outcome.count(.step) == 0, "\(String(describing: outcome.error))")
+        #expect(try bytes(run.output + "/gguf/model-F16.gguf") == made)
+        #expect(outcome.texts.contains { $0.hasPrefix("\(run.output)/gguf is missing") }, "\(outcome.texts)")
     }
 
     @Test func `a damaged checkpoint is named, the one before is used, and links in an output are not followed`() throws {

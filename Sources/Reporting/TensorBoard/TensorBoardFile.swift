@@ -88,7 +88,8 @@ package final class TensorBoardFile: EventSink {
             try write([TensorBoardMessages.scalars(time, step: step, Self.values(fields, Self.evaluationTags))])
         case .data where !goesOn: if let sample = fields["first_sample"] { try write([TensorBoardMessages.text(time, "first_sample", Self.text(of: sample))]) }
         case .result:
-            try write([TensorBoardMessages.text(time, "answers", Self.table(of: fields["answers"]?.array ?? []))])
+            // `train` answers no records.
+            if let answers = fields["answers"]?.array { try write([TensorBoardMessages.text(time, "answers", Self.table(of: answers))]) }
             try write([TensorBoardMessages.scalars(time, step: fields["summary"]?["steps"]?.int ?? 0, Self.values(fields["summary"] ?? .null, Self.testTags))])
         case .end:
             // After 4 and 75 the same command goes on.
