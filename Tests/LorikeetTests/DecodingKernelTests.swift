@@ -191,4 +191,24 @@ struct DecodingKernelTests {
         #expect(device.launched["multiply_codes_f32", default: 0] >= 12 * 2 * 4)
         #expect(device.launched["expand_nf4_f32"] == nil)
     }
+
+    @Test func `on a card, too, what all prompts begin with is computed once`() throws {
+        let files = try RandomModel([
+            ("hidden_size", 64), ("intermediate_size", 96), ("num_hidden_layers", 2), ("num_attention_heads", 2), ("num_key_value_heads", 1),
+            ("head_dim", 32), ("vocab_size", 101),
+        ])
+        let shared = (0..<20).map { Int32($0 * 37 % 101) }
+        let prompts = [[5, 17, 60, 3], [44, 9, 9], [7], [44, 1]].map { shared + $0 }
+        func answers(on device: EmulatedDevice?, _ prompts: [[Int32]]) throws -> (tokens: [[Int32]], rows: Int) {
+            let model = try Compute(cpu: CPU(threads: 2), device: device, element: .f32).model(files.source, storage: .nf4, lora: nil)
+            let session = try Session(model: model, sizes: SessionSizes(training: 0, evaluation: 32, headChunk: 32))
+            return (try session.generate(prompts: prompts, maxNewTokens: 8, endTokens: []), session.decodedRows)
+        }
+        let together = try answers(on: EmulatedDevice(), prompts)
+        #expect(together.rows == 20 + 10 + 7 * 4)
+        for (prompt, tokens) in zip(prompts, together.tokens) {
+            #expect(try answers(on: EmulatedDevice(), [prompt]).tokens == [tokens])
+            #expect(try answers(on: nil, [prompt]).tokens == [tokens])
+        }
+    }
 }

@@ -80,5 +80,5 @@ package final class CachedSequence {
 
 extension Session {
     /// Whether the length of a whole sequence decides how its keys are rotated.
-    fileprivate var rotatesByLength: Bool { program(.evaluation, tokens: Self.granularity).inputs.lengths != nil }
+    var rotatesByLength: Bool { program(.evaluation, tokens: Self.granularity).inputs.lengths != nil }
 }

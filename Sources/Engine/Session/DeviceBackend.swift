@@ -164,6 +164,13 @@ final class DeviceBackend: SessionBackend {
 
     func releaseCaches() { (caches, cacheKey) = ([:], nil) }
 
+    func spreadCache(positions: Int) throws {
+        for cache in caches.values {
+            guard let (starts, bytes) = cacheKey?.slotStarts(cacheBytes: cache.bytes, positions: positions) else { continue }
+            for start in starts { try device.copy(cache.address, to: cache.address + start, bytes: bytes) }
+        }
+    }
+
     // MARK: the adapters' state
 
     func clearGradients() throws { try device.zero(address(PersistentName.gradients), bytes: model.adapters.elementCount * 4) }

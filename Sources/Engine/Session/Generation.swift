@@ -30,7 +30,8 @@ extension Session {
         return try generate(requests, rules: rules, endTokens: endTokens, slots: slots, onToken: onToken)
     }
 
-    /// Continuations of prompts, several at a time against one KV cache. When a sequence ends, the next prompt takes its place.
+    /// Continuations of prompts, several at a time against one KV cache. When a sequence ends, the next prompt takes its place. What all prompts
+    /// begin with (a system message, say) is computed once.
     ///
     /// - Parameters:
     ///   - rules: how tokens are chosen.
@@ -48,7 +49,9 @@ extension Session {
         defer { releaseCaches() }
         for group in Self.groups(requests) {
             let positions = Self.roundedUp(group.map { requests[$0].positions }.max() ?? 1)
+            let shared = sharedPrefix(group.map { requests[$0].prompt })
             var sequences = RunningSequences(session: self, slots: min(max(1, slots), group.count), positions: positions)
+            try sequences.share(shared)
             var waiting = group[...]
             while true {
                 // Reading a prompt alone costs almost as much as reading several.
@@ -69,6 +72,16 @@ extension Session {
             }
         }
         return results
+    }
+
+    /// The tokens that all prompts begin with, but for each prompt's last, whose logits are needed; empty where computing them once saves too little.
+    private func sharedPrefix(_ prompts: [[Int32]]) -> ArraySlice<Int32> {
+        guard let first = prompts.first, !rotatesByLength else { return [] }
+        let length = prompts.reduce(first.count) { shortest, prompt in
+            min(shortest, prompt.count - 1, zip(first, prompt).prefix { $0 == $1 }.count)
+        }
+        // A call of its own expands the weights once more, which costs as much as reading some tokens.
+        return length * (prompts.count - 1) >= Self.granularity ? first.prefix(length) : []
     }
 
     /// Before the first prompt is read: a later one must not be refused when earlier ones have been answered.
@@ -131,6 +144,8 @@ private struct RunningSequences {
     }
 
     private var slots: [Sequence?]
+    /// Positions at the start of every slot that are those of all prompts: sequences neither read nor overwrite them.
+    private var shared = 0
     /// Positions that each slot's sequence may come to have: known before its first key is rotated and cached.
     private var whole: [Int]
     /// The tokens that the last call chose, and for which requests.
@@ -151,6 +166,20 @@ private struct RunningSequences {
         for slot in slots.indices where slots[slot]?.request == request { slots[slot] = nil }
     }
 
+    /// Reads the tokens that all prompts begin with and puts their keys and values into every slot.
+    mutating func share(_ prefix: ArraySlice<Int32>) throws {
+        guard !prefix.isEmpty else { return }
+        var rows = Session.DecodingRows()
+        for (position, id) in prefix.enumerated() {
+            rows.append(id, position: position, slot: 0)
+            guard rows.ids.count == Session.roundedUp(session.sizes.evaluation) || position == prefix.count - 1 else { continue }
+            _ = try session.decode(rows, lengths: whole, positions: positions, outputRows: [])
+            rows = Session.DecodingRows()
+        }
+        try session.spreadCache(positions: prefix.count)
+        shared = prefix.count
+    }
+
     /// Gives each request a free slot, reads its prompt, in pieces of at most the session's tokens, and chooses its first token.
     mutating func start(_ requests: [(index: Int, request: GenerationRequest)], rules: SamplingRules) throws {
         chosen = []
@@ -163,7 +192,7 @@ private struct RunningSequences {
         var rows = Session.DecodingRows()
         var ends: [(slot: Int, row: Int)] = []
         for (slot, _, request) in places {
-            for (position, id) in request.prompt.enumerated() {
+            for (position, id) in request.prompt.enumerated().dropFirst(shared) {
                 if position == request.prompt.count - 1 { ends.append((slot, rows.ids.count)) }
                 rows.append(id, position: position, slot: slot)
                 guard rows.ids.count == Session.roundedUp(session.sizes.evaluation) else { continue }

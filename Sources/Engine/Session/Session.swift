@@ -35,6 +35,8 @@ package final class Session {
     }
 
     private var programs: [ProgramKey: Program] = [:]
+    /// Rows that decoding programs have computed so far, without padding.
+    package private(set) var decodedRows = 0
     /// The last step program, and the optimiser that it was made for.
     private var step: (optimiser: AnyHashable, program: Program)?
     private let backend: any SessionBackend
@@ -226,12 +228,16 @@ package final class Session {
         try write(padded.positions, to: program.inputs.positions, program)
         if let id = program.inputs.slots { try write(padded.slots, to: id, program) }
         if let id = program.inputs.lengths { try write(padded.slots.map { Int32(clamping: Int($0) < slots ? lengths[Int($0)] : 1) }, to: id, program) }
+        decodedRows += rows.ids.count
         if let id = program.inputs.outputRows { try write(outputRows.isEmpty ? [0] : outputRows.map(Int32.init), to: id, program) }
         try backend.execute(
             program, trainedRows: 0, caches: .decoding(slots: slots + 1, positions: positions, outputRows: 0), observe: nil)
         guard let output = program.outputs.logits, let offset = program.schedule.offsets[output.index] else { return [] }
         return try backend.read(at: offset, count: outputRows.count * model.family.vocabularySize)
     }
+
+    /// Copies the first positions of the KV caches' first slot to the other slots.
+    func spreadCache(positions: Int) throws { try backend.spreadCache(positions: positions) }
 
     /// Frees the KV caches.
     package func releaseCaches() {

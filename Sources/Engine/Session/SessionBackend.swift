@@ -20,6 +20,8 @@ protocol SessionBackend: AnyObject {
     ///   - observe: called with the time of every op; nil measures nothing and may replay a recorded graph.
     func execute(_ program: Program, trainedRows: Int, caches: ProgramPurpose?, observe: OpObserver?) throws
     func releaseCaches()
+    /// Copies the first positions of the KV caches' first slot to the other slots.
+    func spreadCache(positions: Int) throws
     /// Runs a program op by op and returns what its 16-bit values reach; nothing where all are float32.
     func magnitudes(_ program: Program, trainedRows: Int) throws -> [ValueMagnitude]
 
@@ -133,6 +135,13 @@ final class CPUBackend: SessionBackend {
 
     func releaseCaches() { (caches, cacheKey) = ([:], nil) }
 
+    func spreadCache(positions: Int) {
+        for cache in caches.values {
+            guard let (starts, bytes) = cacheKey?.slotStarts(cacheBytes: cache.byteCount, positions: positions) else { continue }
+            for start in starts { (cache.base + start).copyMemory(from: cache.base, byteCount: bytes) }
+        }
+    }
+
     func magnitudes(_ program: Program, trainedRows: Int) -> [ValueMagnitude] { [] }
 
     func clearGradients() { model.adapters.floats(.gradients).update(repeating: 0) }
@@ -141,4 +150,13 @@ final class CPUBackend: SessionBackend {
     func pushState() {}
     func pullAdapters() {}
     func pushAdapters() {}
+}
+
+extension ProgramPurpose {
+    /// Where the slots but the first start in a KV cache [slots, positions, …] of this many bytes, and the bytes of a slot's first `count` positions.
+    func slotStarts(cacheBytes: Int, positions count: Int) -> (starts: [Int], bytes: Int)? {
+        guard case .decoding(let slots, let positions, _) = self, slots > 0, positions > 0 else { return nil }
+        let slot = cacheBytes / slots
+        return ((1..<max(1, slots)).map { $0 * slot }, slot / positions * min(count, positions))
+    }
 }

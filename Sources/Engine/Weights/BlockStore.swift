@@ -1,3 +1,4 @@
+import CVector
 import LorikeetGround
 
 /// GGUF's block formats: which one a matrix is held in.
@@ -85,6 +86,28 @@ package struct BlockStore: WeightStore {
             blocks: range.count / format.blockElements,
             fromByte: row * rowBytes + range.lowerBound / format.blockElements * format.blockBytes,
             into: destination)
+    }
+
+    package func multiply(rows range: Range<Int>, x: UnsafePointer<Float>, count: Int, into y: UnsafeMutablePointer<Float>, ldy: Int) {
+        guard count == 1, format.blockElements == 32 else { return multiplyByTiles(rows: range, x: x, count: count, into: y, ldy: ldy) }
+        multiplyByEights(range, into: y) {
+            eightDots(from: $0, x)
+        } rest: {
+            multiplyByTiles(rows: $0, x: x, count: 1, into: $1, ldy: ldy)
+        }
+    }
+
+    /// The products of eight rows with x, in a format of blocks of 32.
+    @inline(__always)
+    private func eightDots(from row: Int, _ x: UnsafePointer<Float>) -> SIMD8<Float> {
+        let start = bytes.pointer(as: UInt8.self, at: row * rowBytes)
+        switch format {
+        case .q4_0: return lorikeet_dots_q4_0(start, columns, x)
+        case .q4_1: return lorikeet_dots_q4_1(start, columns, x)
+        case .q5_0: return lorikeet_dots_q5_0(start, columns, x)
+        case .q5_1: return lorikeet_dots_q5_1(start, columns, x)
+        default: return lorikeet_dots_q8_0(start, columns, x)
+        }
     }
 
     /// Names each codec, so that the loop over blocks is compiled for each.

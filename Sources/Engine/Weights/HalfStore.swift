@@ -1,3 +1,5 @@
+import CVector
+
 /// A matrix held in 16 bits a weight.
 package struct HalfStore: WeightStore {
     /// The two 16-bit forms.
@@ -47,6 +49,16 @@ package struct HalfStore: WeightStore {
 
     package func expand(row: Int, columns range: Range<Int>, into destination: UnsafeMutablePointer<Float>) {
         expand(from: row * columns + range.lowerBound, count: range.count, into: destination)
+    }
+
+    package func multiply(rows range: Range<Int>, x: UnsafePointer<Float>, count: Int, into y: UnsafeMutablePointer<Float>, ldy: Int) {
+        guard count == 1, columns % 32 == 0 else { return multiplyByTiles(rows: range, x: x, count: count, into: y, ldy: ldy) }
+        multiplyByEights(range, into: y) {
+            let start = bytes.pointer(as: UInt8.self, at: 2 * $0 * columns)
+            return form == .f16 ? lorikeet_dots_f16(start, columns, x) : lorikeet_dots_bf16(start, columns, x)
+        } rest: {
+            multiplyByTiles(rows: $0, x: x, count: 1, into: $1, ldy: ldy)
+        }
     }
 
     private func expand(from start: Int, count: Int, into destination: UnsafeMutablePointer<Float>) {

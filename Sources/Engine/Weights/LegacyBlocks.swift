@@ -1,5 +1,7 @@
+import CVector
+
 // GGUF's blocks of 32: one float16 scale, perhaps a minimum, codes.
-// In the four- and five-bit ones weight j is in the low half of byte j, weight j + 16 in the high half.
+// `CVector` has their arithmetic, for expansion and for decoding.
 
 /// 18 bytes: d float16 | 16 bytes of codes. weight = (code - 8) · d
 enum Q4_0: BlockCodec {
@@ -8,10 +10,7 @@ enum Q4_0: BlockCodec {
 
     @inline(__always)
     static func expand(_ block: UnsafeRawPointer, into out: UnsafeMutablePointer<Float>) {
-        let d = half(block)
-        let codes = load16(block + 2)
-        storeSigned(codes & 15, minus: 8, d, out)
-        storeSigned(codes &>> 4, minus: 8, d, out + 16)
+        lorikeet_expand_q4_0(block.assumingMemoryBound(to: UInt8.self), 1, out)
     }
 }
 
@@ -22,11 +21,7 @@ enum Q4_1: BlockCodec {
 
     @inline(__always)
     static func expand(_ block: UnsafeRawPointer, into out: UnsafeMutablePointer<Float>) {
-        let d = half(block)
-        let m = half(block + 2)
-        let codes = load16(block + 4)
-        store(codes & 15, d, plus: m, out)
-        store(codes &>> 4, d, plus: m, out + 16)
+        lorikeet_expand_q4_1(block.assumingMemoryBound(to: UInt8.self), 1, out)
     }
 }
 
@@ -37,10 +32,7 @@ enum Q5_0: BlockCodec {
 
     @inline(__always)
     static func expand(_ block: UnsafeRawPointer, into out: UnsafeMutablePointer<Float>) {
-        let d = half(block)
-        let codes = load16(block + 6)
-        storeSigned((codes & 15) | fifthBits(block + 2), minus: 16, d, out)
-        storeSigned((codes &>> 4) | fifthBits(block + 4), minus: 16, d, out + 16)
+        lorikeet_expand_q5_0(block.assumingMemoryBound(to: UInt8.self), 1, out)
     }
 }
 
@@ -51,11 +43,7 @@ enum Q5_1: BlockCodec {
 
     @inline(__always)
     static func expand(_ block: UnsafeRawPointer, into out: UnsafeMutablePointer<Float>) {
-        let d = half(block)
-        let m = half(block + 2)
-        let codes = load16(block + 8)
-        store((codes & 15) | fifthBits(block + 4), d, plus: m, out)
-        store((codes &>> 4) | fifthBits(block + 6), d, plus: m, out + 16)
+        lorikeet_expand_q5_1(block.assumingMemoryBound(to: UInt8.self), 1, out)
     }
 }
 
@@ -66,9 +54,7 @@ enum Q8_0: BlockCodec {
 
     @inline(__always)
     static func expand(_ block: UnsafeRawPointer, into out: UnsafeMutablePointer<Float>) {
-        let d = half(block)
-        storeSigned(load16(block + 2), minus: 0, d, out)
-        storeSigned(load16(block + 18), minus: 0, d, out + 16)
+        lorikeet_expand_q8_0(block.assumingMemoryBound(to: UInt8.self), 1, out)
     }
 }
 
@@ -76,7 +62,7 @@ enum Q8_0: BlockCodec {
 
 /// A float16 of the file as float32.
 @inline(__always)
-func half(_ p: UnsafeRawPointer) -> Float { Float(p.loadUnaligned(as: Float16.self)) }
+func half(_ p: UnsafeRawPointer) -> Float { lorikeet_half(p.assumingMemoryBound(to: UInt8.self)) }
 
 /// Sixteen bytes from any address.
 @inline(__always)
@@ -117,14 +103,4 @@ private func floats(_ v: SIMD8<UInt8>) -> SIMD8<Float> {
 private func floats(_ v: SIMD8<Int8>) -> SIMD8<Float> {
     SIMD8(
         Float(v[0]), Float(v[1]), Float(v[2]), Float(v[3]), Float(v[4]), Float(v[5]), Float(v[6]), Float(v[7]))
-}
-
-/// Sixteen bits, lowest first, as 16 or 0 in sixteen bytes.
-@inline(__always)
-private func fifthBits(_ p: UnsafeRawPointer) -> SIMD16<UInt8> {
-    let low = SIMD8<UInt8>(repeating: p.loadUnaligned(as: UInt8.self))
-    let high = SIMD8<UInt8>(repeating: p.loadUnaligned(fromByteOffset: 1, as: UInt8.self))
-    let places = SIMD16<UInt8>(1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128)
-    // Adding 127 carries any bit to the top of its byte.
-    return (((SIMD16(lowHalf: low, highHalf: high) & places) &+ 127) & 128) &>> 3
 }

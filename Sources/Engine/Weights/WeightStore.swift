@@ -1,3 +1,5 @@
+import CVector
+
 /// A frozen matrix [rows, columns] in whatever form it is held: the linear op sees nothing else of a base model.
 ///
 /// A store never changes after it is made; every method may be called from several threads at once.
@@ -27,7 +29,7 @@ package protocol WeightStore: Sendable {
     /// - Parameters:
     ///   - rows: rows of the matrix; split them over threads.
     ///   - x: [count, columns], dense.
-    ///   - count: rows of `x`, at most 8.
+    ///   - count: rows of `x`: few, since each is multiplied with every expanded weight on its own.
     ///   - y: where the first of `rows` goes: element (i, r) stands at `y[i * ldy + r - rows.lowerBound]`. Overwritten.
     ///   - ldy: floats from one row of `y` to the next.
     func multiply(
@@ -71,6 +73,5 @@ extension WeightStore {
     }
 }
 
-/// Columns that `multiplyByTiles` expands at a time: 16 KB of scratch for four rows leaves half of a first-level cache
-/// of 32 KB for the codes and x. A multiple of 256, the longest block of any format.
-let decodingTileColumns = 1024
+/// Columns that `multiplyByTiles` expands at a time.
+let decodingTileColumns = LORIKEET_TILE_COLUMNS

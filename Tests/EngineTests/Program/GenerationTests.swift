@@ -89,6 +89,30 @@ struct GenerationTests {
         #expect(none == [[], []])
     }
 
+    @Test(arguments: [1, 3, 16])
+    func `what all prompts begin with is computed once, and the answers stay the same`(slots: Int) throws {
+        let session = try Session(model: TinyModel.model(), maximumTokens: 32)
+        // Longer than a piece of the session's 32 rows. The fourth prompt is the shared part and one token, the last two are equal.
+        let shared = TinyModel.tokens(45, seed: 3)
+        let own = [6, 11, 2, 1, 19, 4, 4].enumerated().map { TinyModel.tokens($1, seed: UInt64(min($0, 5) + 60)) }
+        let prompts = own.map { shared + $0 }
+        let first = session.decodedRows
+        let answers = try session.generate(prompts: prompts, maxNewTokens: 6, endTokens: [], slots: slots)
+        let common = prompts.dropFirst().reduce(prompts[0]) { common, prompt in Array(zip(common, prompt).prefix { $0 == $1 }.map(\.0)) }.count
+        #expect(common >= 45 && common <= 46)
+        // A prompt's last token is always its own. After the prompt each answer takes a row for every token but its last.
+        let read = min(common, 45)
+        #expect(session.decodedRows - first == read + prompts.reduce(0) { $0 + $1.count - read } + 5 * prompts.count)
+        for (prompt, tokens) in zip(prompts, answers) { #expect(try tokens == slow(session, prompt, 6)) }
+    }
+
+    @Test func `prompts that share too little are read one by one`() throws {
+        let session = try Session(model: TinyModel.model(), maximumTokens: 32)
+        let prompts = [9, 8, 7].enumerated().map { [1, 2] + TinyModel.tokens($1, seed: UInt64($0 + 70)) }
+        _ = try session.generate(prompts: prompts, maxNewTokens: 1, endTokens: [])
+        #expect(session.decodedRows == prompts.reduce(0) { $0 + $1.count })
+    }
+
     @Test func `long and short prompts together`() throws {
         let session = try Session(model: TinyModel.model(), maximumTokens: 64)
         let prompts = [3, 530, 7, 1100, 600].map { TinyModel.tokens($0) }

@@ -58,6 +58,38 @@ struct MultiplyTests {
         }
     }
 
+    /// The sum in the one order of decoding: eight lanes along a piece of columns, the lanes in their order, the tail, the pieces in their order.
+    private func ordered(_ w: ArraySlice<Float>, _ x: ArraySlice<Float>, piece: Int) -> Float {
+        var result: Float = 0
+        for start in stride(from: 0, to: w.count, by: piece) {
+            let (w, x) = (Array(w.dropFirst(start).prefix(piece)), Array(x.dropFirst(start).prefix(piece)))
+            var lanes = [Float](repeating: 0, count: 8)
+            let whole = w.count & ~7
+            for c in 0..<whole { lanes[c % 8].addProduct(w[c], x[c]) }
+            var tail: Float = 0
+            for c in whole..<w.count { tail.addProduct(w[c], x[c]) }
+            result += lanes.dropFirst().reduce(lanes[0], +) + tail
+        }
+        return result
+    }
+
+    @Test(arguments: [(19, 576), (16, 1536), (9, 2304), (11, 70)])
+    func `every product is summed in the same order, from whatever form and for whatever number of rows`(rows: Int, columns: Int) throws {
+        for store in try stores(rows: rows, columns: columns) {
+            let weights = expanded(store)
+            let piece = store.directFloats == nil ? decodingTileColumns : columns
+            for count in [1, 2, 7, 16] {
+                let x = noise(count * columns, seed: 21)
+                var y = [Float](repeating: 777, count: count * rows)
+                store.multiply(rows: 0..<rows, x: x, count: count, into: &y, ldy: rows)
+                for i in 0..<count {
+                    let expected = (0..<rows).map { ordered(weights[$0 * columns..<($0 + 1) * columns], x[i * columns..<(i + 1) * columns], piece: piece) }
+                    #expect(Array(y[i * rows..<(i + 1) * rows]) == expected, "\(store.formatName) \(rows)x\(columns) n=\(count) row \(i)")
+                }
+            }
+        }
+    }
+
     @Test func `a row of x gives the same bits alone and among others`() throws {
         for store in try stores(rows: 7, columns: 2304) {
             let x = noise(8 * 2304, seed: 9)

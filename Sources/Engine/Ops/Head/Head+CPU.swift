@@ -7,13 +7,15 @@ private func copy(_ from: UnsafePointer<Float>, _ columns: Int, times scale: Flo
 }
 
 /// logits [n, V] = x [n, C] Wᵀ, every worker expanding its own rows of W block by block.
+///
+/// - Parameter fromCodes: the most rows of x that are multiplied straight from W's codes.
 private func project(
     _ x: UnsafePointer<Float>, count: Int, columns: Int, store: any WeightStore, vocabulary: Int, scratch: UnsafeMutablePointer<Float>,
-    scratchRows: Int, logits: UnsafeMutablePointer<Float>, cpu: CPU
+    scratchRows: Int, logits: UnsafeMutablePointer<Float>, fromCodes: Int, cpu: CPU
 ) {
     let block = max(1, scratchRows / cpu.threads)
     cpu.parallelRanges(over: vocabulary, grain: 16) { range, worker in
-        if count <= Linear.rowsFromCodes {
+        if count <= fromCodes {
             store.multiply(rows: range, x: x, count: count, into: logits + range.lowerBound, ldy: vocabulary)
             return
         }
@@ -59,6 +61,9 @@ private func projectBack(
 }
 
 extension HeadChunks {
+    /// Trained rows that are multiplied from codes: the bits of a training step depend on it.
+    private static var rowsFromCodes: Int { 8 }
+
     /// Log-probabilities of the targets and, where `dx` is given, the gradient of x by the weights.
     ///
     /// - Parameters:
@@ -81,7 +86,7 @@ extension HeadChunks {
             for (i, t) in rows.enumerated() { copy(x + t * columns, columns, times: logitScale, to: gathered + i * columns) }
             project(
                 gathered, count: rows.count, columns: columns, store: store, vocabulary: vocabulary, scratch: expanded,
-                scratchRows: scratchRows, logits: logits, cpu: context.cpu)
+                scratchRows: scratchRows, logits: logits, fromCodes: Self.rowsFromCodes, cpu: context.cpu)
             let results = CrossEntropyKernels.run(
                 logits: logits, rows: rows.count, vocabulary: vocabulary, targets: rows.map { targets[$0] },
                 weights: rows.map { weights?[$0] ?? 0 }, gradientInPlace: gradient != nil, softCap: softCap, cpu: context.cpu)
@@ -118,7 +123,7 @@ extension Logits {
         }
         project(
             gathered, count: count, columns: columns, store: store, vocabulary: vocabulary, scratch: try context.floats(scratch, "the head's scratch"),
-            scratchRows: scratchRows, logits: logits, cpu: context.cpu)
+            scratchRows: scratchRows, logits: logits, fromCodes: Linear.rowsFromCodes, cpu: context.cpu)
         guard let softCap else { return }
         for i in 0..<count * vocabulary { logits[i] = softCap * tanh(logits[i] / softCap) }
     }

@@ -29,8 +29,9 @@ extension Linear {
         for part in parts where part.weight.hasBias { try addBias(part, context, tokens) }
     }
 
-    /// Up to this number of rows of x, expanding a weight costs more than multiplying it.
-    static let rowsFromCodes = 8
+    /// Up to this number of rows of x, a product from codes takes less time than expansion and a matrix product. It is below
+    /// `Session.granularity`: only decoding has so few rows.
+    static let rowsFromCodes = 16
 
     private func multiplyFromCodes(_ context: borrowing CPURun, _ tokens: Int, _ stores: [any WeightStore]) throws {
         let x = UnsafePointer(try context.floats(x))
