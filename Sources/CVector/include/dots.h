@@ -40,8 +40,8 @@ typedef lorikeet_weights (*lorikeet_form)(const unsigned char *block);
 
 /// The dot products of eight stored rows, which lie one behind the other, with one x; four rows go through the loop together.
 ///
-/// The processor's prefetching follows no four streams of a few hundred bytes each: the eight rows after the next eight are asked for
-/// here, from their first byte to their last, while these are multiplied.
+/// The processor's own prefetching does not follow four streams of a few hundred bytes each. So while these rows are multiplied, the
+/// eight rows after the next eight are prefetched, from their first byte to their last.
 ///
 /// - columns: a multiple of 32.
 LORIKEET_INLINE lorikeet_float8 lorikeet_dots_of(

@@ -68,13 +68,6 @@ func half(_ p: UnsafeRawPointer) -> Float { lorikeet_half(p.assumingMemoryBound(
 @inline(__always)
 func load16(_ p: UnsafeRawPointer) -> SIMD16<UInt8> { p.loadUnaligned(as: SIMD16<UInt8>.self) }
 
-/// out[i] = code[i] · scale + minimum, two roundings.
-@inline(__always)
-func store(_ codes: SIMD16<UInt8>, _ scale: Float, plus minimum: Float, _ out: UnsafeMutablePointer<Float>) {
-    store8(floats(codes.lowHalf) * scale + minimum, out)
-    store8(floats(codes.highHalf) * scale + minimum, out + 8)
-}
-
 /// out[i] = code[i] · scale - minimum, two roundings.
 @inline(__always)
 func store(_ codes: SIMD16<UInt8>, _ scale: Float, minus minimum: Float, _ out: UnsafeMutablePointer<Float>) {
