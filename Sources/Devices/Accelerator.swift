@@ -161,6 +161,8 @@ package protocol Accelerator: AnyObject {
     func upload(count: Int, to: DeviceAddress, fill: (_ first: Int, _ part: UnsafeMutableRawBufferPointer) throws -> Void) throws
     /// Waits for everything before it.
     func download(_ from: DeviceAddress, into: UnsafeMutableRawBufferPointer) throws
+    /// Copies `count` bytes to the host, behind the work that was asked for before and without waiting for it.
+    func fetch(_ from: DeviceAddress, count: Int) throws -> any FetchedBytes
     func copy(_ from: DeviceAddress, to: DeviceAddress, bytes: Int) throws
     func zero(_ address: DeviceAddress, bytes: Int) throws
     /// Compiles modules in parallel before they are needed; a module that was not prepared is compiled at its first launch.
@@ -179,7 +181,26 @@ package protocol Accelerator: AnyObject {
     func usedBytes() throws -> Int
 }
 
+/// Bytes that `fetch` asked for, as they were when the work before it had ended.
+package protocol FetchedBytes {
+    /// Waits for them.
+    func read(into: UnsafeMutableRawBufferPointer) throws
+}
+
+/// Bytes that are on the host already.
+private struct HostBytes: FetchedBytes {
+    let bytes: [UInt8]
+    func read(into: UnsafeMutableRawBufferPointer) { bytes.withUnsafeBytes { into.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0.prefix(into.count))) } }
+}
+
 extension Accelerator {
+    /// A device that has done its work when a call returns.
+    package func fetch(_ from: DeviceAddress, count: Int) throws -> any FetchedBytes {
+        var bytes = [UInt8](repeating: 0, count: count)
+        try bytes.withUnsafeMutableBytes { try download(from, into: $0) }
+        return HostBytes(bytes: bytes)
+    }
+
     /// A device that compiles nothing.
     package func prepare(_ modules: [KernelModule]) {}
     package var gemmChoices: GEMMChoices? { nil }

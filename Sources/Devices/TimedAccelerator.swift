@@ -27,6 +27,7 @@ package final class TimedAccelerator: Accelerator {
         try device.upload(count: count, to: address, fill: fill)
     }
     package func download(_ from: DeviceAddress, into: UnsafeMutableRawBufferPointer) throws { try device.download(from, into: into) }
+    package func fetch(_ from: DeviceAddress, count: Int) throws -> any FetchedBytes { try device.fetch(from, count: count) }
     package func copy(_ from: DeviceAddress, to: DeviceAddress, bytes: Int) throws {
         try note("copy")
         try device.copy(from, to: to, bytes: bytes)

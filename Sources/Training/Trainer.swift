@@ -65,7 +65,7 @@ package struct Trainer {
     ///   checkpoint. Earlier checkpoints stay.
     package func run(train: SampleSet, validation: SampleSet) throws -> TrainingResult {
         let total = settings.totalSteps(samples: train.count)
-        let sampler = StepSampler(settings: settings, count: train.count)
+        let source = StepBatches(settings: settings, samples: train)
         var state = try restored() ?? TrainerState()
         // A process that was killed right after a save may have left more checkpoints than `saveTotalLimit`.
         if state.step > 0 { try checkpoints.removeOld(upTo: state.step, limit: settings.saveTotalLimit) }
@@ -81,7 +81,7 @@ package struct Trainer {
                 return TrainingResult(state: state, totalSteps: total)
             }
             if state.skipExcludedStep() { continue }
-            let outcome = try step(state, of: total, samples: train, sampler)
+            let outcome = try step(state, of: total, source)
             state.add(outcome)
             pace.add(outcome.seconds)
             try report(.step(progress(state, outcome, samples: train.count, secondsLeft: pace.seconds * Double(total - state.step), of: total)))
@@ -219,28 +219,24 @@ package struct Trainer {
     }
 
     /// Runs the step after `state.step`: its micro-batches and one update.
-    private func step(_ state: TrainerState, of total: Int, samples: SampleSet, _ sampler: StepSampler) throws -> Outcome {
+    private func step(_ state: TrainerState, of total: Int, _ source: StepBatches) throws -> Outcome {
         let start = clock.uptime
-        let chosen = sampler.samples(ofStep: state.step)
-        var batches = try pack(
-            samples: samples.samples(at: chosen.indices), tokensPerBatch: settings.tokensPerBatch, seed: settings.seed, epoch: chosen.epoch,
-            packing: settings.packing)
+        let prepared = try source.take(step: state.step)
         var outcome = Outcome()
-        outcome.trainedTokens = batches.reduce(0) { $0 + $1.trainedRows }
-        outcome.tokens = batches.reduce(0) { $0 + $1.rows }
-        // The loss is the mean over the trained tokens of the whole step, so the gradient does not depend on its split into micro-batches.
-        for index in batches.indices { batches[index].setWeight(1 / Float(max(1, outcome.trainedTokens))) }
+        (outcome.tokens, outcome.trainedTokens) = (prepared.tokens, prepared.trainedTokens)
         var result: OptimiserResult
         var scale: Float
         outcome.learningRate = settings.learningRate(atStep: state.step, of: total)
+        var isFirst = true
         // A step that overflows is repeated at half the loss scale, so that its records are still trained on.
         while true {
-            outcome.loss = 0
-            for (index, batch) in batches.enumerated() {
-                outcome.loss += try session.accumulate(batch, zeroFirst: index == 0).lossSum
-            }
             scale = session.lossScaling?.scale ?? LossScaling.smallest
-            result = try session.optimiserStep(learningRate: outcome.learningRate, optimiser: settings.optimiser)
+            let losses = try prepared.batches.enumerated().map { try session.submit($1, zeroFirst: $0 == 0) }
+            let update = try session.submitStep(learningRate: outcome.learningRate, optimiser: settings.optimiser)
+            if isFirst, state.step + 1 < total { source.prepare(step: state.step + 1) }
+            isFirst = false
+            outcome.loss = try losses.reduce(0) { try $0 + $1().lossSum }
+            result = try update()
             guard result.skipped, outcome.loss.isFinite, scale > LossScaling.smallest else { break }
             let smaller = Int(session.lossScaling?.scale ?? LossScaling.smallest)
             try report(.warning("step \(state.step + 1) overflowed at loss scale \(Int(scale)) and is done again at \(smaller)"))

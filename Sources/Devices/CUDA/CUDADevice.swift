@@ -49,12 +49,15 @@ package final class CUDADevice: Accelerator {
     private var recording = false
     /// Of `mark`, until `marks`.
     private var events: [CardHandle] = []
+    private let pinned: PinnedPool
     /// Pinned memory that uploads go through.
-    private let staging: CardResource<UnsafeMutableRawPointer>
+    private let staging: PinnedPool.Block
     private static let stagingBytes = 16 << 20
-    /// Half of the staging memory is being copied while the other half is filled.
+    /// Half of the staging memory is being copied while the other half is filled; `filled` bytes of that are.
     private let stagingEvents: [CardHandle]
-    private var half = 0
+    private var (half, filled) = (0, 0)
+    /// The most bytes that a copy from the card has in pinned memory.
+    private static let downloadBytes = 4 << 20
 
     package init(_ options: Options) throws {
         let folders = options.folders
@@ -85,7 +88,8 @@ package final class CUDADevice: Accelerator {
         stream = try CardHandle(in: context, release: driver.streamDestroy) {
             try driver.made("cuStreamCreateWithPriority") { driver.streamCreate($0, 1, 0) }
         }
-        staging = try Self.pinned(context)
+        pinned = PinnedPool(context)
+        staging = try pinned.take(Self.stagingBytes)
         stagingEvents = [try context.event(flags: 2), try context.event(flags: 2)]
         let cache = KernelCache(folder: options.cacheFolder)
         matrices = try MatrixLibrary(major: major, folders: folders, memory, cache)
@@ -118,18 +122,6 @@ package final class CUDADevice: Accelerator {
         if (try? context.makeCurrent()) != nil { _ = driver.streamSynchronize(stream.handle) }
     }
 
-    private static func pinned(_ context: CardContext) throws -> CardResource<UnsafeMutableRawPointer> {
-        let driver = context.driver
-        return try CardResource(in: context, release: { driver.freeHost($0) }) {
-            var pinned: UnsafeMutableRawPointer?
-            guard driver.allocateHost(&pinned, stagingBytes, 0) == 0, let pinned else {
-                throw LorikeetError.machine(
-                    "the machine cannot provide \(Units.formatBytes(Int64(stagingBytes))) of pinned memory (cuMemHostAlloc)", fix: "free some RAM")
-            }
-            return pinned
-        }
-    }
-
     // MARK: memory
 
     package func allocate(bytes: Int) throws -> DeviceAddress {
@@ -143,26 +135,65 @@ package final class CUDADevice: Accelerator {
         let size = Self.stagingBytes / 2
         var done = 0
         while done < count {
-            let part = min(size, count - done)
-            // The half was given to the card two pieces ago.
             try context.makeCurrent()
-            try driver.check(driver.eventSynchronize(stagingEvents[half].handle), "cuEventSynchronize")
-            let to = staging.handle + half * size
+            if filled == size { try beginOtherHalf() }
+            let part = min(size - filled, count - done)
+            let to = staging.handle + half * size + filled
             try fill(done, UnsafeMutableRawBufferPointer(start: to, count: part))
             // `fill` may have called another device.
             try context.makeCurrent()
             try driver.check(driver.copyToDevice(address.raw + UInt64(done), to, part, stream.handle), "cuMemcpyHtoDAsync")
-            try driver.check(driver.eventRecord(stagingEvents[half].handle, stream.handle), "cuEventRecord")
-            half = 1 - half
+            filled = min(size, (filled + part).roundedUp(toMultipleOf: 256))
             done += part
         }
     }
 
+    /// Goes on in the other half of the staging memory, once what was copied from there has arrived.
+    private func beginOtherHalf() throws {
+        try driver.check(driver.eventRecord(stagingEvents[half].handle, stream.handle), "cuEventRecord")
+        (half, filled) = (1 - half, 0)
+        try driver.check(driver.eventSynchronize(stagingEvents[half].handle), "cuEventSynchronize")
+    }
+
     package func download(_ from: DeviceAddress, into: UnsafeMutableRawBufferPointer) throws {
-        guard into.count > 0 else { return }
+        for first in stride(from: 0, to: into.count, by: Self.downloadBytes) {
+            let part = min(Self.downloadBytes, into.count - first)
+            try fetch(from + first, count: part).read(into: UnsafeMutableRawBufferPointer(rebasing: into[first..<first + part]))
+        }
+    }
+
+    /// Bytes on their way to pinned memory. The block goes back to the pool when they are read; one that nobody reads is freed with its owner,
+    /// after the copy.
+    private final class Fetched: FetchedBytes {
+        let device: CUDADevice
+        let block: PinnedPool.Block
+        let count: Int
+        let event: CardHandle
+        private var isRead = false
+
+        init(_ device: CUDADevice, _ block: PinnedPool.Block, count: Int, _ event: CardHandle) {
+            (self.device, self.block, self.count, self.event) = (device, block, count, event)
+        }
+
+        func read(into: UnsafeMutableRawBufferPointer) throws {
+            try device.context.makeCurrent()
+            try device.driver.check(device.driver.eventSynchronize(event.handle), "cuEventSynchronize")
+            into.copyMemory(from: UnsafeRawBufferPointer(start: block.handle, count: min(count, into.count)))
+            guard !isRead else { return }
+            isRead = true
+            device.pinned.giveBack(block, bytes: count)
+        }
+
+        deinit { if !isRead, (try? device.context.makeCurrent()) != nil { _ = device.driver.eventSynchronize(event.handle) } }
+    }
+
+    package func fetch(_ from: DeviceAddress, count: Int) throws -> any FetchedBytes {
         try context.makeCurrent()
-        try driver.check(driver.copyFromDevice(into.baseAddress, from.raw, into.count, stream.handle), "cuMemcpyDtoHAsync")
-        try synchronize()
+        let block = try pinned.take(count)
+        if count > 0 { try driver.check(driver.copyFromDevice(block.handle, from.raw, count, stream.handle), "cuMemcpyDtoHAsync") }
+        let event = try context.event(flags: 2)
+        try driver.check(driver.eventRecord(event.handle, stream.handle), "cuEventRecord")
+        return Fetched(self, block, count: count, event)
     }
 
     package func copy(_ from: DeviceAddress, to: DeviceAddress, bytes: Int) throws {

@@ -10,6 +10,8 @@ package enum ProgramPurpose: Sendable, Hashable {
     case decoding(slots: Int, positions: Int, outputRows: Int)
     /// The optimiser's update of the trained parameters; see `StepProgram`.
     case step
+
+    var isDecoding: Bool { if case .decoding = self { true } else { false } }
 }
 
 /// What a program is made for: it decides element types and scratch.

@@ -81,7 +81,15 @@ final class DeviceBackend: SessionBackend {
 
     func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws { try device.upload(bytes, to: try arenaAddress() + offset) }
 
-    func read(at offset: Int, count: Int) throws -> [Float] { try floats(try arenaAddress() + offset, count) }
+    func fetch(at offset: Int, count: Int) throws -> () throws -> [Float] {
+        let fetched = try device.fetch(try arenaAddress() + offset, count: 4 * count)
+        return {
+            try [Float](unsafeUninitializedCapacity: count) { values, filled in
+                try fetched.read(into: UnsafeMutableRawBufferPointer(values))
+                filled = count
+            }
+        }
+    }
 
     private func floats(_ address: DeviceAddress, _ count: Int) throws -> [Float] {
         var values = [Float](repeating: 0, count: count)
@@ -113,7 +121,7 @@ final class DeviceBackend: SessionBackend {
         let seen = runs[graphKey, default: 0]
         if seen == 0 { try prepare(program, trainedRows: trainedRows) }
         // The first run compiles kernels and chooses the products' algorithms, so that nothing has to be set up while the second is recorded.
-        if seen > 0, key == nil, let graph = try device.record({ try runAll(on: device) }) {
+        if seen > 0, let graph = try device.record({ try runAll(on: device) }) {
             graphs[graphKey] = graph
             return try graph.run()
         }
@@ -162,7 +170,11 @@ final class DeviceBackend: SessionBackend {
         }
     }
 
-    func releaseCaches() { (caches, cacheKey) = ([:], nil) }
+    func releaseCaches() {
+        // Graphs of decoding hold the caches' addresses.
+        graphs = graphs.filter { !$0.key.purpose.isDecoding }
+        (caches, cacheKey) = ([:], nil)
+    }
 
     func spreadCache(positions: Int) throws {
         for cache in caches.values {
@@ -175,7 +187,12 @@ final class DeviceBackend: SessionBackend {
 
     func clearGradients() throws { try device.zero(address(PersistentName.gradients), bytes: model.adapters.elementCount * 4) }
 
-    func pullState() throws { try download(PersistentName.state) }
+    func fetchState() throws -> () throws -> Void {
+        let state = UnsafeMutableRawBufferPointer(model.adapters.floats(named: PersistentName.state))
+        let fetched = try device.fetch(address(PersistentName.state), count: state.count)
+        return { [model] in try withExtendedLifetime(model) { try fetched.read(into: state) } }
+    }
+
     func pushState() throws { try upload(PersistentName.state) }
 
     private func upload(_ name: String) throws {

@@ -94,12 +94,23 @@ package final class Session {
     /// - Parameter zeroFirst: clears the gradients before (a step's first micro-batch).
     /// - Throws: exit 2 for ids that the model's tables do not have, exit 4 when memory for the arena cannot be had.
     package func accumulate(_ batch: TokenBatch, zeroFirst: Bool) throws -> MicroBatchResult {
+        try submit(batch, zeroFirst: zeroFirst)()
+    }
+
+    /// `accumulate` in two parts, so that the host can prepare what comes next while a card computes: this call asks the device for the work.
+    ///
+    /// - Returns: waits for the result.
+    /// - Throws: as `accumulate`; a card's failures may be thrown by the returned function.
+    package func submit(_ batch: TokenBatch, zeroFirst: Bool) throws -> () throws -> MicroBatchResult {
         try batch.check(vocabulary: model.family.vocabularySize)
         if zeroFirst { try backend.clearGradients() }
         let results = try run(batch, .training)
-        var sum = 0.0
-        for (row, target) in batch.targets.enumerated() where target >= 0 { sum -= Double(batch.weights[row]) * Double(results[row]) }
-        return MicroBatchResult(lossSum: sum, logProbabilities: trained(results, batch))
+        return {
+            let results = try results()
+            var sum = 0.0
+            for (row, target) in batch.targets.enumerated() where target >= 0 { sum -= Double(batch.weights[row]) * Double(results[row]) }
+            return MicroBatchResult(lossSum: sum, logProbabilities: Self.trained(results, batch))
+        }
     }
 
     /// The time that one training micro-batch spends in ops of one kind.
@@ -141,10 +152,10 @@ package final class Session {
     ///
     /// - Throws: exit 2 for ids that the model's tables do not have, exit 4 when memory for the arena cannot be had.
     package func evaluate(_ batch: TokenBatch) throws -> [Float] {
-        trained(try run(batch, .evaluation), batch)
+        Self.trained(try run(batch, .evaluation)(), batch)
     }
 
-    private func trained(_ results: [Float], _ batch: TokenBatch) -> [Float] {
+    private static func trained(_ results: [Float], _ batch: TokenBatch) -> [Float] {
         batch.targets.indices.filter { batch.targets[$0] >= 0 }.map { results[$0] }
     }
 
@@ -154,11 +165,12 @@ package final class Session {
         return try backend.magnitudes(program, trainedRows: trained)
     }
 
-    private func run(_ batch: TokenBatch, _ purpose: ProgramPurpose) throws -> [Float] {
+    /// Asks the device to run the program for a batch; the returned function waits for log p of each row.
+    private func run(_ batch: TokenBatch, _ purpose: ProgramPurpose) throws -> () throws -> [Float] {
         let (program, rows, trained) = try prepare(batch, purpose)
         try backend.execute(program, trainedRows: trained, caches: nil, observe: observer)
-        guard let output = program.outputs.logProbabilities, let offset = program.schedule.offsets[output.index] else { return [] }
-        return try backend.read(at: offset, count: rows)
+        guard let output = program.outputs.logProbabilities, let offset = program.schedule.offsets[output.index] else { return { [] } }
+        return try backend.fetch(at: offset, count: rows)
     }
 
     /// The program for a batch with its inputs in place; the batch's rows, and how many of them are trained.
@@ -233,7 +245,7 @@ package final class Session {
         try backend.execute(
             program, trainedRows: 0, caches: .decoding(slots: slots + 1, positions: positions, outputRows: 0), observe: nil)
         guard let output = program.outputs.logits, let offset = program.schedule.offsets[output.index] else { return [] }
-        return try backend.read(at: offset, count: outputRows.count * model.family.vocabularySize)
+        return try backend.fetch(at: offset, count: outputRows.count * model.family.vocabularySize)()
     }
 
     /// Copies the first positions of the KV caches' first slot to the other slots.
@@ -242,7 +254,7 @@ package final class Session {
     /// Frees the KV caches.
     package func releaseCaches() {
         backend.releaseCaches()
-        programs = programs.filter { if case .decoding = $0.key.purpose { false } else { true } }
+        programs = programs.filter { !$0.key.purpose.isDecoding }
     }
 
     private func write<Element>(_ elements: [Element], to id: ValueID, _ program: Program) throws {
@@ -256,7 +268,12 @@ package final class Session {
     ///
     /// - Throws: exit 4 when memory or the card fail.
     package func optimiserStep(learningRate: Double, optimiser: any Optimiser) throws -> OptimiserResult {
-        guard model.adapters.elementCount > 0 else { return OptimiserResult(gradientNorm: 0) }
+        try submitStep(learningRate: learningRate, optimiser: optimiser)()
+    }
+
+    /// `optimiserStep` in two parts, as `submit` is for `accumulate`: the returned function waits. Nothing else may use the session in between.
+    package func submitStep(learningRate: Double, optimiser: any Optimiser) throws -> () throws -> OptimiserResult {
+        guard model.adapters.elementCount > 0 else { return { OptimiserResult(gradientNorm: 0) } }
         let program = stepProgram(optimiser)
         try backend.reserve(program.arenaBytes)
         let before = model.adapters.state
@@ -265,9 +282,12 @@ package final class Session {
             optimiser.numbers(learningRate: learningRate, update: Int(before.updates) + 1) + [optimiser.maxGradNorm ?? 0, 1 / Double(before.lossScale)]
         if let id = program.inputs.numbers { try write(numbers, to: id, program) }
         try backend.execute(program, trainedRows: 0, caches: nil, observe: nil)
-        try backend.pullState()
-        let after = model.adapters.state
-        return OptimiserResult(gradientNorm: Double(after.gradientNorm), skipped: after.skipped != 0)
+        let pull = try backend.fetchState()
+        return { [model] in
+            try pull()
+            let after = model.adapters.state
+            return OptimiserResult(gradientNorm: Double(after.gradientNorm), skipped: after.skipped != 0)
+        }
     }
 
     /// The step program of `optimiser`; made again where the optimiser or its settings are not those of the last call.

@@ -12,8 +12,8 @@ protocol SessionBackend: AnyObject {
     /// Makes the arena at least this large; its contents may be lost.
     func reserve(_ bytes: Int) throws
     func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws
-    /// float32 values from the arena.
-    func read(at offset: Int, count: Int) throws -> [Float]
+    /// float32 values from the arena, as they are when the work before this call has ended; the returned function waits for them.
+    func fetch(at offset: Int, count: Int) throws -> () throws -> [Float]
     /// - Parameters:
     ///   - trainedRows: rows with a target.
     ///   - caches: which KV caches the program works on: those of another key are freed. nil where it has none.
@@ -26,8 +26,8 @@ protocol SessionBackend: AnyObject {
     func magnitudes(_ program: Program, trainedRows: Int) throws -> [ValueMagnitude]
 
     func clearGradients() throws
-    /// Copies the step state from the backend to the host's `model.adapters`.
-    func pullState() throws
+    /// Fetches the step state; the returned function waits for it and writes it to the host's `model.adapters`.
+    func fetchState() throws -> () throws -> Void
     /// Copies the host's step state to the backend.
     func pushState() throws
     /// Copies parameters, gradients, moments and step state from the backend to the host's `model.adapters`.
@@ -95,8 +95,9 @@ final class CPUBackend: SessionBackend {
         UnsafeMutableRawBufferPointer(start: arena.base + offset, count: bytes.count).copyMemory(from: bytes)
     }
 
-    func read(at offset: Int, count: Int) -> [Float] {
-        Array(UnsafeBufferPointer(start: arena.pointer(as: Float.self, at: offset), count: count))
+    func fetch(at offset: Int, count: Int) -> () throws -> [Float] {
+        let values = Array(UnsafeBufferPointer(start: arena.pointer(as: Float.self, at: offset), count: count))
+        return { values }
     }
 
     func execute(_ program: Program, trainedRows: Int, caches key: ProgramPurpose?, observe: OpObserver?) throws {
@@ -146,7 +147,7 @@ final class CPUBackend: SessionBackend {
 
     func clearGradients() { model.adapters.floats(.gradients).update(repeating: 0) }
 
-    func pullState() {}
+    func fetchState() -> () throws -> Void { {} }
     func pushState() {}
     func pullAdapters() {}
     func pushAdapters() {}

@@ -1,0 +1,48 @@
+import LorikeetDatasets
+import LorikeetEngine
+
+/// The micro-batches of one optimiser step.
+struct PreparedStep {
+    /// 0 for the first.
+    let step: Int
+    let batches: [TokenBatch]
+    /// Rows of all batches, and those of them that are trained.
+    let tokens: Int
+    let trainedTokens: Int
+}
+
+/// Makes the micro-batches of the steps, and those of the next step while a card computes this one.
+final class StepBatches {
+    private let settings: TrainingSettings
+    private let samples: SampleSet
+    private let sampler: StepSampler
+    private var next: (step: Int, result: Result<PreparedStep, any Error>)?
+
+    init(settings: TrainingSettings, samples: SampleSet) {
+        (self.settings, self.samples) = (settings, samples)
+        sampler = StepSampler(settings: settings, count: samples.count)
+    }
+
+    /// Makes the batches of a step that is about to come; an error is thrown when they are taken.
+    func prepare(step: Int) { next = (step, Result { try made(step) }) }
+
+    /// The batches of a step, which may have been prepared.
+    ///
+    /// - Throws: exit 4 when the samples cannot be read.
+    func take(step: Int) throws -> PreparedStep {
+        defer { next = nil }
+        if let next, next.step == step { return try next.result.get() }
+        return try made(step)
+    }
+
+    private func made(_ step: Int) throws -> PreparedStep {
+        let chosen = sampler.samples(ofStep: step)
+        var batches = try pack(
+            samples: samples.samples(at: chosen.indices), tokensPerBatch: settings.tokensPerBatch, seed: settings.seed, epoch: chosen.epoch,
+            packing: settings.packing)
+        let trained = batches.reduce(0) { $0 + $1.trainedRows }
+        // The loss is the mean over the trained tokens of the whole step, so the gradient does not depend on its split into micro-batches.
+        for index in batches.indices { batches[index].setWeight(1 / Float(max(1, trained))) }
+        return PreparedStep(step: step, batches: batches, tokens: batches.reduce(0) { $0 + $1.rows }, trainedTokens: trained)
+    }
+}
