@@ -48,6 +48,7 @@ struct ExportVerb: ParsableCommand {
     func run() throws {
         let files = Notebook.files
         try files.requireNew(output)
+        if let name { try ModelName.require(name, at: "--name") }
         let path = try HubInputs.model(model)
         let source = try ModelSource.open(path)
         Screen.warn(source.warnings)

@@ -46,7 +46,7 @@ struct GenerateVerb: ParsableCommand {
             raw ? .text(prompt) : .messages((options.system.map { [("system", $0)] } ?? []) + [("user", prompt)])
         let answer = try generator.wholeAnswer(question, maxNewTokens: options.maxNewTokens, sampling: options.choice.options) { piece in
             if !json { Screen.out(piece) }
-            return true
+            return Screen.isRead
         }
         Screen.out(json ? Generator.json(prompt: prompt, answer: answer) + "\n" : "\n")
     }
@@ -64,7 +64,8 @@ struct GenerateVerb: ParsableCommand {
         let file = try output.map { try AnswerFile(path: $0, identity: identity(of: bytes, model, adapter)) }
         let generator = try options.generator(model, adapter)
         StopSignal.startCatching()
-        try file?.open()
+        try file?.open { records.isAnswered($0, by: $1, fields) }
+        if let lost = file?.damagedLines, lost > 0 { Screen.warn(["\(lost) lines that were written before are damaged: their records are answered again"]) }
         let done = file?.done ?? 0
         if done > 0 { Screen.note(["\(done) of \(records.entries.count) records were answered before"]) }
         var progress = AnswerProgress(done: done, of: records.entries.count)
@@ -73,9 +74,10 @@ struct GenerateVerb: ParsableCommand {
         ) { line, tokens in
             if let file { try file.append(line) } else { Screen.out(line + "\n") }
             progress.add(tokens: tokens)
-            return !StopSignal.isCaught
+            return !StopSignal.isCaught && (file != nil || Screen.isRead)
         }
         progress.end()
+        try Screen.requireWritten()
         guard answered == records.entries.count else {
             throw LorikeetError(
                 .stoppedEarly, "stopped after \(answered) of \(records.entries.count) records",

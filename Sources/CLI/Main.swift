@@ -5,11 +5,13 @@ import LorikeetDevices
 import LorikeetGround
 import LorikeetRecipe
 import LorikeetReporting
+import Synchronization
 
 /// `lorikeet VERB`: one file a verb; parse, call, print.
 @main
 struct Main {
     static func main() {
+        Screen.openClosed()
         // The engine is compiled for AVX2: say so before any of its code runs.
         guard Machine.cpuSupportsAVX2() else {
             Screen.error("this processor has no AVX2 and FMA, which Lorikeet's arithmetic needs; use a machine from 2013 or later")
@@ -40,9 +42,21 @@ struct Main {
         }
     }
 
+    /// Checks that every argument is UTF-8. Other bytes would be replaced, so that another file were meant, or another text.
+    ///
+    /// - Throws: exit 2 at the first that is not.
+    private static func requireText() throws {
+        for index in 1..<max(1, Int(CommandLine.argc)) {
+            guard let argument = CommandLine.unsafeArgv[index], String(validatingCString: argument) == nil else { continue }
+            throw LorikeetError.input(
+                "argument \(index) is not UTF-8: '\(String(cString: argument))'", fix: "rename the file, or write the text, in UTF-8")
+        }
+    }
+
     /// The exit code of the contract: argument-parser's usage error 64 becomes 2.
     private static func run(_ arguments: [String]) -> Int32 {
         do {
+            try requireText()
             var arguments = try plainSwitches(arguments)
             try Suggestions.requireVerb(arguments)
             // Verbs that take a recipe have a help of their own, which argument-parser does not know.
@@ -50,6 +64,7 @@ struct Main {
             var command = try Command.parseAsRoot(arguments)
             try IdleOptions.refuse(arguments)
             try command.run()
+            try Screen.requireWritten()
             return 0
         } catch let error as LorikeetError {
             Screen.error(error.description)
@@ -59,7 +74,9 @@ struct Main {
             let message = Command.fullMessage(for: error)
             if code == .success {
                 Screen.out(message.hasSuffix("\n") ? message : message + "\n")
-                return 0
+                guard let error = Screen.failure else { return 0 }
+                Screen.error(error.description)
+                return error.exit.rawValue
             }
             // A value may begin with dashes: then an option lacks its value.
             if !message.contains("Missing value for"), let error = Suggestions.unknownOption(arguments) {
@@ -131,12 +148,46 @@ enum Screen {
 
     private static func variable(_ name: String) -> String? { getenv(name).map { String(cString: $0) } }
 
+    /// The system's number of the error that the first failed writing to standard output had; 0 as long as all was written.
+    private static let outputError = Atomic<Int32>(0)
+
+    /// Whether what is printed on standard output arrives.
+    static var isRead: Bool { outputError.load(ordering: .relaxed) == 0 }
+
+    /// That standard output could not be written. A reader that has gone (`| head`) wants no more, and is no failure.
+    static var failure: LorikeetError? {
+        let number = outputError.load(ordering: .relaxed)
+        guard number != 0, number != EPIPE else { return nil }
+        return .machine(
+            "standard output could not be written, so that what was printed is not whole: \(String(cString: strerror(number)))",
+            fix: "free some space, or let standard output go to another place, and run the same command again")
+    }
+
+    /// - Throws: exit 4 where a result that was printed has not arrived.
+    static func requireWritten() throws { if let failure { throw failure } }
+
+    /// For verbs whose result is on the disk, too: says on standard error that what was printed is not whole.
+    static func warnOfLostOutput() {
+        guard let failure else { return }
+        warn([failure.what])
+        outputError.store(0, ordering: .relaxed)
+    }
+
+    /// Standard streams that are closed (`>&-`) get descriptors of their own, on which writing fails: otherwise the next file that is opened would have
+    /// the stream's number, and text meant for the screen would go into it.
+    static func openClosed() {
+        for stream in [STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO] where fcntl(stream, F_GETFD) < 0 { _ = open("/dev/null", O_RDONLY) }
+    }
+
     private static func write(_ text: String, to descriptor: Int32) {
         var bytes = Array(text.utf8)[...]
         while !bytes.isEmpty {
             let put = bytes.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
             if put < 0 && errno == EINTR { continue }
-            if put <= 0 { return }
+            if put <= 0 {
+                if descriptor == STDOUT_FILENO { outputError.store(put < 0 ? errno : EIO, ordering: .relaxed) }
+                return
+            }
             bytes = bytes.dropFirst(put)
         }
     }

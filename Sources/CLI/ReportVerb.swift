@@ -13,11 +13,14 @@ struct ReportVerb: ParsableCommand {
     @Flag(help: "Print what the page says as JSON.") var json = false
 
     func run() throws {
+        let files = RealFiles()
+        if let output { try Self.requirePlace(output, files) }
         let runs = folders.map { RunFolder(path: $0) }
         let page = ReportPage(runs: Self.named(try runs.map { try $0.record() }, folders))
         let path = output ?? (runs.count == 1 ? runs[0].report : "report.html")
         // The run itself may be writing its page.
-        try RealFiles().writeDurably(page.html(), to: path, beside: .ofThisProcess)
+        try files.createDirectory(RealFiles.parent(of: path))
+        try files.writeDurably(page.html(), to: path, beside: .ofThisProcess)
         let damaged = zip(folders, page.runs).filter { $1.log.damagedLines > 0 }
         Screen.warn(
             damaged.map { folder, run in
@@ -25,6 +28,14 @@ struct ReportVerb: ParsableCommand {
                 return "\(folder)/events.jsonl: \(count) damaged line\(count == 1 ? " is" : "s are") left out"
             })
         Screen.out(json ? (["page": .string(path), "runs": page.json] as JSON).serialized(pretty: true) + "\n" : path + "\n")
+    }
+
+    /// Checks that nothing but an earlier page would be written over.
+    ///
+    /// - Throws: exit 2.
+    private static func requirePlace(_ output: String, _ files: any Files) throws {
+        if files.isRegular(output), try ReportPage.isPage(files.read(output)) { return }
+        try files.requireNew(output)
     }
 
     /// Runs of the same name get their paths as names.

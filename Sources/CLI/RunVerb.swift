@@ -54,7 +54,7 @@ enum PipelineVerb {
         environment.inputFolders = Notebook.inputFolders
         environment.cacheFolder = Notebook.samplesFolder
         let summary = try Pipeline(recipe: recipe, notes: notes, goal: goal, environment: environment).run()
-        if json { Screen.out(summary.serialized(pretty: true) + "\n") }
+        if json { Screen.out(summary.serialized(pretty: true) + "\n") } else { Screen.warnOfLostOutput() }
     }
 
     /// Options of what follows the adapter, with which `train` ends.

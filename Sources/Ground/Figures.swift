@@ -37,6 +37,8 @@ package enum Figures {
     package static func compact(_ value: Double, digits: Int) -> String {
         guard value.isFinite else { return "null" }
         if value == value.rounded(), abs(value) < 1e15 { return "\(Int(value))" }
+        // Beyond these the powers of ten below would overflow, or lose digits.
+        guard (1e-290..<1e290).contains(abs(value)) else { return "\(value)" }
         var (scale, size) = (1.0, abs(value))
         while size >= 10 { (size, scale) = (size / 10, scale / 10) }
         while size < 1 { (size, scale) = (size * 10, scale * 10) }
@@ -44,7 +46,8 @@ package enum Figures {
         for _ in 1..<digits { unit *= 10 }
         let rounded = (value * scale * unit).rounded() / unit / scale
         // Dividing may leave a tail such as 0.30000000000000004: a float of as many digits has none.
-        let text = digits <= 6 ? "\(Float(rounded))" : "\(rounded)"
+        let isFloat = digits <= 6 && (Float.leastNormalMagnitude..<Float.greatestFiniteMagnitude).contains(Float(abs(rounded)))
+        let text = isFloat ? "\(Float(rounded))" : "\(rounded)"
         return text.hasSuffix(".0") ? String(text.dropLast(2)) : text
     }
 

@@ -20,7 +20,4 @@ extension Files {
         try writer.sync()
         try writer.close()
     }
-
-    /// Whether a regular file is there, under its own name and not as a link.
-    package func isPlainFile(_ path: String) -> Bool { exists(path) && !isLink(path) && !isDirectory(path) }
 }

@@ -21,6 +21,8 @@ package protocol Files: Sendable {
     /// Whether a symbolic link is there.
     func isLink(_ path: String) -> Bool
     func isDirectory(_ path: String) -> Bool
+    /// Whether a regular file is there, under its own name and not as a link.
+    func isRegular(_ path: String) -> Bool
     /// Names in a directory, sorted.
     func list(_ directory: String) throws -> [String]
     /// Makes a directory and its parents; one that is there is fine.
@@ -36,6 +38,10 @@ package protocol Files: Sendable {
     func create(_ path: String) throws -> any FileWriter
     /// Opens for writing at the end; a link is not followed.
     func openAppending(_ path: String) throws -> any FileWriter
+    /// Locks a file, which is made where it is missing, for as long as the result lives; nil where the disk has no locks.
+    ///
+    /// - Throws: exit 2 when another process has the lock, exit 4 when the file cannot be opened.
+    func lock(_ path: String) throws -> FileLock?
     /// Bytes an ordinary user may still write on the file system of `path` (or of its nearest existing parent).
     ///
     /// - Throws: exit 4 where that is not known.
@@ -105,6 +111,8 @@ extension Files {
     package func open(_ path: String) throws -> any FileReader { BytesReader(bytes: try read(path), path: path) }
     package func modificationSeconds(of path: String) -> Double? { nil }
     package func touch(_ path: String) {}
+    package func lock(_ path: String) throws -> FileLock? { nil }
+    package func isRegular(_ path: String) -> Bool { exists(path) && !isLink(path) && !isDirectory(path) }
 }
 
 /// A file's bytes in memory.
@@ -173,6 +181,13 @@ package struct RealFiles: Files {
         var status = stat()
         return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
     }
+
+    package func isRegular(_ path: String) -> Bool {
+        var status = stat()
+        return lstat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFREG
+    }
+
+    package func lock(_ path: String) throws -> FileLock? { try FileLock.take(path) }
 
     package func list(_ directory: String) throws -> [String] {
         guard let handle = opendir(directory) else { throw unreadable(directory) }
@@ -298,7 +313,7 @@ private final class RealFileReader: FileReader {
 /// The system's words for the current `errno`.
 func systemMessage() -> String { String(cString: strerror(errno)) }
 
-private func failed(_ what: String, _ path: String) -> LorikeetError {
+func failed(_ what: String, _ path: String) -> LorikeetError {
     let full = errno == ENOSPC || errno == EDQUOT
     return .machine(
         full ? "the disk is full" : "\(what): \(systemMessage())", at: path,

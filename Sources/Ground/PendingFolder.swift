@@ -23,6 +23,8 @@ package struct PendingFolder: Sendable {
     /// Everything in the folder is written through these: they record each name before it is made.
     package let files: any Files
     private let disk: any Files
+    /// Held on the marker: another process neither clears this folder nor builds in it.
+    private let lock: FileLock?
 
     /// The file inside a folder under construction that names what the program made there, one path a line.
     package static let marker = ".lorikeet-partial"
@@ -30,19 +32,32 @@ package struct PendingFolder: Sendable {
     /// Makes the empty folder; what an earlier process left of it is cleared first.
     ///
     /// - Parameter named: where the folder will stand; slashes at its end count for nothing.
-    /// - Throws: exit 2 when all names are taken by what the program did not make; exit 4 when the disk fails.
+    /// - Throws: exit 2 when all names are taken by what the program did not make, or another process is building the folder; exit 4 when the disk
+    ///   fails.
     package init(for named: String, files disk: any Files) throws {
         let place = RealFiles.trimmed(named)
-        guard let path = try Self.names(of: place).first(where: { try Self.clear($0, files: disk) }) else {
-            throw LorikeetError.input(
-                "the output is built in a folder of this name, which exists and holds files that Lorikeet did not make", at: place + ".partial",
-                fix: "move or rename it")
+        for path in Self.names(of: place) where try Self.isFree(path, files: disk) {
+            try disk.createDirectory(path)
+            lock = try disk.lock(path + "/" + Self.marker)
+            (self.place, self.path, self.disk) = (place, path, disk)
+            files = RecordedFiles(disk: disk, folder: path, recorded: Recorded())
+            return
         }
-        self.place = place
-        self.path = path
-        self.disk = disk
-        try disk.createDirectory(path)
-        files = RecordedFiles(disk: disk, folder: path, recorded: Recorded())
+        throw LorikeetError.input(
+            "the output is built in a folder of this name, which exists and holds files that Lorikeet did not make", at: place + ".partial",
+            fix: "move or rename it")
+    }
+
+    /// Whether a folder can be built at `path`: nothing is there, or an empty folder. What a killed process left there is cleared first.
+    ///
+    /// - Throws: exit 2 when another process is building there.
+    private static func isFree(_ path: String, files: any Files) throws -> Bool {
+        guard files.exists(path) else { return true }
+        guard files.isDirectory(path) else { return false }
+        if try files.list(path).isEmpty { return true }
+        guard files.exists(path + "/" + marker) else { return false }
+        let lock = try files.lock(path + "/" + marker)
+        return try withExtendedLifetime(lock) { try clear(path, files: files) }
     }
 
     /// Renames the folder to its place, where nothing may stand.

@@ -49,7 +49,7 @@ package struct PushFolder: Sendable, Equatable {
             if disk.isLink(place) {
                 throw foreign("a link, which is not followed", place, fix: "put the file itself there, or move the link away")
             }
-            guard HubName.isPath(path) else { throw foreign("its name cannot be a path on a hub", place) }
+            guard HubName.isPath(path) else { throw foreign("something whose name cannot be a path on a hub", place) }
             if let what = unfinished(name) { throw foreign(what, place, fix: "let the program that writes it finish, or move it away") }
             if disk.isDirectory(place) {
                 guard prefix.utf8.count < 200, name != "checkpoints", !name.hasPrefix("checkpoint-"), !name.hasPrefix("step-") else {

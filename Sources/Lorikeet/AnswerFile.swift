@@ -5,8 +5,8 @@ import LorikeetJSON
 /// The records of a JSONL file that ask a model, each with what it asks.
 package struct AskedRecords {
     package struct Entry {
-        /// As the file has it.
-        let object: JSONObject
+        /// The line as the file has it, without the brace that ends it.
+        fileprivate let start: String
         package let asked: AskedRecord
         /// `file:line`.
         package let place: String
@@ -51,10 +51,39 @@ package struct AskedRecords {
             throw LorikeetError.input("the record already has the key '\(key)', which the answer gets", at: place, fix: "name another with --answer-field")
         }
         do {
-            return Entry(object: object, asked: try AskedRecord(object, system: system), place: place)
+            return Entry(start: Self.start(of: text), asked: try AskedRecord(object, system: system), place: place)
         } catch {
             throw LorikeetError.input(error.reason, at: place, fix: error.fix)
         }
+    }
+
+    /// A line's object without its last brace. Nothing else of it changes, so that its numbers keep every digit; only unprintable characters, which may
+    /// go to a terminal, are escaped.
+    ///
+    /// - Parameter line: one JSON object.
+    private static func start(of line: UnsafeRawBufferPointer) -> String {
+        let space: [UInt8] = [0x20, 0x09, 0x0D]
+        var bytes = line.drop { space.contains($0) }
+        while let last = bytes.last, space.contains(last) { bytes.removeLast() }
+        bytes.removeLast()
+        while let last = bytes.last, space.contains(last) { bytes.removeLast() }
+        let text = String(decoding: bytes, as: UTF8.self)
+        guard text.unicodeScalars.contains(where: \.isUnprintable) else { return text }
+        return text.unicodeScalars.reduce(into: "") { result, scalar in
+            switch scalar {
+            // In a string they would be escaped: these stand between values.
+            case "\t", "\r": result += " "
+            case _ where scalar.isUnprintable: result += JSON.string(String(scalar)).serialized().dropFirst().dropLast()
+            default: result.unicodeScalars.append(scalar)
+            }
+        }
+    }
+
+    /// Whether a line of an answer file is the answered record with this index.
+    package func isAnswered(_ index: Int, by line: ArraySlice<UInt8>, _ fields: AnswerFields) -> Bool {
+        guard entries.indices.contains(index), line.starts(with: entries[index].beginning(fields).utf8) else { return false }
+        guard let object = try? line.withUnsafeBytes({ try JSON.parse($0, source: "") }).object else { return false }
+        return object[fields.answer]?.string != nil && object[fields.reason]?.string != nil && object[fields.tokens]?.int != nil
     }
 }
 
@@ -76,14 +105,17 @@ package struct AnswerFields: Sendable {
 ///
 /// Lines are collected in `OUTPUT.lorikeet-partial`, which is renamed to `OUTPUT` when the last is written. Where a process was stopped, the same
 /// command goes on after the last whole line of it: `OUTPUT.lorikeet-partial.json` says which command that was. Another command is refused, and
-/// leaves both files as they are.
+/// leaves both files as they are, and so does a second process that is started meanwhile.
 package final class AnswerFile {
     private let path: String
     private let files: any Files
     private let identity: JSON
     private var writer: (any FileWriter)?
+    private var lock: FileLock?
     /// Records that an earlier process has answered.
     package private(set) var done = 0
+    /// Lines that an earlier process left and that answer no record: the disk or another program has damaged them.
+    package private(set) var damagedLines = 0
 
     private var partial: String { path + RealFiles.partialSuffix }
     private var sidecar: String { partial + ".json" }
@@ -96,6 +128,10 @@ package final class AnswerFile {
         self.path = path
         self.files = files
         self.identity = .object(identity)
+        try requireOwn()
+    }
+
+    private func requireOwn() throws {
         try files.requireNew(path)
         // An empty one holds nothing that could be lost.
         guard files.exists(partial), try files.byteCount(of: partial) > 0, let different = try differences() else { return }
@@ -119,18 +155,25 @@ package final class AnswerFile {
         return keys.isEmpty ? nil : "other " + keys.joined(separator: ", ")
     }
 
-    /// Opens the partial file: the one that this command began, or a new one.
+    /// Opens the partial file: the one that this command began, or a new one. Its lines are kept up to the first that is torn or damaged.
     ///
-    /// - Throws: exit 4 where the disk fails.
-    package func open() throws {
-        if files.exists(partial), try files.byteCount(of: partial) > 0 {
-            let bytes = try files.read(partial)
-            let whole = bytes.prefix(bytes.lastIndex(of: UInt8(ascii: "\n")).map { $0 + 1 } ?? 0)
-            done = whole.count { $0 == UInt8(ascii: "\n") }
-            if whole.count < bytes.count { try files.writeDurably(Array(whole), to: partial) }
-        } else {
-            try files.writeDurably(identity.serialized(pretty: true) + "\n", to: sidecar)
+    /// - Parameter isAnswered: whether a line, without its line feed, answers the record with this index.
+    /// - Throws: exit 2 where another process is writing it, exit 4 where the disk fails.
+    package func open(isAnswered: (Int, ArraySlice<UInt8>) -> Bool = { _, _ in true }) throws {
+        try files.createDirectory(RealFiles.parent(of: path))
+        lock = try files.lock(partial)
+        // Another process may have ended since this one looked.
+        try requireOwn()
+        let bytes = try files.exists(partial) ? files.read(partial) : []
+        var kept = 0
+        while let end = bytes[kept...].firstIndex(of: UInt8(ascii: "\n")), isAnswered(done, bytes[kept..<end]) { (done, kept) = (done + 1, end + 1) }
+        damagedLines = bytes[kept...].count { $0 == UInt8(ascii: "\n") }
+        if kept < bytes.count {
+            try files.writeDurably(Array(bytes[..<kept]), to: partial)
+            // Another file has the name by now.
+            lock = try files.lock(partial)
         }
+        if kept == 0 { try files.writeDurably(identity.serialized(pretty: true) + "\n", to: sidecar) }
         writer = try files.openAppending(partial)
     }
 
@@ -141,12 +184,16 @@ package final class AnswerFile {
     }
 
     /// Gives the file its name.
+    ///
+    /// - Throws: exit 2 where something has that name by now, exit 4 where the disk fails.
     package func finish() throws {
+        try files.requireNew(path)
         try writer?.sync()
         try writer?.close()
         writer = nil
         try files.rename(partial, to: path)
         try files.remove(sidecar)
+        lock = nil
     }
 }
 
@@ -198,12 +245,12 @@ extension Generator {
 }
 
 extension AskedRecords.Entry {
+    /// The record's line up to the text of the answer.
+    fileprivate func beginning(_ fields: AnswerFields) -> String { start + "," + JSON.string(fields.answer).serialized() + ":" }
+
     /// The record with its answer, on one line.
     fileprivate func line(_ answer: Answer, _ fields: AnswerFields) -> String {
-        var object = object
-        object[fields.answer] = .string(answer.text)
-        object[fields.reason] = .string(answer.ending.rawValue)
-        object[fields.tokens] = JSON(answer.newTokens)
-        return JSON.object(object).serialized()
+        let rest: [(key: String, value: JSON)] = [(fields.reason, .string(answer.ending.rawValue)), (fields.tokens, JSON(answer.newTokens))]
+        return beginning(fields) + JSON.string(answer.text).serialized() + "," + JSON.object(JSONObject(rest)).serialized().dropFirst()
     }
 }

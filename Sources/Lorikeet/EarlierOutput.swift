@@ -69,7 +69,7 @@ extension OutputDirectory {
         var sessions = try from.sessions()
         for entry in try self.sessions().entries { sessions.add(entry) }
         if !sessions.entries.isEmpty { try save(sessions) }
-        if !files.exists(events), files.isPlainFile(from.events) {
+        if !files.exists(events), files.isRegular(from.events) {
             try files.writeDurably(files.read(from.events), to: events)
         }
         if let checkpoint { try checkpointStore(earlier.recipe).adopt(checkpoint) }
@@ -94,7 +94,7 @@ extension OutputParts {
         guard !files.isLink(place(part)), let sums = try sums(part), try isWhole(part) else { return false }
         return sums.allSatisfy { entry in
             let folder = entry.name.lastIndex(of: "/").map { place(part) + "/" + entry.name[..<$0] }
-            return files.isPlainFile(place(part) + "/" + entry.name) && folder.map { !files.isLink($0) } ?? true
+            return files.isRegular(place(part) + "/" + entry.name) && folder.map { !files.isLink($0) } ?? true
         }
     }
 

@@ -34,7 +34,7 @@ struct EarlierOutputSearch {
         var seen = 0
         var current: RunInputs??
         while let (folder, depth) = left.popFirst() {
-            if files.isPlainFile(folder + "/run.yaml") {
+            if files.isRegular(folder + "/run.yaml") {
                 try examine(folder, &found) {
                     if current == nil { current = .some(try inputs()) }
                     return current ?? nil

@@ -26,8 +26,26 @@ package enum ModelName {
         for mark in ["@", ":"] { if let place = name.firstIndex(of: Character(mark)), place != name.startIndex { name = String(name[..<place]) } }
         if name.hasSuffix(".gguf") { name = withoutQuantisation(String(name.dropLast(".gguf".count))) }
         name = String(name.unicodeScalars.map { isPlain($0) ? Character($0) : "-" })
-        return name.allSatisfy { $0 == "." || $0 == "-" } ? "model" : name
+        return name.allSatisfy { $0 == "." || $0 == "-" } ? "model" : String(name.prefix(longest))
     }
+
+    /// Checks a name that the user gives to files.
+    ///
+    /// - Throws: exit 2 where it leads into another folder, cannot be shown, looks like an option or a hidden file, or is too long.
+    package static func require(_ name: String, at option: String) throws {
+        let reason: String? =
+            if name.allSatisfy(\.isWhitespace) { "is empty" } else if name.contains("/") { "holds a slash" } else if name.hasPrefix(".") || name.hasPrefix("-")
+            {
+                "begins with '\(name.prefix(1))'"
+            } else if name.unicodeScalars.contains(where: \.isUnprintable) { "holds a character that cannot be shown" } else if name.utf8.count > longest {
+                "is longer than \(longest) bytes"
+            } else { nil }
+        guard let reason else { return }
+        throw LorikeetError.input("the name \(reason), and files are called after it", at: option, fix: "give a plain name, such as my-model")
+    }
+
+    /// Bytes of a name; a form's name and the endings of files follow it, and file systems take 255.
+    private static let longest = 150
 
     /// `ORG/NAME` where the text names a model on a hub; nil where it is a path of this machine.
     package static func onHub(_ model: String, files: any Files = RealFiles()) -> String? { BaseOrigin.hubName(model, kind: .model, files: files) }

@@ -178,7 +178,7 @@ package struct CheckpointStore {
         let names = try read { try files.list(path) }
         for name in Self.fileNames {
             guard names.contains(name) else { throw Damage(what: "\(name) is missing") }
-            guard files.isPlainFile(path + "/" + name) else { throw Damage(what: "\(name) is not a regular file") }
+            guard files.isRegular(path + "/" + name) else { throw Damage(what: "\(name) is not a regular file") }
         }
         let (state, sums) = try self.state(step: step, in: path)
         for file in Self.contents {

@@ -9,6 +9,13 @@ struct FiguresTests {
             (0, 4, "0"), (0.1 + 0.2, 4, "0.3"), (1234.5678, 4, "1235"), (3.076923e-05, 4, "3.077e-05"), (1e20, 4, "1e+20"), (12, 4, "12"),
             (39.35512, 4, "39.36"), (0.0000123456, 3, "1.23e-05"), (1234.5678, 6, "1234.57"), (-0.5, 2, "-0.5"),
         ]
+        // JSON has no infinities and no NaN, and a chart's values are JSON.
+        for value in [1e308, -1e308, 3.5e38, 1e39, -7e200, .leastNonzeroMagnitude, 1e-320, 4e-45, .greatestFiniteMagnitude] {
+            for digits in [3, 6, 9] {
+                let shown = Double(Figures.compact(value, digits: digits)) ?? .nan
+                #expect(abs(shown - value) <= abs(value) * 0.01, "\(value)")
+            }
+        }
         for (value, digits, text) in cases { #expect(Figures.compact(value, digits: digits) == text) }
         #expect(Figures.number(0.23991) == "0.2399" && Figures.number(7.7980001) == "7.798" && Figures.number(nil) == "-" && Figures.number(.infinity) == "-")
         #expect(Figures.loss(.nan) == "not a finite number" && Figures.loss(nil) == "-" && Figures.loss(2) == "2")

@@ -34,6 +34,26 @@ struct FilesTests {
         #expect(error?.exit == .unusableInput && error?.place == "/no/such/file")
     }
 
+    @Test func `an output needs a name that fits, in a folder or where one can be made`() throws {
+        let path = try folder()
+        let files = RealFiles()
+        try files.writeDurably("mine", to: path + "/file")
+        try files.requireNew(path + "/new")
+        try files.requireNew(path + "/no/such/folder/new")
+        try files.requireNew(path + "/" + String(repeating: "x", count: 220))
+        for (output, word) in [
+            ("", "no name"), (path, "a folder of this name"), (path + "/file", "a file of this name"), (path + "/file/new", "no folder"),
+            (path + "/file/a/b/c", "no folder"), (path + "/" + String(repeating: "x", count: 221), "longer"),
+            (path + "/" + String(repeating: "x", count: 300) + "/new", "longer"),
+        ] {
+            let error = #expect(throws: LorikeetError.self) { try files.requireNew(output) }
+            #expect(error?.exit == .unusableInput && error?.what.contains(word) == true, "\(output): \(error?.what ?? "")")
+        }
+        #expect(mkfifo(path + "/pipe", 0o600) == 0)
+        #expect(symlink("file", path + "/link") == 0)
+        #expect(["file", "pipe", "link", "none", ""].map { files.isRegular(path + "/" + $0) } == [true, false, false, false, false])
+    }
+
     @Test func `what is no file is refused at once`() throws {
         let path = try folder()
         #expect(mkfifo(path + "/pipe", 0o600) == 0)

@@ -76,6 +76,33 @@ struct PendingFolderTests {
         }
     }
 
+    @Test func `a folder that another process builds is left alone until that ends`() throws {
+        let root = try folder()
+        var first: PendingFolder? = try PendingFolder(for: root + "/x", files: files)
+        try first?.files.writeDurably("first", to: root + "/x.partial/a.json")
+        let error = #expect(throws: LorikeetError.self) { try PendingFolder(for: root + "/x", files: files) }
+        #expect(error?.exit == .unusableInput && error?.what.contains("another process") == true)
+        #expect(try files.readText(root + "/x.partial/a.json") == "first" && files.list(root) == ["x.partial"])
+        // Killed: what it left is cleared.
+        first = nil
+        try build(root + "/x", files, text: "second")
+        #expect(try files.list(root) == ["x"] && files.readText(root + "/x/a.json") == "second")
+    }
+
+    @Test func `a lock lasts as long as its object, also where the file is replaced`() throws {
+        let path = try folder() + "/lock"
+        var lock = try files.lock(path)
+        #expect(lock != nil && files.exists(path))
+        #expect(throws: LorikeetError.self) { try files.lock(path) }
+        try files.writeDurably("new", to: path)
+        let second = try files.lock(path)
+        #expect(second != nil)
+        lock = nil
+        #expect(throws: LorikeetError.self) { try files.lock(path) }
+        withExtendedLifetime(second) {}
+        #expect(throws: LorikeetError.self) { try files.lock(path + "/no/such") }
+    }
+
     @Test func `a user's folder that has the name of a leftover stays as it is`() throws {
         let root = try folder()
         try files.createDirectory(root + "/x.partial/notes")

@@ -119,10 +119,14 @@ struct AnswerFileTests {
             try file.open()
             return file
         }
-        let first = try open(identity)
-        try first.append(#"{"a":1}"#)
-        try first.append(#"{"a":2}"#)
+        var first: AnswerFile? = try open(identity)
+        try first?.append(#"{"a":1}"#)
+        try first?.append(#"{"a":2}"#)
         #expect(!files.exists(path))
+        // As long as it is written, no other process may go on with it.
+        let taken = #expect(throws: LorikeetError.self) { try open(identity) }
+        #expect(taken?.exit == .unusableInput && taken?.what.contains("another process") == true)
+        first = nil
         // The process was killed inside a line.
         let partial = path + RealFiles.partialSuffix
         let torn = try files.openAppending(partial)
@@ -143,10 +147,13 @@ struct AnswerFileTests {
     @Test func `a command that was not the one that began a file leaves its answers`() throws {
         let path = run.folder + "/answers.jsonl"
         let partial = path + RealFiles.partialSuffix
-        let first = try AnswerFile(path: path, identity: ["model": "a", "seed": 1])
-        try first.open()
-        // As long as nothing is answered, nothing can be lost.
-        try AnswerFile(path: path, identity: ["model": "a", "seed": 2]).open()
+        for seed in [1, 2] as [JSON] {
+            // As long as nothing is answered, nothing can be lost.
+            let file = try AnswerFile(path: path, identity: ["model": "a", "seed": seed])
+            try file.open()
+            let bytes = try withExtendedLifetime(file) { try files.byteCount(of: partial) }
+            #expect(bytes == 0)
+        }
         let begun = try AnswerFile(path: path, identity: ["model": "a", "seed": 2])
         try begun.open()
         try begun.append("{}")
@@ -165,6 +172,52 @@ struct AnswerFileTests {
         try files.remove(partial + ".json")
         #expect(refusal(["model": "a", "seed": 2]).contains("missing or damaged"))
         #expect(try AnswerFile.begun(path) == nil)
+    }
+
+    @Test func `numbers of a record keep every digit, and what a terminal would obey is escaped`() throws {
+        let line = #" { "id": 12345678901234567890, "x":-1.50e0, "prompt":"say 3:", "b": "\#u{7F}\#u{202E}é\u0041" , "z": 1E5\#t} "#
+        let written = try answers([line])[0]
+        let start = #"{ "id": 12345678901234567890, "x":-1.50e0, "prompt":"say 3:", "b": "\u007f\u202eé\u0041" , "z": 1E5,"answer":"#
+        #expect(written.hasPrefix(start) && !written.unicodeScalars.contains(where: \.isUnprintable), "\(written)")
+        #expect(try JSON.parse(written, source: "out").object?.keys == ["id", "x", "prompt", "b", "z", "answer", "answer_finish_reason", "answer_tokens"])
+    }
+
+    @Test func `kept lines are those that answer the records, up to the first that does not`() throws {
+        let lines = (0..<4).map { #"{"prompt": "say \#($0):"}"# }
+        let records = try records(lines)
+        let whole = try answers(lines)
+        let path = run.folder + "/checked.jsonl"
+        let partial = path + RealFiles.partialSuffix
+        func kept(_ written: [String]) throws -> (done: Int, damaged: Int, text: String) {
+            try files.writeDurably("{}\n", to: partial + ".json")
+            try files.writeDurably(written.map { $0 + "\n" }.joined(), to: partial)
+            let file = try AnswerFile(path: path, identity: [:])
+            try file.open { records.isAnswered($0, by: $1, AnswerFields()) }
+            return try withExtendedLifetime(file) { (file.done, file.damagedLines, try files.readText(partial)) }
+        }
+        let all = try kept(whole)
+        #expect(all == (4, 0, whole.map { $0 + "\n" }.joined()))
+        let torn = try kept([whole[0], whole[1], String(whole[2].dropLast())])
+        #expect(torn == (2, 1, whole[0] + "\n" + whole[1] + "\n"))
+        for damaged in ["", "\0\0\0", "garbage", whole[0] + "\r", whole[2], #"{"prompt": "say 1:","answer":"x"}"#, whole[1] + whole[1]] {
+            let found = try kept([whole[0], damaged, whole[2]])
+            #expect(found == (1, 2, whole[0] + "\n"), "\(damaged)")
+        }
+        // More lines than records.
+        let more = try kept(whole + whole)
+        #expect(more.done == 4 && more.damaged == 4)
+    }
+
+    @Test func `a file that another program makes meanwhile stays`() throws {
+        let path = run.folder + "/new/folder/answers.jsonl"
+        let file = try AnswerFile(path: path, identity: [:])
+        try file.open()
+        try file.append("{}")
+        let other = try files.create(path)
+        try Array("mine".utf8).withUnsafeBytes { try other.write($0) }
+        try other.close()
+        let error = #expect(throws: LorikeetError.self) { try file.finish() }
+        #expect(try error?.exit == .unusableInput && files.readText(path) == "mine" && files.readText(path + RealFiles.partialSuffix) == "{}\n")
     }
 
     @Test func `a model in a hub's cache is told by its commit, another one by its files`() throws {

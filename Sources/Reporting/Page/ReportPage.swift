@@ -13,6 +13,14 @@ package struct ReportPage: Sendable {
     /// - Parameter runs: one, or several to compare.
     package init(runs: [RunRecord]) { self.runs = runs }
 
+    private static let beginning = "<!doctype html>\n<html lang=\"en\">\n"
+    private static let titleEnd = " - Lorikeet</title>\n"
+
+    /// Whether a file's bytes are a page that this type made, which may be written again.
+    package static func isPage(_ bytes: [UInt8]) -> Bool {
+        bytes.starts(with: beginning.utf8) && String(decoding: bytes.prefix(1 << 16), as: UTF8.self).contains(titleEnd)
+    }
+
     /// Buckets a curve is downsampled to when the page shows one run; each keeps up to three points.
     static let buckets = 500
 
@@ -39,15 +47,12 @@ package struct ReportPage: Sendable {
         let title = runs.count == 1 ? (runs.first?.name ?? "") : runs.map(\.name).joined(separator: ", ")
         let content = runs.count == 1 ? RunSections(run: runs[0]).body : ComparisonSections(runs: runs).body
         let page: HTML = """
-            <!doctype html>
-            <html lang="en">
-            <head>
+            \(HTML.trusted(Self.beginning))<head>
             <meta charset="utf-8">
             <meta http-equiv="Content-Security-Policy" content="\(HTML.trusted(policy))">
             <meta name="viewport" content="width=device-width, initial-scale=1">
             <meta name="referrer" content="no-referrer">
-            <title>\(title) - Lorikeet</title>
-            <style>\(HTML.trusted(style))</style>
+            <title>\(title)\(HTML.trusted(Self.titleEnd))<style>\(HTML.trusted(style))</style>
             </head>
             <body>
             <main>
