@@ -140,7 +140,12 @@ KERNEL(128, attention_backward_kv_any, AttentionArguments) {
 }
 
 // Attention of new rows against a KV cache [slots, P, 2 K D] (k then v), for decoding.
-// Launch: cached_store: grid (rows), cached_attention: grid (rows / 4 rounded up, heads); 128 threads.
+//
+// A decoded token is one row with up to thousands of keys, so a block works on one row of one head: each team of eight lanes takes every 32nd
+// key, a lane eight neighbouring dimensions of 64 at a time, with a running maximum, total and sum of its own; at the end the teams' are joined.
+// Which team takes a key depends on its place alone, and sums are joined in a fixed order: a row has the same bits in every batch.
+//
+// Launch: cached_store: grid (rows), 128 threads; cached_attention: grid (rows, heads), 256 threads.
 struct CachedAttentionArguments {
     const element *joint;
     const int *slots;
@@ -158,25 +163,89 @@ KERNEL(128, cached_store, CachedAttentionArguments) {
     for (int i = threadIdx.x; i < wide; i += blockDim.x) to[i] = from[i];
 }
 
-KERNEL(128, cached_attention, CachedAttentionArguments) {
-    const int row = blockIdx.x * 4 + threadIdx.x / 32, head = blockIdx.y, D = p.head_dimension;
-    if (row >= p.rows) return;
+enum { teams = 32, warps = 8, packs = 4 };  // 256 = 64 * packs
+
+/// Eight dimensions of a head from `first` on; 0 past its end.
+DEVICE void load_eight(const element *from, int first, int dimension, float *to) {
+    if (dimension % 8 == 0 && first < dimension) return load_some<8>(from + first, to);
+#pragma unroll
+    for (int i = 0; i < 8; i++) to[i] = first + i < dimension ? to_float(from[first + i]) : 0;
+}
+
+KERNEL(256, cached_attention, CachedAttentionArguments) {
+    SHARED float largest[warps], totals[warps], sums[warps][64 * packs];
+    const int row = blockIdx.x, head = blockIdx.y, D = p.head_dimension, team = threadIdx.x / 8, first = threadIdx.x % 8 * 8;
     const int key_head = head / (p.heads / p.key_value_heads), wide = 2 * p.key_value_heads * D, last = p.positions[row];
-    const element *cache = p.cache + (i64)p.slots[row] * p.maximum_positions * wide;
-    float q[parts], x[parts], sum[parts];
-    load_head(p.joint + (i64)row * (p.heads + 2 * p.key_value_heads) * D + (i64)head * D, D, q);
-    for (int i = 0; i < parts; i++) sum[i] = 0;
+    const element *cache = p.cache + (i64)p.slots[row] * p.maximum_positions * wide + (i64)key_head * D;
+    const element *query = p.joint + (i64)row * (p.heads + 2 * p.key_value_heads) * D + (i64)head * D;
+    float q[packs][8], k[packs][8], v[packs][8], sum[packs][8] = {};
     float most = -1e30f, total = 0;
-    for (int u = p.window > 0 && last - p.window + 1 > 0 ? last - p.window + 1 : 0; u <= last; u++) {
-        load_head(cache + (i64)u * wide + (i64)key_head * D, D, x);
-        float s = p.scale * dot(q, x);
+#pragma unroll
+    for (int j = 0; j < packs; j++)
+        if (64 * j < D) load_eight(query, 64 * j + first, D, q[j]);
+    for (int base = p.window > 0 && last - p.window + 1 > 0 ? last - p.window + 1 : 0; base <= last; base += teams) {
+        const bool there = base + team <= last;
+        const element *key = cache + (i64)(there ? base + team : last) * wide;
+        float s = 0;
+#pragma unroll
+        for (int j = 0; j < packs; j++)
+            if (64 * j < D) {
+                load_eight(key, 64 * j + first, D, k[j]);
+                load_eight(key + (i64)p.key_value_heads * D, 64 * j + first, D, v[j]);
+            }
+#pragma unroll
+        for (int j = 0; j < packs; j++)
+            if (64 * j < D) {
+#pragma unroll
+                for (int i = 0; i < 8; i++) s += q[j][i] * k[j][i];
+            }
+#pragma unroll
+        for (int mask = 1; mask < 8; mask *= 2) s += shuffle_xor(s, mask);
+        s *= p.scale;
         if (p.soft_cap > 0) s = p.soft_cap * tanhf(s / p.soft_cap);
-        const float higher = s > most ? s : most, keep = expf(most - higher), weight = expf(s - higher);
+        const float higher = there && s > most ? s : most, keep = expf(most - higher), weight = there ? expf(s - higher) : 0;
         most = higher;
         total = total * keep + weight;
-        load_head(cache + (i64)u * wide + (i64)(p.key_value_heads + key_head) * D, D, x);
-        for (int i = 0; i < parts; i++) sum[i] = sum[i] * keep + weight * x[i];
+#pragma unroll
+        for (int j = 0; j < packs; j++)
+            if (64 * j < D) {
+#pragma unroll
+                for (int i = 0; i < 8; i++) sum[j][i] = sum[j][i] * keep + weight * v[j][i];
+            }
     }
-    for (int i = 0; i < parts; i++) sum[i] /= total;
-    store_head(sum, D, p.out + ((i64)row * p.heads + head) * D);
+    // The four teams of a warp, then the warps.
+#pragma unroll
+    for (int mask = 8; mask < 32; mask *= 2) {
+        const float other = shuffle_xor(most, mask), higher = other > most ? other : most, keep = expf(most - higher);
+        most = higher;
+        total *= keep;
+        total += shuffle_xor(total, mask);
+#pragma unroll
+        for (int j = 0; j < packs; j++)
+            if (64 * j < D) {
+#pragma unroll
+                for (int i = 0; i < 8; i++) {
+                    sum[j][i] *= keep;
+                    sum[j][i] += shuffle_xor(sum[j][i], mask);
+                }
+            }
+    }
+    const int warp = threadIdx.x / 32;
+    if (threadIdx.x % 32 < 8) {
+        largest[warp] = most;
+        totals[warp] = total;
+#pragma unroll
+        for (int j = 0; j < packs; j++)
+#pragma unroll
+            for (int i = 0; i < 8; i++) sums[warp][64 * j + first + i] = sum[j][i];
+    }
+    block_barrier();
+    float higher = largest[0], all = 0, value = 0;
+    for (int i = 1; i < warps; i++) higher = largest[i] > higher ? largest[i] : higher;
+    for (int i = 0; i < warps; i++) {
+        const float keep = expf(largest[i] - higher);
+        all += totals[i] * keep;
+        value += sums[i][threadIdx.x] * keep;
+    }
+    if (threadIdx.x < D) p.out[((i64)row * p.heads + head) * D + threadIdx.x] = from_float<element>(value / all);
 }

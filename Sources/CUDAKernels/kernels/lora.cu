@@ -14,7 +14,7 @@
 // serve two products of depth 16 (down) or come out of four of width 8 (add).
 //
 // Launch: lora_down: grid (rows / 16 rounded up, ranks / 32 rounded up), threads 256.
-//         lora_add: grid (columns / 128 rounded up, rows / 128 rounded up), threads 128; parts * (rank / 16 rounded up) <= 4.
+//         lora_add: grid (columns / 128 rounded up, as many as share the rows), threads 128; parts * (rank / 16 rounded up) <= 4.
 //         lora_grad: grid (columns / 64 rounded up, rows / 256 rounded up = splits), threads 128; the same limit.
 //         lora_grad_sum: grid ranks * columns / threads rounded up, threads 256.
 #include "dropout.cuh"
@@ -133,8 +133,8 @@ template <int steps> DEVICE void add_strip(const LoRAAdd &p) {
         const int within = s % each * 16;
         load_strip(p, b[s], strip, s / each * p.rank + within, p.rank - within);
     }
-    const int end = (int)(blockIdx.y + 1) * 128 < p.rows ? (blockIdx.y + 1) * 128 : p.rows;
-    for (int first = blockIdx.y * 128; first < end; first += 16) {
+    const int share = rows_of_block(p.rows), start = blockIdx.y * share, end = start + share < p.rows ? start + share : p.rows;
+    for (int first = start; first < end; first += 16) {
         float out[2][8];
         u32 a[steps][4];
 #pragma unroll

@@ -8,9 +8,9 @@
 // of 8, rows of y at multiples of 16 bytes; rotated: head_dimension a multiple of 64, rotated as a whole (cos, sin [rows, head_dimension / 2]),
 // and first, end multiples of 64. rank a multiple of 8, ranks 64 at most; ranks 0 only rotates.
 //
-// A warp takes 64 columns, of a rotated head 32 of either half, and goes down 128 rows; columns that nobody adds to are not touched.
+// A warp takes 64 columns, of a rotated head 32 of either half, and goes down the block's rows; columns that nobody adds to are not touched.
 //
-// Launch: grid (ld / 256 rounded up, rows / 128 rounded up), threads 128; compiled with -DSTEPS = ranks / 16 rounded up, 1 for none.
+// Launch: grid (ld / 256 rounded up, as many as share the rows), threads 128; compiled with -DSTEPS = ranks / 16 rounded up, 1 for none.
 #include "device.cuh"
 
 #if TYPE != 0
@@ -36,7 +36,8 @@ template <int steps, class T> DEVICE void add_unit(const LoRAUp<T> &p) {
     if (!rotated && !adds) return;
     u32 b[steps][8][2];
     load_update<steps>(p, b, left, right);
-    const int end = (int)(blockIdx.y + 1) * 128 < p.rows ? (blockIdx.y + 1) * 128 : p.rows;
+    const int share = rows_of_block(p.rows), start = blockIdx.y * share, end = start + share < p.rows ? start + share : p.rows;
+    if (start >= end) return;
     // A tail narrower than 64 columns reads its first ones again and writes nothing there.
     const bool has_left = left + 8 * t < p.ld, has_right = right + 8 * t < p.ld;
     const i64 at_left = has_left ? left + 8 * t : left, at_right = has_right ? right + 8 * t : left;
@@ -55,8 +56,8 @@ template <int steps, class T> DEVICE void add_unit(const LoRAUp<T> &p) {
         load_product<steps>(p, row, end, tile.a);
         return tile;
     };
-    Tile now = load(blockIdx.y * 128);
-    for (int row = blockIdx.y * 128; row < end; row += 16) {
+    Tile now = load(start);
+    for (int row = start; row < end; row += 16) {
         // The next tile is under way while this one is worked on. The last one is loaded twice.
         const Tile next = load(row + 16 < end ? row + 16 : row);
         float sum[8][4];

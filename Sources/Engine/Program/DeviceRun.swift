@@ -62,6 +62,14 @@ package struct DeviceRun: ~Copyable {
             KernelLaunch(source, kernel, element, grid: blocks, threads: threads, sharedBytes: sharedBytes, arguments: arguments, defines: defines))
     }
 
+    /// Blocks of kernels that go down their rows independently: `columns` blocks side by side, each with 128 rows, or, where that leaves
+    /// multiprocessors idle, with fewer (at least 32). The results do not depend on it.
+    func sharingRows(_ columns: Int, rows: Int) -> (x: Int, y: Int, z: Int) {
+        var each = 128
+        while each > 32, columns * ((rows + each - 1) / each) < 2 * device.properties.multiprocessors { each /= 2 }
+        return (columns, max(1, (rows + each - 1) / each), 1)
+    }
+
     /// A launch of one thread for each of `count` pieces of work.
     func launch(_ source: String, _ kernel: String, count: Int, threads: Int = 256, _ fill: (inout KernelArguments) throws -> Void) throws {
         try launch(source, kernel, blocks: (max(1, (count + threads - 1) / threads), 1, 1), threads: threads, fill)

@@ -140,14 +140,11 @@ extension AttentionBackward {
     }
 }
 
-/// Four warps a block, each on a row of a head.
-private func warpRows(_ rows: Int, _ heads: Int) -> (x: Int, y: Int, z: Int) { ((rows + 3) / 4, heads, 1) }
-
 extension CachedAttention {
     func run(_ context: borrowing DeviceRun) throws {
         let rows = context.values[joint].shape[0]
-        for (kernel, blocks) in [("cached_store", (x: rows, y: 1, z: 1)), ("cached_attention", warpRows(rows, shape.heads))] {
-            try context.launch("attention_any", kernel, blocks: blocks, threads: 128) {
+        for (kernel, blocks, threads) in [("cached_store", (x: rows, y: 1, z: 1), 128), ("cached_attention", (x: rows, y: shape.heads, z: 1), 256)] {
+            try context.launch("attention_any", kernel, blocks: blocks, threads: threads) {
                 $0.add(try context.address(joint))
                 $0.add(try context.address(slots))
                 $0.add(try context.address(positions))

@@ -45,7 +45,7 @@ struct LoRAStream {
 
     /// dx [rows, columns] += mask * (dProduct A) of all adapters.
     func add(dProduct: DeviceAddress, dx: DeviceAddress, rows: Int, columns: Int, _ context: borrowing DeviceRun) throws {
-        try context.launch("lora", "lora_add", blocks: ((columns + 127) / 128, (rows + 127) / 128, 1), threads: 128) {
+        try context.launch("lora", "lora_add", blocks: context.sharingRows((columns + 127) / 128, rows: rows), threads: 128) {
             for address in [dProduct, a, keys, dx] { $0.add(address) }
             for number in [rows, columns, ranks, parts, rank, module] { $0.add(Int32(number)) }
             $0.add(threshold)

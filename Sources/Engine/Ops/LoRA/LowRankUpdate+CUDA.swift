@@ -25,7 +25,7 @@ extension DeviceRun {
     ) throws {
         let shape = values[y].shape
         let kernel = type(y) == element ? "lora_up" : "lora_up_residual"
-        try launch("lora_up", kernel, blocks: ((shape[1] + 255) / 256, (shape[0] + 127) / 128, 1), threads: 128, defines: steps(parts)) {
+        try launch("lora_up", kernel, blocks: sharingRows((shape[1] + 255) / 256, rows: shape[0]), threads: 128, defines: steps(parts)) {
             $0.add(try address(y))
             $0.add(try address(product))
             for b in try factors(parts) { $0.add(b) }
