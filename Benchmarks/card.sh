@@ -19,8 +19,8 @@ row() { # row NAME OPTIONS...
 import json, sys
 r = json.load(open(sys.argv[1]))
 g = 2.0 ** 30
-print("%-16s %9.0f tok/s  %5d tokens %8.3f ms  share %.3f  of %3.0f TFLOP/s  %s %s  device %.3f predicted %.3f GiB  first step %.2f s (before it %.2f)" % (
-    sys.argv[2], r["tokens_per_second"], r["tokens"], 1e3 * r["step_seconds"], r["share_of_gemm_limit"], r["gemm_flops_per_second"] / 1e12,
+print("%-16s %9.0f tok/s  %5d tokens %8.3f ms (predicted %8.3f)  share %.3f  of %3.0f TFLOP/s  %s %s  device %.3f predicted %.3f GiB  first step %.2f s (before it %.2f)" % (
+    sys.argv[2], r["tokens_per_second"], r["tokens"], 1e3 * r["step_seconds"], 1e3 * r["predicted_step_seconds"], r["share_of_gemm_limit"], r["gemm_flops_per_second"] / 1e12,
     r["recompute"], "kept" if r["keeps_expanded"] else "expanding", r["peak_device_bytes"] / g, r["predicted_device_bytes"] / g,
     r["first_step_seconds"], r["before_first_step_seconds"]))
 # An op's own limit: its products at the speed of this run's best one and its bytes at 3.0 TB/s, what a copy reaches on an H100.

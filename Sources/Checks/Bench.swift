@@ -48,6 +48,8 @@ package struct Bench {
         var passes = PassPolicy.norms
         var keepsExpanded = false
         var predictedBytes = 0
+        /// Seconds of a step; nil on a processor.
+        var predictedSeconds: Double?
     }
 
     /// Micro-batch sizes, in rows, that are tried on a card: whole segments, up to 16,384 rows.
@@ -73,7 +75,11 @@ package struct Bench {
         planner.fuse = fuse
         let plan = try planner.plan(
             among: batches.isEmpty ? Self.candidates(sequence) : [longest], evaluation: 32, headChunk: 4096, cap: memoryCap ?? device.properties.totalBytes)
-        return Choice(sizes: plan.sizes, passes: plan.passes, keepsExpanded: plan.keepsExpanded, predictedBytes: plan.bytes.total)
+        let counts = Dictionary(batches.isEmpty ? [(plan.sizes.training, 1)] : batches.map { ($0.rows, 1) }, uniquingKeysWith: +)
+        let seconds = planner.predictedSeconds(plan, device.properties, counts: counts) / Double(max(1, batches.count))
+        return Choice(
+            sizes: plan.sizes, passes: plan.passes, keepsExpanded: plan.keepsExpanded, predictedBytes: plan.bytes.total,
+            predictedSeconds: seconds + planner.predictedUpdateSeconds(device.properties))
     }
 
     /// - Parameter profiled: also times every op of one more step.
@@ -111,7 +117,8 @@ package struct Bench {
         let json: JSON = [
             "tokens_per_second": .number(speed), "gemm_flops_per_second": .number(products),
             "share_of_gemm_limit": .number(productFlops / products), "matrix_parameters": JSON(plan.matrixParameters),
-            "step_seconds": .number(chosen / Double(batches.count)), "tokens": JSON(choice.sizes.training), "steps": JSON(batches.count),
+            "step_seconds": .number(chosen / Double(batches.count)), "predicted_step_seconds": choice.predictedSeconds.map { .number($0) } ?? .null,
+            "tokens": JSON(choice.sizes.training), "steps": JSON(batches.count),
             "sequence": JSON(sequence), "threads": JSON(compute.cpu.threads), "blas_kernels": .string(CPU.blasKernels),
             "device": .string(compute.device?.properties.name ?? "cpu"), "compute_type": .string(compute.element.suffix),
             "gpu_arch": JSON(compute.device?.properties.architecture ?? 0), "base_storage": .string(storage.rawValue),

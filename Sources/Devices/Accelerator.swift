@@ -115,6 +115,8 @@ package struct AcceleratorProperties: Sendable {
     package var name: String
     /// Compute capability times ten that kernels are compiled for: 75, 80, 90.
     package var architecture: Int
+    /// The card's own compute capability times ten; more than `architecture` where older code runs on it.
+    package var capability: Int
     package var multiprocessors: Int
     package var totalBytes: Int
     package var driver: String
@@ -127,6 +129,7 @@ package struct AcceleratorProperties: Sendable {
     package init(name: String, architecture: Int, multiprocessors: Int, totalBytes: Int, driver: String) {
         self.name = name
         self.architecture = architecture
+        capability = architecture
         self.multiprocessors = multiprocessors
         self.totalBytes = totalBytes
         self.driver = driver

@@ -18,7 +18,7 @@ extension Preparation {
     /// - Parameter processor: the processor's rates, for a run without a card.
     func limit(of plan: Plan, compute: Compute, processor: DeviceModel) throws -> Plan.Limit {
         let (program, load) = try trainingProgram(of: plan, compute: compute)
-        let model = compute.device.map { TableModel($0.properties, compute.element).model } ?? processor
+        let model = compute.device.map { DeviceModel.predicting($0.properties, compute.element) } ?? processor
         let head = source.configuration.vocabularySize * source.configuration.hiddenSize
         return Plan.Limit(
             matrixParameters: max(0, program.matrixParameters - head), headParameters: head, productFlops: model.productFlops,

@@ -163,7 +163,7 @@ package struct Preparation {
     package func listing(of plan: Plan, compute: Compute, clock: any Clock) throws -> String {
         let (program, load) = try trainingProgram(of: plan, compute: compute)
         let model =
-            try compute.device.map { TableModel($0.properties, compute.element).model }
+            try compute.device.map { DeviceModel.predicting($0.properties, compute.element) }
             ?? DeviceModel.measured(compute.cpu, columns: source.configuration.hiddenSize, clock: clock)
         return program.training?.listing(load, model) ?? ""
     }

@@ -74,7 +74,7 @@ extension Planner {
         small.optimiser = model.optimiser
         let program = try model.plan(small)
         let tokens = data.trainedSteps.reduce(0) { $0 + $1.reduce(0) { $0 + $1.tokens } }
-        let phases = self.phases(try times(chosen, card, choices), program, trainTokens: tokens, &warnings)
+        let phases = self.phases(try times(chosen, card, choices, planner), program, &warnings)
         let merged = Int64(program.parameters) * Int64(model.mergedElementBytes)
         let memory =
             processMemory() + [
@@ -251,12 +251,19 @@ extension Planner {
         try Session.deviceBytes(model.source.configuration, request, element: element) { type($0, merged: merged) }
     }
 
+    /// Seconds in which the logits of one sequence come to the host and its next token is chosen, by elements of the vocabulary.
+    private static let secondsPerLogit = 1.2e-10
+    /// Bytes a second at which a form's weights come to the card, and the seconds of the tests beside their forms: texts whose tokens are compared,
+    /// programs that are made and recorded.
+    private static let (loadedBytesPerSecond, testingSeconds) = (2.5e9, 0.5)
+
     /// - Throws: as `Session.plan`.
-    private func times(_ chosen: OnCard, _ card: PlannedCard, _ choices: Plan.Choices) throws -> Times {
-        let (onCard, held) = (TableModel(card.properties, card.element).model, PlannedData.workload(data.heldOut))
+    private func times(_ chosen: OnCard, _ card: PlannedCard, _ choices: Plan.Choices, _ planner: DevicePlanner) throws -> Times {
+        let (onCard, held) = (DeviceModel.predicting(card.properties, card.element), PlannedData.workload(data.heldOut))
+        let onHost = DeviceModel.submissionSeconds + Double(choices.test.slots * model.source.configuration.vocabularySize) * Self.secondsPerLogit
         var times = Times()
-        times.perTrainedToken = chosen.training.secondsPerToken
-        times.perMergedByte = machine.processor.seconds(.bytes(1))
+        times.training = planner.predictedSeconds(
+            chosen.training, card.properties, counts: data.microBatches(tokensPerBatch: chosen.tokensPerBatch))
         let sizes = SessionSizes(training: 0, evaluation: chosen.evaluationRows, headChunk: chosen.sizes.headChunk)
         var request = trainedRequest(sizes, card, slots: choices.test.slots)
         if choices.test.keepsExpanded { request.storage = .stored }
@@ -265,12 +272,16 @@ extension Planner {
             choices.test.keepsExpanded ? .f32 : type($0, merged: false)
         }
         times.perStep = trained.seconds(trained.step, Workload(), onCard)
-        let form = FormSeconds(trained, held, onCard)
+        let form = FormSeconds(trained, held, onCard, decodingSeconds: onHost)
         times.forms = [form, form]
         if model.mergedElementBytes > 0 {
             let request = choices.test.mergedOnCard ? mergedForm(chosen, card, slots: choices.test.slots) : mergedOnProcessor(chosen)
             let merged = try Session.plan(model.source.configuration, request) { type($0, merged: true) }
-            times.forms.append(FormSeconds(merged, held, choices.test.mergedOnCard ? onCard : machine.processor))
+            times.forms.append(
+                choices.test.mergedOnCard ? FormSeconds(merged, held, onCard, decodingSeconds: onHost) : FormSeconds(merged, held, machine.processor))
+            // The trained form, the merged one, and both in float32 for the comparison.
+            let bytes = trained.weightBytes + merged.weightBytes + 8 * merged.parameters
+            times.beginningTests = Self.testingSeconds + Double(bytes) / Self.loadedBytesPerSecond
         }
         return times
     }

@@ -40,7 +40,7 @@ package struct Planner {
         let program = try model.plan(request)
         let tokens = training.tokens
         var warnings: [String] = []
-        let phases = self.phases(timesOnProcessor(program), program, trainTokens: tokens, &warnings)
+        let phases = self.phases(timesOnProcessor(program, tokens: tokens), program, &warnings)
         let merged = Int64(program.parameters) * Int64(model.mergedElementBytes)
         return Plan(
             choices: .init(storage: model.storage, threads: machine.threads, tokensPerBatch: Self.tokensPerBatch, sizes: sizes, passes: request.passes),
@@ -88,14 +88,14 @@ package struct Planner {
 
     /// Predicted seconds of the units of work that a run consists of.
     struct Times {
-        /// Forward and backward of one token.
-        var perTrainedToken = 0.0
+        /// All training micro-batches of the run.
+        var training = 0.0
         /// One update by the optimiser.
         var perStep = 0.0
         /// The tested forms of the model, in this order: base, base + adapter and, where it is tested, merged.
         var forms: [FormSeconds] = []
-        /// One byte read or written while merging.
-        var perMergedByte = 0.0
+        /// Loading the tested forms, and the texts whose tokens are compared.
+        var beginningTests = 0.0
     }
 
     /// Predicted seconds of testing one form of the model.
@@ -105,34 +105,36 @@ package struct Planner {
         /// One new token for each of `slots` sequences.
         let perDecodingStep: Double
 
-        init(_ program: ProgramPlan, _ data: Workload, _ model: DeviceModel) {
+        /// - Parameter decodingSeconds: of a decoding step on the host, beside the program.
+        init(_ program: ProgramPlan, _ data: Workload, _ model: DeviceModel, decodingSeconds: Double = 0) {
             perToken = program.seconds(program.evaluation, data, model) / Double(program.evaluation.tokens)
-            perDecodingStep = program.decoding.map { program.seconds($0, data, model) } ?? 0
+            perDecodingStep = program.decoding.map { program.seconds($0, data, model) + decodingSeconds } ?? 0
         }
     }
 
-    private func timesOnProcessor(_ program: ProgramPlan) -> Times {
+    /// - Parameter tokens: of all optimiser steps.
+    private func timesOnProcessor(_ program: ProgramPlan, tokens: Int) -> Times {
         var times = Times()
         if let training = program.training {
-            times.perTrainedToken = program.seconds(training, PlannedData.workload(data.train), machine.processor) / Double(training.tokens)
+            times.training = Double(tokens) * program.seconds(training, PlannedData.workload(data.train), machine.processor) / Double(training.tokens)
         }
         times.perStep = program.seconds(program.step, Workload(), machine.processor)
         let form = FormSeconds(program, PlannedData.workload(data.validation), machine.processor)
         times.forms = Array(repeating: form, count: model.mergedElementBytes > 0 ? 3 : 2)
-        times.perMergedByte = machine.processor.seconds(.bytes(1))
         return times
     }
 
+    /// Bytes a second that merging reads, changes in float32 and writes: 19 s for a model of 7B parameters, 8 bytes each.
+    private static let mergedBytesPerSecond = 2.8e9
+
     /// The phases of a run with their predicted seconds.
-    ///
-    /// - Parameter trainTokens: tokens of all optimiser steps.
-    func phases(_ times: Times, _ program: ProgramPlan, trainTokens: Int, _ warnings: inout [String]) -> [Plan.Phase] {
+    func phases(_ times: Times, _ program: ProgramPlan, _ warnings: inout [String]) -> [Plan.Phase] {
         let (steps, validation) = (data.steps, data.validation)
         let validationTokens = Double(validation.reduce(0) { $0 + $1.tokens })
         // Tokens of one evaluation during training, of `eval_samples` samples.
         let evaluated = validation.isEmpty ? 0 : validationTokens * Double(min(intervals.evalSamples, validation.count)) / Double(validation.count)
         let evaluations = intervals.evalSteps > 0 ? max(0, (steps - 1) / intervals.evalSteps) : 0
-        let training = Double(trainTokens) * times.perTrainedToken + Double(steps) * times.perStep
+        let training = times.training + Double(steps) * times.perStep
         let perToken = times.forms.first?.perToken ?? 0
         let evaluating = Double(evaluations) * evaluated * perToken
         if evaluating > training {
@@ -147,7 +149,7 @@ package struct Planner {
         let read = validationTokens + Double(answers.rows * answers.longestPrompt)
         // The trained and the merged form on the same samples.
         let compared = Double(data.heldOut.prefix(Self.comparedSamples).reduce(0) { $0 + $1.tokens })
-        var testing = 0.0
+        var testing = times.beginningTests
         for (index, form) in times.forms.enumerated() {
             let isBase = index == 0
             testing += (read + (isBase ? 0 : compared)) * form.perToken + (isBase ? 1 : 0.5) * decodingSteps * form.perDecodingStep
@@ -155,7 +157,7 @@ package struct Planner {
         // Each tensor is read, changed in float32 and written.
         let merged = Double(8 * program.parameters)
         return [
-            .init("training", training), .init("evaluation", evaluating), .init("merging", merged * times.perMergedByte), .init("testing", testing),
+            .init("training", training), .init("evaluation", evaluating), .init("merging", merged / Self.mergedBytesPerSecond), .init("testing", testing),
         ]
     }
 }

@@ -76,6 +76,17 @@ package struct PlannedData {
         return (rows, trained, tokens)
     }
 
+    /// By tokens, the number of training micro-batches of the whole run.
+    func microBatches(tokensPerBatch: Int) -> [Int: Int] {
+        var counts: [Int: Int] = [:]
+        for group in trainedSteps {
+            for batch in packedGroups(lengths: group.map(\.tokens), tokensPerBatch: tokensPerBatch, packing: packing) {
+                counts[batch.reduce(0) { $0 + group[$1].tokens }, default: 0] += 1
+            }
+        }
+        return counts
+    }
+
     /// The workload of these samples: their lengths, and their share of trained tokens.
     package static func workload(_ samples: [SampleLength]) -> Workload {
         let tokens = samples.reduce(0) { $0 + $1.tokens }

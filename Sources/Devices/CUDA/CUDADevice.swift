@@ -73,6 +73,7 @@ package final class CUDADevice: Accelerator {
             name: title, architecture: architecture, multiprocessors: card.multiprocessors, totalBytes: card.totalBytes,
             driver: "CUDA \(driver.versionText)")
         let native = architecture == capability
+        properties.capability = capability
         properties.multipliesByWarpgroup = native && architecture == 90
         // On an H100 8 to 40 MiB in the first steps, most where kernels of heads of 128 spill; then up to 25 MiB more over thousands of steps,
         // since cuBLASLt loads a kernel for each size of product that it meets for the first time.

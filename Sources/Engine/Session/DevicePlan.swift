@@ -219,6 +219,34 @@ package struct DevicePlanner {
         return contextBytes + weightBytes + step.persistentBytes + max(training.arenaBytes, evaluation.arenaBytes, step.arenaBytes)
     }
 
+    /// Predicted seconds of training micro-batches under `plan`.
+    ///
+    /// Programs of at most four sizes are priced, and those between by straight lines: a size costs its rows' work and, whatever its rows, its launches.
+    ///
+    /// - Parameter counts: by tokens, the number of micro-batches.
+    package func predictedSeconds(_ plan: DevicePlan, _ card: AcceleratorProperties, counts: [Int: Int]) -> Double {
+        let predicting = DeviceModel.predicting(card, element)
+        var sizes: [Int: Int] = [:]
+        for (tokens, count) in counts { sizes[Session.batchRows(tokens, .device(element)), default: 0] += count }
+        guard let least = sizes.keys.min(), let most = sizes.keys.max() else { return 0 }
+        let target = ProgramTarget.device(element)
+        let priced = Set([0, 1, 2, 3].map { min(most, Session.batchRows(least + (most - least) * $0 / 3, target)) }).union([least]).sorted()
+        var load = workload
+        if !plan.keepsExpanded { load.storedBytes = storedBytes }
+        let known = priced.map { rows in
+            (rows: rows, seconds: predicting.seconds(program(.training, rows, plan.sizes, plan.passes).work(load)) + DeviceModel.submissionSeconds)
+        }
+        func seconds(_ rows: Int) -> Double {
+            guard let above = known.first(where: { $0.rows >= rows }) else { return known.last?.seconds ?? 0 }
+            guard let below = known.last(where: { $0.rows < rows }) else { return above.seconds }
+            return below.seconds + (above.seconds - below.seconds) * Double(rows - below.rows) / Double(above.rows - below.rows)
+        }
+        return sizes.reduce(0) { $0 + Double($1.value) * seconds($1.key) }
+    }
+
+    /// Predicted seconds of one update by the optimiser.
+    package func predictedUpdateSeconds(_ card: AcceleratorProperties) -> Double { DeviceModel.predicting(card, element).seconds(step.work()) }
+
     /// Predicted seconds of one run of `program` on the workload.
     private func seconds(_ program: Program, keepsExpanded: Bool) -> Double {
         var load = workload
