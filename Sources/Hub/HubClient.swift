@@ -66,6 +66,13 @@ final class HubClient {
         return try JSON.parse(taker.bytes, source: settings.base + path)
     }
 
+    /// The hub's answer to a part of an upload.
+    ///
+    /// - Throws: `HTTPFailure.failed` where it is no JSON: the page of a proxy, for instance.
+    static func json(ofUpload answer: [UInt8]) throws -> JSON {
+        do { return try JSON.parse(answer, source: "") } catch let error as LorikeetError { throw HTTPFailure.failed("it is no JSON: \(error.what)") }
+    }
+
     /// The head of a file's response: that of the hub itself where it sends the file's own tag and redirects to another host.
     func head(_ path: String, shown: String, policy: RetryPolicy) throws -> HTTPHead {
         try retrying(shown, policy) {

@@ -35,6 +35,14 @@ struct PushTests {
         try #require(#expect(throws: LorikeetError.self) { try push(scene, folder, to: name, isPrivate: isPrivate) })
     }
 
+    @Test func `an answer that is no JSON is exit 4 and not the user's text`() throws {
+        for body in ["<html>log in</html>", "{", "\u{0}"] {
+            let scene = try Scene([:]) { $0.method == "POST" ? .init(200, Scene.bytes(body)) : $1 }
+            let error = try error(scene, folder())
+            #expect(error.exit == .machineFailed && error.what.contains("the hub's answer cannot be used (it is no JSON"), "\(error)")
+        }
+    }
+
     private func content(_ folder: String) throws -> [String: [UInt8]] {
         Dictionary(uniqueKeysWithValues: try PushFolder(folder, disk: files).files.map { ($0.path, try files.read($0.place)) })
     }
