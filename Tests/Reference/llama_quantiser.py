@@ -28,8 +28,8 @@ def kind(name):
     return gguf.GGMLQuantizationType[name.upper()]
 
 
-def quantised(values, name):
-    """Rows of float32 as llama.cpp's blocks, without an importance matrix, expanded again."""
+def quantise(values, name):
+    """Rows of float32 as llama.cpp's blocks, without an importance matrix: rows of bytes."""
     values = np.ascontiguousarray(values, np.float32)
     rows, columns = values.shape
     elements, size = gguf.GGML_QUANT_SIZES[kind(name)]
@@ -37,7 +37,12 @@ def quantised(values, name):
     _ggml.ggml_quantize_chunk(
         ctypes.c_int(kind(name)), ctypes.c_void_p(values.ctypes.data), ctypes.c_void_p(blocks.ctypes.data), ctypes.c_int64(0),
         ctypes.c_int64(rows), ctypes.c_int64(columns), None)
-    return gguf.dequantize(blocks, kind(name))
+    return blocks
+
+
+def quantised(values, name):
+    """Rows of float32 as llama.cpp's blocks, expanded again."""
+    return gguf.dequantize(quantise(values, name), kind(name))
 
 
 def sums(values, expanded, name):

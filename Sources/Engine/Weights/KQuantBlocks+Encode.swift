@@ -71,6 +71,12 @@ private func isWithin(_ values: UnsafePointer<Float>, _ limit: Float) -> Bool {
     return lowest >= -limit && highest <= limit
 }
 
+/// The grids of 4 bits that training moved eight times 32 values off; nil where fewer than half of them lie near one.
+private func formerGrids(_ values: UnsafePointer<Float>, _ weights: UnsafePointer<Float>) -> [CodeGrid?]? {
+    let grids = (0..<8).map { WeightedGroup(values + 32 * $0, weights + 32 * $0, 32).formerGrid }
+    return grids.count { $0 != nil } >= 4 ? grids : nil
+}
+
 /// The largest float16.
 private let largestHalf = Float(Float16.greatestFiniteMagnitude)
 
@@ -84,6 +90,10 @@ private struct MinimumBlock {
     var scales = SIMD8<Float>.zero
     var minima = SIMD8<Float>.zero
     var error: Float = 0
+    /// What the groups' values alone demand: expanded = scale · code - minimum.
+    var exact = (scales: SIMD8<Float>.zero, minima: SIMD8<Float>.zero)
+    /// The groups whose codes are chosen at random.
+    var isRandom = SIMDMask<SIMD8<Int32>>(repeating: false)
 
     private static let sixBits = CodeRange(0...63)
 
@@ -101,6 +111,7 @@ private struct MinimumBlock {
         }
         let (d, dmin) = (roundedToHalf(scales.max() / 63), roundedToHalf(minima.max() / 63))
         guard d.isFinite, dmin.isFinite else { return nil }
+        let exact = (scales, minima)
         var best = MinimumBlock(d: d, dmin: dmin).choosing(scales, minima, values, weights, codes)
         for _ in 0..<2 {
             guard let (d, dmin) = best.refitted(values, weights, codes) else { break }
@@ -109,7 +120,52 @@ private struct MinimumBlock {
             guard next.d.isFinite, next.dmin.isFinite, next.error < best.error else { break }
             best = next
         }
+        if let former = formerGrids(values, weights) {
+            best.exact = exact
+            best.keepChange(former, below: plain(values, weights, codes, grid), values, weights, codes)
+        }
         return best
+    }
+
+    /// llama.cpp's choice: the search without its last steps, scales and minima rounded to the nearest whole numbers.
+    private static func plain(
+        _ values: UnsafePointer<Float>, _ weights: UnsafePointer<Float>, _ codes: CodeRange, _ grid: SearchGrid
+    ) -> MinimumBlock {
+        var (scales, minima) = (SIMD8<Float>.zero, SIMD8<Float>.zero)
+        for group in 0..<8 {
+            let weighted = WeightedGroup(values + 32 * group, weights + 32 * group, 32)
+            let own = weighted.scaleAndMinimum(codes, atMostZero: true, grid, refines: false)
+            (scales[group], minima[group]) = (own.scale, -own.minimum)
+        }
+        let (largest, deepest) = (scales.max(), minima.max())
+        var block = MinimumBlock(d: roundedToHalf(largest / 63), dmin: roundedToHalf(deepest / 63))
+        for group in 0..<8 {
+            block.scales[group] = largest > 0 ? sixBits.nearest(scales[group] * (63 / largest)) : 0
+            block.minima[group] = deepest > 0 ? sixBits.nearest(minima[group] * (63 / deepest)) : 0
+            block.error += WeightedGroup(values + 32 * group, weights + 32 * group, 32).error(block.fit(group), codes)
+        }
+        return block
+    }
+
+    /// Chooses codes at random in groups that training moved off a grid: as many as keep the block's error at or below the plain choice's, and those
+    /// whose training the plain choice undoes.
+    private mutating func keepChange(
+        _ former: [CodeGrid?], below plain: MinimumBlock, _ values: UnsafePointer<Float>, _ weights: UnsafePointer<Float>, _ codes: CodeRange
+    ) {
+        for group in 0..<8 {
+            let weighted = WeightedGroup(values + 32 * group, weights + 32 * group, 32)
+            guard let grid = former[group], let random = weighted.random(fit(group), codes) else { continue }
+            let raised = error + weighted.error(random, codes) - weighted.error(fit(group), codes)
+            if raised <= plain.error || weighted.isUndone(by: plain.fit(group).stored, codes, former: grid) {
+                (error, isRandom[group]) = (raised, true)
+            }
+        }
+    }
+
+    private func fit(_ group: Int) -> GroupFit {
+        GroupFit(
+            exact: CodeGrid(scale: exact.scales[group], minimum: -exact.minima[group]),
+            stored: CodeGrid(scale: d * scales[group], minimum: -(dmin * minima[group])), isRandom: isRandom[group])
     }
 
     /// The weights of a group's squared errors: root mean square + |value|.
@@ -173,8 +229,7 @@ private struct MinimumBlock {
 
     func write(_ values: UnsafePointer<Float>, _ codes: CodeRange, to bytes: UnsafeMutablePointer<UInt8>) {
         for group in 0..<8 {
-            WeightedGroup(values + 32 * group, values, 32)
-                .write(scale: d * scales[group], minimum: -(dmin * minima[group]), codes, to: bytes + 32 * group)
+            WeightedGroup(values + 32 * group, values, 32).write(fit(group), codes, to: bytes + 32 * group)
         }
     }
 }
@@ -199,6 +254,10 @@ private struct SymmetricBlock {
     /// Whole numbers from -128 to 127.
     var scales = SIMD16<Float>.zero
     var error: Float = 0
+    /// The scales that the groups' values alone demand.
+    var exact = SIMD16<Float>.zero
+    /// The groups whose codes are chosen at random.
+    var isRandom = SIMDMask<SIMD16<Int32>>(repeating: false)
 
     private static let codes = CodeRange(-32...31)
     private static let signedByte = CodeRange(-128...127)
@@ -222,7 +281,46 @@ private struct SymmetricBlock {
             guard next.d.isFinite, next.error < best.error else { break }
             best = next
         }
+        if let former = formerGrids(values, weights) {
+            best.exact = scales
+            best.keepChange(former, below: plain(values, weights), values, weights)
+        }
         return best
+    }
+
+    /// llama.cpp's choice: starting points at the lowest code alone, the search without its last steps, scales rounded to the nearest whole numbers.
+    private static func plain(_ values: UnsafePointer<Float>, _ weights: UnsafePointer<Float>) -> SymmetricBlock {
+        var (scales, largest) = (SIMD16<Float>.zero, Float.zero)
+        for group in 0..<16 {
+            let weighted = WeightedGroup(values + 16 * group, weights + 16 * group, 16)
+            // A little above 0.9: the sum of the steps must not miss the last one.
+            scales[group] = weighted.scale(codes, extreme: weighted.extreme, SearchGrid(reach: 0.9001, step: 0.1), ends: [codes.lowest], refines: false)
+            if abs(scales[group]) > abs(largest) { largest = scales[group] }
+        }
+        var block = SymmetricBlock(d: roundedToHalf(largest / -128))
+        for group in 0..<16 {
+            block.scales[group] = largest == 0 ? 0 : signedByte.nearest(scales[group] * (-128 / largest))
+            block.error += WeightedGroup(values + 16 * group, weights + 16 * group, 16).error(block.fit(group), codes)
+        }
+        return block
+    }
+
+    /// As in `MinimumBlock`; `former` are the grids of 32 values each.
+    private mutating func keepChange(
+        _ former: [CodeGrid?], below plain: SymmetricBlock, _ values: UnsafePointer<Float>, _ weights: UnsafePointer<Float>
+    ) {
+        for group in 0..<16 {
+            let weighted = WeightedGroup(values + 16 * group, weights + 16 * group, 16)
+            guard let grid = former[group / 2], let random = weighted.random(fit(group), Self.codes) else { continue }
+            let raised = error + weighted.error(random, Self.codes) - weighted.error(fit(group), Self.codes)
+            if raised <= plain.error || weighted.isUndone(by: plain.fit(group).stored, Self.codes, former: grid) {
+                (error, isRandom[group]) = (raised, true)
+            }
+        }
+    }
+
+    private func fit(_ group: Int) -> GroupFit {
+        GroupFit(exact: CodeGrid(scale: exact[group]), stored: CodeGrid(scale: d * scales[group]), isRandom: isRandom[group])
     }
 
     /// Each group's whole number: the best one next to its own scale.
@@ -254,7 +352,7 @@ private struct SymmetricBlock {
 
     func write(_ values: UnsafePointer<Float>, to bytes: UnsafeMutablePointer<UInt8>) {
         for group in 0..<16 {
-            WeightedGroup(values + 16 * group, values, 16).write(scale: d * scales[group], Self.codes, zero: 32, to: bytes + 16 * group)
+            WeightedGroup(values + 16 * group, values, 16).write(fit(group), Self.codes, zero: 32, to: bytes + 16 * group)
         }
     }
 }

@@ -1,13 +1,13 @@
 // Writing GGUF's blocks of 32. All squared errors have the weight 1. The plain choice, which gives the value of the largest magnitude the last code,
-// is among those compared, so no block's error is above that of the plain choice.
+// is among those compared: no block's error is above that of the plain choice, except where the plain choice undoes training (`chosen`).
 
 extension Q8_0: BlockEncoder {
     static func encode(_ values: UnsafePointer<Float>, into block: UnsafeMutableRawPointer, _ scratch: EncoderScratch) -> Bool {
         let codes = CodeRange(-128...127)
         let group = WeightedGroup(values, ones(scratch), elements)
-        guard let d = halfScale(group, codes, plainEnd: 127, SearchGrid(reach: 1, step: 0.25)) else { return false }
-        storeHalf(d, block)
-        group.write(scale: d, codes, to: (block + 2).assumingMemoryBound(to: UInt8.self))
+        guard let fit = halfScale(group, codes, plainEnd: 127, SearchGrid(reach: 1, step: 0.25)) else { return false }
+        storeHalf(fit.stored.scale, block)
+        group.write(fit, codes, to: (block + 2).assumingMemoryBound(to: UInt8.self))
         return true
     }
 }
@@ -16,9 +16,9 @@ extension Q4_0: BlockEncoder {
     static func encode(_ values: UnsafePointer<Float>, into block: UnsafeMutableRawPointer, _ scratch: EncoderScratch) -> Bool {
         let codes = CodeRange(-8...7)
         let group = WeightedGroup(values, ones(scratch), elements)
-        guard let d = halfScale(group, codes, plainEnd: -8, SearchGrid(reach: 1.5, step: 0.125)) else { return false }
-        storeHalf(d, block)
-        group.write(scale: d, codes, zero: 8, to: scratch.codes)
+        guard let fit = halfScale(group, codes, plainEnd: -8, SearchGrid(reach: 1.5, step: 0.125)) else { return false }
+        storeHalf(fit.stored.scale, block)
+        group.write(fit, codes, zero: 8, to: scratch.codes)
         storeHalfBytes(scratch.codes, block + 2)
         return true
     }
@@ -28,9 +28,9 @@ extension Q5_0: BlockEncoder {
     static func encode(_ values: UnsafePointer<Float>, into block: UnsafeMutableRawPointer, _ scratch: EncoderScratch) -> Bool {
         let codes = CodeRange(-16...15)
         let group = WeightedGroup(values, ones(scratch), elements)
-        guard let d = halfScale(group, codes, plainEnd: -16, SearchGrid(reach: 1.5, step: 0.125)) else { return false }
-        storeHalf(d, block)
-        group.write(scale: d, codes, zero: 16, to: scratch.codes)
+        guard let fit = halfScale(group, codes, plainEnd: -16, SearchGrid(reach: 1.5, step: 0.125)) else { return false }
+        storeHalf(fit.stored.scale, block)
+        group.write(fit, codes, zero: 16, to: scratch.codes)
         storeFifthBits(scratch.codes, block + 2)
         storeHalfBytes(scratch.codes, block + 6)
         return true
@@ -41,10 +41,10 @@ extension Q4_1: BlockEncoder {
     static func encode(_ values: UnsafePointer<Float>, into block: UnsafeMutableRawPointer, _ scratch: EncoderScratch) -> Bool {
         let codes = CodeRange(0...15)
         let group = WeightedGroup(values, ones(scratch), elements)
-        guard let (d, m) = halfScaleAndMinimum(group, codes, SearchGrid(reach: 1, step: 0.1)) else { return false }
-        storeHalf(d, block)
-        storeHalf(m, block + 2)
-        group.write(scale: d, minimum: m, codes, to: scratch.codes)
+        guard let fit = halfScaleAndMinimum(group, codes, SearchGrid(reach: 1, step: 0.1)) else { return false }
+        storeHalf(fit.stored.scale, block)
+        storeHalf(fit.stored.minimum, block + 2)
+        group.write(fit, codes, to: scratch.codes)
         storeHalfBytes(scratch.codes, block + 4)
         return true
     }
@@ -54,10 +54,10 @@ extension Q5_1: BlockEncoder {
     static func encode(_ values: UnsafePointer<Float>, into block: UnsafeMutableRawPointer, _ scratch: EncoderScratch) -> Bool {
         let codes = CodeRange(0...31)
         let group = WeightedGroup(values, ones(scratch), elements)
-        guard let (d, m) = halfScaleAndMinimum(group, codes, SearchGrid(reach: 1, step: 0.1)) else { return false }
-        storeHalf(d, block)
-        storeHalf(m, block + 2)
-        group.write(scale: d, minimum: m, codes, to: scratch.codes)
+        guard let fit = halfScaleAndMinimum(group, codes, SearchGrid(reach: 1, step: 0.1)) else { return false }
+        storeHalf(fit.stored.scale, block)
+        storeHalf(fit.stored.minimum, block + 2)
+        group.write(fit, codes, to: scratch.codes)
         storeFifthBits(scratch.codes, block + 4)
         storeHalfBytes(scratch.codes, block + 8)
         return true
@@ -83,27 +83,47 @@ private func ones(_ scratch: EncoderScratch) -> UnsafePointer<Float> {
 /// - Parameter plainEnd: the code that the plain scale gives the extreme value.
 /// - Returns: nil where float16 does not hold the plain scale.
 @inline(__always)
-private func halfScale(_ group: WeightedGroup, _ codes: CodeRange, plainEnd: Float, _ grid: SearchGrid) -> Float? {
+private func halfScale(_ group: WeightedGroup, _ codes: CodeRange, plainEnd: Float, _ grid: SearchGrid) -> GroupFit? {
     let extreme = group.extreme
-    let plain = roundedToHalf(extreme / plainEnd)
-    guard plain.isFinite else { return nil }
-    let searched = roundedToHalf(group.scale(codes, extreme: extreme, grid))
-    return group.error(scale: searched, codes) < group.error(scale: plain, codes) ? searched : plain
+    let plain = rounded(CodeGrid(scale: extreme / plainEnd))
+    guard plain.stored.scale.isFinite else { return nil }
+    return chosen(group, rounded(CodeGrid(scale: group.scale(codes, extreme: extreme, grid))), plain, codes)
 }
 
 /// The better ones of the searched and the plain scale and minimum, all rounded to float16.
 ///
 /// - Returns: nil where float16 does not hold the plain ones.
 @inline(__always)
-private func halfScaleAndMinimum(_ group: WeightedGroup, _ codes: CodeRange, _ grid: SearchGrid) -> (scale: Float, minimum: Float)? {
+private func halfScaleAndMinimum(_ group: WeightedGroup, _ codes: CodeRange, _ grid: SearchGrid) -> GroupFit? {
     let (lowest, highest) = group.bounds
-    let plain = (scale: roundedToHalf((highest - lowest) / codes.highest), minimum: roundedToHalf(lowest))
-    guard plain.scale.isFinite, plain.minimum.isFinite else { return nil }
+    let plain = rounded(CodeGrid(scale: (highest - lowest) / codes.highest, minimum: lowest))
+    guard plain.stored.scale.isFinite, plain.stored.minimum.isFinite else { return nil }
     let found = group.scaleAndMinimum(codes, atMostZero: false, grid)
-    let searched = (scale: roundedToHalf(found.scale), minimum: roundedToHalf(found.minimum))
-    let isBetter =
-        group.error(scale: searched.scale, minimum: searched.minimum, codes) < group.error(scale: plain.scale, minimum: plain.minimum, codes)
-    return isBetter ? searched : plain
+    return chosen(group, rounded(CodeGrid(scale: found.scale, minimum: found.minimum)), plain, codes)
+}
+
+/// The fit with the lesser error, where the values do not come from a grid of 4 bits.
+///
+/// Where they do, the nearest codes of the best scale hide what training changed. Random codes of that scale are taken if their error is not above the plain
+/// choice's, or if the plain choice undoes training. Else the plain choice is taken; least squares of its scale hides a part of the change too and is
+/// taken only where it saves a third of the error.
+private func chosen(_ group: WeightedGroup, _ searched: GroupFit, _ plain: GroupFit, _ codes: CodeRange) -> GroupFit {
+    let least = group.error(plain, codes)
+    guard let former = group.formerGrid else { return group.error(searched, codes) < least ? searched : plain }
+    if let random = group.random(searched, codes),
+        group.error(random, codes) <= least || group.isUndone(by: plain.stored, codes, former: former)
+    {
+        return random
+    }
+    guard plain.stored.minimum == 0, plain.stored.scale != 0 else { return plain }
+    let sums = group.sums(1 / plain.stored.scale, codes)
+    let refitted = rounded(CodeGrid(scale: sums.cc > 0 ? sums.xc / sums.cc : plain.exact.scale))
+    return group.error(refitted, codes) < least * 2 / 3 ? refitted : plain
+}
+
+@inline(__always)
+private func rounded(_ grid: CodeGrid) -> GroupFit {
+    GroupFit(exact: grid, stored: CodeGrid(scale: roundedToHalf(grid.scale), minimum: roundedToHalf(grid.minimum)))
 }
 
 /// 32 codes' low four bits: code j in the low half of byte j, code j + 16 in the high half.

@@ -71,11 +71,15 @@ extension WeightedGroup {
     ///
     /// The extreme value is first given about the lowest code, then about the highest: (end + offset) / extreme is the reciprocal of a scale,
     /// its codes are fixed, and Σ w x c / Σ w c² is the scale that fits them best.
-    func scale(_ codes: CodeRange, extreme: Float, _ grid: SearchGrid) -> Float {
+    ///
+    /// - Parameters:
+    ///   - ends: the codes that the extreme value is first given; nil for the lowest and the highest.
+    ///   - refines: whether the best scale is improved further, beyond llama.cpp's search.
+    func scale(_ codes: CodeRange, extreme: Float, _ grid: SearchGrid, ends: [Float]? = nil, refines: Bool = true) -> Float {
         // The smallest positive float16 is 6e-8: no scale of such values is above 0.
         guard abs(extreme) > 1e-12 else { return 0 }
         var (gain, scale): (Float, Float) = (0, 0)
-        for end in [codes.lowest, codes.highest] {
+        for end in ends ?? [codes.lowest, codes.highest] {
             var offset = -grid.reach
             while offset <= grid.reach {
                 let sums = sums((end + offset) / extreme, codes)
@@ -84,7 +88,7 @@ extension WeightedGroup {
                 offset += grid.step
             }
         }
-        return refined(scale, codes)
+        return refines ? refined(scale, codes) : scale
     }
 
     /// Nearest codes and best scale in turn, neither of which raises the error.
@@ -125,7 +129,8 @@ extension WeightedGroup {
     /// - Parameters:
     ///   - codes: from 0 on.
     ///   - atMostZero: whether the minimum may not be positive.
-    func scaleAndMinimum(_ codes: CodeRange, atMostZero: Bool, _ grid: SearchGrid) -> (scale: Float, minimum: Float) {
+    ///   - refines: whether the best one is improved further, beyond llama.cpp's search.
+    func scaleAndMinimum(_ codes: CodeRange, atMostZero: Bool, _ grid: SearchGrid, refines: Bool = true) -> (scale: Float, minimum: Float) {
         var (lowest, highest) = bounds
         if atMostZero { lowest = min(lowest, 0) }
         guard highest - lowest > 1e-12 else { return (0, lowest) }
@@ -142,6 +147,7 @@ extension WeightedGroup {
             _ = take((highest - lowest) / (codes.highest + offset), lowest)
             offset += grid.step
         }
+        guard refines else { return best }
         for _ in 0..<3 where !take(best.scale, best.minimum) { break }
         return best
     }
@@ -174,7 +180,7 @@ extension WeightedGroup {
 
     /// The best scale and minimum for the codes nearest to (value - minimum) · inverse, and the error of these codes; nil where all are equal.
     @inline(__always)
-    private func fit(
+    func fit(
         _ inverse: Float, _ minimum: Float, _ codes: CodeRange, _ totals: (w: Float, x: Float), _ atMostZero: Bool
     ) -> (scale: Float, minimum: Float, error: Float)? {
         let sums = sums(inverse, minimum, codes)
