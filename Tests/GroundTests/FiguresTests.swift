@@ -10,7 +10,7 @@ struct FiguresTests {
             (39.35512, 4, "39.36"), (0.0000123456, 3, "1.23e-05"), (1234.5678, 6, "1234.57"), (-0.5, 2, "-0.5"),
         ]
         // JSON has no infinities and no NaN, and a chart's values are JSON.
-        for value in [1e308, -1e308, 3.5e38, 1e39, -7e200, .leastNonzeroMagnitude, 1e-320, 4e-45, .greatestFiniteMagnitude] {
+        for value in [1e308, -1e308, 3.5e38, 1e39, -7e200, .leastNonzeroMagnitude, Double(bitPattern: 2024), 4e-45, .greatestFiniteMagnitude] {
             for digits in [3, 6, 9] {
                 let shown = Double(Figures.compact(value, digits: digits)) ?? .nan
                 #expect(abs(shown - value) <= abs(value) * 0.01, "\(value)")

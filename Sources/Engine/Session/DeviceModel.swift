@@ -10,6 +10,8 @@ package struct DeviceModel: Sendable {
     package let bytesPerSecond: Double
     /// Seconds that each kernel launch adds to its work: while a kernel starts and ends, part of the device is idle.
     package let launchSeconds: Double
+    /// Seconds that a kernel without work takes beside `launchSeconds`; a kernel with much work hides them (see `seconds(_:)`).
+    private let idleSeconds: Double
     /// How a card's library cuts products into tiles; nil on a processor.
     private let tiling: Tiling?
 
@@ -18,13 +20,13 @@ package struct DeviceModel: Sendable {
         productFlops = processorFlops
         attentionFlops = processorFlops
         self.bytesPerSecond = bytesPerSecond
-        launchSeconds = 0
+        (launchSeconds, idleSeconds) = (0, 0)
         tiling = nil
     }
 
     /// A card of a compute capability (times ten): rates measured on an H100, and for others in proportion to their data sheets (dense
     /// tensor-core rate and memory bandwidth).
-    fileprivate init(_ card: AcceleratorProperties, _ element: DeviceElement, capability: Int, launchSeconds: Double) {
+    fileprivate init(_ card: AcceleratorProperties, _ element: DeviceElement, capability: Int, idleSeconds: Double) {
         // FLOP/s of one multiprocessor in 16-bit types, and bytes a second of the card, by compute capability.
         let (flops, bytes): (Double, Double) =
             switch capability {
@@ -40,15 +42,17 @@ package struct DeviceModel: Sendable {
         // Code for an older card uses that card's instructions, but the library's products do not.
         attentionFlops = productFlops / (card.architecture < capability ? 6 : 3)
         bytesPerSecond = bytes
-        self.launchSeconds = launchSeconds
+        // Fitted to steps of few tokens with adapters on q and v: the time beside their other work, divided by their launches.
+        launchSeconds = 1.6e-6
+        self.idleSeconds = idleSeconds
         tiling = Tiling(multiprocessors: multiprocessors, widths: capability >= 90 ? [(256, 1), (128, 0.9)] : [(128, 1), (64, 0.9)])
     }
 
-    /// The rates by which a run's time on a card is predicted: the card's own, whatever code it runs, and what a kernel costs that has almost nothing
-    /// to do. That was fitted on an H100 to training steps of SmolLM2 of 512 to 4,096 tokens: 3.3 ms beside their other work for 700 launches, of
-    /// which 0.25 ms are `submissionSeconds`.
+    /// The rates by which a run's time on a card is predicted: the card's own, whatever code it runs, and the time of kernels that have little to do.
+    /// That was fitted on an H100 to training steps of 512 to 4,096 tokens of SmolLM2, of which 700 launches take 3 ms beside their other work, and to
+    /// steps of larger models; in code for a T4 on that card it is larger.
     package static func predicting(_ card: AcceleratorProperties, _ element: DeviceElement) -> DeviceModel {
-        DeviceModel(card, element, capability: card.capability, launchSeconds: 4.4e-6)
+        DeviceModel(card, element, capability: card.capability, idleSeconds: card.architecture < card.capability ? 5.8e-6 : 3.4e-6)
     }
 
     /// Seconds that a card is idle while the host sends a micro-batch and reads its result.
@@ -67,8 +71,24 @@ package struct DeviceModel: Sendable {
         }
     }
 
-    /// Predicted seconds of work that runs one item after the other.
-    package func seconds(_ work: some Sequence<Work>) -> Double { work.reduce(0) { $0 + seconds($1) } }
+    /// Work of one kernel, in seconds, that hides half of `idleSeconds`.
+    private static let hidingSeconds = 20e-6
+
+    /// Predicted seconds of work that runs one item after the other, each kernel's work before its launch.
+    package func seconds(_ work: some Sequence<Work>) -> Double {
+        var (total, sinceLaunch) = (0.0, 0.0)
+        for item in work {
+            let own = seconds(item)
+            total += own
+            guard case .launches(let count) = item, count > 0 else {
+                sinceLaunch += own
+                continue
+            }
+            total += Double(count) * idleSeconds / (1 + sinceLaunch / Double(count) / Self.hidingSeconds)
+            sinceLaunch = 0
+        }
+        return total
+    }
 }
 
 /// The model of a card, made from its properties alone, so that equal cards get equal models. Code that chooses how a program runs takes
@@ -77,8 +97,8 @@ package struct TableModel: Sendable {
     package let model: DeviceModel
 
     package init(_ card: AcceleratorProperties, _ element: DeviceElement) {
-        // Launches as they weigh beside large products: sizes were chosen by them since before small steps were measured, and a choice decides bits.
-        model = DeviceModel(card, element, capability: card.architecture, launchSeconds: 1.6e-6)
+        // Without the time of small kernels: sizes were chosen so before it was measured, and a choice decides a run's bits.
+        model = DeviceModel(card, element, capability: card.architecture, idleSeconds: 0)
     }
 }
 
