@@ -53,11 +53,14 @@ struct ExportVerb: ParsableCommand {
         let source = try ModelSource.open(path)
         Screen.warn(source.warnings)
         let adapter = try adapter.map { try AdapterFile.read(directory: HubInputs.adapter($0)) }
+        let template = try MergedTemplate(adapter: adapter?.path, base: source)
+        Screen.warn(template.warnings)
         let (name, cpu) = (name ?? ModelName.of(path, files: files), processor.cpu)
         let start = SystemClock().uptime
         if isBitsAndBytes {
             var settings = MergeSettings(type: MergeVerb.types[dtype] ?? .f16, into: BaseStorage(rawValue: into) ?? .stored)
             settings.isNF4 = true
+            settings.template = template.replacement
             let line = Screen.statusLine()
             let warnings = try line.during {
                 try Merger(base: source, adapter: adapter, settings: settings, files: files, cpu: cpu).write(to: output) {
@@ -72,18 +75,30 @@ struct ExportVerb: ParsableCommand {
         if !forms.isEmpty {
             var settings = GGUFExport.Settings(name: name)
             settings.into = BaseStorage(rawValue: into) ?? .stored
+            settings.template = template.replacement
             let export = try GGUFExport(base: source, adapter: adapter, settings: settings, files: files, cpu: cpu)
             Screen.warn(export.warnings)
             (items, texts) = (try forms.map(export.item), try export.modelfiles(forms))
         }
         if wantsAdapter, let adapter { items.append(try GGUFAdapterExport(base: source, adapter: adapter, name: name, cpu: cpu).item()) }
+        // A GGUF of an adapter has no place for its template.
+        let beside = wantsAdapter ? template.text : nil
         let card = GGUFCard(
-            files: items.map { GGUFCard.File(name: $0.name, form: GGUFForm(rawValue: $0.form), bytes: Int64($0.bytes)) }, modelfiles: texts, name: name)
-        texts.append(("README.md", card.text(title: name, base: ModelName.onHub(model, files: files))))
+            files: items.map { GGUFCard.File(name: $0.name, form: GGUFForm(rawValue: $0.form), bytes: Int64($0.bytes)) }, modelfiles: texts, name: name,
+            hasTemplate: beside != nil)
+        texts += beside.map { [(AdapterTemplate.file, $0)] } ?? []
+        texts.append(("README.md", card.text(title: name, base: ModelName.onHub(model, files: files), content: content(path))))
         let line = Screen.statusLine()
         try line.during { try ExportFolder(items, texts: texts, files: files).write(to: output) { line.show("exporting \($0.form)", $1) } }
         let folder = RealFiles.trimmed(output)
         report(items.map { ($0.form, folder + "/" + $0.name, $0.bytes) }, threads: cpu.threads, seconds: SystemClock().uptime - start)
+    }
+
+    /// What the card says is exported. Of a path only the last part is shown: the card is made to be published.
+    private func content(_ path: String) -> GGUFCard.Content {
+        let files = Notebook.files
+        if let adapter { return .adapter(ModelName.onHub(adapter, files: files) ?? ModelName.shown(adapter)) }
+        return ModelName.isOfRun(path, files: files) ? .merged : .model
     }
 
     private func report(_ items: [(form: String, path: String, bytes: Int)], threads: Int, seconds: Double) {

@@ -29,10 +29,13 @@ struct MergeVerb: ParsableCommand {
     func run() throws {
         let files = Notebook.files
         try files.requireNew(output)
-        let settings = MergeSettings(type: Self.types[dtype] ?? .f16, into: BaseStorage(rawValue: into) ?? .stored)
+        var settings = MergeSettings(type: Self.types[dtype] ?? .f16, into: BaseStorage(rawValue: into) ?? .stored)
         let source = try ModelSource.open(HubInputs.model(model))
         Screen.warn(source.warnings)
         let adapter = try AdapterFile.read(directory: HubInputs.adapter(adapter))
+        let template = try MergedTemplate(adapter: adapter.path, base: source)
+        settings.template = template.replacement
+        Screen.warn(template.warnings)
         let cpu = processor.cpu
         let start = SystemClock().uptime
         let merger = Merger(base: source, adapter: adapter, settings: settings, files: files, cpu: cpu)

@@ -73,7 +73,9 @@ package struct PushFolder: Sendable, Equatable {
     }
 
     private static func kindProblem(_ name: String) -> String? {
-        if names.contains(name) || ["LICENSE", "LICENCE", "NOTICE"].contains(where: { name.uppercased().hasPrefix($0) && !name.contains("/") }) { return nil }
+        // An export writes a Modelfile for each form: `Modelfile-Q4_K_M`.
+        if names.contains(name) || name.wholeMatch(of: /Modelfile-[A-Za-z0-9_]+/) != nil { return nil }
+        if ["LICENSE", "LICENCE", "NOTICE"].contains(where: { name.uppercased().hasPrefix($0) && !name.contains("/") }) { return nil }
         if name.hasPrefix(".") { return "a hidden file, which is no part of a model" }
         if checkpointNames.contains(name) { return "a file of a run or checkpoint, which is no part of a model" }
         if [".bin", ".pt", ".pth", ".pkl", ".ckpt"].contains(where: name.lowercased().hasSuffix) {

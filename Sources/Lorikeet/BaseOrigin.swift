@@ -12,6 +12,8 @@ struct BaseOrigin: Equatable {
     var hubName: String?
     var license: License?
     var hasTemplate = false
+    /// Ids of the tokens that end an answer.
+    var endTokens: [Int32] = []
 
     struct License: Equatable {
         /// An identifier such as `apache-2.0`, or `other`.
@@ -90,6 +92,7 @@ struct BaseOrigin: Equatable {
 
     var json: JSON {
         var object: JSONObject = ["name": .string(name), "chat_template": .bool(hasTemplate)]
+        if !endTokens.isEmpty { object["end_tokens"] = .array(endTokens.map { JSON(Int($0)) }) }
         object["hub_name"] = hubName.map { .string($0) }
         object["license"] = license.map { .string($0.identifier) }
         object["license_name"] = license?.name.map { .string($0) }
@@ -100,6 +103,7 @@ struct BaseOrigin: Equatable {
     init?(_ json: JSON?) {
         guard let json, let name = json["name"]?.string else { return nil }
         (self.name, hubName, hasTemplate) = (name, json["hub_name"]?.string, json["chat_template"]?.bool ?? false)
+        endTokens = json["end_tokens"]?.array?.compactMap { $0.int.flatMap(Int32.init(exactly:)) } ?? []
         license = json["license"]?.string.map { License(identifier: $0, name: json["license_name"]?.string, link: json["license_link"]?.string) }
     }
 }

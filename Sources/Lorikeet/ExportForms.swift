@@ -55,6 +55,9 @@ enum TestedForm: Equatable, Sendable {
         }
     }
 
+    /// The folder of the run that it is in.
+    var part: OutputParts.Part { if case .gguf = self { .gguf } else { .bitsAndBytes } }
+
     /// What the report calls it.
     var title: String {
         switch self {
@@ -65,6 +68,13 @@ enum TestedForm: Equatable, Sendable {
 
     /// Whether it holds the merged model's weights, rounded to a float type at most.
     var isExact: Bool { if case .gguf(let form) = self { form.isExact } else { false } }
+
+    /// Forms that lose less than this one, by their names; the smallest first.
+    var formsWithMoreBits: [String] {
+        func bits(_ form: GGUFForm) -> Double { Double(form.type.blockBytes * 8) / Double(form.type.blockElements) }
+        let own = if case .gguf(let form) = self { bits(form) } else { 4.5 }
+        return [GGUFForm.q5_K_M, .q6_K, .q8_0, .f16].filter { bits($0) > own }.map(\.rawValue)
+    }
 
     /// By how much its loss may exceed the merged model's, where `export_tolerance` does not say it.
     var lossTolerance: Double {

@@ -71,6 +71,20 @@ struct ExportedForm: Sendable {
         return text + ")"
     }
 
+    /// The lines of a finished run's exported forms: name and what `words` said.
+    ///
+    /// - Parameter summary: the run's summary.json.
+    static func lines(of summary: JSON) -> [(name: String, words: String)] {
+        (summary["exports"]?.array ?? []).compactMap { entry in
+            guard let form = entry["form"]?.string.flatMap(TestedForm.init(name:)) else { return nil }
+            let verdict = entry["pass"]?.bool.map { $0 ? "pass" : "FAIL" } ?? "not tested"
+            var text = "\(verdict) (loss \(Figures.number(entry["loss"]?.double)), merged \(Figures.number(entry["merged_loss"]?.double))"
+            if let most = entry["max_logit_difference"]?.double { text += "; largest difference of a logit \(Figures.number(most))" }
+            if entry["sidecar"]?["pass"]?.bool == false { text += "; tokenizer: \(entry["sidecar"]?["difference"]?.string ?? "another one")" }
+            return (form.title, text + ")")
+        }
+    }
+
     /// Why it fails; nil where it does not.
     var failure: LorikeetError? {
         guard verdict == .fail else { return nil }
@@ -80,15 +94,27 @@ struct ExportedForm: Sendable {
                 fix: "export from the model's Hugging Face directory, or use merged/")
         }
         return difference == nil
-            ? Self.aboveTolerance(path)
+            ? Self.aboveTolerance(form, loss: loss, merged: mergedLoss, at: path)
             : LorikeetError(
                 .checkFailed, "the GGUF does not compute what base + adapter does: \(words)", at: path, fix: "set merge_dtype: float32, or report this")
     }
 
     /// The sentence of a quantised form that fails by its loss.
-    static func aboveTolerance(_ path: String) -> LorikeetError {
-        LorikeetError(
-            .checkFailed, "the exported form's loss exceeds the merged model's by more than export_tolerance", at: path,
-            fix: "export a form with more bits (q8_0, f16), or raise export_tolerance")
+    static func aboveTolerance(_ form: TestedForm, loss: Double?, merged: Double?, at path: String) -> LorikeetError {
+        let better = form.formsWithMoreBits.joined(separator: ", ")
+        guard let loss, let merged, loss.isFinite, merged.isFinite else {
+            return LorikeetError(.checkFailed, "the loss of \(form.title) is not a finite number", at: path, fix: "export a form with more bits (\(better))")
+        }
+        // Rounded up, so that the form passes with it.
+        let enough = Figures.number(((loss - merged) * 1000).rounded(.up) / 1000)
+        return LorikeetError(
+            .checkFailed, "the loss of \(form.title) (\(Figures.loss(loss))) exceeds the merged model's (\(Figures.loss(merged)))" + aboveToleranceEnding,
+            at: path,
+            fix: "export a form with more bits (\(better)), or set export_tolerance to \(enough) or more where that loss is acceptable")
     }
+
+    private static let aboveToleranceEnding = " by more than export_tolerance"
+
+    /// Whether a failed proof, as summary.json holds it, is that of a form whose loss exceeds the tolerance; of older versions too.
+    static func isAboveTolerance(_ failure: JSON?) -> Bool { failure?["what"]?.string?.hasSuffix(aboveToleranceEnding) ?? false }
 }

@@ -103,11 +103,14 @@ public struct FineTuning: Sendable {
     public static func merge(model: String, adapter: String, output: String, threads: Int = 0, environment: [String: String] = [:]) throws -> [String] {
         let locator = InputLocator(variables: environment)
         let base = try ModelSource.open(locator.model(model).path)
+        let file = try AdapterFile.read(directory: locator.adapter(adapter).path)
+        let template = try MergedTemplate(adapter: file.path, base: base)
+        var settings = MergeSettings(type: .f16)
+        settings.template = template.replacement
         let warnings = try Merger(
-            base: base, adapter: AdapterFile.read(directory: locator.model(adapter).path), settings: MergeSettings(type: .f16), files: RealFiles(),
-            cpu: DeviceRequest(device: "cpu", threads: threads).processor
+            base: base, adapter: file, settings: settings, files: RealFiles(), cpu: DeviceRequest(device: "cpu", threads: threads).processor
         ).write(to: output)
-        return base.warnings + warnings
+        return base.warnings + template.warnings + warnings
     }
 }
 

@@ -14,6 +14,8 @@ package struct GGUFCard {
         /// Mean -log p on held-out records, of this file and of the merged model; nil where it was not measured.
         var loss: Double?
         var mergedLoss: Double?
+        /// Whether it passed the run's test; nil where it was not tested.
+        var pass: Bool?
 
         package init(name: String, form: GGUFForm?, bytes: Int64) { (self.name, self.form, self.bytes) = (name, form, bytes) }
     }
@@ -23,11 +25,14 @@ package struct GGUFCard {
     private let modelfiles: [String: String]
     /// What Ollama shall call the model.
     private let ollamaName: String
+    /// Whether the chat template stands in the folder as a file of its own.
+    private let hasTemplate: Bool
 
     /// - Parameters:
     ///   - modelfiles: names of the folder's Modelfiles, each with its text.
     ///   - name: the model's.
-    package init(files: [File], modelfiles: [(name: String, text: String)], name: String) {
+    package init(files: [File], modelfiles: [(name: String, text: String)], name: String, hasTemplate: Bool = false) {
+        self.hasTemplate = hasTemplate
         self.files = files.sorted { $0.bytes < $1.bytes }
         self.modelfiles = Dictionary(
             files.compactMap { file in modelfiles.first { $0.text.contains("FROM ./\(file.name)\n") }.map { (file.name, $0.name) } },
@@ -37,14 +42,34 @@ package struct GGUFCard {
 
     private var models: [File] { files.filter { $0.form != nil } }
 
+    /// What was exported.
+    package enum Content {
+        /// A model as it is.
+        case model
+        /// A base with an adapter added to its weights; the adapter's name.
+        case adapter(String)
+        /// What a run merged.
+        case merged
+    }
+
     /// A card of its own for files that were exported from a model of which nothing else is known.
     ///
-    /// - Parameter base: `ORG/NAME` of the model on a hub; nil for one of this machine.
-    package func text(title: String, base: String?) -> String {
-        let front = ["---"] + (base.map { ["base_model: \(JSON.string($0).serialized())", "base_model_relation: quantized"] } ?? [])
+    /// - Parameters:
+    ///   - title: the model's name, of a fine-tuned one its base's.
+    ///   - base: `ORG/NAME` of the model on a hub; nil for one of this machine.
+    package func text(title: String, base: String?, content: Content = .model) -> String {
+        let (shown, programs) = (Markdown.code(base ?? title), "as GGUF files for llama.cpp and Ollama.")
+        let (what, relation): (String, String) =
+            switch content {
+            case .model: ("\(shown) \(programs)", "quantized")
+            case .adapter(let name) where models.isEmpty: ("The adapter \(Markdown.code(name)) of \(shown) as a GGUF file for llama.cpp.", "adapter")
+            case .adapter(let name): ("\(shown) with the adapter \(Markdown.code(name)) added to its weights, \(programs)", "finetune")
+            case .merged: ("\(shown), fine-tuned; the adapter is merged into the weights, \(programs)", "finetune")
+            }
+        let front = ["---"] + (base.map { ["base_model: \(JSON.string($0).serialized())", "base_model_relation: \(relation)"] } ?? [])
         let head = (front + ["library_name: gguf", "pipeline_tag: text-generation", "tags:", "- lorikeet", "- gguf", "---"]).joined(separator: "\n")
-        let what = "\(Markdown.code(base ?? title)) as GGUF files for llama.cpp and Ollama.\nMade with Lorikeet \(lorikeetVersion)."
-        return [head, "# \(Markdown.text(title))\n\n\(what)", table, use].filter { !$0.isEmpty }.joined(separator: "\n\n") + "\n"
+        let name = Markdown.text(title) + (relation == "quantized" ? "" : ", fine-tuned")
+        return [head, "# \(name)\n\n\(what)\nMade with Lorikeet \(lorikeetVersion).", table, use].filter { !$0.isEmpty }.joined(separator: "\n\n") + "\n"
     }
 
     // MARK: which file
@@ -55,10 +80,19 @@ package struct GGUFCard {
         let isMeasured = models.contains { $0.loss != nil }
         let rows = files.map { file -> [String] in
             let own = [Markdown.code(file.name), file.form?.label ?? "adapter", Units.formatBytes(file.bytes)]
-            return isMeasured ? own + [file.loss.map { Self.figure($0) } ?? (file.form == nil ? "" : "not tested")] : own
+            let loss = file.loss.map { Self.figure($0) } ?? (file.form == nil ? "" : "not tested")
+            return isMeasured ? own + [file.pass == false ? "\(loss) (**fail**)" : loss] : own
         }
         let head = ["file", "form", "size"] + (isMeasured ? ["loss on held-out records"] : [])
-        return "## Which file\n\n" + ([advice].filter { !$0.isEmpty } + [Markdown.table(head, rows)]).joined(separator: "\n\n")
+        return "## Which file\n\n" + (failures + [advice].filter { !$0.isEmpty } + [Markdown.table(head, rows)]).joined(separator: "\n\n")
+    }
+
+    /// A sentence for each file that failed the run's test.
+    private var failures: [String] {
+        models.filter { $0.pass == false }.map { file in
+            let losses = "loss \(file.loss.map(Self.figure) ?? "not measured"), the merged model's \(file.mergedLoss.map(Self.figure) ?? "not measured")"
+            return "**\(Markdown.code(file.name)) failed the test**: \(losses)."
+        }
     }
 
     /// By how much the loss of a file may exceed the merged model's to be called as good.
@@ -68,7 +102,7 @@ package struct GGUFCard {
         guard models.count > 1 else { return "" }
         let rule = "Take the largest file that fits into memory beside the context. Every form with fewer bits is smaller and faster, and costs accuracy."
         let good = models.first { file in
-            guard let loss = file.loss, let merged = file.mergedLoss else { return false }
+            guard file.pass != false, let loss = file.loss, let merged = file.mergedLoss else { return false }
             return loss <= merged + Self.small
         }
         return rule + (good.map { " The smallest whose loss is at most \(Self.small) above the merged model's is \(Markdown.code($0.name))." } ?? "")
@@ -94,9 +128,11 @@ package struct GGUFCard {
             blocks.append("With Ollama, in this folder:\n\n" + Markdown.block("sh", lines.joined(separator: "\n")))
         }
         if let adapter = files.first(where: { $0.form == nil }) {
+            // The base's GGUF has the base's own template, or none.
+            let template = hasTemplate ? " --jinja --chat-template-file \(AdapterTemplate.file)" : ""
             blocks.append(
-                "The adapter, beside a GGUF of the base model:\n\n"
-                    + Markdown.block("sh", "llama-cli -m path/to/the/base.gguf --lora \(adapter.name.shellWord)"))
+                "The adapter, beside a GGUF of the base model\(hasTemplate ? ", with the chat template that it was trained with" : ""):\n\n"
+                    + Markdown.block("sh", "llama-cli -m path/to/the/base.gguf --lora \(adapter.name.shellWord)\(template)"))
         }
         return blocks.isEmpty ? "" : "## Use\n\n" + blocks.joined(separator: "\n\n")
     }
@@ -108,9 +144,11 @@ extension ModelCard {
     /// The section about the files of `gguf/`; empty for the other parts.
     var exportedFiles: String { part == .gguf ? ggufCard.table : "" }
 
-    var ggufCard: GGUFCard { GGUFCard(files: ggufFiles, modelfiles: modelfiles, name: shortName) }
+    var ggufCard: GGUFCard {
+        GGUFCard(files: ggufFiles, modelfiles: modelfiles, name: shortName, hasTemplate: files.exists(place + "/" + AdapterTemplate.file))
+    }
 
-    private var place: String { recipe.output + "/" + part.rawValue }
+    var place: String { recipe.output + "/" + part.rawValue }
 
     private var ggufFiles: [GGUFCard.File] {
         let exports = summary["exports"]?.array ?? []
@@ -121,7 +159,7 @@ extension ModelCard {
                 entry?["form"]?.string.flatMap(GGUFForm.init(rawValue:))
                 ?? GGUFForm.allCases.first { name.hasSuffix("-\($0.label).gguf") && !name.hasSuffix("-LoRA-\($0.label).gguf") }
             var file = GGUFCard.File(name: name, form: form, bytes: Int64(bytes))
-            (file.loss, file.mergedLoss) = (entry?["loss"]?.double, entry?["merged_loss"]?.double)
+            (file.loss, file.mergedLoss, file.pass) = (entry?["loss"]?.double, entry?["merged_loss"]?.double, entry?["pass"]?.bool)
             return file
         }
     }

@@ -63,14 +63,15 @@ public final class Generator {
     package init(model path: String, adapter: String?, baseStorage: String, compute: Compute) throws {
         let source = try ModelSource.open(path)
         tokenizer = try Tokenizer.load(from: source.files)
-        warnings = source.warnings + tokenizer.warnings
-        // An adapter in a run's directory goes with the template, and the date in it, that it was trained with. Other models get their own, and
+        // An adapter goes with the template that it was trained with, in a run's directory with the run's date too. Other models get their own, and
         // today's date, as in transformers.
-        let run = adapter.flatMap { OutputDirectory.recipe(ofPart: $0) }
-        let hasOne = run?.chatTemplate != nil || tokenizer.chatTemplateSource != nil
-        template =
-            try hasOne
-            ? ChatTemplate.choose(run?.chatTemplate, for: tokenizer, model: path, now: run?.templateSeconds ?? SystemClock().now).template : nil
+        let (now, trained) = (SystemClock().now, try adapter.map { try AdapterTemplate(of: $0) })
+        warnings = source.warnings + tokenizer.warnings + [trained?.warning(for: tokenizer)].compactMap { $0 }
+        if let trained {
+            template = try trained.choice(for: tokenizer, model: path, now: now).template
+        } else {
+            template = try tokenizer.chatTemplateSource == nil ? nil : ChatTemplate.choose(nil, for: tokenizer, model: path, now: now).template
+        }
         let file = try adapter.map { try AdapterFile.read(directory: $0) }
         let lora = try file.map { try LoRASettings($0, weights: source.configuration.family.weights()) }
         model = try compute.model(source, storage: BaseStorage(rawValue: baseStorage) ?? .stored, lora: lora)

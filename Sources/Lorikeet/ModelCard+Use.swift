@@ -36,10 +36,15 @@ extension ModelCard {
             """
     }
 
-    private static let answer = """
-        output = model.generate(**inputs, max_new_tokens=256)
+    private static let answer = answer(ends: [])
+
+    /// - Parameter ends: ids of the tokens that end an answer; none leaves them to the folder's generation settings.
+    private static func answer(ends: [Int]) -> String {
+        """
+        output = model.generate(**inputs, max_new_tokens=256\(ends.isEmpty ? "" : ", eos_token_id=\(ends)"))
         print(tokenizer.decode(output[0][inputs["input_ids"].shape[1]:], skip_special_tokens=True))
         """
+    }
 
     private static let loading = """
         from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -61,18 +66,24 @@ extension ModelCard {
     private var useOfAdapter: String {
         let base = summary["base"]?["hub_name"]?.string ?? "path/to/the/base/model"
         let name = JSON.string(base).serialized()
+        let ownsTemplate = files.exists(place + "/" + AdapterTemplate.file)
+        let template = "tokenizer.chat_template = Path(folder, \"\(AdapterTemplate.file)\").read_text(encoding=\"utf-8\")\n"
         let python = """
-            from peft import PeftModel
+            \(ownsTemplate ? "from pathlib import Path\n\n" : "")from peft import PeftModel
             from transformers import AutoModelForCausalLM, AutoTokenizer
 
+            folder = "."  # this folder; of one on a hub: huggingface_hub.snapshot_download("ORG/NAME")
             tokenizer = AutoTokenizer.from_pretrained(\(name))
-            model = AutoModelForCausalLM.from_pretrained(\(name), dtype="auto")
-            model = PeftModel.from_pretrained(model, ".")  # this folder, or its name on a hub
+            \(ownsTemplate ? template : "")model = AutoModelForCausalLM.from_pretrained(\(name), dtype="auto")
+            model = PeftModel.from_pretrained(model, folder)
 
             """
         let shell = "lorikeet generate --model \(base.shellWord) --adapter . --prompt \"...\""
-        return Markdown.block("python", python + question + "\n" + Self.answer) + "\n\n" + Markdown.block("sh", shell)
+        return Markdown.block("python", python + question + "\n" + Self.answer(ends: endTokens)) + "\n\n" + Markdown.block("sh", shell)
     }
+
+    /// The ids at which an answer ends: the base's own generation settings may lack the end of the trained template's turns.
+    private var endTokens: [Int] { summary["base"]?["end_tokens"]?.array?.compactMap(\.int) ?? [] }
 
     /// The command with every key that decides the result and is another than the preset's.
     var repetition: String {

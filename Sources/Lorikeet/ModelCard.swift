@@ -113,6 +113,11 @@ struct ModelCard {
         if let proof = summary["sidecar"] {
             rows.append(["same tokens and template in this folder", verdict(proof), "\(proof["texts"]?.int ?? 0) texts"])
         }
+        for export in summary["exports"]?.array ?? [] {
+            guard let form = export["form"]?.string.flatMap(TestedForm.init(name:)), form.part == part else { continue }
+            let losses = "loss \(number(export["loss"])) against \(number(export["merged_loss"]))"
+            rows.append([form.title + (form.isExact ? " = base + adapter" : " as good as the merged model"), verdict(export), losses])
+        }
         return rows
     }
 

@@ -17,6 +17,14 @@ package enum ModelName {
         return BaseOrigin.base(ofCard: path + "/README.md", files: files) ?? path
     }
 
+    /// Whether a folder holds what a run delivered, so that it is the run's base, fine-tuned. Away from its run, the card in it says so.
+    package static func isOfRun(_ model: String, files: any Files) -> Bool {
+        guard files.isDirectory(model) else { return false }
+        let path = RealFiles.absolute(model)
+        guard OutputParts.Part(rawValue: BaseOrigin.lastPart(path)) != nil else { return false }
+        return OutputDirectory.recipe(ofPart: path, files: files) != nil || BaseOrigin.base(ofCard: path + "/README.md", files: files) != nil
+    }
+
     /// The last part of a path or of a hub's name, without `.gguf`, a quantisation's name at the end, and a revision; only letters, digits, `-`, `_`
     /// and `.` stay.
     package static func of(_ model: String) -> String {
@@ -49,6 +57,9 @@ package enum ModelName {
 
     /// `ORG/NAME` where the text names a model on a hub; nil where it is a path of this machine.
     package static func onHub(_ model: String, files: any Files = RealFiles()) -> String? { BaseOrigin.hubName(model, kind: .model, files: files) }
+
+    /// A path's last part, as a card may show it.
+    package static func shown(_ path: String) -> String { BaseOrigin.lastPart(RealFiles.absolute(path)) }
 
     private static func isPlain(_ scalar: Unicode.Scalar) -> Bool {
         scalar.isASCII && (scalar.properties.isAlphabetic || scalar.properties.numericType != nil || "-_.".unicodeScalars.contains(scalar))

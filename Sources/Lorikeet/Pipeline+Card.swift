@@ -9,8 +9,9 @@ import LorikeetRecipe
 extension Pipeline {
     /// What summary.json says of the base and the machine.
     func facts(_ preparation: Preparation, _ plan: Plan, _ compute: Compute) -> JSONObject {
-        let base = BaseOrigin(
+        var base = BaseOrigin(
             recipe: recipe, source: preparation.source.files, hasTemplate: preparation.template != nil, files: environment.files)
+        base.endTokens = preparation.tokenizer.endTokens
         var machine: JSONObject = ["processor": .string(Machine.cpuModel()), "threads": JSON(compute.cpu.threads)]
         if let card = compute.device?.properties { machine["card"] = .string("\(card.name), \(card.driver)") }
         return [

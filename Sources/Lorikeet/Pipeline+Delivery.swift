@@ -43,7 +43,7 @@ extension Pipeline {
     }
 
     /// Keys of the proofs in summary.json.
-    private static let proofs = ["merged_matches_adapter", "transfer", "sidecar"]
+    static let proofs = ["merged_matches_adapter", "transfer", "sidecar"]
 
     /// Writes the model cards, and checks that a finished run's proofs passed: cards and verdict are the same whether the run has just ended or is
     /// asked for again.
@@ -60,7 +60,7 @@ extension Pipeline {
         try writeCards(present)
         guard goal == .testedModel else { return summary }
         if let failure = present["failed_proof"] {
-            throw LorikeetError(.checkFailed, failure["what"]?.string ?? "a proof failed", at: output.merged, fix: failure["fix"]?.string)
+            throw LorikeetError(.checkFailed, failure["what"]?.string ?? "a proof failed", at: failedPlace(present), fix: failure["fix"]?.string)
         }
         if let proof = Self.proofs.first(where: { present[$0]?["pass"]?.bool == false }) {
             throw LorikeetError(.checkFailed, "the proof '\(proof)' failed", at: output.merged, fix: "look at its numbers in \(output.summaryJSON)")
@@ -138,11 +138,14 @@ extension Pipeline {
     }
 
     /// `adapter/`, unless it is there with these very bytes.
-    func deliver(_ adapters: TrainedSet) throws {
+    ///
+    /// - Parameter template: the chat template of the training, which goes with the adapter wherever it is used.
+    func deliver(_ adapters: TrainedSet, template: String?) throws {
         let (parts, files) = (output.parts, environment.files)
         let pending = try PendingFolder(for: output.adapter, files: files)
         do {
             try CheckpointStore.writeAdapter(adapters, configuration: recipe.adapterConfiguration, to: pending.path, files: pending.files)
+            if let template { try pending.files.writeDurably(template, to: pending.path + "/" + AdapterTemplate.file) }
             let made = try parts.sums(in: pending.path)
             let there = try files.isDirectory(output.adapter) ? parts.sums(in: output.adapter) : [:]
             if made.allSatisfy({ there[$0.key] == $0.value }) {

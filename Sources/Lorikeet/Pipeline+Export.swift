@@ -90,7 +90,10 @@ extension Pipeline {
                 let adapter = try AdapterFile.read(directory: output.adapter, files: files)
                 items.append(try GGUFAdapterExport(base: preparation.source, adapter: adapter, name: preparation.exportName, cpu: cpu).item())
             }
-            let folder = ExportFolder(items, texts: try export?.modelfiles(forms.gguf) ?? [], files: files)
+            var texts = try export?.modelfiles(forms.gguf) ?? []
+            // A GGUF of an adapter has no place for it.
+            if forms.hasAdapter, let template = preparation.choice.source { texts.append((AdapterTemplate.file, template)) }
+            let folder = ExportFolder(items, texts: texts, files: files)
             try warn(
                 kept: parts.make(.gguf) { try folder.write(to: $0, whenFull: .machineFailed) { [reporter] in reporter.progress("exporting \($0.form)", $1) } })
         }
@@ -122,12 +125,23 @@ extension Pipeline {
             else { return entry }
             let verdict = ExportedForm.verdict(loss: loss, merged: merged, tolerance: recipe.exportTolerance ?? form.lossTolerance)
             fields["pass"] = verdict.json
-            if verdict == .fail, failure == nil { failure = Self.failedProof(ExportedForm.aboveTolerance(entry["file"]?.string ?? output.gguf)) }
+            if verdict == .fail, failure == nil {
+                failure = Self.failedProof(ExportedForm.aboveTolerance(form, loss: loss, merged: merged, at: output.parts.place(form.part)))
+            }
             return .object(fields)
         }
         all["exports"] = .array(present)
-        let byLoss = Self.failedProof(ExportedForm.aboveTolerance(""))
-        if all["failed_proof"] == nil || all["failed_proof"] == byLoss { all["failed_proof"] = failure }
+        if all["failed_proof"] == nil || ExportedForm.isAboveTolerance(all["failed_proof"]) { all["failed_proof"] = failure }
         return .object(all)
+    }
+
+    /// Where the proof stands that a summary says has failed: the exported form, where the merged model's own proofs did not fail.
+    func failedPlace(_ summary: JSON) -> String {
+        guard Self.proofs.allSatisfy({ summary[$0]?["pass"]?.bool != false }) else { return output.merged }
+        let failed = summary["exports"]?.array?.first { $0["pass"]?.bool == false }
+        guard let failed, let form = failed["form"]?.string.flatMap(TestedForm.init(name:)) else { return output.merged }
+        let folder = output.parts.place(form.part)
+        // The folder may have been moved since.
+        return form.part == .gguf ? folder + "/" + BaseOrigin.lastPart(failed["file"]?.string ?? "") : folder
     }
 }

@@ -44,6 +44,7 @@ extension Pipeline {
         for (key, name) in [("merged_matches_adapter", "merged = adapter"), ("transfer", "transfer"), ("sidecar", "sidecar")] {
             add(name, summary[key]?["pass"]?.bool.map { $0 ? "pass" : "FAIL" } ?? "not tested")
         }
+        for (name, words) in ExportedForm.lines(of: summary) { add(name, words) }
         add("adapter", output.adapter)
         add("merged model", output.merged)
         for part in output.parts.exported { add("export", output.parts.place(part)) }

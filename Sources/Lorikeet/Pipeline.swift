@@ -144,7 +144,7 @@ package final class Pipeline {
             _ = try writeSummary(plan, result, test: nil, stopped: true)
             throw stoppedEarly("stopped at step \(result.state.step) of \(result.totalSteps)")
         }
-        try deliver(trainable.adapters)
+        try deliver(trainable.adapters, template: preparation.choice.source)
         guard goal == .testedModel else {
             let summary = try writeSummary(plan, result, test: nil, stopped: false)
             try reporter.report(.result, ["text": .string(trainedText(plan, summary)), "summary": summary])

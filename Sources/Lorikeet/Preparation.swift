@@ -16,6 +16,8 @@ package struct Preparation {
     package let tokenizer: Tokenizer
     /// The chat template and where it is from.
     let choice: ChatTemplate.Choice
+    /// What is to be said of the template of the adapter that training starts from, or that is tested.
+    private let adapterWarning: String?
     package var dataset: Dataset?
     /// What files of the exported model are called.
     let exportName: String
@@ -23,7 +25,7 @@ package struct Preparation {
     /// What the user should know of the model: what its files hold that is not used, and what a file does not say.
     package var warnings: [String] {
         source.warnings + tokenizer.warnings
-            + [source.files.gguf.flatMap { Self.lostWindow($0.metadata, at: source.path, maxLength: recipe.maxLength) }].compactMap { $0 }
+            + [source.files.gguf.flatMap { Self.lostWindow($0.metadata, at: source.path, maxLength: recipe.maxLength) }, adapterWarning].compactMap { $0 }
     }
 
     /// A warning for a GGUF that is probably of Mistral 7B 0.1, whose window of 4,096 positions it cannot say: llama.cpp's converter writes Mistral as
@@ -38,7 +40,9 @@ package struct Preparation {
     }
 
     /// Opens the model's files; reads no weights.
-    package init(recipe: Recipe, files: any Files) throws {
+    ///
+    /// - Parameter adapter: a finished adapter that is tested: where the recipe names no template, it is tested with its own.
+    package init(recipe: Recipe, files: any Files, adapter: String? = nil) throws {
         guard let model = recipe.model else {
             let run = recipe.output + "/run.yaml"
             throw LorikeetError.input(
@@ -57,7 +61,13 @@ package struct Preparation {
         _ = try Sidecar(source: source.files, files: files).copied()
         let tokenizer = try Tokenizer.load(from: source.files)
         self.tokenizer = tokenizer
-        choice = try recipe.template(for: tokenizer, model: model, files: files)
+        let trained = try recipe.chatTemplate == nil ? adapter.map { try AdapterTemplate(of: $0, files: files) } : nil
+        if let trained, trained.isKnown {
+            choice = try trained.choice(for: tokenizer, model: model, now: recipe.templateSeconds)
+        } else {
+            choice = try recipe.template(for: tokenizer, model: model, files: files)
+        }
+        adapterWarning = try recipe.startWarning(choice, tokenizer, model: model, files: files) ?? trained?.warning(for: tokenizer)
     }
 
     /// Checks that the adapter that training starts from has the recipe's rank and scale: with another scale, training would silently start

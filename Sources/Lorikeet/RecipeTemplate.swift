@@ -31,6 +31,14 @@ extension Recipe {
     func template(for tokenizer: Tokenizer, model: String, files: any Files) throws -> ChatTemplate.Choice {
         try ChatTemplate.choose(chatTemplate, for: tokenizer, model: model, now: templateSeconds, files: files)
     }
+
+    /// A warning where the adapter that training starts from was trained with another template than this run's.
+    func startWarning(_ choice: ChatTemplate.Choice, _ tokenizer: Tokenizer, model: String, files: any Files) throws -> String? {
+        guard let start = initAdapter, try AdapterTemplate(of: start, files: files).differs(from: choice.source, for: tokenizer, model: model) else {
+            return nil
+        }
+        return "\(start): the adapter was trained with another chat template than this run trains with: to go on with its own, name that one as chat_template"
+    }
 }
 
 extension Preparation {

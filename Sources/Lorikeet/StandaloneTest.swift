@@ -43,7 +43,7 @@ package struct StandaloneTest {
         let adapterFile = try AdapterFile.read(directory: adapter, files: files)
         let mergedSource = try ModelSource.open(merged, files: files)
         let compute = try open(recipe)
-        var preparation = try Preparation(recipe: recipe, files: files)
+        var preparation = try Preparation(recipe: recipe, files: files, adapter: adapter)
         let lora = try LoRASettings(adapterFile, weights: preparation.source.configuration.family.weights())
         let dataset = try preparation.loadData(cacheFolder: cacheFolder, files: files, cpu: compute.cpu)
         let plan = try preparation.plan(dataset, merges: true, compute: compute, clock: SystemClock())

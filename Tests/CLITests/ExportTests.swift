@@ -15,7 +15,7 @@ struct ExportTests {
         let files = try #require(JSON.parse(outcome.out, source: "export")["files"]?.array)
         #expect(files.compactMap { $0["form"]?.string } == ["f16", "f32", "lora-gguf"])
         let names = try FileManager.default.contentsOfDirectory(atPath: output).sorted()
-        #expect(names == ["Modelfile", "Modelfile-F32", "README.md", "tiny-F16.gguf", "tiny-F32.gguf", "tiny-LoRA-F32.gguf"])
+        #expect(names == ["Modelfile", "Modelfile-F32", "README.md", "chat_template.jinja", "tiny-F16.gguf", "tiny-F32.gguf", "tiny-LoRA-F32.gguf"])
         for file in files {
             let path = try #require(file["path"]?.string)
             #expect(try FileManager.default.attributesOfItem(atPath: path)[.size] as? Int == file["bytes"]?.int)
@@ -24,6 +24,11 @@ struct ExportTests {
         #expect(
             card.contains("| `tiny-F16.gguf` | F16 |") && card.contains("ollama create tiny:f16 -f Modelfile\n") && card.contains("llama-cli -m tiny-F32.gguf"))
         #expect(card.hasPrefix("---\nlibrary_name: gguf\n") && !card.contains(tiny.path), "\(card)")
+        #expect(
+            card.contains("# tiny, fine-tuned\n\n`tiny` with the adapter `adapter` added to its weights, as GGUF files")
+                && card.contains("--lora tiny-LoRA-F32.gguf --jinja --chat-template-file chat_template.jinja"), "\(card)")
+        let wrong = try Binary.run("generate", "--model", output + "/tiny-LoRA-F32.gguf", "--prompt", "x")
+        #expect(wrong.status == 2 && wrong.error.contains("this GGUF holds a LoRA adapter and no model; name its base as the model"), "\(wrong.error)")
         // The same answer from the file as from base and adapter, and the same bytes a second time.
         let prompt = ["--prompt", "say 1:", "--max-new-tokens", "8"]
         let own = try Binary.run(["generate", "--model", tiny.model, "--adapter", tiny.adapter] + prompt)
@@ -50,6 +55,8 @@ struct ExportTests {
             let outcome = try Binary.run("export", "--model", model, "--output", place, "--form", "f16")
             #expect(outcome.status == 0 && outcome.out.hasPrefix("\(place)/Tiny-1M-F16.gguf  "), "\(outcome.error)\(outcome.out)")
         }
+        let card = try String(contentsOfFile: tiny.path + "/gguf-0/README.md", encoding: .utf8)
+        #expect(card.contains("# Tiny-1M, fine-tuned\n\n`Tiny-1M`, fine-tuned; the adapter is merged into the weights, as GGUF files"), "\(card)")
         let inside = try Binary.shell("'\(Binary.path)' export --model . --output ../gguf --form f16", in: output + "/merged", environment: [:])
         #expect(inside.status == 0 && FileManager.default.fileExists(atPath: output + "/gguf/Tiny-1M-F16.gguf"), "\(inside.error)")
         try FileManager.default.removeItem(atPath: output + "/merged")
@@ -59,6 +66,31 @@ struct ExportTests {
                 && missing.error == "lorikeet: \(output)/merged: the run has not merged its adapter yet; finish it: lorikeet run --config "
                     + "\(output)/run.yaml --output \(output)\n",
             "\(missing.error)")
+    }
+
+    @Test func `merge and export write the template that the adapter was trained with, and say where it is not known`() throws {
+        let tiny = try TinyFolder()
+        let start = ["--model", tiny.model, "--adapter", tiny.adapter]
+        let unknown = try Binary.run(["merge", "--output", tiny.path + "/unknown"] + start)
+        #expect(unknown.status == 0 && unknown.error.contains("warning: \(tiny.adapter): the adapter does not say which chat template"), "\(unknown.error)")
+        let template = "{% for message in messages %}Q: {{ message['content'] }}</s>{% endfor %}{% if add_generation_prompt %}A: {% endif %}"
+        try template.write(toFile: tiny.adapter + "/chat_template.jinja", atomically: true, encoding: .utf8)
+        for (verb, more) in [("merge", []), ("export", ["--form", "f16"]), ("export", ["--form", "bnb-4bit"])] as [(String, [String])] {
+            let outcome = try Binary.run([verb, "--output", tiny.path + "/" + verb + more.joined()] + start + more)
+            #expect(outcome.status == 0 && !outcome.error.contains("chat template"), "\(outcome.error)")
+        }
+        for folder in ["merge", "export--formbnb-4bit"] {
+            #expect(try String(contentsOfFile: "\(tiny.path)/\(folder)/chat_template.jinja", encoding: .utf8) == template)
+            let settings = try JSON.parse(Array(Data(contentsOf: URL(fileURLWithPath: "\(tiny.path)/\(folder)/tokenizer_config.json"))), source: folder)
+            #expect(settings["chat_template"]?.string == template)
+        }
+        let modelfile = try String(contentsOfFile: tiny.path + "/export--formf16/Modelfile", encoding: .utf8)
+        #expect(modelfile.contains("Q: {{ .Content }}") || modelfile.contains("Q: "), "\(modelfile)")
+        // The file answers as base and adapter do, whose template generate takes too.
+        let prompt = ["--prompt", "say 1:", "--max-new-tokens", "8"]
+        let own = try Binary.run(["generate"] + start + prompt)
+        let merged = try Binary.run(["generate", "--model", tiny.path + "/merge"] + prompt)
+        #expect(own.status == 0 && own.error == "" && own.out == merged.out, "\(own.error)")
     }
 
     @Test func `what cannot be exported is exit 2 with a sentence`() throws {

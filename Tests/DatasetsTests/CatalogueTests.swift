@@ -123,7 +123,16 @@ struct CatalogueTests {
         Case(#"{"prompt": "p", "completion": ""}"#, "the completion is empty"), Case(#"{"prompt": ["p"], "completion": "c"}"#, "message 1 is not an object"),
         Case(#"{"conversation": [{"role": "user", "content": "x"}]}"#, "--columns messages=conversation"), Case(#"{"text": []}"#, "'text' is not text"),
         Case(#"{"text": "  "}"#, "the text is empty"),
+        Case(
+            chat + "\n" + #"{"prompt": "p", "completion": "c"}"#,
+            "data.jsonl:2: the record is laid out as (prompt, completion), and the file is read as (messages)"),
+        Case(
+            chat + "\n" + #"{"messages": null, "question": "q", "answer": "a"}"#,
+            "data.jsonl:2: the record is laid out as (question, [context], answer), and the file is read as (messages)"),
+        Case(good + "\n" + chat, "data.jsonl:2: the record is laid out as (messages), and the file is read as (instruction, [input], output)"),
+        Case(chat + "\n" + #"{"note": 1}"#, "data.jsonl:2: the record has no 'messages'"),
     ]
+    private static let chat = #"{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}"#
 
     private func error(_ item: Case) throws -> LorikeetError? {
         var files = MemoryFiles([:])

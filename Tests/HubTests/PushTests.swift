@@ -274,7 +274,7 @@ struct PushTests {
     @Test func `folders with anything but a model's files are refused by the entry's name`() throws {
         for name in [
             "model.safetensors.lorikeet-partial", "x.safetensors.incomplete", "trainer_state.json", "optimizer.safetensors", "training_args.bin", "run.py",
-            ".env",
+            ".env", "Modelfile-", "Modelfile-x.py",
             ".git/config.json", "checkpoint-500/model.safetensors", "checkpoints/step-1/model.safetensors", "merged.partial/config.json", "a.part-2/x.json",
             "notes",
         ] {
@@ -309,6 +309,7 @@ struct PushTests {
         let one = Scene.bytes("x")
         #expect(try error([:])?.what.contains("no model") == true && error(["config.json": one])?.what.contains("no model") == true)
         #expect(try error(["adapter_config.json": one, "adapter_model.safetensors": one]) == nil && error(["m-F16.gguf": one, "Modelfile": one]) == nil)
+        #expect(try error(["m-F16.gguf": one, "m-Q4_K_M.gguf": one, "Modelfile": one, "Modelfile-Q4_K_M": one, "chat_template.jinja": one]) == nil)
         let index = Scene.bytes(#"{"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}"#)
         let broken = try error(["config.json": one, "model.safetensors.index.json": index, "model-00001-of-00002.safetensors": one])
         #expect(broken?.what.contains("model-00002-of-00002.safetensors") == true)

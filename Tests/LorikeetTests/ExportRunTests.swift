@@ -1,6 +1,7 @@
 import Foundation
 import LorikeetDelivery
 import LorikeetGround
+import LorikeetHub
 import LorikeetJSON
 import LorikeetModelFiles
 import LorikeetReporting
@@ -21,12 +22,19 @@ struct ExportRunTests {
         let outcome = try run.run(on: nil)
         #expect(outcome.error == nil, "\(String(describing: outcome.error))")
         let names = try files.list(run.output + "/gguf")
-        #expect(names == ["Modelfile", "Modelfile-F16", "README.md", "model-F16.gguf", "model-F32.gguf", "model-LoRA-F32.gguf"])
+        #expect(names == ["Modelfile", "Modelfile-F16", "README.md", "chat_template.jinja", "model-F16.gguf", "model-F32.gguf", "model-LoRA-F32.gguf"])
+        #expect(try files.readText(run.output + "/gguf/chat_template.jinja") == files.readText(run.output + "/adapter/chat_template.jinja"))
+        // What a run writes can be uploaded: every part, with every file in it.
+        for part in ["gguf", "adapter", "merged"] {
+            #expect(try PushFolder(run.output + "/" + part, disk: files).files.map(\.path) == files.list(run.output + "/" + part).sorted(), "\(part)")
+        }
         let card = try files.readText(run.output + "/gguf/README.md")
         for part in [
             "library_name: gguf", "- gguf", "| `model-F16.gguf` | F16 |", "| `model-LoRA-F32.gguf` | adapter |", "loss on held-out records",
             "The smallest whose loss is at most 0.01 above the merged model's is `model-F16.gguf`.", "llama-cli -m model-F32.gguf",
-            "ollama create model:f16 -f Modelfile-F16\nollama create model:f32 -f Modelfile\nollama run model:f32", "--lora model-LoRA-F32.gguf",
+            "ollama create model:f16 -f Modelfile-F16\nollama create model:f32 -f Modelfile\nollama run model:f32",
+            "--lora model-LoRA-F32.gguf --jinja --chat-template-file chat_template.jinja",
+            "| GGUF F16 = base + adapter | pass | loss ",
             "lorikeet run", "| merged model |",
         ] { #expect(card.contains(part), "\(part)\n\(card)") }
         let exports = try #require(outcome.summary?["exports"]?.array)
@@ -93,6 +101,52 @@ struct ExportRunTests {
         #expect(ExportedForm.verdict(loss: 1.05, merged: 1, tolerance: 0.1) == .pass && ExportedForm.verdict(loss: 1.2, merged: 1, tolerance: 0.1) == .fail)
         #expect(ExportedForm.verdict(loss: .nan, merged: 1, tolerance: 0.1) == .fail)
         #expect(ExportedForm.verdict(loss: nil, merged: 1, tolerance: 0.1) == .notTested)
+    }
+
+    @Test func `a form that fails is named by card, sentence and the finished run, with advice that can help`() throws {
+        var run = try TinyRun()
+        run.options["export"] = "q8_0,q4_0,f16"
+        // No loss is that much better: both quantised forms fail, the exact one is held to logits.
+        run.options["export-tolerance"] = "0"
+        let first = try run.run(on: nil)
+        let exports = try #require(run.json("summary.json")["exports"]?.array)
+        let failed = exports.filter { $0["pass"] == false }
+        let worse = exports.filter { $0["form"]?.string != "f16" && $0["loss"]?.double ?? 0 > $0["merged_loss"]?.double ?? 0 }
+        #expect(!worse.isEmpty && failed == worse)
+        let form = try #require(failed.first?["form"]?.string.flatMap(TestedForm.init(name:)))
+        let (loss, merged) = (failed[0]["loss"]?.double, failed[0]["merged_loss"]?.double)
+        #expect(first.error?.exit == .checkFailed && first.error?.place == failed[0]["file"]?.string, "\(String(describing: first.error))")
+        #expect(
+            first.error?.what
+                == "the loss of \(form.title) (\(Figures.loss(loss))) exceeds the merged model's (\(Figures.loss(merged))) by more than export_tolerance")
+        let card = try files.readText(run.output + "/gguf/README.md")
+        for entry in failed {
+            let (title, name) = (TestedForm(name: entry["form"]?.string ?? "")?.title ?? "?", BaseOrigin.lastPart(entry["file"]?.string ?? ""))
+            #expect(card.contains("| \(title) as good as the merged model | **fail** | loss "), "\(card)")
+            #expect(card.contains("**`\(name)` failed the test**: loss ") && card.contains(" (**fail**) |"))
+        }
+        #expect(card.contains("| GGUF F16 = base + adapter | pass |"))
+        // Again: the same sentence, and the lines of the forms.
+        let again = try run.run(on: nil)
+        #expect(again.error == first.error && again.count(.step) == 0)
+        let text = try #require(again.texts.first { $0.hasPrefix("this run is finished") })
+        #expect(text.contains("\(form.title.padded(to: 18))FAIL (loss \(Figures.loss(loss)), merged \(Figures.loss(merged)))"), "\(text)")
+        #expect(text.contains("GGUF F16          pass (loss "))
+        // The sentence of an older version is recognised: a higher tolerance decides anew.
+        var summary = try run.json("summary.json").object ?? [:]
+        summary["failed_proof"] = ["what": "the exported form's loss exceeds the merged model's by more than export_tolerance", "fix": "x"]
+        try files.writeDurably(JSON.object(summary).serialized(), to: run.output + "/summary.json")
+        run.options["export-tolerance"] = "10"
+        #expect(try run.run(on: nil).error == nil)
+        #expect(try !files.readText(run.output + "/gguf/README.md").contains("fail"))
+    }
+
+    @Test func `the advice for a form names those with more bits alone`() {
+        func advice(_ form: TestedForm, loss: Double = 2) -> String? { ExportedForm.aboveTolerance(form, loss: loss, merged: 1.5, at: "x").fix }
+        #expect(
+            advice(.gguf(.q8_0)) == "export a form with more bits (f16), or set export_tolerance to 0.5 or more where that loss is acceptable"
+                && advice(.gguf(.q5_1))?.contains("(q6_k, q8_0, f16)") == true && advice(.bitsAndBytes)?.contains("(q5_k_m, q6_k, q8_0, f16)") == true)
+        #expect(advice(.gguf(.q4_0), loss: .nan) == "export a form with more bits (q5_k_m, q6_k, q8_0, f16)")
     }
 
     @Test func `bnb-4bit is planned, written, recorded and tested beside the other forms`() throws {

@@ -101,6 +101,7 @@ struct RecordReader: Sendable {
 
     func read(_ json: JSON) throws(Unusable) -> Result {
         guard let object = Self.renamed(json, settings.columns).object else { throw Unusable("not a JSON object") }
+        try requireLayout(object)
         var unread: [String] = []
         for entry in object.entries where !known.contains(entry.key) { unread.append(entry.key) }
         // Raw texts refuse keys that other layouts know.
@@ -110,6 +111,18 @@ struct RecordReader: Sendable {
             if object[second] != nil, let value = object[first], !value.isNull { unread.append(second) }
         }
         return Result(record: try record(object), unread: unread)
+    }
+
+    /// Refuses a record that lacks this layout's keys and has all of another's: the file mixes layouts.
+    private func requireLayout(_ object: JSONObject) throws(Unusable) {
+        let field = settings.textField
+        func fits(_ layout: RecordLayout) -> Bool {
+            layout.required(textField: field).allSatisfy { names in names.contains { object[$0].map { !$0.isNull } ?? false } }
+        }
+        guard !fits(layout), let other = RecordLayout.allCases.first(where: fits) else { return }
+        throw Unusable(
+            "the record is laid out as (\(other.keys(textField: field))), and the file is read as (\(layout.keys(textField: field)))",
+            fix: "put the records of each layout into a file of their own, and name the files with --data")
     }
 
     private func record(_ object: JSONObject) throws(Unusable) -> Record {
@@ -130,7 +143,8 @@ struct RecordReader: Sendable {
 
     /// Why a value is no list of messages. pandas writes lists into CSV as Python prints them.
     private static func noMessages(_ value: JSON?, _ name: String) -> Unusable {
-        let text = value?.string?.drop { $0.isWhitespace } ?? ""
+        guard let value, !value.isNull else { return Unusable("the record has no '\(name)'") }
+        let text = value.string?.drop { $0.isWhitespace } ?? ""
         guard ["[{'", "[ {'", "{'"].contains(where: { text.hasPrefix($0) }) else { return Unusable("'\(name)' is not a list of messages") }
         return Unusable(
             "'\(name)' holds a list as Python prints it (single quotes), not JSON", fix: "write it with json.dumps, or the whole file as JSONL")

@@ -16,6 +16,11 @@ struct GGUFConfiguration {
     init(_ file: GGUFFile, _ family: any ModelFamily.Type, _ format: GGUFFormat) throws {
         self.file = file
         self.format = format
+        guard file.metadata["general.type"]?.string != "adapter" else {
+            throw LorikeetError.input(
+                "this GGUF holds a LoRA adapter and no model", at: file.path,
+                fix: "name its base as the model, and the adapter's PEFT folder with --adapter; llama.cpp takes this file with --lora")
+        }
         let huggingFace = family.huggingFace
         var json: JSON = ["architectures": [.string(huggingFace.architecture)], "model_type": .string(huggingFace.modelType)]
         for rule in format.metadata { try Self.read(rule, file, format, &json) }

@@ -74,6 +74,27 @@ extension ChatTemplate {
         package let source: String?
         /// The built-in format, where that is it: its end of turn has to be trained and stopped at.
         package let builtIn: BuiltInTemplate?
+
+        /// No template.
+        package static let none = Choice(template: nil, source: nil, builtIn: nil)
+
+        init(template: ChatTemplate?, source: String?, builtIn: BuiltInTemplate?) {
+            (self.template, self.source, self.builtIn) = (template, source, builtIn)
+        }
+
+        /// The standard template of other files than the model's. One with the text of a built-in template is that template.
+        ///
+        /// - Parameters:
+        ///   - name: what errors call the template.
+        ///   - now: see `ChatTemplate.init`.
+        /// - Throws: exit 2 where it cannot be parsed.
+        package init(_ sources: ChatTemplateSources, name: String, for tokenizer: Tokenizer, now: Double?) throws {
+            template = try sources.standard.map {
+                try ChatTemplate($0, toolSource: sources.toolUse, name: name, specialTokens: tokenizer.namedTokens, now: now)
+            }
+            source = sources.standard
+            builtIn = BuiltInTemplate.all.first { $0.source == sources.standard }
+        }
     }
 
     /// - Parameters:
