@@ -169,8 +169,9 @@ package struct LogitRecord: Sendable {
 
     /// How far `session`'s logits are from these, which are float32 on both sides.
     package func difference(from session: Session) throws -> LogitDifference {
-        let others = try samples.map { try Self.logits(session, $0, rowsOfSample) }
-        return LogitRecord.difference(logits, others, vocabulary: (vocabulary, session.model.family.vocabularySize))
+        // A sample at a time: the logits of all samples are in memory once, not twice.
+        let others = samples.lazy.map { sample in { try Self.logits(session, sample, rowsOfSample) } }
+        return try LogitRecord.difference(logits, others, vocabulary: (vocabulary, session.model.family.vocabularySize))
     }
 
     /// - Parameters:
@@ -178,9 +179,17 @@ package struct LogitRecord: Sendable {
     ///   - y: the same of the other form.
     ///   - vocabulary: V of either.
     static func difference(_ x: [[Float]], _ y: [[Float]], vocabulary: (x: Int, y: Int)) -> LogitDifference {
+        difference(x, y.lazy.map { values in { values } }, vocabulary: vocabulary)
+    }
+
+    /// - Parameter y: by sample: gives [rows, V].
+    private static func difference<E: Error>(
+        _ x: [[Float]], _ y: some Sequence<() throws(E) -> [Float]>, vocabulary: (x: Int, y: Int)
+    ) throws(E) -> LogitDifference {
         var result = LogitDifference()
         var (sum, same) = (0.0, 0)
         for (x, y) in zip(x, y) {
+            let y = try y()
             let rows = (x: x.count / max(1, vocabulary.x), y: y.count / max(1, vocabulary.y))
             guard vocabulary.x == vocabulary.y, rows.x == rows.y else {
                 result.unusableRows += max(rows.x, rows.y)

@@ -31,6 +31,9 @@ package enum Machine {
     /// The part of them that is no file's: what only swapping could take away.
     package static func anonymousBytes() -> Int64 { status("RssAnon") }
 
+    /// Gives the pages of freed memory, which the allocator keeps for later, back to the system: until then they count as this process's.
+    package static func returnFreeMemory() { lorikeet_return_free_memory() }
+
     /// The processor's name, e.g. `AMD EPYC 7763 64-Core Processor`.
     package static func cpuModel() -> String {
         for line in text(of: "/proc/cpuinfo").split(separator: "\n") where line.hasPrefix("model name") {

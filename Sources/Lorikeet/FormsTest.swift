@@ -42,17 +42,20 @@ struct FormsTest {
         var questions: [String]
     }
 
-    /// One form after the other, so that a card holds one at a time.
+    /// One form after the other, so that memory, and a card, hold one at a time: weights are freed and mapped pages given back before the next.
     ///
-    /// - Parameter trained: the base as it was trained on, with the adapter; it leaves its card here. nil loads it.
+    /// - Parameter trained: the base as it was trained on, with the adapter; its weights are freed here. nil loads it.
     func run(trained: Model?) throws -> Result {
         let questions = try preparation.answerTest(dataset, slots: choices.test.slots)
         let (before, after) = try trainedForms(trained, questions)
+        preparation.source.files.giveBackPages()
         let compared = try (dataset.validation.isEmpty ? dataset.train : dataset.validation).first(Planner.comparedSamples)
         let record = try reference(compared)
+        preparation.source.files.giveBackPages()
         progress(3 / Self.parts)
         let merged = try mergedForm(questions)
         let identity = try difference(record, compared, self.merged)
+        self.merged.files.giveBackPages()
         progress(1)
         let samples = try [dataset.validation, dataset.train].flatMap { try $0.first(SidecarComparison.mostSamples) }
         let sidecar = try SidecarComparison(
@@ -75,11 +78,11 @@ struct FormsTest {
         var model = trained
         if choices.keepsExpanded && !choices.test.keepsExpanded {
             // There is no room for the expanded weights beside the answers.
-            model?.releaseDevice()
+            model?.releaseWeights()
             model = nil
         }
         let form = try model ?? loaded(compute, preparation.source, storage: choices.storage, lora: lora)
-        defer { form.releaseDevice() }
+        defer { form.releaseWeights() }
         if model == nil, choices.test.keepsExpanded { try form.keepExpanded() }
         let session = try Session(model: form, sizes: sizes)
         form.adapterEnabled = false
@@ -97,7 +100,7 @@ struct FormsTest {
 
     private func mergedForm(_ questions: AnswerTest) throws -> FormResult {
         let model = try loaded(choices.test.mergedOnCard ? compute : processor, merged, storage: .stored, lora: nil)
-        defer { model.releaseDevice() }
+        defer { model.releaseWeights() }
         var sizes = sizes
         // On the processor larger batches only take more memory.
         if model.placed == nil { sizes.evaluation = min(sizes.evaluation, Planner.tokensPerBatch) }
@@ -114,7 +117,7 @@ struct FormsTest {
     /// What the merged model has to equal: the base in the precision it was merged in, with the adapter beside it.
     private func reference(_ samples: [TokenSample]) throws -> LogitRecord {
         let model = try loaded(comparisonCompute, preparation.source, storage: preparation.mergedStorage, lora: lora)
-        defer { model.releaseDevice() }
+        defer { model.releaseWeights() }
         let session = try Session(model: model, sizes: comparedSizes(samples))
         defer { withExtendedLifetime(session) { observe() } }
         return try LogitRecord(of: session, samples: samples, rowsOfSample: Planner.comparedRows)
@@ -126,8 +129,11 @@ struct FormsTest {
     ) throws -> ExportedForm {
         let source = try ModelSource.open(file.path, files: files)
         let trained = SidecarComparison.Trained(tokenizer: preparation.tokenizer, template: preparation.template, now: recipe.templateSeconds)
+        let loss = try loss(of: source)
+        let difference = file.form.isExact ? try difference(record, compared, source) : nil
+        source.files.giveBackPages()
         return ExportedForm(
-            file, loss: try loss(of: source), mergedLoss: merged, difference: file.form.isExact ? try difference(record, compared, source) : nil,
+            file, loss: loss, mergedLoss: merged, difference: difference,
             sidecar: try SidecarComparison(of: source.files, trained: trained, samples: samples, files: files),
             merged: MergePrecision(of: self.merged))
     }
@@ -135,7 +141,7 @@ struct FormsTest {
     /// The validation loss of a model in the form of its file.
     private func loss(of source: ModelSource) throws -> Double? {
         let model = try loaded(choices.test.mergedOnCard ? compute : processor, source, storage: .stored, lora: nil)
-        defer { model.releaseDevice() }
+        defer { model.releaseWeights() }
         var sizes = sizes
         let tokens = model.placed == nil ? min(choices.evaluationTokensPerBatch, Planner.tokensPerBatch) : choices.evaluationTokensPerBatch
         if model.placed == nil { sizes.evaluation = min(sizes.evaluation, Planner.tokensPerBatch) }
@@ -144,7 +150,7 @@ struct FormsTest {
 
     private func difference(_ record: LogitRecord, _ samples: [TokenSample], _ source: ModelSource) throws -> LogitDifference {
         let model = try loaded(comparisonCompute, source, storage: .stored, lora: nil)
-        defer { model.releaseDevice() }
+        defer { model.releaseWeights() }
         let session = try Session(model: model, sizes: comparedSizes(samples))
         defer { withExtendedLifetime(session) { observe() } }
         return try record.difference(from: session)

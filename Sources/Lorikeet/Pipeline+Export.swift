@@ -9,36 +9,54 @@ import LorikeetRecipe
 
 /// The key `export`: other forms of the merged model, planned before training and written after merging.
 extension Preparation {
-    /// Adds the exported files to a plan: their bytes, and the time to write and test them.
-    ///
-    /// - Returns: warnings of what llama.cpp computes differently.
-    /// - Throws: exit 2 where the model cannot be written in a form: known before anything is trained.
-    func addExports(to plan: inout Plan, cpu: CPU, files: any Files) throws -> [String] {
-        let forms = try ExportForms(recipe)
-        if forms.hasAdapter {
-            // Refuses a model that has no GGUF.
-            _ = try GGUFWriting(source.configuration, path: source.path)
-            plan.disk.append(Plan.Part("adapter as GGUF", 4 * Int64(plan.trainableParameters)))
-        }
-        if forms.hasDirectory {
-            let merger = Merger(base: source, adapter: nil, settings: directorySettings, files: files, cpu: cpu)
-            plan.disk.append(Plan.Part("\(BitsAndBytesExport.form) directory", try merger.byteCount()))
-        }
-        let count = Double(forms.gguf.count + (forms.hasDirectory ? 1 : 0))
-        plan.phases = plan.phases.map { phase in
-            switch phase.name {
-            case "merging": Plan.Phase(phase.name, phase.seconds * (1 + count))
-            // The test has three forms; an exported one costs about as much as one of them, although it answers no records.
-            case "testing": Plan.Phase(phase.name, phase.seconds * (1 + count / 3))
-            default: phase
+    /// What the exported forms add to a plan.
+    struct PlannedExports {
+        /// Bytes on the disk.
+        var disk: [Plan.Part] = []
+        /// The forms that are tested, with the bytes of their weights.
+        var tested: [Plan.Part] = []
+        /// The adapter is written as a GGUF.
+        var hasAdapter = false
+        /// What llama.cpp computes differently.
+        var warnings: [String] = []
+
+        /// Adds their bytes, and the time to write and test them.
+        func add(to plan: inout Plan) {
+            if hasAdapter { plan.disk.append(Plan.Part("adapter as GGUF", 4 * Int64(plan.trainableParameters))) }
+            plan.disk += disk
+            plan.warnings += warnings
+            let count = Double(tested.count)
+            plan.phases = plan.phases.map { phase in
+                switch phase.name {
+                case "merging": Plan.Phase(phase.name, phase.seconds * (1 + count))
+                // The test has three forms; an exported one costs about as much as one of them, although it answers no records.
+                case "testing": Plan.Phase(phase.name, phase.seconds * (1 + count / 3))
+                default: phase
+                }
             }
         }
-        guard !forms.gguf.isEmpty else { return [] }
+    }
+
+    /// - Throws: exit 2 where the model cannot be written in a form: known before anything is trained.
+    func plannedExports(cpu: CPU, files: any Files) throws -> PlannedExports {
+        let forms = try ExportForms(recipe)
+        var planned = PlannedExports(hasAdapter: forms.hasAdapter)
+        // Refuses a model that has no GGUF.
+        if forms.hasAdapter { _ = try GGUFWriting(source.configuration, path: source.path) }
+        if forms.hasDirectory {
+            let bytes = try Merger(base: source, adapter: nil, settings: directorySettings, files: files, cpu: cpu).byteCount()
+            planned.disk.append(Plan.Part("\(BitsAndBytesExport.form) directory", bytes))
+            planned.tested.append(Plan.Part("weights (\(BitsAndBytesExport.form))", bytes))
+        }
+        guard !forms.gguf.isEmpty else { return planned }
         let export = try GGUFExport(base: source, adapter: nil, settings: exportSettings, files: files, cpu: cpu)
         // What a Modelfile cannot be made of is refused here too.
         _ = try export.modelfiles(forms.gguf)
-        plan.disk.append(Plan.Part("GGUF files", try forms.gguf.reduce(0) { try $0 + Int64(export.bytes($1)) }))
-        return export.warnings
+        let gguf = try forms.gguf.map { Plan.Part("weights (GGUF \($0.label))", Int64(try export.bytes($0))) }
+        planned.disk.append(Plan.Part("GGUF files", gguf.reduce(0) { $0 + $1.bytes }))
+        planned.tested += gguf
+        planned.warnings = export.warnings
+        return planned
     }
 
     var exportSettings: GGUFExport.Settings {

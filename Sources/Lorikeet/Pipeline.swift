@@ -209,6 +209,7 @@ package final class Pipeline {
         let (result, took) = try reporter.phase(number, of: Self.stepCount, name) {
             let result = try body()
             state.deviceBytes()
+            Machine.returnFreeMemory()
             return result
         }
         seconds.append((name, took))

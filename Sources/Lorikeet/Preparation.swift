@@ -129,7 +129,10 @@ package struct Preparation {
         model.otherDiskBytes = Int64(merges ? try Sidecar(source: source.files, files: RealFiles()).bytes() : 0) + Self.recordBytes(settings, dataset)
         model.fuse = recipe.fuse
         model.optimiser = recipe.optimiser
+        let exports = try merges ? plannedExports(cpu: compute.cpu, files: RealFiles()) : PlannedExports()
+        model.exports = exports.tested
         let processor = card == nil ? try DeviceModel.measured(compute.cpu, columns: source.configuration.hiddenSize, clock: clock) : .besideCard
+        Machine.returnFreeMemory()
         let planner = Planner(
             model: model,
             data: PlannedData(
@@ -145,7 +148,7 @@ package struct Preparation {
         var plan = try planner.plan()
         plan.limit = try limit(of: plan, compute: compute, processor: processor)
         plan.warnings = warnings + [settings.rateWarning, settings.warmupWarning(samples: dataset.train.count)].compactMap { $0 } + plan.warnings
-        if merges { plan.warnings += try addExports(to: &plan, cpu: compute.cpu, files: RealFiles()) }
+        exports.add(to: &plan)
         return plan
     }
 

@@ -58,6 +58,12 @@ package struct ModelFiles: Sendable {
 }
 
 extension ModelFiles {
+    /// Gives the memory of the files' mapped pages back; see `MappedFile.giveBack`.
+    package func giveBackPages() {
+        let mapped = Dictionary(tensors.values.map { (ObjectIdentifier($0.file), $0.file) }) { first, _ in first }
+        for file in mapped.values { file.giveBack(0..<file.count) }
+    }
+
     /// A GGUF that is open: its file, or the header of one that is somewhere else or not written yet.
     package init(gguf mapped: MappedFile) throws {
         let file = try GGUFFile(part: mapped)

@@ -81,7 +81,7 @@ extension Planner {
                 .init("adapters, gradients, optimiser", Int64(program.adapterBytes)),
                 .init("model file, as it is read", Int64(program.weightBytes), mapped: true),
             ]
-        var testMemory = memory + [.init("merged model, as it is read", merged, mapped: true)]
+        var testMemory = memory + [.init("merged model, as it is read", merged, mapped: true), recordedLogits]
         if model.mergedElementBytes > 0, !choices.test.mergedOnCard {
             let processor = try model.plan(mergedOnProcessor(chosen))
             testMemory.append(.init("arena and KV cache of the merged model", Int64(processor.evaluationArenaBytes + processor.cacheBytes)))

@@ -48,11 +48,7 @@ package struct Planner {
                 .init("weights (\(model.storage.rawValue))", Int64(program.weightBytes)),
                 .init("adapters, gradients, optimiser", Int64(program.adapterBytes)), .init("arena", Int64(program.arenaBytes)),
             ],
-            testMemory: processMemory() + [
-                .init("weights (\(model.storage.rawValue))", Int64(program.weightBytes)),
-                .init("adapters, gradients, optimiser", Int64(program.adapterBytes)), .init("merged weights", merged),
-                .init("arenas", Int64(2 * program.evaluationArenaBytes)), .init("KV cache", Int64(program.cacheBytes)),
-            ],
+            testMemory: try testMemory(program, merged: merged),
             disk: disk(program, merged), phases: phases, steps: data.steps, trainTokens: tokens,
             trainableParameters: program.trainableParameters, warnings: warnings)
     }

@@ -18,6 +18,8 @@ package struct PlannedModel {
     package var optimiser: any Optimiser.Type = AdamWSettings.self
     /// Whether programs are fused; see `PassPolicy.fuse`.
     package var fuse = true
+    /// The exported forms that are tested, with the bytes of their weights.
+    package var exports: [Plan.Part] = []
 
     package init(source: ModelSource, storage: BaseStorage, lora: LoRASettings, mergedElementBytes: Int) {
         (self.source, self.storage, self.lora, self.mergedElementBytes) = (source, storage, lora, mergedElementBytes)

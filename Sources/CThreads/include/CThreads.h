@@ -29,6 +29,9 @@ int lorikeet_cpu_features(void);
 /// Processors the calling thread may run on; 0 when the system does not say.
 int lorikeet_processor_count(void);
 
+/// Gives the pages of freed memory, which the allocator keeps for later, back to the system.
+void lorikeet_return_free_memory(void);
+
 /// From now on SIGINT and SIGTERM only set a mark; a second one ends the process as usual.
 void lorikeet_catch_signals(void);
 /// From now on SIGINT and SIGTERM end the process again, and none counts as caught.

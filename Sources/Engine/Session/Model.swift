@@ -23,7 +23,7 @@ package final class Model {
     package let family: any ModelFamily
     package let storage: BaseStorage
     /// What the processor computes with; empty where a card holds the weights.
-    package let weights: WeightTable
+    package private(set) var weights: WeightTable
     package let adapters: TrainedSet
     package let cpu: CPU
     /// The frozen weights on a card; nil where the processor computes.
@@ -61,8 +61,11 @@ package final class Model {
         adapters.initialise(seed: seed)
     }
 
-    /// Frees the weights' memory on the card once the model's sessions are gone; nothing runs with the model from here on.
-    package func releaseDevice() { placed = nil }
+    /// Frees the frozen weights, on a card once the model's sessions are gone; nothing runs with the model from here on. What is trained stays.
+    package func releaseWeights() {
+        placed = nil
+        weights = WeightTable()
+    }
 
     /// Expands the stored linears on the card once and for all (see `DevicePlan.keepsExpanded`).
     package func keepExpanded() throws { try placed.map { try $0.weights.keepExpanded(family.weights(), $0.element) } }

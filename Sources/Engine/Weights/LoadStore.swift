@@ -5,14 +5,18 @@ import LorikeetModelFiles
 /// Loads a matrix of a model's file in the form that `storage` asks for.
 ///
 /// A matrix that keeps its form and row order is read in place from the mapped file; a permuted one is copied row by
-/// row into Hugging Face's order; another form is made by row blocks, without a float copy of the whole.
+/// row into Hugging Face's order; another form is made by row blocks, without a float copy of the whole. The mapped pages of what is not read in
+/// place are given back.
 ///
 /// - Parameters:
 ///   - view: [rows, columns], of a float type or of GGUF blocks.
 ///   - cpu: the threads that convert; nil works on the calling thread.
 /// - Throws: exit 2 where shape, size, type or row order cannot be used, or a weight does not fit the form.
 package func loadStore(view: TensorView, storage: BaseStorage, cpu: CPU?) throws -> any WeightStore {
-    try convert(storedForm(view), to: storage, name: view.name, cpu: cpu)
+    let stored = try storedForm(view)
+    let result = try convert(stored, to: storage, name: view.name, cpu: cpu)
+    if storage != .stored, stored.formatName != result.formatName { view.giveBack(0..<view.byteCount) }
+    return result
 }
 
 /// A matrix in another form, or itself where it has that form (or `storage` is `.stored`).
@@ -130,8 +134,10 @@ private func rowsInOrder(_ view: TensorView, rows: Int, alignment: Int) throws -
         if UInt(bitPattern: base) % UInt(alignment) == 0 {
             return StoredBytes(owner: view.file, base: base, count: view.byteCount)
         }
+        defer { view.giveBack(0..<view.byteCount) }
         return try StoredBytes(count: view.byteCount) { $0.copyMemory(from: base, byteCount: view.byteCount) }
     }
+    defer { view.giveBack(0..<view.byteCount) }
     let rowBytes = view.byteCount / rows
     return try StoredBytes(count: view.byteCount) { memory in
         for row in 0..<rows {

@@ -49,6 +49,7 @@ package struct WeightTable: Sendable {
         let store = try loadStore(view: view.asMatrix, storage: .f32, cpu: nil)
         store.expand(rows: 0..<store.rows, into: values)
         if view.storedOffset != 0 { for i in 0..<count { values[i] -= view.storedOffset } }
+        view.giveBack(0..<view.byteCount)
         return buffer
     }
 }
