@@ -47,14 +47,13 @@ package struct AskedRecords {
         guard let object = try JSON.parse(text, source: source, firstLine: line).object else {
             throw LorikeetError.input("the line is no JSON object", at: place, fix: #"write {"prompt": "…"}"#)
         }
+        // First what it asks: another key for the answer helps only a record that asks something.
+        let asked: AskedRecord
+        do { asked = try AskedRecord(object, system: system) } catch { throw LorikeetError.input(error.reason, at: place, fix: error.fix) }
         if let key = fields.all.first(where: { object[$0] != nil }) {
             throw LorikeetError.input("the record already has the key '\(key)', which the answer gets", at: place, fix: "name another with --answer-field")
         }
-        do {
-            return Entry(start: Self.start(of: text), asked: try AskedRecord(object, system: system), place: place)
-        } catch {
-            throw LorikeetError.input(error.reason, at: place, fix: error.fix)
-        }
+        return Entry(start: Self.start(of: text), asked: asked, place: place)
     }
 
     /// A line's object without its last brace. Nothing else of it changes, so that its numbers keep every digit; only unprintable characters, which may

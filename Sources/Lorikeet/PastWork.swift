@@ -2,12 +2,15 @@ import LorikeetGround
 import LorikeetJSON
 import LorikeetReporting
 
-/// The time that earlier processes spent on a run, as its events tell it: a process that was killed counts until its last event.
+/// The time that earlier processes spent on a run and the most memory they had, as its events tell it: a process that was killed counts until its last event.
 struct PastWork {
     /// Processes.
     private(set) var starts = 0
     /// From the first to the last event of each.
     private(set) var seconds = 0.0
+    /// The most memory that any of them had, of the process and on the card, in bytes; 0 where nothing is known.
+    private(set) var peakProcessBytes: Int64 = 0
+    private(set) var peakDeviceBytes: Int64 = 0
     private var phases: [RunLog.Phase] = []
 
     init() {}
@@ -18,6 +21,13 @@ struct PastWork {
         guard files.exists(events) else { return }
         let log = try files.read(events).withUnsafeBytes { RunLog(lines: $0) }
         (starts, seconds, phases) = (log.starts, log.seconds, log.phasesSoFar)
+        let summary = log.result?["summary"]
+        peakProcessBytes = Self.peak(log.states.map(\.processBytes), summary?["peak_rss_bytes"])
+        peakDeviceBytes = Self.peak(log.states.map(\.gpuBytes), summary?["peak_gpu_bytes"])
+    }
+
+    private static func peak(_ readings: [Double], _ measured: JSON?) -> Int64 {
+        Int64(exactly: (readings + [measured?.double ?? 0]).filter(\.isFinite).reduce(0, max).rounded()) ?? 0
     }
 
     /// Names and seconds of the phases, those of this process added.

@@ -180,8 +180,8 @@ package final class Pipeline {
         try events.open(path: output.events, files: environment.files)
         ends = true
         try openReports()
-        // A replayed plan is already in the file.
-        if try output.keptChoices() != plan.choices { try output.write(plan.json, to: output.planJSON) }
+        // Also where its choices are in the file already: what is predicted changes with the recipe's other keys, such as `export`.
+        try output.write(plan.json, to: output.planJSON)
         compute.device?.gemmChoices?.begin(measuring: plan.choices.tuned, known: plan.choices.products)
     }
 
@@ -384,8 +384,8 @@ package final class Pipeline {
         summary["starts"] = JSON(past.starts + 1)
         summary["skipped_steps"] = JSON(result.state.skipped)
         summary["left_out_steps"] = JSON(result.state.excludedSteps.reduce(0) { $0 + $1.count })
-        summary["peak_gpu_bytes"] = JSON(state.peakDeviceBytes)
-        summary["peak_rss_bytes"] = .integer(Machine.peakResidentBytes())
+        summary["peak_gpu_bytes"] = .integer(max(past.peakDeviceBytes, Int64(state.peakDeviceBytes)))
+        summary["peak_rss_bytes"] = .integer(max(past.peakProcessBytes, Machine.peakResidentBytes()))
         summary["predicted_gpu_bytes"] = .integer(plan.predictedGPUBytes)
         summary["predicted_rss_bytes"] = .integer(plan.predictedRSSBytes)
         summary["predicted_seconds"] = .number(plan.predictedSeconds)

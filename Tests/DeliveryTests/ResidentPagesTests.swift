@@ -105,6 +105,21 @@ struct ResidentPagesTests {
         #expect(watch.bytes > 5_000_000 && watch.largest < Self.limit, "\(watch.largest)")
     }
 
+    @Test func `a base that is loaded in another form leaves only its table's pages in memory`() throws {
+        let source = try ModelSource.open(base())
+        let file = try Self.file(of: source)
+        let model = try Compute(cpu: cpu).model(source, storage: .nf4, lora: nil)
+        // The table is read in place when it is used.
+        #expect(try Self.residentBytes(of: file) < 1 << 20 && model.weights.storedBytes > 5_000_000)
+        let stored = try Compute(cpu: cpu).model(source, storage: .stored, lora: nil)
+        #expect(try Session(model: stored, maximumTokens: 32).logits(TokenBatch(sequence: [1, 2, 3]), rows: [2]).count == 1024)
+        #expect(try Self.residentBytes(of: file) > 15 << 20)
+        source.files.giveBackPages()
+        #expect(try Self.residentBytes(of: file) == 0)
+        stored.releaseWeights()
+        #expect(stored.weights.storedBytes == 0)
+    }
+
     @Test func `a tied head that the file has again is compared without staying in memory`() throws {
         // Two tables of 1 MiB.
         let directory = try base(hasHead: true)

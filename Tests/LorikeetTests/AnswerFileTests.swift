@@ -102,6 +102,7 @@ struct AnswerFileTests {
             (#"{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}"#, "nothing to answer"),
             (#"{"messages": [{"role": "king", "content": "a"}]}"#, "unknown role"),
             (#"{"prompt": "a", "answer": "b"}"#, "already has the key 'answer'"),
+            (#"{"question": "a", "answer": "b"}"#, "none of 'messages', 'prompt', 'text', and no other key is read; rename 'question' to 'prompt'"),
             (#"{"prompt": "\#(String(repeating: "long ", count: 200))"}"#, "context holds"),
         ] {
             let error = refusal([good, good, line, good])

@@ -1,13 +1,17 @@
 import Foundation
+import LorikeetDatasets
 import LorikeetDelivery
+import LorikeetDevices
+import LorikeetEngine
 import LorikeetGround
 import LorikeetHub
 import LorikeetJSON
 import LorikeetModelFiles
-import LorikeetReporting
 import Testing
 
 @testable import Lorikeet
+@testable import LorikeetPlanning
+@testable import LorikeetReporting
 
 /// A run whose recipe exports GGUF files.
 struct ExportRunTests {
@@ -47,6 +51,73 @@ struct ExportRunTests {
         #expect(planned == written)
         #expect(outcome.texts.contains { $0.contains("GGUF F32          pass") }, "\(outcome.texts.last ?? "")")
         #expect(try run.run(on: nil).texts.contains { $0.hasPrefix("this run is finished") })
+    }
+
+    @Test func `the plan's memory of a test is that of its largest form, exports included`() throws {
+        var run = try TinyRun()
+        (run.options["test-samples"], run.options["merge-dtype"]) = ("0", "float16")
+        func parts(_ export: String?) throws -> [String: Int64] {
+            run.options["export"] = export
+            var preparation = try Preparation(recipe: run.recipe(), files: files)
+            let cpu = CPU(threads: 1)
+            let dataset = try preparation.loadData(files: files, cpu: cpu)
+            let plan = try preparation.plan(dataset, merges: true, compute: Compute(cpu: cpu), clock: SystemClock())
+            return Dictionary(plan.testMemory.map { ($0.name, $0.bytes) }) { $1 }
+        }
+        // float32 in the model's files is the largest form; the merged one is half of it.
+        let without = try parts(nil)
+        #expect(without["weights (stored)"] != nil && without["merged weights"] == nil, "\(without)")
+        let with = try parts("f16,f32")
+        #expect(try run.run(on: nil).error == nil)
+        let written = try files.byteCount(of: run.output + "/gguf/model-F32.gguf")
+        #expect(with["weights (GGUF F32)"] == Int64(written) && with["weights (GGUF F16)"] == nil, "\(with)")
+        // Trained tokens of the six held-out records, at most 16 a record, of a vocabulary of float32.
+        #expect(with["logits to compare"].map { $0 > 0 && $0 % 4 == 0 } == true)
+    }
+
+    @Test func `after its test no page of a form is in memory`() throws {
+        var run = try TinyRun()
+        run.options["export"] = "f16"
+        #expect(try run.run(on: nil).error == nil)
+        var preparation = try Preparation(recipe: run.recipe(), files: files)
+        let compute = Compute(cpu: CPU(threads: 1))
+        let dataset = try preparation.loadData(files: files, cpu: compute.cpu)
+        let plan = try preparation.plan(dataset, merges: true, compute: compute, clock: SystemClock())
+        let merged = try ModelSource.open(run.output + "/merged")
+        let test = FormsTest(
+            preparation: preparation, dataset: dataset, choices: plan.choices, compute: compute, lora: preparation.recipe.loraSettings, merged: merged,
+            adapter: run.output + "/adapter", files: files)
+        #expect(try test.run(trained: nil).identityVerdict == .pass)
+        for source in [preparation.source, merged] {
+            let file = try #require(source.files.tensors.values.first).file
+            let page = Int(sysconf(Int32(_SC_PAGESIZE)))
+            var entries = [UInt64](repeating: 0, count: (file.count + page - 1) / page)
+            let table = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC)
+            defer { close(table) }
+            let got = entries.withUnsafeMutableBytes { pread(table, $0.baseAddress, $0.count, Int(bitPattern: file.bytes.baseAddress) / page * 8) }
+            #expect(got == entries.count * 8 && entries.count > 4 && !entries.contains { $0 >> 63 == 1 }, "\(source.path)")
+        }
+    }
+
+    @Test func `after a later export plan, summary and page say the same, and the peak is the run's`() throws {
+        var run = try TinyRun()
+        #expect(try run.run(on: nil).error == nil)
+        let first = try run.json("plan.json")
+        // An earlier process had more memory.
+        let events = try String(contentsOfFile: run.output + "/events.jsonl", encoding: .utf8)
+        let most = 900_000_000_000
+        let changed = events.replacingOccurrences(of: #""rss_bytes":[0-9]+"#, with: #""rss_bytes":\#(most)"#, options: .regularExpression)
+        try changed.write(toFile: run.output + "/events.jsonl", atomically: true, encoding: .utf8)
+        run.options["export"] = "f32"
+        #expect(try run.run(on: nil).error == nil)
+        let (plan, summary) = (try run.json("plan.json"), try run.json("summary.json"))
+        #expect(plan["disk"]?["GGUF files"] != nil && first["disk"]?["GGUF files"] == nil && plan["choices"] == first["choices"])
+        for key in ["predicted_rss_bytes", "predicted_disk_bytes", "predicted_seconds", "predicted_gpu_bytes"] { #expect(plan[key] == summary[key], "\(key)") }
+        #expect(summary["peak_rss_bytes"]?.int == most)
+        let record = try RunFolder(path: run.output).record()
+        #expect(record.plan == plan && PredictedMeasured(record).rows.first { $0.name == "memory" }?.measured == Double(most))
+        let chart = try #require(RunCharts([record]).charts.first { $0.id == "memory" })
+        #expect(chart.series.first { $0.name == "peak" }?.points.map(\.y) == [Double(most), Double(most)])
     }
 
     @Test func `a damaged or missing export is made again with the same bytes, and another list of forms makes those`() throws {

@@ -10,6 +10,9 @@ package enum AskedRecord: Sendable, Equatable {
     /// The keys of which a record has exactly one.
     package static let keys = ["messages", "prompt", "text"]
 
+    /// Keys that training records have for what the user says.
+    private static let otherNames = ["question", "instruction", "query", "input"]
+
     /// Reads `messages` (in all forms that training records have), `prompt` (the user's message, or a list of messages) or `text`; beside the first
     /// two also `system`, `tools`, `documents` and `chat_template_kwargs`. Other keys have no meaning here.
     ///
@@ -18,7 +21,10 @@ package enum AskedRecord: Sendable, Equatable {
     package init(_ object: JSONObject, system: String? = nil) throws(Unusable) {
         let present = Self.keys.filter { object[$0].map { !$0.isNull } ?? false }
         guard let key = present.first else {
-            throw Unusable("the record has none of \(Self.keys.map { "'\($0)'" }.joined(separator: ", "))", fix: #"write {"prompt": "…"}"#)
+            let other = Self.otherNames.first { object[$0]?.string != nil }
+            throw Unusable(
+                "the record has none of \(Self.keys.map { "'\($0)'" }.joined(separator: ", ")), and no other key is read",
+                fix: other.map { "rename '\($0)' to 'prompt'" } ?? #"write {"prompt": "…"}"#)
         }
         guard present.count == 1 else {
             throw Unusable("the record has '\(key)' and '\(present[1])', so that it is not clear what is asked", fix: "give one of them")

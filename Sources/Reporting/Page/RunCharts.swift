@@ -55,10 +55,14 @@ struct RunCharts {
         var ram = chart("memory", "Memory", .bytes, runs.indices.map { series($0, "this process", 3, \.processBytes) })
         if !names, let log = runs.first?.log {
             ram.series += chart("", "", .bytes, [series(0, "the machine", 5, \.ramBytes)]).series
-            func line(_ name: String, _ bytes: Double) -> [Series] {
+            func line(_ name: String, _ bytes: Double, color: Int = 1) -> [Series] {
                 guard bytes > 0, let first = log.states.first, let last = log.states.last else { return [] }
-                return [Series(name: name, color: 1, style: .dashed, points: [Point(first.seconds / 60, bytes), Point(last.seconds / 60, bytes)])]
+                return [Series(name: name, color: color, style: .dashed, points: [Point(first.seconds / 60, bytes), Point(last.seconds / 60, bytes)])]
             }
+            // Readings miss what happens between them.
+            let peak = runs[0].summary == nil ? nil : MeasuredMemory(run: runs[0])
+            if !card.series.isEmpty { card.series += line("peak", peak?.gpu ?? 0, color: 4) }
+            if !ram.series.isEmpty { ram.series += line("peak", peak?.process ?? 0, color: 4) }
             if !card.series.isEmpty { card.series += line("predicted", runs[0].plan?["predicted_gpu_bytes"]?.double ?? 0) }
             if !ram.series.isEmpty { ram.series += line("predicted", runs[0].plan?["predicted_rss_bytes"]?.double ?? 0) }
         }
