@@ -149,6 +149,12 @@ package final class OutputDirectory {
     /// The choices of an earlier plan, to be replayed; nil without a plan that can be read.
     package func keptChoices() throws -> Plan.Choices? { try files.ownJSON(planJSON).flatMap(Plan.choices) }
 
+    /// Whether the earlier plan makes the same choices and writes the same files; its predicted times may be others.
+    func keepsPlan(_ plan: Plan) throws -> Bool {
+        guard let kept = try files.ownJSON(planJSON) else { return false }
+        return Plan.choices(from: kept) == plan.choices && kept["disk"] == plan.json["disk"]
+    }
+
     /// Whether an earlier plan is there and says nothing that can be used.
     func planIsDamaged() throws -> Bool { try files.exists(planJSON) && keptChoices() == nil }
 
