@@ -35,12 +35,13 @@ struct MergeVerb: ParsableCommand {
         let adapter = try AdapterFile.read(directory: HubInputs.adapter(adapter))
         let template = try MergedTemplate(adapter: adapter.path, base: source)
         settings.template = template.replacement
-        Screen.warn(template.warnings)
         let cpu = processor.cpu
         let start = SystemClock().uptime
         let merger = Merger(base: source, adapter: adapter, settings: settings, files: files, cpu: cpu)
         let line = Screen.statusLine()
         Screen.warn(try line.during { try merger.write(to: output) { line.show("merging", $0) } })
+        // An adapter that cannot be used has no other fault.
+        Screen.warn(template.warnings)
         let seconds = SystemClock().uptime - start
         if json {
             let result: JSON = ["output": .string(output), "dtype": .string(dtype), "threads": JSON(cpu.threads), "seconds": .number(seconds)]

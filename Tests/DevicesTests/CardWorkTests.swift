@@ -329,7 +329,7 @@ struct CardWorkTests {
     // MARK: a card lost
 
     @Test(arguments: [
-        ("cuLaunchKernel", 719, "CUDA_ERROR_LAUNCH_FAILED", "rmsnorm_forward"), ("cuStreamSynchronize", 700, "CUDA_ERROR_ILLEGAL_ADDRESS", "same command"),
+        ("cuLaunchKernel", 719, "CUDA_ERROR_LAUNCH_FAILED", "rmsnorm_forward"), ("cuEventSynchronize", 700, "CUDA_ERROR_ILLEGAL_ADDRESS", "same command"),
         ("cuGraphLaunch", 999, "CUDA_ERROR_UNKNOWN", "the last checkpoint is kept"), ("cuMemcpyHtoDAsync_v2", 46, "CUDA_ERROR_DEVICE_UNAVAILABLE", "card"),
         ("cuMemcpyDtoHAsync_v2", 12345, "error 12345", "the last checkpoint is kept"),
     ])
