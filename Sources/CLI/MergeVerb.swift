@@ -40,7 +40,7 @@ struct MergeVerb: ParsableCommand {
         let merger = Merger(base: source, adapter: adapter, settings: settings, files: files, cpu: cpu)
         let line = Screen.statusLine()
         Screen.warn(try line.during { try merger.write(to: output) { line.show("merging", $0) } })
-        // An adapter that cannot be used has no other fault.
+        // Only now: an adapter that does not fit the model ends with that error alone, without a warning before it.
         Screen.warn(template.warnings)
         let seconds = SystemClock().uptime - start
         if json {

@@ -200,10 +200,10 @@ template <int count, class T> DEVICE void store_some(const float *from, T *to) {
         for (int i = 0; i < count; i += 8) store_pack(from + i, to + i);
     }
 }
-/// Whether an address (null counts) bears accesses of 16 bytes.
 /// Rows of each block where the blocks of grid.y share them: a multiple of 16.
 DEVICE int rows_of_block(int rows) { return ((rows + (int)gridDim.y - 1) / (int)gridDim.y + 15) / 16 * 16; }
 
+/// Whether an address (null counts) bears accesses of 16 bytes.
 DEVICE bool aligned(const void *p) { return ((u64)p & 15) == 0; }
 
 // ---- one rounding each: never fused into one multiply-add, for results that must have the CPU's bits ----
