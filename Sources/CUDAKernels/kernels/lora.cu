@@ -15,7 +15,7 @@
 //
 // Launch: lora_down: grid (rows / 16 rounded up, ranks / 32 rounded up), threads 256.
 //         lora_add: grid (columns / 128 rounded up, as many as share the rows), threads 128; parts * (rank / 16 rounded up) <= 4.
-//         lora_grad: grid (columns / 64 rounded up, rows / 256 rounded up = splits), threads 128; the same limit.
+//         lora_grad: grid (columns / 64 rounded up, rows / share rounded up = splits), threads 128; the same limit; share a multiple of 64.
 //         lora_grad_sum: grid ranks * columns / threads rounded up, threads 256.
 #include "dropout.cuh"
 
@@ -187,18 +187,17 @@ struct LoRAGrad {
     const element *x;        // [rows, columns]
     const u32 *keys;
     float *partial;          // [splits, ranks, columns]
-    int rows, columns, ranks, rank, module;
+    int rows, columns, ranks, rank, module, share;
     u32 threshold;
 };
-
 
 /// A thread holds eight columns of four rows: element j of them belongs to the product's tile j.
 template <int steps> DEVICE void grad_strip(const LoRAGrad &p, float (*shared)[16][65]) {
     const int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
     const int column = blockIdx.x * 64 + 8 * g, each = (p.rank + 15) / 16;
-    const int end = (int)(blockIdx.y + 1) * 256 < p.rows ? (blockIdx.y + 1) * 256 : p.rows;
+    const int start = blockIdx.y * p.share, end = start + p.share < p.rows ? start + p.share : p.rows;
     float sum[steps][8][4] = {};
-    for (int first = blockIdx.y * 256 + 16 * warp; first < end; first += 64) {
+    for (int first = start + 16 * warp; first < end; first += 64) {
         uint4 x[4];
         int row[4];
 #pragma unroll
@@ -274,6 +273,7 @@ KERNEL(256, lora_grad_sum, LoRAGradSum) {
     const i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= p.count) return;
     float total = 0;
+#pragma unroll 8
     for (int s = 0; s < p.splits; s++) total += p.partial[s * p.count + i];
     p.d_a[i] += p.scale * total;
 }

@@ -3,14 +3,14 @@
 //     d_product[t, p rank + k] = scale * sum_n dy[t, first_p + n] b_p[n, k]
 //     d_b_p[n, k] += scale * sum_t dy[t, first_p + n] product[t, p rank + k]
 //
-// dy [rows, ld]; up to four adapters p of one rank (8 or 16), on columns first[p]..<end[p] (multiples of 8). A block takes 128 rows by 256
+// dy [rows, ld]; up to four adapters p of one rank (8 or 16), on columns first[p]..<end[p] (multiples of 8). A block takes `share` rows (128 at most) by 256
 // columns of one of them, a warp 64 columns, whose sums over rows stay in registers and whose sums over columns meet in shared
 // memory; both leave as partial sums, which lora_back_sum adds in order: the same bits every time.
 //
 // dy comes 16 bytes a thread, rows 2t, 2t+1, 2t+8, 2t+9 and columns 8g..8g+7: pairs of rows are B of the products over rows, and
 // transposed across the warp (movmatrix) B of those over columns.
 //
-// Launch: lora_back: grid (tiles, rows / 128 rounded up = splits), threads 128; tiles: the sum of (end - first) / 256 rounded up.
+// Launch: lora_back: grid (tiles, rows / share rounded up = splits), threads 128; share a multiple of 16; tiles: the sum of (end - first) / 256 rounded up.
 //         lora_back_sum: grid.x = (rows * ranks + rank * sum of (end - first)) / threads rounded up, threads 256.
 // partial: float32, splits * rank * sum of (end - first) for d_b, then tiles * rows * rank for d_product.
 #include "device.cuh"
@@ -24,7 +24,7 @@ struct LoRABack {
     float *d_b[4];             // likewise, added to
     element *d_product;        // [rows, ranks]
     float *partial;
-    int rows, ld, ranks, rank, first[4], end[4];
+    int rows, ld, share, ranks, rank, first[4], end[4];
     float scale;
 };
 
@@ -48,7 +48,7 @@ KERNEL(128, lora_back, LoRABack) {
     while (part + 1 < parts && (int)blockIdx.x >= tiles_before(p, part + 1)) part++;
     const int tile = blockIdx.x - tiles_before(p, part), width = p.end[part] - p.first[part];
     const int strip = tile * 256 + 64 * warp, column = strip + 8 * g;  // of the part
-    const int start = blockIdx.y * 128, end = start + 128 < p.rows ? start + 128 : p.rows;
+    const int start = blockIdx.y * p.share, end = start + p.share < p.rows ? start + p.share : p.rows;
     const bool high = p.rank > 8;
 
     // b transposed, ranks down and columns across: step s holds columns 8 i + 2 s, then 8 i + 2 s + 1.
@@ -138,7 +138,7 @@ KERNEL(128, lora_back, LoRABack) {
 }
 
 KERNEL(256, lora_back_sum, LoRABack) {
-    const int parts = p.ranks / p.rank, splits = (p.rows + 127) / 128;
+    const int parts = p.ranks / p.rank, splits = (p.rows + p.share - 1) / p.share;
     const i64 wide = (i64)columns_before(p, parts) * p.rank;
     i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x;
     if (i < wide) {

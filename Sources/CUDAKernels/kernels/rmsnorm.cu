@@ -82,6 +82,9 @@ template <int width> DEVICE void forward_row(const RMSNormForward &p, float *scr
         each_kept<width>(columns, [&](int k, int c) { load_row_piece<width>(delta + c, d[k]); });
         each_kept<width>(columns, [&](int k, int c) { add_piece<width>(h[k], d[k], p.delta_scale, sum + c); });
     }
+    // Loaded before the sum is waited for.
+    float w[kept / width][width];
+    each_kept<width>(columns, [&](int k, int c) { load_row_piece<width>(p.weight + c, w[k]); });
     each_kept<width>(columns, [&](int k, int) {
 #pragma unroll
         for (int i = 0; i < width; i++) squares += h[k][i] * h[k][i];
@@ -99,8 +102,6 @@ template <int width> DEVICE void forward_row(const RMSNormForward &p, float *scr
     });
     const float inverse = 1 / sqrtf(block_sum(squares, scratch) / (float)columns + p.epsilon);
     if (threadIdx.x == 0) p.inverse[blockIdx.x] = inverse;
-    float w[kept / width][width];
-    each_kept<width>(columns, [&](int k, int c) { load_row_piece<width>(p.weight + c, w[k]); });
     each_kept<width>(columns, [&](int k, int c) { scale_piece<width>(h[k], inverse, w[k], p.weight_offset, y + c); });
     // Written by this very thread, where there is a sum.
     const residual *normal = p.delta ? sum : hidden;
@@ -164,15 +165,13 @@ struct RMSNormBackward {
     float weight_offset, delta_scale;
 };
 
-/// g (dy * weight, already) and h become dx.
+/// g (dy * weight, already), h and, where there is one, the residual gradient become dx.
 template <int width>
-DEVICE void backward_piece(const RMSNormBackward &p, const float *g, const float *h, float inverse, float factor, i64 at) {
+DEVICE void backward_piece(const RMSNormBackward &p, const float *g, const float *h, const float *more, float inverse, float factor, i64 at) {
     float out[width];
 #pragma unroll
     for (int i = 0; i < width; i++) out[i] = g[i] * inverse - h[i] * factor;
     if (p.residual_gradient) {
-        float more[width];
-        load_row_piece<width>(p.residual_gradient + at, more);
 #pragma unroll
         for (int i = 0; i < width; i++) out[i] += more[i];
     }
@@ -208,13 +207,17 @@ template <int width> DEVICE void backward_row(const RMSNormBackward &p, float *s
 #pragma unroll
         for (int i = 0; i < width; i++) products += a[i] * b[i];
     });
+    // Loaded before the sum is waited for.
     const float inverse = p.inverse[blockIdx.x];
+    float more[kept / width][width];
+    if (p.residual_gradient) each_kept<width>(p.columns, [&](int k, int c) { load_row_piece<width>(p.residual_gradient + start + c, more[k]); });
     const float factor = inverse * inverse * inverse * block_sum(products, scratch) / (float)p.columns;
-    each_kept<width>(p.columns, [&](int k, int c) { backward_piece<width>(p, g[k], h[k], inverse, factor, start + c); });
+    each_kept<width>(p.columns, [&](int k, int c) { backward_piece<width>(p, g[k], h[k], more[k], inverse, factor, start + c); });
     each_other<width>(p.columns, [&](int c) {
-        float a[width], b[width];
+        float a[width], b[width], others[width];
         load_backward<width>(p, start, c, a, b);
-        backward_piece<width>(p, a, b, inverse, factor, start + c);
+        if (p.residual_gradient) load_row_piece<width>(p.residual_gradient + start + c, others);
+        backward_piece<width>(p, a, b, others, inverse, factor, start + c);
     });
 }
 

@@ -7,9 +7,11 @@ struct LoRABack {
 
     init(_ parts: [LoRAPart], dB: [ValueID]) { (self.parts, self.dB) = (parts, dB) }
 
-    private static let (rowsOfBlock, columnsOfBlock) = (128, 256)
-    private static func splits(_ rows: Int) -> Int { (rows + rowsOfBlock - 1) / rowsOfBlock }
-    private static func tiles(_ part: LoRAPart) -> Int { (part.outputs.count + columnsOfBlock - 1) / columnsOfBlock }
+    private static func tiles(_ part: LoRAPart) -> Int { (part.outputs.count + 255) / 256 }
+    private static func tiles(_ parts: [LoRAPart]) -> Int { parts.reduce(0) { $0 + tiles($1) } }
+    private static func rowsOfBlock(_ parts: [LoRAPart], rows: Int) -> Int {
+        LoRASplit.rows(rows, blocksBeside: tiles(parts), sizes: [128, 64, 32])
+    }
 
     /// float32 numbers of `partials`; nil where the kernels do not apply.
     static func partialElements(_ parts: [LoRAPart], rows: Int, _ target: ProgramTarget) -> Int? {
@@ -17,7 +19,8 @@ struct LoRABack {
             parts.count <= LowRankUpdate.mostParts, parts.areAlike,
             parts.allSatisfy({ $0.outputs.lowerBound % 8 == 0 && $0.outputs.count % 8 == 0 })
         else { return nil }
-        return parts.reduce(0) { $0 + splits(rows) * $1.outputs.count * rank + tiles($1) * rows * rank }
+        let splits = LoRASplit.count(rows, each: rowsOfBlock(parts, rows: rows))
+        return parts.reduce(0) { $0 + splits * $1.outputs.count * rank + tiles($1) * rows * rank }
     }
 
     func run(dy: ValueID, product: ValueID, dProduct: ValueID, partials: ValueID, _ context: borrowing DeviceRun) throws {
@@ -31,11 +34,12 @@ struct LoRABack {
         arguments.add(try context.address(partials))
         arguments.add(Int32(shape[0]))
         arguments.add(Int32(shape[1]))
+        let share = Self.rowsOfBlock(parts, rows: shape[0])
+        arguments.add(Int32(share))
         parts.add(to: &arguments, on: true)
         arguments.add(parts.first?.slot.scale ?? 0)
-        let tiles = parts.reduce(0) { $0 + Self.tiles($1) }
-        try context.device.launch(
-            KernelLaunch("lora_back", "lora_back", context.element, grid: (tiles, Self.splits(shape[0]), 1), threads: 128, arguments: arguments))
+        let grid = (Self.tiles(parts), LoRASplit.count(shape[0], each: share), 1)
+        try context.device.launch(KernelLaunch("lora_back", "lora_back", context.element, grid: grid, threads: 128, arguments: arguments))
         let sums = shape[0] * parts.ranks + parts.reduce(0) { $0 + $1.outputs.count } * parts.rank
         try context.device.launch(
             KernelLaunch("lora_back", "lora_back_sum", context.element, grid: ((sums + 255) / 256, 1, 1), threads: 256, arguments: arguments))

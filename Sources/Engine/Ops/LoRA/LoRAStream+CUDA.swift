@@ -17,7 +17,8 @@ struct LoRAStream {
         let ranks = adapters.ranks
         guard let first = adapters.first, context.element != .f32, columns % 32 == 0,
             // Partial gradients are written to the memory of a masked copy.
-            (rows + 255) / 256 * ranks * 4 <= rows * context.element.bytes, adapters.isContiguous(context.values),
+            LoRASplit.count(rows, each: Self.rowsOfSplit(rows, columns: columns, ranks: ranks)) * ranks * 4 <= rows * context.element.bytes,
+            adapters.isContiguous(context.values),
             adapters.allSatisfy({ $0.slot.rank == first.slot.rank && $0.slot.rank % 8 == 0 }),
             zip(adapters, adapters.dropFirst()).allSatisfy({ $0.slot.module + 1 == $1.slot.module }),
             adapters.count * ((first.slot.rank + 15) / 16) <= 4,
@@ -53,17 +54,23 @@ struct LoRAStream {
         }
     }
 
+    /// Rows of a partial gradient. The partial gradients of all have to fit into a masked copy's memory, two bytes an element: 4 * ranks <= 2 * rows.
+    private static func rowsOfSplit(_ rows: Int, columns: Int, ranks: Int) -> Int {
+        LoRASplit.rows(rows, blocksBeside: (columns + 63) / 64, sizes: ranks <= 32 ? [256, 128, 64] : [256, 128])
+    }
+
     /// dA [ranks, columns] += dProductᵀ dropout(x).
     ///
-    /// - Parameter partial: room for [rows / 256 rounded up, ranks, columns] float32.
+    /// - Parameter partial: room for [splits, ranks, columns] float32.
     func gradient(
         dProduct: DeviceAddress, x: DeviceAddress, dA: DeviceAddress, partial: DeviceAddress, rows: Int, columns: Int,
         _ context: borrowing DeviceRun
     ) throws {
-        let splits = (rows + 255) / 256
+        let share = Self.rowsOfSplit(rows, columns: columns, ranks: ranks)
+        let splits = LoRASplit.count(rows, each: share)
         try context.launch("lora", "lora_grad", blocks: ((columns + 63) / 64, splits, 1), threads: 128) {
             for address in [dProduct, x, keys, partial] { $0.add(address) }
-            for number in [rows, columns, ranks, rank, module] { $0.add(Int32(number)) }
+            for number in [rows, columns, ranks, rank, module, share] { $0.add(Int32(number)) }
             $0.add(threshold)
         }
         try context.launch("lora", "lora_grad_sum", count: ranks * columns) {
@@ -74,4 +81,15 @@ struct LoRAStream {
             $0.add(kept)
         }
     }
+}
+
+/// How the rows of a sum over rows are shared among blocks whose partial sums are added in order.
+enum LoRASplit {
+    /// The largest of `sizes` (descending) with which a launch has at least 256 blocks, or the last one: fewer blocks leave multiprocessors of a
+    /// large card idle. The order of the sum follows from it, so it depends on shapes alone and never on the card.
+    static func rows(_ rows: Int, blocksBeside: Int, sizes: [Int]) -> Int {
+        sizes.first { blocksBeside * count(rows, each: $0) >= 256 } ?? sizes.last ?? 128
+    }
+
+    static func count(_ rows: Int, each: Int) -> Int { (rows + each - 1) / each }
 }
