@@ -4,6 +4,9 @@
 static const unsigned char attention_cuh[] = {
 #embed "kernels/attention.cuh"
 };
+static const unsigned char attention_group_cuh[] = {
+#embed "kernels/attention_group.cuh"
+};
 static const unsigned char codes_cuh[] = {
 #embed "kernels/codes.cuh"
 };
@@ -80,6 +83,7 @@ static const struct {
     size_t length;
 } table[] = {
     {"attention.cuh", attention_cuh, sizeof attention_cuh},
+    {"attention_group.cuh", attention_group_cuh, sizeof attention_group_cuh},
     {"codes.cuh", codes_cuh, sizeof codes_cuh},
     {"device.cuh", device_cuh, sizeof device_cuh},
     {"dropout.cuh", dropout_cuh, sizeof dropout_cuh},

@@ -12,6 +12,7 @@
 
 #define DEVICE static inline
 #define SPECIAL inline
+#define MEMBER inline
 #define SHARED static
 #define ALIGN(n) __attribute__((aligned(n)))
 #define DYNAMIC_SHARED(name) u8 *name = (u8 *)emulated_shared
@@ -65,6 +66,11 @@ template <class T> static inline T emulated_exchange(T x, int from) {
     memcpy(&y, emulated_slot(from & 31), sizeof y);
     warp_barrier();
     return y;
+}
+static inline int warp_uniform(int x) { return emulated_exchange(x, 0); }
+static inline bool warp_all(bool x) {
+    for (int mask = 16; mask > 0; mask >>= 1) x = emulated_exchange(x, emulated_lane() ^ mask) && x;
+    return x;
 }
 static inline float shuffle_xor(float x, int mask) { return emulated_exchange(x, emulated_lane() ^ mask); }
 static inline float shuffle(float x, int lane) { return emulated_exchange(x, lane); }

@@ -1,5 +1,6 @@
 // Written by Scripts/kernel_table.py from the folder Sources/CUDAKernels/kernels; do not edit.
 #include "../../Sources/CUDAKernels/kernels/attention.cuh"
+#include "../../Sources/CUDAKernels/kernels/attention_group.cuh"
 #include "../../Sources/CUDAKernels/kernels/codes.cuh"
 #include "../../Sources/CUDAKernels/kernels/device.cuh"
 #include "../../Sources/CUDAKernels/kernels/dropout.cuh"

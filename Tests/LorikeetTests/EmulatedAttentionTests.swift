@@ -18,6 +18,8 @@ struct EmulatedAttentionTests {
     static let cases = [
         Case(size: 64, heads: 2, keyHeads: 1, rows: 1, starts: [0]),
         Case(size: 64, heads: 4, keyHeads: 2, rows: 131, starts: [0]),
+        Case(size: 64, heads: 8, keyHeads: 2, rows: 150, starts: [0, 70]),
+        Case(size: 64, heads: 4, keyHeads: 1, rows: 97, starts: [0, 33], window: 30, cap: 3),
         Case(size: 64, heads: 3, keyHeads: 1, rows: 200, starts: [0, 5, 69, 70, 128, 190]),
         Case(size: 64, heads: 2, keyHeads: 2, rows: 150, starts: [0, 100], window: 40),
         Case(size: 64, heads: 2, keyHeads: 1, rows: 97, starts: [0, 33], cap: 3),
@@ -80,8 +82,8 @@ struct EmulatedAttentionTests {
         let angles = (0..<shape.rows * D / 2).map { _ in 3 * uniform() }
         for (table, values) in [(cos, angles.map(cosf)), (sin, angles.map(sinf))] { try values.withUnsafeBytes { try device.upload($0, to: table) } }
 
-        // `own`, `ownKeys`: rows of a block of the backward kernels by queries and by keys.
-        func run(tuned: Bool, prefix: String = "", own: Int = 64, ownKeys: Int = 64) throws -> (out: [Float], lse: [Float], dJoint: [Float]) {
+        // `own`: rows of a block of the backward kernels; `few`: the kernels by warpgroups that are for few blocks.
+        func run(tuned: Bool, prefix: String = "", own: Int = 64, few: Bool = false) throws -> (out: [Float], lse: [Float], dJoint: [Float]) {
             let (out, dJoint) = (try device.allocate(bytes: 2 * wide), try device.allocate(bytes: 2 * joint))
             let lse = try device.allocate(bytes: 4 * shape.heads * shape.rows)
             let delta = try device.allocate(bytes: 4 * shape.heads * shape.rows)
@@ -93,12 +95,28 @@ struct EmulatedAttentionTests {
             arguments.add(shape.cap)
             let quads = (shape.rows + 3) / 4
             func tiles(_ own: Int) -> Int { (shape.rows + own - 1) / own }
+            /// Blocks by queries of so many warpgroups, of one key head's heads where their count divides.
+            func group(_ kernel: String, _ groups: Int) -> (String, String, Int, Int, Int) {
+                let together = shape.heads / shape.keyHeads % groups == 0
+                return (
+                    "attention", "\(prefix)attention_\(kernel)", tiles(together ? 64 : 64 * groups), together ? shape.heads / groups : shape.heads,
+                    128 * groups
+                )
+            }
             let kernels =
-                tuned
+                prefix == "hopper_" && D < 256 && !few
                 ? [
-                    ("attention", "\(prefix)attention_forward_\(D)", tiles(64), shape.heads, 128),
-                    ("attention", "\(prefix)attention_backward_q_\(D)", tiles(own), shape.heads, 2 * own),
-                    ("attention", "\(prefix)attention_backward_kv_\(D)", shape.keyHeads, tiles(ownKeys), D == 256 ? 4 * own : 2 * ownKeys),
+                    D == 64 && shape.heads / shape.keyHeads % 4 == 0 ? group("forward_64_by_four", 4) : group("forward_\(D)", 2),
+                    group("backward_q_\(D)", 2), ("attention", "\(prefix)attention_backward_kv_\(D)", shape.keyHeads, tiles(128), 256),
+                ]
+                : tuned
+                ? [
+                    ("attention", "\(prefix)attention_forward_\(D)\(few ? "_few" : "")", tiles(64), shape.heads, 128),
+                    ("attention", "\(prefix)attention_backward_q_\(D)\(few ? "_few" : "")", tiles(own), shape.heads, 2 * own),
+                    (
+                        "attention", "\(prefix)attention_backward_kv_\(D)\(few ? "_few" : "")", shape.keyHeads, tiles(own),
+                        D == 256 ? 4 * own : 2 * own
+                    ),
                 ]
                 : [
                     ("attention_any", "attention_forward_any", quads, shape.heads, 128), ("attention_any", "attention_delta", quads, shape.heads, 128),
@@ -141,9 +159,10 @@ struct EmulatedAttentionTests {
         // Probabilities are rounded to the element type before the second product, as every flash attention does.
         let tolerance = element == .f16 ? 1e-3 : 8e-3
         // By warps, as compute capability 9.0 multiplies, and with the tiles of 7.5, which has no bfloat16.
-        for prefix in ["", "hopper_"] + (element == .f16 ? ["turing_"] : []) {
+        let ways = [("", false), ("hopper_", false)] + (D == 64 ? [("hopper_", true)] : []) + (element == .f16 ? [("turing_", false)] : [])
+        for (prefix, few) in ways {
             let own = prefix == "turing_" && D == 256 ? 32 : 64
-            let tuned = try run(tuned: true, prefix: prefix, own: own, ownKeys: prefix == "hopper_" && D == 128 ? 128 : own)
+            let tuned = try run(tuned: true, prefix: prefix, own: own, few: few)
             if shape.broken != nil {
                 expectFew(tuned, 128, 255)
                 continue

@@ -17,8 +17,15 @@
 //   attention_backward_kv_D:  grid (key_value_heads, rows / R), shared 4 D (R + stages S) + stages 12 S. 2 R threads. Needs backward_q before
 //                             it (delta).
 //   attention_backward_kv_256: 4 R threads, and 2 R S bytes of shared memory more.
+// On HOPPER the kernels of 64 and 128 are attention_group.cuh's, 128 threads a warpgroup; those above are named attention_..._64_few and serve
+// where blocks of several warpgroups would be too few. W warpgroups, together: W divides heads / key_value_heads:
+//   attention_forward_D:      W = 2, grid (rows / 64, heads / W) if together, else (rows / (64 W), heads), shared 128 W D + 1280 D + 16
+//   attention_forward_64_by_four: W = 4
+//   attention_backward_q_D:   W = 2, the same grid, shared 256 W D + 1280 D + 16 + 256 W
+//   attention_backward_kv_D:  W = 2, grid (key_value_heads, rows / 128), shared 512 D + 1280 D + 2560 + 16
 #include "tiles.cuh"
 #include "attention.cuh"
+#include "attention_group.cuh"
 
 #if TYPE != 0
 
@@ -28,10 +35,9 @@ enum { stages = 2 };
 enum { stages = 1 };
 #endif
 /// R of the backward kernels, and S of each kernel: what measured best, and what 64 KB of shared memory hold before ARCH 80; on HOPPER a product's width.
-/// Keys of heads of 128 on HOPPER: two warpgroups of a block share what is streamed. Arithmetic is done while products run (`overlaps`) where
-/// there are registers for it.
+/// Arithmetic is done while products run (`overlaps`) where there are registers for it.
 template <int D> struct Streamed {
-    enum { own = 64, own_keys = HOPPER && D == 128 ? 128 : 64, forward = 64, backward_q = !HOPPER && (D == 64 || ARCH < 80) ? 32 : 64, backward_kv = D == 128 && ARCH < 80 ? 32 : 64 };
+    enum { own = 64, own_keys = 64, forward = 64, backward_q = !HOPPER && (D == 64 || ARCH < 80) ? 32 : 64, backward_kv = D == 128 && ARCH < 80 ? 32 : 64 };
 };
 template <> struct Streamed<256> {
     enum { own = ARCH < 80 ? 32 : 64, own_keys = own, forward = HOPPER ? 64 : 32, backward_q = HOPPER ? 64 : 16, backward_kv = HOPPER ? 64 : 16 };
@@ -48,21 +54,12 @@ template <> struct Streamed<256> {
 
 // ---- forward ----
 
-/// Below every score: what a row does not see.
-#define UNSEEN -1e30f
-
 /// Online softmax (Milakov, Gimelshein 2018): one tile's scores become weights 2^(factor * (score - maximum)), and the rows' running
 /// maxima, totals and sums are brought to the new maximum.
 template <int D, int N> DEVICE void online_softmax(float (*s)[4], float (*sum)[4], float *most, float *total, float factor) {
 #pragma unroll
     for (int h = 0; h < 2; h++) {
-        float higher = most[h];
-#pragma unroll
-        for (int j = 0; j < N / 8; j++) {
-            higher = s[j][2 * h] > higher ? s[j][2 * h] : higher;
-            higher = s[j][2 * h + 1] > higher ? s[j][2 * h + 1] : higher;
-        }
-        higher = quad_max(higher);
+        const float higher = quad_max(row_max<N>(s, h, most[h]));
         // A row that saw nothing yet has no largest score: its weights are 2^(UNSEEN * factor), none.
         const float base = higher > 0.1f * UNSEEN ? higher * factor : 0;
         const float keep = exp2_fast(most[h] * factor - base);
@@ -188,7 +185,7 @@ template <int D, int S, bool capped> DEVICE void backward_q(const AttentionArgum
         copies_wait<0>();
     }
     block_barrier();
-    form_delta<D, R>(p, gradients, deltas, first, head);
+    form_delta<D, R>(p, gradients, deltas, first, head, own);
     float lse[2], delta[2];
 #pragma unroll
     for (int h = 0; h < 2; h++) {
@@ -446,14 +443,30 @@ template <int D, int S, bool capped> DEVICE void backward_kv_by_halves(const Att
 #define EITHER(name, ...) if (p.soft_cap > 0) name<__VA_ARGS__, true>(p); else name<__VA_ARGS__, false>(p)
 #endif
 #if !defined(HEAD) || HEAD == 64
-KERNEL_OF_MANY(128, HOPPER ? 4 : 1, ATTENTION(forward_64), AttentionArguments) { EITHER(forward, 64, Streamed<64>::forward); }
-KERNEL_OF_MANY(128, HOPPER ? 4 : 1, ATTENTION(backward_q_64), AttentionArguments) { EITHER(backward_q, 64, Streamed<64>::backward_q); }
-KERNEL_OF_MANY(128, HOPPER ? 3 : 1, ATTENTION(backward_kv_64), AttentionArguments) { EITHER(backward_kv, 64, Streamed<64>::backward_kv); }
+#if HOPPER
+KERNEL_OF_MANY(256, 2, ATTENTION(forward_64), AttentionArguments) { EITHER(group_forward, 64, 2, false); }
+KERNEL_OF_MANY(512, 1, ATTENTION(forward_64_by_four), AttentionArguments) { EITHER(group_forward, 64, 4, true); }
+KERNEL_OF_MANY(256, 2, ATTENTION(backward_q_64), AttentionArguments) { EITHER(group_backward_q, 64, 2, false, false); }
+KERNEL_OF_MANY(256, 1, ATTENTION(backward_kv_64), AttentionArguments) { EITHER(group_backward_kv, 64, 2, true); }
+KERNEL_OF_MANY(128, 4, ATTENTION(forward_64_few), AttentionArguments) { EITHER(forward, 64, Streamed<64>::forward); }
+KERNEL_OF_MANY(128, 4, ATTENTION(backward_q_64_few), AttentionArguments) { EITHER(backward_q, 64, Streamed<64>::backward_q); }
+KERNEL_OF_MANY(128, 3, ATTENTION(backward_kv_64_few), AttentionArguments) { EITHER(backward_kv, 64, Streamed<64>::backward_kv); }
+#else
+KERNEL_OF_MANY(128, 1, ATTENTION(forward_64), AttentionArguments) { EITHER(forward, 64, Streamed<64>::forward); }
+KERNEL_OF_MANY(128, 1, ATTENTION(backward_q_64), AttentionArguments) { EITHER(backward_q, 64, Streamed<64>::backward_q); }
+KERNEL_OF_MANY(128, 1, ATTENTION(backward_kv_64), AttentionArguments) { EITHER(backward_kv, 64, Streamed<64>::backward_kv); }
+#endif
 #endif
 #if !defined(HEAD) || HEAD == 128
-KERNEL_OF_MANY(128, HOPPER ? 3 : 1, ATTENTION(forward_128), AttentionArguments) { EITHER(forward, 128, Streamed<128>::forward); }
-KERNEL_OF_MANY(128, HOPPER ? 2 : 1, ATTENTION(backward_q_128), AttentionArguments) { EITHER(backward_q, 128, Streamed<128>::backward_q); }
-KERNEL_OF_MANY(HOPPER ? 256 : 128, 1, ATTENTION(backward_kv_128), AttentionArguments) { EITHER(backward_kv, 128, Streamed<128>::backward_kv); }
+#if HOPPER
+KERNEL_OF_MANY(256, 1, ATTENTION(forward_128), AttentionArguments) { EITHER(group_forward, 128, 2, true); }
+KERNEL_OF_MANY(256, 1, ATTENTION(backward_q_128), AttentionArguments) { EITHER(group_backward_q, 128, 2, true, true); }
+KERNEL_OF_MANY(256, 1, ATTENTION(backward_kv_128), AttentionArguments) { EITHER(group_backward_kv, 128, 2, false); }
+#else
+KERNEL_OF_MANY(128, 1, ATTENTION(forward_128), AttentionArguments) { EITHER(forward, 128, Streamed<128>::forward); }
+KERNEL_OF_MANY(128, 1, ATTENTION(backward_q_128), AttentionArguments) { EITHER(backward_q, 128, Streamed<128>::backward_q); }
+KERNEL_OF_MANY(128, 1, ATTENTION(backward_kv_128), AttentionArguments) { EITHER(backward_kv, 128, Streamed<128>::backward_kv); }
+#endif
 #endif
 #if !defined(HEAD) || HEAD == 256
 KERNEL_OF_MANY(128, HOPPER ? 2 : 1, ATTENTION(forward_256), AttentionArguments) { EITHER(forward, 256, Streamed<256>::forward); }

@@ -20,6 +20,8 @@ struct AttentionArguments {
 
 #define LOG2E 1.4426950408889634f
 #define LN2 0.6931471805599453f
+/// Below every score: what a row does not see.
+#define UNSEEN -1e30f
 
 DEVICE int later(int a, int b) { return a > b ? a : b; }
 /// The first row that a row whose segment begins at `start` sees.
@@ -62,10 +64,19 @@ template <int D> DEVICE void rotate_back(const AttentionArguments &p, float (*x)
 
 DEVICE float quad_sum(float x) { x += shuffle_xor(x, 1); return x + shuffle_xor(x, 2); }
 DEVICE float quad_max(float x) {
-    float y = shuffle_xor(x, 1);
-    x = x > y ? x : y;
-    y = shuffle_xor(x, 2);
-    return x > y ? x : y;
+    x = fmaxf(x, shuffle_xor(x, 1));
+    return fmaxf(x, shuffle_xor(x, 2));
+}
+
+/// The largest of `most` and this thread's scores of row h of its two. In four chains: one would be waited for, link by link.
+template <int N> DEVICE float row_max(float (*s)[4], int h, float most) {
+    float four[4] = {most, s[0][2 * h], s[0][2 * h + 1], s[1][2 * h]};
+    four[0] = fmaxf(four[0], s[1][2 * h + 1]);
+#pragma unroll
+    for (int j = 2; j < N / 8; j++)
+#pragma unroll
+        for (int e = 0; e < 2; e++) four[(2 * j + e) % 4] = fmaxf(four[(2 * j + e) % 4], s[j][2 * h + e]);
+    return fmaxf(fmaxf(four[0], four[1]), fmaxf(four[2], four[3]));
 }
 
 /// From a score of a row with its lse (in powers of two): the weight. Returns the slope of the soft cap there, 1 without one:
@@ -76,10 +87,10 @@ template <bool capped> DEVICE float weigh(const AttentionArguments &p, float &s,
     return 1 - bend * bend;
 }
 
-/// delta = d_out . out of the block's R rows, to memory and to `delta` [R]; gradients: d_out's tile.
-template <int D, int R> DEVICE void form_delta(const AttentionArguments &p, u8 *gradients, float *delta, int first, int head) {
+/// delta = d_out . out of the warp's 16 rows from `own` on of R from `first` on, to memory and to `delta` [R]; gradients: d_out's tile.
+template <int D, int R> DEVICE void form_delta(const AttentionArguments &p, u8 *gradients, float *delta, int first, int head, int own) {
     enum { lanes = D / 8, at_a_time = 32 / lanes };
-    const int lane = threadIdx.x % 32, own = threadIdx.x / 32 * 16, column = lane % lanes * 8;
+    const int lane = threadIdx.x % 32, column = lane % lanes * 8;
 #pragma unroll
     for (int r = 0; r < 16; r += at_a_time) {
         const int local = own + r + lane / lanes, row = first + local;
@@ -115,6 +126,23 @@ template <int S> DEVICE int seeing_tiles(const AttentionArguments &p, int first,
         low = known + 1;
     }
     return low;
+}
+
+/// The last queries that see the warp's keys `mine` + lane / 4 and + 8.
+DEVICE void last_seeing(const AttentionArguments &p, int mine, int *last) {
+    AttentionArguments whole = p;
+    whole.window = 0;
+    last[0] = last[1] = -1;
+    // A search for each segment that has some of the 16 keys.
+    for (int from = mine; from < mine + 16 && from < p.rows;) {
+        const int end = from + warp_uniform(seeing_tiles<1>(whole, from, from));
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            const int key = mine + 8 * h + threadIdx.x % 32 / 4;
+            if (key >= from && key < end) last[h] = p.window > 0 && key + p.window < end ? key + p.window - 1 : end - 1;
+        }
+        from = end;
+    }
 }
 
 /// Starts copying lse, delta and segment of the streamed rows `from`..<from + S of a head.

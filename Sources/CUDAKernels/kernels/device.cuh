@@ -41,6 +41,7 @@ typedef long long i64;
 #define DEVICE static __device__ __forceinline__
 /// Explicit specialisations take no `static`.
 #define SPECIAL __device__ __forceinline__
+#define MEMBER __device__ __forceinline__
 #define SHARED __shared__
 #define DYNAMIC_SHARED(name) extern __shared__ __align__(1024) u8 name[]
 #define ALIGN(n) __align__(n)
@@ -223,6 +224,9 @@ DEVICE float div_rn(float a, float b) { return __fdiv_rn(a, b); }
 #ifndef LORIKEET_EMULATED
 DEVICE float shuffle_xor(float x, int mask) { return __shfl_xor_sync(0xffffffffu, x, mask); }
 DEVICE float shuffle(float x, int lane) { return __shfl_sync(0xffffffffu, x, lane); }
+/// Lane 0's, which the compiler then knows to be the warp's.
+DEVICE int warp_uniform(int x) { return __shfl_sync(0xffffffffu, x, 0); }
+DEVICE bool warp_all(bool x) { return __all_sync(0xffffffffu, x); }
 DEVICE void warp_barrier() { __syncwarp(); }
 DEVICE void block_barrier() { __syncthreads(); }
 /// 2^x; exact where the result is.

@@ -28,15 +28,46 @@ template <int R> DEVICE u8 *piece(u8 *tile, int row, int column) {
     return tile + column / 64 * (R * 128) + row * 128 + ((column % 64 / 8 ^ (row & 7)) * 16);
 }
 
-/// Starts copying `count` rows from `first` on, zeros from `end` on. All `threads` of the block take part.
-template <int D, int count, int threads = 128> DEVICE void load_tile(u8 *tile, const element *from, i64 ld, int first, int end) {
+/// Starts copying `count` rows from `first` on, zeros from `end` on. `threads` take part, `thread` is the place among them.
+template <int D, int count, int threads = 128>
+DEVICE void load_tile(u8 *tile, const element *from, i64 ld, int first, int end, int thread = threadIdx.x) {
 #pragma unroll
-    for (int i = 0; i < count * D / 8 / threads; i++) {
-        const int index = i * threads + threadIdx.x, row = index / (D / 8), column = index % (D / 8) * 8;
+    for (int i = 0; i < (count * D / 8 + threads - 1) / threads; i++) {
+        const int index = i * threads + thread, row = index / (D / 8), column = index % (D / 8) * 8;
+        if (count * D / 8 % threads && index >= count * D / 8) continue;
         const bool inside = first + row < end;
         copy_async(piece<count>(tile, row, column), from + (i64)(inside ? first + row : first) * ld + column, inside);
     }
 }
+
+/// A thread's part in copying one tile of `count` rows after the other: addresses are counted on, not formed anew.
+template <int D, int count, int threads> struct TileStream {
+    enum { step = threads * 8 / D, pieces = (count + step - 1) / step };
+    static_assert(step % 8 == 0, "a thread's pieces stand at the same place of their rows");
+    const element *from;
+    i64 ld;
+    int row, place;
+    /// Begins with row `first` of `rows`.
+    DEVICE TileStream at(const element *rows, i64 ld, int first) {
+        TileStream s;
+        const int row = threadIdx.x / (D / 8), column = threadIdx.x % (D / 8) * 8;
+        s.from = rows + (i64)(first + row) * ld + column;
+        s.ld = ld;
+        s.row = first + row;
+        s.place = column / 64 * (count * 128) + row * 128 + ((column % 64 / 8 ^ (row & 7)) * 16);
+        return s;
+    }
+    /// Starts copying the next tile, zeros from row `end` on.
+    MEMBER void copy(u8 *tile, int end) {
+#pragma unroll
+        for (int k = 0; k < pieces; k++) {
+            if (count % step && threadIdx.x / (D / 8) + k * step >= count) continue;
+            copy_async(tile + place + k * (step * 128), from + k * step * ld, row + k * step < end);
+        }
+        from += count * ld;
+        row += count;
+    }
+};
 
 /// x [16, N] as fragments of A.
 template <int N> DEVICE void narrowed(u32 (*a)[4], float (*x)[4]) {
@@ -132,7 +163,7 @@ template <int N> DEVICE void multiply_shared(float (*c)[4], Operand a, Operand b
         for (int k = 0; k < 16; k++) rows[16 * h + k] = operand_at(a, k, threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4 + 8 * h);
     emulated_products<N>(c, rows, b, adding);
 }
-template <int N> DEVICE void multiply_registers(float (*c)[4], const u32 *a, Operand b, bool adding) {
+template <int N, bool down = true> DEVICE void multiply_registers(float (*c)[4], const u32 *a, Operand b, bool adding) {
     float rows[32];
     for (int h = 0; h < 2; h++)
         for (int k = 0; k < 16; k++) {
@@ -147,6 +178,13 @@ template <int N> DEVICE void multiply_registers(float (*c)[4], const u32 *a, Ope
 DEVICE void products_begin() {}
 DEVICE void products_commit() {}
 template <int batches, int count> DEVICE void products_wait(float (*)[4]) {}
+template <int count> DEVICE void formed(float (*)[4]) {}
+DEVICE void formed(float) {}
+DEVICE void steps_begin(u64 *) {}
+DEVICE void step(u64 *, int) { block_barrier(); }
+template <int W> DEVICE void order_begin() {}
+template <int W> DEVICE void order_take() {}
+template <int W> DEVICE void order_pass() {}
 template <int count> DEVICE void products_end(float (*)[4]) {}
 DEVICE void tiles_visible() {}
 
@@ -171,6 +209,15 @@ template <int batches, int count> DEVICE void products_wait(float (*c)[4]) {
 #pragma unroll
     for (int j = 0; j < count; j++) asm volatile("" : "+f"(c[j][0]), "+f"(c[j][1]), "+f"(c[j][2]), "+f"(c[j][3]) :: "memory");
 }
+/// `count` groups of x's registers are formed here, not later: the compiler would put a wait that follows before them.
+template <int count> DEVICE void formed(float (*x)[4]) {
+#pragma unroll
+    for (int j = 0; j < count; j++) asm volatile("" : "+f"(x[j][0]), "+f"(x[j][1]), "+f"(x[j][2]), "+f"(x[j][3]) :: "memory");
+}
+/// x (not negative) and what it needs are formed here: a branch, never taken, for the assembler too puts waits first.
+DEVICE void formed(float x) {
+    if (x < 0) asm volatile("nanosleep.u32 1;" ::: "memory");
+}
 /// Waits for all products; `count` groups of c's registers may be read from here on.
 template <int count> DEVICE void products_end(float (*c)[4]) {
     products_commit();
@@ -178,6 +225,29 @@ template <int count> DEVICE void products_end(float (*c)[4]) {
 }
 /// What this thread wrote to shared memory can be read by products after the next barrier.
 DEVICE void tiles_visible() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+
+// Steps of a block whose warps may be one step apart: two mbarriers in shared memory, begun before a block barrier.
+DEVICE void steps_begin(u64 *steps) {
+    if (threadIdx.x < 2) asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(steps + threadIdx.x)), "r"(blockDim.x / 32) : "memory");
+}
+/// This warp has come to step i (0, 1, ...); returns when all have come to step i - 1.
+DEVICE void step(u64 *steps, int i) {
+    warp_barrier();
+    if (threadIdx.x % 32 == 0) asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(steps + i % 2)) : "memory");
+    if (i == 0) return;
+    asm volatile("{\n\t.reg .pred p;\nAGAIN%=:\n\tmbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n\t@!p bra AGAIN%=;\n\t}"
+                 ::"r"(shared_address(steps + (i - 1) % 2)), "r"((i - 1) / 2 % 2) : "memory");
+}
+// Warpgroups that give out products one after the other, so that one's arithmetic meets the other's products (named barriers 1 to W).
+template <int W> DEVICE void order_pass() {
+    if (W > 1) asm volatile("bar.arrive %0, 256;" ::"r"(1 + (int)(threadIdx.x / 128 + 1) % W) : "memory");
+}
+template <int W> DEVICE void order_begin() {
+    if (W > 1 && threadIdx.x / 128 == W - 1) order_pass<W>();
+}
+template <int W> DEVICE void order_take() {
+    if (W > 1) asm volatile("bar.sync %0, 256;" ::"r"(1 + (int)threadIdx.x / 128) : "memory");
+}
 
 #if TYPE == 1
 #define WGMMA_TYPES ".f32.f16.f16 "
@@ -197,18 +267,22 @@ DEVICE void tiles_visible() { asm volatile("fence.proxy.async.shared::cta;" ::: 
 
 /// c [64, N] (+)= A B, 16 deep: A and B tiles whose rows run along the depth.
 template <int N> DEVICE void multiply_shared(float (*c)[4], Operand a, Operand b, bool adding) {
-    static_assert(N == 64, "as wide as a tile has rows");
-    asm volatile(WGMMA("64", "%34", R32 "%32, %33, p, 1, 1, 0, 0;\n\t") : C32 : "l"(a), "l"(b), "r"((int)adding));
-}
-/// c [64, N] (+)= A B, 16 deep: A fragments as mma_16816's, B a tile whose rows are the depth.
-template <int N> DEVICE void multiply_registers(float (*c)[4], const u32 *a, Operand b, bool adding) {
     static_assert(N == 64 || N == 128, "columns of a product");
     if constexpr (N == 64) {
-        asm volatile(WGMMA("64", "%37", R32 "{%32,%33,%34,%35}, %36, p, 1, 1, 1;\n\t")
-                     : C32 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"((int)adding));
+        asm volatile(WGMMA("64", "%34", R32 "%32, %33, p, 1, 1, 0, 0;\n\t") : C32 : "l"(a), "l"(b), "r"((int)adding));
     } else {
-        asm volatile(WGMMA("128", "%69", R64 "{%64,%65,%66,%67}, %68, p, 1, 1, 1;\n\t")
-                     : C64 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"((int)adding));
+        asm volatile(WGMMA("128", "%66", R64 "%64, %65, p, 1, 1, 0, 0;\n\t") : C64 : "l"(a), "l"(b), "r"((int)adding));
+    }
+}
+/// c [64, N] (+)= A B, 16 deep: A fragments as mma_16816's, B a tile whose rows are the depth (`down`) or run along it.
+template <int N, bool down = true> DEVICE void multiply_registers(float (*c)[4], const u32 *a, Operand b, bool adding) {
+    static_assert(N == 64 || N == 128, "columns of a product");
+    if constexpr (N == 64) {
+        asm volatile(WGMMA("64", "%37", R32 "{%32,%33,%34,%35}, %36, p, 1, 1, %38;\n\t")
+                     : C32 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"((int)adding), "n"(down ? 1 : 0));
+    } else {
+        asm volatile(WGMMA("128", "%69", R64 "{%64,%65,%66,%67}, %68, p, 1, 1, %70;\n\t")
+                     : C64 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"((int)adding), "n"(down ? 1 : 0));
     }
 }
 
@@ -218,6 +292,8 @@ template <int N> DEVICE void multiply_registers(float (*c)[4], const u32 *a, Ope
 DEVICE void products_begin() {}
 DEVICE void products_commit() {}
 template <int batches, int count> DEVICE void products_wait(float (*)[4]) {}
+template <int count> DEVICE void formed(float (*)[4]) {}
+DEVICE void formed(float) {}
 template <int count> DEVICE void products_end(float (*)[4]) {}
 DEVICE void tiles_visible() {}
 
@@ -232,6 +308,13 @@ template <int D, int N, int R, int O = 64> DEVICE void group_scores(float (*c)[4
         multiply_shared<N>(
             c, advanced(operand_across(own + (O > 64 ? row / 64 : 0) * (64 * 128)), k / 64 * (O * 128) + k % 64 * 2),
             advanced(operand_across(tile), k / 64 * (R * 128) + from * 128 + k % 64 * 2), k > 0);
+}
+
+/// The same with the own rows as fragments of A.
+template <int D, int N, int R> DEVICE void group_scores(float (*c)[4], const u32 (*own)[4], u8 *tile, int from) {
+#pragma unroll
+    for (int k = 0; k < D; k += 16)
+        multiply_registers<N, false>(c, own[k / 16], advanced(operand_across(tile), k / 64 * (R * 128) + from * 128 + k % 64 * 2), k > 0);
 }
 
 /// sum [64, D] += x [64, N] times N rows of the tile of R rows from `from` on. Begun: finished by products_end.

@@ -30,18 +30,56 @@ private struct AttentionLaunch {
     ///
     /// - Parameter headsFirst: blocks of all heads follow each other before the next rows.
     private init(
-        tuned kernel: String, _ size: Int, rows: Int, heads: Int, own: Int = 64, threads: Int = 128, sharedBytes: Int, headsFirst: Bool = false
+        tuned kernel: String, _ size: Int, rows: Int, heads: Int, own: Int = 64, threads: Int = 128, sharedBytes: Int, headsFirst: Bool = false,
+        few: Bool = false
     ) {
         let parts = (rows + own - 1) / own
-        (source, self.kernel, blocks) = ("attention", "\(kernel)_\(size)", headsFirst ? (heads, parts, 1) : (parts, heads, 1))
+        (source, self.kernel, blocks) = ("attention", "\(kernel)_\(size)\(few ? "_few" : "")", headsFirst ? (heads, parts, 1) : (parts, heads, 1))
         (self.threads, self.sharedBytes) = (threads, sharedBytes)
+    }
+
+    /// By warpgroups (attention_group.cuh), by queries: `groups` of a block have as many heads of one key head, or the rows of as many blocks.
+    ///
+    /// - Parameter ownTiles: what a block keeps of its own rows: queries, and gradients.
+    private init(queries kernel: String, _ shape: AttentionShape, rows: Int, groups: Int, ownTiles: Int) {
+        let (size, together) = (shape.headDimension, (shape.heads / shape.keyValueHeads).isMultiple(of: groups))
+        let own = together ? 64 : 64 * groups
+        source = "attention"
+        self.kernel = kernel
+        blocks = ((rows + own - 1) / own, together ? shape.heads / groups : shape.heads, 1)
+        threads = 128 * groups
+        // Own tiles of 64 rows, five of streamed keys and values, two barriers, and delta of the own rows.
+        sharedBytes = 128 * size * groups * ownTiles + 5 * 256 * size + 16 + (ownTiles == 2 ? 256 * groups : 0)
+    }
+
+    /// By warpgroups, by keys: two share what is streamed, 64 keys each.
+    private init(keys kernel: String, _ shape: AttentionShape, rows: Int) {
+        let size = shape.headDimension
+        source = "attention"
+        self.kernel = kernel
+        blocks = (shape.keyValueHeads, (rows + 127) / 128, 1)
+        threads = 256
+        // Own keys and values, five tiles of queries and gradients, lse and delta of as many, two barriers.
+        sharedBytes = 512 * size + 5 * 256 * size + 5 * 512 + 16
+    }
+
+    /// Whether several warpgroups share a block: heads of 128, and of 64 where that leaves blocks enough.
+    private static func sharesBlocks(_ shape: AttentionShape, rows: Int, _ device: AcceleratorProperties) -> Bool {
+        guard device.multipliesByWarpgroup else { return false }
+        return shape.headDimension == 128 || shape.headDimension == 64 && (rows + 63) / 64 * shape.heads >= 4 * device.multiprocessors
     }
 
     static func forward(_ shape: AttentionShape, rows: Int, _ device: AcceleratorProperties, _ element: DeviceElement) -> AttentionLaunch {
         guard shape.variant(element) != "any" else { return AttentionLaunch(any: "attention_forward_any", rows: rows, heads: shape.heads) }
         let size = shape.headDimension
+        if sharesBlocks(shape, rows: rows, device) {
+            let four = size == 64 && (shape.heads / shape.keyValueHeads).isMultiple(of: 4)
+            let kernel = "attention_forward_\(size)\(four ? "_by_four" : "")"
+            return AttentionLaunch(queries: kernel, shape, rows: rows, groups: four ? 4 : 2, ownTiles: 1)
+        }
         let streamed = size == 256 && !device.multipliesByWarpgroup ? 32 : 64
-        return AttentionLaunch(tuned: "attention_forward", size, rows: rows, heads: shape.heads, sharedBytes: 2 * size * (64 + 2 * streamed))
+        return AttentionLaunch(tuned: "attention_forward", size, rows: rows, heads: shape.heads, sharedBytes: 2 * size * (64 + 2 * streamed),
+            few: size == 64 && device.multipliesByWarpgroup)
     }
 
     static func backward(_ shape: AttentionShape, rows: Int, _ device: AcceleratorProperties, _ element: DeviceElement) -> [AttentionLaunch] {
@@ -53,6 +91,12 @@ private struct AttentionLaunch {
             ]
         }
         let (size, wide) = (shape.headDimension, device.architecture >= 80)
+        if sharesBlocks(shape, rows: rows, device) {
+            return [
+                AttentionLaunch(queries: "attention_backward_q_\(size)", shape, rows: rows, groups: 2, ownTiles: 2),
+                AttentionLaunch(keys: "attention_backward_kv_\(size)", shape, rows: rows),
+            ]
+        }
         let stages = wide ? 2 : 1
         if size == 256 {
             let (own, streamed) = (wide ? 64 : 32, device.multipliesByWarpgroup ? 64 : 16)
@@ -65,14 +109,14 @@ private struct AttentionLaunch {
                     sharedBytes: tiles + stages * 12 * streamed + 2 * own * streamed, headsFirst: true),
             ]
         }
-        let (queries, keys) = (!device.multipliesByWarpgroup && (size == 64 || !wide) ? 32 : 64, size == 128 && !wide ? 32 : 64)
-        let own = device.multipliesByWarpgroup && size == 128 ? 128 : 64
+        let few = device.multipliesByWarpgroup
+        let (queries, keys) = (!few && (size == 64 || !wide) ? 32 : 64, size == 128 && !wide ? 32 : 64)
         return [
             AttentionLaunch(
-                tuned: "attention_backward_q", size, rows: rows, heads: shape.heads, sharedBytes: 4 * size * (64 + stages * queries) + 256),
+                tuned: "attention_backward_q", size, rows: rows, heads: shape.heads, sharedBytes: 4 * size * (64 + stages * queries) + 256, few: few),
             AttentionLaunch(
-                tuned: "attention_backward_kv", size, rows: rows, heads: shape.keyValueHeads, own: own, threads: 2 * own,
-                sharedBytes: 4 * size * (own + stages * keys) + stages * 12 * keys, headsFirst: true),
+                tuned: "attention_backward_kv", size, rows: rows, heads: shape.keyValueHeads,
+                sharedBytes: 4 * size * (64 + stages * keys) + stages * 12 * keys, headsFirst: true, few: few),
         ]
     }
 }
