@@ -115,7 +115,7 @@ struct EmulatedAttentionTests {
                     ("attention", "\(prefix)attention_backward_q_\(D)\(few ? "_few" : "")", tiles(own), shape.heads, 2 * own),
                     (
                         "attention", "\(prefix)attention_backward_kv_\(D)\(few ? "_few" : "")", shape.keyHeads, tiles(own),
-                        D == 256 ? 4 * own : 2 * own
+                        D == 256 ? 4 * own : 2 * own * (few ? [3, 2].first { shape.heads / shape.keyHeads % $0 == 0 } ?? 1 : 1)
                     ),
                 ]
                 : [

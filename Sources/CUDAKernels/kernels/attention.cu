@@ -17,6 +17,7 @@
 //   attention_backward_kv_D:  grid (key_value_heads, rows / R), shared 4 D (R + stages S) + stages 12 S. 2 R threads. Needs backward_q before
 //                             it (delta).
 //   attention_backward_kv_256: 4 R threads, and 2 R S bytes of shared memory more.
+//   attention_backward_kv_64_few: 128 n threads, n = 1, 2 or 3 a divisor of heads / key_value_heads; all but 4 D R of the shared bytes n times.
 // On HOPPER the kernels of 64 and 128 are attention_group.cuh's, 128 threads a warpgroup; those above are named attention_..._64_few and serve
 // where blocks of several warpgroups would be too few. W warpgroups, together: W divides heads / key_value_heads:
 //   attention_forward_D:      W = 2, grid (rows / 64, heads / W) if together, else (rows / (64 W), heads), shared 128 W D + 1280 D + 16
@@ -257,27 +258,33 @@ template <int D, int S, bool capped> DEVICE void backward_q(const AttentionArgum
     store_rows<D>(dq, p.scale, p.scale, p.d_joint + (i64)head * D, ld, mine, p.rows);
 }
 
+/// Blocks of several times 2 R threads: each 2 R threads, a share, take every `shares`-th query head of the group, and what the shares found is added in
+/// their order.
 template <int D, int S, bool capped> DEVICE void backward_kv(const AttentionArguments &p) {
     DYNAMIC_SHARED(memory);
     enum { R = Streamed<D>::own_keys, threads = 2 * R, tile = 2 * S * D, N = HOPPER ? 64 : 32, overlaps = D == 128 && !capped };
     // Tiles at multiples of 1,024 bytes; lse, delta and segments of the streamed rows behind all of them.
-    u8 *keys = memory, *values = memory + 2 * R * D, *streamed = memory + 4 * R * D, *beside = streamed + stages * 2 * tile;
+    const int shares = blockDim.x / threads, share = threadIdx.x / threads, thread = threadIdx.x % threads;
+    u8 *keys = memory, *values = memory + 2 * R * D, *all = memory + 4 * R * D, *streamed = all + share * (stages * 2 * tile);
+    u8 *beside = all + shares * (stages * 2 * tile) + share * (stages * 12 * S);
     // All heads' first keys first: most queries see them, so these blocks take longest.
-    const int first = blockIdx.y * R, key_head = blockIdx.x, own = threadIdx.x / 32 * 16, mine = first + own;
+    const int first = blockIdx.y * R, key_head = blockIdx.x, own = thread / 32 * 16, mine = first + own;
     const int t = threadIdx.x % 4;
     const int group = p.heads / p.key_value_heads;
     const i64 ld = (i64)(p.heads + 2 * p.key_value_heads) * D, wide = (i64)p.heads * D;
     const i64 key = (i64)(p.heads + key_head) * D, value = key + (i64)p.key_value_heads * D;
     const int last = (first + R < p.rows ? first + R : p.rows) - 1;
-    load_tile<D, R, threads>(keys, p.joint + key, ld, first, p.rows);
-    load_tile<D, R, threads>(values, p.joint + value, ld, first, p.rows);
-    const int tiles = seeing_tiles<S>(p, first, last), count = tiles * group;
+    if (share == 0) {
+        load_tile<D, R, threads>(keys, p.joint + key, ld, first, p.rows);
+        load_tile<D, R, threads>(values, p.joint + value, ld, first, p.rows);
+    }
+    const int tiles = seeing_tiles<S>(p, first, last), count = tiles * group / shares;
     auto load = [&](int i) {
         u8 *to = streamed + i % stages * (2 * tile);
-        const int head = key_head * group + i / tiles, from = first + i % tiles * S;
-        load_tile<D, S, threads>(to, p.joint + (i64)head * D, ld, from, p.rows);
-        load_tile<D, S, threads>(to + tile, p.d_out + (i64)head * D, wide, from, p.rows);
-        load_beside<S>(p, beside + i % stages * (12 * S), head, from);
+        const int head = key_head * group + i / tiles * shares + share, from = first + i % tiles * S;
+        load_tile<D, S, threads>(to, p.joint + (i64)head * D, ld, from, p.rows, thread);
+        load_tile<D, S, threads>(to + tile, p.d_out + (i64)head * D, wide, from, p.rows, thread);
+        load_beside<S>(p, beside + i % stages * (12 * S), head, from, thread);
         copies_commit();
     };
     float dk[D / 8][4] = {}, dv[D / 8][4] = {};
@@ -298,7 +305,7 @@ template <int D, int S, bool capped> DEVICE void backward_kv(const AttentionArgu
 #pragma unroll
         for (int part = 0; part < S; part += N) {
             const int at = from + part;
-            if ((HOPPER ? R > 64 && at + N - 1 < first + own / 64 * 64 : at + N - 1 < mine) || at >= p.rows) continue;
+            if ((!HOPPER && at + N - 1 < mine) || at >= p.rows) continue;
             // Overlapping, the weights are formed while dp is multiplied, ds while dv is.
             float s[N / 8][4], dp[N / 8][4];
             products_begin();
@@ -339,6 +346,32 @@ template <int D, int S, bool capped> DEVICE void backward_kv(const AttentionArgu
             ACCUMULATE<D, N, S>(dk, ds, queries, part);
             products_end<D / 8>(dv);
             products_end<D / 8>(dk);
+        }
+    }
+    if (shares > 1) {
+        // The streamed tiles are free: a share's sums take 8 R D bytes, as many as two stages of 64 rows.
+        static_assert(HOPPER == 0 || stages * 2 * tile >= 8 * R * D, "sums of a share");
+        float *sums = (float *)all + thread;
+        block_barrier();
+        if (share > 0) {
+#pragma unroll
+            for (int j = 0; j < D / 8; j++)
+#pragma unroll
+                for (int e = 0; e < 4; e++) {
+                    sums[((share - 1) * (D / 2) + 4 * j + e) * 2 * threads] = dk[j][e];
+                    sums[((share - 1) * (D / 2) + 4 * j + e) * 2 * threads + threads] = dv[j][e];
+                }
+        }
+        block_barrier();
+        if (share > 0) return;
+        for (int other = 0; other + 1 < shares; other++) {
+#pragma unroll
+            for (int j = 0; j < D / 8; j++)
+#pragma unroll
+                for (int e = 0; e < 4; e++) {
+                    dk[j][e] += sums[(other * (D / 2) + 4 * j + e) * 2 * threads];
+                    dv[j][e] += sums[(other * (D / 2) + 4 * j + e) * 2 * threads + threads];
+                }
         }
     }
     rotate_back<D>(p, dk, mine);
@@ -450,7 +483,7 @@ KERNEL_OF_MANY(256, 2, ATTENTION(backward_q_64), AttentionArguments) { EITHER(gr
 KERNEL_OF_MANY(256, 1, ATTENTION(backward_kv_64), AttentionArguments) { EITHER(group_backward_kv, 64, 2, true); }
 KERNEL_OF_MANY(128, 4, ATTENTION(forward_64_few), AttentionArguments) { EITHER(forward, 64, Streamed<64>::forward); }
 KERNEL_OF_MANY(128, 4, ATTENTION(backward_q_64_few), AttentionArguments) { EITHER(backward_q, 64, Streamed<64>::backward_q); }
-KERNEL_OF_MANY(128, 3, ATTENTION(backward_kv_64_few), AttentionArguments) { EITHER(backward_kv, 64, Streamed<64>::backward_kv); }
+KERNEL_OF_MANY(384, 1, ATTENTION(backward_kv_64_few), AttentionArguments) { EITHER(backward_kv, 64, Streamed<64>::backward_kv); }
 #else
 KERNEL_OF_MANY(128, 1, ATTENTION(forward_64), AttentionArguments) { EITHER(forward, 64, Streamed<64>::forward); }
 KERNEL_OF_MANY(128, 1, ATTENTION(backward_q_64), AttentionArguments) { EITHER(backward_q, 64, Streamed<64>::backward_q); }

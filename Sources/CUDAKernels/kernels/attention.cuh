@@ -146,13 +146,13 @@ DEVICE void last_seeing(const AttentionArguments &p, int mine, int *last) {
 }
 
 /// Starts copying lse, delta and segment of the streamed rows `from`..<from + S of a head.
-template <int S> DEVICE void load_beside(const AttentionArguments &p, u8 *beside, int head, int from) {
+template <int S> DEVICE void load_beside(const AttentionArguments &p, u8 *beside, int head, int from, int thread = threadIdx.x) {
     // Rows past the end become zeros: they weigh 1 and bring nothing.
-    if (threadIdx.x < S) {
-        const int row = from + threadIdx.x;
+    if (thread < S) {
+        const int row = from + thread;
         const bool inside = row < p.rows;
         const i64 at = (i64)head * p.rows + (inside ? row : 0);
-        u8 *numbers = beside + 4 * threadIdx.x;
+        u8 *numbers = beside + 4 * thread;
         copy_async_word(numbers, p.lse + at, inside);
         copy_async_word(numbers + 4 * S, p.delta + at, inside);
         copy_async_word(numbers + 8 * S, p.segment_start + (inside ? row : 0), inside);

@@ -109,14 +109,16 @@ private struct AttentionLaunch {
                     sharedBytes: tiles + stages * 12 * streamed + 2 * own * streamed, headsFirst: true),
             ]
         }
+        // Few blocks: a group's query heads are shared out among a block's warpgroups.
         let few = device.multipliesByWarpgroup
+        let shares = few ? [3, 2].first { (shape.heads / shape.keyValueHeads).isMultiple(of: $0) } ?? 1 : 1
         let (queries, keys) = (!few && (size == 64 || !wide) ? 32 : 64, size == 128 && !wide ? 32 : 64)
         return [
             AttentionLaunch(
                 tuned: "attention_backward_q", size, rows: rows, heads: shape.heads, sharedBytes: 4 * size * (64 + stages * queries) + 256, few: few),
             AttentionLaunch(
-                tuned: "attention_backward_kv", size, rows: rows, heads: shape.keyValueHeads,
-                sharedBytes: 4 * size * (64 + stages * keys) + stages * 12 * keys, headsFirst: true, few: few),
+                tuned: "attention_backward_kv", size, rows: rows, heads: shape.keyValueHeads, threads: 128 * shares,
+                sharedBytes: 256 * size + shares * stages * keys * (4 * size + 12), headsFirst: true, few: few),
         ]
     }
 }
