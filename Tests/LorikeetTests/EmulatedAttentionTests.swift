@@ -110,19 +110,19 @@ struct EmulatedAttentionTests {
                     group("backward_q_\(D)", 2), ("attention", "\(prefix)attention_backward_kv_\(D)", shape.keyHeads, tiles(128), 256),
                 ]
                 : tuned
-                ? [
-                    ("attention", "\(prefix)attention_forward_\(D)\(few ? "_few" : "")", tiles(64), shape.heads, 128),
-                    ("attention", "\(prefix)attention_backward_q_\(D)\(few ? "_few" : "")", tiles(own), shape.heads, 2 * own),
-                    (
-                        "attention", "\(prefix)attention_backward_kv_\(D)\(few ? "_few" : "")", shape.keyHeads, tiles(own),
-                        D == 256 ? 4 * own : 2 * own * (few ? [3, 2].first { shape.heads / shape.keyHeads % $0 == 0 } ?? 1 : 1)
-                    ),
-                ]
-                : [
-                    ("attention_any", "attention_forward_any", quads, shape.heads, 128), ("attention_any", "attention_delta", quads, shape.heads, 128),
-                    ("attention_any", "attention_backward_q_any", quads, shape.heads, 128),
-                    ("attention_any", "attention_backward_kv_any", quads, shape.keyHeads, 128),
-                ]
+                    ? [
+                        ("attention", "\(prefix)attention_forward_\(D)\(few ? "_few" : "")", tiles(64), shape.heads, 128),
+                        ("attention", "\(prefix)attention_backward_q_\(D)\(few ? "_few" : "")", tiles(own), shape.heads, 2 * own),
+                        (
+                            "attention", "\(prefix)attention_backward_kv_\(D)\(few ? "_few" : "")", shape.keyHeads, tiles(own),
+                            D == 256 ? 4 * own : 2 * own * (few ? [3, 2].first { shape.heads / shape.keyHeads % $0 == 0 } ?? 1 : 1)
+                        ),
+                    ]
+                    : [
+                        ("attention_any", "attention_forward_any", quads, shape.heads, 128), ("attention_any", "attention_delta", quads, shape.heads, 128),
+                        ("attention_any", "attention_backward_q_any", quads, shape.heads, 128),
+                        ("attention_any", "attention_backward_kv_any", quads, shape.keyHeads, 128),
+                    ]
             for (source, kernel, x, y, threads) in kernels {
                 try device.launch(KernelLaunch(source, kernel, element, grid: (x, y, 1), threads: threads, arguments: arguments))
             }

@@ -78,7 +78,8 @@ private struct AttentionLaunch {
             return AttentionLaunch(queries: kernel, shape, rows: rows, groups: four ? 4 : 2, ownTiles: 1)
         }
         let streamed = size == 256 && !device.multipliesByWarpgroup ? 32 : 64
-        return AttentionLaunch(tuned: "attention_forward", size, rows: rows, heads: shape.heads, sharedBytes: 2 * size * (64 + 2 * streamed),
+        return AttentionLaunch(
+            tuned: "attention_forward", size, rows: rows, heads: shape.heads, sharedBytes: 2 * size * (64 + 2 * streamed),
             few: size == 64 && device.multipliesByWarpgroup)
     }
 
