@@ -55,32 +55,6 @@ template <> struct Streamed<256> {
 
 // ---- forward ----
 
-/// Online softmax (Milakov, Gimelshein 2018): one tile's scores become weights 2^(factor * (score - maximum)), and the rows' running
-/// maxima, totals and sums are brought to the new maximum.
-template <int D, int N> DEVICE void online_softmax(float (*s)[4], float (*sum)[4], float *most, float *total, float factor) {
-#pragma unroll
-    for (int h = 0; h < 2; h++) {
-        const float higher = quad_max(row_max<N>(s, h, most[h]));
-        // A row that saw nothing yet has no largest score: its weights are 2^(UNSEEN * factor), none.
-        const float base = higher > 0.1f * UNSEEN ? higher * factor : 0;
-        const float keep = exp2_fast(most[h] * factor - base);
-        most[h] = higher;
-        float part = 0;
-#pragma unroll
-        for (int j = 0; j < N / 8; j++) {
-            s[j][2 * h] = exp2_fast(fmaf(s[j][2 * h], factor, -base));
-            s[j][2 * h + 1] = exp2_fast(fmaf(s[j][2 * h + 1], factor, -base));
-            part += s[j][2 * h] + s[j][2 * h + 1];
-        }
-        total[h] = total[h] * keep + part;
-#pragma unroll
-        for (int j = 0; j < D / 8; j++) {
-            sum[j][2 * h] *= keep;
-            sum[j][2 * h + 1] *= keep;
-        }
-    }
-}
-
 template <int D, int S, bool capped> DEVICE void forward(const AttentionArguments &p) {
     DYNAMIC_SHARED(memory);
     enum { R = 64, N = S };

@@ -79,6 +79,32 @@ template <int N> DEVICE float row_max(float (*s)[4], int h, float most) {
     return fmaxf(fmaxf(four[0], four[1]), fmaxf(four[2], four[3]));
 }
 
+/// Online softmax (Milakov, Gimelshein 2018): one tile's scores become weights 2^(factor * (score - maximum)), and the rows' running
+/// maxima, totals and sums are brought to the new maximum.
+template <int D, int N> DEVICE void online_softmax(float (*s)[4], float (*sum)[4], float *most, float *total, float factor) {
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        const float higher = quad_max(row_max<N>(s, h, most[h]));
+        // A row that saw nothing yet has no largest score: its weights are 2^(UNSEEN * factor), none.
+        const float base = higher > 0.1f * UNSEEN ? higher * factor : 0;
+        const float keep = exp2_fast(most[h] * factor - base);
+        most[h] = higher;
+        float part = 0;
+#pragma unroll
+        for (int j = 0; j < N / 8; j++) {
+            s[j][2 * h] = exp2_fast(fmaf(s[j][2 * h], factor, -base));
+            s[j][2 * h + 1] = exp2_fast(fmaf(s[j][2 * h + 1], factor, -base));
+            part += s[j][2 * h] + s[j][2 * h + 1];
+        }
+        total[h] = total[h] * keep + part;
+#pragma unroll
+        for (int j = 0; j < D / 8; j++) {
+            sum[j][2 * h] *= keep;
+            sum[j][2 * h + 1] *= keep;
+        }
+    }
+}
+
 /// From a score of a row with its lse (in powers of two): the weight. Returns the slope of the soft cap there, 1 without one:
 /// ds = weight * (dp - delta) * slope, without the scale.
 template <bool capped> DEVICE float weigh(const AttentionArguments &p, float &s, float lse) {
