@@ -7,7 +7,7 @@ STRICT := --explicit-target-dependency-import-check error
 # Tests have a build folder of their own: -enable-testing and plain release would rebuild each other's files.
 TEST_BUILD := --scratch-path .build-test -c release -Xswiftc -enable-testing $(STRICT)
 
-.PHONY: help setup kernel-lists build model model-gemma data data-kinds data-shell demo demo-shell demo-gemma test test-build kernels gpu-bundle wheel notebooks notebook report-check prove docs format clean
+.PHONY: help setup kernel-lists build model model-gemma data data-kinds data-shell demo demo-shell demo-gemma test test-build kernels gpu-bundle wheel notebooks notebook report-check prove example docs format clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -71,6 +71,9 @@ notebook: ## executes the Kaggle notebook twice from a clean environment with th
 
 prove: build model data ## the long evidence: demos, kills, speed
 	@Scripts/prove.sh
+
+example: build ## .work/finetune: the program of Examples/library, which sees only what is public
+	@Scripts/example.sh .build/release
 
 docs: build ## .work/docs: the public library's documentation (DocC); a warning fails
 	@Scripts/docs.sh .build/release

@@ -44,11 +44,11 @@ struct GenerateVerb: ParsableCommand {
         let generator = try options.generator(model, adapter)
         let question: Generator.Question =
             raw ? .text(prompt) : .messages((options.system.map { [("system", $0)] } ?? []) + [("user", prompt)])
-        let answer = try generator.wholeAnswer(question, maxNewTokens: options.maxNewTokens, sampling: options.choice.options) { piece in
+        let answer = try generator.answer(to: question, maxNewTokens: options.maxNewTokens, sampling: options.choice.options) { piece in
             if !json { Screen.out(piece) }
             return Screen.isRead
         }
-        Screen.out(json ? Generator.json(prompt: prompt, answer: answer) + "\n" : "\n")
+        Screen.out(json ? AnsweringModel.json(prompt: prompt, answer: answer) + "\n" : "\n")
     }
 
     // MARK: records

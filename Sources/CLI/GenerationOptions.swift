@@ -29,8 +29,8 @@ struct GenerationOptions: ParsableArguments {
         (try HubInputs.model(model, kept: kept), try adapter.map { try HubInputs.adapter($0, kept: kept) })
     }
 
-    func generator(_ model: String, _ adapter: String?) throws -> Generator {
-        let generator = try Generator(
+    func generator(_ model: String, _ adapter: String?) throws -> AnsweringModel {
+        let generator = try AnsweringModel(
             model: model, adapter: adapter, baseStorage: baseStorage,
             compute: work.open(device: device))
         Screen.warn(generator.warnings)

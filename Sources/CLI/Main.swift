@@ -13,8 +13,10 @@ struct Main {
     static func main() {
         Screen.openClosed()
         // The engine is compiled for AVX2: say so before any of its code runs.
-        guard Machine.cpuSupportsAVX2() else {
-            Screen.error("this processor has no AVX2 and FMA, which Lorikeet's arithmetic needs; use a machine from 2013 or later")
+        do {
+            try Machine.requireVectorInstructions()
+        } catch {
+            Screen.error("\(error)")
             exit(LorikeetError.ExitClass.unusableInput.rawValue)
         }
         // A pipe whose reader has gone (`run | head`) and a file that reaches its limit (`ulimit -f`) are errors of the write, not the end of the process.

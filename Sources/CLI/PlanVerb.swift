@@ -34,14 +34,7 @@ struct PlanVerb: ParsableCommand {
         Screen.warn(DeviceRequest.idleWarnings(recipe, on: compute))
         var (plan, preparation, download) = try plan(recipe, compute)
         let begun = try begun(recipe)
-        let time =
-            begun?.isFinished == true
-            ? nil
-            : recipe.sessionSeconds.map { seconds in
-                var time = SessionTime(plan, done: begun?.steps ?? 0, session: seconds, elapsed: Notebook.elapsed, starting: 0)
-                (time.number, time.sessions) = (begun?.session ?? 1, recipe.sessions)
-                return time
-            }
+        let time = SessionTime.of(recipe, plan, begun: begun, elapsed: Notebook.elapsed)
         plan.sessionsNeeded = time?.total
         if parsed.flags.contains("explain") {
             Screen.out(try preparation.listing(of: plan, compute: compute, clock: SystemClock()))
@@ -55,16 +48,11 @@ struct PlanVerb: ParsableCommand {
                 Screen.out(Plan.comparison((recipe.preset, plan), (other, otherPlan)))
             }
         } else {
-            Screen.out(parsed.flags.contains("json") ? Self.json(plan, download, begun).serialized(pretty: true) + "\n" : plan.table())
-            if let begun, !parsed.flags.contains("json") { Screen.out(begun.words(plan) + "\n") }
-            if let time, let total = time.total, !parsed.flags.contains("json") { Screen.out("sessions: \(time.words(total))\n") }
+            let shown = FineTuning.Plan(plan, download: download, begun: begun, time: time)
+            Screen.out(parsed.flags.contains("json") ? shown.json + "\n" : shown.description)
         }
         guard begun?.isFinished != true else { return }
-        let files = Notebook.files
-        try plan.requireFit(
-            availableMemory: Machine.availableMemoryBytes() + Machine.residentBytes(),
-            freeDisk: (download?.freeBytes(for: recipe.output, files) ?? files.freeBytes(at: recipe.output))
-                + OutputDirectory(path: recipe.output, files: files).keptBytes(), output: recipe.output)
+        try plan.requireFit(for: recipe, download: download, files: Notebook.files)
         if let warning = try time?.check(goesOn: begun != nil) { Screen.warn([warning]) }
     }
 
@@ -77,14 +65,6 @@ struct PlanVerb: ParsableCommand {
         Screen.note(search.notes)
         Screen.warn(search.warnings)
         return search.run
-    }
-
-    /// A plan, with the bytes that a run fetches first where the weights are still on a hub, and with what is left of a run that has begun.
-    private static func json(_ plan: Plan, _ download: InputLocator.Download?, _ begun: BegunRun?) -> JSON {
-        guard var object = plan.json.object else { return plan.json }
-        if let download { object["download_bytes"] = .integer(download.bytes) }
-        if let begun { object["left"] = begun.json(plan) }
-        return .object(object)
     }
 
     private func plan(_ recipe: Recipe, _ compute: Compute) throws -> (plan: Plan, preparation: Preparation, download: InputLocator.Download?) {

@@ -113,8 +113,8 @@ private final class MappedPages {
 extension TensorSink {
     /// Writes all tensors of a stream, a block of rows at a time.
     ///
-    /// - Parameter progress: called after each tensor with the share that is done.
-    package func write(_ tensors: [StreamedTensor], progress: (Double) -> Void) throws {
+    /// - Parameter progress: called after each tensor with the share that is done; what it throws ends the writing.
+    package func write(_ tensors: [StreamedTensor], progress: (Double) throws -> Void) throws {
         try begin(tensors.map(\.description))
         for (number, tensor) in tensors.enumerated() {
             let description = tensor.description
@@ -126,7 +126,7 @@ extension TensorSink {
                 try read(rows, buffer.base)
                 try append(UnsafeRawBufferPointer(start: buffer.base, count: rows.count * rowBytes))
             }
-            progress(Double(number + 1) / Double(tensors.count))
+            try progress(Double(number + 1) / Double(tensors.count))
         }
         try finish()
     }

@@ -7,6 +7,19 @@ package enum Machine {
     /// AVX2 and FMA, which the engine's code is compiled for.
     package static func cpuSupportsAVX2() -> Bool { lorikeet_cpu_has_avx2() != 0 }
 
+    /// What `requireVectorInstructions` goes by: the processor's own answer. Tests set another one.
+    @TaskLocal package static var hasVectorInstructions = cpuSupportsAVX2()
+
+    /// Has to come before any code of the engine.
+    ///
+    /// - Throws: exit 2 on a processor without AVX2 and FMA.
+    package static func requireVectorInstructions() throws {
+        guard !hasVectorInstructions else { return }
+        throw LorikeetError.input(
+            "this processor has no AVX2 and FMA, which Lorikeet's arithmetic needs", fix: "use a machine from 2013 or later"
+        ).of(.processor)
+    }
+
     /// Processors this process may run on.
     package static func coreCount() -> Int {
         // Counts the affinity mask.

@@ -20,7 +20,7 @@ package final class FileLock: Sendable {
                 let isTaken = errno == EWOULDBLOCK
                 close(descriptor)
                 guard isTaken else { return nil }
-                throw LorikeetError.input("another process is writing here", at: path, fix: "wait for it, or name another output")
+                throw LorikeetError.input("another process is writing here", at: path, fix: "wait for it, or name another output").of(.alreadyRunning)
             }
             // Between opening and locking, the process that had the lock may have renamed or removed the file.
             var (locked, named) = (stat(), stat())
@@ -29,6 +29,6 @@ package final class FileLock: Sendable {
             }
             close(descriptor)
         }
-        throw LorikeetError.input("other processes are writing here", at: path, fix: "wait for them, or name another output")
+        throw LorikeetError.input("other processes are writing here", at: path, fix: "wait for them, or name another output").of(.alreadyRunning)
     }
 }

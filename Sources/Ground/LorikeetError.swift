@@ -16,13 +16,25 @@ package struct LorikeetError: Error, Sendable, Equatable, CustomStringConvertibl
         case stoppedEarly = 75
     }
 
-    /// Failures that the calling code answers in a way of its own.
+    /// Failures that the calling code answers in a way of its own: inside of the program, and (the last six) that of the public library.
     package enum Kind: Sendable {
         case other
         /// A JSON object has a key twice.
         case repeatedKey
         /// A chat template's rendering used up the work that it may do.
         case tooMuchWork
+        /// A file or folder is not there, or the system does not let it be read.
+        case unreadableFile
+        /// A file's bytes do not follow its format.
+        case damagedFile
+        /// Another process, or another call in this one, has the lock.
+        case alreadyRunning
+        /// A card that was asked for is not there, cannot do what was asked, or has failed.
+        case device
+        /// A hub cannot be reached, or does not answer as hubs do.
+        case network
+        /// The processor lacks instructions that the engine is compiled for.
+        case processor
     }
 
     package var exit: ExitClass
@@ -49,6 +61,13 @@ package struct LorikeetError: Error, Sendable, Equatable, CustomStringConvertibl
     /// The machine failed (exit 4).
     package static func machine(_ what: String, at place: String? = nil, fix: String? = nil) -> LorikeetError {
         LorikeetError(.machineFailed, what, at: place, fix: fix)
+    }
+
+    /// The same error with a kind.
+    package func of(_ kind: Kind) -> LorikeetError {
+        var error = self
+        error.kind = kind
+        return error
     }
 
     /// `place: what; fix`, on one line. Names and values in it may come from files: see `String.printable`. A damaged file can have names

@@ -19,7 +19,7 @@ package final class MappedFile: Sendable {
         let (descriptor, size) = try openRegular(path)
         var complete = false
         defer { if !complete { close(descriptor) } }
-        guard size > 0 else { throw LorikeetError.input("the file is empty", at: path, fix: "fetch or write it again") }
+        guard size > 0 else { throw LorikeetError.input("the file is empty", at: path, fix: "fetch or write it again").of(.damagedFile) }
         guard let base = mmap(nil, size, PROT_READ, MAP_PRIVATE, descriptor, 0), base != MAP_FAILED else {
             throw LorikeetError.machine("cannot be mapped: \(systemMessage())", at: path)
         }
@@ -40,7 +40,7 @@ package final class MappedFile: Sendable {
     ///   - pieces: bytes, and where in the file they begin; all of them inside it.
     /// - Throws: exit 2 for an empty file, exit 4 where the process may not have so many addresses.
     package init(path: String, count: Int, pieces: [(offset: Int, bytes: [UInt8])]) throws {
-        guard count > 0 else { throw LorikeetError.input("the file is empty", at: path, fix: "fetch or write it again") }
+        guard count > 0 else { throw LorikeetError.input("the file is empty", at: path, fix: "fetch or write it again").of(.damagedFile) }
         guard pieces.allSatisfy({ $0.offset >= 0 && $0.offset <= count - $0.bytes.count }) else {
             throw LorikeetError.input("a piece of the file lies outside of its \(count) bytes", at: path)
         }
@@ -99,7 +99,7 @@ func openRegular(_ path: String) throws -> (descriptor: Int32, size: Int) {
     let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
     guard descriptor >= 0 else {
         // A socket, or a device that is not there.
-        if errno == ENXIO || errno == ENODEV { throw LorikeetError.input("not a regular file", at: path, fix: "name a file") }
+        if errno == ENXIO || errno == ENODEV { throw LorikeetError.input("not a regular file", at: path, fix: "name a file").of(.unreadableFile) }
         throw unreadable(path)
     }
     var status = stat()
@@ -109,7 +109,7 @@ func openRegular(_ path: String) throws -> (descriptor: Int32, size: Int) {
     }
     guard status.st_mode & S_IFMT == S_IFREG else {
         close(descriptor)
-        throw LorikeetError.input("not a regular file", at: path, fix: "name a file")
+        throw LorikeetError.input("not a regular file", at: path, fix: "name a file").of(.unreadableFile)
     }
     return (descriptor, max(0, Int(status.st_size)))
 }
@@ -133,9 +133,11 @@ func readFully(_ descriptor: Int32, at offset: Int, into memory: UnsafeMutableRa
 /// lost network drive, too many open files) exit 4.
 func unreadable(_ path: String, _ code: Int32 = errno) -> LorikeetError {
     let words = String(cString: strerror(code))
-    return switch code {
-    case ENOENT, ENOTDIR: .input("no such file or directory", at: path, fix: "check the path")
-    case EACCES, EPERM, EISDIR, ELOOP, ENAMETOOLONG, EINVAL: .input("cannot be read: \(words)", at: path, fix: "check the path")
-    default: .machine("cannot be read: \(words)", at: path, fix: "nothing is lost: check the disk and run the same command again")
-    }
+    let error: LorikeetError =
+        switch code {
+        case ENOENT, ENOTDIR: .input("no such file or directory", at: path, fix: "check the path")
+        case EACCES, EPERM, EISDIR, ELOOP, ENAMETOOLONG, EINVAL: .input("cannot be read: \(words)", at: path, fix: "check the path")
+        default: .machine("cannot be read: \(words)", at: path, fix: "nothing is lost: check the disk and run the same command again")
+        }
+    return error.of(.unreadableFile)
 }

@@ -16,6 +16,11 @@ struct HubFailures {
 
     /// - Parameter file: the file that was asked for, if it was one.
     func error(_ failure: any Error, file: String? = nil) -> LorikeetError {
+        let error = words(for: failure, file: file)
+        return error.exit == .machineFailed && !(failure is LorikeetError) ? error.of(.network) : error
+    }
+
+    private func words(for failure: any Error, file: String?) -> LorikeetError {
         switch failure {
         case let error as LorikeetError: error
         case let refusal as HubRefusal: self.refusal(refusal, file: file)

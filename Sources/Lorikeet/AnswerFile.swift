@@ -196,7 +196,7 @@ package final class AnswerFile {
     }
 }
 
-extension Generator {
+extension AnsweringModel {
     /// Answers the records of a file and hands each out as a line, in the records' order.
     ///
     /// All prompts are read before the first is answered, so that a bad one stops everything while nothing is lost.

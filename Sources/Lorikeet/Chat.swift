@@ -6,7 +6,7 @@ import LorikeetTokenizers
 
 /// A conversation with a model. The keys and values of what was said stay in the cache: an answer begins after reading the new tokens alone.
 package final class Chat {
-    private let generator: Generator
+    private let generator: AnsweringModel
     private let rules: AnswerRules
     private let maxNewTokens: Int
     private let sequence: CachedSequence
@@ -17,7 +17,7 @@ package final class Chat {
     package var tokensRead: Int { sequence.tokensRead }
 
     /// - Throws: exit 2 for sampling options that are not allowed, exit 4 where memory cannot be allocated.
-    package init(_ generator: Generator, system: String?, maxNewTokens: Int, sampling: SamplingOptions) throws {
+    package init(_ generator: AnsweringModel, system: String?, maxNewTokens: Int, sampling: SamplingOptions) throws {
         self.generator = generator
         self.system = system
         self.maxNewTokens = maxNewTokens

@@ -40,6 +40,14 @@ package struct DeviceRequest: Sendable {
     /// - Parameter options: where NVIDIA's libraries and compiled kernels are; the request's own words replace the rest.
     /// - Throws: exit 2 for a card that is not there or cannot do what is asked, exit 4 where it fails.
     package func open(_ options: CUDADevice.Options = .init()) throws -> Compute {
+        do {
+            return try opened(options)
+        } catch let error as LorikeetError where error.kind == .other && error.exit != .doesNotFit {
+            throw error.of(.device)
+        }
+    }
+
+    private func opened(_ options: CUDADevice.Options) throws -> Compute {
         let cpu = processor
         guard device != "cpu" else { return Compute(cpu: cpu) }
         var options = options

@@ -105,7 +105,7 @@ package final class OutputDirectory {
             // A file system without locks is not a reason to refuse work.
             return "\(path) cannot be locked (\(String(cString: strerror(errno)))): start no second process in it"
         }
-        throw LorikeetError.input("another process is using the directory", at: path, fix: "wait for it, or name another --output")
+        throw LorikeetError.input("another process is using the directory", at: path, fix: "wait for it, or name another --output").of(.alreadyRunning)
     }
 
     /// The summary of a run that ended; nil while there is work left.

@@ -20,7 +20,8 @@ package struct AdapterFile: Sendable {
         guard files.exists(config) else {
             throw LorikeetError.input(
                 files.exists(directory) ? "no adapter_config.json in it" : "no such adapter", at: directory,
-                fix: "give a PEFT adapter folder, such as a run's adapter/")
+                fix: "give a PEFT adapter folder, such as a run's adapter/"
+            ).of(.unreadableFile)
         }
         let configuration = try AdapterConfiguration(json: JSON.parse(files.read(config), source: config), source: config)
         let weights = directory + "/adapter_model.safetensors"

@@ -118,19 +118,21 @@ package struct GGUFFile: Sendable {
             guard let bytes = info.type.byteCount(shape: info.shape) else {
                 throw LorikeetError.input(
                     "the tensor '\(info.name)' of shape \(info.shape) is no whole number of \(info.type) blocks", at: path,
-                    fix: "the file is damaged; fetch it again")
+                    fix: "the file is damaged; fetch it again"
+                ).of(.damagedFile)
             }
             guard let offset = Int(exactly: info.offset), start <= file.count, offset <= file.count - start, bytes <= file.count - start - offset else {
                 throw LorikeetError.input(
                     "the tensor '\(info.name)' ends past the end of the file (\(file.count) bytes)", at: path,
-                    fix: "the file is cut short; fetch it again")
+                    fix: "the file is cut short; fetch it again"
+                ).of(.damagedFile)
             }
             tensors[info.name] = TensorView(
                 name: info.name, shape: info.shape, type: info.type, file: file, offset: start + offset, byteCount: bytes)
         }
         let ranges = tensors.values.filter { $0.byteCount > 0 }.sorted { ($0.offset, $0.name) < ($1.offset, $1.name) }
         for (a, b) in zip(ranges, ranges.dropFirst()) where a.offset + a.byteCount > b.offset {
-            throw LorikeetError.input("the tensors '\(a.name)' and '\(b.name)' overlap", at: path, fix: "the file is damaged; fetch it again")
+            throw LorikeetError.input("the tensors '\(a.name)' and '\(b.name)' overlap", at: path, fix: "the file is damaged; fetch it again").of(.damagedFile)
         }
         self.path = path
         names = infos.map(\.name)
@@ -181,7 +183,7 @@ private struct GGUFReader {
     var left: Int { file.count - position }
 
     func broken(_ what: String) -> LorikeetError {
-        .input("\(what) at byte \(position)", at: file.path, fix: "the file is damaged or cut short; fetch it again")
+        LorikeetError.input("\(what) at byte \(position)", at: file.path, fix: "the file is damaged or cut short; fetch it again").of(.damagedFile)
     }
 
     /// Everything that stands before the tensors' bytes.

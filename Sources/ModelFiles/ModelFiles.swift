@@ -31,7 +31,8 @@ package struct ModelFiles: Sendable {
     package static func open(_ path: String, files: any Files = RealFiles()) throws -> ModelFiles {
         guard files.exists(path) else {
             throw LorikeetError.input(
-                "no such model", at: path, fix: "give a directory with config.json and safetensors, a .gguf file, or a hub's ORG/NAME")
+                "no such model", at: path, fix: "give a directory with config.json and safetensors, a .gguf file, or a hub's ORG/NAME"
+            ).of(.unreadableFile)
         }
         guard files.isDirectory(path) else {
             let file = try GGUFFile(path: path, files: files)

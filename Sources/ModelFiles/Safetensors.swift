@@ -23,7 +23,9 @@ package struct SafetensorsFile: Sendable {
     /// The same for a file that is open.
     init(_ file: MappedFile) throws {
         let path = file.path
-        func broken(_ what: String) -> LorikeetError { .input(what, at: path, fix: "the file is damaged; fetch it again") }
+        func broken(_ what: String) -> LorikeetError {
+            LorikeetError.input(what, at: path, fix: "the file is damaged; fetch it again").of(.damagedFile)
+        }
         guard file.count >= 8 else { throw broken("too short for safetensors (\(file.count) bytes)") }
         let pages = ["version https://git-lfs", "<!", "<html", "<HTML", "<?xml"]
         if pages.contains(where: { file.bytes.starts(with: $0.utf8) }) { throw ForeignFormat.refusal(of: file) }

@@ -82,6 +82,24 @@ struct MergeTests {
         #expect(!RealFiles().exists(directory) && !RealFiles().exists(directory + ".partial"))
     }
 
+    @Test(arguments: [0.0, 0.4, 0.9]) func `merging that its caller ends in the middle leaves nothing`(share: Double) throws {
+        struct Ended: Error {}
+        let parent = folder()
+        try FileManager.default.createDirectory(atPath: parent, withIntermediateDirectories: true)
+        let merger = try Merger(
+            base: ModelSource.open(Self.llama), adapter: AdapterFile.read(directory: Self.llama + "/adapter_init"), settings: MergeSettings(type: .f16),
+            files: RealFiles(), cpu: cpu)
+        var shares: [Double] = []
+        #expect(throws: Ended.self) {
+            try merger.write(to: parent + "/merged") {
+                shares.append($0)
+                if $0 > share { throw Ended() }
+            }
+        }
+        #expect(shares.last.map { $0 < 1 } == true && (share == 0 || shares.count > 1), "\(shares)")
+        #expect(try FileManager.default.contentsOfDirectory(atPath: parent).isEmpty)
+    }
+
     @Test func `a weight that float16 cannot hold is named`() throws {
         let adapter = folder()
         let file = try AdapterFile.read(directory: Self.llama + "/adapter_init")

@@ -27,8 +27,8 @@ struct AdapterTemplateTests {
         return (run, moved)
     }
 
-    private func generator(_ run: TinyRun, _ adapter: String?) throws -> Generator {
-        try Generator(model: run.folder + "/model", adapter: adapter, baseStorage: "auto", compute: Compute(cpu: CPU(threads: 1)))
+    private func generator(_ run: TinyRun, _ adapter: String?) throws -> AnsweringModel {
+        try AnsweringModel(model: run.folder + "/model", adapter: adapter, baseStorage: "auto", compute: Compute(cpu: CPU(threads: 1)))
     }
 
     /// The text that the model gets for a question.
@@ -45,7 +45,7 @@ struct AdapterTemplateTests {
         "<s>Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n"
         + "### Instruction:\nsay 3:\n\n### Response:\n"
 
-    @Test func `a run's adapter carries its template, and every use of the folder takes it`() throws {
+    @Test func `a run's adapter carries its template, and every use of the folder takes it`() async throws {
         let (run, moved) = try tuned(["chat-template": "alpaca", "export": "f16,lora-gguf"])
         let text = try #require(alpaca?.source)
         for folder in [run.output + "/adapter", moved, run.output + "/merged", run.output + "/gguf"] {
@@ -58,7 +58,7 @@ struct AdapterTemplateTests {
         #expect(try prompt(run, nil) == "say 3:" && merged(run, nil).replacement == nil)
         // Merging the moved folder gives the run's own model, file by file.
         let again = run.folder + "/again"
-        #expect(try FineTuning.merge(model: run.folder + "/model", adapter: moved, output: again, threads: 1).isEmpty)
+        #expect(try await FineTuning.merge(model: run.folder + "/model", adapter: moved, output: again, threads: 1).isEmpty)
         for name in try files.list(again) { #expect(try files.read(again + "/" + name) == files.read(run.output + "/merged/" + name), "\(name)") }
         // And so does the export: the same Modelfile, and the same metadata of the tokenizer.
         var settings = GGUFExport.Settings(name: "model")

@@ -11,11 +11,11 @@ import Testing
 struct AnswerFileTests {
     private let files = RealFiles()
     private let run: TinyRun
-    private let generator: Generator
+    private let generator: AnsweringModel
 
     init() throws {
         run = try TinyRun()
-        generator = try Generator(model: run.folder + "/model", adapter: nil, baseStorage: "f32", compute: Compute(cpu: CPU(threads: 2)))
+        generator = try AnsweringModel(model: run.folder + "/model", adapter: nil, baseStorage: "f32", compute: Compute(cpu: CPU(threads: 2)))
     }
 
     private static let warm: SamplingOptions = {
@@ -293,5 +293,20 @@ struct AnswerFileTests {
         #expect(!chat.hasAdapter)
         let error = #expect(throws: LorikeetError.self) { try say(String(repeating: "x", count: generator.contextLength)) }
         #expect(error?.description.contains("/reset") == true)
+    }
+}
+
+/// The calls of `Generator`, without its actor.
+extension AnsweringModel {
+    fileprivate func answer(
+        _ question: Generator.Question, maxNewTokens: Int, sampling: SamplingOptions = SamplingOptions(), onText: (String) -> Bool = { _ in true }
+    ) throws -> String {
+        try answer(to: question, maxNewTokens: maxNewTokens, sampling: sampling, onText: onText).text
+    }
+
+    fileprivate func answers(
+        _ questions: [Generator.Question], maxNewTokens: Int, sampling: SamplingOptions = SamplingOptions(), atATime: Int = 16
+    ) throws -> [Answer] {
+        try answers(to: questions, maxNewTokens: maxNewTokens, sampling: sampling, atATime: atATime, goesOn: { true })
     }
 }

@@ -202,8 +202,8 @@ struct CardRunTests {
         let adapter = TinyRun.testsFolder.appending(path: "Reference/llama/adapter_init").path
         func answer(_ device: EmulatedDevice?) throws -> String {
             let compute = Compute(cpu: CPU(threads: 2), device: device, element: .f32)
-            return try Generator(model: run.folder + "/model", adapter: adapter, baseStorage: "nf4", compute: compute)
-                .answer(.messages([(role: "user", content: "what is it?")]), maxNewTokens: 12)
+            return try AnsweringModel(model: run.folder + "/model", adapter: adapter, baseStorage: "nf4", compute: compute)
+                .answer(to: .messages([(role: "user", content: "what is it?")]), maxNewTokens: 12, sampling: SamplingOptions()).text
         }
         let device = EmulatedDevice()
         #expect(try answer(device) == answer(nil))

@@ -15,7 +15,7 @@ struct GeneratorTests {
 
     /// The text that the model gets for a question.
     private func prompt(_ model: String, adapter: String? = nil) throws -> String {
-        let generator = try Generator(model: model, adapter: adapter, baseStorage: "auto", compute: Compute(cpu: CPU(threads: 1)))
+        let generator = try AnsweringModel(model: model, adapter: adapter, baseStorage: "auto", compute: Compute(cpu: CPU(threads: 1)))
         let ids = try generator.promptIDs(.messages([("user", "say 3:")]))
         return try Tokenizer.load(from: ModelFiles.open(model)).decode(ids)
     }

@@ -66,8 +66,9 @@ struct TinyRun {
         }
     }
 
-    func recipe() throws -> Recipe {
-        let all = [
+    /// The recipe's options, as a caller of the library gives them.
+    var allOptions: [String: String] {
+        [
             "model": folder + "/model", "data": folder + "/train.jsonl", "output": output, "max-length": "48", "validation-share": "0.25",
             "num-train-epochs": "1", "per-device-train-batch-size": "3", "gradient-accumulation-steps": "1", "warmup-steps": "1",
             "learning-rate": "1e-2", "lora-dropout": "0.1", "test-samples": "3", "save-steps": "2", "eval-steps": "2", "logging-steps": "1",
@@ -75,7 +76,18 @@ struct TinyRun {
             // Merged into the original weights a random model is not the one that was trained on NF4.
             "merge-tolerance": "10",
         ].merging(options) { $1 }
-        return try Recipe.resolve(file: nil, options: all.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }).recipe
+    }
+
+    func recipe() throws -> Recipe {
+        try Recipe.resolve(file: nil, options: allOptions.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }).recipe
+    }
+
+    /// The run through the public library, which keeps samples in the run's folder.
+    ///
+    /// - Parameter environment: more variables.
+    func tuning(_ environment: [String: String] = [:]) throws -> FineTuning {
+        let own = ["XDG_CACHE_HOME": folder + "/cache", "HF_HOME": folder + "/hub"]
+        return try FineTuning(options: allOptions.merging(["threads": "\(threads)", "device": "cpu"]) { $1 }, environment: own.merging(environment) { $1 })
     }
 
     struct Outcome {

@@ -88,7 +88,9 @@ final class ByteStream {
                 "the file grows to more than \(Self.largestRatio) times its size when it is decompressed", at: path,
                 fix: "if that size is right, decompress the file first and name the result")
         }
-        if filled == 0, !endsHere { throw LorikeetError.input("the compressed file ends too early: it is cut off", at: path, fix: "fetch it again") }
+        if filled == 0, !endsHere {
+            throw LorikeetError.input("the compressed file ends too early: it is cut off", at: path, fix: "fetch it again").of(.damagedFile)
+        }
         return filled > 0
     }
 
@@ -111,7 +113,7 @@ final class ByteStream {
         used += consumed
         guard status != LORIKEET_INFLATE_BROKEN else {
             let words = lorikeet_inflater_error(inflater).map { String(cString: $0) } ?? "unknown data"
-            throw LorikeetError.input("the compressed file is damaged: \(words)", at: path, fix: "fetch it again")
+            throw LorikeetError.input("the compressed file is damaged: \(words)", at: path, fix: "fetch it again").of(.damagedFile)
         }
         endsHere = status == LORIKEET_INFLATE_BETWEEN
         return made

@@ -56,7 +56,9 @@ final class RowBlocks {
     /// - Throws: exit 2 for a missing or empty file, a text that is not UTF-8, or a format that is not read.
     init(path: String, files: any Files) throws {
         if files.isDirectory(path) { throw LorikeetError.input("this is a directory, not a file with records", at: path, fix: "name a file") }
-        guard files.exists(path) else { throw LorikeetError.input("no such file", at: path, fix: "check the path of the data") }
+        guard files.exists(path) else {
+            throw LorikeetError.input("no such file", at: path, fix: "check the path of the data").of(.unreadableFile)
+        }
         self.path = path
         stream = try ByteStream(path: path, files: files)
         isAtEnd = try !stream.read(Self.blockBytes, into: &pending)

@@ -136,6 +136,6 @@ struct Driver {
             case 700, 716, 719: "run the same command again; if it repeats, run lorikeet doctor --kernels"
             default: "run the same command again: the last checkpoint is kept"
             }
-        throw LorikeetError.machine("the card failed: \(call) returned \(name)", fix: fix)
+        throw LorikeetError.machine("the card failed: \(call) returned \(name)", fix: fix).of(.device)
     }
 }

@@ -3,25 +3,12 @@ import LorikeetEngine
 import LorikeetGround
 import LorikeetJSON
 
-extension Generator {
+extension AnsweringModel {
     /// One answer, up to an end token, a stop word, or `maxNewTokens`.
     ///
-    /// - Parameters:
-    ///   - question: a text to continue, or messages.
-    ///   - maxNewTokens: the most tokens that the answer may have.
-    ///   - sampling: how tokens are chosen; the default is always the likeliest.
-    ///   - onText: called with each piece of the answer; returning false stops it.
-    /// - Throws: an error for options that are not allowed, for a prompt that cannot be read, is too long for the model, or has a token that the
-    ///   model has no row for, and where the model's logits are not finite numbers.
-    public func answer(
-        _ question: Question, maxNewTokens: Int, sampling: SamplingOptions = SamplingOptions(), onText: ((String) -> Bool)? = nil
-    ) throws -> String {
-        try wholeAnswer(question, maxNewTokens: maxNewTokens, sampling: sampling) { onText?($0) ?? true }.text
-    }
-
-    /// The same answer with its ending and its numbers of tokens.
-    package func wholeAnswer(
-        _ question: Question, maxNewTokens: Int, sampling: SamplingOptions, onText: (String) -> Bool
+    /// - Parameter onText: called with each piece of the answer; returning false stops it.
+    package func answer(
+        to question: Generator.Question, maxNewTokens: Int, sampling: SamplingOptions, onText: (String) -> Bool = { _ in true }
     ) throws -> Answer {
         let asked = [AskedPrompt(ids: try prompt(question.asked))]
         return try answers(to: asked, maxNewTokens: maxNewTokens, sampling: sampling) { event in
@@ -30,27 +17,16 @@ extension Generator {
         }[0]
     }
 
-    /// Answers to several questions, computed together. Each answer is the one that the question gets alone, except for rounding: where two tokens
-    /// are almost equally likely, the rounding of a batch can decide for the other one. Equal questions get different random numbers.
+    /// Answers to several questions, computed together. Equal questions get different random numbers.
     ///
-    /// - Parameters:
-    ///   - questions: texts to continue, or messages.
-    ///   - maxNewTokens: the most tokens that an answer may have.
-    ///   - sampling: how tokens are chosen; the default is always the likeliest.
-    ///   - atATime: answers that are computed at a time; each takes memory for its keys and values.
-    ///   - onAnswer: called with a question's index and its answer, in the order in which answers end; returning false stops all others.
-    /// - Returns: the answers in the questions' order.
-    /// - Throws: as `answer`; nothing is computed when one of the questions cannot be read.
-    public func answers(
-        _ questions: [Question], maxNewTokens: Int, sampling: SamplingOptions = SamplingOptions(), atATime: Int = 16,
-        onAnswer: ((Int, Answer) -> Bool)? = nil
+    /// - Parameter goesOn: asked before each piece of text; false stops all answers.
+    package func answers(
+        to questions: [Generator.Question], maxNewTokens: Int, sampling: SamplingOptions, atATime: Int, goesOn: () -> Bool
     ) throws -> [Answer] {
+        guard !questions.isEmpty else { return [] }
         var counter = RepetitionCounter()
         let prompts = try questions.enumerated().map { counter.next(try prompt($1.asked, at: "question \($0 + 1)")) }
-        return try answers(to: prompts, maxNewTokens: maxNewTokens, sampling: sampling, slots: atATime) { event in
-            if case .answer(let index, let answer) = event { return onAnswer?(index, answer) ?? true }
-            return true
-        }
+        return try answers(to: prompts, maxNewTokens: maxNewTokens, sampling: sampling, slots: atATime) { _ in goesOn() }
     }
 
     /// What happens while answers are computed. Returning false from its handler stops the answer (`text`) or all answers (`answer`).
