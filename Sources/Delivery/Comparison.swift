@@ -48,25 +48,32 @@ package struct AnswerTest {
     /// The greedy answers to all rows, in their order, without white space at either end.
     ///
     /// - Parameters:
+    ///   - begun: first tokens of the answers that are known already; only the rest is generated. Empty where none are.
     ///   - onGroup: called once for each group of `slots` prompts, after they have been read.
     ///   - progress: told the share of prompts that have been read.
     /// - Throws: exit 1 where the model's logits are not finite (see `Session.generate`).
-    package func answers(of session: Session, onGroup: () -> Void = {}, progress: (Double) -> Void = { _ in }) throws -> [String] {
+    package func answers(
+        of session: Session, begun: [[Int32]] = [], onGroup: () -> Void = {}, progress: (Double) -> Void = { _ in }
+    ) throws -> [String] {
         let limit = try maxNewTokens
         let ends = Set(tokenizer.endTokens)
+        var answers = begun.isEmpty ? rows.map { _ in [] } : begun
+        let open = rows.indices.filter { answers[$0].count < limit && !(answers[$0].last.map(ends.contains) ?? false) }
+        let requests = open.map { GenerationRequest(prompt: rows[$0].promptIDs + answers[$0], maxNewTokens: limit - answers[$0].count) }
         var group = -1
         var last = -1
-        let answers = try session.generate(prompts: rows.map(\.promptIDs), maxNewTokens: limit, endTokens: ends, slots: slots) { prompt, _ in
-            if prompt > last {
-                last = prompt
-                progress(Double(prompt + 1) / Double(rows.count))
+        let rest = try session.generate(requests, rules: .greedy, endTokens: ends, slots: slots) { request, _ in
+            if request > last {
+                last = request
+                progress(Double(request + 1) / Double(open.count))
             }
-            if prompt / max(1, slots) > group {
-                group = prompt / max(1, slots)
+            if request / max(1, slots) > group {
+                group = request / max(1, slots)
                 onGroup()
             }
             return true
         }
+        for (row, tokens) in zip(open, rest) { answers[row] += tokens }
         return answers.map {
             tokenizer.decode($0.filter { !ends.contains($0) }, skipSpecial: true).trimmed
         }

@@ -166,13 +166,19 @@ struct FormsTest {
     private func form(_ session: Session, _ test: AnswerTest, part: Double) throws -> FormResult {
         let lossShare = test.rows.isEmpty ? 1 : 0.5
         let tokens = session.model.placed == nil ? min(choices.evaluationTokensPerBatch, Planner.tokensPerBatch) : choices.evaluationTokensPerBatch
-        let loss = try session.loss(of: dataset.validation, tokensPerBatch: tokens) {
+        var begun = try BegunAnswers(test)
+        let evaluated = { (result: EvaluatedSample) in
+            if let choices = result.choices, result.logProbabilities.allSatisfy(\.isFinite) { begun.add(result.sample, choices: choices) }
+        }
+        let loss = try session.loss(of: dataset.validation, tokensPerBatch: tokens, evaluated: evaluated) {
             progress((part + lossShare * $0) / Self.parts)
             return true
         }
         guard !test.rows.isEmpty else { return FormResult(loss: loss, answersRight: nil, answers: []) }
         do {
-            let answers = try test.answers(of: session, onGroup: observe) { progress((part + lossShare + (1 - lossShare) * $0) / Self.parts) }
+            let answers = try test.answers(of: session, begun: begun.tokens, onGroup: observe) {
+                progress((part + lossShare + (1 - lossShare) * $0) / Self.parts)
+            }
             return FormResult(loss: loss, answersRight: test.shareRight(answers), answers: answers)
         } catch let error as LorikeetError where error.exit == .checkFailed {
             // The proof fails and is reported with everything else that was measured.

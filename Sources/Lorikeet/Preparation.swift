@@ -133,15 +133,20 @@ package struct Preparation {
         model.exports = exports.tested
         let processor = card == nil ? try DeviceModel.measured(compute.cpu, columns: source.configuration.hiddenSize, clock: clock) : .besideCard
         Machine.returnFreeMemory()
+        var data = PlannedData(
+            train: SampleLength.all(of: dataset.train), validation: SampleLength.all(of: dataset.validation),
+            steps: settings.totalSteps(samples: dataset.train.count), packing: recipe.packing, samplesOfStep: { sampler.samples(ofStep: $0).indices })
+        var answers = PlannedAnswers(
+            rows: test.rows.count, longestPrompt: test.rows.map(\.promptIDs.count).max() ?? 0, maxNewTokens: try test.maxNewTokens)
+        if Session.sharesPrefixes(source.configuration.family, onCard: card != nil) {
+            data.evaluation = PlannedEvaluation(try dataset.validation.evaluationGroups(tokensPerBatch: Planner.tokensPerBatch, sharing: true))
+            answers.sharedPrompt = Session.sharedPrefix(test.rows.map(\.promptIDs)).count
+        }
         let planner = Planner(
-            model: model,
-            data: PlannedData(
-                train: SampleLength.all(of: dataset.train), validation: SampleLength.all(of: dataset.validation),
-                steps: settings.totalSteps(samples: dataset.train.count), packing: recipe.packing, samplesOfStep: { sampler.samples(ofStep: $0).indices }),
+            model: model, data: data,
             intervals: PlannedIntervals(
                 evalSteps: recipe.evalSteps, evalSamples: recipe.evalSamples, saveSteps: recipe.saveSteps, saveTotalLimit: recipe.saveTotalLimit),
-            answers: PlannedAnswers(
-                rows: test.rows.count, longestPrompt: test.rows.map(\.promptIDs.count).max() ?? 0, maxNewTokens: try test.maxNewTokens),
+            answers: answers,
             machine: PlannedMachine(
                 threads: compute.cpu.threads, residentBytes: Machine.residentBytes(),
                 processor: processor, card: card))

@@ -33,7 +33,7 @@ package struct Planner {
     package func plan() throws -> Plan {
         if let card = machine.card { return try plan(on: card) }
         let training = data.largest(over: data.trainedSteps, tokensPerBatch: Self.tokensPerBatch)
-        let evaluation = data.largest(over: CollectionOfOne(data.validation), tokensPerBatch: Self.tokensPerBatch, packing: true)
+        let evaluation = data.evaluation.largest
         let chunk = min(HeadBlock.chunk, Session.roundedUp(max(training.trained, evaluation.trained)))
         let sizes = SessionSizes(training: max(1, training.rows), evaluation: max(1, evaluation.rows), headChunk: chunk)
         let request = configured(ProgramRequest(storage: model.storage, lora: model.lora, sizes: sizes, target: .cpu(threads: machine.threads)))
@@ -115,7 +115,7 @@ package struct Planner {
             times.training = Double(tokens) * program.seconds(training, PlannedData.workload(data.train), machine.processor) / Double(training.tokens)
         }
         times.perStep = program.seconds(program.step, Workload(), machine.processor)
-        let form = FormSeconds(program, PlannedData.workload(data.validation), machine.processor)
+        let form = FormSeconds(program, data.evaluation.workload, machine.processor)
         times.forms = Array(repeating: form, count: model.mergedElementBytes > 0 ? 3 : 2)
         return times
     }
@@ -126,7 +126,7 @@ package struct Planner {
     /// The phases of a run with their predicted seconds.
     func phases(_ times: Times, _ program: ProgramPlan, _ warnings: inout [String]) -> [Plan.Phase] {
         let (steps, validation) = (data.steps, data.validation)
-        let validationTokens = Double(validation.reduce(0) { $0 + $1.tokens })
+        let validationTokens = Double(data.evaluation.rows)
         // Tokens of one evaluation during training, of `eval_samples` samples.
         let evaluated = validation.isEmpty ? 0 : validationTokens * Double(min(intervals.evalSamples, validation.count)) / Double(validation.count)
         let evaluations = intervals.evalSteps > 0 ? max(0, (steps - 1) / intervals.evalSteps) : 0
@@ -142,13 +142,16 @@ package struct Planner {
         }
         // Losses and answers of every form. The base seldom ends an answer before `max_new_tokens`; the trained forms need about half of them.
         let decodingSteps = Double((answers.rows + Self.slots - 1) / Self.slots * answers.maxNewTokens)
-        let read = validationTokens + Double(answers.rows * answers.longestPrompt)
+        let prompts = Double(answers.rows * (answers.longestPrompt - answers.sharedPrompt))
         // The trained and the merged form on the same samples.
         let compared = Double(data.heldOut.prefix(Self.comparedSamples).reduce(0) { $0 + $1.tokens })
         var testing = times.beginningTests
         for (index, form) in times.forms.enumerated() {
             let isBase = index == 0
-            testing += (read + (isBase ? 0 : compared)) * form.perToken + (isBase ? 1 : 0.5) * decodingSteps * form.perDecodingStep
+            // On the processor the losses give away answers that are as expected: about half of a trained form's.
+            let open = isBase || machine.card != nil ? 1 : 0.5
+            testing += (validationTokens + open * prompts + (isBase ? 0 : compared)) * form.perToken
+            testing += (isBase ? 1 : 0.5) * open * decodingSteps * form.perDecodingStep
         }
         // Each tensor is read, changed in float32 and written.
         let merged = Double(8 * program.parameters)

@@ -48,9 +48,12 @@ package struct PlannedData {
     package var steps: Int
     /// Whether a training micro-batch may hold several samples.
     package var packing: Bool
+    /// An evaluation of all of `validation`.
+    package var evaluation: PlannedEvaluation
 
     package init(train: [SampleLength], validation: [SampleLength], steps: Int, packing: Bool, samplesOfStep: @escaping (Int) -> [Int]) {
         (self.train, self.validation, self.steps, self.packing) = (train, validation, steps, packing)
+        evaluation = PlannedEvaluation(validation, tokensPerBatch: Planner.tokensPerBatch)
         self.samplesOfStep = samplesOfStep
     }
 
@@ -115,6 +118,8 @@ package struct PlannedAnswers {
     package var rows: Int
     package var longestPrompt: Int
     package var maxNewTokens: Int
+    /// Tokens that all prompts begin with, where they are computed once.
+    package var sharedPrompt = 0
 
     package init(rows: Int, longestPrompt: Int, maxNewTokens: Int) {
         (self.rows, self.longestPrompt, self.maxNewTokens) = (rows, longestPrompt, maxNewTokens)

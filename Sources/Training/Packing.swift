@@ -4,7 +4,7 @@ import LorikeetGround
 
 extension TokenSample {
     /// What each token has to predict: the next one where that is trained, else -1.
-    fileprivate var targets: [Int32] { ids.indices.map { $0 + 1 < ids.count && trained[$0 + 1] ? ids[$0 + 1] : -1 } }
+    var targets: [Int32] { ids.indices.map { $0 + 1 < ids.count && trained[$0 + 1] ? ids[$0 + 1] : -1 } }
 
     /// A hash of (seed, epoch, record, position) for each token, so that dropout masks do not depend on the packing.
     fileprivate func dropoutKeys(seed: UInt64, epoch: Int) -> [UInt32] {

@@ -65,6 +65,8 @@ package struct ProgramInputs: Sendable {
     package var positions: ValueID
     /// First row of the row's segment (training, evaluation).
     package var segmentStart: ValueID?
+    /// First row of the segment that comes before the row's own in its text, -1 where there is none (evaluation on the processor).
+    package var parents: ValueID?
     /// Token id this row has to predict, -1 where it is not trained.
     package var targets: ValueID?
     /// float32: what this row's -log p counts in the loss.
@@ -85,6 +87,8 @@ package struct ProgramInputs: Sendable {
 package struct ProgramOutputs: Sendable {
     /// float32 [T]: log p of the target, 0 where there is none.
     package var logProbabilities: ValueID?
+    /// int32 [T]: the likeliest token, -1 where there is no target (evaluation on the processor).
+    package var choices: ValueID?
     /// float32 [outputRows, V].
     package var logits: ValueID?
 }

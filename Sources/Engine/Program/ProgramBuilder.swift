@@ -43,6 +43,7 @@ package struct ProgramBuilder {
             inputs.targets = values.add("targets", perRow, .i32, .input)
             inputs.weights = values.add("weights", perRow, .f32, .input)
             inputs.dropoutKeys = values.add("dropout_keys", perRow, .i32, .input)
+            if purpose == .evaluation, !target.isDevice { inputs.parents = values.add("parents", perRow, .i32, .input) }
             if target.isDevice { inputs.trainedRows = values.add("trained_rows", perRow, .i32, .input) }
         case .decoding(_, _, let outputRows):
             inputs.slots = values.add("slots", perRow, .i32, .input)
@@ -223,7 +224,7 @@ package struct ProgramBuilder {
             let scratch = target.threads.map { transient("scores", [$0, AttentionKernels.scratchFloats(rows: tokens, shape: shape)]) }
             append(
                 Attention(
-                    joint: joint, out: out, logSumExp: logSumExp, segmentStart: start, scratch: scratch, shape: shape))
+                    joint: joint, out: out, logSumExp: logSumExp, segmentStart: start, parents: inputs.parents, scratch: scratch, shape: shape))
         }
         return out
     }
@@ -258,7 +259,9 @@ package struct ProgramBuilder {
                 x: x, targets: targets, trainedRows: inputs.trainedRows, gathered: activationValue("gathered", [chunk, columns]),
                 logits: activationValue("logits", [chunk, vocabulary]), scratch: scratch, weight: weight, vocabulary: vocabulary, softCap: softCap,
                 logitScale: logitScale)
-            append(HeadLogProbabilities(chunks: chunks, logProbabilities: result))
+            let chooses = purpose == .evaluation && !target.isDevice
+            outputs.choices = chooses ? values.add("choices", [tokens], .i32, .output) : nil
+            append(HeadLogProbabilities(chunks: chunks, logProbabilities: result, choices: outputs.choices))
             outputs.logProbabilities = result
             guard purpose == .training else { return }
             let tokenWeights = transient("token_weights", [tokens])

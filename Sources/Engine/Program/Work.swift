@@ -59,9 +59,12 @@ package struct SegmentLengths: Sendable {
     private let entries: [Entry]
 
     /// Lengths below 1 are left out.
-    package init(_ lengths: some Sequence<Int>) {
+    ///
+    /// - Parameter without: segments whose queries are taken off again: the first rows of others, which are computed elsewhere.
+    package init(_ lengths: some Sequence<Int>, without others: some Sequence<Int> = EmptyCollection<Int>()) {
         var counts: [Int: Int] = [:]
         for length in lengths where length > 0 { counts[length, default: 0] += 1 }
+        for length in others where length > 0 { counts[length, default: 0] -= 1 }
         var entries: [Entry] = []
         for (length, count) in counts.sorted(by: { $0.key < $1.key }) {
             var entry = Entry(length: length)
@@ -76,7 +79,7 @@ package struct SegmentLengths: Sendable {
 
     /// The mean number of keys that a query attends to: itself and the tokens before it in its segment, at most `window` in all.
     package func keysPerQuery(window: Int?) -> Double {
-        guard let all = entries.last else { return 0 }
+        guard let all = entries.last, all.queries > 0 else { return 0 }
         guard let window, window < all.length else { return all.pairs / all.queries }
         let within = entries.prefix { $0.length <= window }.last
         // In a segment longer than the window the first `window` queries see 1, 2, … keys: window * (window + 1) / 2 pairs. Each later query

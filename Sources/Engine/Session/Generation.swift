@@ -49,7 +49,7 @@ extension Session {
         defer { releaseCaches() }
         for group in Self.groups(requests) {
             let positions = Self.roundedUp(group.map { requests[$0].positions }.max() ?? 1)
-            let shared = sharedPrefix(group.map { requests[$0].prompt })
+            let shared = rotatesByLength ? [] : Self.sharedPrefix(group.map { requests[$0].prompt })
             var sequences = RunningSequences(session: self, slots: min(max(1, slots), group.count), positions: positions)
             try sequences.share(shared)
             var waiting = group[...]
@@ -75,13 +75,13 @@ extension Session {
     }
 
     /// The tokens that all prompts begin with, but for each prompt's last, whose logits are needed; empty where computing them once saves too little.
-    private func sharedPrefix(_ prompts: [[Int32]]) -> ArraySlice<Int32> {
-        guard let first = prompts.first, !rotatesByLength else { return [] }
+    package static func sharedPrefix(_ prompts: [[Int32]]) -> ArraySlice<Int32> {
+        guard let first = prompts.first else { return [] }
         let length = prompts.reduce(first.count) { shortest, prompt in
             min(shortest, prompt.count - 1, zip(first, prompt).prefix { $0 == $1 }.count)
         }
         // A call of its own expands the weights once more, which costs as much as reading some tokens.
-        return length * (prompts.count - 1) >= Self.granularity ? first.prefix(length) : []
+        return length * (prompts.count - 1) >= granularity ? first.prefix(length) : []
     }
 
     /// Before the first prompt is read: a later one must not be refused when earlier ones have been answered.

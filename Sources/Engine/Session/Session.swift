@@ -155,6 +155,24 @@ package final class Session {
         Self.trained(try run(batch, .evaluation)(), batch)
     }
 
+    /// The likeliest token in place of each target of the batch that `evaluate` was just given, in row order; nil on a card.
+    package func choices(_ batch: TokenBatch) throws -> [Int32]? {
+        let program = program(.evaluation, tokens: Self.batchRows(batch.rows, backend.target))
+        guard let output = program.outputs.choices, let offset = program.schedule.offsets[output.index] else { return nil }
+        // An output lives until the next program runs.
+        let bits = try backend.fetch(at: offset, count: batch.rows)()
+        return Self.trained(bits, batch).map { Int32(bitPattern: $0.bitPattern) }
+    }
+
+    /// Whether evaluation takes batches in which texts share what they begin with. A card's attention does not, and where a sequence's length decides
+    /// how its keys are rotated (LongRoPE), its first tokens are not those of another length.
+    package var sharesPrefixes: Bool { !backend.target.isDevice && !rotatesByLength }
+
+    /// The same for a model that is not loaded.
+    package static func sharesPrefixes(_ family: any ModelFamily, onCard: Bool) -> Bool {
+        !onCard && family.program(.evaluation, tokens: granularity, adapters: .none, target: .cpu(threads: 1)).inputs.lengths == nil
+    }
+
     private static func trained(_ results: [Float], _ batch: TokenBatch) -> [Float] {
         batch.targets.indices.filter { batch.targets[$0] >= 0 }.map { results[$0] }
     }
@@ -184,6 +202,10 @@ package final class Session {
         try write(padded.ids, to: program.inputs.ids, program)
         try write(padded.positions, to: program.inputs.positions, program)
         if let id = program.inputs.segmentStart { try write(padded.segmentStart, to: id, program) }
+        if let id = program.inputs.parents { try write(padded.parents, to: id, program) }
+        guard batch.parents.allSatisfy({ $0 < 0 }) || purpose == .evaluation && sharesPrefixes else {
+            throw LorikeetError.input("segments that go on from another are for evaluation on the processor, without LongRoPE")
+        }
         if let id = program.inputs.lengths { try write(padded.sequenceLengths, to: id, program) }
         if let id = program.inputs.targets { try write(padded.targets, to: id, program) }
         if let id = program.inputs.weights { try write(padded.weights, to: id, program) }
@@ -230,7 +252,9 @@ package final class Session {
         let slots = lengths.count
         try rows.check(vocabulary: model.family.vocabularySize, slots: slots, maximumPositions: positions, outputRows: outputRows)
         let purpose = ProgramPurpose.decoding(slots: slots + 1, positions: positions, outputRows: max(1, outputRows.count))
-        let count = rows.ids.count <= Self.granularity ? rows.ids.count : Self.roundedUp(rows.ids.count)
+        // A processor's products take any number of rows; programs of fewer sizes are made.
+        let unit = backend.target.isDevice ? Self.granularity : 8
+        let count = rows.ids.count <= Self.granularity ? rows.ids.count : rows.ids.count.roundedUp(toMultipleOf: unit)
         var padded = rows
         // Padding writes to a slot of its own that nobody reads.
         while padded.ids.count < count { padded.append(0, position: 0, slot: slots) }

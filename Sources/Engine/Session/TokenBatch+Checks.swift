@@ -4,9 +4,9 @@ import LorikeetGround
 extension TokenBatch {
     /// - Parameter vocabulary: V, the rows of the embedding table and of the head.
     /// - Throws: exit 2 for an id or a target outside the tables, for arrays of different lengths, for negative positions, and where a
-    ///   segment is not a run of consecutive rows.
+    ///   segment is not a run of consecutive rows or does not go on where its parent ends.
     func check(vocabulary: Int) throws {
-        let others = [positions.count, segmentStart.count, targets.count, weights.count, dropoutKeys.count]
+        let others = [positions.count, segmentStart.count, targets.count, weights.count, dropoutKeys.count, parents.count]
         guard others.allSatisfy({ $0 == rows }) else {
             throw LorikeetError.input("a batch of \(rows) ids has other arrays of \(others.map(String.init).joined(separator: ", ")) entries")
         }
@@ -17,6 +17,20 @@ extension TokenBatch {
             let start = segmentStart[row]
             guard start == Int32(row) || row > 0 && start == segmentStart[row - 1] else {
                 throw LorikeetError.input("row \(row) belongs to a segment that starts at row \(start), and the row before it does not")
+            }
+        }
+        try checkParents()
+    }
+
+    private func checkParents() throws {
+        for row in 0..<rows where parents[row] != -1 {
+            let (parent, start) = (Int(parents[row]), Int(segmentStart[row]))
+            func isRow(_ row: Int) -> Bool { (0..<start).contains(row) && segmentStart[row] == parents[start] }
+            // The parent is a whole segment without a parent of its own, and positions go on behind its last.
+            guard parents[start] == parents[row], isRow(parent), parents[parent] == -1, isRow(parent + Int(positions[start]) - 1),
+                !isRow(parent + Int(positions[start]))
+            else {
+                throw LorikeetError.input("row \(row) goes on from a segment at row \(parent), which is not one of \(positions[start]) rows before it")
             }
         }
     }

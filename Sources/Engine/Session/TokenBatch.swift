@@ -4,6 +4,8 @@
 ///     positions     0  1  2  3 | 0  1  2
 ///     segmentStart  0  0  0  0 | 4  4  4
 ///     targets      -1  7  2 -1 | 9  2 -1    (row i predicts row i+1 of its segment; -1: not trained)
+///
+/// Where several texts begin alike, an evaluation may hold what they share once, as a segment that the others go on from (`parents`).
 package struct TokenBatch: Sendable, Equatable {
     package var ids: [Int32] = []
     /// Position inside the row's segment.
@@ -14,6 +16,8 @@ package struct TokenBatch: Sendable, Equatable {
     package var targets: [Int32] = []
     /// What this row's -log p counts in the loss.
     package var weights: [Float] = []
+    /// First row of the segment whose rows come before those of the row's own segment in its text; -1 where the text begins with its own segment.
+    package var parents: [Int32] = []
     /// The longest sequence of a larger batch that this one stands for; nil where every sequence counts its own length. It decides which of
     /// LongRoPE's two tables holds for the rows.
     package var longestSequence: Int?
@@ -36,10 +40,14 @@ package struct TokenBatch: Sendable, Equatable {
     ///   - targets: one for each id, -1 where nothing is trained; nil predicts every token but the first.
     ///   - weight: of each row.
     ///   - dropoutKeys: one for each id; nil takes the rows' numbers in the batch.
-    package mutating func append(_ segment: [Int32], targets: [Int32]? = nil, weight: Float = 1, dropoutKeys: [UInt32]? = nil) {
+    ///   - parent: rows of an earlier segment that the text begins with.
+    package mutating func append(
+        _ segment: [Int32], targets: [Int32]? = nil, weight: Float = 1, dropoutKeys: [UInt32]? = nil, parent: Range<Int>? = nil
+    ) {
         let rows = rows..<(rows + segment.count)
         ids += segment
-        positions += segment.indices.map(Int32.init)
+        positions += segment.indices.map { Int32($0 + (parent?.count ?? 0)) }
+        parents += rows.map { _ in Int32(parent?.lowerBound ?? -1) }
         segmentStart += rows.map { _ in Int32(rows.lowerBound) }
         self.targets += targets ?? segment.dropFirst() + Array(repeating: -1, count: min(1, segment.count))
         weights += rows.map { _ in weight }

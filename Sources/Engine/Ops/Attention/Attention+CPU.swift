@@ -16,11 +16,11 @@ enum AttentionKernels {
     static let shares = 2
 
     /// Floats of scratch a worker needs: a tile's scores and their gradients, and its stacked q, dout and dq (or out). A tile sees as many
-    /// keys as its first row's window has, and its own rows.
+    /// keys as its first row's window has, and its own rows. The values of these keys may have to be gathered in place of the gradients.
     static func scratchFloats(rows: Int, shape: AttentionShape) -> Int {
         let (height, group) = (tileRows(shape), shape.heads / shape.keyValueHeads)
         let keys = min(rows, min(rows, shape.window ?? rows) - 1 + height)
-        return group * height * (2 * keys + 3 * shape.headDimension)
+        return group * height * (keys + 3 * shape.headDimension) + keys * max(group * height, shape.headDimension)
     }
 
     /// What all tiles of a call share.
@@ -71,7 +71,7 @@ enum AttentionKernels {
     }
 
     /// First, last, second, last but one, …: in a long segment later tiles see more keys, and workers get ranges of places.
-    private static func balanced(_ place: Int, of tiles: Int) -> Int { place % 2 == 0 ? place / 2 : tiles - 1 - place / 2 }
+    static func balanced(_ place: Int, of tiles: Int) -> Int { place % 2 == 0 ? place / 2 : tiles - 1 - place / 2 }
 
     /// Overwrites out [T, H·D] and logSumExp [H, T].
     static func forward(

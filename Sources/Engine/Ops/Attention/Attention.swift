@@ -36,18 +36,22 @@ package struct AttentionShape: Sendable, Equatable {
 ///     joint [T, (H+2K)·D] = q | k | v, rotated;   out [T, H·D];   logSumExp [H, T]
 ///     p(t,s) = softmax over s in segmentStart[t]...t of scale * q_t·k_s;   out_t = sum_s p(t,s) v_s
 ///
+/// With `parents` row t sees the rows of the segment that its own goes on from, too.
+///
 /// Overwrites out and logSumExp.
 struct Attention: Op {
     var joint: ValueID
     var out: ValueID
     var logSumExp: ValueID
     var segmentStart: ValueID
+    /// [T] int32; see `TokenBatch.parents`. Only evaluation on the processor has it.
+    var parents: ValueID?
     /// [workers, …] for a tile's scores and stacked heads.
     var scratch: ValueID?
     let shape: AttentionShape
 
     var kind: String { "attention" }
-    var reads: [ValueID] { [joint, segmentStart] }
+    var reads: [ValueID] { [joint, segmentStart] + (parents.map { [$0] } ?? []) }
     var writes: [ValueID] { [out, logSumExp] + (scratch.map { [$0] } ?? []) }
 
     /// Scores and the sum of the values.
@@ -60,6 +64,7 @@ struct Attention: Op {
         name(&out)
         name(&logSumExp)
         name(&segmentStart)
+        name(&parents)
         name(&scratch)
     }
 
@@ -69,6 +74,7 @@ struct Attention: Op {
         operands.expect(out, "out", [tokens, shape.heads * shape.headDimension], .activation)
         operands.expect(logSumExp, "log sum exp", [shape.heads, tokens], .f32)
         operands.expect(segmentStart, "segment start", [tokens], .i32)
+        operands.expect(parents, "parents", [tokens], .i32)
         operands.expect(scratch, "scratch", nil, .f32)
     }
 
@@ -89,6 +95,13 @@ struct Attention: Op {
     }
 
     func run(_ context: borrowing CPURun) throws {
+        if let parents {
+            return AttentionKernels.forward(
+                joint: try context.floats(joint),
+                segments: .init(starts: try context.integers(segmentStart), parents: try context.integers(parents), rows: context.values[joint].shape[0]),
+                out: try context.floats(out), logSumExp: try context.floats(logSumExp), scratch: try context.floats(scratch, "attention's scratch"),
+                shape: shape, cpu: context.cpu)
+        }
         AttentionKernels.forward(
             joint: try context.floats(joint), segmentStart: try context.integers(segmentStart), out: try context.floats(out),
             logSumExp: try context.floats(logSumExp), scratch: try context.floats(scratch, "attention's scratch"), rows: context.values[joint].shape[0],

@@ -5,10 +5,12 @@ import LorikeetDevices
 enum CrossEntropyKernels {
     /// log p of each row's target; with `gradientInPlace` the logits become weight * (softmax - onehot), soft cap included.
     ///
-    /// - Parameter softCap: z = cap * tanh(logit / cap) before the softmax.
+    /// - Parameters:
+    ///   - softCap: z = cap * tanh(logit / cap) before the softmax.
+    ///   - choices: [rows], the first of the largest logits of each row.
     static func run(
         logits: UnsafeMutablePointer<Float>, rows: Int, vocabulary: Int, targets: [Int32], weights: [Float], gradientInPlace: Bool,
-        softCap: Float?, cpu: CPU
+        softCap: Float?, choices: UnsafeMutablePointer<Int32>? = nil, cpu: CPU
     ) -> [Float] {
         var results = [Float](repeating: 0, count: rows)
         results.withUnsafeMutableBufferPointer { results in
@@ -17,7 +19,7 @@ enum CrossEntropyKernels {
                 for row in range {
                     base?[row] = one(
                         logits + row * vocabulary, vocabulary, target: Int(targets[row]), weight: weights[row], gradient: gradientInPlace,
-                        softCap: softCap)
+                        softCap: softCap, choice: choices.map { $0 + row })
                 }
             }
         }
@@ -25,7 +27,8 @@ enum CrossEntropyKernels {
     }
 
     private static func one(
-        _ z: UnsafeMutablePointer<Float>, _ count: Int, target: Int, weight: Float, gradient: Bool, softCap: Float?
+        _ z: UnsafeMutablePointer<Float>, _ count: Int, target: Int, weight: Float, gradient: Bool, softCap: Float?,
+        choice: UnsafeMutablePointer<Int32>?
     ) -> Float {
         if let softCap {
             eachEight(count) {
@@ -36,6 +39,7 @@ enum CrossEntropyKernels {
         }
         let highest = maximum(z, count)
         let atTarget = z[target]
+        choice?.pointee = Int32((0..<count).first { z[$0] == highest } ?? 0)
         // Without a soft cap the gradient needs the logits no more: their exponentials take their place and are computed once.
         let sum = gradient && softCap == nil ? exponentials(z, count, highest, storing: true) : exponentials(z, count, highest, storing: false)
         let logSum = highest + Float(log(sum))

@@ -69,17 +69,22 @@ extension HeadChunks {
     /// - Parameters:
     ///   - weights: [T]; nil where there is no gradient.
     ///   - dx: [T, C].
-    fileprivate func run(_ context: borrowing CPURun, logProbabilities: ValueID, weights: ValueID?, dx: ValueID?) throws {
+    ///   - choices: [T].
+    fileprivate func run(_ context: borrowing CPURun, logProbabilities: ValueID, weights: ValueID?, dx: ValueID?, choices: ValueID? = nil) throws {
         let (tokens, columns) = (context.values[x].shape[0], context.values[x].shape[1])
         let store = try context.matrix(weight)
         let (x, gathered, logits) = (try context.floats(x), try context.floats(gathered), try context.floats(logits))
         let (logProbabilities, expanded) = (try context.floats(logProbabilities), try context.floats(scratch, "the head's scratch"))
         let (targets, weights) = (try context.integers(targets), try weights.map { try context.floats($0) })
         let gradient = try dx.map { try context.floats($0) }
+        let choices = try choices.map { try context.integers($0) }
+        var chosen = [Int32](repeating: -1, count: choices == nil ? 0 : context.values[self.logits].shape[0])
+        choices?.update(repeating: -1, count: tokens)
         let chunk = context.values[self.logits].shape[0]
         let scratchRows = scratch.map { context.values[$0].shape[0] } ?? 1
         logProbabilities.update(repeating: 0, count: tokens)
         gradient?.update(repeating: 0, count: tokens * columns)
+        let cpu = context.cpu
         let trained = (0..<tokens).filter { targets[$0] >= 0 && Int(targets[$0]) < vocabulary }
         for first in stride(from: 0, to: trained.count, by: chunk) {
             let rows = trained[first..<min(trained.count, first + chunk)]
@@ -87,10 +92,16 @@ extension HeadChunks {
             project(
                 gathered, count: rows.count, columns: columns, store: store, vocabulary: vocabulary, scratch: expanded,
                 scratchRows: scratchRows, logits: logits, fromCodes: Self.rowsFromCodes, cpu: context.cpu)
-            let results = CrossEntropyKernels.run(
-                logits: logits, rows: rows.count, vocabulary: vocabulary, targets: rows.map { targets[$0] },
-                weights: rows.map { weights?[$0] ?? 0 }, gradientInPlace: gradient != nil, softCap: softCap, cpu: context.cpu)
-            for (i, t) in rows.enumerated() { logProbabilities[t] = results[i] }
+            let results = chosen.withUnsafeMutableBufferPointer { chosen in
+                CrossEntropyKernels.run(
+                    logits: logits, rows: rows.count, vocabulary: vocabulary, targets: rows.map { targets[$0] },
+                    weights: rows.map { weights?[$0] ?? 0 }, gradientInPlace: gradient != nil, softCap: softCap,
+                    choices: choices == nil ? nil : chosen.baseAddress, cpu: cpu)
+            }
+            for (i, t) in rows.enumerated() {
+                logProbabilities[t] = results[i]
+                choices?[t] = chosen[i]
+            }
             guard let gradient else { continue }
             projectBack(
                 logits, count: rows.count, columns: columns, store: store, vocabulary: vocabulary, scratch: expanded,
@@ -101,7 +112,7 @@ extension HeadChunks {
 }
 
 extension HeadLogProbabilities {
-    func run(_ context: borrowing CPURun) throws { try chunks.run(context, logProbabilities: logProbabilities, weights: nil, dx: nil) }
+    func run(_ context: borrowing CPURun) throws { try chunks.run(context, logProbabilities: logProbabilities, weights: nil, dx: nil, choices: choices) }
 }
 
 extension HeadGradient {

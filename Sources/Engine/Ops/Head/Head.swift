@@ -80,20 +80,24 @@ protocol HeadOp: Op {
 struct HeadLogProbabilities: HeadOp {
     var chunks: HeadChunks
     var logProbabilities: ValueID
+    /// [T] int32: the token with the largest logit, the first where several have it; -1 where targets[t] < 0. Only evaluation on the processor has it.
+    var choices: ValueID?
 
     var kind: String { "head" }
     var reads: [ValueID] { chunks.reads }
-    var writes: [ValueID] { [logProbabilities] + chunks.writes }
+    var writes: [ValueID] { [logProbabilities] + (choices.map { [$0] } ?? []) + chunks.writes }
     var detail: String { chunks.weight }
 
     mutating func rename(_ name: Renaming) {
         chunks.rename(name)
         name(&logProbabilities)
+        name(&choices)
     }
 
     func check(_ operands: inout OperandCheck) {
         chunks.check(&operands)
         operands.expect(logProbabilities, "log-probabilities", [operands.shape(chunks.x)[0]], .f32)
+        operands.expect(choices, "choices", [operands.shape(chunks.x)[0]], .i32)
     }
 
     func work(_ context: WorkContext) -> [Work] { chunks.work(context, backward: false) }

@@ -1,0 +1,137 @@
+import LorikeetGround
+
+/// The samples of an evaluation micro-batch, in families: what the samples of a family begin with is in the micro-batch once.
+package struct EvaluationGroup: Sendable, Equatable {
+    package struct Family: Sendable, Equatable {
+        /// Tokens that all members begin with; 0 where there is nothing to share. None of them predicts a trained token.
+        package var shared: Int
+        package var members: [Member]
+
+        package init(shared: Int, members: [Member]) { (self.shared, self.members) = (shared, members) }
+
+        /// Rows of the family: the shared ones, and what each member has beside them.
+        package var rows: Int { shared + members.reduce(0) { $0 + $1.rows - shared } }
+    }
+
+    /// A sample: its index, its first tokens that have to be computed, and those with a loss.
+    package struct Member: Sendable, Equatable {
+        package let index: Int
+        package let rows: Int
+        package let trained: Int
+
+        package init(index: Int, rows: Int, trained: Int) { (self.index, self.rows, self.trained) = (index, rows, trained) }
+    }
+
+    package var families: [Family]
+
+    package init(families: [Family] = []) { self.families = families }
+
+    package var rows: Int { families.reduce(0) { $0 + $1.rows } }
+    package var trained: Int { families.reduce(0) { $0 + $1.members.reduce(0) { $0 + $1.trained } } }
+}
+
+extension SampleSet {
+    /// Samples whose prefixes are looked for among each other: few enough to be in memory at once.
+    private static let searched = 1024
+
+    /// The micro-batches of an evaluation; evaluating and planning take them from here.
+    ///
+    /// With `sharing`, what several samples begin with (a system message and the template, say) is in a micro-batch once, and tokens behind a
+    /// sample's last prediction are left out. Samples are looked at by 1,024, sorted by their tokens. Without it, whole samples are packed as for training.
+    ///
+    /// - Parameter tokensPerBatch: rows that a micro-batch may have; only one that holds a single longer sample has more.
+    /// - Throws: exit 4 when samples cannot be read.
+    package func evaluationGroups(tokensPerBatch: Int, sharing: Bool) throws -> [EvaluationGroup] {
+        let lengths = lengths
+        guard sharing else {
+            return packedGroups(lengths: lengths.map(\.tokens), tokensPerBatch: tokensPerBatch).map { group in
+                EvaluationGroup(
+                    families: group.map { .init(shared: 0, members: [.init(index: $0, rows: lengths[$0].tokens, trained: lengths[$0].trained)]) })
+            }
+        }
+        var groups: [EvaluationGroup] = []
+        for first in stride(from: 0, to: count, by: Self.searched) {
+            let indices = first..<Swift.min(count, first + Self.searched)
+            for family in try families(of: indices) { groups.add(family, tokensPerBatch: tokensPerBatch) }
+        }
+        return groups
+    }
+
+    /// The families that leave the fewest rows to be computed, by the tokens that neighbours in alphabetical order share.
+    private func families(of indices: Range<Int>) throws -> [EvaluationGroup.Family] {
+        let sorted = try indices.map { (index: $0, sample: try sample(at: $0)) }
+            // A sample without a trained token adds nothing to a loss.
+            .filter { $0.sample.trained.dropFirst().contains(true) }
+            .sorted { ($0.sample.ids, $0.index) < ($1.sample.ids, $1.index) }
+        let common = zip(sorted, sorted.dropFirst()).map { $0.sample.sharedTokens(with: $1.sample) }
+        return Self.split(0..<sorted.count, common).flatMap { range -> [EvaluationGroup.Family] in
+            let members = range.map { place in
+                let sample = sorted[place].sample
+                return EvaluationGroup.Member(index: sorted[place].index, rows: sample.predictingTokens, trained: sample.trainedCount)
+            }
+            return [.init(shared: range.count > 1 ? common[range.dropLast()].min() ?? 0 : 0, members: members)]
+        }
+    }
+
+    /// Cuts sorted samples into families: a range stays whole where that saves at least as many rows as its parts, cut where neighbours share least.
+    ///
+    /// - Parameter common: tokens that each sample shares with the next.
+    private static func split(_ range: Range<Int>, _ common: [Int]) -> [Range<Int>] {
+        // Ranges are cut until one sample is left, and joined again from there: first the cuts, outermost first.
+        var cuts: [(range: Range<Int>, parts: (Int, Int))] = []
+        var results: [(saved: Int, families: [Range<Int>])] = []
+        var waiting = range.isEmpty ? [] : [range]
+        var places: [Range<Int>: Int] = [:]
+        while let next = waiting.popLast() {
+            guard next.count > 1, let cut = next.dropLast().min(by: { (common[$0], $0) < (common[$1], $1) }) else {
+                places[next] = results.count
+                results.append((0, [next]))
+                continue
+            }
+            cuts.append((next, (cut + 1, common[cut])))
+            waiting += [next.lowerBound..<cut + 1, cut + 1..<next.upperBound]
+        }
+        for (range, (middle, shared)) in cuts.reversed() {
+            guard let left = places[range.lowerBound..<middle], let right = places[middle..<range.upperBound] else { continue }
+            let parts = results[left].saved + results[right].saved
+            let whole = (range.count - 1) * shared
+            places[range] = results.count
+            results.append(whole > 0 && whole >= parts ? (whole, [range]) : (parts, results[left].families + results[right].families))
+        }
+        return places[range].map { results[$0].families } ?? []
+    }
+}
+
+extension [EvaluationGroup] {
+    /// Appends a family, cut where a micro-batch is full: its shared tokens are in each that holds members.
+    fileprivate mutating func add(_ family: EvaluationGroup.Family, tokensPerBatch: Int) {
+        var open = false
+        for member in family.members {
+            let own = member.rows - family.shared
+            let rows = last?.rows ?? 0
+            if open, rows + own <= tokensPerBatch, let place = indices.last {
+                self[place].families[self[place].families.count - 1].members.append(member)
+                continue
+            }
+            if isEmpty || rows + member.rows > tokensPerBatch { append(EvaluationGroup()) }
+            self[count - 1].families.append(.init(shared: family.shared, members: [member]))
+            open = true
+        }
+    }
+}
+
+extension TokenSample {
+    /// Tokens whose rows predict a trained token or are seen by such a row: those before the last trained one.
+    fileprivate var predictingTokens: Int { trained.lastIndex(of: true) ?? 0 }
+
+    /// Tokens that both samples begin with, up to the first that predicts a trained one in either.
+    fileprivate func sharedTokens(with other: TokenSample) -> Int {
+        func untrained(_ sample: TokenSample) -> Int { max(0, (sample.trained.dropFirst().firstIndex(of: true) ?? 1) - 1) }
+        return zip(ids, other.ids).prefix(min(untrained(self), untrained(other))).prefix { $0 == $1 }.count
+    }
+}
+
+/// The alphabetical order of samples by their tokens, of equal ones by their index.
+private func < (a: ([Int32], Int), b: ([Int32], Int)) -> Bool {
+    a.0 == b.0 ? a.1 < b.1 : a.0.lexicographicallyPrecedes(b.0)
+}

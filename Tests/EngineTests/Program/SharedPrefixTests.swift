@@ -1,0 +1,114 @@
+import LorikeetDevices
+import LorikeetGround
+import LorikeetJSON
+import Testing
+
+@testable import LorikeetEngine
+
+/// Evaluation of texts whose common beginning is in the batch once.
+struct SharedPrefixTests {
+    struct Case: CustomTestStringConvertible {
+        let name: String
+        let family: any ModelFamily.Type
+        var keys: JSONObject = [:]
+        var testDescription: String { name }
+    }
+
+    static let cases = [
+        Case(name: "llama", family: Llama.self), Case(name: "gemma2", family: Gemma2.self, keys: ["sliding_window": 7]),
+        Case(name: "gemma3 with a window shorter than the prefix", family: Gemma3.self, keys: ["sliding_window": 5, "sliding_window_pattern": 2]),
+        Case(name: "gemma3 with a window longer than the prefix", family: Gemma3.self, keys: ["sliding_window": 40, "sliding_window_pattern": 2]),
+        Case(name: "ministral3", family: Ministral3.self),
+    ]
+
+    /// Families of texts: tokens that all members begin with, and the rest of each.
+    private static let texts: [(shared: Int, rest: [Int])] = [(21, [15, 3, 1, 60]), (0, [9]), (1, [2, 2]), (90, [4, 33]), (0, [1])]
+
+    private static func batches() -> (shared: TokenBatch, whole: TokenBatch) {
+        var (shared, whole) = (TokenBatch(), TokenBatch())
+        for (number, text) in texts.enumerated() {
+            let prefix = TinyModel.tokens(text.shared, seed: UInt64(number + 70))
+            let parent = prefix.isEmpty ? nil : shared.rows..<shared.rows + prefix.count
+            if parent != nil { shared.append(prefix, targets: prefix.map { _ in -1 }) }
+            for (member, count) in text.rest.enumerated() {
+                let rest = TinyModel.tokens(count, seed: UInt64(100 * number + member + 7))
+                let targets = rest.indices.map { $0 % 3 == 1 ? -1 : rest[($0 + 1) % rest.count] }
+                shared.append(rest, targets: targets, parent: parent)
+                whole.append(prefix + rest, targets: prefix.map { _ in -1 } + targets)
+            }
+        }
+        return (shared, whole)
+    }
+
+    @Test(arguments: cases) func `log-probabilities and choices are those of whole texts, for any number of threads`(_ c: Case) throws {
+        let (shared, whole) = Self.batches()
+        #expect(shared.rows < whole.rows - 100)
+        var all: [[Float]] = []
+        for threads in 1...3 {
+            let model = try Compute(cpu: CPU(threads: threads)).randomModel(
+                FamilyFiles(c.family, c.keys).configuration, storage: .f32, lora: LoRASettings(r: 3, alpha: 6, targetModules: ["q_proj", "v_proj"]), seed: 3)
+            let values = model.adapters.floats(.values)
+            for i in values.indices { values[i] += 0.05 * Float(i % 21 - 10) / 10 }
+            let session = try Session(model: model, maximumTokens: 64)
+            #expect(session.sharesPrefixes && Session.sharesPrefixes(model.family, onCard: false))
+            var forms: [[Float]] = []
+            for adapter in [false, true] {
+                model.adapterEnabled = adapter
+                let expected = try session.evaluate(whole)
+                let expectedChoices = try session.choices(whole)
+                let found = try session.evaluate(shared)
+                #expect(try session.choices(shared) == expectedChoices)
+                #expect(found.count == expected.count)
+                for (a, b) in zip(found, expected) { #expect(abs(a - b) <= 5e-6 * max(1, abs(b))) }
+                forms.append(found)
+            }
+            #expect(forms[0] != forms[1])
+            all.append(forms[1])
+        }
+        #expect(all.allSatisfy { $0 == all[0] })
+    }
+
+    @Test func `choices are the likeliest tokens`() throws {
+        let session = try Session(model: TinyModel.model(), maximumTokens: 64)
+        let batch = TinyModel.pack([TinyModel.tokens(12), TinyModel.tokens(7, seed: 9)])
+        _ = try session.evaluate(batch)
+        let choices = try #require(try session.choices(batch))
+        let rows = batch.targets.indices.filter { batch.targets[$0] >= 0 }
+        let logits = try session.logits(batch, rows: rows)
+        for (place, choice) in choices.enumerated() {
+            let row = logits[place * 53..<(place + 1) * 53]
+            #expect(Int(choice) == row.indices.max { row[$0] < row[$1] }.map { $0 - row.startIndex })
+        }
+        #expect(choices.count == rows.count)
+    }
+
+    @Test func `a segment goes on from a whole one, and only in evaluation`() throws {
+        let session = try Session(model: TinyModel.model(), maximumTokens: 64)
+        var good = TokenBatch(sequence: TinyModel.tokens(5))
+        good.append(TinyModel.tokens(4, seed: 2), parent: 0..<5)
+        #expect(try session.evaluate(good).count == 7)
+        #expect(throws: LorikeetError.self) { try session.accumulate(good, zeroFirst: true) }
+        let mistakes: [(inout TokenBatch) -> Void] = [
+            { $0.parents[7] = -1 }, { $0.parents[5] = 6 }, { $0.parents = $0.parents.map { $0 < 0 ? -1 : 9 } },
+            { $0.parents = $0.parents.map { $0 < 0 ? -1 : 1 } },
+            { for row in 5..<9 { $0.positions[row] -= 1 } }, { for row in 5..<9 { $0.positions[row] += 1 } }, { $0.parents[0] = -2 },
+            { $0.parents.removeLast() },
+            { $0.append([1], parent: 5..<9) },
+        ]
+        for mistake in mistakes {
+            var wrong = good
+            mistake(&wrong)
+            #expect(throws: LorikeetError.self) { try session.evaluate(wrong) }
+        }
+    }
+
+    /// A query of a segment that shares its first rows: its own rows see what they would in the whole text.
+    @Test func `planned pairs of shared segments are those of whole ones less the shared queries`() {
+        let lengths = SegmentLengths([36, 40, 21], without: [21, 21])
+        func pairs(_ n: Int, _ window: Int) -> Int { (1...n).reduce(0) { $0 + min($1, window) } }
+        for window in [4, 21, 30, 100] {
+            let expected = Double(pairs(36, window) + pairs(40, window) - pairs(21, window)) / Double(15 + 19 + 21)
+            #expect(abs(lengths.keysPerQuery(window: window) - expected) < 1e-9)
+        }
+    }
+}
