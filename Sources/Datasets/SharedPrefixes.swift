@@ -1,5 +1,3 @@
-import LorikeetGround
-
 /// The samples of an evaluation micro-batch, in families: what the samples of a family begin with is in the micro-batch once.
 package struct EvaluationGroup: Sendable, Equatable {
     package struct Family: Sendable, Equatable {

@@ -157,27 +157,56 @@ package struct LogitRecord: Sendable {
     /// By sample: [rows, V].
     private let logits: [[Float]]
     private let rowsOfSample: Int
+    /// Samples that are computed together, as indices.
+    private let groups: [[Int]]
     private let vocabulary: Int
 
-    /// - Parameter rowsOfSample: rows compared of each sample, evenly spread over those that predict a trained token.
-    package init(of session: Session, samples: [TokenSample], rowsOfSample: Int) throws {
+    /// - Parameters:
+    ///   - rowsOfSample: rows compared of each sample, evenly spread over those that predict a trained token.
+    ///   - tokensPerBatch: tokens that are computed together, in whole samples; 1 computes each alone.
+    package init(of session: Session, samples: [TokenSample], rowsOfSample: Int, tokensPerBatch: Int = 1) throws {
         self.samples = samples
         self.rowsOfSample = rowsOfSample
+        groups = packedGroups(lengths: samples.map(\.ids.count), tokensPerBatch: tokensPerBatch)
         vocabulary = session.model.family.vocabularySize
-        logits = try samples.map { try Self.logits(session, $0, rowsOfSample) }
+        var logits: [[Float]] = Array(repeating: [], count: samples.count)
+        for group in groups {
+            for (index, values) in zip(group, try Self.logits(session, group.map { samples[$0] }, rowsOfSample)) { logits[index] = values }
+        }
+        self.logits = logits
     }
 
-    private static func logits(_ session: Session, _ sample: TokenSample, _ limit: Int) throws -> [Float] {
-        let answering = sample.trained.indices.filter { sample.trained[$0] && $0 > 0 }.map { $0 - 1 }
-        guard !answering.isEmpty, limit > 0 else { return [] }
-        let count = min(limit, answering.count)
-        return try session.logits(TokenBatch(sequence: sample.ids), rows: (0..<count).map { answering[$0 * answering.count / count] })
+    /// By sample: [rows, V].
+    private static func logits(_ session: Session, _ samples: [TokenSample], _ limit: Int) throws -> [[Float]] {
+        var batch = TokenBatch()
+        var (rows, counts): ([Int], [Int]) = ([], [])
+        for sample in samples {
+            let answering = sample.trained.indices.filter { sample.trained[$0] && $0 > 0 }.map { $0 - 1 + batch.rows }
+            let count = max(0, min(limit, answering.count))
+            rows += (0..<count).map { answering[$0 * answering.count / count] }
+            counts.append(count)
+            batch.append(sample.ids)
+        }
+        guard !rows.isEmpty else { return samples.map { _ in [] } }
+        var rest = try session.logits(batch, rows: rows)[...]
+        return counts.map { count in
+            defer { rest = rest.dropFirst(count * session.model.family.vocabularySize) }
+            return Array(rest.prefix(count * session.model.family.vocabularySize))
+        }
     }
 
     /// How far `session`'s logits are from these, which are float32 on both sides.
     package func difference(from session: Session) throws -> LogitDifference {
-        // A sample at a time: the logits of all samples are in memory once, not twice.
-        let others = samples.lazy.map { sample in { try Self.logits(session, sample, rowsOfSample) } }
+        // A group at a time: the logits of all samples are in memory once, not twice.
+        var ready: [Int: [Float]] = [:]
+        let others = samples.indices.lazy.map { index in
+            { () throws -> [Float] in
+                if ready[index] == nil, let group = groups.first(where: { $0.contains(index) }) {
+                    for (member, values) in zip(group, try Self.logits(session, group.map { samples[$0] }, rowsOfSample)) { ready[member] = values }
+                }
+                return ready.removeValue(forKey: index) ?? []
+            }
+        }
         return try LogitRecord.difference(logits, others, vocabulary: (vocabulary, session.model.family.vocabularySize))
     }
 

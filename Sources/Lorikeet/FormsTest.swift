@@ -120,7 +120,7 @@ struct FormsTest {
         defer { model.releaseWeights() }
         let session = try Session(model: model, sizes: comparedSizes(samples))
         defer { withExtendedLifetime(session) { observe() } }
-        return try LogitRecord(of: session, samples: samples, rowsOfSample: Planner.comparedRows)
+        return try LogitRecord(of: session, samples: samples, rowsOfSample: Planner.comparedRows, tokensPerBatch: comparedTokens)
     }
 
     /// An exported file, loaded again: its loss, and of a plain float form the logits too.
@@ -157,8 +157,11 @@ struct FormsTest {
     }
 
     private func comparedSizes(_ samples: [TokenSample]) -> SessionSizes {
-        SessionSizes(training: 0, evaluation: max(1, samples.map(\.ids.count).max() ?? 1), headChunk: 32)
+        SessionSizes(training: 0, evaluation: Planner.comparison(samples.map(\.ids.count), tokensPerBatch: comparedTokens).rows, headChunk: 32)
     }
+
+    /// Tokens that are compared at a time; a card computes one sample after the other.
+    private var comparedTokens: Int { choices.test.comparedOnCard ? 1 : Planner.comparedTokens }
 
     /// Parts of the test that count the same in its progress: three forms' losses and answers, and the two sides of the comparison.
     private static let parts = 5.0

@@ -1,3 +1,4 @@
+import LorikeetDatasets
 import LorikeetEngine
 
 /// Host memory of a run's test.
@@ -40,18 +41,29 @@ extension Planner {
         return .init("logits to compare", Int64(rows * model.source.configuration.vocabularySize * 4))
     }
 
-    /// The program that computes logits which are compared: one sample at a time.
+    /// The most rows, and the most samples, that are computed at a time to compare samples of these lengths.
+    package static func comparison(_ lengths: [Int], tokensPerBatch: Int) -> (rows: Int, samples: Int) {
+        packedGroups(lengths: lengths, tokensPerBatch: tokensPerBatch).reduce((1, 1)) { most, group in
+            (max(most.0, group.reduce(0) { $0 + lengths[$1] }), max(most.1, group.count))
+        }
+    }
+
+    /// The program that computes logits which are compared, on the processor.
     private func comparison(merged: Bool) throws -> ProgramPlan {
-        let longest = max(1, data.heldOut.prefix(Self.comparedSamples).map(\.tokens).max() ?? 1)
+        let lengths = data.heldOut.prefix(Self.comparedSamples).map(\.tokens)
+        let most = Self.comparison(lengths, tokensPerBatch: Self.comparedTokens)
         var request = ProgramRequest(
             storage: merged ? .stored : model.comparedStorage, lora: merged ? nil : model.lora,
-            sizes: SessionSizes(training: 0, evaluation: longest, headChunk: 32), target: .cpu(threads: machine.threads))
-        (request.slots, request.positions, request.optimiser) = (1, longest, model.optimiser)
+            sizes: SessionSizes(training: 0, evaluation: most.rows, headChunk: 32), target: .cpu(threads: machine.threads))
+        (request.slots, request.positions, request.optimiser) = (most.samples, max(1, lengths.max() ?? 1), model.optimiser)
         return try model.plan(request)
     }
 
-    /// The arena of a comparison. Its program is planned with the logits of one row; it computes those of `comparedRows`.
+    /// The arena of a comparison. Its program is planned with the logits of a row of each sample; it computes those of `comparedRows`, and copies them.
     private func arena(_ comparison: ProgramPlan) -> Plan.Part {
-        .init("arena", Int64(comparison.evaluationArenaBytes + Self.comparedRows * 4 * model.source.configuration.vocabularySize))
+        let samples = data.heldOut.prefix(Self.comparedSamples)
+        let groups = packedGroups(lengths: samples.map(\.tokens), tokensPerBatch: Self.comparedTokens)
+        let rows = groups.map { $0.reduce(0) { $0 + min(Self.comparedRows, samples[samples.startIndex + $1].trained) } }.max() ?? 0
+        return .init("arena", Int64(comparison.evaluationArenaBytes + 2 * rows * 4 * model.source.configuration.vocabularySize))
     }
 }

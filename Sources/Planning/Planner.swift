@@ -22,6 +22,8 @@ package struct Planner {
     package static let comparedSamples = 16
     /// Rows of each sample whose logits are compared between merged and trained model.
     package static let comparedRows = 16
+    /// Tokens of samples that are compared at a time on the processor: enough that expanding the weights costs little beside them.
+    package static let comparedTokens = 256
     /// Bytes of OpenBLAS's packing buffer for each thread, resident from the thread's first product on.
     static let blasBytesPerThread: Int64 = 12 << 20
 
