@@ -49,7 +49,8 @@ struct EvaluationTests {
             let alone = TokenBatch([sample], seed: 0, epoch: 0)
             let expected = try session.evaluate(alone)
             let choices = try session.choices(alone)
-            let result = try #require(found.removeValue(forKey: index))
+            let result = try #require(found[index])
+            found[index] = nil
             #expect(result.logProbabilities.count == expected.count && result.choices == choices && result.sample == sample)
             for (a, b) in zip(result.logProbabilities, expected) { #expect(abs(a - b) <= 5e-6 * max(1, abs(b))) }
             for value in expected { (sum, count) = (sum - Double(value), count + 1) }
