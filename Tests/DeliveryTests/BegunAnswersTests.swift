@@ -1,9 +1,9 @@
-import LorikeetDatasets
 import LorikeetDevices
 import LorikeetEngine
 import LorikeetTokenizers
 import Testing
 
+@testable import LorikeetDatasets
 @testable import LorikeetDelivery
 
 /// Answers that begin with what a loss has told already.
@@ -48,7 +48,7 @@ struct BegunAnswersTests {
             begun.add(sample, choices: try #require(try session.choices(batch)))
         }
         for (number, tokens) in begun.tokens.enumerated() { #expect(greedy[number].starts(with: tokens)) }
-        let counts = begun.tokens.map(\.count)
+        let counts: [Int] = begun.tokens.map { (tokens: [Int32]) in tokens.count }
         #expect(
             counts[0] == (greedy[0].firstIndex(of: end) ?? -9) + 1 && counts[1] >= 1 && counts[2] >= 1 && counts[3] >= 1 && counts[5] >= 1 && counts[6] == 0
                 && counts[7] == 0, "\(counts)")
