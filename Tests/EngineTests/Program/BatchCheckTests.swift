@@ -18,6 +18,7 @@ struct BatchCheckTests {
         (whole.ids, whole.positions, whole.segmentStart) = ([5, 6, 7, 8, 1, 2, 0, 0], [0, 1, 2, 0, 0, 1, 0, 0], [0, 0, 0, 3, 4, 4, 6, 7])
         (whole.targets, whole.weights) = ([6, 7, -1, -1, 3, 4, -1, -1], [0.5, 0.5, 0.5, 0.5, 0.25, 0.25, 0, 0])
         whole.dropoutKeys = [0, 1, 2, 3, 70, 71, 0, 0]
+        whole.parents = Array(repeating: -1, count: 8)
         #expect(batch.padded(to: 8) == whole && batch.padded(to: 6) == batch && batch.padded(to: 0) == batch)
         #expect(batch.rows == 6 && batch.trainedRows == 4)
         batch.setWeight(2)
