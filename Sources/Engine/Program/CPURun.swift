@@ -14,8 +14,6 @@ package struct CPURun: ~Copyable {
     let gradients: UnsafeMutablePointer<Float>?
     /// Persistent values by value index.
     let persistent: [Int: UnsafeMutableRawPointer]
-    /// Rows of the batch that are no padding: products with the weights leave out the others, whose results are 0.
-    var rows = Int.max
 
     /// The first element of a float32 value; for weights use `matrix` and `vector`.
     ///

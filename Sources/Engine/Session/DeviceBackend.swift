@@ -97,7 +97,7 @@ final class DeviceBackend: SessionBackend {
         return values
     }
 
-    func execute(_ program: Program, rows: Int, trainedRows: Int, caches key: ProgramPurpose?, observe: OpObserver?) throws {
+    func execute(_ program: Program, trainedRows: Int, caches key: ProgramPurpose?, observe: OpObserver?) throws {
         if let key { try makeCaches(program, key) }
         func runAll(on device: any Accelerator, after: (any Op) throws -> Void = { _ in }) throws {
             let context = try context(program, on: device, trainedRows: trainedRows)

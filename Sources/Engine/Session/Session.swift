@@ -186,7 +186,7 @@ package final class Session {
     /// Asks the device to run the program for a batch; the returned function waits for log p of each row.
     private func run(_ batch: TokenBatch, _ purpose: ProgramPurpose) throws -> () throws -> [Float] {
         let (program, rows, trained) = try prepare(batch, purpose)
-        try backend.execute(program, rows: rows, trainedRows: trained, caches: nil, observe: observer)
+        try backend.execute(program, trainedRows: trained, caches: nil, observe: observer)
         guard let output = program.outputs.logProbabilities, let offset = program.schedule.offsets[output.index] else { return { [] } }
         return try backend.fetch(at: offset, count: rows)
     }
@@ -267,7 +267,7 @@ package final class Session {
         decodedRows += rows.ids.count
         if let id = program.inputs.outputRows { try write(outputRows.isEmpty ? [0] : outputRows.map(Int32.init), to: id, program) }
         try backend.execute(
-            program, rows: rows.ids.count, trainedRows: 0, caches: .decoding(slots: slots + 1, positions: positions, outputRows: 0), observe: nil)
+            program, trainedRows: 0, caches: .decoding(slots: slots + 1, positions: positions, outputRows: 0), observe: nil)
         guard let output = program.outputs.logits, let offset = program.schedule.offsets[output.index] else { return [] }
         return try backend.fetch(at: offset, count: outputRows.count * model.family.vocabularySize)()
     }
@@ -305,7 +305,7 @@ package final class Session {
         let numbers =
             optimiser.numbers(learningRate: learningRate, update: Int(before.updates) + 1) + [optimiser.maxGradNorm ?? 0, 1 / Double(before.lossScale)]
         if let id = program.inputs.numbers { try write(numbers, to: id, program) }
-        try backend.execute(program, rows: program.tokens, trainedRows: 0, caches: nil, observe: nil)
+        try backend.execute(program, trainedRows: 0, caches: nil, observe: nil)
         let pull = try backend.fetchState()
         return { [model] in
             try pull()

@@ -15,11 +15,10 @@ protocol SessionBackend: AnyObject {
     /// float32 values from the arena, as they are when the work before this call has ended; the returned function waits for them.
     func fetch(at offset: Int, count: Int) throws -> () throws -> [Float]
     /// - Parameters:
-    ///   - rows: rows that are no padding.
     ///   - trainedRows: rows with a target.
     ///   - caches: which KV caches the program works on: those of another key are freed. nil where it has none.
     ///   - observe: called with the time of every op; nil measures nothing and may replay a recorded graph.
-    func execute(_ program: Program, rows: Int, trainedRows: Int, caches: ProgramPurpose?, observe: OpObserver?) throws
+    func execute(_ program: Program, trainedRows: Int, caches: ProgramPurpose?, observe: OpObserver?) throws
     func releaseCaches()
     /// Copies the first positions of the KV caches' first slot to the other slots.
     func spreadCache(positions: Int) throws
@@ -101,14 +100,14 @@ final class CPUBackend: SessionBackend {
         return { values }
     }
 
-    func execute(_ program: Program, rows: Int, trainedRows: Int, caches key: ProgramPurpose?, observe: OpObserver?) throws {
+    func execute(_ program: Program, trainedRows: Int, caches key: ProgramPurpose?, observe: OpObserver?) throws {
         let trained = model.adapters.elementCount > 0
         let context = CPURun(
             cpu: model.cpu, values: program.values, weights: model.weights, adapterOn: model.adapterEnabled && trained,
             offsets: program.schedule.offsets, arena: arena.base,
             parameters: trained ? model.adapters.floats(.values).baseAddress : nil,
             gradients: trained ? model.adapters.floats(.gradients).baseAddress : nil,
-            persistent: try places(program, caches: key), rows: rows)
+            persistent: try places(program, caches: key))
         guard let observe else {
             for op in program.ops { try op.run(context) }
             return

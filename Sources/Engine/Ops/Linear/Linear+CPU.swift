@@ -52,14 +52,13 @@ extension Linear {
         let y = try context.floats(y)
         let scratch = try context.floats(scratch)
         let joint = context.values[self.y].shape[1]
-        let (columns, parts, rows) = (columns, parts, min(tokens, context.rows))
+        let (columns, parts) = (columns, parts)
         context.cpu.parallelRanges(over: joint, grain: 16) { range, _ in
             // One product over all of the worker's rows: x is packed once, whatever matrices they come from.
             let matrix = jointRows(parts, stores, range, columns: columns, scratch: scratch)
             CPU.serialGemm(
-                transposeB: true, m: rows, n: range.count, k: columns, a: x, lda: columns, b: matrix, ldb: columns,
+                transposeB: true, m: tokens, n: range.count, k: columns, a: x, lda: columns, b: matrix, ldb: columns,
                 c: y + range.lowerBound, ldc: joint)
-            for row in rows..<tokens { (y + row * joint + range.lowerBound).update(repeating: 0, count: range.count) }
         }
     }
 
@@ -85,13 +84,11 @@ extension LinearBackward {
         let (tokens, joint) = (context.values[dy].shape[0], context.values[dy].shape[1])
         let (dy, dx, scratch) = (UnsafePointer(try context.floats(dy)), try context.floats(dx), try context.floats(scratch))
         let (stores, columns, parts) = (try context.matrices(parts), columns, parts)
-        let rows = min(tokens, context.rows)
-        (dx + rows * columns).update(repeating: 0, count: (tokens - rows) * columns)
         let direct = stores.compactMap(\.directFloats)
         if direct.count == parts.count {
             for (number, (part, matrix)) in zip(parts, direct).enumerated() {
                 context.cpu.gemm(
-                    m: rows, n: columns, k: part.weight.rows, a: dy + part.firstRow, lda: joint, b: matrix, ldb: columns,
+                    m: tokens, n: columns, k: part.weight.rows, a: dy + part.firstRow, lda: joint, b: matrix, ldb: columns,
                     beta: number == 0 ? 0 : 1, c: dx, ldc: columns)
             }
             return
@@ -102,6 +99,6 @@ extension LinearBackward {
             let place = scratch + range.lowerBound * columns
             if matrix != UnsafePointer(place) { place.update(from: matrix, count: range.count * columns) }
         }
-        context.cpu.gemm(m: rows, n: columns, k: joint, a: dy, lda: joint, b: scratch, ldb: columns, c: dx, ldc: columns)
+        context.cpu.gemm(m: tokens, n: columns, k: joint, a: dy, lda: joint, b: scratch, ldb: columns, c: dx, ldc: columns)
     }
 }
