@@ -20,7 +20,10 @@ struct PlanVerb: ParsableCommand {
                 flags: [
                     ("json", "Print the plan as JSON."), ("explain", "List the training program: shapes, predicted time, lifetime and offset of every op."),
                 ],
-                valued: [("compare", "A second preset to put beside this one.")])
+                valued: [
+                    ("compare", "A second preset to put beside this one."),
+                    ("as", "Plan for this card without having it: \(CardEntry.all.map(\.name).joined(separator: ", ")); no GPU or library is needed."),
+                ])
         else { return }
         if parsed.flags.contains("explain"), parsed.flags.contains("json") || parsed.extra["compare"] != nil {
             throw LorikeetError.input("--explain cannot be combined with --json or --compare", fix: "leave one of them out")
@@ -30,17 +33,17 @@ struct PlanVerb: ParsableCommand {
         }
         let (recipe, notes) = try parsed.recipe()
         Screen.note(notes)
-        let compute = try DeviceOptions.open(recipe)
-        Screen.warn(DeviceRequest.idleWarnings(recipe, on: compute))
-        var (plan, preparation, download) = try plan(recipe, compute)
+        let device = try Device(recipe, as: parsed.extra["as"])
+        Screen.warn(device.warnings)
+        var (plan, preparation, download) = try plan(recipe, device)
         let begun = try begun(recipe)
         let time = SessionTime.of(recipe, plan, begun: begun, elapsed: Notebook.elapsed)
         plan.sessionsNeeded = time?.total
         if parsed.flags.contains("explain") {
-            Screen.out(try preparation.listing(of: plan, compute: compute, clock: SystemClock()))
+            Screen.out(try preparation.listing(of: plan, card: device.card, cpu: device.cpu, clock: SystemClock()))
         } else if let other = parsed.extra["compare"] {
             let second = try parsed.recipe(preset: other).recipe
-            let otherPlan = try self.plan(second, compute).plan
+            let otherPlan = try self.plan(second, Device(second, as: parsed.extra["as"], opened: device)).plan
             if parsed.flags.contains("json") {
                 let both: JSONObject = [recipe.preset: plan.json, other: otherPlan.json]
                 Screen.out(JSON.object(both).serialized(pretty: true) + "\n")
@@ -51,7 +54,8 @@ struct PlanVerb: ParsableCommand {
             let shown = FineTuning.Plan(plan, download: download, begun: begun, time: time)
             Screen.out(parsed.flags.contains("json") ? shown.json + "\n" : shown.description)
         }
-        guard begun?.isFinished != true else { return }
+        // Memory and disk of another machine are not known here.
+        guard begun?.isFinished != true, device.card?.isElsewhere != true else { return }
         try plan.requireFit(for: recipe, download: download, files: Notebook.files)
         if let warning = try time?.check(goesOn: begun != nil) { Screen.warn([warning]) }
     }
@@ -67,10 +71,41 @@ struct PlanVerb: ParsableCommand {
         return search.run
     }
 
-    private func plan(_ recipe: Recipe, _ compute: Compute) throws -> (plan: Plan, preparation: Preparation, download: InputLocator.Download?) {
+    /// What the plan is made for.
+    private struct Device {
+        let cpu: CPU
+        /// nil plans for the processor.
+        let card: PlannedCard?
+        var warnings: [String] = []
+        /// Open as long as the plan is made.
+        private let compute: Compute?
+
+        /// - Parameters:
+        ///   - name: a card of the table; nil opens what the recipe names.
+        ///   - opened: the device of another plan of this process, which is not opened again.
+        init(_ recipe: Recipe, as name: String?, opened: Device? = nil) throws {
+            let request = DeviceRequest(recipe)
+            if let name {
+                (cpu, compute) = (request.processor, nil)
+                card = try request.card(named: name, gpuMemory: recipe.gpuMemoryBytes)
+                if recipe.device != "auto" { warnings = ["'device' has no effect: --as plans for a card that need not be here"] }
+            } else {
+                let compute = try opened?.compute ?? DeviceOptions.open(recipe)
+                (cpu, self.compute) = (compute.cpu, compute)
+                card = try PlannedCard(compute, gpuMemory: recipe.gpuMemoryBytes)
+                warnings = DeviceRequest.idleWarnings(recipe, on: compute)
+            }
+        }
+    }
+
+    private func plan(_ recipe: Recipe, _ device: Device) throws -> (plan: Plan, preparation: Preparation, download: InputLocator.Download?) {
         let located = try HubInputs.locateWithoutWeights(recipe)
         var preparation = try Preparation(recipe: located.recipe, files: located.files)
-        let dataset = try preparation.loadData(cacheFolder: Notebook.samplesFolder, files: located.files, cpu: compute.cpu)
-        return (try preparation.plan(dataset, merges: true, compute: compute, clock: SystemClock()), preparation, located.download)
+        let dataset = try preparation.loadData(cacheFolder: Notebook.samplesFolder, files: located.files, cpu: device.cpu)
+        preparation.isForLaterStart = true
+        let plan = try preparation.plan(dataset, merges: true, card: device.card, cpu: device.cpu, clock: SystemClock())
+        let corrected = preparation.corrected(plan, card: device.card, cpu: device.cpu, cacheFolder: Notebook.samplesFolder, files: Notebook.files)
+        if let warning = corrected.warning { Screen.warn([warning]) }
+        return (corrected.plan, preparation, located.download)
     }
 }

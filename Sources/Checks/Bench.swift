@@ -76,10 +76,10 @@ package struct Bench {
         let plan = try planner.plan(
             among: batches.isEmpty ? Self.candidates(sequence) : [longest], evaluation: 32, headChunk: 4096, cap: memoryCap ?? device.properties.totalBytes)
         let counts = Dictionary(batches.isEmpty ? [(plan.sizes.training, 1)] : batches.map { ($0.rows, 1) }, uniquingKeysWith: +)
-        let seconds = planner.predictedSeconds(plan, device.properties, counts: counts) / Double(max(1, batches.count))
+        let seconds = planner.predictedSeconds(plan, counts: counts) / Double(max(1, batches.count))
         return Choice(
             sizes: plan.sizes, passes: plan.passes, keepsExpanded: plan.keepsExpanded, predictedBytes: plan.bytes.total,
-            predictedSeconds: seconds + planner.predictedUpdateSeconds(device.properties))
+            predictedSeconds: seconds + planner.predictedUpdateSeconds)
     }
 
     /// - Parameter profiled: also times every op of one more step.

@@ -13,6 +13,8 @@ package struct Dataset: Sendable {
     /// Validation records as questions; those without an answer of their own (`text`) or truncated are missing.
     package let heldOut: HeldOutSet
     package var report: DataReport
+    /// The samples were found where an earlier start kept them: no record was read.
+    package var isFromStore = false
 
     /// Reads, chooses, formats and tokenises, on all workers; the result follows from the arguments alone.
     ///
@@ -32,7 +34,10 @@ package struct Dataset: Sendable {
         // Formats that are not read are named before anything is hashed.
         for path in paths.train + paths.validation { _ = try RowBlocks(path: path, files: files) }
         let key = try store?.key(settings, paths, embeddingRows: embeddingRows, cpu: cpu)
-        if let store, let key, let found = store.find(key, cpu: cpu) { return found }
+        if let store, let key, var found = store.find(key, cpu: cpu) {
+            found.isFromStore = true
+            return found
+        }
         let reader = DatasetReader(
             settings: settings,
             maker: SampleMaker(

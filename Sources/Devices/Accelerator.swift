@@ -125,6 +125,11 @@ package struct AcceleratorProperties: Sendable {
     /// Bytes that the driver takes beside all allocations once a run is under way (kernels' local memory, graphs, cuBLASLt's
     /// kernels); a measured value.
     package var bytesToRun = 0
+    /// `bytesToRun` of a card under CUDA. On an H100 8 to 40 MiB in the first steps, most where kernels of heads of 128 spill; then up to 25 MiB more over
+    /// thousands of steps, since cuBLASLt loads a kernel for each size of product that it meets for the first time.
+    package static let bytesToRunCUDA = 72 << 20
+    /// Compiled kernels came with the program, or some are in the cache: a run compiles few or none.
+    package var hasCompiledKernels = true
 
     package init(name: String, architecture: Int, multiprocessors: Int, totalBytes: Int, driver: String) {
         self.name = name

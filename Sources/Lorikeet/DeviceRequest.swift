@@ -1,6 +1,7 @@
 import LorikeetDevices
 import LorikeetEngine
 import LorikeetGround
+import LorikeetPlanning
 import LorikeetRecipe
 
 /// Where to compute, in the user's words.
@@ -71,6 +72,24 @@ package struct DeviceRequest: Sendable {
     /// The same for a recipe's keys.
     package static func idleWarnings(_ recipe: Recipe, on compute: Compute) -> [String] {
         DeviceRequest(recipe).idleWarnings(on: compute, more: (recipe.gpuMemoryBytes == nil ? [] : ["gpu_memory"]) + (recipe.tune ? ["tune"] : []))
+    }
+
+    /// A card of the table as a plan needs it: no card, driver or library is opened.
+    ///
+    /// - Parameter name: of `CardEntry.all`.
+    /// - Throws: exit 2 for an unknown name, or a card that cannot do what is asked.
+    package func card(named name: String, gpuMemory: Int64?) throws -> PlannedCard {
+        guard let entry = CardEntry.all.first(where: { $0.name == name.lowercased() }) else {
+            throw LorikeetError.input(
+                "there is no card '\(name)' in the table", at: "--as", fix: "give one of \(CardEntry.all.map(\.name).joined(separator: ", "))")
+        }
+        let wanted = architecture ?? entry.capability
+        guard wanted <= entry.capability else {
+            throw LorikeetError.input(
+                "\(entry.title) cannot run code for compute capability \(wanted)", at: "--gpu-arch", fix: "take \(entry.capability) at most")
+        }
+        let properties = entry.properties(architecture: wanted)
+        return PlannedCard(entry, properties, try element(for: properties), gpuMemory: gpuMemory)
     }
 
     /// The type of activations on a card.

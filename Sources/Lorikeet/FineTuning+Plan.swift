@@ -147,14 +147,19 @@ extension FineTuning {
             var preparation = try Preparation(recipe: located.recipe, files: located.files)
             let dataset = try preparation.loadData(cacheFolder: cacheFolder, files: located.files, cpu: compute.cpu)
             try check()
-            var planned = try preparation.plan(dataset, merges: true, compute: compute, clock: SystemClock())
+            preparation.isForLaterStart = true
+            let card = try PlannedCard(compute, gpuMemory: recipe.gpuMemoryBytes)
+            let corrected = preparation.corrected(
+                try preparation.plan(dataset, merges: true, card: card, cpu: compute.cpu, clock: SystemClock()), card: card, cpu: compute.cpu,
+                cacheFolder: cacheFolder, files: RealFiles())
+            var planned = corrected.plan
             let environment = PipelineEnvironment(locator: locator(isCancelled))
             let search = try BegunRun.find(recipe, goal: .testedModel, environment)
             let time = SessionTime.of(recipe, planned, begun: search.run, elapsed: 0)
             planned.sessionsNeeded = time?.total
             var plan = Plan(planned, download: located.download, begun: search.run, time: time)
             plan.notes =
-                notes + located.notes + located.warnings + DeviceRequest.idleWarnings(recipe, on: compute) + search.notes + search.warnings
+                [corrected.warning].compactMap { $0 } + notes + located.notes + located.warnings + DeviceRequest.idleWarnings(recipe, on: compute) + search.notes + search.warnings
             if search.run?.isFinished != true {
                 do {
                     try planned.requireFit(for: recipe, download: located.download, files: RealFiles())
@@ -179,10 +184,11 @@ extension FineTuning.Plan.Phase {
 extension SessionTime {
     /// The time of a recipe that names a session; nil where it names none, or nothing is left to do.
     ///
-    /// - Parameter elapsed: seconds of this session that have passed.
+    /// - Parameter elapsed: seconds of this session that will have passed when the run starts; what comes before its first step is added.
     package static func of(_ recipe: Recipe, _ plan: LorikeetPlanning.Plan, begun: BegunRun?, elapsed: Double) -> SessionTime? {
         guard begun?.isFinished != true, let seconds = recipe.sessionSeconds else { return nil }
-        var time = SessionTime(plan, done: begun?.steps ?? 0, session: seconds, elapsed: elapsed, starting: 0)
+        let beginning = plan.beginningSeconds
+        var time = SessionTime(plan, done: begun?.steps ?? 0, session: seconds, elapsed: elapsed + beginning, starting: beginning)
         (time.number, time.sessions) = (begun?.session ?? 1, recipe.sessions)
         return time
     }

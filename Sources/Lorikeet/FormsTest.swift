@@ -26,6 +26,9 @@ struct FormsTest {
     var observe: () -> Void = {}
     /// Told the share of the test that is done.
     var progress: (Double) -> Void = { _ in }
+    /// Told the seconds of parts of the test: `answering` and `comparing`.
+    var spent: (_ part: String, _ seconds: Double) -> Void = { _, _ in }
+    var clock: any Clock = SystemClock()
 
     private var recipe: Recipe { preparation.recipe }
 
@@ -50,23 +53,31 @@ struct FormsTest {
         let (before, after) = try trainedForms(trained, questions)
         preparation.source.files.giveBackPages()
         let compared = try (dataset.validation.isEmpty ? dataset.train : dataset.validation).first(Planner.comparedSamples)
-        let record = try reference(compared)
+        let record = try timed("comparing") { try reference(compared) }
         preparation.source.files.giveBackPages()
         progress(3 / Self.parts)
         let merged = try mergedForm(questions)
-        let identity = try difference(record, compared, self.merged)
+        let identity = try timed("comparing") { try difference(record, compared, self.merged) }
         self.merged.files.giveBackPages()
         progress(1)
         let samples = try [dataset.validation, dataset.train].flatMap { try $0.first(SidecarComparison.mostSamples) }
-        let sidecar = try SidecarComparison(
-            of: self.merged.path, trained: .init(tokenizer: preparation.tokenizer, template: preparation.template, now: recipe.templateSeconds),
-            samples: samples, files: files)
+        let sidecar = try timed("comparing") {
+            try SidecarComparison(
+                of: self.merged.path, trained: .init(tokenizer: preparation.tokenizer, template: preparation.template, now: recipe.templateSeconds),
+                samples: samples, files: files)
+        }
         let exported = try exports.map { try exportedForm($0, record, compared, merged: merged.loss, samples) }
         let precision = MergePrecision(of: self.merged)
         return Result(
             before: before, after: after, merged: merged, identity: identity, identityVerdict: identity.verdict(precision),
             transferVerdict: transferVerdict(trained: after, merged: merged, tolerance: recipe.mergeTolerance),
             sidecar: sidecar, exported: exported, rows: questions.rows, questions: questions.rows.map(question))
+    }
+
+    private func timed<Result>(_ part: String, _ body: () throws -> Result) rethrows -> Result {
+        let start = clock.uptime
+        defer { spent(part, clock.uptime - start) }
+        return try body()
     }
 
     private var processor: Compute { Compute(cpu: compute.cpu) }
@@ -179,8 +190,10 @@ struct FormsTest {
         }
         guard !test.rows.isEmpty else { return FormResult(loss: loss, answersRight: nil, answers: []) }
         do {
-            let answers = try test.answers(of: session, begun: begun.tokens, onGroup: observe) {
-                progress((part + lossShare + (1 - lossShare) * $0) / Self.parts)
+            let answers = try timed("answering") {
+                try test.answers(of: session, begun: begun.tokens, onGroup: observe) {
+                    progress((part + lossShare + (1 - lossShare) * $0) / Self.parts)
+                }
             }
             return FormResult(loss: loss, answersRight: test.shareRight(answers), answers: answers)
         } catch let error as LorikeetError where error.exit == .checkFailed {

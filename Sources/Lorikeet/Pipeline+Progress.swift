@@ -73,7 +73,10 @@ extension Pipeline {
         let share = plan.limit?.share(tokens: progress.tokens, trainedTokens: progress.trainedTokens, seconds: progress.seconds)
         if let share { fields["share_of_limit"] = .number(share) }
         fields["seconds_left"] = .number(progress.secondsLeft)
-        fields["run_seconds_left"] = .number(plan.secondsLeft(afterStep: progress.step, of: progress.of, trainingLeft: progress.secondsLeft))
+        let left = plan.secondsLeft(afterStep: progress.step, of: progress.of, trainingLeft: progress.secondsLeft)
+        fields["run_seconds_left"] = .number(left)
+        fields["run_seconds_planned"] = .number(plan.predictedSeconds)
+        fields["run_seconds_expected"] = .number(secondsSoFar + left)
         return fields
     }
 

@@ -86,6 +86,10 @@ package final class Pipeline {
     private(set) var ends = false
     /// The duration of each step so far, for the summary.
     private var seconds: [(name: String, seconds: Double)] = []
+    /// The duration of parts of steps, by the names of the plan's phases.
+    private var parts: [String: Double] = [:]
+    /// What measurements of this run are kept under; nil where none are kept.
+    private var measured: Measurements.Subject?
     /// What earlier processes spent on the run.
     private var past = PastWork()
     /// The base and the machine, for the summary and the model cards.
@@ -161,6 +165,7 @@ package final class Pipeline {
             try reporter.report(.result, ["text": .string(test.text() + "\n\n" + closingLines(plan, summary)), "summary": summary, "answers": test.answers])
             return summary
         }
+        try keepMeasurements(plan)
         for text in test.notTested { try reporter.warning(text) }
         return try requireProofs(summary)
     }
@@ -191,7 +196,10 @@ package final class Pipeline {
     ) throws -> FormsTest.Result {
         let (merged, exports) = try step(8, "merging") { () throws -> (ModelSource, [ExportedFile]) in
             let merged = try merge(preparation, compute.cpu)
-            return (merged, try export(merged, preparation, compute.cpu))
+            let start = environment.clock.uptime
+            let exports = try export(merged, preparation, compute.cpu)
+            parts["exporting"] = environment.clock.uptime - start
+            return (merged, exports)
         }
         return try step(9, "testing") {
             var test = FormsTest(
@@ -200,6 +208,8 @@ package final class Pipeline {
             test.exports = exports
             test.observe = { [state] in state.deviceBytes() }
             test.progress = { [reporter] in reporter.progress("testing", $0) }
+            test.clock = environment.clock
+            test.spent = { [self] in parts[$0, default: 0] += $1 }
             return try test.run(trained: trained)
         }
     }
@@ -265,7 +275,12 @@ package final class Pipeline {
     ///
     /// - Throws: exit 3 where memory, disk or the session's time are too small.
     private func plan(_ preparation: Preparation, _ dataset: Dataset, _ download: InputLocator.Download?, _ compute: Compute) throws -> Plan {
-        var plan = try preparation.plan(dataset, merges: goal == .testedModel, compute: compute, clock: environment.clock)
+        let card = try PlannedCard(compute, gpuMemory: preparation.recipe.gpuMemoryBytes)
+        var plan = try preparation.plan(dataset, merges: goal == .testedModel, card: card, cpu: compute.cpu, clock: environment.clock)
+        let corrected = preparation.corrected(plan, card: card, cpu: compute.cpu, cacheFolder: environment.cacheFolder, files: environment.files)
+        plan = corrected.plan
+        if let warning = corrected.warning { try reporter.warning(warning) }
+        measured = preparation.subject(card: card, cpu: compute.cpu)
         plan.choices.tuned = recipe.tune && compute.device?.gemmChoices != nil
         let kept = try output.keptChoices()
         // Tuned algorithms are measured during the run, so a new plan has none: take those of the earlier one.
@@ -331,6 +346,7 @@ package final class Pipeline {
                 report: { [self] event in
                     // The tuned algorithms are saved before a checkpoint depends on them.
                     try saveGEMMChoices(plan, compute)
+                    if case .evaluation(_, _, _, _, _, let seconds) = event { parts["evaluation", default: 0] += seconds }
                     try report(event, plan)
                 }
             ).run(train: dataset.train, validation: dataset.validation)
@@ -370,6 +386,9 @@ package final class Pipeline {
         savedGEMMChoices = choices.algorithms.count
     }
 
+    /// What all processes have spent on the run.
+    var secondsSoFar: Double { past.seconds + environment.clock.uptime - environment.started }
+
     /// Writes summary.json and returns its content.
     private func writeSummary(_ plan: Plan, _ result: TrainingResult, test: FormsTest.Result?, stopped: Bool) throws -> JSON {
         var summary: JSONObject = [
@@ -381,6 +400,8 @@ package final class Pipeline {
         if let failure = test?.failure(merged: output.merged) { summary["failed_proof"] = Self.failedProof(failure) }
         for entry in facts.entries { summary[entry.key] = entry.value }
         summary["phases"] = past.phases(with: seconds)
+        summary["predicted_phases"] = .object(JSONObject(plan.predictedSteps.map { ($0.name, .number($0.seconds)) }))
+        summary["parts"] = .object(JSONObject(parts.sorted { $0.key < $1.key }.map { ($0.key, .number($0.value)) }))
         summary["starts"] = JSON(past.starts + 1)
         summary["skipped_steps"] = JSON(result.state.skipped)
         summary["left_out_steps"] = JSON(result.state.excludedSteps.reduce(0) { $0 + $1.count })
@@ -391,9 +412,30 @@ package final class Pipeline {
         summary["predicted_seconds"] = .number(plan.predictedSeconds)
         summary["predicted_disk_bytes"] = .integer(plan.predictedDiskBytes)
         summary["disk_bytes"] = .integer(environment.files.bytes(under: output.path))
-        summary["seconds"] = .number(past.seconds + environment.clock.uptime - environment.started)
+        summary["seconds"] = .number(secondsSoFar)
         summary["stopped_early"] = .bool(stopped)
         try output.write(.object(summary), to: output.summaryJSON)
         return .object(summary)
+    }
+    /// Keeps how long this run's phases took for the next plan on this device. Only a run that one process did as a whole says how long a phase takes.
+    private func keepMeasurements(_ plan: Plan) throws {
+        guard let folder = environment.cacheFolder, let measured, past.starts == 0 else { return }
+        var took = Dictionary(seconds.map { ($0.name, $0.seconds) }, uniquingKeysWith: +)
+        for part in ["exporting", "answering", "comparing"] {
+            guard let own = parts[part] else { continue }
+            took[part] = own
+            took[Plan.step(of: part), default: 0] -= own
+        }
+        func table(_ names: Set<String>) -> Double { plan.phases.filter { names.contains($0.name) }.reduce(0) { $0 + ($1.tableSeconds ?? $1.seconds) } }
+        var (measurements, _) = Measurements.read(from: folder, files: environment.files)
+        for name in ["formatting", "model loading", "merging", "exporting", "testing", "answering", "comparing"] {
+            measurements.add(name, predicted: table([name]), measured: took[name] ?? 0, measured)
+        }
+        measurements.add("training", predicted: table(["training", "evaluation", "checkpoints"]), measured: took["training"] ?? 0, measured)
+        do {
+            try measurements.write(to: folder, files: environment.files)
+        } catch let error as LorikeetError {
+            try reporter.note("how long this run took could not be kept for the next plan: \(error.description)")
+        }
     }
 }

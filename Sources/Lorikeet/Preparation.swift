@@ -19,6 +19,12 @@ package struct Preparation {
     /// What is to be said of the template of the adapter that training starts from, or that is tested.
     private let adapterWarning: String?
     package var dataset: Dataset?
+    /// Bytes of the data files.
+    private var dataBytes: Int64 = 0
+    /// Whether samples are kept from start to start.
+    private var keepsSamples = false
+    /// The plan is that of a later process, which finds the samples where this one keeps them.
+    package var isForLaterStart = false
     /// What files of the exported model are called.
     let exportName: String
 
@@ -104,6 +110,9 @@ package struct Preparation {
             DatasetSettings(recipe), tokenizer: tokenizer, template: template, endOfTurn: endOfTurn, embeddingRows: source.configuration.vocabularySize,
             store: store, files: files, cpu: cpu)
         loaded.report.warnings += [try templateWarning(), contextWarning(loaded)].compactMap { $0 }
+        let paths = try DataFiles.find(data: recipe.data, validation: recipe.validation, files: files)
+        dataBytes = (paths.train + paths.validation).reduce(0) { $0 + Int64((try? files.byteCount(of: $1)) ?? 0) }
+        keepsSamples = folder != nil
         dataset = loaded
         return loaded
     }
@@ -118,43 +127,75 @@ package struct Preparation {
 
     /// The plan of a run on `dataset` where `compute` computes.
     package func plan(_ dataset: Dataset, merges: Bool, compute: Compute, clock: any Clock) throws -> Plan {
+        try plan(dataset, merges: merges, card: PlannedCard(compute, gpuMemory: recipe.gpuMemoryBytes), cpu: compute.cpu, clock: clock)
+    }
+
+    /// The same on a card that need not be opened, or be in this machine; nil plans for the processor.
+    package func plan(_ dataset: Dataset, merges: Bool, card: PlannedCard?, cpu: CPU, clock: any Clock) throws -> Plan {
         let settings = recipe.trainingSettings(tokensPerBatch: Planner.tokensPerBatch)
-        let test = try answerTest(dataset)
         try requirePlannable(settings, samples: dataset.train.count)
         let sampler = StepSampler(settings: settings, count: dataset.train.count)
-        let card = try PlannedCard(compute, gpuMemory: recipe.gpuMemoryBytes)
         var model = PlannedModel(
             source: source, storage: recipe.storage(for: source), lora: recipe.loraSettings, mergedElementBytes: merges ? recipe.mergeType.blockBytes : 0)
         model.comparedStorage = mergedStorage
         model.otherDiskBytes = Int64(merges ? try Sidecar(source: source.files, files: RealFiles()).bytes() : 0) + Self.recordBytes(settings, dataset)
         model.fuse = recipe.fuse
         model.optimiser = recipe.optimiser
-        let exports = try merges ? plannedExports(cpu: compute.cpu, files: RealFiles()) : PlannedExports()
+        let exports = try merges ? plannedExports(cpu: cpu, files: RealFiles()) : PlannedExports()
         model.exports = exports.tested
-        let processor = card == nil ? try DeviceModel.measured(compute.cpu, columns: source.configuration.hiddenSize, clock: clock) : .besideCard
+        model.fileBytes = source.configuration.family.weights().reduce(0) { $0 + Int64(source.tensor($1.tensor)?.byteCount ?? 0) }
+        let (processor, slowdown) =
+            card == nil ? try DeviceModel.measured(cpu, columns: source.configuration.hiddenSize, clock: clock) : (.besideCard, 1)
         Machine.returnFreeMemory()
         var data = PlannedData(
             train: SampleLength.all(of: dataset.train), validation: SampleLength.all(of: dataset.validation),
             steps: settings.totalSteps(samples: dataset.train.count), packing: recipe.packing, samplesOfStep: { sampler.samples(ofStep: $0).indices })
-        var answers = PlannedAnswers(
-            rows: test.rows.count, longestPrompt: test.rows.map(\.promptIDs.count).max() ?? 0, maxNewTokens: try test.maxNewTokens)
         if Session.sharesPrefixes(source.configuration.family, onCard: card != nil) {
             data.evaluation = PlannedEvaluation(try dataset.validation.evaluationGroups(tokensPerBatch: Planner.tokensPerBatch, sharing: true))
-            answers.sharedPrompt = Session.sharedPrefix(test.rows.map(\.promptIDs)).count
         }
+        var machine = PlannedMachine(threads: cpu.threads, residentBytes: Machine.residentBytes(), processor: processor, card: card)
+        machine.slowdown = slowdown
+        machine.reading = PlannedReading(dataBytes: dataBytes, samplesAreKept: dataset.isFromStore || (isForLaterStart && keepsSamples))
         let planner = Planner(
             model: model, data: data,
             intervals: PlannedIntervals(
                 evalSteps: recipe.evalSteps, evalSamples: recipe.evalSamples, saveSteps: recipe.saveSteps, saveTotalLimit: recipe.saveTotalLimit),
-            answers: answers,
-            machine: PlannedMachine(
-                threads: compute.cpu.threads, residentBytes: Machine.residentBytes(),
-                processor: processor, card: card))
+            answers: try plannedAnswers(dataset), machine: machine)
         var plan = try planner.plan()
-        plan.limit = try limit(of: plan, compute: compute, processor: processor)
+        plan.limit = try limit(of: plan, card: card, processor: processor)
         plan.warnings = warnings + [settings.rateWarning, settings.warmupWarning(samples: dataset.train.count)].compactMap { $0 } + plan.warnings
         exports.add(to: &plan)
         return plan
+    }
+
+    /// The answers of the test: how long their prompts are, and the answers in the data.
+    private func plannedAnswers(_ dataset: Dataset) throws -> PlannedAnswers {
+        let test = try answerTest(dataset)
+        let prompts = test.rows.map(\.promptIDs)
+        var answers = PlannedAnswers(rows: prompts.count, longestPrompt: prompts.map(\.count).max() ?? 0, maxNewTokens: try test.maxNewTokens)
+        answers.expected = try test.rows.map { try tokenizer.encode($0.answer).count + 1 }
+        let first = prompts.first ?? []
+        let shared = prompts.reduce(first.count) { shortest, prompt in min(shortest, zip(first, prompt).prefix { $0 == $1 }.count) }
+        answers.promptTokens = prompts.reduce(shared) { $0 + $1.count - shared }
+        return answers
+    }
+
+    /// What measurements of a run are kept under.
+    func subject(card: PlannedCard?, cpu: CPU) -> Measurements.Subject {
+        let parameters = source.configuration.family.weights().reduce(0) { $0 + $1.shape.reduce(1, *) }
+        let device = card.map { "\($0.properties.name), \($0.properties.driver), \($0.properties.architecture), \($0.element.suffix)" }
+        return Measurements.Subject(
+            device: device ?? "\(Machine.cpuModel()), \(cpu.threads) threads",
+            model: "\(parameters) parameters, \(recipe.storage(for: source).rawValue)")
+    }
+
+    /// The plan as people are shown it: with the minutes that earlier runs on this device took.
+    ///
+    /// - Returns: with a warning where the file of measurements cannot be used.
+    package func corrected(_ plan: Plan, card: PlannedCard?, cpu: CPU, cacheFolder: String?, files: any Files) -> (plan: Plan, warning: String?) {
+        guard let cacheFolder, card?.isElsewhere != true else { return (plan, nil) }
+        let (measurements, warning) = Measurements.read(from: cacheFolder, files: files)
+        return (plan.corrected(by: measurements, subject(card: card, cpu: cpu)), warning)
     }
 
     /// Bytes of a run's records: events.jsonl with a line a step and a log line, report.html (twice while it is written again), TensorBoard's files
@@ -178,11 +219,11 @@ package struct Preparation {
     }
 
     /// The training program of a plan as a table, with the predicted time of each op.
-    package func listing(of plan: Plan, compute: Compute, clock: any Clock) throws -> String {
-        let (program, load) = try trainingProgram(of: plan, compute: compute)
+    package func listing(of plan: Plan, card: PlannedCard?, cpu: CPU, clock: any Clock) throws -> String {
+        let (program, load) = try trainingProgram(of: plan, card: card)
         let model =
-            try compute.device.map { DeviceModel.predicting($0.properties, compute.element) }
-            ?? DeviceModel.measured(compute.cpu, columns: source.configuration.hiddenSize, clock: clock)
+            try card.map { DeviceModel.predicting($0.properties, $0.element) }
+            ?? DeviceModel.measured(cpu, columns: source.configuration.hiddenSize, clock: clock).model
         return program.training?.listing(load, model) ?? ""
     }
 }

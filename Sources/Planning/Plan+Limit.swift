@@ -45,8 +45,8 @@ extension Plan {
         return phases.reduce(trainingLeft) { left, phase in
             switch phase.name {
             case "training": left
-            case "evaluation": left + phase.seconds * share
-            default: left + phase.seconds
+            case "evaluation", "checkpoints": left + phase.seconds * share
+            default: Self.beginning.contains(phase.name) ? left : left + phase.seconds
             }
         }
     }

@@ -30,7 +30,7 @@ extension Plan {
         let left = max(0, steps - done)
         let share = steps > 0 ? Double(left) / Double(steps) : 0
         return Rest(
-            steps: left, phases: phases.map { SessionTime.trainingPhases.contains($0.name) ? Phase($0.name, $0.seconds * share) : $0 },
+            steps: left, phases: phases.map { SessionTime.trainingPhases.contains($0.name) ? $0.scaled(by: share) : $0 },
             diskBytes: max(0, predictedDiskBytes - keptBytes))
     }
 }

@@ -19,15 +19,13 @@ package struct Plan: Sendable, Equatable {
         }
     }
 
-    /// A phase and the seconds it is expected to take.
-    package struct Phase: Sendable, Equatable {
+    /// The card that a run is planned for.
+    package struct Device: Sendable, Equatable {
         package let name: String
-        package let seconds: Double
-
-        package init(_ name: String, _ seconds: Double) {
-            self.name = name
-            self.seconds = seconds
-        }
+        /// Rates of this card were measured; else they are in proportion to its data sheet.
+        package let isMeasured: Bool
+        /// It is no card of this machine (`--as`).
+        package let isElsewhere: Bool
     }
 
     /// Everything that changes the bits of a result and is not in the recipe: replayed on resume.
@@ -97,6 +95,8 @@ package struct Plan: Sendable, Equatable {
     package var warnings: [String]
     /// The work of a training step and the device's rate, with which a run's speed is compared; nil where nothing is trained.
     package var limit: Limit?
+    /// nil on the processor.
+    package var device: Device?
     /// Sessions that the run needs in all (`SessionTime`); nil where the recipe names no session, or no number of them is enough.
     package var sessionsNeeded: Int?
 
@@ -136,6 +136,12 @@ package struct Plan: Sendable, Equatable {
             "train_tokens": JSON(trainTokens), "trainable_parameters": JSON(trainableParameters), "warnings": JSON(warnings),
             "sessions_needed": sessionsNeeded.map { JSON($0) } ?? .null,
         ]
+        let ranges = phases.filter { $0.range != nil }.map { ($0.name, JSON.array([.number($0.range?.lowerBound ?? 0), .number($0.range?.upperBound ?? 0)])) }
+        object["phase_ranges"] = .object(JSONObject(ranges))
+        object["measured_phases"] = JSON(phases.filter { $0.tableSeconds != nil }.map(\.name))
+        if let device {
+            object["planned_for"] = ["card": .string(device.name), "measured": .bool(device.isMeasured), "elsewhere": .bool(device.isElsewhere)]
+        }
         if let limit { object["limit"] = limit.json }
         return .object(object)
     }
@@ -153,8 +159,7 @@ package struct Plan: Sendable, Equatable {
             lines += rows("GPU memory in training (\(choices.device), \(choices.element.suffix))", gpuTraining) + rows("GPU memory in testing", gpuTesting)
         }
         lines += rows("disk", disk)
-        lines.append("time: about \(Units.formatSeconds(predictedSeconds))")
-        lines += phases.map { "    \($0.name.padded(to: width))\(Units.formatSeconds($0.seconds))" }
+        lines += timeLines(width: width)
         lines.append(
             "\(steps) steps, \(trainTokens) tokens, \(trainableParameters) trained parameters, micro-batches of at most \(choices.sizes.training) tokens")
         return (lines + (told ? warnings.map { "warning: \($0)" } : [])).joined(separator: "\n") + "\n"

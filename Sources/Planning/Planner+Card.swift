@@ -12,6 +12,13 @@ package struct PlannedCard {
     /// Bytes of the card's memory that may be in use in all, `usedBytes` included.
     package let cap: Int
 
+    /// Bytes a second between host and card.
+    package var hostBytesPerSecond = 12e9
+    /// No kernels have to be compiled.
+    package var hasKernels = true
+    /// It is no card of this machine.
+    package var isElsewhere = false
+
     /// Bytes that are left free for the driver and for the kernels' own memory.
     package static let reserve = 256 << 20
 
@@ -21,11 +28,25 @@ package struct PlannedCard {
     /// - Throws: exit 4 when the card does not answer.
     package init?(_ compute: Compute, gpuMemory: Int64?) throws {
         guard let device = compute.device else { return nil }
-        properties = device.properties
-        element = compute.element
-        usedBytes = try device.usedBytes()
-        let all = max(0, device.properties.totalBytes - Self.reserve)
+        self.init(device.properties, compute.element, usedBytes: try device.usedBytes(), gpuMemory: gpuMemory)
+        hasKernels = device.properties.hasCompiledKernels
+    }
+
+    /// A card of the table, which this machine need not have.
+    package init(_ entry: CardEntry, _ properties: AcceleratorProperties, _ element: DeviceElement, gpuMemory: Int64?) {
+        self.init(properties, element, usedBytes: entry.contextBytes, gpuMemory: gpuMemory)
+        isElsewhere = true
+    }
+
+    private init(_ properties: AcceleratorProperties, _ element: DeviceElement, usedBytes: Int, gpuMemory: Int64?) {
+        (self.properties, self.element, self.usedBytes) = (properties, element, usedBytes)
+        let all = max(0, properties.totalBytes - Self.reserve)
         cap = min(all, gpuMemory.map { Int($0) } ?? all)
+        if let entry = CardEntry.of(properties) { hostBytesPerSecond = entry.hostBytesPerSecond }
+    }
+
+    var device: Plan.Device {
+        Plan.Device(name: properties.name, isMeasured: CardEntry.of(properties)?.isMeasured ?? false, isElsewhere: isElsewhere)
     }
 }
 
@@ -39,6 +60,8 @@ extension Planner {
         let evaluationTokensPerBatch: Int
         /// Rows of the largest evaluation batch.
         let evaluationRows: Int
+        /// By tokens, the number of training micro-batches.
+        let counts: [Int: Int]
 
         var sizes: SessionSizes {
             SessionSizes(training: training.sizes.training, evaluation: evaluationRows, headChunk: training.sizes.headChunk)
@@ -86,11 +109,13 @@ extension Planner {
             let processor = try model.plan(mergedOnProcessor(chosen))
             testMemory.append(.init("arena and KV cache of the merged model", Int64(processor.evaluationArenaBytes + processor.cacheBytes)))
         }
-        return Plan(
+        var plan = Plan(
             choices: choices, trainingMemory: memory, testMemory: testMemory,
             gpuTraining: parts(chosen.training.bytes, "weights (\(model.storage.rawValue))"), gpuTesting: parts(testing, testedWeights),
             disk: disk(program, merged), phases: phases, steps: data.steps,
             trainTokens: tokens, trainableParameters: program.trainableParameters, warnings: warnings)
+        plan.device = card.device
+        return plan
     }
 
     /// The bytes of a card by part, for people; parts of 0 bytes are left out.
@@ -110,7 +135,7 @@ extension Planner {
         let longestHeldOut = max(1, data.heldOut.map(\.tokens).max() ?? 1)
         // Tokens of the largest optimiser step, all of which may be one micro-batch.
         let whole = data.packing ? data.trainedSteps.reduce(longest) { max($0, $1.reduce(0) { $0 + $1.tokens }) } : longest
-        var best: (plan: DevicePlan, tokens: Int)?
+        var best: (plan: DevicePlan, tokens: Int, counts: [Int: Int])?
         // Of the last split that was tried, which has the smallest micro-batches.
         var least: (rows: Int, trained: Int) = (0, 0)
         var lastTokens = 0
@@ -118,13 +143,13 @@ extension Planner {
             let tokens = max(longest, (whole + parts - 1) / parts)
             guard tokens != lastTokens else { continue }
             lastTokens = tokens
-            let shape = data.largest(over: data.trainedSteps, tokensPerBatch: tokens)
+            let shape = data.microBatches(of: data.trainedSteps, tokensPerBatch: tokens)
             least = (max(1, shape.rows), max(1, shape.trained))
             let chunk = min(Self.headChunk, Session.batchRows(least.trained, .device(card.element)))
             let plan = planner.plan(
                 tokens: least.rows, evaluation: longestHeldOut, headChunk: chunk, cap: card.cap, fasterThan: best?.plan.secondsPerToken ?? .infinity)
             guard let plan = plan.plan else { continue }
-            best = (plan, tokens)
+            best = (plan, tokens, shape.counts)
             if plan.passes.blocks == 0, plan.keepsExpanded { break }
         }
         guard let best else {
@@ -146,7 +171,7 @@ extension Planner {
             break
         }
         return OnCard(
-            training: training, tokensPerBatch: best.tokens, evaluationTokensPerBatch: limit, evaluationRows: rows)
+            training: training, tokensPerBatch: best.tokens, evaluationTokensPerBatch: limit, evaluationRows: rows, counts: best.counts)
     }
 
     private static func tooSmall(_ card: PlannedCard, needed: Int, _ what: String) -> LorikeetError {
@@ -251,19 +276,18 @@ extension Planner {
         try Session.deviceBytes(model.source.configuration, request, element: element) { type($0, merged: merged) }
     }
 
+    // MARK: time
+
     /// Seconds in which the logits of one sequence come to the host and its next token is chosen, by elements of the vocabulary.
     private static let secondsPerLogit = 1.2e-10
-    /// Bytes a second at which a form's weights come to the card, and the seconds of the tests beside their forms: texts whose tokens are compared,
-    /// programs that are made and recorded.
-    private static let (loadedBytesPerSecond, testingSeconds) = (2.5e9, 0.5)
 
     /// - Throws: as `Session.plan`.
     private func times(_ chosen: OnCard, _ card: PlannedCard, _ choices: Plan.Choices, _ planner: DevicePlanner) throws -> Times {
         let (onCard, held) = (DeviceModel.predicting(card.properties, card.element), PlannedData.workload(data.heldOut))
         let onHost = DeviceModel.submissionSeconds + Double(choices.test.slots * model.source.configuration.vocabularySize) * Self.secondsPerLogit
         var times = Times()
-        times.training = planner.predictedSeconds(
-            chosen.training, card.properties, counts: data.microBatches(tokensPerBatch: chosen.tokensPerBatch))
+        times.training = planner.predictedSeconds(chosen.training, counts: chosen.counts)
+        times.perStep = planner.predictedUpdateSeconds
         let sizes = SessionSizes(training: 0, evaluation: chosen.evaluationRows, headChunk: chosen.sizes.headChunk)
         var request = trainedRequest(sizes, card, slots: choices.test.slots)
         if choices.test.keepsExpanded { request.storage = .stored }
@@ -271,17 +295,20 @@ extension Planner {
             // Linears that are kept dequantised are planned as unquantised ones.
             choices.test.keepsExpanded ? .f32 : type($0, merged: false)
         }
-        times.perStep = trained.seconds(trained.step, Workload(), onCard)
         let form = FormSeconds(trained, held, onCard, decodingSeconds: onHost)
         times.forms = [form, form]
+        times.slots = choices.test.slots
+        times.loading = host.loading(fileBytes: model.fileBytes, converted: converts ? trained.parameters : 0, on: card)
+        times.starting = host.opening(card)
         if model.mergedElementBytes > 0 {
             let request = choices.test.mergedOnCard ? mergedForm(chosen, card, slots: choices.test.slots) : mergedOnProcessor(chosen)
             let merged = try Session.plan(model.source.configuration, request) { type($0, merged: true) }
             times.forms.append(
                 choices.test.mergedOnCard ? FormSeconds(merged, held, onCard, decodingSeconds: onHost) : FormSeconds(merged, held, machine.processor))
-            // The trained form, the merged one, and both in float32 for the comparison.
-            let bytes = trained.weightBytes + merged.weightBytes + 8 * merged.parameters
-            times.beginningTests = Self.testingSeconds + Double(bytes) / Self.loadedBytesPerSecond
+            times.formLoading = Double(merged.weightBytes) / host.uploadedBytesPerSecond(card)
+            // Both in float32.
+            times.comparing = HostTable.comparingSeconds + Double(8 * merged.parameters) / host.uploadedBytesPerSecond(card)
+            times.comparedPerToken = choices.test.comparedOnCard ? form.perToken : FormSeconds(merged, held, machine.processor).perToken
         }
         return times
     }

@@ -30,7 +30,7 @@ extension Planner {
                 return kept + [weights, .init("arena and KV cache", max(own, other)), recordedLogits]
             }
             forms.append(form(.init("merged weights", merged), answers: true))
-            forms += model.exports.map { form($0, answers: false) }
+            forms += model.exports.map { form($0.weights, answers: false) }
         }
         return forms.max { Plan.sum($0) < Plan.sum($1) } ?? kept
     }

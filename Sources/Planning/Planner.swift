@@ -34,7 +34,7 @@ package struct Planner {
     /// - Throws: exit 3 where no choice fits a card; on the processor nothing is compared with a limit here (see `Plan.requireFit`).
     package func plan() throws -> Plan {
         if let card = machine.card { return try plan(on: card) }
-        let training = data.largest(over: data.trainedSteps, tokensPerBatch: Self.tokensPerBatch)
+        let training = data.microBatches(of: data.trainedSteps, tokensPerBatch: Self.tokensPerBatch)
         let evaluation = data.evaluation.largest
         let chunk = min(HeadBlock.chunk, Session.roundedUp(max(training.trained, evaluation.trained)))
         let sizes = SessionSizes(training: max(1, training.rows), evaluation: max(1, evaluation.rows), headChunk: chunk)
@@ -79,86 +79,6 @@ package struct Planner {
         return [
             .init("checkpoints (\(kept))", Int64(kept) * checkpoint), .init("adapter", Int64(program.parameterBytes)),
             .init("merged model", merged), .init("tokenizer, configuration, records of the run", model.otherDiskBytes),
-        ]
-    }
-
-    // MARK: time
-
-    /// Predicted seconds of the units of work that a run consists of.
-    struct Times {
-        /// All training micro-batches of the run.
-        var training = 0.0
-        /// One update by the optimiser.
-        var perStep = 0.0
-        /// The tested forms of the model, in this order: base, base + adapter and, where it is tested, merged.
-        var forms: [FormSeconds] = []
-        /// Loading the tested forms, and the texts whose tokens are compared.
-        var beginningTests = 0.0
-    }
-
-    /// Predicted seconds of testing one form of the model.
-    struct FormSeconds {
-        /// One evaluated token.
-        let perToken: Double
-        /// One new token for each of `slots` sequences.
-        let perDecodingStep: Double
-
-        /// - Parameter decodingSeconds: of a decoding step on the host, beside the program.
-        init(_ program: ProgramPlan, _ data: Workload, _ model: DeviceModel, decodingSeconds: Double = 0) {
-            perToken = program.seconds(program.evaluation, data, model) / Double(program.evaluation.tokens)
-            perDecodingStep = program.decoding.map { program.seconds($0, data, model) + decodingSeconds } ?? 0
-        }
-    }
-
-    /// - Parameter tokens: of all optimiser steps.
-    private func timesOnProcessor(_ program: ProgramPlan, tokens: Int) -> Times {
-        var times = Times()
-        if let training = program.training {
-            times.training = Double(tokens) * program.seconds(training, PlannedData.workload(data.train), machine.processor) / Double(training.tokens)
-        }
-        times.perStep = program.seconds(program.step, Workload(), machine.processor)
-        let form = FormSeconds(program, data.evaluation.workload, machine.processor)
-        times.forms = Array(repeating: form, count: model.mergedElementBytes > 0 ? 3 : 2)
-        return times
-    }
-
-    /// Bytes a second that merging reads, changes in float32 and writes: 19 s for a model of 7B parameters, 8 bytes each.
-    private static let mergedBytesPerSecond = 2.8e9
-
-    /// The phases of a run with their predicted seconds.
-    func phases(_ times: Times, _ program: ProgramPlan, _ warnings: inout [String]) -> [Plan.Phase] {
-        let (steps, validation) = (data.steps, data.validation)
-        let validationTokens = Double(data.evaluation.rows)
-        // Tokens of one evaluation during training, of `eval_samples` samples.
-        let evaluated = validation.isEmpty ? 0 : validationTokens * Double(min(intervals.evalSamples, validation.count)) / Double(validation.count)
-        let evaluations = intervals.evalSteps > 0 ? max(0, (steps - 1) / intervals.evalSteps) : 0
-        let training = times.training + Double(steps) * times.perStep
-        let perToken = times.forms.first?.perToken ?? 0
-        let evaluating = Double(evaluations) * evaluated * perToken
-        if evaluating > training {
-            warnings.append("evaluating every \(intervals.evalSteps) steps takes longer than the training itself: raise eval_steps or lower eval_samples")
-        }
-        guard model.mergedElementBytes > 0 else {
-            // No test; instead all held-out records are evaluated once more at the end.
-            return [.init("training", training), .init("evaluation", evaluating + validationTokens * perToken)]
-        }
-        // Losses and answers of every form. The base seldom ends an answer before `max_new_tokens`; the trained forms need about half of them.
-        let decodingSteps = Double((answers.rows + Self.slots - 1) / Self.slots * answers.maxNewTokens)
-        let prompts = Double(answers.rows * (answers.longestPrompt - answers.sharedPrompt))
-        // The trained and the merged form on the same samples.
-        let compared = Double(data.heldOut.prefix(Self.comparedSamples).reduce(0) { $0 + $1.tokens })
-        var testing = times.beginningTests
-        for (index, form) in times.forms.enumerated() {
-            let isBase = index == 0
-            // On the processor the losses give away answers that are as expected: about half of a trained form's.
-            let open = isBase || machine.card != nil ? 1 : 0.5
-            testing += (validationTokens + open * prompts + (isBase ? 0 : compared)) * form.perToken
-            testing += (isBase ? 1 : 0.5) * open * decodingSteps * form.perDecodingStep
-        }
-        // Each tensor is read, changed in float32 and written.
-        let merged = Double(8 * program.parameters)
-        return [
-            .init("training", training), .init("evaluation", evaluating), .init("merging", merged / Self.mergedBytesPerSecond), .init("testing", testing),
         ]
     }
 }

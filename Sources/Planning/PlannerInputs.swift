@@ -18,8 +18,10 @@ package struct PlannedModel {
     package var optimiser: any Optimiser.Type = AdamWSettings.self
     /// Whether programs are fused; see `PassPolicy.fuse`.
     package var fuse = true
-    /// The exported forms that are tested, with the bytes of their weights.
-    package var exports: [Plan.Part] = []
+    /// The exported forms, which are tested too.
+    package var exports: [PlannedExport] = []
+    /// Bytes of the model's tensors in its files.
+    package var fileBytes: Int64 = 0
 
     package init(source: ModelSource, storage: BaseStorage, lora: LoRASettings, mergedElementBytes: Int) {
         (self.source, self.storage, self.lora, self.mergedElementBytes) = (source, storage, lora, mergedElementBytes)
@@ -63,33 +65,32 @@ package struct PlannedData {
     /// The samples of every optimiser step.
     var trainedSteps: some Sequence<[SampleLength]> { (0..<steps).lazy.map { samplesOfStep($0).map { train[$0] } } }
 
-    /// The most rows and the most trained tokens of any micro-batch, and the tokens of all micro-batches.
-    ///
+    /// The micro-batches that samples make.
+    struct MicroBatches {
+        /// The most rows and the most trained tokens of any.
+        var rows = 0
+        var trained = 0
+        /// Tokens of all.
+        var tokens = 0
+        /// By tokens, the number of micro-batches.
+        var counts: [Int: Int] = [:]
+    }
+
     /// - Parameters:
     ///   - groups: samples that may share micro-batches, such as those of one optimiser step.
     ///   - packing: nil takes the run's setting.
-    func largest(over groups: some Sequence<[SampleLength]>, tokensPerBatch: Int, packing: Bool? = nil) -> (rows: Int, trained: Int, tokens: Int) {
-        var (rows, trained, tokens) = (0, 0, 0)
+    func microBatches(of groups: some Sequence<[SampleLength]>, tokensPerBatch: Int, packing: Bool? = nil) -> MicroBatches {
+        var result = MicroBatches()
         for group in groups {
             for batch in packedGroups(lengths: group.map(\.tokens), tokensPerBatch: tokensPerBatch, packing: packing ?? self.packing) {
                 let sum = batch.reduce(0) { $0 + group[$1].tokens }
-                rows = max(rows, sum)
-                trained = max(trained, batch.reduce(0) { $0 + group[$1].trained })
-                tokens += sum
+                result.rows = max(result.rows, sum)
+                result.trained = max(result.trained, batch.reduce(0) { $0 + group[$1].trained })
+                result.tokens += sum
+                result.counts[sum, default: 0] += 1
             }
         }
-        return (rows, trained, tokens)
-    }
-
-    /// By tokens, the number of training micro-batches of the whole run.
-    func microBatches(tokensPerBatch: Int) -> [Int: Int] {
-        var counts: [Int: Int] = [:]
-        for group in trainedSteps {
-            for batch in packedGroups(lengths: group.map(\.tokens), tokensPerBatch: tokensPerBatch, packing: packing) {
-                counts[batch.reduce(0) { $0 + group[$1].tokens }, default: 0] += 1
-            }
-        }
-        return counts
+        return result
     }
 
     /// The workload of these samples: their lengths, and their share of trained tokens.
@@ -113,17 +114,46 @@ package struct PlannedIntervals {
     }
 }
 
-/// The answers that a test generates: for how many held-out rows, the longest of their prompts in tokens, and the most new tokens of each.
+/// The answers that a test generates.
 package struct PlannedAnswers {
+    /// Held-out rows that are answered.
     package var rows: Int
+    /// Tokens of the longest of their prompts.
     package var longestPrompt: Int
+    /// The most new tokens of each.
     package var maxNewTokens: Int
-    /// Tokens that all prompts begin with, where they are computed once.
-    package var sharedPrompt = 0
+    /// Tokens of each row's answer in the data, its end included. A trained model's answers are about as long.
+    package var expected: [Int] = []
+    /// Tokens of all prompts, with what all begin with counted once; nil takes `rows` of the longest.
+    package var promptTokens: Int?
 
     package init(rows: Int, longestPrompt: Int, maxNewTokens: Int) {
         (self.rows, self.longestPrompt, self.maxNewTokens) = (rows, longestPrompt, maxNewTokens)
     }
+}
+
+/// A form that the merged model is exported in.
+package struct PlannedExport: Sendable {
+    /// The form's name and the bytes of its weights.
+    package var weights: Plan.Part
+    /// Processor seconds, of one thread, that encode an element.
+    package var secondsPerElement: Double
+    /// Its logits are compared with the trained form's, as those of the merged model are.
+    package var isExact: Bool
+
+    package init(_ weights: Plan.Part, secondsPerElement: Double, isExact: Bool) {
+        (self.weights, self.secondsPerElement, self.isExact) = (weights, secondsPerElement, isExact)
+    }
+}
+
+/// What a run reads before it trains.
+package struct PlannedReading: Sendable {
+    /// Bytes of the data files.
+    package var dataBytes: Int64 = 0
+    /// The samples are in the cache folder, so no record is read again.
+    package var samplesAreKept = false
+
+    package init(dataBytes: Int64 = 0, samplesAreKept: Bool = false) { (self.dataBytes, self.samplesAreKept) = (dataBytes, samplesAreKept) }
 }
 
 /// The machine that a run is planned for.
@@ -135,6 +165,9 @@ package struct PlannedMachine {
     package var processor: DeviceModel
     /// nil plans for the processor.
     package var card: PlannedCard?
+    package var reading = PlannedReading()
+    /// By this factor work on the processor takes longer than its rates say, for other processes work beside it.
+    package var slowdown = 1.0
 
     package init(threads: Int, residentBytes: Int64, processor: DeviceModel, card: PlannedCard?) {
         (self.threads, self.residentBytes, self.processor, self.card) = (threads, residentBytes, processor, card)
@@ -142,25 +175,32 @@ package struct PlannedMachine {
 }
 
 extension DeviceModel {
-    /// Measures the processor's rate in matrix products, in about a tenth of a second.
+    /// Measures the processor's rate in matrix products, in about a tenth of a second. The fastest product says what the processor can do; the mean of all,
+    /// how much of it this process gets beside others.
     ///
     /// - Parameter columns: the model's hidden size, so that the measured product has about the sizes of a step's.
+    /// - Returns: with the factor, 1 or more, by which work takes longer now than on a processor that does nothing else.
     /// - Throws: exit 4 when memory cannot be had.
-    package static func measured(_ cpu: CPU, columns: Int, clock: any Clock) throws -> DeviceModel {
+    package static func measured(_ cpu: CPU, columns: Int, clock: any Clock) throws -> (model: DeviceModel, slowdown: Double) {
         let (m, n, k) = (256, 1024, max(64, min(columns, 4096)))
         let a = try Buffer(bytes: m * k * 4)
         let b = try Buffer(bytes: n * k * 4)
         let c = try Buffer(bytes: m * n * 4)
-        var best = Double.infinity
-        for _ in 0..<12 {
+        var (best, sum) = (Double.infinity, 0.0)
+        let (first, count) = (2, 12)
+        for call in 0..<count {
             let start = clock.uptime
             cpu.gemm(
                 transposeB: true, m: m, n: n, k: k, a: a.pointer(as: Float.self), lda: k, b: b.pointer(as: Float.self), ldb: k,
                 c: c.pointer(as: Float.self), ldc: n)
-            best = min(best, clock.uptime - start)
+            let took = max(1e-9, clock.uptime - start)
+            best = min(best, took)
+            // The first calls find caches and threads cold.
+            if call >= first { sum += took }
         }
         // A step as a whole reaches about nine tenths of the best product's rate.
-        return DeviceModel(processorFlops: 0.9 * 2 * Double(m * n * k) / max(best, 1e-9), bytesPerSecond: 8e9)
+        let model = DeviceModel(processorFlops: 0.9 * 2 * Double(m * n * k) / best, bytesPerSecond: 8e9)
+        return (model, min(8, max(1, sum / Double(count - first) / best)))
     }
 
     /// A typical processor, for runs on a card: it does little there, so its rates are not measured.

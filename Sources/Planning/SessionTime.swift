@@ -24,15 +24,17 @@ package struct SessionTime: Sendable, Equatable {
     ///   - done: steps that a checkpoint holds.
     package init(_ plan: Plan, done: Int = 0, session: Double, elapsed: Double, starting: Double) {
         func seconds(_ names: Set<String>) -> Double { plan.phases.filter { names.contains($0.name) }.reduce(0) { $0 + $1.seconds } }
-        (self.session, self.elapsed, self.starting) = (session, elapsed, starting)
+        // The model is loaded after the plan is made.
+        let loading = seconds(["model loading"])
+        (self.session, self.elapsed, self.starting) = (session, elapsed + loading, starting + loading)
         let share = plan.steps > 0 ? Double(max(0, plan.steps - done)) / Double(plan.steps) : 0
         training = seconds(Self.trainingPhases) * share
         step = share > 0 ? seconds(["training"]) / Double(plan.steps) : 0
-        finishing = 1.2 * plan.phases.filter { !Self.trainingPhases.contains($0.name) }.reduce(0) { $0 + $1.seconds }
+        finishing = 1.2 * plan.phases.filter { !Self.trainingPhases.contains($0.name) && !Plan.beginning.contains($0.name) }.reduce(0) { $0 + $1.seconds }
     }
 
     /// Phases that go on step by step and may be cut anywhere. All others have to be done in one session.
-    static let trainingPhases: Set = ["training", "evaluation"]
+    static let trainingPhases: Set = ["training", "evaluation", "checkpoints"]
 
     /// Seconds at the end of each session that are left free: half a minute, or a tenth of a session shorter than five minutes.
     package var margin: Double { min(30, session / 10) }

@@ -96,6 +96,9 @@ package enum ProgressLine {
         pieces += machine(fields)
         if let left = number("seconds_left") { pieces.append(Piece(2, "\(Units.formatSeconds(left)) left")) }
         if let left = number("run_seconds_left") { pieces.append(Piece(4, "run \(Units.formatSeconds(left)) left")) }
+        if let planned = number("run_seconds_planned"), let expected = number("run_seconds_expected") {
+            pieces.append(Piece(6, "planned \(Units.formatSeconds(planned)), now \(Units.formatSeconds(expected))"))
+        }
         return pieces
     }
 

@@ -87,8 +87,7 @@ struct CardChoicesTests {
         let planner = try Self.planner(row)
         let plan = try planner.plan(
             among: row.rows.map { [$0] } ?? Bench.candidates(row.sequence), evaluation: 32, headChunk: 4096, cap: Int(row.cap * Double(1 << 30)))
-        let card = Self.card(row.architecture)
-        let seconds = planner.predictedSeconds(plan, card, counts: [plan.sizes.training: 1]) + planner.predictedUpdateSeconds(card)
+        let seconds = planner.predictedSeconds(plan, counts: [plan.sizes.training: 1]) + planner.predictedUpdateSeconds
         let ratio = try 1000 * seconds / #require(row.milliseconds)
         // 2,176 rows of the 1B shape leave the last round of tiles nearly empty, and the library then takes other tiles than the model knows.
         let limit = row.name == "1b-step" ? 0.25 : 0.1
@@ -99,9 +98,9 @@ struct CardChoicesTests {
     /// long: 1,024 tokens by 27 %, 512 by 40 %.
     @Test(arguments: [(2048, 6.66), (4096, 10.05)]) func `small steps are predicted too`(tokens: Int, measured: Double) throws {
         let row = Row(name: "135m", shape: "smollm2-135m", sequence: 125, rows: tokens, tokens: tokens, bytes: 0)
-        let (planner, card) = (try Self.planner(row), Self.card(90))
+        let planner = try Self.planner(row)
         let plan = try planner.plan(among: [tokens], evaluation: 32, headChunk: 4096, cap: 16 << 30)
-        let seconds = planner.predictedSeconds(plan, card, counts: [tokens: 1]) + planner.predictedUpdateSeconds(card)
+        let seconds = planner.predictedSeconds(plan, counts: [tokens: 1]) + planner.predictedUpdateSeconds
         #expect(abs(1000 * seconds / measured - 1) < 0.12, "\(1000 * seconds) ms predicted")
     }
 }

@@ -69,9 +69,11 @@ struct EventsTests {
             #expect(abs((step["tokens_per_second"]?.double ?? 0) - tokens / seconds) < 1e-6 * tokens / seconds)
             let share = 4 * (matrix * tokens + head * trained) / seconds / flops
             #expect(abs((step["share_of_limit"]?.double ?? 0) - share) < 1e-9 * share)
-            // What is left of the run: the steps, the evaluations that are left, and all of merging and testing.
+            // What is left of the run: the steps, the evaluations and checkpoints that are left, and all that follows training.
             let phases = try #require(plan["phases"])
-            let later = (phases["evaluation"]?.double ?? 0) * Double(5 - index) / 6 + (phases["merging"]?.double ?? 0) + (phases["testing"]?.double ?? 0)
+            func planned(_ names: String...) -> Double { names.reduce(0) { $0 + (phases[$1]?.double ?? 0) } }
+            let later =
+                planned("evaluation", "checkpoints") * Double(5 - index) / 6 + planned("merging", "testing", "answering", "comparing", "report")
             let left = step["seconds_left"]?.double ?? -1
             #expect(abs((step["run_seconds_left"]?.double ?? 0) - left - later) < 1e-9 && later > 0)
         }

@@ -75,9 +75,7 @@ package final class CUDADevice: Accelerator {
         let native = architecture == capability
         properties.capability = capability
         properties.multipliesByWarpgroup = native && architecture == 90
-        // On an H100 8 to 40 MiB in the first steps, most where kernels of heads of 128 spill; then up to 25 MiB more over thousands of steps,
-        // since cuBLASLt loads a kernel for each size of product that it meets for the first time.
-        properties.bytesToRun = 72 << 20
+        properties.bytesToRun = AcceleratorProperties.bytesToRunCUDA
         otherCards = try Card.count(driver) - 1
         // Before anything is made on the card: what is missing is said at once.
         let major = driver.version / 1000
@@ -93,6 +91,7 @@ package final class CUDADevice: Accelerator {
         staging = try pinned.take(Self.stagingBytes)
         stagingEvents = [try context.event(flags: 2), try context.event(flags: 2)]
         let cache = KernelCache(folder: options.cacheFolder)
+        properties.hasCompiledKernels = archive != nil || cache.holdsKernels
         matrices = try MatrixLibrary(major: major, folders: folders, memory, cache)
         kernels = KernelLibrary(context, atNeed, archive: archive, cache, architecture: architecture, native: native)
         kernels.threads = options.threads

@@ -11,6 +11,17 @@ struct KernelCache {
 
     private func path(_ key: String) -> String? { folder.map { $0 + "/" + Self.name(key) + ".bin" } }
 
+    /// Whether anything is kept.
+    var holdsKernels: Bool {
+        guard let folder, let directory = opendir(folder) else { return false }
+        defer { closedir(directory) }
+        while let entry = readdir(directory) {
+            let name = withUnsafeBytes(of: &entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+            if name.hasSuffix(".bin") { return true }
+        }
+        return false
+    }
+
     /// What was kept under `key`, whole.
     func read(_ key: String) -> [UInt8]? {
         guard let path = path(key), let file = fopen(path, "rb") else { return nil }

@@ -3,11 +3,11 @@ import LorikeetDevices
 /// The rates that a device reaches in each kind of work. It predicts the seconds of a program's work.
 package struct DeviceModel: Sendable {
     /// Floating-point operations a second in large matrix products of the activations' type (FLOP/s).
-    package let productFlops: Double
+    package private(set) var productFlops: Double
     /// FLOP/s in attention's matrix products.
-    package let attentionFlops: Double
+    package private(set) var attentionFlops: Double
     /// Bytes a second to and from the device's memory.
-    package let bytesPerSecond: Double
+    package private(set) var bytesPerSecond: Double
     /// Seconds that each kernel launch adds to its work: while a kernel starts and ends, part of the device is idle.
     package let launchSeconds: Double
     /// Seconds that a kernel without work takes beside `launchSeconds`; a kernel with much work hides them (see `seconds(_:)`).
@@ -50,9 +50,14 @@ package struct DeviceModel: Sendable {
 
     /// The rates by which a run's time on a card is predicted: the card's own, whatever code it runs, and the time of kernels that have little to do.
     /// That was fitted on an H100 to training steps of 512 to 4,096 tokens of SmolLM2, of which 700 launches take 3 ms beside their other work, and to
-    /// steps of larger models; in code for a T4 on that card it is larger.
+    /// steps of larger models; in code for a T4 on that card it is larger. The rates of cards in the table are theirs.
     package static func predicting(_ card: AcceleratorProperties, _ element: DeviceElement) -> DeviceModel {
-        DeviceModel(card, element, capability: card.capability, idleSeconds: card.architecture < card.capability ? 5.8e-6 : 3.4e-6)
+        var model = DeviceModel(card, element, capability: card.capability, idleSeconds: card.architecture < card.capability ? 5.8e-6 : 3.4e-6)
+        guard let entry = CardEntry.of(card) else { return model }
+        let flops = element == .f32 ? entry.singleFlops : entry.halfFlops
+        model.attentionFlops *= flops / model.productFlops
+        (model.productFlops, model.bytesPerSecond) = (flops, entry.bytesPerSecond)
+        return model
     }
 
     /// Seconds that a card is idle while the host sends a micro-batch and reads its result.

@@ -38,7 +38,10 @@ package struct DevicePlanner {
     private let layout: TrainedLayout
     private let storage: BaseStorage
     private let element: DeviceElement
+    /// What choices are made by.
     private let model: DeviceModel
+    /// What predictions are made by.
+    private let predicting: DeviceModel
     private let workload: Workload
     private let storedBytes: [String: Int]
     /// See `DeviceBytes.context`, `weights` and `expanded`.
@@ -68,6 +71,7 @@ package struct DevicePlanner {
         self.element = element
         self.contextBytes = contextBytes + card.bytesToRun
         model = TableModel(card, element).model
+        predicting = DeviceModel.predicting(card, element)
         blockCount = family.blockCount
         var (weights, expanded) = (DeviceWeights.overheadBytes, 0)
         self.workload = workload
@@ -224,8 +228,7 @@ package struct DevicePlanner {
     /// Programs of at most four sizes are priced, and those between by straight lines: a size costs its rows' work and, whatever its rows, its launches.
     ///
     /// - Parameter counts: by tokens, the number of micro-batches.
-    package func predictedSeconds(_ plan: DevicePlan, _ card: AcceleratorProperties, counts: [Int: Int]) -> Double {
-        let predicting = DeviceModel.predicting(card, element)
+    package func predictedSeconds(_ plan: DevicePlan, counts: [Int: Int]) -> Double {
         var sizes: [Int: Int] = [:]
         for (tokens, count) in counts { sizes[Session.batchRows(tokens, .device(element)), default: 0] += count }
         guard let least = sizes.keys.min(), let most = sizes.keys.max() else { return 0 }
@@ -245,7 +248,7 @@ package struct DevicePlanner {
     }
 
     /// Predicted seconds of one update by the optimiser.
-    package func predictedUpdateSeconds(_ card: AcceleratorProperties) -> Double { DeviceModel.predicting(card, element).seconds(step.work()) }
+    package var predictedUpdateSeconds: Double { predicting.seconds(step.work()) }
 
     /// Predicted seconds of one run of `program` on the workload.
     private func seconds(_ program: Program, keepsExpanded: Bool) -> Double {

@@ -50,10 +50,11 @@ package struct PredictedMeasured {
         add("tokens/s", .count, speed, summary?["tokens_per_second"]?.double)
     }
 
-    /// The plan's seconds for a phase. The plan counts evaluations by themselves; they take place during training.
+    /// The plan's seconds for a numbered step. The plan counts some parts by themselves, such as the evaluations that take place during training.
     static func predictedSeconds(of phase: String, _ plan: JSON?) -> Double? {
         guard let seconds = plan?["phases"]?[phase]?.double else { return nil }
-        return phase == "training" ? seconds + (plan?["phases"]?["evaluation"]?.double ?? 0) : seconds
+        let parts = ["training": ["evaluation", "checkpoints"], "merging": ["exporting"], "testing": ["answering", "comparing"]]
+        return (parts[phase] ?? []).reduce(seconds) { $0 + (plan?["phases"]?[$1]?.double ?? 0) }
     }
 
     private mutating func add(_ name: String, _ unit: Row.Unit, _ predicted: Double?, _ measured: Double?) {

@@ -1,0 +1,61 @@
+/// What is known of a card without having it: the properties that a plan needs, and the rates by which its time is predicted.
+///
+/// Sources: the vendor's data sheets (multiprocessors, memory, bandwidth, dense tensor-core rates, PCIe), lowered to what products and copies reach; of the
+/// H100 measured (docs/benchmarks.md), of the T4 its memory as Kaggle shows it and its float16 rate under its 70 W.
+package struct CardEntry: Sendable {
+    /// As `--as` names it.
+    package let name: String
+    /// As the driver names it.
+    package let title: String
+    /// Compute capability times ten.
+    package let capability: Int
+    package let multiprocessors: Int
+    package let totalBytes: Int
+    /// FLOP/s in large matrix products of 16-bit elements, and of float32 without TF32.
+    package let halfFlops: Double
+    package let singleFlops: Double
+    /// Bytes a second to and from the card's memory, and between it and the host.
+    package let bytesPerSecond: Double
+    package let hostBytesPerSecond: Double
+    /// Bytes that the card holds once it is opened: the driver's, this process's context, the workspace of products.
+    package let contextBytes: Int
+    package let isMeasured: Bool
+
+    /// In the order in which they are listed to people.
+    package static let all = [
+        CardEntry(
+            name: "t4", title: "Tesla T4", capability: 75, multiprocessors: 40, totalBytes: gibibytes(14.56), halfFlops: 24e12, singleFlops: 4e12,
+            bytesPerSecond: 0.25e12, hostBytesPerSecond: 6e9, contextBytes: 300 << 20, isMeasured: false),
+        CardEntry(
+            name: "l4", title: "NVIDIA L4", capability: 89, multiprocessors: 58, totalBytes: gibibytes(22.03), halfFlops: 60e12, singleFlops: 12e12,
+            bytesPerSecond: 0.25e12, hostBytesPerSecond: 12e9, contextBytes: 400 << 20, isMeasured: false),
+        CardEntry(
+            name: "a100", title: "NVIDIA A100-SXM4-80GB", capability: 80, multiprocessors: 108, totalBytes: gibibytes(79.25), halfFlops: 237e12,
+            singleFlops: 15e12, bytesPerSecond: 1.6e12, hostBytesPerSecond: 12e9, contextBytes: 500 << 20, isMeasured: false),
+        CardEntry(
+            name: "h100", title: "NVIDIA H100 80GB HBM3", capability: 90, multiprocessors: 132, totalBytes: gibibytes(79.11), halfFlops: 739.2e12,
+            singleFlops: 46.2e12, bytesPerSecond: 2.6e12, hostBytesPerSecond: 20e9, contextBytes: 588_054_528, isMeasured: true),
+        CardEntry(
+            name: "rtx4090", title: "NVIDIA GeForce RTX 4090", capability: 89, multiprocessors: 128, totalBytes: gibibytes(23.53), halfFlops: 150e12,
+            singleFlops: 50e12, bytesPerSecond: 0.85e12, hostBytesPerSecond: 12e9, contextBytes: 500 << 20, isMeasured: false),
+    ]
+
+    private static func gibibytes(_ count: Double) -> Int { Int(count * Double(1 << 30)) }
+
+    /// The entry of an opened card: one of the same capability with as many multiprocessors. nil for others.
+    package static func of(_ card: AcceleratorProperties) -> CardEntry? {
+        all.first { $0.capability == card.capability && $0.multiprocessors == card.multiprocessors }
+    }
+
+    /// What the card would say of itself.
+    ///
+    /// - Parameter architecture: compute capability times ten that kernels are compiled for; nil is the card's own.
+    package func properties(architecture: Int? = nil) -> AcceleratorProperties {
+        var properties = AcceleratorProperties(
+            name: title, architecture: architecture ?? capability, multiprocessors: multiprocessors, totalBytes: totalBytes, driver: "not opened")
+        properties.capability = capability
+        properties.multipliesByWarpgroup = properties.architecture == capability && capability == 90
+        properties.bytesToRun = AcceleratorProperties.bytesToRunCUDA
+        return properties
+    }
+}

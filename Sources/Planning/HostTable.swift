@@ -1,0 +1,83 @@
+import LorikeetDevices
+import LorikeetGround
+
+/// Seconds of what a run does beside the model's programs: reading, loading, encoding and writing. The rates were measured on two cores of an AMD EPYC and
+/// on the 16 cores beside an H100 (docs/benchmarks.md); `Measurements` corrects them for a machine that has run before.
+struct HostTable {
+    let threads: Int
+
+    /// Threads that are worth as many processors, where all work on their own pieces: 16 do what 9 could.
+    private var processors: Double { max(1, 1 + 0.55 * Double(min(threads, 32) - 1)) }
+    /// The same for work in which threads seldom wait for memory or a common file.
+    private var encoders: Double { max(1, 0.9 * Double(min(threads, 64))) }
+
+    // MARK: before training
+
+    /// Bytes of records that one thread reads, formats and tokenises in a second, and samples that are found in the cache folder in a second.
+    private static let (tokenisedBytesPerSecond, keptSamplesPerSecond) = (13e6, 3e6)
+
+    func formatting(_ reading: PlannedReading, samples: Int) -> Double {
+        if reading.samplesAreKept { return 0.05 + Double(samples) / Self.keptSamplesPerSecond }
+        return 0.1 + Double(reading.dataBytes) / (Self.tokenisedBytesPerSecond * processors)
+    }
+
+    /// Opening the model's files and its tokenizer.
+    static let openingSeconds = 0.2
+    /// Reports of the data, and the first sample as text.
+    static let checkingSeconds = 0.02
+
+    /// Micro-batches that are packed in a second while a run is planned, in samples, and what a plan takes whatever the data.
+    func planning(visits: Int, onCard: Bool) -> Double { 0.15 + Double(visits) / 2e6 }
+
+    /// Opening the card: context, libraries, pinned memory.
+    func opening(_ card: PlannedCard?) -> Double { card == nil ? 0.02 : 0.35 }
+
+    /// Bytes a second at which weights come to the card from the page cache: 2.5 GB of bfloat16 are on an H100, in NF4, after 0.17 s.
+    func uploadedBytesPerSecond(_ card: PlannedCard) -> Double { 0.6 * card.hostBytesPerSecond }
+
+    /// Elements that one thread quantises to NF4 in a second.
+    private static let quantisedPerSecond = 150e6
+
+    /// Loading the model that is trained. A card quantises at the speed of the copies.
+    ///
+    /// - Parameter converted: elements of linears that are quantised now.
+    func loading(fileBytes: Int64, converted: Int, on card: PlannedCard?) -> Double {
+        let quantising = Double(converted) / (Self.quantisedPerSecond * encoders)
+        // A processor reads mapped weights when it first computes with them.
+        guard let card else { return 0.02 + quantising + (converted > 0 ? Double(fileBytes) / 2.5e9 : 0) }
+        return 0.05 + Double(fileBytes) / uploadedBytesPerSecond(card)
+    }
+
+    /// Compiling a run's kernels, about 25 modules of a second each, which the driver or NVRTC does on all threads; loading them where they are cached.
+    func kernels(_ card: PlannedCard?) -> Double {
+        guard let card else { return 0 }
+        return card.hasKernels ? 0.3 : 0.5 + 20 / encoders
+    }
+
+    // MARK: writing
+
+    /// Bytes a second that are read from the page cache or a fast disk, and written so that they outlive a power failure.
+    private static let (readBytesPerSecond, writtenBytesPerSecond) = (2.5e9, 0.95e9)
+
+    func checkpoint(bytes: Int) -> Double { 0.03 + Double(bytes) / Self.writtenBytesPerSecond }
+
+    /// - Parameters:
+    ///   - read: bytes of the base.
+    ///   - written: bytes of the merged model.
+    func merging(read: Int64, written: Int64) -> Double {
+        0.45 + Double(read) / Self.readBytesPerSecond + Double(written) / Self.writtenBytesPerSecond
+    }
+
+    /// Encoding the merged model in other forms.
+    func exporting(_ forms: [PlannedExport], elements: Int, elementBytes: Int) -> Double {
+        forms.reduce(0) { sum, form in
+            let read = Double(elements * elementBytes) / Self.readBytesPerSecond
+            return sum + 0.6 + read + Double(elements) * form.secondsPerElement / encoders + Double(form.weights.bytes) / Self.writtenBytesPerSecond
+        }
+    }
+
+    /// Comparing texts and tokens of the written model with those that were trained with, and recording programs of the test.
+    static let comparingSeconds = 0.8
+    /// Writing the summary, the report and the model cards.
+    static let reportSeconds = 0.1
+}

@@ -1,0 +1,102 @@
+import LorikeetGround
+import LorikeetJSON
+
+/// How long phases took on this machine's devices, as ratios to what the table of rates predicts. They correct the minutes that are shown. Nothing that
+/// chooses how a run computes takes this type: choices follow from `TableModel`, so that a file of measurements cannot change a run's bits.
+package struct Measurements: Sendable, Equatable {
+    /// What was measured together: ratios of another device or another model say little.
+    package struct Subject: Sendable, Hashable {
+        /// A card with its driver, architecture and type, or a processor with its threads.
+        package var device: String
+        /// The model's size and its storage.
+        package var model: String
+
+        package init(device: String, model: String) { (self.device, self.model) = (device, model) }
+    }
+
+    private struct Entry: Sendable, Equatable {
+        var subject: Subject
+        /// By phase, the last few ratios of measured to predicted seconds.
+        var ratios: [String: [Double]]
+    }
+
+    /// The subject that was measured last comes last.
+    private var entries: [Entry] = []
+
+    package init() {}
+
+    /// Kept of each phase, and subjects in all.
+    private static let (mostRatios, mostSubjects) = (5, 64)
+    /// A longer file is not read.
+    private static let mostBytes = 256 << 10
+    /// Seconds below which a phase says nothing of a device's speed.
+    package static let leastSeconds = 1.0
+    /// What a phase may differ from the table by; anything else was another kind of trouble.
+    private static let plausible = 0.1...10.0
+
+    /// The measured ratio of a phase: the median of the last few; nil where there is none.
+    package func ratio(_ phase: String, _ subject: Subject) -> Double? {
+        guard let ratios = entries.first(where: { $0.subject == subject })?.ratios[phase]?.sorted(), !ratios.isEmpty else { return nil }
+        return ratios.count % 2 == 1 ? ratios[ratios.count / 2] : (ratios[ratios.count / 2 - 1] + ratios[ratios.count / 2]) / 2
+    }
+
+    /// - Parameter predicted: by the table alone.
+    package mutating func add(_ phase: String, predicted: Double, measured: Double, _ subject: Subject) {
+        guard measured >= Self.leastSeconds, predicted > 0, case let ratio = measured / predicted, Self.plausible.contains(ratio) else { return }
+        var entry = entries.first { $0.subject == subject } ?? Entry(subject: subject, ratios: [:])
+        entries.removeAll { $0.subject == subject }
+        entry.ratios[phase] = (entry.ratios[phase, default: []] + [ratio]).suffix(Self.mostRatios)
+        entries = (entries + [entry]).suffix(Self.mostSubjects)
+    }
+
+    // MARK: file
+
+    private static func path(_ folder: String) -> String { folder + "/predictions.json" }
+
+    /// What a cache folder holds; nothing where it holds no such file.
+    ///
+    /// - Returns: with a warning where the file cannot be used.
+    package static func read(from folder: String, files: any Files) -> (measurements: Measurements, warning: String?) {
+        let path = path(folder)
+        guard files.exists(path) else { return (Measurements(), nil) }
+        func ignored(_ why: String) -> (Measurements, String?) { (Measurements(), "\(path) \(why) and is ignored: minutes are the table's") }
+        guard let size = try? files.byteCount(of: path), size <= mostBytes else { return ignored("is not a file of at most 256 KiB") }
+        guard let bytes = try? files.read(path), let list = try? JSON.parse(bytes, source: path)["entries"]?.array else { return ignored("is damaged") }
+        var result = Measurements()
+        for item in list.suffix(mostSubjects) {
+            guard let device = item["device"]?.string, let model = item["model"]?.string else { return ignored("is damaged") }
+            var entry = Entry(subject: Subject(device: device, model: model), ratios: [:])
+            for (phase, values) in (item["ratios"]?.object?.entries ?? []).map({ ($0.key, $0.value) }) {
+                let ratios = (values.array ?? []).compactMap(\.double).filter { plausible.contains($0) }
+                if !ratios.isEmpty { entry.ratios[phase] = ratios.suffix(mostRatios) }
+            }
+            result.entries.append(entry)
+        }
+        return (result, nil)
+    }
+
+    /// - Throws: exit 4 where it cannot be written.
+    package func write(to folder: String, files: any Files) throws {
+        let list = entries.map { entry -> JSON in
+            let ratios = entry.ratios.sorted { $0.key < $1.key }.map { ($0.key, JSON.array($0.value.map { .number($0) })) }
+            return ["device": .string(entry.subject.device), "model": .string(entry.subject.model), "ratios": .object(JSONObject(ratios))]
+        }
+        let json: JSON = ["entries": .array(list)]
+        try files.writeDurably(json.serialized(pretty: true) + "\n", to: Self.path(folder))
+    }
+}
+
+extension Plan {
+    /// The plan with the seconds of phases as they were measured before on this device; its choices stay as they are.
+    package func corrected(by measurements: Measurements, _ subject: Measurements.Subject) -> Plan {
+        var plan = self
+        plan.phases = phases.map { phase in
+            let kind = ["evaluation", "checkpoints"].contains(phase.name) ? "training" : phase.name
+            guard let ratio = measurements.ratio(kind, subject) else { return phase }
+            var corrected = phase.scaled(by: ratio)
+            corrected.tableSeconds = phase.seconds
+            return corrected
+        }
+        return plan
+    }
+}
