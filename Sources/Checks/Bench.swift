@@ -47,7 +47,10 @@ package struct Bench {
         var sizes: SessionSizes
         var passes = PassPolicy.norms
         var keepsExpanded = false
+        var embeddingOnHost = false
         var predictedBytes = 0
+        /// Of the host.
+        var pinnedBytes = 0
         /// Seconds of a step; nil on a processor.
         var predictedSeconds: Double?
     }
@@ -73,12 +76,14 @@ package struct Bench {
             workload: Workload(segments: SegmentLengths(batches.isEmpty ? [sequence] : batches.flatMap(\.segmentLengths))), contextBytes: before
         ) { source?.tensor($0)?.type }
         planner.fuse = fuse
+        planner.hostCap = Int(Machine.totalMemoryBytes() / 2)
         let plan = try planner.plan(
             among: batches.isEmpty ? Self.candidates(sequence) : [longest], evaluation: 32, headChunk: 4096, cap: memoryCap ?? device.properties.totalBytes)
         let counts = Dictionary(batches.isEmpty ? [(plan.sizes.training, 1)] : batches.map { ($0.rows, 1) }, uniquingKeysWith: +)
         let seconds = planner.predictedSeconds(plan, counts: counts) / Double(max(1, batches.count))
         return Choice(
-            sizes: plan.sizes, passes: plan.passes, keepsExpanded: plan.keepsExpanded, predictedBytes: plan.bytes.total,
+            sizes: plan.sizes, passes: plan.passes, keepsExpanded: plan.keepsExpanded, embeddingOnHost: plan.embeddingOnHost,
+            predictedBytes: plan.bytes.total, pinnedBytes: plan.bytes.pinned,
             predictedSeconds: seconds + planner.predictedUpdateSeconds)
     }
 
@@ -90,7 +95,7 @@ package struct Bench {
         let choice = try choice(batches, before: before)
         if batches.isEmpty { batches = [full(choice.sizes.training)] }
         let (loadStart, residentBefore) = (clock.uptime, Machine.residentBytes())
-        let model = try loaded()
+        let model = try loaded(embeddingOnHost: choice.embeddingOnHost)
         if choice.keepsExpanded { try model.keepExpanded() }
         let loadSeconds = clock.uptime - loadStart
         let (loadPeak, anonymous) = (Machine.peakResidentBytes(), Machine.anonymousBytes())
@@ -123,7 +128,8 @@ package struct Bench {
             "device": .string(compute.device?.properties.name ?? "cpu"), "compute_type": .string(compute.element.suffix),
             "gpu_arch": JSON(compute.device?.properties.architecture ?? 0), "base_storage": .string(storage.rawValue),
             "first_loss": .number(firstLoss), "first_gradient_norm": .number(firstNorm), "recompute": .string(choice.passes.rawValue),
-            "keeps_expanded": .bool(choice.keepsExpanded), "measured_products": JSON(tuned.count),
+            "keeps_expanded": .bool(choice.keepsExpanded), "embedding_on_host": .bool(choice.embeddingOnHost),
+            "predicted_pinned_bytes": JSON(choice.pinnedBytes), "measured_products": JSON(tuned.count),
             "changed_products": JSON(tuned.values.count { $0 != 0 }),
             "peak_device_bytes": JSON(used), "device_bytes_before": JSON(before), "predicted_device_bytes": JSON(choice.predictedBytes),
             "peak_rss_bytes": .integer(Machine.peakResidentBytes()), "rss_before_load_bytes": .integer(residentBefore),
@@ -153,7 +159,9 @@ package struct Bench {
         return (steps, rate.best)
     }
 
-    private func loaded() throws -> Model {
+    private func loaded(embeddingOnHost: Bool) throws -> Model {
+        var compute = compute
+        compute.embeddingOnHost = embeddingOnHost
         if let source { return try compute.model(source, storage: storage, lora: lora) }
         return try compute.randomModel(configuration, storage: storage, lora: lora)
     }

@@ -172,6 +172,18 @@ package protocol Accelerator: AnyObject {
     /// Copies `count` bytes to the host, behind the work that was asked for before and without waiting for it.
     func fetch(_ from: DeviceAddress, count: Int) throws -> any FetchedBytes
     func copy(_ from: DeviceAddress, to: DeviceAddress, bytes: Int) throws
+    /// Memory of the host that cannot be paged out; the device reads and writes it at the address that this returns. Exit 4 where the
+    /// machine has none.
+    func allocateOnHost(bytes: Int) throws -> DeviceAddress
+    /// As `free`, for memory of `allocateOnHost`.
+    func freeOnHost(_ address: DeviceAddress)
+    /// Begins a copy between the device's memory and the host's behind the work that was asked for so far, and beside the work that is asked
+    /// for from here on. Copies are done in the order in which they were begun.
+    ///
+    /// - Parameter number: by which `awaitCopy` names it; a number is used again only after that call.
+    func beginCopy(_ from: DeviceAddress, to: DeviceAddress, bytes: Int, number: Int) throws
+    /// What is asked for from here on begins after the copy has ended. The host does not wait.
+    func awaitCopy(number: Int) throws
     func zero(_ address: DeviceAddress, bytes: Int) throws
     /// Compiles modules in parallel before they are needed; a module that was not prepared is compiled at its first launch.
     func prepare(_ modules: [KernelModule])
@@ -208,6 +220,12 @@ extension Accelerator {
         try bytes.withUnsafeMutableBytes { try download(from, into: $0) }
         return HostBytes(bytes: bytes)
     }
+
+    /// A device whose memory is the host's.
+    package func allocateOnHost(bytes: Int) throws -> DeviceAddress { try allocate(bytes: bytes) }
+    package func freeOnHost(_ address: DeviceAddress) { free(address) }
+    package func beginCopy(_ from: DeviceAddress, to: DeviceAddress, bytes: Int, number: Int) throws { try copy(from, to: to, bytes: bytes) }
+    package func awaitCopy(number: Int) throws {}
 
     /// A device that compiles nothing.
     package func prepare(_ modules: [KernelModule]) {}

@@ -7,14 +7,16 @@ package final class DeviceAllocation {
     package let address: DeviceAddress
     package let bytes: Int
     private let device: any Accelerator
+    private let isOnHost: Bool
 
+    /// - Parameter onHost: takes memory of the host (`Accelerator.allocateOnHost`).
     /// - Throws: what `Accelerator.allocate` throws: exit 3 where the device has no room, exit 4 where it fails.
-    package init(on device: any Accelerator, bytes: Int) throws {
-        address = try device.allocate(bytes: bytes)
-        (self.device, self.bytes) = (device, bytes)
+    package init(on device: any Accelerator, bytes: Int, onHost: Bool = false) throws {
+        address = try onHost ? device.allocateOnHost(bytes: bytes) : device.allocate(bytes: bytes)
+        (self.device, self.bytes, isOnHost) = (device, bytes, onHost)
     }
 
-    deinit { device.free(address) }
+    deinit { if isOnHost { device.freeOnHost(address) } else { device.free(address) } }
 }
 
 extension Accelerator {

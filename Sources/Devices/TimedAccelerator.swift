@@ -32,6 +32,15 @@ package final class TimedAccelerator: Accelerator {
         try note("copy")
         try device.copy(from, to: to, bytes: bytes)
     }
+    package func allocateOnHost(bytes: Int) throws -> DeviceAddress { try device.allocateOnHost(bytes: bytes) }
+    package func freeOnHost(_ address: DeviceAddress) { device.freeOnHost(address) }
+    package func beginCopy(_ from: DeviceAddress, to: DeviceAddress, bytes: Int, number: Int) throws {
+        try device.beginCopy(from, to: to, bytes: bytes, number: number)
+    }
+    package func awaitCopy(number: Int) throws {
+        try note("wait for a copy")
+        try device.awaitCopy(number: number)
+    }
     package func zero(_ address: DeviceAddress, bytes: Int) throws {
         try note("zero")
         try device.zero(address, bytes: bytes)

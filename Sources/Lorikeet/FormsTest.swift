@@ -92,6 +92,8 @@ struct FormsTest {
             model?.releaseWeights()
             model = nil
         }
+        var compute = compute
+        compute.embeddingOnHost = choices.embeddingOnHost
         let form = try model ?? loaded(compute, preparation.source, storage: choices.storage, lora: lora)
         defer { form.releaseWeights() }
         if model == nil, choices.test.keepsExpanded { try form.keepExpanded() }

@@ -323,6 +323,8 @@ package final class Pipeline {
     private func train(_ preparation: Preparation, _ dataset: Dataset, _ plan: Plan, _ compute: Compute) throws -> (TrainingResult, Model) {
         let choices = plan.choices
         let model = try step(6, "model loading") { () throws -> Model in
+            var compute = compute
+            compute.embeddingOnHost = choices.embeddingOnHost
             let model = try compute.model(
                 preparation.source, storage: choices.storage, lora: recipe.loraSettings, seed: UInt64(recipe.seed), optimiser: recipe.optimiser)
             if let start = recipe.initAdapter { try model.loadAdapter(AdapterFile.read(directory: start, files: environment.files)) }

@@ -12,6 +12,7 @@ extension Preparation {
         let program = try Session.plan(source.configuration, request) { source.tensor($0)?.type }
         var load = PlannedData.workload(dataset.map { SampleLength.all(of: $0.train) } ?? [])
         if !plan.choices.keepsExpanded { load.storedBytes = program.storedBytes }
+        load.embeddingOnHost = plan.choices.embeddingOnHost
         return (program, load)
     }
 

@@ -15,6 +15,7 @@ extension Plan.Choices {
             "test_keeps_expanded": .bool(test.keepsExpanded), "merged_on_card": .bool(test.mergedOnCard),
             "compared_on_card": .bool(test.comparedOnCard),
         ]
+        if embeddingOnHost { object["embedding_on_host"] = true }
         if tuned {
             object["tuned"] = true
             object["products"] = .object(JSONObject(products.sorted { $0.key < $1.key }.map { ($0.key, JSON($0.value)) }))
@@ -42,6 +43,7 @@ extension Plan {
         choices.element = kept["compute_type"]?.string.flatMap { name in DeviceElement.allCases.first { $0.suffix == name } } ?? choices.element
         choices.architecture = kept["gpu_arch"]?.int ?? 0
         choices.keepsExpanded = kept["keeps_expanded"]?.bool ?? false
+        choices.embeddingOnHost = kept["embedding_on_host"]?.bool ?? false
         choices.test.slots = min(1024, max(1, kept["answer_slots"]?.int ?? Planner.slots))
         choices.test.keepsExpanded = kept["test_keeps_expanded"]?.bool ?? false
         choices.test.mergedOnCard = kept["merged_on_card"]?.bool ?? false

@@ -44,6 +44,8 @@ package struct Plan: Sendable, Equatable {
         package var architecture = 0
         /// Stored linears stay expanded on the card.
         package var keepsExpanded = false
+        /// The embedding lies in the host's memory (`DevicePlan.embeddingOnHost`).
+        package var embeddingOnHost = false
         /// Products were measured, and which way was chosen for each (see `GEMMChoices`).
         package var tuned = false
         package var products: [String: Int] = [:]

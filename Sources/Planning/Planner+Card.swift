@@ -81,6 +81,7 @@ extension Planner {
         ) { model.source.tensor($0)?.type }
         planner.fuse = model.fuse
         planner.optimiser = model.optimiser
+        planner.hostCap = Int(machine.pinnableBytes)
         let chosen = try choose(planner, card)
         var choices = Plan.Choices(
             storage: model.storage, threads: machine.threads, tokensPerBatch: chosen.tokensPerBatch, sizes: chosen.sizes, passes: chosen.training.passes,
@@ -89,6 +90,7 @@ extension Planner {
         choices.element = card.element
         choices.architecture = card.properties.architecture
         choices.keepsExpanded = chosen.training.keepsExpanded
+        choices.embeddingOnHost = chosen.training.embeddingOnHost
         var warnings: [String] = []
         let (testing, testedWeights) = try planTest(chosen, card, &choices.test, &warnings)
         // Host memory and disk do not depend on the card's programs: the smallest program gives them.
@@ -99,11 +101,13 @@ extension Planner {
         let tokens = data.trainedSteps.reduce(0) { $0 + $1.reduce(0) { $0 + $1.tokens } }
         let phases = self.phases(try times(chosen, card, choices, planner), program, &warnings)
         let merged = Int64(program.parameters) * Int64(model.mergedElementBytes)
-        let memory =
+        var memory =
             processMemory() + [
                 .init("adapters, gradients, optimiser", Int64(program.adapterBytes)),
                 .init("model file, as it is read", Int64(program.weightBytes), mapped: true),
             ]
+        let pinned = Plan.Part("\(chosen.training.pinnedParts), pinned for the card", Int64(chosen.training.bytes.pinned))
+        if pinned.bytes > 0 { memory.append(pinned) }
         var testMemory = memory + [.init("merged model, as it is read", merged, mapped: true), recordedLogits]
         if model.mergedElementBytes > 0, !choices.test.mergedOnCard {
             let processor = try model.plan(mergedOnProcessor(chosen))
@@ -155,7 +159,8 @@ extension Planner {
         guard let best else {
             let chunk = Session.batchRows(least.trained, .device(card.element))
             let training = planner.smallestBytes(tokens: least.rows, evaluation: longestHeldOut, headChunk: chunk)
-            let answering = try trainedForm(SessionSizes(training: 0, evaluation: longestHeldOut, headChunk: min(256, chunk)), card, slots: 1).total
+            let sizes = SessionSizes(training: 0, evaluation: longestHeldOut, headChunk: min(256, chunk))
+            let answering = try trainedForm(sizes, card, slots: 1, embeddingOnHost: true).total
             throw Self.tooSmall(card, needed: max(training, answering), "training on micro-batches of \(least.rows) tokens and answering held-out records")
         }
         let training = planner.withoutRecomputation(best.plan, cap: card.cap)
@@ -166,7 +171,9 @@ extension Planner {
             let arenaBytes = planner.evaluationArenaBytes(tokens: candidate, headChunk: training.sizes.headChunk)
             // It has to fit in training's arena, and in the cap beside the KV cache of one answer.
             let sizes = SessionSizes(training: 0, evaluation: candidate, headChunk: training.sizes.headChunk)
-            guard arenaBytes <= training.bytes.arena, try trainedForm(sizes, card, slots: 1).total <= card.cap else { continue }
+            guard arenaBytes <= training.bytes.arena,
+                try trainedForm(sizes, card, slots: 1, embeddingOnHost: training.embeddingOnHost).total <= card.cap
+            else { continue }
             (limit, rows) = (tokens, candidate)
             break
         }
@@ -234,7 +241,7 @@ extension Planner {
         for (slots, keeps) in [(Self.slots, true), (Self.slots, false), (8, false), (4, false), (2, false), (1, false)] {
             if keeps && !chosen.training.keepsExpanded { continue }
             let sizes = SessionSizes(training: 0, evaluation: chosen.evaluationRows, headChunk: chosen.sizes.headChunk)
-            var bytes = try trainedForm(sizes, card, slots: slots)
+            var bytes = try trainedForm(sizes, card, slots: slots, embeddingOnHost: chosen.training.embeddingOnHost)
             if keeps { bytes.expanded = chosen.training.bytes.expanded }
             (test.slots, test.keepsExpanded, needed) = (slots, keeps, bytes.total)
             if bytes.total <= card.cap { return bytes }
@@ -243,8 +250,10 @@ extension Planner {
     }
 
     /// Bytes for evaluating and answering with linears dequantised for every product.
-    private func trainedForm(_ sizes: SessionSizes, _ card: PlannedCard, slots: Int) throws -> DeviceBytes {
-        var bytes = try bytes(trainedRequest(sizes, card, slots: slots), card.element)
+    private func trainedForm(_ sizes: SessionSizes, _ card: PlannedCard, slots: Int, embeddingOnHost: Bool) throws -> DeviceBytes {
+        var request = trainedRequest(sizes, card, slots: slots)
+        request.embeddingOnHost = embeddingOnHost
+        var bytes = try bytes(request, card.element)
         bytes.context = card.usedBytes
         return bytes
     }

@@ -168,6 +168,8 @@ package struct PlannedMachine {
     package var reading = PlannedReading()
     /// By this factor work on the processor takes longer than its rates say, for other processes work beside it.
     package var slowdown = 1.0
+    /// Bytes of memory that may be pinned for a card: half of what this process may use at all.
+    package var pinnableBytes = Machine.totalMemoryBytes() / 2
 
     package init(threads: Int, residentBytes: Int64, processor: DeviceModel, card: PlannedCard?) {
         (self.threads, self.residentBytes, self.processor, self.card) = (threads, residentBytes, processor, card)

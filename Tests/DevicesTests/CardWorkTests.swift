@@ -289,6 +289,62 @@ struct CardWorkTests {
 
     // MARK: recording
 
+    @Test func `copies beside other work begin after it and are waited for, also where they are recorded`() throws {
+        let stub = try StubCard()
+        do {
+            let card = try CUDADevice(stub.options)
+            let bytes = (0..<4096).map { UInt8($0 % 251) }
+            let (from, to) = (try card.allocate(bytes: 4096), try card.allocate(bytes: 4096))
+            let host = try DeviceAllocation(on: card, bytes: 4096, onHost: true)
+            try bytes.withUnsafeBytes { try card.upload($0, to: from) }
+            func ordered() -> [Substring] {
+                stub.calls().compactMap { call in call.split(separator: " ").first.flatMap { Self.ofCopies.contains($0) ? $0 : nil } }
+            }
+            let before = ordered().count
+            try card.beginCopy(from, to: host.address, bytes: 4096, number: 7)
+            try card.awaitCopy(number: 7)
+            try card.beginCopy(host.address, to: to, bytes: 4096, number: 8)
+            try card.awaitCopy(number: 8)
+            #expect(Array(ordered().dropFirst(before)) == [0, 1, 2, 0, 1, 0, 1, 2, 0, 1].map { Self.ofCopies[$0] })
+            var back = [UInt8](repeating: 0, count: 4096)
+            try back.withUnsafeMutableBytes { try card.download(to, into: $0) }
+            #expect(back == bytes)
+            // The same copies in a graph.
+            let work = try card.record {
+                try card.beginCopy(from, to: host.address, bytes: 4096, number: 7)
+                try card.awaitCopy(number: 7)
+            }
+            try work?.run()
+            #expect(stub.calls("cuMemcpyAsync").map { $0.split(separator: " ").last } == ["run", "run", "captured"])
+            // One that nobody waits for has no place in a graph.
+            let failed = try error { _ = try card.record { try card.beginCopy(from, to: host.address, bytes: 4096, number: 9) } }
+            #expect(failed.exit == .machineFailed && failed.description.contains("cuStreamEndCapture"))
+            for address in [from, to] { card.free(address) }
+            try withExtendedLifetime(host) { try card.synchronize() }
+        }
+        #expect(stub.books().live.isEmpty && stub.books().faults.isEmpty)
+    }
+
+    private static let ofCopies: [Substring] = ["cuEventRecord", "cuStreamWaitEvent", "cuMemcpyAsync"]
+
+    @Test func `the host's memory takes tables, and is an error where there is none`() throws {
+        let stub = try StubCard()
+        let card = try CUDADevice(stub.options)
+        let pinned = stub.calls("cuMemHostAlloc").count
+        let host = try DeviceAllocation(on: card, bytes: 20_000_000, onHost: true)
+        let bytes = (0..<20_000_000).map { UInt8($0 % 251) }
+        try bytes[..<10_000_000].withUnsafeBytes { try card.upload($0, to: host.address) }
+        try card.copy(host.address, to: host.address + 10_000_000, bytes: 10_000_000)
+        try card.synchronize()
+        let memory = try #require(UnsafePointer<UInt8>(bitPattern: UInt(host.address.raw)))
+        #expect((0..<20_000_000).allSatisfy { memory[$0] == UInt8($0 % 10_000_000 % 251) })
+        #expect(stub.calls("cuMemHostAlloc")[pinned] == "cuMemHostAlloc 20000000 0")
+        try stub.configure(["fail cuMemHostAlloc 2 \(pinned + 2)"])
+        let failed = try error { _ = try DeviceAllocation(on: card, bytes: 1 << 30, onHost: true) }
+        #expect(failed.exit == .machineFailed && failed.description.contains("1.00 GiB of pinned memory"))
+        withExtendedLifetime(host) {}
+    }
+
     @Test func `recorded work is captured, then runs with one call, and its graph goes with it`() throws {
         let stub = try StubCard()
         let card = try CUDADevice(stub.options)

@@ -14,6 +14,13 @@ package final class EmulatedDevice: Accelerator {
     private var prepared: Set<KernelModule> = []
     package private(set) var allocatedBytes = 0
     private var sizes: [DeviceAddress: Int] = [:]
+    /// Bytes of `allocateOnHost`.
+    package private(set) var hostBytes = 0
+    /// When a copy of `beginCopy` happens: at once, or only when it is awaited. A real card may do either.
+    package var copiesAtOnce = false
+    private var copies: [Int: (from: DeviceAddress, to: DeviceAddress, bytes: Int)] = [:]
+    /// Copies that were begun.
+    package private(set) var begunCopies = 0
 
     package init(architecture: Int = 80) {
         properties = AcceleratorProperties(name: "emulated", architecture: architecture, multiprocessors: 1, totalBytes: 1 << 34, driver: "none")
@@ -38,6 +45,32 @@ package final class EmulatedDevice: Accelerator {
     package func free(_ address: DeviceAddress) {
         allocatedBytes -= sizes.removeValue(forKey: address) ?? 0
         Glibc.free(UnsafeMutableRawPointer(bitPattern: UInt(address.raw)))
+    }
+
+    package func allocateOnHost(bytes: Int) throws -> DeviceAddress {
+        let address = try allocate(bytes: bytes)
+        allocatedBytes -= bytes
+        hostBytes += bytes
+        return address
+    }
+
+    package func freeOnHost(_ address: DeviceAddress) {
+        let bytes = sizes[address] ?? 0
+        hostBytes -= bytes
+        allocatedBytes += bytes
+        free(address)
+    }
+
+    package func beginCopy(_ from: DeviceAddress, to: DeviceAddress, bytes: Int, number: Int) throws {
+        guard copies[number] == nil else { throw LorikeetError.machine("copy \(number) was begun before it was awaited") }
+        begunCopies += 1
+        if copiesAtOnce { try copy(from, to: to, bytes: bytes) }
+        copies[number] = (from, to, bytes)
+    }
+
+    package func awaitCopy(number: Int) throws {
+        guard let asked = copies.removeValue(forKey: number) else { throw LorikeetError.machine("copy \(number) is awaited and was not begun") }
+        if !copiesAtOnce { try copy(asked.from, to: asked.to, bytes: asked.bytes) }
     }
 
     /// Parts of an odd number of bytes, so that what depends on their size is seen.

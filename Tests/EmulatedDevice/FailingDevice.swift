@@ -36,6 +36,24 @@ package final class FailingDevice: Accelerator {
         guard live.remove(address) != nil else { return wrongFrees += 1 }
         device.free(address)
     }
+    package func allocateOnHost(bytes: Int) throws -> DeviceAddress {
+        try count(.allocation)
+        let address = try device.allocateOnHost(bytes: bytes)
+        live.insert(address)
+        return address
+    }
+    package func freeOnHost(_ address: DeviceAddress) {
+        guard live.remove(address) != nil else { return wrongFrees += 1 }
+        device.freeOnHost(address)
+    }
+    package func beginCopy(_ from: DeviceAddress, to: DeviceAddress, bytes: Int, number: Int) throws {
+        try count(.other)
+        try device.beginCopy(from, to: to, bytes: bytes, number: number)
+    }
+    package func awaitCopy(number: Int) throws {
+        try count(.other)
+        try device.awaitCopy(number: number)
+    }
     package func upload(count bytes: Int, to: DeviceAddress, fill: (Int, UnsafeMutableRawBufferPointer) throws -> Void) throws {
         try count(.other)
         try device.upload(count: bytes, to: to, fill: fill)

@@ -64,6 +64,32 @@ struct CardChoicesTests {
         ) { _ in nil }
     }
 
+    /// Two segments of 2,048 of an 8B model, rank 16 on every linear.
+    @Test func `the host's memory is used where the card's is short, and where that is faster`() throws {
+        let row = Row(name: "8b", shape: "qwen3-8b", sequence: 2048, targets: ["all-linear"], tokens: 0, bytes: 0)
+        var planner = try Self.planner(row)
+        func plan(_ cap: Double) throws -> DevicePlan {
+            try planner.plan(among: Bench.candidates(2048), evaluation: 32, headChunk: 4096, cap: Int(cap * Double(1 << 30)))
+        }
+        let table = 151_936 * 4096 * 2
+        for cap in [6.5, 7.3, 7.6] {
+            let plan = try plan(cap)
+            #expect(plan.embeddingOnHost && plan.bytes.pinned >= table)
+            #expect(Double(plan.bytes.total) <= cap * Double(1 << 30))
+        }
+        let smallest = try plan(6.5)
+        #expect(smallest.passes.rawValue == "norms+36,parked" && smallest.bytes.pinned == table + 34 * smallest.sizes.training * 4096 * 2)
+        for cap in [24.0, 40] {
+            let plan = try plan(cap)
+            #expect(!plan.embeddingOnHost && !plan.passes.parks && plan.bytes.pinned == 0)
+        }
+        // Without memory to pin the card's has to do.
+        planner.hostCap = 1 << 30
+        let error = #expect(throws: LorikeetError.self) { try plan(7.3) }
+        #expect(error?.exit == .doesNotFit)
+        #expect(try plan(9).bytes.pinned == 0)
+    }
+
     @Test func `the memory that is said to do does`() throws {
         let planner = try Self.planner(Self.rows[0])
         func plan(_ cap: Int) throws -> DevicePlan { try planner.plan(among: [512, 1024], evaluation: 32, headChunk: 4096, cap: cap) }

@@ -242,7 +242,7 @@ struct EmulatedLoadingTests {
             let device = EmulatedDevice()
             let failed = try error {
                 _ = try DeviceWeights.load(
-                    family.weights() + [declaration], from: model.source, storage: .nf4, element: .f16, device: device, cpu: cpu)
+                    family.weights() + [declaration], from: model.source, storage: .nf4, onHost: nil, on: Compute(cpu: cpu, element: .f16), device)
             }
             #expect(failed.exit == .unusableInput && failed.description.contains(declaration.tensor))
             #expect(device.allocatedBytes == 0)

@@ -18,12 +18,19 @@ static size_t queued, done, room;
 struct Stream {
     struct Object object;
     int capturing;
+    /// It came into a capture by an event, and has work that the capture's own stream has not waited for.
+    int joined, ahead;
 };
 struct Event {
     struct Object object;
     /// Its place in the queue.
     size_t place;
+    /// Where it was recorded; and whether that was in a capture.
+    struct Stream *stream;
+    int captured;
 };
+/// The stream that came into the capture under way.
+static struct Stream *joined;
 struct Function {
     void *module;
     char name[112];
@@ -38,6 +45,7 @@ static __thread struct Context *current;
 ENTRY void *stub_current_context(void) { return current; }
 
 static void add(struct Work work, struct Stream *stream) {
+    stream->ahead = stream->joined;
     if (stream->capturing) return;
     if (queued == room) {
         room = room ? 2 * room : 64;
@@ -262,6 +270,13 @@ ENTRY int cuMemcpyDtoDAsync_v2(Address to, Address from, size_t bytes, void *str
     add((struct Work){COPY, (void *)(uintptr_t)to, (void *)(uintptr_t)from, bytes, 0}, stream);
     return 0;
 }
+/// Either address may be pinned memory, which the driver knows too.
+ENTRY int cuMemcpyAsync(Address to, Address from, size_t bytes, void *stream) {
+    CALL("%zu %s", bytes, stream && ((struct Stream *)stream)->capturing ? "captured" : "run");
+    USE(stream, "stream");
+    add((struct Work){COPY, (void *)(uintptr_t)to, (void *)(uintptr_t)from, bytes, 0}, stream);
+    return 0;
+}
 ENTRY int cuMemsetD8Async(Address to, unsigned char value, size_t bytes, void *stream) {
     CALL("%zu %d", bytes, stream != NULL);
     USE(stream, "stream");
@@ -322,6 +337,23 @@ ENTRY int cuEventRecord(void *event, void *stream) {
     USE(event, "event");
     USE(stream, "stream");
     ((struct Event *)event)->place = queued;
+    ((struct Event *)event)->stream = stream;
+    ((struct Event *)event)->captured = ((struct Stream *)stream)->capturing;
+    return 0;
+}
+ENTRY int cuStreamWaitEvent(void *stream, void *event, unsigned flags) {
+    CALL("%u", flags);
+    USE(stream, "stream");
+    USE(event, "event");
+    struct Stream *waiting = stream;
+    struct Event *awaited = event;
+    if (!awaited->captured) return waiting->capturing ? 905 : 0;
+    if (!waiting->capturing) {
+        waiting->capturing = waiting->joined = 1;
+        joined = waiting;
+    } else if (awaited->stream->joined) {
+        awaited->stream->ahead = 0;
+    }
     return 0;
 }
 ENTRY int cuEventSynchronize(void *event) {
@@ -355,6 +387,10 @@ ENTRY int cuStreamEndCapture(void *stream, void **graph) {
     if (was) ((struct Stream *)stream)->capturing = 0;
     CALL("%d", stream != NULL);
     USE(stream, "stream");
+    int unjoined = joined && joined->ahead;
+    if (joined) joined->capturing = joined->joined = joined->ahead = 0;
+    joined = NULL;
+    if (unjoined) return 904;
     if (!was) return 904;
     *graph = stub_make(__func__, "graph", sizeof(struct Object));
     return 0;

@@ -58,6 +58,9 @@ package final class CUDADevice: Accelerator {
     private var (half, filled) = (0, 0)
     /// The most bytes that a copy from the card has in pinned memory.
     private static let downloadBytes = 4 << 20
+    /// Of `allocateOnHost`, by address.
+    private var onHost: [UInt64: (block: PinnedPool.Block, bytes: Int)] = [:]
+    private var copies: CopyStream?
 
     package init(_ options: Options) throws {
         let folders = options.folders
@@ -119,7 +122,10 @@ package final class CUDADevice: Accelerator {
 
     deinit {
         // What was asked for may still read the staging memory, and run kernels whose modules are about to go.
-        if (try? context.makeCurrent()) != nil { _ = driver.streamSynchronize(stream.handle) }
+        if (try? context.makeCurrent()) != nil {
+            _ = driver.streamSynchronize(stream.handle)
+            copies?.synchronize()
+        }
     }
 
     // MARK: memory
@@ -142,7 +148,12 @@ package final class CUDADevice: Accelerator {
             try fill(done, UnsafeMutableRawBufferPointer(start: to, count: part))
             // `fill` may have called another device.
             try context.makeCurrent()
-            try driver.check(driver.copyToDevice(address.raw + UInt64(done), to, part, stream.handle), "cuMemcpyHtoDAsync")
+            let place = address.raw + UInt64(done)
+            if isOnHost(place) {
+                try driver.check(driver.copyAnywhere(place, UInt64(UInt(bitPattern: to)), part, stream.handle), "cuMemcpyAsync")
+            } else {
+                try driver.check(driver.copyToDevice(place, to, part, stream.handle), "cuMemcpyHtoDAsync")
+            }
             filled = min(size, (filled + part).roundedUp(toMultipleOf: 256))
             done += part
         }
@@ -198,7 +209,38 @@ package final class CUDADevice: Accelerator {
 
     package func copy(_ from: DeviceAddress, to: DeviceAddress, bytes: Int) throws {
         try context.makeCurrent()
+        guard !isOnHost(to.raw), !isOnHost(from.raw) else {
+            return try driver.check(driver.copyAnywhere(to.raw, from.raw, bytes, stream.handle), "cuMemcpyAsync")
+        }
         try driver.check(driver.copyOnDevice(to.raw, from.raw, bytes, stream.handle), "cuMemcpyDtoDAsync")
+    }
+
+    /// Every card that has one address space with the host, and so every one since 2010, reads pinned memory at the host's address.
+    package func allocateOnHost(bytes: Int) throws -> DeviceAddress {
+        try context.makeCurrent()
+        let block = try pinned.make(max(256, bytes))
+        let address = UInt64(UInt(bitPattern: block.handle))
+        onHost[address] = (block, max(256, bytes))
+        return DeviceAddress(raw: address)
+    }
+
+    package func freeOnHost(_ address: DeviceAddress) {
+        if (try? synchronize()) != nil { copies?.synchronize() }
+        onHost[address.raw] = nil
+    }
+
+    private func isOnHost(_ address: UInt64) -> Bool { onHost.contains { address >= $0.key && address - $0.key < UInt64($0.value.bytes) } }
+
+    package func beginCopy(_ from: DeviceAddress, to: DeviceAddress, bytes: Int, number: Int) throws {
+        try context.makeCurrent()
+        let copies = try self.copies ?? CopyStream(context)
+        self.copies = copies
+        try copies.begin(from.raw, to: to.raw, bytes: bytes, number: number, beside: stream)
+    }
+
+    package func awaitCopy(number: Int) throws {
+        try context.makeCurrent()
+        try copies?.await(number: number, before: stream)
     }
 
     package func zero(_ address: DeviceAddress, bytes: Int) throws {

@@ -27,9 +27,12 @@ struct Driver {
     let streamCreate: @convention(c) (UnsafeMutablePointer<Handle?>, UInt32, Int32) -> Int32
     let streamDestroy: @convention(c) (Handle?) -> Int32
     let streamSynchronize: @convention(c) (Handle?) -> Int32
+    let streamWait: @convention(c) (Handle?, Handle?, UInt32) -> Int32
     let copyToDevice: @convention(c) (UInt64, UnsafeRawPointer?, Int, Handle?) -> Int32
     let copyFromDevice: @convention(c) (Pointer?, UInt64, Int, Handle?) -> Int32
     let copyOnDevice: @convention(c) (UInt64, UInt64, Int, Handle?) -> Int32
+    /// Between any two of the card's and the host's addresses.
+    let copyAnywhere: @convention(c) (UInt64, UInt64, Int, Handle?) -> Int32
     let fill: @convention(c) (UInt64, UInt8, Int, Handle?) -> Int32
     let moduleLoad: @convention(c) (UnsafeMutablePointer<Handle?>, UnsafeRawPointer?) -> Int32
     let moduleUnload: @convention(c) (Handle?) -> Int32
@@ -87,6 +90,8 @@ struct Driver {
         streamCreate = try library.function("cuStreamCreateWithPriority")
         streamDestroy = try library.function("cuStreamDestroy_v2")
         streamSynchronize = try library.function("cuStreamSynchronize")
+        streamWait = try library.function("cuStreamWaitEvent")
+        copyAnywhere = try library.function("cuMemcpyAsync")
         copyToDevice = try library.function("cuMemcpyHtoDAsync_v2")
         copyFromDevice = try library.function("cuMemcpyDtoHAsync_v2")
         copyOnDevice = try library.function("cuMemcpyDtoDAsync_v2")

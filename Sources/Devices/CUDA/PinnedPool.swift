@@ -25,12 +25,17 @@ final class PinnedPool {
     func take(_ bytes: Int) throws -> Block {
         let size = Self.size(bytes)
         if let block = free[size]?.popLast() { return block }
+        return try make(size)
+    }
+
+    /// A block of exactly `bytes` bytes, which is not of the pool; throws as `take`.
+    func make(_ bytes: Int) throws -> Block {
         let driver = context.driver
         return try Block(in: context, release: { driver.freeHost($0) }) {
             var pinned: UnsafeMutableRawPointer?
-            guard driver.allocateHost(&pinned, size, 0) == 0, let pinned else {
+            guard driver.allocateHost(&pinned, bytes, 0) == 0, let pinned else {
                 throw LorikeetError.machine(
-                    "the machine cannot provide \(Units.formatBytes(Int64(size))) of pinned memory (cuMemHostAlloc)", fix: "free some RAM")
+                    "the machine cannot provide \(Units.formatBytes(Int64(bytes))) of pinned memory (cuMemHostAlloc)", fix: "free some RAM")
             }
             return pinned
         }

@@ -93,6 +93,13 @@ extension ModelFamily {
         return builder.blockCount
     }
 
+    /// The embedding's table where no head multiplies by it; nil where they share one.
+    package var embeddingOnly: WeightDeclaration? {
+        var builder = ProgramBuilder(purpose: .evaluation, tokens: 1, adapters: .none, target: .cpu(threads: 1))
+        forward(&builder)
+        return builder.weights.first { $0.tensor == builder.embeddingOnly }
+    }
+
     /// The matrices an adapter can wrap, in forward order.
     package func linears() -> [LinearWeight] {
         weights().compactMap { if case .linear(let linear) = $0.role { linear } else { nil } }

@@ -136,7 +136,7 @@ package struct KernelComparison {
         }
         let context = DeviceRun(
             device: device, element: element, values: builder.values, weights: weights, adapterOn: count > 0, offsets: offsets, arena: arena,
-            parameters: parameters, gradients: gradients, persistent: persistent, lossScale: trained, trainedRows: builder.trainedRows)
+            parameters: parameters, gradients: gradients, persistent: persistent, lossScale: trained, parked: nil, trainedRows: builder.trainedRows)
         for op in ops { try op.run(context) }
         return try builder.compared.map {
             let type = context.type($0.id)

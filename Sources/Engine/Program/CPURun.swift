@@ -50,7 +50,7 @@ package struct CPURun: ~Copyable {
         return vector
     }
 
-    private static func missing(_ what: String) -> LorikeetError {
+    static func missing(_ what: String) -> LorikeetError {
         .machine("the program asks for \(what), which this model does not hold", fix: "report this with lorikeet plan --explain's output")
     }
 

@@ -19,6 +19,8 @@ package struct DeviceRun: ~Copyable {
     let persistent: [Int: DeviceAddress]
     /// One float32: what the loss is multiplied by before the backward pass.
     let lossScale: DeviceAddress
+    /// The host's memory of parked values; nil where the program has none.
+    let parked: DeviceAddress?
     /// Rows with a target in this micro-batch.
     let trainedRows: Int
 
@@ -30,6 +32,8 @@ package struct DeviceRun: ~Copyable {
             if let gradients { return gradients + values[id].flatOffset * 4 }
         case .persistent:
             if let place = persistent[id.index] { return place }
+        case .parked:
+            if let parked { return parked + values[id].flatOffset }
         default:
             if let offset = offsets[id.index] { return arena + offset }
         }

@@ -30,6 +30,7 @@ extension Program {
         switch value.kind {
         case .parameterGradient: return "\(value.name) \(shape) += flat gradient @\(value.flatOffset)"
         case .persistent: return "\(value.name) \(shape) persistent"
+        case .parked: return "\(value.name) \(shape) in the host's memory @\(value.flatOffset)"
         default: break
         }
         guard let offset = schedule.offsets[id.index], let lifetime = schedule.lifetimes[id.index] else { return "\(value.name) \(shape)" }

@@ -19,6 +19,8 @@ package struct ProgramBuilder {
     /// The frozen tensors named so far.
     package private(set) var weights: [WeightDeclaration] = []
     private var declared: Set<String> = []
+    /// The embedding's table where no head multiplies by it: only some of its rows are read.
+    package private(set) var embeddingOnly: String?
     private var ropeTables: [(rope: RoPETable, cos: ValueID, sin: ValueID)] = []
     private var layer = 0
     /// The ops of each block of the model.
@@ -106,6 +108,7 @@ package struct ProgramBuilder {
     /// hidden [T, C] = scale * table[ids].
     package mutating func embedding(_ weight: String, vocabulary: Int, columns: Int, scale: Float = 1) -> ValueID {
         declare(weight, [vocabulary, columns], .table)
+        embeddingOnly = weight
         let hidden = transient("embedding", [tokens, columns], target.residual)
         return extended(
             .embedding(weight: weight), x: inputs.ids, y: hidden, Embedding(ids: inputs.ids, output: hidden, weight: weight, scale: scale))
@@ -243,6 +246,7 @@ package struct ProgramBuilder {
     package mutating func head(_ x: ValueID, _ weight: String, vocabulary: Int, softCap: Float? = nil, logitScale: Float = 1) {
         let columns = values[x].shape[1]
         declare(weight, [vocabulary, columns], .table)
+        if weight == embeddingOnly { embeddingOnly = nil }
         let scratch = target.isDevice ? nil : transient("expanded", [min(vocabulary, HeadBlock.rows), columns])
         if case .decoding(_, _, let wanted) = purpose, let rows = inputs.outputRows {
             let logits = values.add("logits", [wanted, vocabulary], .f32, .output)
@@ -278,6 +282,7 @@ package struct ProgramBuilder {
             list = Recompute.recompute(Differentiation.differentiate(list), passes, blocks: blocks)
         }
         if passes.fuse { list = Fuse.fuse(list) }
+        if purpose == .training, passes.parks, target.isDevice { list = Parking.park(list, blocks: blocks, repeated: passes.blocks) }
         let ops = list.entries.map(\.op)
         let program = Program(
             purpose: purpose, target: target, tokens: tokens, values: list.values, ops: ops, origins: list.entries.map(\.origin),

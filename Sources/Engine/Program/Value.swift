@@ -22,6 +22,8 @@ package enum ValueKind: Sendable, Hashable {
     /// Outlives a run and is shared by name between programs: trained parameters, their gradients and moments, the step state; the KV
     /// caches of the decoding programs.
     case persistent
+    /// Written and read inside a run, in the host's pinned memory: a copy of a transient, while that has no place on the card.
+    case parked
 }
 
 /// Element types of values in a program; frozen weights keep their own storage format.
@@ -45,7 +47,7 @@ package struct Value: Sendable {
     package let shape: [Int]
     package let type: ValueType
     package let kind: ValueKind
-    /// For parameters and their gradients: the first element's index in the flat buffer.
+    /// For parameters and their gradients the first element's index in the flat buffer; for parked values the first byte in their memory.
     package let flatOffset: Int
 
     package var elementCount: Int { shape.reduce(1, *) }

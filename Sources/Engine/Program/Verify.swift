@@ -43,6 +43,8 @@ private struct Verification {
     private var lastUpdate: [ValueID: Int] = [:]
     /// Values that lack a term at this point of the walk.
     private var incomplete: Set<ValueID> = []
+    /// Values that are being copied to the host's memory.
+    private var departing: Set<ValueID> = []
 
     init(_ program: Program) { self.program = program }
 
@@ -53,6 +55,7 @@ private struct Verification {
         for violation in operands.violations { report(index, violation) }
         for id in op.reads { checkRead(id, op, index) }
         for id in op.writes { checkWrite(id, op, index) }
+        if let park = op as? Park { departing.insert(park.x) } else if let end = op as? ParkEnd { departing.remove(end.x) }
     }
 
     private mutating func report(_ index: Int, _ what: String) { violations.append("op \(index) (\(program.ops[index].kind)): \(what)") }
@@ -60,7 +63,7 @@ private struct Verification {
     /// Whether the value has its content before the program runs.
     private func isGiven(_ id: ValueID) -> Bool {
         switch program.values[id].kind {
-        case .transient, .output: false
+        case .transient, .output, .parked: false
         default: true
         }
     }
@@ -69,7 +72,7 @@ private struct Verification {
         let name = program.values[id].name
         if !isGiven(id), !written.contains(id) { report(index, "reads '\(name)' before anything has written it") }
         if incomplete.contains(id), !op.completes.contains(id), !op.supplies.contains(id) {
-            report(index, "reads '\(name)', which lacks a term, without adding it")
+            report(index, "reads '\(name)', which lacks a term or is still being copied, without completing it")
         }
         // LoRA's ops complete values in the plain program too, where no value is marked as incomplete.
         let completesMarked = program.incomplete.contains(id) && op.completes.contains(id)
@@ -87,6 +90,7 @@ private struct Verification {
         if value.kind == .input || value.kind == .parameter || value.kind == .weight {
             report(index, "writes '\(value.name)', which only the caller may write")
         }
+        if departing.contains(id) { report(index, "writes '\(value.name)' while it is being copied") }
         let inPlace = op.reads.contains(id)
         if !inPlace, written.contains(id), value.kind == .transient { report(index, "overwrites '\(value.name)', which another op has written") }
         if !written.insert(id).inserted, program.roles[index] != .adjoint { lastUpdate[id] = program.origins[index] }

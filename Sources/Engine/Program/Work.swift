@@ -9,13 +9,19 @@ package enum Work: Sendable, Equatable {
     case bytes(Double)
     /// A number of kernel launches, one after the other.
     case launches(Int)
+    /// Bytes that a kernel reads from the host's memory.
+    case hostBytes(Double)
+    /// The beginning of a copy of so many bytes between device and host, which runs beside the work that follows; copies run one after the other.
+    case beginCopy(bytes: Double, number: Int)
+    /// What follows begins after the copy of this number has ended.
+    case awaitCopy(number: Int)
 
     /// Floating-point operations in matrix products.
     package var matrixFlops: Double {
         switch self {
         case .product(let m, let n, let k): 2 * Double(m) * Double(n) * Double(k)
         case .attention(let pairs, let width, let products): 2 * pairs * Double(width * products)
-        case .bytes, .launches: 0
+        case .bytes, .launches, .hostBytes, .beginCopy, .awaitCopy: 0
         }
     }
 
@@ -36,6 +42,8 @@ package struct Workload: Sendable {
     /// By tensor name, the stored bytes of each matrix that is dequantised before a product or multiplied from its quantised codes. A
     /// matrix that is not named here is stored in the activations' type and multiplied without a conversion.
     package var storedBytes: [String: Int] = [:]
+    /// Whether the embedding's rows come from the host's memory.
+    package var embeddingOnHost = false
 
     package init(segments: SegmentLengths? = nil, trainedShare: Double = 1) {
         self.segments = segments

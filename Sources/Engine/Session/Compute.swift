@@ -8,6 +8,8 @@ package struct Compute {
     package let devices: [any Accelerator]
     /// The type of activations on the cards.
     package let element: DeviceElement
+    /// Whether models on a card have their embedding in the host's memory, where no head shares it (`DevicePlan.embeddingOnHost`).
+    package var embeddingOnHost = false
 
     package init(cpu: CPU, devices: [any Accelerator], element: DeviceElement = .f32) {
         self.cpu = cpu

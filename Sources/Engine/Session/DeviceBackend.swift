@@ -20,6 +20,8 @@ final class DeviceBackend: SessionBackend {
     private let weights: DeviceWeights
     /// nil while a session has reserved nothing, and after a reservation that failed.
     private var arena: DeviceAllocation?
+    /// The host's memory of parked values.
+    private var parked: DeviceAllocation?
     /// KV caches by name, one a layer, shared by all decoding programs of the same slots and positions.
     private var caches: [String: DeviceAllocation] = [:]
     private var cacheKey: ProgramPurpose?
@@ -71,6 +73,14 @@ final class DeviceBackend: SessionBackend {
         arena = try DeviceAllocation(on: device, bytes: bytes)
     }
 
+    func reserveParked(_ bytes: Int) throws {
+        guard bytes > parked?.bytes ?? 0 else { return }
+        try device.synchronize()
+        graphs = [:]
+        parked = nil
+        parked = try DeviceAllocation(on: device, bytes: bytes, onHost: true)
+    }
+
     private func arenaAddress() throws -> DeviceAddress {
         guard let arena else {
             throw LorikeetError.machine(
@@ -99,6 +109,7 @@ final class DeviceBackend: SessionBackend {
 
     func execute(_ program: Program, trainedRows: Int, caches key: ProgramPurpose?, observe: OpObserver?) throws {
         if let key { try makeCaches(program, key) }
+        try reserveParked(program.parkedBytes)
         func runAll(on device: any Accelerator, after: (any Op) throws -> Void = { _ in }) throws {
             let context = try context(program, on: device, trainedRows: trainedRows)
             for op in program.ops {
@@ -141,7 +152,8 @@ final class DeviceBackend: SessionBackend {
         return DeviceRun(
             device: device, element: element, values: program.values, weights: weights, adapterOn: adapterOn, offsets: program.schedule.offsets,
             arena: try arenaAddress(), parameters: try address(PersistentName.narrow), gradients: try address(PersistentName.gradients),
-            persistent: places, lossScale: try address(PersistentName.state), trainedRows: trainedRows)
+            persistent: places, lossScale: try address(PersistentName.state), parked: parked?.address,
+            trainedRows: trainedRows)
     }
 
     /// Compiles all kernels that the program and the optimiser step launch, on several threads: compiling each at its first launch would

@@ -12,11 +12,13 @@ extension Session {
         _ configuration: ModelConfiguration, _ request: ProgramRequest, element: DeviceElement, stored: (String) -> ElementType?
     ) throws -> DeviceBytes {
         let program = try plan(configuration, request, stored: stored)
-        let weights = configuration.family.weights().reduce(DeviceWeights.overheadBytes) {
-            $0 + DeviceWeights.bytes($1, storage: request.storage, stored: stored($1.tensor) ?? .f32, element: element)
+        func bytes(_ declaration: WeightDeclaration) -> Int {
+            DeviceWeights.bytes(declaration, storage: request.storage, stored: stored(declaration.tensor) ?? .f32, element: element)
         }
+        let weights = configuration.family.weights().reduce(DeviceWeights.overheadBytes) { $0 + bytes($1) }
+        let onHost = request.embeddingOnHost ? configuration.family.embeddingOnly.map(bytes) ?? 0 : 0
         return DeviceBytes(
-            context: 0, weights: weights, expanded: 0, adapters: program.adapterBytes,
-            arena: program.evaluationArenaBytes, cache: program.cacheBytes)
+            context: 0, weights: weights - onHost, expanded: 0, adapters: program.adapterBytes,
+            arena: program.evaluationArenaBytes, cache: program.cacheBytes, pinned: onHost)
     }
 }

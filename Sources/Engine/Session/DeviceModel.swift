@@ -12,6 +12,8 @@ package struct DeviceModel: Sendable {
     package let launchSeconds: Double
     /// Seconds that a kernel without work takes beside `launchSeconds`; a kernel with much work hides them (see `seconds(_:)`).
     private let idleSeconds: Double
+    /// Bytes a second between the device's memory and the host's.
+    private let hostBytesPerSecond: Double
     /// How a card's library cuts products into tiles; nil on a processor.
     private let tiling: Tiling?
 
@@ -20,6 +22,7 @@ package struct DeviceModel: Sendable {
         productFlops = processorFlops
         attentionFlops = processorFlops
         self.bytesPerSecond = bytesPerSecond
+        hostBytesPerSecond = bytesPerSecond
         (launchSeconds, idleSeconds) = (0, 0)
         tiling = nil
     }
@@ -42,6 +45,8 @@ package struct DeviceModel: Sendable {
         // Code for an older card uses that card's instructions, but the library's products do not.
         attentionFlops = productFlops / (card.architecture < capability ? 6 : 3)
         bytesPerSecond = bytes
+        // Three quarters of what 16 lanes of PCIe 3, 4 and 5 can carry.
+        hostBytesPerSecond = capability < 80 ? 12e9 : capability < 90 ? 24e9 : 48e9
         // Fitted to steps of few tokens with adapters on q and v: the time beside their other work, divided by their launches.
         launchSeconds = 1.6e-6
         self.idleSeconds = idleSeconds
@@ -73,17 +78,31 @@ package struct DeviceModel: Sendable {
         case .attention: return work.matrixFlops / attentionFlops
         case .bytes(let bytes): return bytes / bytesPerSecond
         case .launches(let count): return Double(count) * launchSeconds
+        case .hostBytes(let bytes), .beginCopy(let bytes, _): return bytes / hostBytesPerSecond
+        case .awaitCopy: return 0
         }
     }
 
     /// Work of one kernel, in seconds, that hides half of `idleSeconds`.
     private static let hidingSeconds = 20e-6
 
-    /// Predicted seconds of work that runs one item after the other, each kernel's work before its launch.
+    /// Predicted seconds of work that runs one item after the other, each kernel's work before its launch, and copies beside it.
     package func seconds(_ work: some Sequence<Work>) -> Double {
         var (total, sinceLaunch) = (0.0, 0.0)
+        // By number, when a copy ends; and when the last one does.
+        var (ends, copying): ([Int: Double], Double) = ([:], 0)
         for item in work {
             let own = seconds(item)
+            switch item {
+            case .beginCopy(_, let number):
+                copying = max(total, copying) + own
+                ends[number] = copying
+                continue
+            case .awaitCopy(let number):
+                total = max(total, ends[number] ?? 0)
+                continue
+            default: break
+            }
             total += own
             guard case .launches(let count) = item, count > 0 else {
                 sinceLaunch += own

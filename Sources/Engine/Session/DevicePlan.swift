@@ -15,6 +15,8 @@ package struct DeviceBytes: Sendable, Equatable {
     package var arena: Int
     /// Keys and values of sequences in `generate`.
     package var cache = 0
+    /// The host's pinned memory that the card works with: the embedding and parked values, where the plan has them there. Not of the card.
+    package var pinned = 0
 
     package var total: Int { context + weights + expanded + adapters + arena + cache }
 }
@@ -26,13 +28,29 @@ package struct DevicePlan: Sendable {
     /// Whether quantised linears are dequantised once, at loading, and kept in the activations' type; else they are dequantised for every
     /// product. Both give the same bits.
     package let keepsExpanded: Bool
+    /// Whether the embedding lies in the host's memory, from where the card reads rows of it. The same bits.
+    package let embeddingOnHost: Bool
     package fileprivate(set) var bytes: DeviceBytes
     /// Predicted seconds of one micro-batch of `sizes.training` tokens.
     package fileprivate(set) var stepSeconds: Double
     package var secondsPerToken: Double { stepSeconds / Double(sizes.training) }
+    /// What lies in the host's pinned memory, in words; empty where nothing does.
+    package var pinnedParts: String {
+        [embeddingOnHost ? "embedding" : "", passes.parks ? "inputs of recomputed blocks" : ""].filter { !$0.isEmpty }.joined(separator: ", ")
+    }
+}
+
+/// What a plan has in the host's memory instead of the card's, each more than the one before. Nothing of it changes a result's bits.
+private enum HostUse: Int, CaseIterable {
+    case nothing = 0
+    /// The embedding, where no head shares its table.
+    case embedding
+    /// Also what enters recomputed blocks (`PassPolicy.parks`).
+    case parking
 }
 
 /// Chooses micro-batches, head chunk, recomputation and whether linears are kept dequantised, for the least time a token under a memory cap.
+/// The host's memory is used where nothing fits without it, or where that is more than 2 % faster.
 package struct DevicePlanner {
     private let family: any ModelFamily
     private let layout: TrainedLayout
@@ -48,12 +66,16 @@ package struct DevicePlanner {
     private let contextBytes: Int
     private let weightBytes: Int
     private let expandedBytes: Int
+    /// Bytes of the embedding, where it may lie in the host's memory; else 0.
+    private let embeddingBytes: Int
     /// The optimiser's update.
     private var step: Program
     private let blockCount: Int
     package var optimiser: any Optimiser.Type = AdamWSettings.self { didSet { step = Self.step(optimiser, layout, element) } }
     /// Whether programs are fused; see `PassPolicy.fuse`.
     package var fuse = true
+    /// Bytes of the host's memory that may be pinned.
+    package var hostCap = Int.max
 
     /// - Parameters:
     ///   - element: the activations' type.
@@ -82,6 +104,8 @@ package struct DevicePlanner {
             if storedBytes[declaration.tensor] != nil { expanded += declaration.shape.reduce(1, *) * element.bytes }
         }
         (weightBytes, expandedBytes) = (weights, expanded)
+        embeddingBytes =
+            family.embeddingOnly.map { DeviceWeights.bytes($0, storage: storage, stored: stored($0.tensor) ?? .f32, element: element) } ?? 0
         step = Self.step(optimiser, layout, element)
     }
 
@@ -108,13 +132,37 @@ package struct DevicePlanner {
     ///   - fasterThan: seconds a token that the plan has to stay below.
     package func plan(tokens: Int, evaluation: Int, headChunk: Int, cap: Int, fasterThan: Double = .infinity) -> Outcome {
         let rows = Session.batchRows(tokens, .device(element))
-        let mayKeepExpanded = expandedBytes > 0 && contextBytes + weightBytes + expandedBytes + step.persistentBytes <= cap
-        var (best, limit, lastChunk) = (Outcome.doesNotFit, fasterThan * Double(rows), 0)
-        for chunk in [headChunk, headChunk / 2, headChunk / 4, headChunk / 16].map({ min(max(128, $0), headChunk, rows) }) where chunk != lastChunk {
-            lastChunk = chunk
-            let programs = TrainingPrograms(self, SessionSizes(training: rows, evaluation: evaluation, headChunk: chunk))
+        var chunks: [Int] = []
+        for chunk in [headChunk, headChunk / 2, headChunk / 4, headChunk / 16].map({ min(max(128, $0), headChunk, rows) }) where chunk != chunks.last {
+            chunks.append(chunk)
+        }
+        let programs = chunks.map { TrainingPrograms(self, SessionSizes(training: rows, evaluation: evaluation, headChunk: $0)) }
+        var best = plan(programs, .nothing, cap: cap, limit: fasterThan * Double(rows))
+        let slowest = best.plan.map { 0.98 * $0.stepSeconds } ?? fasterThan * Double(rows)
+        for use in HostUse.allCases.dropFirst() {
+            if let plan = best.plan, plan.passes.blocks == 0 { break }
+            let limit = min(slowest, best.plan?.stepSeconds ?? .infinity)
+            switch plan(programs, use, cap: cap, limit: limit) {
+            case .plan(let plan): best = .plan(plan)
+            case .slower: if case .doesNotFit = best { best = .slower }
+            case .doesNotFit: break
+            }
+        }
+        return best
+    }
+
+    /// The fastest plan with this much in the host's memory.
+    ///
+    /// - Parameters:
+    ///   - programs: by head chunk, the largest first.
+    ///   - limit: seconds that the step has to stay below.
+    private func plan(_ programs: [TrainingPrograms], _ use: HostUse, cap: Int, limit: Double) -> Outcome {
+        let weights = weightBytes - (use == .nothing ? 0 : embeddingBytes)
+        let mayKeepExpanded = expandedBytes > 0 && contextBytes + weights + expandedBytes + step.persistentBytes <= cap
+        var (best, limit) = (Outcome.doesNotFit, limit)
+        for program in programs {
             for keeps in mayKeepExpanded ? [true, false] : [false] {
-                switch programs.plan(keepsExpanded: keeps, cap: cap, limit: limit) {
+                switch program.plan(keepsExpanded: keeps, use, cap: cap, limit: limit) {
                 case .plan(let plan): (best, limit) = (.plan(plan), plan.stepSeconds)
                 case .slower: if case .doesNotFit = best { best = .slower }
                 case .doesNotFit: break
@@ -135,7 +183,7 @@ package struct DevicePlanner {
         keeping.passes.cheap = false
         let program = program(.training, plan.sizes.training, plan.sizes, keeping.passes)
         keeping.bytes.arena = max(plan.bytes.arena, program.arenaBytes)
-        keeping.stepSeconds = seconds(program, keepsExpanded: plan.keepsExpanded)
+        keeping.stepSeconds = seconds(program, keepsExpanded: plan.keepsExpanded, embeddingOnHost: plan.embeddingOnHost)
         return keeping.bytes.total <= cap && keeping.stepSeconds < plan.stepSeconds ? keeping : plan
     }
 
@@ -143,30 +191,39 @@ package struct DevicePlanner {
     private final class TrainingPrograms {
         private let planner: DevicePlanner
         private let sizes: SessionSizes
-        private var known: [Int: Program] = [:]
+        private var known: [PassPolicy: Program] = [:]
         private lazy var evaluationArena = planner.program(
             .evaluation, Session.batchRows(sizes.evaluation, .device(planner.element)), sizes, planner.policy(0)
         ).arenaBytes
 
         init(_ planner: DevicePlanner, _ sizes: SessionSizes) { (self.planner, self.sizes) = (planner, sizes) }
 
-        private func program(_ blocks: Int) -> Program {
-            if let program = known[blocks] { return program }
-            let program = planner.program(.training, sizes.training, sizes, planner.policy(blocks))
-            known[blocks] = program
+        private func program(_ policy: PassPolicy) -> Program {
+            if let program = known[policy] { return program }
+            let program = planner.program(.training, sizes.training, sizes, policy)
+            known[policy] = program
             return program
         }
 
         /// The plan with the fewest recomputed blocks that fits in `cap` bytes: each such block makes the arena smaller and the step longer.
         ///
         /// - Parameter limit: seconds that the step has to stay below.
-        func plan(keepsExpanded: Bool, cap: Int, limit: Double) -> Outcome {
-            func seconds(_ blocks: Int) -> Double { planner.seconds(program(blocks), keepsExpanded: keepsExpanded) }
-            func bytes(_ blocks: Int) -> DeviceBytes {
-                DeviceBytes(
-                    context: planner.contextBytes, weights: planner.weightBytes, expanded: keepsExpanded ? planner.expandedBytes : 0,
-                    adapters: planner.step.persistentBytes, arena: max(program(blocks).arenaBytes, evaluationArena, planner.step.arenaBytes))
+        func plan(keepsExpanded: Bool, _ use: HostUse, cap: Int, limit: Double) -> Outcome {
+            let onHost = use != .nothing && planner.embeddingBytes > 0
+            func policy(_ blocks: Int) -> PassPolicy { planner.policy(blocks, parks: use == .parking && blocks > 0) }
+            func seconds(_ blocks: Int) -> Double {
+                planner.seconds(program(policy(blocks)), keepsExpanded: keepsExpanded, embeddingOnHost: onHost)
             }
+            func bytes(_ blocks: Int) -> DeviceBytes {
+                let program = program(policy(blocks))
+                return DeviceBytes(
+                    context: planner.contextBytes, weights: planner.weightBytes - (onHost ? planner.embeddingBytes : 0),
+                    expanded: keepsExpanded ? planner.expandedBytes : 0, adapters: planner.step.persistentBytes,
+                    arena: max(program.arenaBytes, evaluationArena, planner.step.arenaBytes),
+                    pinned: program.parkedBytes + (onHost ? planner.embeddingBytes : 0))
+            }
+            // Parking the inputs of all blocks takes most.
+            guard use == .nothing || bytes(planner.blockCount).pinned <= planner.hostCap else { return .doesNotFit }
             guard seconds(0) < limit else { return .slower }
             var (low, high) = (0, bytes(0).total <= cap ? 0 : planner.blockCount)
             guard bytes(high).total <= cap else { return .doesNotFit }
@@ -182,7 +239,8 @@ package struct DevicePlanner {
             let time = seconds(low)
             guard time < limit else { return .slower }
             return .plan(
-                DevicePlan(sizes: sizes, passes: planner.policy(low), keepsExpanded: keepsExpanded, bytes: bytes(low), stepSeconds: time))
+                DevicePlan(
+                    sizes: sizes, passes: policy(low), keepsExpanded: keepsExpanded, embeddingOnHost: onHost, bytes: bytes(low), stepSeconds: time))
         }
     }
 
@@ -215,12 +273,16 @@ package struct DevicePlanner {
         return program(.evaluation, Session.batchRows(tokens, .device(element)), sizes, policy(0)).arenaBytes
     }
 
-    /// Bytes of the card's memory that training micro-batches of `tokens` takes at least: with every block recomputed and a small head chunk.
+    /// Bytes of the card's memory that training micro-batches of `tokens` takes at least: with every block recomputed, a small head chunk, and what
+    /// can lie in the host's memory there.
     package func smallestBytes(tokens: Int, evaluation: Int, headChunk: Int) -> Int {
         let sizes = SessionSizes(training: Session.batchRows(tokens, .device(element)), evaluation: min(evaluation, tokens), headChunk: min(headChunk, 256))
-        let training = program(.training, sizes.training, sizes, policy(blockCount))
+        let parking = program(.training, sizes.training, sizes, policy(blockCount, parks: true))
+        let parks = parking.parkedBytes + embeddingBytes <= hostCap
+        let training = parks ? parking : program(.training, sizes.training, sizes, policy(blockCount))
         let evaluation = program(.evaluation, Session.batchRows(sizes.evaluation, .device(element)), sizes, policy(0))
-        return contextBytes + weightBytes + step.persistentBytes + max(training.arenaBytes, evaluation.arenaBytes, step.arenaBytes)
+        let weights = weightBytes - (embeddingBytes <= hostCap ? embeddingBytes : 0)
+        return contextBytes + weights + step.persistentBytes + max(training.arenaBytes, evaluation.arenaBytes, step.arenaBytes)
     }
 
     /// Predicted seconds of training micro-batches under `plan`.
@@ -236,6 +298,7 @@ package struct DevicePlanner {
         let priced = Set([0, 1, 2, 3].map { min(most, Session.batchRows(least + (most - least) * $0 / 3, target)) }).union([least]).sorted()
         var load = workload
         if !plan.keepsExpanded { load.storedBytes = storedBytes }
+        load.embeddingOnHost = plan.embeddingOnHost
         let known = priced.map { rows in
             (rows: rows, seconds: predicting.seconds(program(.training, rows, plan.sizes, plan.passes).work(load)) + DeviceModel.submissionSeconds)
         }
@@ -251,14 +314,15 @@ package struct DevicePlanner {
     package var predictedUpdateSeconds: Double { predicting.seconds(step.work()) }
 
     /// Predicted seconds of one run of `program` on the workload.
-    private func seconds(_ program: Program, keepsExpanded: Bool) -> Double {
+    private func seconds(_ program: Program, keepsExpanded: Bool, embeddingOnHost: Bool) -> Double {
         var load = workload
+        load.embeddingOnHost = embeddingOnHost
         if !keepsExpanded { load.storedBytes = storedBytes }
         return model.seconds(program.work(load))
     }
 
-    private func policy(_ blocks: Int) -> PassPolicy {
-        var policy = PassPolicy(blocks: blocks)
+    private func policy(_ blocks: Int, parks: Bool = false) -> PassPolicy {
+        var policy = PassPolicy(blocks: blocks, parks: parks)
         policy.fuse = fuse
         return policy
     }

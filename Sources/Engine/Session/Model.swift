@@ -42,11 +42,12 @@ package final class Model {
         let declared = family.weights()
         if let device = compute.device {
             weights = WeightTable()
+            let onHost = compute.embeddingOnHost ? family.embeddingOnly?.tensor : nil
             let deviceWeights =
                 switch origin {
                 case .files(let source):
-                    try DeviceWeights.load(declared, from: source, storage: storage, element: compute.element, device: device, cpu: cpu)
-                case .random: try DeviceWeights.random(declared, storage: storage, element: compute.element, device: device)
+                    try DeviceWeights.load(declared, from: source, storage: storage, onHost: onHost, on: compute, device)
+                case .random: try DeviceWeights.random(declared, storage: storage, onHost: onHost, element: compute.element, device: device)
                 }
             placed = ModelDevice(device: device, element: compute.element, weights: deviceWeights)
         } else {

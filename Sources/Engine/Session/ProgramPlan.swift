@@ -50,6 +50,8 @@ package struct ProgramRequest: Sendable {
     package var slots = 0
     package var positions = 0
     package var passes = PassPolicy.norms
+    /// See `DevicePlan.embeddingOnHost`.
+    package var embeddingOnHost = false
 
     package init(storage: BaseStorage, lora: LoRASettings?, sizes: SessionSizes, target: ProgramTarget) {
         self.storage = storage

@@ -56,7 +56,11 @@ package final class Session {
         backend = try model.placed.map { try DeviceBackend(model: model, on: $0) } ?? CPUBackend(model: model, clock: clock)
         try pushAdapters()
         var bytes = Schedule.alignment
-        if sizes.training > 0 { bytes = max(bytes, program(.training, tokens: Self.batchRows(sizes.training, backend.target)).arenaBytes) }
+        if sizes.training > 0 {
+            let training = program(.training, tokens: Self.batchRows(sizes.training, backend.target))
+            bytes = max(bytes, training.arenaBytes)
+            try backend.reserveParked(training.parkedBytes)
+        }
         bytes = max(bytes, program(.evaluation, tokens: Self.batchRows(sizes.evaluation, backend.target)).arenaBytes)
         try backend.reserve(bytes)
     }

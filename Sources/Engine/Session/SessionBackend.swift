@@ -11,6 +11,8 @@ protocol SessionBackend: AnyObject {
 
     /// Makes the arena at least this large; its contents may be lost.
     func reserve(_ bytes: Int) throws
+    /// Makes the memory of parked values at least this large; its contents may be lost.
+    func reserveParked(_ bytes: Int) throws
     func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws
     /// float32 values from the arena, as they are when the work before this call has ended; the returned function waits for them.
     func fetch(at offset: Int, count: Int) throws -> () throws -> [Float]
@@ -90,6 +92,9 @@ final class CPUBackend: SessionBackend {
     func reserve(_ bytes: Int) throws {
         if bytes > arena.byteCount { arena = try Buffer(bytes: bytes) }
     }
+
+    /// The processor's programs park nothing.
+    func reserveParked(_ bytes: Int) {}
 
     func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) {
         UnsafeMutableRawBufferPointer(start: arena.base + offset, count: bytes.count).copyMemory(from: bytes)

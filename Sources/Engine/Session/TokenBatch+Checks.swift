@@ -23,11 +23,15 @@ extension TokenBatch {
     }
 
     private func checkParents() throws {
-        for row in 0..<rows where parents[row] != -1 {
+        for row in 0..<rows {
             let (parent, start) = (Int(parents[row]), Int(segmentStart[row]))
+            guard parents[row] == parents[start] else {
+                throw LorikeetError.input("row \(row) goes on from a segment at row \(parent), the first row of its own segment from one at \(parents[start])")
+            }
+            if parent == -1 { continue }
             func isRow(_ row: Int) -> Bool { (0..<start).contains(row) && segmentStart[row] == parents[start] }
             // The parent is a whole segment without a parent of its own, and positions go on behind its last.
-            guard parents[start] == parents[row], isRow(parent), parents[parent] == -1, isRow(parent + Int(positions[start]) - 1),
+            guard isRow(parent), parents[parent] == -1, isRow(parent + Int(positions[start]) - 1),
                 !isRow(parent + Int(positions[start]))
             else {
                 throw LorikeetError.input("row \(row) goes on from a segment at row \(parent), which is not one of \(positions[start]) rows before it")

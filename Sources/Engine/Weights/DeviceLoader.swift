@@ -6,16 +6,22 @@ extension DeviceWeights {
     /// Brings a model's tensors from their files to a card: the blocks' linears in their storage, tables in the activations' type,
     /// vectors as float32. The same bits as loading on the processor; no copy of the weights is made in RAM.
     ///
+    /// - Parameters:
+    ///   - onHost: the name of the table that lies in the host's memory.
     /// - Throws: exit 2 where a tensor is missing, misshapen or not finite, or a weight does not fit a type; exit 4 when memory, disk or
     ///   card fail.
     package static func load(
-        _ declarations: [WeightDeclaration], from source: ModelSource, storage: BaseStorage, element: DeviceElement, device: any Accelerator,
-        cpu: CPU
+        _ declarations: [WeightDeclaration], from source: ModelSource, storage: BaseStorage, onHost: String?, on compute: Compute, _ device: any Accelerator
     ) throws -> DeviceWeights {
+        let (element, cpu) = (compute.element, compute.cpu)
         // Sizes come from the files from here on: they are held to the configuration before anything is allocated.
         let views = try declarations.map { try $0.view(in: source) }
-        let bytes = zip(declarations, views).reduce(0) { $0 + Self.bytes($1.0, storage: storage, stored: $1.1.type, element: element) }
-        let weights = try DeviceWeights(device: device, bytes: bytes)
+        func bytes(_ onCard: Bool) -> Int {
+            zip(declarations, views).reduce(0) {
+                $0 + (($1.0.tensor != onHost) == onCard ? Self.bytes($1.0, storage: storage, stored: $1.1.type, element: element) : 0)
+            }
+        }
+        let weights = try DeviceWeights(device: device, bytes: bytes(true), onHost: bytes(false))
         let loader = try DeviceLoader(weights: weights, device: device, element: element, cpu: cpu, views: views)
         for (number, (declaration, view)) in zip(declarations, views).enumerated() {
             let name = declaration.tensor
@@ -26,7 +32,7 @@ extension DeviceWeights {
                 let floats = try WeightTable.floats(view)
                 try device.upload(UnsafeRawBufferPointer(start: floats.base, count: count * 4), to: address)
                 weights.set(name, vector: address)
-            case .table: weights.set(name, matrix: try loader.table(view, number))
+            case .table: weights.set(name, matrix: try loader.table(view, number, onHost: name == onHost))
             case .linear: weights.set(name, matrix: try loader.linear(view, number, storage))
             }
         }
@@ -84,9 +90,10 @@ final class DeviceLoader {
     // MARK: forms
 
     /// An embedding or head, in the activations' type.
-    func table(_ view: TensorView, _ number: Int) throws -> DeviceMatrix {
+    func table(_ view: TensorView, _ number: Int, onHost: Bool = false) throws -> DeviceMatrix {
         let matrix = try StoredMatrix(view)
-        return DeviceMatrix(rows: matrix.rows, columns: matrix.columns, form: try plain(view, matrix, through: nil, number))
+        let place = try weights.takeTable(matrix.rows * matrix.columns * element.bytes, onHost: onHost)
+        return DeviceMatrix(rows: matrix.rows, columns: matrix.columns, form: try plain(view, matrix, through: nil, number, into: place))
     }
 
     func linear(_ view: TensorView, _ number: Int, _ storage: BaseStorage) throws -> DeviceMatrix {
@@ -149,8 +156,12 @@ final class DeviceLoader {
     }
 
     /// The matrix in the activations' type, rounded to the storage's own first where that is another one.
-    private func plain(_ view: TensorView, _ matrix: StoredMatrix, through: DeviceElement?, _ number: Int) throws -> DeviceForm {
-        let out = try weights.take(matrix.rows * matrix.columns * element.bytes)
+    ///
+    /// - Parameter into: where it is written; nil takes the next place on the card.
+    private func plain(
+        _ view: TensorView, _ matrix: StoredMatrix, through: DeviceElement?, _ number: Int, into place: DeviceAddress? = nil
+    ) throws -> DeviceForm {
+        let out = try place ?? weights.take(matrix.rows * matrix.columns * element.bytes)
         if case .float(element) = matrix.form, through ?? element == element {
             try send(view, 0..<view.byteCount, to: out)
             return .element(out)

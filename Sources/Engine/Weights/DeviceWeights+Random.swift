@@ -4,11 +4,15 @@ import LorikeetModelFiles
 
 extension DeviceWeights {
     /// Random weights of the declared shapes, made on the card from one pattern: for benchmarks.
+    ///
+    /// - Parameter onHost: the name of the table that lies in the host's memory.
     package static func random(
-        _ declarations: [WeightDeclaration], storage: BaseStorage, element: DeviceElement, device: any Accelerator
+        _ declarations: [WeightDeclaration], storage: BaseStorage, onHost: String?, element: DeviceElement, device: any Accelerator
     ) throws -> DeviceWeights {
-        let bytes = declarations.reduce(0) { $0 + Self.bytes($1, storage: storage, stored: .f32, element: element) }
-        let weights = try DeviceWeights(device: device, bytes: bytes)
+        func bytes(_ onCard: Bool) -> Int {
+            declarations.reduce(0) { $0 + (($1.tensor != onHost) == onCard ? Self.bytes($1, storage: storage, stored: .f32, element: element) : 0) }
+        }
+        let weights = try DeviceWeights(device: device, bytes: bytes(true), onHost: bytes(false))
         let pattern = (0..<(1 << 18)).map { mix64(UInt64($0)) }
         for declaration in declarations {
             let count = declaration.shape.reduce(1, *)
@@ -35,7 +39,7 @@ extension DeviceWeights {
                 var narrow = [UInt8](repeating: 0, count: floats.count * element.bytes)
                 let type: ElementType = [.f32, .f16, .bf16][Int(element.rawValue)]
                 _ = narrow.withUnsafeMutableBytes { to in to.baseAddress.map { encode(floats, count: floats.count, as: type, into: $0) } }
-                let address = try weights.take(count * element.bytes)
+                let address = try weights.takeTable(count * element.bytes, onHost: declaration.tensor == onHost)
                 try narrow.withUnsafeBytes { try device.fill(address, bytes: count * element.bytes, with: $0) }
                 weights.set(
                     declaration.tensor, matrix: DeviceMatrix(rows: declaration.shape[0], columns: declaration.shape[1], form: .element(address)))

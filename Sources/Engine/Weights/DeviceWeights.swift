@@ -27,6 +27,8 @@ package final class DeviceWeights {
     private let device: any Accelerator
     private let block: DeviceAllocation
     private var used = 0
+    /// The host's memory of the embedding, where that lies there.
+    private var hostBlock: DeviceAllocation?
     private var frequencies: [(table: RoPETable, address: DeviceAddress)] = []
 
     /// Bytes to which tensors, and other values on a card, are aligned.
@@ -57,9 +59,12 @@ package final class DeviceWeights {
         }
     }
 
-    /// - Parameter bytes: the sum of `bytes(...)` over what will be placed.
-    init(device: any Accelerator, bytes: Int) throws {
+    /// - Parameters:
+    ///   - bytes: the sum of `bytes(...)` over what will be placed.
+    ///   - onHost: bytes of the embedding where it will lie in the host's memory (`takeTable`); 0 where not.
+    init(device: any Accelerator, bytes: Int, onHost: Int = 0) throws {
         self.device = device
+        if onHost > 0 { hostBlock = try DeviceAllocation(on: device, bytes: onHost, onHost: true) }
         block = try DeviceAllocation(on: device, bytes: bytes + Self.overheadBytes)
         nestedValues = block.address
         used = 1024
@@ -88,6 +93,12 @@ package final class DeviceWeights {
 
     func set(_ name: String, matrix: DeviceMatrix) { matrices[name] = matrix }
     func set(_ name: String, vector: DeviceAddress) { vectors[name] = vector }
+
+    /// Where a table is written: the host's memory for the embedding where that lies there.
+    func takeTable(_ bytes: Int, onHost: Bool) throws -> DeviceAddress {
+        guard onHost, let hostBlock, bytes <= hostBlock.bytes else { return try take(bytes) }
+        return hostBlock.address
+    }
 
     /// The next `bytes` of the block.
     func take(_ bytes: Int) throws -> DeviceAddress {

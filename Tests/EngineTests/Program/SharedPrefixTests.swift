@@ -93,7 +93,7 @@ struct SharedPrefixTests {
         #expect(try session.evaluate(good).count == 7)
         #expect(throws: LorikeetError.self) { try session.accumulate(good, zeroFirst: true) }
         let mistakes: [(inout TokenBatch) -> Void] = [
-            { $0.parents[5] = 6 }, { $0.parents = $0.parents.map { $0 < 0 ? -1 : 9 } },
+            { $0.parents[5] = 6 }, { $0.parents[7] = -1 }, { $0.parents = $0.parents.map { $0 < 0 ? -1 : 9 } },
             { $0.parents = $0.parents.map { $0 < 0 ? -1 : 1 } },
             { for row in 5..<9 { $0.positions[row] -= 1 } }, { for row in 5..<9 { $0.positions[row] += 1 } }, { $0.parents[0] = -2 },
             { $0.parents.removeLast() },

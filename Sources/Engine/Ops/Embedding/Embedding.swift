@@ -15,7 +15,9 @@ struct Embedding: Op {
     var writes: [ValueID] { [output] }
     var detail: String { weight }
 
-    func work(_ context: WorkContext) -> [Work] { context.kernel(moving: 2 * context.bytes(output)) }
+    func work(_ context: WorkContext) -> [Work] {
+        (context.load.embeddingOnHost ? [.hostBytes(context.bytes(output))] : []) + context.kernel(moving: 2 * context.bytes(output))
+    }
 
     mutating func rename(_ name: Renaming) {
         name(&ids)
