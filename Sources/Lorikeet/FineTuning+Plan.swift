@@ -159,7 +159,8 @@ extension FineTuning {
             planned.sessionsNeeded = time?.total
             var plan = Plan(planned, download: located.download, begun: search.run, time: time)
             plan.notes =
-                [corrected.warning].compactMap { $0 } + notes + located.notes + located.warnings + DeviceRequest.idleWarnings(recipe, on: compute) + search.notes + search.warnings
+                [corrected.warning].compactMap { $0 } + notes + located.notes + located.warnings + DeviceRequest.idleWarnings(recipe, on: compute)
+                + search.notes + search.warnings
             if search.run?.isFinished != true {
                 do {
                     try planned.requireFit(for: recipe, download: located.download, files: RealFiles())
