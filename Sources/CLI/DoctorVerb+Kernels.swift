@@ -27,7 +27,9 @@ extension DoctorVerb {
         let worst = KernelChecks.worst(results)
         let programs = try checkPrograms(compute)
         // Where one type is asked for, kernels that exist for other types only do not count as untested.
-        let report = CheckReport(results: results.map(\.deviation), notTested: asksForAll ? KernelChecks.notTested(launched: launched) : [])
+        let kernels = KernelSources.kernels + (device.properties.multipliesByWarpgroup ? KernelSources.warpgroupKernels : [])
+        let notTested = asksForAll ? KernelChecks.notTested(launched: launched, kernels: kernels) : []
+        let report = CheckReport(results: results.map(\.deviation), notTested: notTested)
         if json {
             func object(_ result: KernelChecks.Result) -> JSON {
                 [

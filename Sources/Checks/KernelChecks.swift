@@ -27,7 +27,8 @@ package struct KernelChecks {
     @discardableResult
     package func run(_ element: DeviceElement, large: Bool = true, report: (Result) -> Void) throws -> Set<String> {
         let comparison = KernelComparison(device: device, cpu: cpu, element: element)
-        let launched = prepare(element)
+        var launched = prepare(element)
+        if large { launched.formUnion(kernels(of: KernelCase.all.filter { $0.elements.contains(element) && $0.large }, element).kernels) }
         for item in KernelCase.all where item.elements.contains(element) && (large || !item.large) {
             var deviations: [Deviation]
             do { deviations = try item.run(comparison) } catch {
@@ -60,11 +61,17 @@ package struct KernelChecks {
     ///
     /// - Returns: the kernels that are launched.
     private func prepare(_ element: DeviceElement) -> Set<String> {
-        let list = LaunchList(device.properties)
-        let comparison = KernelComparison(device: list, cpu: cpu, element: element)
-        for item in KernelCase.all where item.elements.contains(element) && !item.large { _ = try? item.run(comparison) }
+        let list = kernels(of: KernelCase.all.filter { $0.elements.contains(element) && !$0.large }, element)
         device.prepare(list.modules)
         return list.kernels
+    }
+
+    /// What these cases launch, found by walking their programs.
+    private func kernels(of cases: [KernelCase], _ element: DeviceElement) -> LaunchList {
+        let list = LaunchList(device.properties)
+        let comparison = KernelComparison(device: list, cpu: cpu, element: element)
+        for item in cases { _ = try? item.run(comparison) }
+        return list
     }
 
     /// Of each kernel and type the result that comes nearest to its limit or is farthest beyond it.

@@ -21,10 +21,22 @@ package enum KernelSources {
     /// A hash of every name and text: binaries made from other sources have another one.
     static let fingerprint = KernelCache.name(names.map { $0 + "\u{0}" + (text($0) ?? "") }.joined(separator: "\u{0}"))
 
-    /// The kernels of all sources, by their name without the type's suffix: what `KERNEL` and `KERNEL_OF_MANY` define.
-    package static var kernels: [(source: String, name: String)] {
+    /// The kernels of all sources, by their name without the type's suffix: what `KERNEL` and `KERNEL_OF_MANY` define. Those that exist in code for
+    /// warpgroups (`#if HOPPER`) alone are not among them.
+    package static var kernels: [(source: String, name: String)] { defined(forWarpgroups: false) }
+
+    /// The kernels that exist in code for warpgroups alone.
+    package static var warpgroupKernels: [(source: String, name: String)] {
+        let others = Set(kernels.map(\.name))
+        return defined(forWarpgroups: true).filter { !others.contains($0.name) }
+    }
+
+    private static func defined(forWarpgroups: Bool) -> [(source: String, name: String)] {
         names.filter { $0.hasSuffix(".cu") }.flatMap { source in
-            (text(source) ?? "").split(separator: "\n").compactMap { line in
+            var inWarpgroups = false
+            return (text(source) ?? "").split(separator: "\n").compactMap { line -> (source: String, name: String)? in
+                if line.hasPrefix("#") { inWarpgroups = line == "#if HOPPER" }
+                guard inWarpgroups == forWarpgroups else { return nil }
                 if let plain = line.firstMatch(of: /^KERNEL\(\d+, (\w+),/) { return (source, String(plain.1)) }
                 if let attention = line.firstMatch(of: /^KERNEL_OF_MANY\(.*ATTENTION\((\w+)\)/) { return (source, "attention_" + attention.1) }
                 return line.firstMatch(of: /^KERNEL_OF_MANY\(\d+, \d+, (\w+),/).map { (source, String($0.1)) }

@@ -29,6 +29,10 @@ extension KernelCase {
             Case(size: 256, heads: 1, keyHeads: 1, rows: 70, starts: [0], cap: 3),
             Case(size: 64, heads: 9, keyHeads: 3, rows: 1031, starts: [0, 511, 512, 700], large: true),
             Case(size: 64, heads: 32, keyHeads: 8, rows: 520, starts: [0], window: 100, large: true),
+            // Blocks enough for kernels of several warpgroups on a card of 132 multiprocessors: four heads of one key head a block, and two.
+            Case(size: 64, heads: 64, keyHeads: 16, rows: 577, starts: [0, 130, 131], large: true),
+            Case(size: 64, heads: 48, keyHeads: 24, rows: 720, starts: [0, 400], window: 300, large: true),
+            Case(size: 64, heads: 36, keyHeads: 12, rows: 965, starts: [0, 65], cap: 5, large: true),
             Case(size: 128, heads: 8, keyHeads: 8, rows: 777, starts: [0, 300], large: true),
             Case(size: 128, heads: 4, keyHeads: 2, rows: 640, starts: [0, 64, 128], cap: 5, large: true),
             Case(size: 256, heads: 8, keyHeads: 4, rows: 613, starts: [0, 300, 301], large: true),

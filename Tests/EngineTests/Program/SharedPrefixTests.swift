@@ -43,7 +43,7 @@ struct SharedPrefixTests {
     @Test(arguments: cases) func `log-probabilities and choices are those of whole texts, for any number of threads`(_ c: Case) throws {
         let (shared, whole) = Self.batches()
         #expect(shared.rows < whole.rows - 100)
-        var all: [[Float]] = []
+        // A random model's weights depend on the number of threads, so each number has a model of its own.
         for threads in 1...3 {
             let model = try Compute(cpu: CPU(threads: threads)).randomModel(
                 FamilyFiles(c.family, c.keys).configuration, storage: .f32, lora: LoRASettings(r: 3, alpha: 6, targetModules: ["q_proj", "v_proj"]), seed: 3)
@@ -66,10 +66,7 @@ struct SharedPrefixTests {
                 forms.append(found)
             }
             #expect(forms[0] != forms[1])
-            all.append(forms[1])
         }
-        // Workers' shares of a product have other sizes with another number of threads, and so may the order of a sum.
-        for other in all.dropFirst() { for (a, b) in zip(other, all[0]) { #expect(abs(a - b) <= 3e-5 * max(1, abs(b))) } }
     }
 
     @Test func `choices are the likeliest tokens`() throws {
