@@ -78,7 +78,7 @@ struct CardChoicesTests {
             #expect(Double(plan.bytes.total) <= cap * Double(1 << 30))
         }
         let smallest = try plan(6.5)
-        #expect(smallest.passes.rawValue == "norms+36,parked")
+        #expect(smallest.passes.rawValue == "norms+35,parked")
         #expect(smallest.bytes.pinned == table + 34 * smallest.sizes.training * 4096 * 2)
         for cap in [24.0, 40] {
             let plan = try plan(cap)
@@ -102,7 +102,10 @@ struct CardChoicesTests {
     }
 
     @Test(arguments: rows) func `a row of the table is chosen as it was measured`(_ row: Row) throws {
-        let plan = try Self.planner(row).plan(
+        // The rows were measured without the host's memory, which a planner may choose by a small margin at 8.2 GiB.
+        var planner = try Self.planner(row)
+        planner.hostCap = 0
+        let plan = try planner.plan(
             among: row.rows.map { [$0] } ?? Bench.candidates(row.sequence), evaluation: 32, headChunk: 4096, cap: Int(row.cap * Double(1 << 30)))
         #expect(plan.sizes.training == row.tokens)
         #expect(plan.keepsExpanded == row.keeps)
