@@ -7,8 +7,9 @@
 // block may be one step apart (`step`), so there are five stages of tiles: two in use, one more by warps a step behind, one landed, one on its
 // way. For heads of 64 warpgroups give out products in turn, so that one's arithmetic meets another's products; wider heads lose by it.
 //
-// Few instructions: what decides is the same in a warp and known to be (`warp_uniform`), so that descriptors are counted in uniform registers;
-// addresses of copies are counted on (TileStream); sums are rescaled only where a maximum of the warp's rows rose.
+// Fewer instructions: values that are equal in all threads of a warp are marked so (`warp_uniform`), and the compiler keeps the matrix descriptors
+// in uniform registers; a copy's address is advanced from tile to tile (TileStream) and not formed anew; sums are rescaled only where the maximum
+// of one of the warp's rows rose.
 #pragma once
 #include "attention.cuh"
 
