@@ -1,5 +1,5 @@
-/// The samples of an evaluation micro-batch, in families: what the samples of a family begin with is in the micro-batch once.
-package struct EvaluationGroup: Sendable, Equatable {
+/// The samples of a micro-batch, in families: what the samples of a family begin with is in the micro-batch once.
+package struct SampleGroup: Sendable, Equatable {
     package struct Family: Sendable, Equatable {
         /// Tokens that all members begin with; 0 where there is nothing to share. None of them predicts a trained token.
         package var shared: Int
@@ -39,35 +39,48 @@ extension SampleSet {
     ///
     /// - Parameter tokensPerBatch: rows that a micro-batch may have; only one that holds a single longer sample has more.
     /// - Throws: exit 4 when samples cannot be read.
-    package func evaluationGroups(tokensPerBatch: Int, sharing: Bool) throws -> [EvaluationGroup] {
-        let lengths = lengths
-        guard sharing else {
-            return packedGroups(lengths: lengths.map(\.tokens), tokensPerBatch: tokensPerBatch).map { group in
-                EvaluationGroup(
-                    families: group.map { .init(shared: 0, members: [.init(index: $0, rows: lengths[$0].tokens, trained: lengths[$0].trained)]) })
-            }
-        }
-        var groups: [EvaluationGroup] = []
+    package func evaluationGroups(tokensPerBatch: Int, sharing: Bool) throws -> [SampleGroup] {
+        guard sharing else { return .whole(lengths, tokensPerBatch: tokensPerBatch) }
+        var groups: [SampleGroup] = []
         for first in stride(from: 0, to: count, by: Self.searched) {
-            let indices = first..<Swift.min(count, first + Self.searched)
-            for family in try families(of: indices) { groups.add(family, tokensPerBatch: tokensPerBatch) }
+            let samples = try (first..<Swift.min(count, first + Self.searched)).map { (index: $0, sample: try sample(at: $0)) }
+            groups.add(samples, tokensPerBatch: tokensPerBatch)
         }
         return groups
     }
+}
 
-    /// The families that leave the fewest rows to be computed, by the tokens that neighbours in alphabetical order share.
-    private func families(of indices: Range<Int>) throws -> [EvaluationGroup.Family] {
-        let sorted = try indices.map { (index: $0, sample: try sample(at: $0)) }
-            // A sample without a trained token adds nothing to a loss.
-            .filter { $0.sample.trained.dropFirst().contains(true) }
-            .sorted { ($0.sample.ids, $0.index) < ($1.sample.ids, $1.index) }
+extension [SampleGroup] {
+    /// Whole samples of these lengths, packed by first fit (see `packedGroups`).
+    ///
+    /// - Parameter packing: false gives every sample a micro-batch of its own.
+    package static func whole(_ lengths: [(tokens: Int, trained: Int)], tokensPerBatch: Int, packing: Bool = true) -> [SampleGroup] {
+        packedGroups(lengths: lengths.map(\.tokens), tokensPerBatch: tokensPerBatch, packing: packing).map { group in
+            SampleGroup(families: group.map { .init(shared: 0, members: [.init(index: $0, rows: lengths[$0].tokens, trained: lengths[$0].trained)]) })
+        }
+    }
+
+    /// The micro-batches of one optimiser step in which samples share what they begin with; training and planning take them from here. Members are
+    /// indices into `samples`. Samples without a trained token are left out, unless there are no others.
+    ///
+    /// - Parameter tokensPerBatch: rows that a micro-batch may have; only one that holds a single longer sample has more.
+    package static func sharing(_ samples: [TokenSample], tokensPerBatch: Int) -> [SampleGroup] {
+        var groups: [SampleGroup] = []
+        groups.add(samples.enumerated().map { (index: $0.offset, sample: $0.element) }, tokensPerBatch: tokensPerBatch)
+        return groups.isEmpty ? whole(samples.map { ($0.ids.count, 0) }, tokensPerBatch: tokensPerBatch) : groups
+    }
+
+    /// Appends the families that leave the fewest rows to be computed, by the tokens that neighbours in alphabetical order share.
+    fileprivate mutating func add(_ samples: [(index: Int, sample: TokenSample)], tokensPerBatch: Int) {
+        // A sample without a trained token adds nothing to a loss.
+        let sorted = samples.filter { $0.sample.trained.dropFirst().contains(true) }.sorted { ($0.sample.ids, $0.index) < ($1.sample.ids, $1.index) }
         let common = zip(sorted, sorted.dropFirst()).map { $0.sample.sharedTokens(with: $1.sample) }
-        return Self.split(0..<sorted.count, common).flatMap { range -> [EvaluationGroup.Family] in
+        for range in Self.split(0..<sorted.count, common) {
             let members = range.map { place in
                 let sample = sorted[place].sample
-                return EvaluationGroup.Member(index: sorted[place].index, rows: sample.predictingTokens, trained: sample.trainedCount)
+                return SampleGroup.Member(index: sorted[place].index, rows: sample.predictingTokens, trained: sample.trainedCount)
             }
-            return [.init(shared: range.count > 1 ? common[range.dropLast()].min() ?? 0 : 0, members: members)]
+            add(.init(shared: range.count > 1 ? common[range.dropLast()].min() ?? 0 : 0, members: members), tokensPerBatch: tokensPerBatch)
         }
     }
 
@@ -98,11 +111,9 @@ extension SampleSet {
         }
         return places[range].map { results[$0].families } ?? []
     }
-}
 
-extension [EvaluationGroup] {
     /// Appends a family, cut where a micro-batch is full: its shared tokens are in each that holds members.
-    fileprivate mutating func add(_ family: EvaluationGroup.Family, tokensPerBatch: Int) {
+    private mutating func add(_ family: SampleGroup.Family, tokensPerBatch: Int) {
         var open = false
         for member in family.members {
             let own = member.rows - family.shared
@@ -111,7 +122,7 @@ extension [EvaluationGroup] {
                 self[place].families[self[place].families.count - 1].members.append(member)
                 continue
             }
-            if isEmpty || rows + member.rows > tokensPerBatch { append(EvaluationGroup()) }
+            if isEmpty || rows + member.rows > tokensPerBatch { append(SampleGroup()) }
             self[count - 1].families.append(.init(shared: family.shared, members: [member]))
             open = true
         }

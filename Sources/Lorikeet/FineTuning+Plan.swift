@@ -87,6 +87,8 @@ extension FineTuning {
         public var steps: Int { planned.steps }
         /// Tokens of all training steps.
         public var trainTokens: Int { planned.trainTokens }
+        /// Those of them that are computed: fewer where the samples of a step share what they begin with.
+        public var computedTokens: Int { planned.computedTokens }
         /// Elements of the adapters.
         public var trainableParameters: Int { planned.trainableParameters }
         /// Sessions that the run needs in all; nil where the recipe names no session, or no number of them is enough.

@@ -68,9 +68,10 @@ extension Pipeline {
         if let scale = progress.lossScale { fields["loss_scale"] = .number(scale) }
         fields["tokens"] = JSON(progress.tokens)
         fields["trained_tokens"] = JSON(progress.trainedTokens)
+        fields["computed_tokens"] = JSON(progress.computedTokens)
         fields["seconds"] = .number(progress.seconds)
         fields["tokens_per_second"] = .number(progress.tokensPerSecond)
-        let share = plan.limit?.share(tokens: progress.tokens, trainedTokens: progress.trainedTokens, seconds: progress.seconds)
+        let share = plan.limit?.share(tokens: progress.computedTokens, trainedTokens: progress.trainedTokens, seconds: progress.seconds)
         if let share { fields["share_of_limit"] = .number(share) }
         fields["seconds_left"] = .number(progress.secondsLeft)
         let left = plan.secondsLeft(afterStep: progress.step, of: progress.of, trainingLeft: progress.secondsLeft)

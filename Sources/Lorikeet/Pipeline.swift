@@ -365,7 +365,7 @@ package final class Pipeline {
     private func probeRange(_ session: Session, _ dataset: Dataset, _ choices: Plan.Choices) throws {
         guard session.lossScaling != nil else { return }
         let samples = try (dataset.validation.isEmpty ? dataset.train : dataset.validation).first(Self.probedSamples)
-        let batches = pack(samples: samples, tokensPerBatch: choices.evaluationTokensPerBatch, seed: 0, epoch: 0)
+        let batches = pack(samples: samples, tokensPerBatch: choices.evaluationTokensPerBatch)
         guard let most = try ValueMagnitude.largest(over: batches, session) else { return }
         guard most.largest.isFinite else {
             throw LorikeetError.input(

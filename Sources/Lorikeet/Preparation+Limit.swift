@@ -10,7 +10,7 @@ extension Preparation {
             target: card.map { .device($0.element) } ?? .cpu(threads: plan.choices.threads))
         request.passes = plan.choices.passes
         let program = try Session.plan(source.configuration, request) { source.tensor($0)?.type }
-        var load = PlannedData.workload(dataset.map { SampleLength.all(of: $0.train) } ?? [])
+        var load = plan.trainingLoad
         if !plan.choices.keepsExpanded { load.storedBytes = program.storedBytes }
         load.embeddingOnHost = plan.choices.embeddingOnHost
         return (program, load)

@@ -151,7 +151,9 @@ package struct Preparation {
             train: SampleLength.all(of: dataset.train), validation: SampleLength.all(of: dataset.validation),
             steps: settings.totalSteps(samples: dataset.train.count), packing: recipe.packing, samplesOfStep: { sampler.samples(ofStep: $0).indices })
         if Session.sharesPrefixes(source.configuration.family, onCard: card != nil) {
-            data.evaluation = PlannedEvaluation(try dataset.validation.evaluationGroups(tokensPerBatch: Planner.tokensPerBatch, sharing: true))
+            let groups = try dataset.validation.evaluationGroups(tokensPerBatch: Planner.tokensPerBatch, sharing: true)
+            data.evaluation = PlannedBatches(groups, tokens: dataset.validation.lengths.reduce(0) { $0 + $1.tokens })
+            if settings.sharesPrefixes { data.sharing = try PlannedBatches(sharing: dataset.train, sampler, steps: data.steps) }
         }
         var machine = PlannedMachine(threads: cpu.threads, residentBytes: Machine.residentBytes(), processor: processor, card: card)
         machine.slowdown = slowdown
@@ -225,5 +227,18 @@ package struct Preparation {
             try card.map { DeviceModel.predicting($0.properties, $0.element) }
             ?? DeviceModel.measured(cpu, columns: source.configuration.hiddenSize, clock: clock).model
         return program.training?.listing(load, model) ?? ""
+    }
+}
+
+extension PlannedBatches {
+    /// All optimiser steps on the processor, in which samples share what they begin with.
+    ///
+    /// - Throws: exit 4 when samples cannot be read.
+    fileprivate init(sharing set: SampleSet, _ sampler: StepSampler, steps: Int) throws {
+        self.init()
+        for step in 0..<steps {
+            let samples = try set.samples(at: sampler.samples(ofStep: step).indices)
+            add(.sharing(samples, tokensPerBatch: Planner.tokensPerBatch), tokens: samples.reduce(0) { $0 + $1.ids.count })
+        }
     }
 }

@@ -26,6 +26,8 @@ extension Recipe {
         settings.seed = UInt64(seed)
         settings.shuffle = shuffle
         settings.packing = packing
+        // Dropout masks what every record begins with anew.
+        settings.sharesPrefixes = packing && lora.loraDropout == 0
         settings.loggingSteps = loggingSteps
         settings.evalSteps = evalSteps
         settings.evalSamples = evalSamples

@@ -92,7 +92,12 @@ package struct Plan: Sendable, Equatable {
     package var disk: [Part]
     package var phases: [Phase]
     package var steps: Int
+    /// Tokens of the samples of all optimiser steps.
     package var trainTokens: Int
+    /// Those of them that are not computed, because samples of a step share what they begin with.
+    package var sharedTokens = 0
+    /// The mean work of a row of training.
+    package var trainingLoad = Workload()
     package var trainableParameters: Int
     package var warnings: [String]
     /// The work of a training step and the device's rate, with which a run's speed is compared; nil where nothing is trained.
@@ -104,6 +109,8 @@ package struct Plan: Sendable, Equatable {
 
     /// The most resident memory, over both phases.
     package var predictedRSSBytes: Int64 { max(Self.sum(trainingMemory), Self.sum(testMemory)) }
+    /// Tokens that training computes.
+    package var computedTokens: Int { trainTokens - sharedTokens }
     package var predictedGPUBytes: Int64 { max(Self.sum(gpuTraining), Self.sum(gpuTesting)) }
     package var predictedDiskBytes: Int64 { Self.sum(disk) }
     package var predictedSeconds: Double { phases.reduce(0) { $0 + $1.seconds } }
@@ -135,7 +142,8 @@ package struct Plan: Sendable, Equatable {
             "predicted_seconds": .number(predictedSeconds), "training_memory": parts(trainingMemory), "test_memory": parts(testMemory),
             "gpu_training_memory": parts(gpuTraining), "gpu_test_memory": parts(gpuTesting),
             "disk": parts(disk), "phases": .object(JSONObject(phases.map { ($0.name, .number($0.seconds)) })), "steps": JSON(steps),
-            "train_tokens": JSON(trainTokens), "trainable_parameters": JSON(trainableParameters), "warnings": JSON(warnings),
+            "train_tokens": JSON(trainTokens), "computed_tokens": JSON(computedTokens), "trainable_parameters": JSON(trainableParameters),
+            "warnings": JSON(warnings),
             "sessions_needed": sessionsNeeded.map { JSON($0) } ?? .null,
         ]
         let ranges = phases.filter { $0.range != nil }.map { ($0.name, JSON.array([.number($0.range?.lowerBound ?? 0), .number($0.range?.upperBound ?? 0)])) }
@@ -162,15 +170,18 @@ package struct Plan: Sendable, Equatable {
         }
         lines += rows("disk", disk)
         lines += timeLines(width: width)
+        let shared = computedTokens < trainTokens ? " (\(computedTokens) computed: what samples of a step begin with, once)" : ""
         lines.append(
-            "\(steps) steps, \(trainTokens) tokens, \(trainableParameters) trained parameters, micro-batches of at most \(choices.sizes.training) tokens")
+            "\(steps) steps, \(trainTokens) tokens\(shared), \(trainableParameters) trained parameters, "
+                + "micro-batches of at most \(choices.sizes.training) tokens")
         return (lines + (told ? warnings.map { "warning: \($0)" } : [])).joined(separator: "\n") + "\n"
     }
 
     /// Two plans side by side.
     package static func comparison(_ a: (name: String, plan: Plan), _ b: (name: String, plan: Plan)) -> String {
         let rows: [(String, (Plan) -> String)] = [
-            ("steps", { "\($0.steps)" }), ("tokens", { "\($0.trainTokens)" }), ("trained parameters", { "\($0.trainableParameters)" }),
+            ("steps", { "\($0.steps)" }), ("tokens", { "\($0.trainTokens)" }), ("computed tokens", { "\($0.computedTokens)" }),
+            ("trained parameters", { "\($0.trainableParameters)" }),
             ("memory in training", { Units.formatBytes(sum($0.trainingMemory)) }), ("memory in testing", { Units.formatBytes(sum($0.testMemory)) }),
             ("GPU memory in training", { Units.formatBytes(sum($0.gpuTraining)) }), ("GPU memory in testing", { Units.formatBytes(sum($0.gpuTesting)) }),
             ("disk", { Units.formatBytes($0.predictedDiskBytes) }), ("time", { Units.formatSeconds($0.predictedSeconds) }),

@@ -119,6 +119,7 @@ extension Planner {
             disk: disk(program, merged), phases: phases, steps: data.steps,
             trainTokens: tokens, trainableParameters: program.trainableParameters, warnings: warnings)
         plan.device = card.device
+        plan.trainingLoad = PlannedData.workload(data.train)
         return plan
     }
 

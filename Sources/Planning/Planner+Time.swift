@@ -42,11 +42,11 @@ extension Planner {
     /// Linears are quantised at loading.
     var converts: Bool { model.storage == .nf4 }
 
-    /// - Parameter tokens: of all optimiser steps.
-    func timesOnProcessor(_ program: ProgramPlan, tokens: Int) -> Times {
+    /// - Parameter steps: all optimiser steps.
+    func timesOnProcessor(_ program: ProgramPlan, _ steps: PlannedBatches) -> Times {
         var times = Times()
         if let training = program.training {
-            times.training = Double(tokens) * program.seconds(training, PlannedData.workload(data.train), machine.processor) / Double(training.tokens)
+            times.training = Double(steps.paddedRows) * program.seconds(training, steps.workload, machine.processor) / Double(training.tokens)
         }
         times.perStep = program.seconds(program.step, Workload(), machine.processor)
         let form = FormSeconds(program, data.evaluation.workload, machine.processor)

@@ -34,25 +34,26 @@ package struct Planner {
     /// - Throws: exit 3 where no choice fits a card; on the processor nothing is compared with a limit here (see `Plan.requireFit`).
     package func plan() throws -> Plan {
         if let card = machine.card { return try plan(on: card) }
-        let training = data.microBatches(of: data.trainedSteps, tokensPerBatch: Self.tokensPerBatch)
+        let training = data.stepsOnProcessor()
         let evaluation = data.evaluation.largest
-        let chunk = min(HeadBlock.chunk, Session.roundedUp(max(training.trained, evaluation.trained)))
-        let sizes = SessionSizes(training: max(1, training.rows), evaluation: max(1, evaluation.rows), headChunk: chunk)
+        let chunk = min(HeadBlock.chunk, Session.roundedUp(max(training.largest.trained, evaluation.trained)))
+        let sizes = SessionSizes(training: max(1, training.largest.rows), evaluation: max(1, evaluation.rows), headChunk: chunk)
         let request = configured(ProgramRequest(storage: model.storage, lora: model.lora, sizes: sizes, target: .cpu(threads: machine.threads)))
         let program = try model.plan(request)
-        let tokens = training.tokens
         var warnings: [String] = []
-        let phases = self.phases(timesOnProcessor(program, tokens: tokens), program, &warnings)
+        let phases = self.phases(timesOnProcessor(program, training), program, &warnings)
         let merged = Int64(program.parameters) * Int64(model.mergedElementBytes)
-        return Plan(
+        var plan = Plan(
             choices: .init(storage: model.storage, threads: machine.threads, tokensPerBatch: Self.tokensPerBatch, sizes: sizes, passes: request.passes),
             trainingMemory: processMemory() + [
                 .init("weights (\(model.storage.rawValue))", Int64(program.weightBytes)),
                 .init("adapters, gradients, optimiser", Int64(program.adapterBytes)), .init("arena", Int64(program.arenaBytes)),
             ],
             testMemory: try testMemory(program, merged: merged),
-            disk: disk(program, merged), phases: phases, steps: data.steps, trainTokens: tokens,
+            disk: disk(program, merged), phases: phases, steps: data.steps, trainTokens: training.tokens,
             trainableParameters: program.trainableParameters, warnings: warnings)
+        (plan.sharedTokens, plan.trainingLoad) = (training.tokens - training.rows, training.workload)
+        return plan
     }
 
     /// The request with the settings that all programs of the run share: fusion, optimiser and, where answers are generated, their sequences

@@ -51,11 +51,13 @@ package struct PlannedData {
     /// Whether a training micro-batch may hold several samples.
     package var packing: Bool
     /// An evaluation of all of `validation`.
-    package var evaluation: PlannedEvaluation
+    package var evaluation: PlannedBatches
+    /// All optimiser steps on the processor, where samples share what they begin with; nil where every sample is computed whole.
+    package var sharing: PlannedBatches?
 
     package init(train: [SampleLength], validation: [SampleLength], steps: Int, packing: Bool, samplesOfStep: @escaping (Int) -> [Int]) {
         (self.train, self.validation, self.steps, self.packing) = (train, validation, steps, packing)
-        evaluation = PlannedEvaluation(validation, tokensPerBatch: Planner.tokensPerBatch)
+        evaluation = PlannedBatches(validation, tokensPerBatch: Planner.tokensPerBatch)
         self.samplesOfStep = samplesOfStep
     }
 
@@ -64,6 +66,17 @@ package struct PlannedData {
 
     /// The samples of every optimiser step.
     var trainedSteps: some Sequence<[SampleLength]> { (0..<steps).lazy.map { samplesOfStep($0).map { train[$0] } } }
+
+    /// All optimiser steps on the processor.
+    func stepsOnProcessor() -> PlannedBatches {
+        if let sharing { return sharing }
+        var batches = PlannedBatches()
+        for samples in trainedSteps {
+            let lengths = samples.map { (tokens: $0.tokens, trained: $0.trained) }
+            batches.add(.whole(lengths, tokensPerBatch: Planner.tokensPerBatch, packing: packing), tokens: lengths.reduce(0) { $0 + $1.tokens })
+        }
+        return batches
+    }
 
     /// The micro-batches that samples make.
     struct MicroBatches {

@@ -26,7 +26,12 @@ extension Session {
         var sums = Array(repeating: 0.0, count: samples.count)
         var count = 0
         for (number, group) in groups.enumerated() {
-            let (batch, members) = try group.batch(of: samples)
+            var members: [(index: Int, sample: TokenSample)] = []
+            let batch = try TokenBatch(group, seed: 0, epoch: 0) { index in
+                let sample = try samples.sample(at: index)
+                members.append((index, sample))
+                return sample
+            }
             let results = try evaluate(batch)
             let choices = try choices(batch)
             var first = 0
@@ -41,27 +46,5 @@ extension Session {
         }
         // Added in the samples' order, whichever micro-batch they were in.
         return count > 0 ? sums.reduce(0, +) / Double(count) : nil
-    }
-}
-
-extension EvaluationGroup {
-    /// The group as a micro-batch, and its samples in the order of their rows.
-    fileprivate func batch(of samples: SampleSet) throws -> (batch: TokenBatch, members: [(index: Int, sample: TokenSample)]) {
-        var batch = TokenBatch()
-        var members: [(index: Int, sample: TokenSample)] = []
-        for family in families {
-            var parent: Range<Int>?
-            for member in family.members {
-                let sample = try samples.sample(at: member.index)
-                if parent == nil, family.shared > 0 {
-                    parent = batch.rows..<batch.rows + family.shared
-                    batch.append(Array(sample.ids[..<family.shared]), targets: Array(repeating: -1, count: family.shared))
-                }
-                let own = family.shared..<member.rows
-                batch.append(Array(sample.ids[own]), targets: Array(sample.targets[own]), parent: parent)
-                members.append((member.index, sample))
-            }
-        }
-        return (batch, members)
     }
 }

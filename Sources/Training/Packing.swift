@@ -13,23 +13,37 @@ extension TokenSample {
     }
 }
 
-/// Packs samples into micro-batches, a segment a sample; which samples share one follows from the arguments alone (`packedGroups`).
+/// Packs whole samples into micro-batches, a segment a sample; which samples share one follows from the arguments alone (`packedGroups`).
 ///
-/// - Parameters:
-///   - samples: those of one optimiser step.
-///   - tokensPerBatch: rows that a micro-batch may have; only one that holds a single longer sample has more.
-///   - packing: false gives every sample a micro-batch of its own.
-/// - Returns: batches whose rows weigh 1 each; training divides by the step's trained tokens.
-package func pack(samples: [TokenSample], tokensPerBatch: Int, seed: UInt64, epoch: Int, packing: Bool = true) -> [TokenBatch] {
-    packedGroups(lengths: samples.map(\.ids.count), tokensPerBatch: tokensPerBatch, packing: packing).map { group in
-        TokenBatch(group.map { samples[$0] }, seed: seed, epoch: epoch)
+/// - Parameter tokensPerBatch: rows that a micro-batch may have; only one that holds a single longer sample has more.
+/// - Returns: batches whose rows weigh 1 each.
+package func pack(samples: [TokenSample], tokensPerBatch: Int) -> [TokenBatch] {
+    [SampleGroup].whole(samples.map { ($0.ids.count, $0.trainedCount) }, tokensPerBatch: tokensPerBatch).map { group in
+        TokenBatch(group, seed: 0, epoch: 0) { samples[$0] }
     }
 }
 
 extension TokenBatch {
-    /// Samples as segments.
-    init(_ samples: [TokenSample], seed: UInt64, epoch: Int) {
+    /// A group of samples as a micro-batch: what a family shares is a segment, and each member goes on from it. Rows weigh 1 each; training divides by
+    /// the step's trained tokens.
+    ///
+    /// - Parameter sample: gives a member's sample by its index.
+    init(_ group: SampleGroup, seed: UInt64, epoch: Int, sample: (Int) throws -> TokenSample) rethrows {
         self.init()
-        for sample in samples { append(sample.ids, targets: sample.targets, dropoutKeys: sample.dropoutKeys(seed: seed, epoch: epoch)) }
+        for family in group.families {
+            var parent: Range<Int>?
+            for member in family.members {
+                let sample = try sample(member.index)
+                let keys = sample.dropoutKeys(seed: seed, epoch: epoch)
+                if parent == nil, family.shared > 0 {
+                    parent = rows..<rows + family.shared
+                    append(
+                        Array(sample.ids[..<family.shared]), targets: Array(repeating: -1, count: family.shared),
+                        dropoutKeys: Array(keys[..<family.shared]))
+                }
+                let own = family.shared..<member.rows
+                append(Array(sample.ids[own]), targets: Array(sample.targets[own]), dropoutKeys: Array(keys[own]), parent: parent)
+            }
+        }
     }
 }

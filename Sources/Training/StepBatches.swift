@@ -6,9 +6,11 @@ struct PreparedStep {
     /// 0 for the first.
     let step: Int
     let batches: [TokenBatch]
-    /// Rows of all batches, and those of them that are trained.
+    /// Tokens of the step's samples, and those of them that are trained.
     let tokens: Int
     let trainedTokens: Int
+    /// Rows of all batches: fewer than tokens where samples share what they begin with.
+    let computedTokens: Int
 }
 
 /// Makes the micro-batches of the steps, and those of the next step while a card computes this one.
@@ -16,10 +18,13 @@ final class StepBatches {
     private let settings: TrainingSettings
     private let samples: SampleSet
     private let sampler: StepSampler
+    private let sharing: Bool
     private var next: (step: Int, result: Result<PreparedStep, any Error>)?
 
-    init(settings: TrainingSettings, samples: SampleSet) {
+    /// - Parameter sharing: whether samples may share what they begin with (`Session.sharesPrefixes`).
+    init(settings: TrainingSettings, samples: SampleSet, sharing: Bool) {
         (self.settings, self.samples) = (settings, samples)
+        self.sharing = sharing && settings.sharesPrefixes && settings.packing
         sampler = StepSampler(settings: settings, count: samples.count)
     }
 
@@ -37,12 +42,17 @@ final class StepBatches {
 
     private func made(_ step: Int) throws -> PreparedStep {
         let chosen = sampler.samples(ofStep: step)
-        var batches = try pack(
-            samples: samples.samples(at: chosen.indices), tokensPerBatch: settings.tokensPerBatch, seed: settings.seed, epoch: chosen.epoch,
-            packing: settings.packing)
+        let samples = try samples.samples(at: chosen.indices)
+        let groups: [SampleGroup] =
+            sharing
+            ? .sharing(samples, tokensPerBatch: settings.tokensPerBatch)
+            : .whole(samples.map { ($0.ids.count, $0.trainedCount) }, tokensPerBatch: settings.tokensPerBatch, packing: settings.packing)
+        var batches = groups.map { TokenBatch($0, seed: settings.seed, epoch: chosen.epoch) { samples[$0] } }
         let trained = batches.reduce(0) { $0 + $1.trainedRows }
         // The loss is the mean over the trained tokens of the whole step, so the gradient does not depend on its split into micro-batches.
         for index in batches.indices { batches[index].setWeight(1 / Float(max(1, trained))) }
-        return PreparedStep(step: step, batches: batches, tokens: batches.reduce(0) { $0 + $1.rows }, trainedTokens: trained)
+        return PreparedStep(
+            step: step, batches: batches, tokens: samples.reduce(0) { $0 + $1.ids.count }, trainedTokens: trained,
+            computedTokens: batches.reduce(0) { $0 + $1.rows })
     }
 }

@@ -23,7 +23,7 @@ package struct TrainingResult: Sendable {
     package let totalSteps: Int
     /// Mean loss over all steps that had a finite one.
     package var trainLoss: Double { state.meanLoss }
-    /// All non-padding tokens of the steps divided by the seconds that the steps took.
+    /// All tokens of the steps' samples divided by the seconds that the steps took.
     package var tokensPerSecond: Double { state.seconds > 0 ? Double(state.tokens) / state.seconds : 0 }
     /// False where training was stopped early, with everything saved.
     package var finished: Bool { state.step >= totalSteps }
@@ -65,7 +65,7 @@ package struct Trainer {
     ///   checkpoint. Earlier checkpoints stay.
     package func run(train: SampleSet, validation: SampleSet) throws -> TrainingResult {
         let total = settings.totalSteps(samples: train.count)
-        let source = StepBatches(settings: settings, samples: train)
+        let source = StepBatches(settings: settings, samples: train, sharing: session.sharesPrefixes)
         var state = try restored() ?? TrainerState()
         // A process that was killed right after a save may have left more checkpoints than `saveTotalLimit`.
         if state.step > 0 { try checkpoints.removeOld(upTo: state.step, limit: settings.saveTotalLimit) }
@@ -171,11 +171,12 @@ package struct Trainer {
         let lossSum: Double
         let tokens: Int
         let trainedTokens: Int
+        let computedTokens: Int
         let seconds: Double
 
         init(state: TrainerState) {
             (step, stepsWithoutLoss, lossSum) = (state.step, state.stepsWithoutLoss, state.lossSum)
-            (tokens, trainedTokens, seconds) = (state.tokens, state.trainedTokens, state.seconds)
+            (tokens, trainedTokens, computedTokens, seconds) = (state.tokens, state.trainedTokens, state.computedTokens, state.seconds)
         }
     }
 
@@ -188,7 +189,7 @@ package struct Trainer {
         TrainingProgress(
             step: state.step, of: total, epoch: epoch(state, samples: samples), loss: outcome.loss, learningRate: outcome.learningRate,
             gradientNorm: outcome.gradientNorm, lossScale: session.lossScaling.map { Double($0.scale) }, tokens: outcome.tokens,
-            trainedTokens: outcome.trainedTokens, seconds: outcome.seconds, secondsLeft: secondsLeft)
+            trainedTokens: outcome.trainedTokens, computedTokens: outcome.computedTokens, seconds: outcome.seconds, secondsLeft: secondsLeft)
     }
 
     private func log(_ state: TrainerState, _ outcome: Outcome, _ since: Window, _ total: Int, samples: Int) throws {
@@ -199,6 +200,7 @@ package struct Trainer {
         progress.loss = (state.lossSum - since.lossSum) / Double(measured)
         progress.tokens = state.tokens - since.tokens
         progress.trainedTokens = state.trainedTokens - since.trainedTokens
+        progress.computedTokens = state.computedTokens - since.computedTokens
         progress.seconds = seconds
         try report(.log(progress))
     }
@@ -215,6 +217,7 @@ package struct Trainer {
         var gradientNorm = 0.0
         var tokens = 0
         var trainedTokens = 0
+        var computedTokens = 0
         var seconds = 0.0
     }
 
@@ -223,7 +226,7 @@ package struct Trainer {
         let start = clock.uptime
         let prepared = try source.take(step: state.step)
         var outcome = Outcome()
-        (outcome.tokens, outcome.trainedTokens) = (prepared.tokens, prepared.trainedTokens)
+        (outcome.tokens, outcome.trainedTokens, outcome.computedTokens) = (prepared.tokens, prepared.trainedTokens, prepared.computedTokens)
         var result: OptimiserResult
         var scale: Float
         outcome.learningRate = settings.learningRate(atStep: state.step, of: total)
@@ -266,6 +269,7 @@ extension TrainerState {
         unrecoverable = outcome.unrecoverable ? unrecoverable + 1 : 0
         tokens += outcome.tokens
         trainedTokens += outcome.trainedTokens
+        computedTokens += outcome.computedTokens
         seconds += outcome.seconds
     }
 }

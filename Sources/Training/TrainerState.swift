@@ -9,6 +9,7 @@ package struct TrainerState: Sendable, Equatable {
     package var lossSum = 0.0
     package var tokens = 0
     package var trainedTokens = 0
+    package var computedTokens = 0
     /// Seconds spent in steps, over all processes that worked on this run.
     package var seconds = 0.0
     /// Steps that changed nothing because their gradients were not finite.
@@ -47,6 +48,7 @@ package struct TrainerState: Sendable, Equatable {
     var json: JSON {
         var json: JSONObject = [
             "global_step": JSON(step), "loss_sum": JSON(lossSum), "tokens": JSON(tokens), "trained_tokens": JSON(trainedTokens),
+            "computed_tokens": JSON(computedTokens),
             "seconds": JSON(seconds),
             // JSON cannot hold a loss that is not finite; the event and the warning have reported it.
             "evaluations": .array(evaluations.filter(\.loss.isFinite).map { ["step": JSON($0.step), "eval_loss": JSON($0.loss)] }),
@@ -89,6 +91,8 @@ package struct TrainerState: Sendable, Equatable {
         lossSum = number("loss_sum")
         tokens = count("tokens", upTo: Self.largest)
         trainedTokens = count("trained_tokens", upTo: Self.largest)
+        // Earlier checkpoints do not have it: they computed every token.
+        computedTokens = count(json["computed_tokens"] == nil ? "tokens" : "computed_tokens", upTo: Self.largest)
         seconds = number("seconds")
         skipped = count("skipped_steps", upTo: step)
         stepsWithoutLoss = count("unmeasured_steps", upTo: step)

@@ -13,9 +13,11 @@ package struct TrainingProgress: Sendable, Equatable {
     package var gradientNorm: Double
     /// The loss scale of float16 from now on; nil for types that need none.
     package var lossScale: Double?
-    /// Non-padding tokens of these steps, and those of them that have a loss.
+    /// Tokens of these steps' samples, and those of them that have a loss.
     package var tokens: Int
     package var trainedTokens: Int
+    /// Tokens that were computed: fewer where samples share what they begin with.
+    package var computedTokens: Int
     /// Seconds that these steps took, without evaluations and checkpoints.
     package var seconds: Double
     /// Predicted seconds of the steps that are left, at the present speed.

@@ -16,6 +16,8 @@ package struct TrainingSettings: Sendable {
     package var seed: UInt64 = 42
     package var shuffle = true
     package var packing = true
+    /// What samples of a step begin with may be computed once: on a processor, with adapters without dropout.
+    package var sharesPrefixes = false
     package var loggingSteps = 10
     /// 0: only at the end.
     package var evalSteps = 0

@@ -177,8 +177,7 @@ struct CardRunTests {
             try session.pushAdapters()
             let settings = recipe.trainingSettings(tokensPerBatch: choices.tokensPerBatch)
             let step = StepSampler(settings: settings, count: dataset.train.count).samples(ofStep: 0)
-            var batches = try pack(
-                samples: dataset.train.samples(at: step.indices), tokensPerBatch: choices.tokensPerBatch, seed: settings.seed, epoch: step.epoch)
+            var batches = try pack(samples: dataset.train.samples(at: step.indices), tokensPerBatch: choices.tokensPerBatch)
             let trained = batches.reduce(0) { $0 + $1.trainedRows }
             for index in batches.indices { batches[index].setWeight(1 / Float(trained)) }
             for (number, batch) in batches.enumerated() {

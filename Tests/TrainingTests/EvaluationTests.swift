@@ -46,7 +46,7 @@ struct EvaluationTests {
         let loss = try #require(try session.loss(of: set, tokensPerBatch: tokensPerBatch, evaluated: { found[$0.index] = $0 }))
         var (sum, count) = (0.0, 0)
         for (index, sample) in mix.samples.enumerated() where sample.trainedCount > 0 {
-            let alone = TokenBatch([sample], seed: 0, epoch: 0)
+            let alone = pack(samples: [sample], tokensPerBatch: 1024)[0]
             let expected = try session.evaluate(alone)
             let choices = try session.choices(alone)
             let result = try #require(found[index])

@@ -18,7 +18,7 @@ struct PackingTests {
             TokenSample(record: 3, ids: [5, 6, 7, 2], trained: [false, false, true, true]),
             TokenSample(record: 4, ids: [8, 9, 2], trained: [false, true, true]),
         ]
-        let batches = pack(samples: samples, tokensPerBatch: 16, seed: 1, epoch: 0)
+        let batches = pack(samples: samples, tokensPerBatch: 16)
         #expect(batches.count == 1)
         #expect(batches[0].ids == [5, 6, 7, 2, 8, 9, 2])
         #expect(batches[0].positions == [0, 1, 2, 3, 0, 1, 2])
@@ -30,7 +30,7 @@ struct PackingTests {
 
     @Test(arguments: [128, 200, 1000, 64, 1, 100]) func `every sample is packed once and whole`(tokensPerBatch: Int) throws {
         let samples = Self.sixteen
-        let batches = pack(samples: samples, tokensPerBatch: tokensPerBatch, seed: 1, epoch: 0)
+        let batches = pack(samples: samples, tokensPerBatch: tokensPerBatch)
         let groups = packedGroups(lengths: samples.map(\.ids.count), tokensPerBatch: tokensPerBatch)
         #expect(batches.count == groups.count)
         for (batch, group) in zip(batches, groups) {
@@ -55,10 +55,11 @@ struct PackingTests {
     @Test func `dropout keys belong to the record's tokens, however they are packed`() {
         func keys(epoch: Int = 0, seed: UInt64 = 1, packing: Bool = true) -> [Int: [UInt32]] {
             var result: [Int: [UInt32]] = [:]
-            let groups = packedGroups(lengths: Self.sixteen.map(\.ids.count), tokensPerBatch: 300, packing: packing)
-            for (batch, group) in zip(pack(samples: Self.sixteen, tokensPerBatch: 300, seed: seed, epoch: epoch, packing: packing), groups) {
+            let lengths = Self.sixteen.map { (tokens: $0.ids.count, trained: $0.trainedCount) }
+            for group in [SampleGroup].whole(lengths, tokensPerBatch: 300, packing: packing) {
+                let batch = TokenBatch(group, seed: seed, epoch: epoch) { Self.sixteen[$0] }
                 var row = 0
-                for index in group {
+                for index in group.families.flatMap({ $0.members.map(\.index) }) {
                     let count = Self.sixteen[index].ids.count
                     result[index] = Array(batch.dropoutKeys[row..<row + count])
                     row += count
@@ -75,6 +76,6 @@ struct PackingTests {
     }
 
     @Test func `nothing gives nothing`() {
-        #expect(pack(samples: [], tokensPerBatch: 10, seed: 1, epoch: 0).isEmpty)
+        #expect(pack(samples: [], tokensPerBatch: 10).isEmpty && [SampleGroup].sharing([], tokensPerBatch: 10).isEmpty)
     }
 }

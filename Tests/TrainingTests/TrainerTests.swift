@@ -90,6 +90,51 @@ struct TrainerTests {
         #expect(second.result.state.lossSum == calm.result.state.lossSum && second.result.state.trainedTokens == calm.result.state.trainedTokens)
     }
 
+    /// Samples of one system message, without dropout: steps whose beginnings are computed once learn what whole samples do.
+    @Test(arguments: [24, 1024]) func `steps that share beginnings learn what whole samples do, and go on to the same bits`(tokensPerBatch: Int) throws {
+        let system = (0..<15).map { Int32($0 * 7 % 150 + 3) }
+        let samples = Self.samples.map { sample in
+            TokenSample(record: sample.record, ids: system + sample.ids, trained: system.map { _ in false } + sample.trained)
+        }
+        let lora = LoRASettings(r: 4, alpha: 8, targetModules: ["q_proj", "v_proj", "down_proj"])
+        func train(sharing: Bool, directory: String, stopAfter: Int? = nil) throws -> (result: TrainingResult, adapter: [Float], computed: [Int]) {
+            let model = try Compute(cpu: CPU(threads: 2)).model(ModelSource.open(Self.llama), storage: .nf4, lora: lora, seed: 5)
+            let store = CheckpointStore(
+                directory: directory, files: RealFiles(),
+                adapterConfiguration: AdapterConfiguration(r: 4, alpha: 8, dropout: 0, targetModules: lora.targetModules))
+            var settings = settings()
+            (settings.sharesPrefixes, settings.tokensPerBatch) = (sharing, tokensPerBatch)
+            var computed: [Int] = []
+            let steps = Counter()
+            let trainer = Trainer(
+                session: try Session(model: model, maximumTokens: 64), settings: settings, checkpoints: store, clock: SystemClock(),
+                shouldStop: { stopAfter.map { steps.value >= $0 } ?? false },
+                report: {
+                    guard case .step(let progress) = $0 else { return }
+                    computed.append(progress.computedTokens)
+                    steps.set(progress.step)
+                })
+            let result = try trainer.run(train: SampleSet(Array(samples.prefix(16))), validation: SampleSet(Array(samples.suffix(4))))
+            return (result, Array(model.adapters.floats(.values)), computed)
+        }
+        let (shared, whole) = (try train(sharing: true, directory: folder()), try train(sharing: false, directory: folder()))
+        #expect(shared.result.state.tokens == whole.result.state.tokens && shared.result.state.trainedTokens == whole.result.state.trainedTokens)
+        #expect(whole.result.state.computedTokens == whole.result.state.tokens)
+        #expect(shared.computed.reduce(0, +) == shared.result.state.computedTokens)
+        // 6 samples of about 23 tokens a step: 15 of them once, and none behind the last prediction.
+        if tokensPerBatch == 1024 { #expect(shared.result.state.computedTokens < whole.result.state.tokens * 2 / 3) }
+        let lossDifference = abs(shared.result.state.lossSum - whole.result.state.lossSum)
+        #expect(lossDifference <= 2e-4 * whole.result.state.lossSum)
+        let distance = zip(shared.adapter, whole.adapter).reduce(0) { $0 + ($1.0 - $1.1) * ($1.0 - $1.1) }.squareRoot()
+        let length = whole.adapter.reduce(0) { $0 + $1 * $1 }.squareRoot()
+        #expect(distance <= 1e-3 * length, "\(distance / length)")
+        let directory = folder()
+        #expect(try !train(sharing: true, directory: directory, stopAfter: 2).result.finished)
+        let resumed = try train(sharing: true, directory: directory)
+        #expect(resumed.adapter == shared.adapter && resumed.computed == Array(shared.computed.dropFirst(2)))
+        #expect(resumed.result.state.computedTokens == shared.result.state.computedTokens)
+    }
+
     @Test func `a damaged checkpoint is skipped with a warning and the one before is used`() throws {
         let calm = try train(in: folder())
         let directory = folder()

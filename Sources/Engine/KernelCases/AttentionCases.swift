@@ -47,6 +47,7 @@ extension KernelCase {
         let (shape, rows) = (item.shape, item.rows)
         let joint = b.given("q|k|v", [rows, shape.jointColumns], spread: 2)
         let starts = b.integers("segment_start", (0..<rows).map { row in Int32(item.starts.last { $0 <= row } ?? 0) })
+        let parents = b.target.isDevice ? nil : b.integers("parents", Array(repeating: -1, count: rows))
         let (out, logs) = (b.made("out", [rows, shape.heads * item.size]), b.made("log_sum_exp", [shape.heads, rows], .plain))
         let dOut = b.given("dout", [rows, shape.heads * item.size])
         let dJoint = b.made("dq|dk|dv", [rows, shape.jointColumns])
@@ -60,12 +61,13 @@ extension KernelCase {
         b.compare(logs, roundings: 8, in: .f32)
         b.compare(dJoint, roundings: 8)
         var backward = AttentionBackward(
-            dOut: dOut, joint: joint, out: out, logSumExp: logs, segmentStart: starts, dJoint: dJoint, scratch: scratch, sums: sums, shape: shape)
+            dOut: dOut, joint: joint, out: out, logSumExp: logs, segmentStart: starts, parents: parents, dJoint: dJoint, scratch: scratch,
+            sums: sums, shape: shape)
         let rotated = shape.heads + shape.keyValueHeads
         let rotation = RoPE(joint: dJoint, cos: cos, sin: sin, heads: rotated, headDimension: item.size, inverse: true)
         let inside = backward.canRotateBack(heads: rotated, pairs: item.size / 2, b.target)
         if inside { backward.rotationAngles = (cos, sin) }
-        let forward = Attention(joint: joint, out: out, logSumExp: logs, segmentStart: starts, scratch: scratch, shape: shape)
+        let forward = Attention(joint: joint, out: out, logSumExp: logs, segmentStart: starts, parents: parents, scratch: scratch, shape: shape)
         return [forward, backward] + (inside ? [] : [rotation])
     }
 

@@ -33,6 +33,12 @@ package struct CPURun: ~Copyable {
         try pointer(id).assumingMemoryBound(to: Int32.self)
     }
 
+    /// The same of a value that only the processor's programs have.
+    func integers(_ id: ValueID?, _ what: String) throws -> UnsafeMutablePointer<Int32> {
+        guard let id else { throw Self.missing(what) }
+        return try integers(id)
+    }
+
     /// The first element of a float64 value.
     func doubles(_ id: ValueID) throws -> UnsafeMutablePointer<Double> {
         try pointer(id).assumingMemoryBound(to: Double.self)

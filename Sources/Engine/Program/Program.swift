@@ -67,7 +67,7 @@ package struct ProgramInputs: Sendable {
     package var positions: ValueID
     /// First row of the row's segment (training, evaluation).
     package var segmentStart: ValueID?
-    /// First row of the segment that comes before the row's own in its text, -1 where there is none (evaluation on the processor).
+    /// First row of the segment that comes before the row's own in its text, -1 where there is none (training and evaluation on the processor).
     package var parents: ValueID?
     /// Token id this row has to predict, -1 where it is not trained.
     package var targets: ValueID?

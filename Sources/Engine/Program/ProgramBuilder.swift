@@ -45,7 +45,7 @@ package struct ProgramBuilder {
             inputs.targets = values.add("targets", perRow, .i32, .input)
             inputs.weights = values.add("weights", perRow, .f32, .input)
             inputs.dropoutKeys = values.add("dropout_keys", perRow, .i32, .input)
-            if purpose == .evaluation, !target.isDevice { inputs.parents = values.add("parents", perRow, .i32, .input) }
+            if !target.isDevice { inputs.parents = values.add("parents", perRow, .i32, .input) }
             if target.isDevice { inputs.trainedRows = values.add("trained_rows", perRow, .i32, .input) }
         case .decoding(_, _, let outputRows):
             inputs.slots = values.add("slots", perRow, .i32, .input)

@@ -34,7 +34,7 @@ extension Sequence<Work> {
 }
 
 /// What a program's work depends on beside its shapes: the data of the micro-batch, and how the weights are stored.
-package struct Workload: Sendable {
+package struct Workload: Sendable, Equatable {
     /// Lengths, in tokens, of the segments that fill the micro-batch; nil means one segment of all rows.
     package var segments: SegmentLengths?
     /// Rows with a target divided by all rows (0 to 1): the head computes logits for these rows only.
@@ -52,9 +52,9 @@ package struct Workload: Sendable {
 }
 
 /// The distribution of segment lengths in some data, on which attention's work depends. Lengths are in tokens.
-package struct SegmentLengths: Sendable {
+package struct SegmentLengths: Sendable, Equatable {
     /// A length that occurs, with cumulative sums over all segments of this length or shorter.
-    private struct Entry {
+    private struct Entry: Equatable {
         let length: Int
         /// The number of segments.
         var segments = 0.0
@@ -67,14 +67,17 @@ package struct SegmentLengths: Sendable {
     private let entries: [Entry]
 
     /// Lengths below 1 are left out.
-    ///
-    /// - Parameter without: segments whose queries are taken off again: the first rows of others, which are computed elsewhere.
-    package init(_ lengths: some Sequence<Int>, without others: some Sequence<Int> = EmptyCollection<Int>()) {
+    package init(_ lengths: some Sequence<Int>) {
         var counts: [Int: Int] = [:]
-        for length in lengths where length > 0 { counts[length, default: 0] += 1 }
-        for length in others where length > 0 { counts[length, default: 0] -= 1 }
+        for length in lengths { counts[length, default: 0] += 1 }
+        self.init(counts: counts)
+    }
+
+    /// - Parameter counts: by length, the number of segments; lengths below 1 are left out. Where the first rows of a text are computed in another
+    ///   segment, a segment of their length is taken off, so numbers may be negative.
+    package init(counts: [Int: Int]) {
         var entries: [Entry] = []
-        for (length, count) in counts.sorted(by: { $0.key < $1.key }) {
+        for (length, count) in counts.sorted(by: { $0.key < $1.key }) where length > 0 {
             var entry = Entry(length: length)
             let (n, count, before) = (Double(length), Double(count), entries.last)
             entry.segments = (before?.segments ?? 0) + count

@@ -168,8 +168,8 @@ package final class Session {
         return Self.trained(bits, batch).map { Int32(bitPattern: $0.bitPattern) }
     }
 
-    /// Whether evaluation takes batches in which texts share what they begin with. A card's attention does not, and where a sequence's length decides
-    /// how its keys are rotated (LongRoPE), its first tokens are not those of another length.
+    /// Whether batches may hold what texts begin with once. A card's attention does not take them, and where a sequence's length decides how its keys are
+    /// rotated (LongRoPE), its first tokens are not those of another length.
     package var sharesPrefixes: Bool { !backend.target.isDevice && !rotatesByLength }
 
     /// The same for a model that is not loaded.
@@ -207,8 +207,8 @@ package final class Session {
         try write(padded.positions, to: program.inputs.positions, program)
         if let id = program.inputs.segmentStart { try write(padded.segmentStart, to: id, program) }
         if let id = program.inputs.parents { try write(padded.parents, to: id, program) }
-        guard batch.parents.allSatisfy({ $0 < 0 }) || purpose == .evaluation && sharesPrefixes else {
-            throw LorikeetError.input("segments that go on from another are for evaluation on the processor, without LongRoPE")
+        guard sharesPrefixes || batch.parents.allSatisfy({ $0 < 0 }) else {
+            throw LorikeetError.input("segments that go on from another are for the processor, without LongRoPE")
         }
         if let id = program.inputs.lengths { try write(padded.sequenceLengths, to: id, program) }
         if let id = program.inputs.targets { try write(padded.targets, to: id, program) }

@@ -5,7 +5,7 @@
 ///     segmentStart  0  0  0  0 | 4  4  4
 ///     targets      -1  7  2 -1 | 9  2 -1    (row i predicts row i+1 of its segment; -1: not trained)
 ///
-/// Where several texts begin alike, an evaluation may hold what they share once, as a segment that the others go on from (`parents`).
+/// Where several texts begin alike, a batch may hold what they share once, as a segment that the others go on from (`parents`).
 package struct TokenBatch: Sendable, Equatable {
     package var ids: [Int32] = []
     /// Position inside the row's segment.

@@ -4,6 +4,18 @@ import Testing
 
 @testable import LorikeetEngine
 
+extension AttentionSegments {
+    /// The segments of arrays, for as long as `body` runs.
+    static func with(starts: [Int32], parents: [Int32], _ body: (AttentionSegments) -> Void) {
+        starts.withUnsafeBufferPointer { starts in
+            parents.withUnsafeBufferPointer { parents in
+                guard let first = starts.baseAddress, let parent = parents.baseAddress else { return }
+                body(AttentionSegments(starts: first, parents: parent, rows: starts.count))
+            }
+        }
+    }
+}
+
 /// Attention against a plain double-precision version, and that one against finite differences.
 struct AttentionTests {
     struct Case: CustomTestStringConvertible {
@@ -11,12 +23,24 @@ struct AttentionTests {
         let heads, keyValueHeads, d: Int
         var window: Int?
         var cap: Float?
+        /// By segment, the number of the segment that it goes on from.
+        var continued: [Int: Int] = [:]
         var rows: Int { segments.reduce(0, +) }
         var starts: [Int32] { segments.reduce(into: []) { list, n in list += Array(repeating: Int32(list.count), count: n) } }
+        var parents: [Int32] {
+            let firsts = segments.indices.map { segments[..<$0].reduce(0, +) }
+            return segments.indices.flatMap { segment in Array(repeating: Int32(continued[segment].map { firsts[$0] } ?? -1), count: segments[segment]) }
+        }
+        /// Rows that row `t` sees, in the order of their positions.
+        func visible(_ t: Int) -> [Int] {
+            let parent = parents[t]
+            let before = parent < 0 ? [] : starts.indices.filter { starts[$0] == parent }
+            return (before + Array(Int(starts[t])...t)).suffix(window ?? rows)
+        }
         var shape: AttentionShape {
             AttentionShape(heads: heads, keyValueHeads: keyValueHeads, headDimension: d, scale: 1 / Float(d).squareRoot(), window: window, softCap: cap)
         }
-        var testDescription: String { "\(segments) H\(heads) K\(keyValueHeads) D\(d) window \(window ?? 0) cap \(cap ?? 0)" }
+        var testDescription: String { "\(segments) H\(heads) K\(keyValueHeads) D\(d) window \(window ?? 0) cap \(cap ?? 0) \(continued.sorted { $0 < $1 })" }
     }
 
     static let cases = [
@@ -26,6 +50,10 @@ struct AttentionTests {
         Case(segments: [33, 20], heads: 4, keyValueHeads: 1, d: 16, window: 8), Case(segments: [17], heads: 2, keyValueHeads: 1, d: 16, cap: 1.5),
         Case(segments: [150], heads: 8, keyValueHeads: 1, d: 16, window: 20, cap: 2),
         Case(segments: [9, 3], heads: 2, keyValueHeads: 1, d: 256), Case(segments: [140, 150], heads: 2, keyValueHeads: 2, d: 24, window: 33),
+        Case(segments: [3, 2, 4, 1], heads: 2, keyValueHeads: 1, d: 8, continued: [1: 0, 2: 0]),
+        Case(segments: [4, 3, 5], heads: 2, keyValueHeads: 2, d: 8, window: 4, cap: 2, continued: [2: 0]),
+        Case(segments: [90, 50, 7, 60], heads: 9, keyValueHeads: 3, d: 64, continued: [1: 0, 3: 0]),
+        Case(segments: [30, 20, 70, 9], heads: 4, keyValueHeads: 1, d: 16, window: 25, continued: [1: 0, 2: 0, 3: 0]),
         Case(segments: [90], heads: 2, keyValueHeads: 1, d: 16, window: 1), Case(segments: [11], heads: 1, keyValueHeads: 1, d: 8, window: 1000),
     ]
 
@@ -34,26 +62,27 @@ struct AttentionTests {
         let (h, k, d, rows) = (c.heads, c.keyValueHeads, c.d, c.rows)
         let ld = (h + 2 * k) * d
         let scale = Double(c.shape.scale)
+        let visible = (0..<rows).map(c.visible)
         var out = [Double](repeating: 0, count: rows * h * d)
         var gradient = [Double](repeating: 0, count: joint.count)
         for head in 0..<h {
             let keyHead = head / (h / k)
             for t in 0..<rows {
-                let low = max(Int(c.starts[t]), c.window.map { t - $0 + 1 } ?? 0)
+                let seen = visible[t]
                 let q = t * ld + head * d
                 func key(_ s: Int) -> Int { s * ld + (h + keyHead) * d }
                 func value(_ s: Int) -> Int { s * ld + (h + k + keyHead) * d }
-                var scores = (low...t).map { s in (0..<d).reduce(0) { $0 + joint[q + $1] * joint[key(s) + $1] } * scale }
+                var scores = seen.map { s in (0..<d).reduce(0) { $0 + joint[q + $1] * joint[key(s) + $1] } * scale }
                 let raw = scores
                 if let cap = c.cap { scores = scores.map { Double(cap) * tanh($0 / Double(cap)) } }
                 let highest = scores.max() ?? 0
                 let sum = scores.reduce(0) { $0 + exp($1 - highest) }
                 let p = scores.map { exp($0 - highest) / sum }
-                for (index, s) in (low...t).enumerated() { for i in 0..<d { out[(t * h + head) * d + i] += p[index] * joint[value(s) + i] } }
+                for (index, s) in seen.enumerated() { for i in 0..<d { out[(t * h + head) * d + i] += p[index] * joint[value(s) + i] } }
                 guard let dOut else { continue }
-                let dp = (low...t).map { s in (0..<d).reduce(0) { $0 + dOut[(t * h + head) * d + $1] * joint[value(s) + $1] } }
+                let dp = seen.map { s in (0..<d).reduce(0) { $0 + dOut[(t * h + head) * d + $1] * joint[value(s) + $1] } }
                 let mean = zip(p, dp).reduce(0) { $0 + $1.0 * $1.1 }
-                for (index, s) in (low...t).enumerated() {
+                for (index, s) in seen.enumerated() {
                     var ds = p[index] * (dp[index] - mean) * scale
                     if let cap = c.cap { ds *= 1 - pow(tanh(raw[index] / Double(cap)), 2) }
                     for i in 0..<d {
@@ -74,11 +103,24 @@ struct AttentionTests {
         var scratch = [Float](repeating: 9, count: threads * AttentionKernels.scratchFloats(rows: c.rows, shape: c.shape))
         var sums = [Float](repeating: 9, count: c.keyValueHeads * AttentionKernels.shares * c.rows * 2 * c.d)
         var gradient = [Float](repeating: 9, count: joint.count)
-        AttentionKernels.forward(
-            joint: joint, segmentStart: c.starts, out: &out, logSumExp: &logSumExp, scratch: &scratch, rows: c.rows, shape: c.shape, cpu: cpu)
-        AttentionKernels.backward(
-            dOut: dOut, joint: joint, out: out, logSumExp: logSumExp, segmentStart: c.starts, dJoint: &gradient, scratch: &scratch, sums: &sums,
-            rows: c.rows, shape: c.shape, cpu: cpu)
+        AttentionSegments.with(starts: c.starts, parents: c.parents) { segments in
+            AttentionKernels.forward(
+                joint: joint, segments: segments, out: &out, logSumExp: &logSumExp, scratch: &scratch, shape: c.shape, cpu: cpu)
+            dOut.withUnsafeBufferPointer { dOut in
+                joint.withUnsafeBufferPointer { joint in
+                    out.withUnsafeBufferPointer { out in
+                        logSumExp.withUnsafeBufferPointer { logSumExp in
+                            guard let dOut = dOut.baseAddress, let joint = joint.baseAddress, let out = out.baseAddress,
+                                let logSumExp = logSumExp.baseAddress
+                            else { return }
+                            AttentionKernels.backward(
+                                .init(dOut: dOut, joint: joint, out: out, logSumExp: logSumExp, segments: segments), dJoint: &gradient, scratch: &scratch,
+                                sums: &sums, shape: c.shape, cpu: cpu)
+                        }
+                    }
+                }
+            }
+        }
         return (out, gradient)
     }
 

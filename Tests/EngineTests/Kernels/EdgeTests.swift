@@ -36,8 +36,9 @@ struct EdgeTests {
         joint[2 * shape.jointColumns + 8] = .nan
         var (out, logSumExp) = ([Float](repeating: 0, count: rows * 8), [Float](repeating: 0, count: rows))
         var scratch = [Float](repeating: 0, count: 2 * AttentionKernels.scratchFloats(rows: rows, shape: shape))
-        AttentionKernels.forward(
-            joint: joint, segmentStart: [0, 0, 0, 0, 0], out: &out, logSumExp: &logSumExp, scratch: &scratch, rows: rows, shape: shape, cpu: cpu)
+        AttentionSegments.with(starts: [0, 0, 0, 0, 0], parents: Array(repeating: -1, count: rows)) { segments in
+            AttentionKernels.forward(joint: joint, segments: segments, out: &out, logSumExp: &logSumExp, scratch: &scratch, shape: shape, cpu: cpu)
+        }
         #expect(out[..<16].allSatisfy { $0.isFinite } && out[16...].allSatisfy { $0.isNaN })
         #expect(logSumExp[..<2].allSatisfy { $0.isFinite } && logSumExp[2...].allSatisfy { $0.isNaN })
     }

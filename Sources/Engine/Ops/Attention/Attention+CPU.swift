@@ -2,9 +2,9 @@ import LorikeetDevices
 
 /// Packed causal attention in tiles: scores of a tile exist only in a worker's scratch.
 ///
-/// The query heads that share a key head are stacked: a tile holds `tileRows` rows of each, so that one product serves the whole
-/// group and dk, dv come out summed over it. A tile sees the keys from its first row's first visible key to its last row;
-/// segments, the causal triangle and the window inside that range are masked by zero probabilities.
+/// A tile holds at most `tileRows` rows of one segment. The query heads that share a key head are stacked: a tile holds these rows of each, so that
+/// one product serves the whole group and dk, dv come out summed over it. It sees the keys from its first row's first visible key to its last row,
+/// in the segment that its own goes on from and in its own; the causal triangle and the window inside that range are masked by zero probabilities.
 enum AttentionKernels {
     /// Rows of each head in a tile: stacked over the group about 128, whose scores against 512 keys stay in a second-level cache.
     static func tileRows(_ shape: AttentionShape) -> Int {
@@ -23,86 +23,47 @@ enum AttentionKernels {
         return group * height * (keys + 3 * shape.headDimension) + keys * max(group * height, shape.headDimension)
     }
 
-    /// What all tiles of a call share.
-    private struct Call {
-        let joint: UnsafePointer<Float>
-        let segmentStart: UnsafePointer<Int32>
-        let rows: Int
-        let shape: AttentionShape
-
-        var d: Int { shape.headDimension }
-        var ld: Int { shape.jointColumns }
-        var group: Int { shape.heads / shape.keyValueHeads }
-        var outColumns: Int { shape.heads * shape.headDimension }
-
-        /// First key that row `row` sees.
-        @inline(__always)
-        func firstKey(_ row: Int) -> Int {
-            let start = Int(segmentStart[row])
-            guard let window = shape.window else { return start }
-            return max(start, row - window + 1)
-        }
-    }
-
-    /// A tile's place: `count` rows from `first`, `keys` keys from `key0`, the heads of `keyHead`'s group.
-    private struct Tile {
-        let first, count, key0, keys, keyHead: Int
-
-        init(_ call: Call, first: Int, keyHead: Int) {
-            self.first = first
-            self.keyHead = keyHead
-            count = min(AttentionKernels.tileRows(call.shape), call.rows - first)
-            key0 = call.firstKey(first)
-            keys = first + count - key0
-        }
-
-        /// The group's columns of `source` (row stride `ld`, from column `column`) as [group * count, d], heads one behind the other.
-        func stack(_ source: UnsafePointer<Float>, ld: Int, column: Int, group: Int, d: Int, into out: UnsafeMutablePointer<Float>) {
-            for head in 0..<group {
-                for i in 0..<count { (out + (head * count + i) * d).update(from: source + (first + i) * ld + column + head * d, count: d) }
-            }
-        }
-
-        func unstack(_ stacked: UnsafePointer<Float>, group: Int, d: Int, into out: UnsafeMutablePointer<Float>, ld: Int, column: Int) {
-            for head in 0..<group {
-                for i in 0..<count { (out + (first + i) * ld + column + head * d).update(from: stacked + (head * count + i) * d, count: d) }
-            }
-        }
-    }
-
     /// First, last, second, last but one, …: in a long segment later tiles see more keys, and workers get ranges of places.
-    static func balanced(_ place: Int, of tiles: Int) -> Int { place % 2 == 0 ? place / 2 : tiles - 1 - place / 2 }
+    private static func balanced(_ place: Int, of tiles: Int) -> Int { place % 2 == 0 ? place / 2 : tiles - 1 - place / 2 }
 
-    /// Overwrites out [T, H·D] and logSumExp [H, T].
+    /// Overwrites out [T, H·D] and logSumExp [H, T]. A row gets the bits that it would get with its whole text in one segment.
     static func forward(
-        joint: UnsafePointer<Float>, segmentStart: UnsafePointer<Int32>, out: UnsafeMutablePointer<Float>,
-        logSumExp: UnsafeMutablePointer<Float>, scratch: UnsafeMutablePointer<Float>, rows: Int, shape: AttentionShape, cpu: CPU
+        joint: UnsafePointer<Float>, segments: AttentionSegments, out: UnsafeMutablePointer<Float>, logSumExp: UnsafeMutablePointer<Float>,
+        scratch: UnsafeMutablePointer<Float>, shape: AttentionShape, cpu: CPU
     ) {
-        let call = Call(joint: joint, segmentStart: segmentStart, rows: rows, shape: shape)
-        let height = tileRows(shape)
-        let tiles = (rows + height - 1) / height
-        let perWorker = scratchFloats(rows: rows, shape: shape)
-        let (d, ld, group) = (call.d, call.ld, call.group)
-        cpu.parallelRanges(over: shape.keyValueHeads * tiles) { range, worker in
+        let tiles = segments.tiles(of: tileRows(shape), window: shape.window)
+        let perWorker = scratchFloats(rows: segments.rows, shape: shape)
+        let (height, d, ld, group) = (tileRows(shape), shape.headDimension, shape.jointColumns, shape.heads / shape.keyValueHeads)
+        cpu.parallelRanges(over: shape.keyValueHeads * tiles.count) { range, worker in
             let q = scratch + worker * perWorker
             let result = q + group * height * d
             let scores = result + group * height * d
             for unit in range {
-                let tile = Tile(call, first: balanced(unit % tiles, of: tiles) * height, keyHead: unit / tiles)
-                let column = tile.keyHead * group * d
-                let stacked = group * tile.count
+                let (tile, keyHead) = (tiles[balanced(unit % tiles.count, of: tiles.count)], unit / tiles.count)
+                let (stacked, keys, column) = (group * tile.count, tile.keys, keyHead * group * d)
                 tile.stack(joint, ld: ld, column: column, group: group, d: d, into: q)
-                let k = joint + tile.key0 * ld + (shape.heads + tile.keyHead) * d
-                let v = k + shape.keyValueHeads * d
-                CPU.serialGemm(
-                    transposeB: true, m: stacked, n: tile.keys, k: d, alpha: shape.scale, a: q, lda: d, b: k, ldb: ld, c: scores, ldc: tile.keys)
-                for row in 0..<stacked {
-                    let (head, t) = (tile.keyHead * group + row / tile.count, tile.first + row % tile.count)
-                    logSumExp[head * rows + t] = softmax(
-                        scores + row * tile.keys, low: call.firstKey(t) - tile.key0, high: t - tile.key0 + 1, count: tile.keys, cap: shape.softCap)
+                let k = joint + (shape.heads + keyHead) * d
+                for (rows, first) in tile.parts {
+                    CPU.serialGemm(
+                        transposeB: true, m: stacked, n: rows.count, k: d, alpha: shape.scale, a: q, lda: d, b: k + rows.lowerBound * ld, ldb: ld,
+                        c: scores + first, ldc: keys)
                 }
-                CPU.serialGemm(m: stacked, n: d, k: tile.keys, a: scores, lda: tile.keys, b: v, ldb: ld, c: result, ldc: d)
-                tile.unstack(result, group: group, d: d, into: out, ld: call.outColumns, column: column)
+                for row in 0..<stacked {
+                    let (head, i) = (keyHead * group + row / tile.count, row % tile.count)
+                    let visible = tile.visible(i, window: shape.window)
+                    logSumExp[head * segments.rows + tile.first + i] = softmax(
+                        scores + row * keys, low: visible.lowerBound, high: visible.upperBound, count: keys, cap: shape.softCap)
+                }
+                // One sum over all keys, so that it does not matter whose segment they are in.
+                let v = k + shape.keyValueHeads * d
+                let gathered = scores + stacked * keys
+                if tile.parent.isEmpty {
+                    CPU.serialGemm(m: stacked, n: d, k: keys, a: scores, lda: keys, b: v + tile.own.lowerBound * ld, ldb: ld, c: result, ldc: d)
+                } else {
+                    for (i, row) in [tile.parent, tile.own].joined().enumerated() { (gathered + i * d).update(from: v + row * ld, count: d) }
+                    CPU.serialGemm(m: stacked, n: d, k: keys, a: scores, lda: keys, b: gathered, ldb: d, c: result, ldc: d)
+                }
+                tile.unstack(result, group: group, d: d, into: out, ld: shape.heads * d, column: column)
             }
         }
     }
@@ -154,35 +115,41 @@ enum AttentionKernels {
         }
     }
 
+    /// What the backward pass reads.
+    struct BackwardInputs {
+        /// [T, H·D] and [T, (H+2K)·D].
+        let dOut, joint: UnsafePointer<Float>
+        /// What `forward` made.
+        let out, logSumExp: UnsafePointer<Float>
+        let segments: AttentionSegments
+    }
+
     /// Overwrites dJoint [T, (H+2K)·D].
     ///
     /// - Parameter sums: [K, shares, T, 2·D], dk and dv of each key head by share; added up at the end in that order.
     static func backward(
-        dOut: UnsafePointer<Float>, joint: UnsafePointer<Float>, out: UnsafePointer<Float>, logSumExp: UnsafePointer<Float>,
-        segmentStart: UnsafePointer<Int32>, dJoint: UnsafeMutablePointer<Float>, scratch: UnsafeMutablePointer<Float>,
-        sums: UnsafeMutablePointer<Float>, rows: Int, shape: AttentionShape, cpu: CPU
+        _ inputs: BackwardInputs, dJoint: UnsafeMutablePointer<Float>, scratch: UnsafeMutablePointer<Float>, sums: UnsafeMutablePointer<Float>,
+        shape: AttentionShape, cpu: CPU
     ) {
-        let call = Call(joint: joint, segmentStart: segmentStart, rows: rows, shape: shape)
-        let height = tileRows(shape)
+        let tiles = inputs.segments.tiles(of: tileRows(shape), window: shape.window)
+        let (rows, d, ld) = (inputs.segments.rows, shape.headDimension, shape.jointColumns)
         let perWorker = scratchFloats(rows: rows, shape: shape)
-        let size = rows * 2 * call.d
+        let size = rows * 2 * d
         cpu.parallelRanges(over: shape.keyValueHeads * shares) { range, worker in
             for unit in range {
                 let own = sums + unit * size
                 own.update(repeating: 0, count: size)
-                for first in stride(from: unit % shares * height, to: rows, by: shares * height) {
+                for place in stride(from: unit % shares, to: tiles.count, by: shares) {
                     backwardTile(
-                        call, Tile(call, first: first, keyHead: unit / shares), dOut: dOut, out: out, logSumExp: logSumExp, dJoint: dJoint,
-                        scratch: scratch + worker * perWorker, sums: own)
+                        inputs, tiles[place], keyHead: unit / shares, dJoint: dJoint, scratch: scratch + worker * perWorker, sums: own, shape: shape)
                 }
             }
         }
-        let d = call.d
         cpu.parallelRanges(over: rows) { range, _ in
             for row in range {
                 for keyHead in 0..<shape.keyValueHeads {
                     let a = sums + keyHead * shares * size + row * 2 * d
-                    let dk = dJoint + row * call.ld + (shape.heads + keyHead) * d
+                    let dk = dJoint + row * ld + (shape.heads + keyHead) * d
                     let dv = dk + shape.keyValueHeads * d
                     for i in 0..<d {
                         dk[i] = a[i] + a[size + i]
@@ -194,36 +161,44 @@ enum AttentionKernels {
     }
 
     private static func backwardTile(
-        _ call: Call, _ tile: Tile, dOut: UnsafePointer<Float>, out: UnsafePointer<Float>, logSumExp: UnsafePointer<Float>,
-        dJoint: UnsafeMutablePointer<Float>, scratch: UnsafeMutablePointer<Float>, sums: UnsafeMutablePointer<Float>
+        _ inputs: BackwardInputs, _ tile: AttentionTile, keyHead: Int, dJoint: UnsafeMutablePointer<Float>, scratch: UnsafeMutablePointer<Float>,
+        sums: UnsafeMutablePointer<Float>, shape: AttentionShape
     ) {
-        let (d, ld, group, shape) = (call.d, call.ld, call.group, call.shape)
+        let (d, ld, group, keys) = (shape.headDimension, shape.jointColumns, shape.heads / shape.keyValueHeads, tile.keys)
         let stacked = group * tile.count
-        let column = tile.keyHead * group * d
+        let (column, outColumns) = (keyHead * group * d, shape.heads * d)
         let q = scratch
         let dO = q + stacked * d
         let dq = dO + stacked * d
         let p = dq + stacked * d
-        let dp = p + stacked * tile.keys
-        tile.stack(call.joint, ld: ld, column: column, group: group, d: d, into: q)
-        tile.stack(dOut, ld: call.outColumns, column: column, group: group, d: d, into: dO)
-        let k = call.joint + tile.key0 * ld + (shape.heads + tile.keyHead) * d
+        let dp = p + stacked * keys
+        tile.stack(inputs.joint, ld: ld, column: column, group: group, d: d, into: q)
+        tile.stack(inputs.dOut, ld: outColumns, column: column, group: group, d: d, into: dO)
+        let k = inputs.joint + (shape.heads + keyHead) * d
         let v = k + shape.keyValueHeads * d
-        CPU.serialGemm(transposeB: true, m: stacked, n: tile.keys, k: d, alpha: shape.scale, a: q, lda: d, b: k, ldb: ld, c: p, ldc: tile.keys)
-        CPU.serialGemm(transposeB: true, m: stacked, n: tile.keys, k: d, a: dO, lda: d, b: v, ldb: ld, c: dp, ldc: tile.keys)
+        for (rows, first) in tile.parts {
+            let row = rows.lowerBound * ld
+            CPU.serialGemm(transposeB: true, m: stacked, n: rows.count, k: d, alpha: shape.scale, a: q, lda: d, b: k + row, ldb: ld, c: p + first, ldc: keys)
+            CPU.serialGemm(transposeB: true, m: stacked, n: rows.count, k: d, a: dO, lda: d, b: v + row, ldb: ld, c: dp + first, ldc: keys)
+        }
         for row in 0..<stacked {
-            let (member, t) = (row / tile.count, tile.first + row % tile.count)
-            let delta = sumOfProducts(dO + row * d, out + t * call.outColumns + column + member * d, d)
+            let (member, i) = (row / tile.count, row % tile.count)
+            let t = tile.first + i
+            let delta = sumOfProducts(dO + row * d, inputs.out + t * outColumns + column + member * d, d)
+            let visible = tile.visible(i, window: shape.window)
             scoreGradients(
-                p + row * tile.keys, dp + row * tile.keys, low: call.firstKey(t) - tile.key0, high: t - tile.key0 + 1, count: tile.keys,
-                logSumExp: logSumExp[(tile.keyHead * group + member) * call.rows + t], delta: delta, shape: shape)
+                p + row * keys, dp + row * keys, low: visible.lowerBound, high: visible.upperBound, count: keys,
+                logSumExp: inputs.logSumExp[(keyHead * group + member) * inputs.segments.rows + t], delta: delta, shape: shape)
         }
         // dq = ds k;  dk += dsᵀ q;  dv += pᵀ dO  (the scale is in ds)
-        CPU.serialGemm(m: stacked, n: d, k: tile.keys, a: dp, lda: tile.keys, b: k, ldb: ld, c: dq, ldc: d)
+        for (part, (rows, first)) in tile.parts.enumerated() {
+            CPU.serialGemm(
+                m: stacked, n: d, k: rows.count, a: dp + first, lda: keys, b: k + rows.lowerBound * ld, ldb: ld, beta: part == 0 ? 0 : 1, c: dq, ldc: d)
+            let to = sums + rows.lowerBound * 2 * d
+            CPU.serialGemm(transposeA: true, m: rows.count, n: d, k: stacked, a: dp + first, lda: keys, b: q, ldb: d, beta: 1, c: to, ldc: 2 * d)
+            CPU.serialGemm(transposeA: true, m: rows.count, n: d, k: stacked, a: p + first, lda: keys, b: dO, ldb: d, beta: 1, c: to + d, ldc: 2 * d)
+        }
         tile.unstack(dq, group: group, d: d, into: dJoint, ld: ld, column: column)
-        let to = sums + tile.key0 * 2 * d
-        CPU.serialGemm(transposeA: true, m: tile.keys, n: d, k: stacked, a: dp, lda: tile.keys, b: q, ldb: d, beta: 1, c: to, ldc: 2 * d)
-        CPU.serialGemm(transposeA: true, m: tile.keys, n: d, k: stacked, a: p, lda: tile.keys, b: dO, ldb: d, beta: 1, c: to + d, ldc: 2 * d)
     }
 
     /// Scores become probabilities p, and dp becomes scale * p * (dp - delta) (times the soft cap's slope); 0 outside low..<high.

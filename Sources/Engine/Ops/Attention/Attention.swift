@@ -36,7 +36,7 @@ package struct AttentionShape: Sendable, Equatable {
 ///     joint [T, (H+2K)·D] = q | k | v, rotated;   out [T, H·D];   logSumExp [H, T]
 ///     p(t,s) = softmax over s in segmentStart[t]...t of scale * q_t·k_s;   out_t = sum_s p(t,s) v_s
 ///
-/// With `parents` row t sees the rows of the segment that its own goes on from, too.
+/// With `parents` row t sees the rows of the segment that its own goes on from, too: first all of those, then its own from segmentStart[t] to t.
 ///
 /// Overwrites out and logSumExp.
 struct Attention: Op {
@@ -44,7 +44,7 @@ struct Attention: Op {
     var out: ValueID
     var logSumExp: ValueID
     var segmentStart: ValueID
-    /// [T] int32; see `TokenBatch.parents`. Only evaluation on the processor has it.
+    /// [T] int32; see `TokenBatch.parents`. A card has none.
     var parents: ValueID?
     /// [workers, …] for a tile's scores and stacked heads.
     var scratch: ValueID?
@@ -85,7 +85,7 @@ struct Attention: Op {
         let rows = backward.values[joint].shape[0]
         backward.append(
             AttentionBackward(
-                dOut: dOut, joint: joint, out: out, logSumExp: logSumExp, segmentStart: segmentStart, dJoint: dJoint,
+                dOut: dOut, joint: joint, out: out, logSumExp: logSumExp, segmentStart: segmentStart, parents: parents, dJoint: dJoint,
                 scratch: scratch.map { backward.transient("scores", backward.values[$0].shape) },
                 sums: backward.target.isDevice
                     ? backward.transient("dout·out", [shape.heads, rows])
@@ -95,18 +95,16 @@ struct Attention: Op {
     }
 
     func run(_ context: borrowing CPURun) throws {
-        if let parents {
-            return AttentionKernels.forward(
-                joint: try context.floats(joint),
-                segments: .init(starts: try context.integers(segmentStart), parents: try context.integers(parents), rows: context.values[joint].shape[0]),
-                out: try context.floats(out), logSumExp: try context.floats(logSumExp), scratch: try context.floats(scratch, "attention's scratch"),
-                shape: shape, cpu: context.cpu)
-        }
         AttentionKernels.forward(
-            joint: try context.floats(joint), segmentStart: try context.integers(segmentStart), out: try context.floats(out),
-            logSumExp: try context.floats(logSumExp), scratch: try context.floats(scratch, "attention's scratch"), rows: context.values[joint].shape[0],
-            shape: shape,
-            cpu: context.cpu)
+            joint: try context.floats(joint), segments: try context.segments(segmentStart, parents, rows: context.values[joint].shape[0]),
+            out: try context.floats(out), logSumExp: try context.floats(logSumExp), scratch: try context.floats(scratch, "attention's scratch"),
+            shape: shape, cpu: context.cpu)
+    }
+}
+
+extension CPURun {
+    fileprivate func segments(_ starts: ValueID, _ parents: ValueID?, rows: Int) throws -> AttentionSegments {
+        AttentionSegments(starts: try integers(starts), parents: try integers(parents, "attention's parents"), rows: rows)
     }
 }
 
@@ -117,6 +115,7 @@ struct AttentionBackward: Op {
     var out: ValueID
     var logSumExp: ValueID
     var segmentStart: ValueID
+    var parents: ValueID?
     var dJoint: ValueID
     var scratch: ValueID?
     /// dk and dv of each key head by share: [K * shares, T, 2·D]; on a card D_t of each head [H, T].
@@ -126,7 +125,9 @@ struct AttentionBackward: Op {
     var rotationAngles: (cos: ValueID, sin: ValueID)?
 
     var kind: String { "attention.backward" }
-    var reads: [ValueID] { [dOut, joint, out, logSumExp, segmentStart] + (rotationAngles.map { [$0.cos, $0.sin] } ?? []) }
+    var reads: [ValueID] {
+        [dOut, joint, out, logSumExp, segmentStart] + (parents.map { [$0] } ?? []) + (rotationAngles.map { [$0.cos, $0.sin] } ?? [])
+    }
     var writes: [ValueID] { [dJoint, sums] + (scratch.map { [$0] } ?? []) }
 
     mutating func rename(_ name: Renaming) {
@@ -135,6 +136,7 @@ struct AttentionBackward: Op {
         name(&out)
         name(&logSumExp)
         name(&segmentStart)
+        name(&parents)
         name(&dJoint)
         name(&scratch)
         name(&sums)
@@ -153,6 +155,7 @@ struct AttentionBackward: Op {
         operands.expect(out, "out", outShape, .activation)
         operands.expect(logSumExp, "log sum exp", [shape.heads, tokens], .f32)
         operands.expect(segmentStart, "segment start", [tokens], .i32)
+        operands.expect(parents, "parents", [tokens], .i32)
         operands.expect(dJoint, "djoint", [tokens, shape.jointColumns], .activation)
         operands.expect(sums, "sums", nil, .f32)
         operands.expect(rotationAngles?.cos, "cos", [tokens, shape.headDimension / 2], .f32)
@@ -166,9 +169,10 @@ struct AttentionBackward: Op {
 
     func run(_ context: borrowing CPURun) throws {
         AttentionKernels.backward(
-            dOut: try context.floats(dOut), joint: try context.floats(joint), out: try context.floats(out), logSumExp: try context.floats(logSumExp),
-            segmentStart: try context.integers(segmentStart), dJoint: try context.floats(dJoint),
-            scratch: try context.floats(scratch, "attention's scratch"), sums: try context.floats(sums), rows: context.values[joint].shape[0], shape: shape,
+            .init(
+                dOut: try context.floats(dOut), joint: try context.floats(joint), out: try context.floats(out), logSumExp: try context.floats(logSumExp),
+                segments: try context.segments(segmentStart, parents, rows: context.values[joint].shape[0])),
+            dJoint: try context.floats(dJoint), scratch: try context.floats(scratch, "attention's scratch"), sums: try context.floats(sums), shape: shape,
             cpu: context.cpu)
     }
 }
