@@ -36,6 +36,10 @@ enum HTTPFailure: Error, Equatable {
     case untrusted(String)
     /// The connection broke or fell silent.
     case broken(String)
+    /// The first answer did not come within so many seconds.
+    case silent(seconds: Int)
+    /// A page for people came where a document for programs was asked for; from this address.
+    case webPage(String)
     case failed(String)
     /// The caller asked to stop.
     case stopped
@@ -50,6 +54,8 @@ final class HTTPSession {
         var headOnly = false
         /// What is sent, and by which method (PUT or POST); nil for GET and HEAD.
         var upload: (method: String, body: any HTTPBody)?
+        /// Seconds within which the response's head has to be complete; nil waits as long as bytes go or come.
+        var answerSeconds: Int?
     }
 
     /// Seconds within which a connection has to be made, and seconds without data after which a transfer counts as broken.
@@ -77,7 +83,7 @@ final class HTTPSession {
     ///
     /// - Throws: what `receiver` throws, or an `HTTPFailure`.
     func perform(_ request: Request, receiver: any HTTPReceiver, shouldStop: @escaping () -> Bool) throws {
-        let exchange = Exchange(receiver, request.upload?.body, shouldStop)
+        let exchange = Exchange(receiver, request.upload?.body, answerSeconds: request.answerSeconds, shouldStop)
         var message = [CChar](repeating: 0, count: 256)
         let result = withExtendedLifetime(exchange) {
             request.address.text.withCString { url in
@@ -96,7 +102,7 @@ final class HTTPSession {
                         native.on_body = { Exchange.of($0)?.add(body: UnsafeRawBufferPointer(start: $1, count: $2)) ?? 0 }
                         native.on_read = { Exchange.of($0)?.read(into: UnsafeMutableRawBufferPointer(start: $1, count: $2)) ?? -1 }
                         native.on_rewind = { Exchange.of($0)?.rewind(to: $1) ?? 0 }
-                        native.should_stop = { Exchange.of($0)?.shouldStop() == true ? 1 : 0 }
+                        native.should_stop = { Exchange.of($0)?.isToEnd() == true ? 1 : 0 }
                         return lorikeet_http_perform(http, &native, &message)
                     }
                 }
@@ -106,7 +112,7 @@ final class HTTPSession {
         let words = String(decoding: message.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
         switch result {
         case LORIKEET_HTTP_DONE: if !exchange.headIsComplete { throw HTTPFailure.broken("the response has no head") }
-        case LORIKEET_HTTP_STOPPED: throw HTTPFailure.stopped
+        case LORIKEET_HTTP_STOPPED: throw exchange.isSilent ? HTTPFailure.silent(seconds: request.answerSeconds ?? 0) : .stopped
         case LORIKEET_HTTP_UNREACHABLE: throw HTTPFailure.unreachable(words)
         case LORIKEET_HTTP_UNTRUSTED: throw HTTPFailure.untrusted(words)
         case LORIKEET_HTTP_BROKEN: throw HTTPFailure.broken(words)
@@ -118,15 +124,27 @@ final class HTTPSession {
     private final class Exchange {
         private let receiver: any HTTPReceiver
         private let upload: (any HTTPBody)?
-        let shouldStop: () -> Bool
+        private let shouldStop: () -> Bool
+        /// On the system's clock that never jumps.
+        private let latestAnswer: Double
+        /// Ended because no answer came in time.
+        private(set) var isSilent = false
         private var head = HTTPHead()
         private(set) var headIsComplete = false
         private(set) var error: (any Error)?
         private var headBytes = 0
         private static let longestHead = 1 << 20
 
-        init(_ receiver: any HTTPReceiver, _ upload: (any HTTPBody)?, _ shouldStop: @escaping () -> Bool) {
+        init(_ receiver: any HTTPReceiver, _ upload: (any HTTPBody)?, answerSeconds: Int?, _ shouldStop: @escaping () -> Bool) {
             (self.receiver, self.upload, self.shouldStop) = (receiver, upload, shouldStop)
+            latestAnswer = answerSeconds.map { SystemClock().uptime + Double($0) } ?? .infinity
+        }
+
+        /// Asked about once a second.
+        func isToEnd() -> Bool {
+            if shouldStop() { return true }
+            isSilent = !headIsComplete && SystemClock().uptime > latestAnswer
+            return isSilent
         }
 
         /// The exchange behind the pointer that `perform` gave to libcurl.

@@ -51,6 +51,8 @@ struct PushFailures {
                 "the certificate of \(hub) is not trusted (\(words))", at: place,
                 fix: "install ca-certificates, or name the authority's file in CURL_CA_BUNDLE")
         case HTTPFailure.broken(let words): .machine("the connection to \(hub) broke (\(words))", at: place, fix: Self.again)
+        case HTTPFailure.silent(let seconds): .silent(hub, seconds, at: place)
+        case HTTPFailure.webPage(let address): .webPage(address, at: place)
         case HTTPFailure.failed(let words): .machine("the hub's answer cannot be used (\(words))", at: place, fix: Self.again)
         default: .machine("the upload failed: \(failure)", at: place, fix: Self.again)
         }

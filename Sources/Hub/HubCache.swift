@@ -1,4 +1,3 @@
-import Glibc
 import LorikeetGround
 
 /// A repository's folder in the cache, laid out as Python's huggingface_hub has it, so that either finds what the other fetched:
@@ -43,7 +42,7 @@ struct HubCache {
         let ref = folder + "/refs/" + revision
         guard revision != commit, try !files.exists(ref) || files.readText(ref) != commit else { return }
         let lock = try lock("refs-" + revision.replacing("/", with: "-")) {}
-        defer { lock.release() }
+        defer { withExtendedLifetime(lock) {} }
         try files.createDirectory(Self.parent(of: ref))
         try files.writeDurably(commit, to: ref)
     }
@@ -66,52 +65,14 @@ struct HubCache {
         try files.rename(blob(tag), to: place)
     }
 
-    /// Waits for the lock of a content; Python's huggingface_hub takes the same.
-    func lock(_ tag: String, waiting: () throws -> Void) throws -> FileLock {
+    /// Waits for the lock of a content; Python's huggingface_hub takes the same. nil on a disk without locks, which has none to wait for: the hash still
+    /// finds what two processes would spoil.
+    func lock(_ tag: String, waiting: () throws -> Void) throws -> FileLock? {
         try files.createDirectory(locks)
-        return try FileLock(locks + "/" + tag + ".lock", waiting: waiting)
+        return try FileLock.take(locks + "/" + tag + ".lock", whileTaken: waiting)
     }
 
     static func parent(of path: String) -> String { path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "." }
-}
-
-/// A lock that one process holds, by a file that stays. The system releases it when the process ends, however it ends.
-final class FileLock {
-    private var descriptor: Int32 = -1
-
-    /// - Parameter waiting: called again and again while another process holds the lock.
-    /// - Throws: exit 4 when the file cannot be made, and what `waiting` throws.
-    init(_ path: String, waiting: () throws -> Void) throws {
-        while true {
-            let opened = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o664)
-            guard opened >= 0 else {
-                throw LorikeetError.machine(
-                    "the lock cannot be made: \(String(cString: strerror(errno)))", at: path, fix: "check the folder and its permissions")
-            }
-            descriptor = opened
-            do {
-                while flock(opened, LOCK_EX | LOCK_NB) != 0 {
-                    // A disk without locks has none to wait for: the hash still finds what two processes would spoil.
-                    guard errno == EWOULDBLOCK || errno == EINTR else { return }
-                    try waiting()
-                }
-            } catch {
-                release()
-                throw error
-            }
-            // Whoever held it may have removed the file: then this lock locks nothing.
-            var (mine, there) = (stat(), stat())
-            if fstat(opened, &mine) == 0, stat(path, &there) == 0, (mine.st_ino, mine.st_dev) == (there.st_ino, there.st_dev) { return }
-            release()
-        }
-    }
-
-    func release() {
-        if descriptor >= 0 { close(descriptor) }
-        descriptor = -1
-    }
-
-    deinit { release() }
 }
 
 /// The files below a folder.

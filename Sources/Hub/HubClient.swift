@@ -34,6 +34,9 @@ final class HubClient {
     let settings: HubSettings
     let environment: HubEnvironment
     private var opened: HTTPSession?
+    private var hasAnswered = false
+    /// The server that was asked last, and what for.
+    private var asked: WebAddress?
     private static let mostRedirects = 10
 
     init(_ settings: HubSettings, _ environment: HubEnvironment) { (self.settings, self.environment) = (settings, environment) }
@@ -63,14 +66,22 @@ final class HubClient {
             taker.bytes = []
             _ = try send(address(path), taker: taker)
         }
-        return try JSON.parse(taker.bytes, source: settings.base + path)
+        return try document(taker.bytes)
     }
 
-    /// The hub's answer to a part of an upload.
+    /// The document that the last answer is.
     ///
-    /// - Throws: `HTTPFailure.failed` where it is no JSON: the page of a proxy, for instance.
-    static func json(ofUpload answer: [UInt8]) throws -> JSON {
-        do { return try JSON.parse(answer, source: "") } catch let error as LorikeetError { throw HTTPFailure.failed("it is no JSON: \(error.what)") }
+    /// - Throws: `HTTPFailure.webPage` for the page of a proxy or of a network that asks for a sign-in, `HTTPFailure.failed` where it is no JSON either.
+    func document(_ answer: [UInt8]) throws -> JSON {
+        do {
+            return try JSON.parse(answer, source: "")
+        } catch let error as LorikeetError {
+            let text = String(decoding: answer.prefix(512), as: UTF8.self).drop { $0.isWhitespace || $0 == "\u{FEFF}" }.lowercased()
+            let isPage = ["<!doctype html", "<html", "<head", "<body", "<!--", "<?xml"].contains { text.hasPrefix($0) }
+            // A query may hold a signature.
+            guard isPage, let asked else { throw HTTPFailure.failed("it is no JSON: \(error.what)") }
+            throw HTTPFailure.webPage(asked.origin + asked.target.prefix { $0 != "?" })
+        }
     }
 
     /// The head of a file's response: that of the hub itself where it sends the file's own tag and redirects to another host.
@@ -165,7 +176,10 @@ final class HubClient {
         var request = request
         request.headers =
             ["User-Agent: lorikeet", "Accept-Encoding: identity"] + (token.map { ["Authorization: Bearer " + $0.secret] } ?? []) + request.headers
+        if !hasAnswered { request.answerSeconds = environment.answerSeconds }
+        asked = request.address
         try session().perform(request, receiver: reception, shouldStop: environment.shouldStop)
+        hasAnswered = true
         guard reception.isResult || reception.isRedirect else {
             let isHub = request.address.hasOrigin(of: settings.endpoint)
             throw HubRefusal(

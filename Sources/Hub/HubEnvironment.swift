@@ -39,6 +39,8 @@ package struct HubEnvironment {
     /// Seconds within which a connection has to be made, and seconds without data after which it counts as broken.
     package var connectSeconds = 15
     package var stalledSeconds = 60
+    /// Seconds within which a hub has to answer for the first time. A hub that takes the connection and says nothing is not asked again.
+    package var answerSeconds = 30
     /// File names of libcurl.
     package var libraries = HTTPSession.libraries
 

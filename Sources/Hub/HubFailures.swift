@@ -35,6 +35,8 @@ struct HubFailures {
                 fix: "install ca-certificates, or name the authority's file in CURL_CA_BUNDLE")
         case HTTPFailure.broken(let words):
             .machine("the connection to \(hub) broke (\(words)); what has come is kept", at: file ?? name.id, fix: "run the same command again")
+        case HTTPFailure.silent(let seconds): .silent(hub, seconds, at: name.id, kept: "; what is in the cache is used without a hub")
+        case HTTPFailure.webPage(let address): .webPage(address, at: file ?? name.id)
         case HTTPFailure.failed(let words): .machine("the hub's answer cannot be used (\(words))", at: file ?? name.id, fix: "run the same command again")
         default: .machine("the download failed: \(failure)", at: file ?? name.id, fix: "run the same command again")
         }
@@ -106,5 +108,20 @@ struct HubFailures {
         let (one, two) = (pairs(a), pairs(b))
         let shared = one.reduce(0) { $0 + min($1.value, two[$1.key] ?? 0) }
         return 3 * shared >= max(one.values.reduce(0, +), two.values.reduce(0, +)) * 2
+    }
+}
+
+/// Failures of a connection that a download and an upload tell in the same words.
+extension LorikeetError {
+    static func silent(_ hub: String, _ seconds: Int, at place: String, kept: String = "") -> LorikeetError {
+        machine(
+            "\(hub) has not answered within \(seconds) s", at: place,
+            fix: "check the connection and the hub's address in HF_ENDPOINT, or try again later\(kept)")
+    }
+
+    static func webPage(_ address: String, at place: String) -> LorikeetError {
+        machine(
+            "the hub's answer is a web page and not JSON, from \(address)", at: place,
+            fix: "a proxy or a network's sign-in page answers in its place: open the address in a browser, or name another hub in HF_ENDPOINT")
     }
 }

@@ -56,7 +56,7 @@ struct LargeUpload {
         let answer = try client.submit(
             "POST", client.address("/\(name.id).git/info/lfs/objects/batch"), body: BytesBody(Array(request.serialized().utf8)), headers: Self.headers,
             authorized: true)
-        guard let object = try HubClient.json(ofUpload: answer.body)["objects"]?.array?.first, object["oid"]?.string == sum else {
+        guard let object = try client.document(answer.body)["objects"]?.array?.first, object["oid"]?.string == sum else {
             throw HTTPFailure.failed("it says nothing of the file's content")
         }
         if let error = object["error"] {

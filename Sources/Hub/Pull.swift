@@ -195,7 +195,7 @@ struct Pull {
             guard !environment.shouldStop() else { throw HTTPFailure.stopped }
             environment.sleep(0.2)
         }
-        defer { lock.release() }
+        defer { withExtendedLifetime(lock) {} }
         let blob = cache.blob(item.tag.tag)
         var came: Int64 = 0
         if files.exists(blob), try !isWhole(blob, item.tag) { try files.remove(blob) }

@@ -101,7 +101,7 @@ struct Push {
         let answer = try client.retrying(shown, environment.policy) {
             try client.submit("POST", client.address(path), body: BytesBody(bytes), headers: ["Content-Type: application/json"], authorized: true).body
         }
-        return answer.isEmpty ? .null : try HubClient.json(ofUpload: answer)
+        return answer.isEmpty ? .null : try client.document(answer)
     }
 
     // MARK: the repository
@@ -214,6 +214,6 @@ struct Push {
         let answer = try client.retrying("the commit", environment.policy) {
             try client.submit("POST", address, body: BytesBody(bytes), headers: ["Content-Type: application/x-ndjson"], authorized: true).body
         }
-        return try HubClient.json(ofUpload: answer)["commitOid"]?.string
+        return try client.document(answer)["commitOid"]?.string
     }
 }

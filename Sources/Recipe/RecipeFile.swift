@@ -6,13 +6,30 @@ enum RecipeFile {
     /// Recipes are small; a larger file is something else.
     private static let largest = 1 << 20
 
+    /// What has been read of a file.
+    private struct Reading {
+        var said: SaidKeys
+        var notes: [String] = []
+        var rejected: [Rejected] = []
+    }
+
+    /// A key that is not known or not supported. All of a file are named at once: recipes of other tools have many.
+    private struct Rejected {
+        /// The error where it is the only one.
+        let error: LorikeetError
+        /// How a list names it.
+        let shown: String
+    }
+
+    /// - Returns: what the file sets; notes are added to `notes`.
+    /// - Throws: exit 2 where it cannot be read, for a value that a key cannot have, and for keys that are not known or not supported, all at once.
     static func read(_ path: String, home: String?, files: any Files, notes: inout [String]) throws -> SaidKeys {
-        var said = SaidKeys(home: home)
+        var reading = Reading(said: SaidKeys(home: home))
         let text = try text(of: path, files)
         try refuseAliases(in: text, path)
-        guard let node = try compose(text, path) else { return said }
+        guard let node = try compose(text, path) else { return reading.said }
         guard case .mapping(let mapping) = node else {
-            if node.scalar?.string.isEmpty == true { return said }
+            if node.scalar?.string.isEmpty == true { return reading.said }
             throw LorikeetError.input("not a list of keys", at: path, fix: "write 'key: value' lines")
         }
         for (key, value) in mapping {
@@ -20,15 +37,22 @@ enum RecipeFile {
             if name == "lora" {
                 switch value {
                 case .mapping(let inner):
-                    for (key, value) in inner { try read("lora." + (key.string ?? ""), value, key, path, &said, &notes) }
+                    for (key, value) in inner { try read("lora." + (key.string ?? ""), value, key, path, &reading) }
                 case .scalar(let scalar) where isNothing(scalar): break
                 default: throw LorikeetError.input("'lora' has to be a list of keys", at: place(path, key), fix: "write 'r: 8' and others below it, indented")
                 }
             } else {
-                try read(name, value, key, path, &said, &notes)
+                try read(name, value, key, path, &reading)
             }
         }
-        return said
+        if reading.rejected.count == 1 { throw reading.rejected[0].error }
+        guard reading.rejected.isEmpty else {
+            throw LorikeetError.input(
+                "\(reading.rejected.count) keys cannot be used: \(reading.rejected.map(\.shown).joined(separator: ", "))", at: path,
+                fix: "remove or rename them; 'lorikeet init' writes a recipe with the keys that there are")
+        }
+        notes += reading.notes
+        return reading.said
     }
 
     private static func place(_ path: String, _ node: Node) -> String { path + (node.mark.map { ":\($0.line)" } ?? "") }
@@ -118,22 +142,24 @@ enum RecipeFile {
 
     // MARK: - Keys
 
-    private static func read(_ name: String, _ value: Node, _ keyNode: Node, _ path: String, _ said: inout SaidKeys, _ notes: inout [String]) throws {
+    private static func line(_ node: Node) -> String { node.mark.map { "line \($0.line), " } ?? "" }
+
+    private static func read(_ name: String, _ value: Node, _ keyNode: Node, _ path: String, _ reading: inout Reading) throws {
         let place = place(path, keyNode)
         if name == "<<" || name.hasSuffix(".<<") {
             throw LorikeetError.input("YAML's merge keys (<<) are not read", at: place, fix: "write the keys out")
         }
-        if name == "datasets" { return try readDatasets(value, keyNode, path, &said, &notes) }
+        if name == "datasets" { return try readDatasets(value, keyNode, path, &reading) }
         if let key = KeyTable.key(named: name) {
             switch value {
-            case .scalar(let scalar) where isNothing(scalar): return try said.set(key, .none, name: name, at: place)
+            case .scalar(let scalar) where isNothing(scalar): return try reading.said.set(key, .none, name: name, at: place)
             case .sequence(let sequence) where [.list, .paths].contains(key.type):
-                return try said.set(key, key.list(texts(sequence), home: said.homeFolder, at: place), name: name, at: place)
+                return try reading.said.set(key, key.list(texts(sequence), home: reading.said.homeFolder, at: place), name: name, at: place)
             case .mapping(let mapping) where key.type == .pairs:
                 let pairs = mapping.map { "\($0.key.string ?? "")=\($0.value.string ?? "")" }
-                return try said.set(key, key.pairs(pairs, at: place), name: name, at: place)
+                return try reading.said.set(key, key.pairs(pairs, at: place), name: name, at: place)
             case .sequence(let sequence) where key.type == .pairs:
-                return try said.set(key, key.pairs(texts(sequence), at: place), name: name, at: place)
+                return try reading.said.set(key, key.pairs(texts(sequence), at: place), name: name, at: place)
             case .scalar(let scalar): try refuseOctal(scalar, key, name, at: place)
             default:
                 throw LorikeetError.input(
@@ -152,10 +178,13 @@ enum RecipeFile {
         case .mapping(let mapping): text = mapping.isEmpty ? "" : "{…}"
         default: text = "{…}"
         }
-        guard try said.add(name, text: text, shown: name, at: place, notes: &notes) else {
-            let near = meantName(by: name, among: KeyTable.keys.map(\.name))
-            throw LorikeetError.input(
-                "unknown key '\(name)'", at: place, fix: near.map { "did you mean '\($0)'?" } ?? "'lorikeet init' writes a recipe with the keys that there are")
+        switch try reading.said.add(name, text: text, shown: name, at: place, notes: &reading.notes) {
+        case .known: break
+        case .unsupported(let error): reading.rejected.append(Rejected(error: error, shown: "'\(name)' (\(line(keyNode))not supported)"))
+        case .unknown:
+            let meant = meantName(by: name, among: KeyTable.keys.map(\.name)).map { "did you mean '\($0)'?" }
+            let error = LorikeetError.input("unknown key '\(name)'", at: place, fix: meant ?? "'lorikeet init' writes a recipe with the keys that there are")
+            reading.rejected.append(Rejected(error: error, shown: "'\(name)' (\(line(keyNode))unknown\(meant.map { ": " + $0 } ?? ""))"))
         }
     }
 
@@ -171,7 +200,7 @@ enum RecipeFile {
     private static func texts(_ sequence: Node.Sequence) -> [String] { sequence.map { $0.string ?? "" } }
 
     /// axolotl's `datasets:` list: the paths of its entries as `data`, their one type as `format`.
-    private static func readDatasets(_ value: Node, _ keyNode: Node, _ path: String, _ said: inout SaidKeys, _ notes: inout [String]) throws {
+    private static func readDatasets(_ value: Node, _ keyNode: Node, _ path: String, _ reading: inout Reading) throws {
         let place = place(path, keyNode)
         guard let entries = value.sequence, !entries.isEmpty else {
             throw LorikeetError.input("'datasets' has to be a list of entries with a path", at: place, fix: "write 'data: FILE'")
@@ -184,9 +213,10 @@ enum RecipeFile {
             }
             // `ds_type` says what a file's name says too.
             for (key, _) in mapping where !["path", "type", "ds_type"].contains(key.string ?? "") {
-                throw LorikeetError.input(
-                    "'\(key.string ?? "")' of an entry of 'datasets' is not read", at: Self.place(path, key),
-                    fix: "write 'data: FILE', and 'format' and 'columns' where they are needed")
+                let name = "'\(key.string ?? "")' of an entry of 'datasets'"
+                let error = LorikeetError.input(
+                    "\(name) is not read", at: Self.place(path, key), fix: "write 'data: FILE', and 'format' and 'columns' where they are needed")
+                reading.rejected.append(Rejected(error: error, shown: "\(name) (\(line(key))not read)"))
             }
             paths.append(file)
             guard let type = mapping["type"] else { continue }
@@ -203,8 +233,8 @@ enum RecipeFile {
         }
         for (name, value) in [("data", KeyValue.list(paths))] + formats.map({ ("format", KeyValue.text($0)) }) {
             guard let key = KeyTable.key(named: name) else { continue }
-            try said.set(key, name == "data" ? key.list(paths, home: said.homeFolder, at: place) : value, name: "datasets", at: place)
-            notes.append("\(place): 'datasets' is read as '\(name): \(value.yaml)'")
+            try reading.said.set(key, name == "data" ? key.list(paths, home: reading.said.homeFolder, at: place) : value, name: "datasets", at: place)
+            reading.notes.append("\(place): 'datasets' is read as '\(name): \(value.yaml)'")
         }
     }
 }

@@ -81,6 +81,15 @@ struct SaidKeys {
 
     init(home: String?) { homeFolder = home }
 
+    /// What became of a name and its text.
+    enum Addition {
+        /// A key of the table, or a name of another tool's that is read or has no effect.
+        case known
+        case unknown
+        /// A name of another tool's that asks for what is not there.
+        case unsupported(LorikeetError)
+    }
+
     func value(_ key: String) -> KeyValue? { settings[key]?.value }
 
     /// Sets a key of the table under the name it was written with.
@@ -98,13 +107,13 @@ struct SaidKeys {
     /// Sets what `name: text` says: a key of the table, or a name of another tool.
     ///
     /// - Parameter shown: the name as errors and notes say it.
-    /// - Returns: false for a name that is not known.
-    mutating func add(_ name: String, text: String, shown: String, at place: String, notes: inout [String]) throws -> Bool {
+    /// - Throws: exit 2 for a value that the key cannot have.
+    mutating func add(_ name: String, text: String, shown: String, at place: String, notes: inout [String]) throws -> Addition {
         if let key = KeyTable.key(named: name) {
             let value = try key.parse(text, home: homeFolder, at: place)
             try set(key, value, name: shown, at: place)
             if let note = KeyTable.note(key, value) { notes.append("\(place): \(note)") }
-            return true
+            return .known
         }
         switch OtherTools.meaning(of: name, text) {
         case .keys(let keys):
@@ -115,17 +124,17 @@ struct SaidKeys {
                 if let note = KeyTable.note(key, value) { notes.append("\(place): \(note)") }
             }
             notes.append("\(place): '\(shown)' is read as " + keys.map { "'\($0.key): \($0.value)'" }.joined(separator: " and "))
-            return true
+            return .known
         case .nothing(let why):
             notes.append("\(place): '\(shown)' has no effect here: \(why)")
-            return true
+            return .known
         case .refused(let fix): throw LorikeetError.input("'\(shown): \(text)' cannot be read", at: place, fix: fix)
         case nil: return try addWithoutKey(name, text, shown: shown, at: place, notes: &notes)
         }
     }
 
     /// Names that set no key of the table.
-    private func addWithoutKey(_ name: String, _ text: String, shown: String, at place: String, notes: inout [String]) throws -> Bool {
+    private func addWithoutKey(_ name: String, _ text: String, shown: String, at place: String, notes: inout [String]) throws -> Addition {
         let plain = text.lowercased()
         if let why = OtherTools.ignored[name] {
             if let allowed = OtherTools.valuesWithoutEffect[name], !allowed.contains(plain), !Self.nothing.contains(plain) {
@@ -133,11 +142,10 @@ struct SaidKeys {
                     "'\(shown)' can only be \(allowed.sorted().joined(separator: ", ")), not '\(text)'", at: place, fix: "remove the key")
             }
             notes.append("\(place): '\(shown)' has no effect here: \(why)")
-            return true
+            return .known
         }
-        guard OtherTools.refused.contains(name) else { return false }
-        guard Self.no.contains(plain) else { throw LorikeetError.input("'\(shown)' is not supported", at: place, fix: "remove the key") }
-        return true
+        guard OtherTools.refused.contains(name) else { return .unknown }
+        return Self.no.contains(plain) ? .known : .unsupported(LorikeetError.input("'\(shown)' is not supported", at: place, fix: "remove the key"))
     }
 
     mutating func add(option: String, _ text: String, notes: inout [String]) throws {
@@ -158,7 +166,10 @@ struct SaidKeys {
             return
         }
         let name = String(option.map { $0 == "-" ? "_" : $0 })
-        guard try add(name, text: text, shown: option, at: place, notes: &notes) else {
+        switch try add(name, text: text, shown: option, at: place, notes: &notes) {
+        case .known: break
+        case .unsupported(let error): throw error
+        case .unknown:
             let near = meantName(by: option, among: KeyTable.keys.map(\.option))
             throw LorikeetError.input("unknown option", at: place, fix: near.map { "did you mean --\($0)?" })
         }

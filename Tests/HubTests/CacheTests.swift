@@ -82,18 +82,20 @@ struct CacheTests {
 
     @Test func `a lock whose file was removed is taken anew`() throws {
         let path = FileManager.default.temporaryDirectory.appending(path: "lorikeet-lock-" + UUID().uuidString).path
-        let first = try FileLock(path) {}
+        var first = try FileLock.take(path) {}
+        #expect(first != nil)
         var waits = 0
-        let second = try FileLock(path) {
+        let second = try FileLock.take(path) {
             waits += 1
             // As Python's filelock does when it lets go.
             if waits == 3 {
                 try RealFiles().remove(path)
-                first.release()
+                first = nil
             }
         }
-        #expect(waits == 3 && FileManager.default.fileExists(atPath: path))
-        second.release()
+        #expect(second != nil && waits == 3 && FileManager.default.fileExists(atPath: path))
+        // The new file is locked, not the removed one.
+        #expect(throws: HTTPFailure.self) { try FileLock.take(path) { throw HTTPFailure.stopped } }
         try RealFiles().remove(path)
     }
 

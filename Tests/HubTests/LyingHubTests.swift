@@ -123,12 +123,47 @@ struct LyingHubTests {
     }
 
     @Test func `an answer that is no listing is refused in one sentence`() throws {
-        for body in ["", "<html>login</html>", "[]", "{}", #"{"sha": 3, "siblings": []}"#, #"{"sha": "abc", "siblings": [{"name": "x"}]}"#, #"{"sha": "abc"}"#]
-        {
+        for body in ["[]", "{}", #"{"sha": 3, "siblings": []}"#, #"{"sha": "abc", "siblings": [{"name": "x"}]}"#, #"{"sha": "abc"}"#] {
             let scene = try Scene(PullTests.model) { _, _ in LocalHub.Response(200, Scene.bytes(body)) }
             let error = #expect(throws: LorikeetError.self) { try scene.pull(Self.name) }
             #expect(error?.exit == .unusableInput && scene.tree().isEmpty, "\(body): \(String(describing: error))")
         }
+    }
+
+    @Test func `a page in the hub's place is told as one, with the address that sent it`() throws {
+        for page in ["<html>login</html>", "\u{FEFF}\n <!DOCTYPE HTML>\n<title>Sign in</title>"] {
+            let scene = try Scene(PullTests.model) { request, response in
+                // A network that asks for a sign-in leads every address to its own page.
+                request.path == "/login" ? LocalHub.Response(200, Scene.bytes(page)) : LocalHub.Response(302, headers: ["Location": "/login?back=secret"])
+            }
+            let error = try #require(#expect(throws: LorikeetError.self) { try scene.pull(Self.name) })
+            #expect(error.exit == .machineFailed && error.kind == .network && scene.tree().isEmpty, "\(error)")
+            #expect(error.what == "the hub's answer is a web page and not JSON, from \(scene.local.endpoint)/login" && error.place == Self.name, "\(error)")
+        }
+        let scene = try Scene(PullTests.model) { _, _ in LocalHub.Response(200, []) }
+        let error = #expect(throws: LorikeetError.self) { try scene.pull(Self.name) }
+        #expect(error?.exit == .machineFailed && error?.what.contains("the hub's answer cannot be used (it is no JSON") == true, "\(String(describing: error))")
+    }
+
+    @Test func `a hub that takes the connection and says nothing is asked once, and not for minutes`() throws {
+        let silent = try Scene(PullTests.model) { _, response in
+            var response = response
+            response.delay = 4
+            return response
+        }
+        (silent.answerSeconds, silent.stalledSeconds) = (1, 60)
+        let error = try #require(#expect(throws: LorikeetError.self) { try silent.pull(Self.name) })
+        #expect(error.exit == .machineFailed && error.kind == .network && error.what == "\(silent.local.endpoint) has not answered within 1 s", "\(error)")
+        #expect(silent.waits == 0 && silent.local.requests.count <= 1)
+        // A hub that has answered may take longer over another answer.
+        let slow = try Scene(PullTests.model) { request, response in
+            var response = response
+            if request.path.hasSuffix("config.json"), request.earlier == 0 { response.delay = 2.5 }
+            return response
+        }
+        (slow.answerSeconds, slow.stalledSeconds) = (1, 60)
+        try PullTests.expectWhole(slow.pull(Self.name), slow)
+        #expect(slow.waits == 0)
     }
 
     @Test func `a disk that is too small is exit 3 before anything comes`() throws {

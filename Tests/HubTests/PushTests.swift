@@ -36,11 +36,24 @@ struct PushTests {
     }
 
     @Test func `an answer that is no JSON is exit 4 and not the user's text`() throws {
-        for body in ["<html>log in</html>", "{", "\u{0}"] {
+        let page = "the hub's answer is a web page and not JSON, from http://"
+        for (body, words) in [("<html>log in</html>", page), ("{", "(it is no JSON"), ("\u{0}", "(it is no JSON")] {
             let scene = try Scene([:]) { $0.method == "POST" ? .init(200, Scene.bytes(body)) : $1 }
             let error = try error(scene, folder())
-            #expect(error.exit == .machineFailed && error.what.contains("the hub's answer cannot be used (it is no JSON"), "\(error)")
+            #expect(error.exit == .machineFailed && error.what.contains(words), "\(error)")
         }
+    }
+
+    @Test func `a hub that says nothing is told soon, and nothing is uploaded`() throws {
+        let scene = try Scene([:]) { _, response in
+            var response = response
+            response.delay = 4
+            return response
+        }
+        (scene.answerSeconds, scene.stalledSeconds) = (1, 60)
+        let error = try error(scene, folder())
+        #expect(error.exit == .machineFailed && error.what == "\(scene.local.endpoint) has not answered within 1 s", "\(error)")
+        #expect(scene.waits == 0 && puts(scene) == 0 && commits(scene) == 0)
     }
 
     private func content(_ folder: String) throws -> [String: [UInt8]] {

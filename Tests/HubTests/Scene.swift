@@ -12,6 +12,8 @@ final class Scene {
     var variables: [String: String] = [:]
     var files: any Files = RealFiles()
     var shouldStop: () -> Bool = { false }
+    var answerSeconds = 600
+    var stalledSeconds = 2
     private(set) var events: [HubEvent] = []
     private(set) var slept = 0.0
 
@@ -32,7 +34,7 @@ final class Scene {
         var environment = HubEnvironment(files: files, sleep: { [weak self] in self?.slept += $0 }, shouldStop: shouldStop) { [weak self] in
             self?.events.append($0)
         }
-        (environment.connectSeconds, environment.stalledSeconds) = (2, 2)
+        (environment.connectSeconds, environment.stalledSeconds, environment.answerSeconds) = (2, stalledSeconds, answerSeconds)
         return Hub(settings, environment)
     }
 

@@ -124,6 +124,27 @@ struct OtherToolsTests {
         #expect(!said.contains("did you mean"))
     }
 
+    @Test func `all keys that are not known or not supported are named at once`() {
+        let text = """
+            base_model: m
+            load_in_8bit: true
+            datasets:
+              - path: a.jsonl
+                type: alpaca
+                split: train
+            sequence_len: 512
+            learning_rte: 1e-4
+            lora:
+              use_dora: true
+            totally_else: 3
+            """
+        #expect(
+            error(text)
+                == "run.yaml: 5 keys cannot be used: 'load_in_8bit' (line 2, not supported), 'split' of an entry of 'datasets' (line 6, not read), "
+                + "'learning_rte' (line 8, unknown: did you mean 'learning_rate'?), 'lora.use_dora' (line 10, not supported), "
+                + "'totally_else' (line 11, unknown); remove or rename them; 'lorikeet init' writes a recipe with the keys that there are")
+    }
+
     @Test func `two names with one value are fine, and options have the names too`() throws {
         #expect(try resolve("max_seq_length: 512\nmax_length: 512").recipe.maxLength == 512)
         let (recipe, notes) = try resolve("cutoff_len: 512", [("max-seq-length", "99"), ("lora-target", "all")])
