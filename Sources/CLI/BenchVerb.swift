@@ -5,6 +5,7 @@ import LorikeetEngine
 import LorikeetGround
 import LorikeetJSON
 import LorikeetModelFiles
+import LorikeetPlanning
 
 struct BenchVerb: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -81,7 +82,9 @@ struct BenchVerb: ParsableCommand {
         bench.memoryCap = try gpuMemory.map { Int(try Units.parseBytes($0)) }
         bench.lengths = try lengths.map { try Self.lengths($0) }
         bench.fuse = fuse
+        if compute.device == nil { bench.processor = try DeviceModel.measured(compute.cpu, columns: configuration.hiddenSize) }
         let result = try bench.run(profiled: profile)
+        keep(result.json, Measurements.Subject(configuration, storage, compute))
         if json {
             var object = result.json.object ?? [:]
             if profile {
@@ -104,6 +107,20 @@ struct BenchVerb: ParsableCommand {
         for op in result.profile {
             let rate = op.work.matrixFlops > 0 ? "  \(Int(op.work.matrixFlops / op.seconds / 1e9)) GFLOP/s" : ""
             Screen.out(op.kind + String(repeating: " ", count: max(2, 28 - op.kind.count)) + "\(Float(op.seconds)) s, \(op.count) times\(rate)\n")
+        }
+    }
+
+    /// Keeps how long a step took for plans of this model on this device. What was measured is without other processes' work: the fastest of the rounds.
+    private func keep(_ result: JSON, _ subject: Measurements.Subject) {
+        guard let folder = DeviceOptions.cacheFolder, let measured = result["step_seconds"]?.double, let predicted = result["predicted_step_seconds"]?.double
+        else { return }
+        let steps = Double(rounds * (result["steps"]?.int ?? 1))
+        var (measurements, _) = Measurements.read(from: folder, files: RealFiles())
+        measurements.add("training", predicted: predicted * steps, measured: measured * steps, subject)
+        do {
+            try measurements.write(to: folder, files: RealFiles())
+        } catch {
+            Screen.note(["how long a step took could not be kept for the next plan: \(error)"])
         }
     }
 

@@ -40,7 +40,7 @@ struct PlanVerb: ParsableCommand {
         let time = SessionTime.of(recipe, plan, begun: begun, elapsed: Notebook.elapsed)
         plan.sessionsNeeded = time?.total
         if parsed.flags.contains("explain") {
-            Screen.out(try preparation.listing(of: plan, card: device.card, cpu: device.cpu, clock: SystemClock()))
+            Screen.out(try preparation.listing(of: plan, card: device.card, cpu: device.cpu))
         } else if let other = parsed.extra["compare"] {
             let second = try parsed.recipe(preset: other).recipe
             let otherPlan = try self.plan(second, Device(second, as: parsed.extra["as"], opened: device)).plan
@@ -100,12 +100,9 @@ struct PlanVerb: ParsableCommand {
 
     private func plan(_ recipe: Recipe, _ device: Device) throws -> (plan: Plan, preparation: Preparation, download: InputLocator.Download?) {
         let located = try HubInputs.locateWithoutWeights(recipe)
-        var preparation = try Preparation(recipe: located.recipe, files: located.files)
-        let dataset = try preparation.loadData(cacheFolder: Notebook.samplesFolder, files: located.files, cpu: device.cpu)
-        preparation.isForLaterStart = true
-        let plan = try preparation.plan(dataset, merges: true, card: device.card, cpu: device.cpu, clock: SystemClock())
-        let corrected = preparation.corrected(plan, card: device.card, cpu: device.cpu, cacheFolder: Notebook.samplesFolder, files: Notebook.files)
-        if let warning = corrected.warning { Screen.warn([warning]) }
-        return (corrected.plan, preparation, located.download)
+        let planned = try Preparation.planned(
+            located, card: device.card, cpu: device.cpu, cacheFolder: Notebook.samplesFolder, files: Notebook.files)
+        if let warning = planned.warning { Screen.warn([warning]) }
+        return (planned.plan, planned.preparation, located.download)
     }
 }

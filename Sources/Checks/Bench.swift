@@ -26,6 +26,8 @@ package struct Bench {
     package var clock: any Clock = SystemClock()
     /// Whether the program is fused; see `PassPolicy.fuse`.
     package var fuse = true
+    /// By which a step on the processor is predicted; nil predicts none there.
+    package var processor: DeviceModel?
 
     package init(configuration: ModelConfiguration, source: ModelSource?, storage: BaseStorage, lora: LoRASettings, compute: Compute) {
         self.configuration = configuration
@@ -51,13 +53,24 @@ package struct Bench {
         var predictedBytes = 0
         /// Of the host.
         var pinnedBytes = 0
-        /// Seconds of a step; nil on a processor.
+        /// Seconds of a step.
         var predictedSeconds: Double?
     }
 
     /// Micro-batch sizes, in rows, that are tried on a card: whole segments, up to 16,384 rows.
     package static func candidates(_ sequence: Int) -> [Int] {
         [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32].map { $0 * sequence }.filter { $0 <= max(sequence, 16384) }
+    }
+
+    /// The mean of the steps on the processor, from the program of the largest.
+    private func predictedSeconds(_ batches: [TokenBatch], _ choice: Choice, _ model: DeviceModel) throws -> Double {
+        var request = ProgramRequest(storage: storage, lora: lora, sizes: choice.sizes, target: compute.target)
+        request.passes = choice.passes
+        let plan = try Session.plan(configuration, request) { source?.tensor($0)?.type }
+        guard let training = plan.training else { return 0 }
+        let data = Workload(segments: SegmentLengths(batches.flatMap(\.segmentLengths)))
+        let rows = Double(batches.reduce(0) { $0 + $1.rows }) / Double(max(1, batches.count))
+        return plan.seconds(training, data, model) * rows / Double(training.tokens) + plan.seconds(plan.step, Workload(), model)
     }
 
     /// - Parameters:
@@ -69,6 +82,7 @@ package struct Bench {
         guard let device = compute.device else {
             var choice = Choice(sizes: SessionSizes(training: longest, evaluation: 32))
             choice.passes.fuse = fuse
+            choice.predictedSeconds = try processor.map { try predictedSeconds(batches, choice, $0) }
             return choice
         }
         var planner = try DevicePlanner(

@@ -11,9 +11,9 @@ package struct BegunAnswers {
     /// By row of the test: the first tokens of its answer; none where nothing is known.
     package private(set) var tokens: [[Int32]]
 
-    package init(_ test: AnswerTest) throws {
+    package init(_ test: AnswerTest) {
         self.test = test
-        limit = try test.maxNewTokens
+        limit = test.maxNewTokens
         ends = Set(test.tokenizer.endTokens)
         rows = Dictionary(grouping: test.rows.indices) { test.rows[$0].record }
         tokens = Array(repeating: [], count: test.rows.count)

@@ -30,19 +30,21 @@ package struct AnswerTest {
     package let tokenizer: Tokenizer
     /// Prompts that are answered at the same time.
     package let slots: Int
+    /// Tokens of each row's expected answer, its end not included.
+    package let expected: [Int]
 
-    package init(rows: [HeldOutRow], tokenizer: Tokenizer, slots: Int) {
+    /// - Throws: as `Tokenizer.encode`.
+    package init(rows: [HeldOutRow], tokenizer: Tokenizer, slots: Int) throws {
         self.rows = rows
         self.tokenizer = tokenizer
         self.slots = slots
+        expected = try rows.map { try tokenizer.encode($0.answer).count }
     }
 
     /// New tokens that are enough for every expected answer: the longest one's and a half, at least 16, at most 256.
     package var maxNewTokens: Int {
-        get throws {
-            let longest = try rows.map { try tokenizer.encode($0.answer).count }.max() ?? 0
-            return min(256, max(16, longest + longest / 2))
-        }
+        let longest = expected.max() ?? 0
+        return min(256, max(16, longest + longest / 2))
     }
 
     /// The greedy answers to all rows, in their order, without white space at either end.
@@ -55,7 +57,7 @@ package struct AnswerTest {
     package func answers(
         of session: Session, begun: [[Int32]] = [], onGroup: () -> Void = {}, progress: (Double) -> Void = { _ in }
     ) throws -> [String] {
-        let limit = try maxNewTokens
+        let limit = maxNewTokens
         let ends = Set(tokenizer.endTokens)
         var answers = begun.isEmpty ? rows.map { _ in [] } : begun
         let open = rows.indices.filter { answers[$0].count < limit && !(answers[$0].last.map(ends.contains) ?? false) }

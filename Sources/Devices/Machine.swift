@@ -57,7 +57,8 @@ package enum Machine {
 
     /// Busy and total time of all processors since the machine started, in the kernel's ticks; the difference of two readings gives CPU %.
     package static func cpuTimes() -> (busy: Double, total: Double) {
-        let fields = line(of: "/proc/stat").split(separator: " ").dropFirst().compactMap { Double($0) }
+        // The ninth and tenth number, of guests, are counted among the first two.
+        let fields = line(of: "/proc/stat").split(separator: " ").dropFirst().prefix(8).compactMap { Double($0) }
         guard fields.count >= 4 else { return (0, 0) }
         let total = fields.reduce(0, +)
         let idle = fields[3] + (fields.count > 4 ? fields[4] : 0)
@@ -77,7 +78,7 @@ package enum Machine {
         return 0
     }
 
-    fileprivate static func line(of path: String) -> String { text(of: path).split(separator: "\n").first.map(String.init) ?? "" }
+    static func line(of path: String) -> String { text(of: path).split(separator: "\n").first.map(String.init) ?? "" }
 
     /// Files of /proc and /sys say they are empty: read until the end.
     static func text(of path: String) -> String {

@@ -11,10 +11,11 @@ package protocol Clock: Sendable {
 package struct SystemClock: Clock {
     package init() {}
 
-    package var now: Double { read(CLOCK_REALTIME) }
-    package var uptime: Double { read(CLOCK_MONOTONIC) }
+    package var now: Double { Self.read(CLOCK_REALTIME) }
+    package var uptime: Double { Self.read(CLOCK_MONOTONIC) }
 
-    private func read(_ clock: clockid_t) -> Double {
+    /// Seconds on one of the system's clocks.
+    package static func read(_ clock: clockid_t) -> Double {
         var time = timespec()
         clock_gettime(clock, &time)
         return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9

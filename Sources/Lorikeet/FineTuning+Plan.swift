@@ -146,22 +146,17 @@ extension FineTuning {
             let compute = try DeviceRequest(recipe).open()
             let located = try locator(isCancelled).locate(recipe, weights: false)
             try check()
-            var preparation = try Preparation(recipe: located.recipe, files: located.files)
-            let dataset = try preparation.loadData(cacheFolder: cacheFolder, files: located.files, cpu: compute.cpu)
-            try check()
-            preparation.isForLaterStart = true
-            let card = try PlannedCard(compute, gpuMemory: recipe.gpuMemoryBytes)
-            let corrected = preparation.corrected(
-                try preparation.plan(dataset, merges: true, card: card, cpu: compute.cpu, clock: SystemClock()), card: card, cpu: compute.cpu,
-                cacheFolder: cacheFolder, files: RealFiles())
-            var planned = corrected.plan
+            let made = try Preparation.planned(
+                located, card: PlannedCard(compute, gpuMemory: recipe.gpuMemoryBytes), cpu: compute.cpu, cacheFolder: cacheFolder, files: RealFiles(),
+                check: check.callAsFunction)
+            var planned = made.plan
             let environment = PipelineEnvironment(locator: locator(isCancelled))
             let search = try BegunRun.find(recipe, goal: .testedModel, environment)
             let time = SessionTime.of(recipe, planned, begun: search.run, elapsed: 0)
             planned.sessionsNeeded = time?.total
             var plan = Plan(planned, download: located.download, begun: search.run, time: time)
             plan.notes =
-                [corrected.warning].compactMap { $0 } + notes + located.notes + located.warnings + DeviceRequest.idleWarnings(recipe, on: compute)
+                [made.warning].compactMap { $0 } + notes + located.notes + located.warnings + DeviceRequest.idleWarnings(recipe, on: compute)
                 + search.notes + search.warnings
             if search.run?.isFinished != true {
                 do {

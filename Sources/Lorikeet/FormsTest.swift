@@ -182,7 +182,7 @@ struct FormsTest {
     private func form(_ session: Session, _ test: AnswerTest, part: Double) throws -> FormResult {
         let lossShare = test.rows.isEmpty ? 1 : 0.5
         let tokens = session.model.placed == nil ? min(choices.evaluationTokensPerBatch, Planner.tokensPerBatch) : choices.evaluationTokensPerBatch
-        var begun = try BegunAnswers(test)
+        var begun = BegunAnswers(test)
         let evaluated = { (result: EvaluatedSample) in
             if let choices = result.choices, result.logProbabilities.allSatisfy(\.isFinite) { begun.add(result.sample, choices: choices) }
         }

@@ -84,14 +84,15 @@ package final class Pipeline {
     let tensorBoard: TensorBoardFile?
     /// The run's own files are open, so its end is written there.
     private(set) var ends = false
-    /// The duration of each step so far, for the summary.
-    private var seconds: [(name: String, seconds: Double)] = []
+    /// The duration of each step so far, for the summary, and what the processors did before and after it.
+    private(set) var seconds: [(name: String, seconds: Double)] = []
+    private(set) var use: [String: (before: ProcessorUse, after: ProcessorUse)] = [:]
     /// The duration of parts of steps, by the names of the plan's phases.
-    private var parts: [String: Double] = [:]
+    private(set) var parts: [String: Double] = [:]
     /// What measurements of this run are kept under; nil where none are kept.
-    private var measured: Measurements.Subject?
+    private(set) var measured: Measurements.Subject?
     /// What earlier processes spent on the run.
-    private var past = PastWork()
+    private(set) var past = PastWork()
     /// The base and the machine, for the summary and the model cards.
     private var facts: JSONObject = [:]
     /// The number of matrix products whose tuned algorithm plan.json holds.
@@ -152,6 +153,7 @@ package final class Pipeline {
         guard goal == .testedModel else {
             let summary = try writeSummary(plan, result, test: nil, stopped: false)
             try reporter.report(.result, ["text": .string(trainedText(plan, summary)), "summary": summary])
+            try keepMeasurements(plan)
             return try requireProofs(summary)
         }
         if leavesDeliveryToLater(plan) {
@@ -216,6 +218,7 @@ package final class Pipeline {
 
     /// Runs one numbered step, reports it and notes its duration.
     private func step<Result>(_ number: Int, _ name: String, _ body: () throws -> Result) throws -> Result {
+        let before = ProcessorUse.now()
         let (result, took) = try reporter.phase(number, of: Self.stepCount, name) {
             let result = try body()
             state.deviceBytes()
@@ -223,6 +226,7 @@ package final class Pipeline {
             return result
         }
         seconds.append((name, took))
+        use[name] = (before, ProcessorUse.now())
         return result
     }
 
@@ -276,7 +280,7 @@ package final class Pipeline {
     /// - Throws: exit 3 where memory, disk or the session's time are too small.
     private func plan(_ preparation: Preparation, _ dataset: Dataset, _ download: InputLocator.Download?, _ compute: Compute) throws -> Plan {
         let card = try PlannedCard(compute, gpuMemory: preparation.recipe.gpuMemoryBytes)
-        var plan = try preparation.plan(dataset, merges: goal == .testedModel, card: card, cpu: compute.cpu, clock: environment.clock)
+        var plan = try preparation.plan(dataset, merges: goal == .testedModel, card: card, cpu: compute.cpu)
         let corrected = preparation.corrected(plan, card: card, cpu: compute.cpu, cacheFolder: environment.cacheFolder, files: environment.files)
         plan = corrected.plan
         if let warning = corrected.warning { try reporter.warning(warning) }
@@ -403,6 +407,7 @@ package final class Pipeline {
         for entry in facts.entries { summary[entry.key] = entry.value }
         summary["phases"] = past.phases(with: seconds)
         summary["predicted_phases"] = .object(JSONObject(plan.predictedSteps.map { ($0.name, .number($0.seconds)) }))
+        summary["slowdowns"] = .object(JSONObject(slowdowns(plan).sorted { $0.key < $1.key }.map { ($0.key, .number($0.value)) }))
         summary["parts"] = .object(JSONObject(parts.sorted { $0.key < $1.key }.map { ($0.key, .number($0.value)) }))
         summary["starts"] = JSON(past.starts + 1)
         summary["skipped_steps"] = JSON(result.state.skipped)
@@ -418,26 +423,5 @@ package final class Pipeline {
         summary["stopped_early"] = .bool(stopped)
         try output.write(.object(summary), to: output.summaryJSON)
         return .object(summary)
-    }
-    /// Keeps how long this run's phases took for the next plan on this device. Only a run that one process did as a whole says how long a phase takes.
-    private func keepMeasurements(_ plan: Plan) throws {
-        guard let folder = environment.cacheFolder, let measured, past.starts == 0 else { return }
-        var took = Dictionary(seconds.map { ($0.name, $0.seconds) }, uniquingKeysWith: +)
-        for part in ["exporting", "answering", "comparing"] {
-            guard let own = parts[part] else { continue }
-            took[part] = own
-            took[Plan.step(of: part), default: 0] -= own
-        }
-        func table(_ names: Set<String>) -> Double { plan.phases.filter { names.contains($0.name) }.reduce(0) { $0 + ($1.tableSeconds ?? $1.seconds) } }
-        var (measurements, _) = Measurements.read(from: folder, files: environment.files)
-        for name in ["formatting", "model loading", "merging", "exporting", "testing", "answering", "comparing"] {
-            measurements.add(name, predicted: table([name]), measured: took[name] ?? 0, measured)
-        }
-        measurements.add("training", predicted: table(["training", "evaluation", "checkpoints"]), measured: took["training"] ?? 0, measured)
-        do {
-            try measurements.write(to: folder, files: environment.files)
-        } catch let error as LorikeetError {
-            try reporter.note("how long this run took could not be kept for the next plan: \(error.description)")
-        }
     }
 }

@@ -27,6 +27,8 @@ package struct Preparation {
     package var isForLaterStart = false
     /// What files of the exported model are called.
     let exportName: String
+    /// What the processors had done when the model was opened: how busy others keep them shows until the plan is made.
+    private let opened = ProcessorUse.now()
 
     /// What the user should know of the model: what its files hold that is not used, and what a file does not say.
     package var warnings: [String] {
@@ -119,19 +121,19 @@ package struct Preparation {
 
     /// Rows that are answered in the test.
     package func answerTest(_ dataset: Dataset, slots: Int = Planner.slots) throws -> AnswerTest {
-        AnswerTest(rows: try dataset.heldOut.first(recipe.testSamples), tokenizer: tokenizer, slots: slots)
+        try AnswerTest(rows: dataset.heldOut.first(recipe.testSamples), tokenizer: tokenizer, slots: slots)
     }
 
     /// The form of the base that the merged model has to equal, with the adapter beside it.
     package var mergedStorage: BaseStorage { recipe.mergeInto == "trained" ? recipe.storage(for: source) : .stored }
 
     /// The plan of a run on `dataset` where `compute` computes.
-    package func plan(_ dataset: Dataset, merges: Bool, compute: Compute, clock: any Clock) throws -> Plan {
-        try plan(dataset, merges: merges, card: PlannedCard(compute, gpuMemory: recipe.gpuMemoryBytes), cpu: compute.cpu, clock: clock)
+    package func plan(_ dataset: Dataset, merges: Bool, compute: Compute) throws -> Plan {
+        try plan(dataset, merges: merges, card: PlannedCard(compute, gpuMemory: recipe.gpuMemoryBytes), cpu: compute.cpu)
     }
 
     /// The same on a card that need not be opened, or be in this machine; nil plans for the processor.
-    package func plan(_ dataset: Dataset, merges: Bool, card: PlannedCard?, cpu: CPU, clock: any Clock) throws -> Plan {
+    package func plan(_ dataset: Dataset, merges: Bool, card: PlannedCard?, cpu: CPU) throws -> Plan {
         let settings = recipe.trainingSettings(tokensPerBatch: Planner.tokensPerBatch)
         try requirePlannable(settings, samples: dataset.train.count)
         let sampler = StepSampler(settings: settings, count: dataset.train.count)
@@ -144,9 +146,10 @@ package struct Preparation {
         let exports = try merges ? plannedExports(cpu: cpu, files: RealFiles()) : PlannedExports()
         model.exports = exports.tested
         model.fileBytes = source.configuration.family.weights().reduce(0) { $0 + Int64(source.tensor($1.tensor)?.byteCount ?? 0) }
-        let (processor, slowdown) =
-            card == nil ? try DeviceModel.measured(cpu, columns: source.configuration.hiddenSize, clock: clock) : (.besideCard, 1)
+        let processor = card == nil ? try DeviceModel.measured(cpu, columns: source.configuration.hiddenSize) : .besideCard
+        // What was freed, and pages of the model's files that only headers were read from, are no part of what the run will hold.
         Machine.returnFreeMemory()
+        source.files.giveBackPages()
         var data = PlannedData(
             train: SampleLength.all(of: dataset.train), validation: SampleLength.all(of: dataset.validation),
             steps: settings.totalSteps(samples: dataset.train.count), packing: recipe.packing, samplesOfStep: { sampler.samples(ofStep: $0).indices })
@@ -156,7 +159,7 @@ package struct Preparation {
             if settings.sharesPrefixes { data.sharing = try PlannedBatches(sharing: dataset.train, sampler, steps: data.steps) }
         }
         var machine = PlannedMachine(threads: cpu.threads, residentBytes: Machine.residentBytes(), processor: processor, card: card)
-        machine.slowdown = slowdown
+        if card == nil { machine.slowdown = PlannedMachine.slowdown(shares: ProcessorUse.now().expectedSlowdown(of: cpu.threads, since: opened)) }
         machine.reading = PlannedReading(dataBytes: dataBytes, samplesAreKept: dataset.isFromStore || (isForLaterStart && keepsSamples))
         let planner = Planner(
             model: model, data: data,
@@ -164,6 +167,7 @@ package struct Preparation {
                 evalSteps: recipe.evalSteps, evalSamples: recipe.evalSamples, saveSteps: recipe.saveSteps, saveTotalLimit: recipe.saveTotalLimit),
             answers: try plannedAnswers(dataset), machine: machine)
         var plan = try planner.plan()
+        plan.slowdown = machine.slowdown
         plan.limit = try limit(of: plan, card: card, processor: processor)
         plan.warnings = warnings + [settings.rateWarning, settings.warmupWarning(samples: dataset.train.count)].compactMap { $0 } + plan.warnings
         exports.add(to: &plan)
@@ -173,22 +177,36 @@ package struct Preparation {
     /// The answers of the test: how long their prompts are, and the answers in the data.
     private func plannedAnswers(_ dataset: Dataset) throws -> PlannedAnswers {
         let test = try answerTest(dataset)
-        let prompts = test.rows.map(\.promptIDs)
-        var answers = PlannedAnswers(rows: prompts.count, longestPrompt: prompts.map(\.count).max() ?? 0, maxNewTokens: try test.maxNewTokens)
-        answers.expected = try test.rows.map { try tokenizer.encode($0.answer).count + 1 }
-        let first = prompts.first ?? []
-        let shared = prompts.reduce(first.count) { shortest, prompt in min(shortest, zip(first, prompt).prefix { $0 == $1 }.count) }
-        answers.promptTokens = prompts.reduce(shared) { $0 + $1.count - shared }
+        let requests = test.rows.map { GenerationRequest(prompt: $0.promptIDs, maxNewTokens: test.maxNewTokens) }
+        var answers = PlannedAnswers(
+            rows: requests.count, longestPrompt: requests.map(\.prompt.count).max() ?? 0, maxNewTokens: test.maxNewTokens)
+        answers.expected = test.expected.map { $0 + 1 }
+        answers.promptTokens = Session.promptTokens(requests, sharing: Session.sharesPrompts(source.configuration.family))
         return answers
     }
 
     /// What measurements of a run are kept under.
     func subject(card: PlannedCard?, cpu: CPU) -> Measurements.Subject {
-        let parameters = source.configuration.family.weights().reduce(0) { $0 + $1.shape.reduce(1, *) }
-        let device = card.map { "\($0.properties.name), \($0.properties.driver), \($0.properties.architecture), \($0.element.suffix)" }
-        return Measurements.Subject(
-            device: device ?? "\(Machine.cpuModel()), \(cpu.threads) threads",
-            model: "\(parameters) parameters, \(recipe.storage(for: source).rawValue)")
+        Measurements.Subject(source.configuration, recipe.storage(for: source), card: card?.properties, card?.element ?? .f32, cpu)
+    }
+
+    /// Reads the records of a recipe, and plans its run as people are shown it. The run itself is a later process's.
+    ///
+    /// - Parameters:
+    ///   - files: of the cache folder.
+    ///   - check: called between the parts of the work; what it throws ends it.
+    /// - Returns: with a warning where the file of measurements cannot be used.
+    package static func planned(
+        _ located: InputLocator.LocatedRecipe, card: PlannedCard?, cpu: CPU, cacheFolder: String?, files: any Files, check: () throws -> Void = {}
+    ) throws -> (plan: Plan, preparation: Preparation, warning: String?) {
+        var preparation = try Preparation(recipe: located.recipe, files: located.files)
+        try check()
+        let dataset = try preparation.loadData(cacheFolder: cacheFolder, files: located.files, cpu: cpu)
+        try check()
+        preparation.isForLaterStart = true
+        let (plan, warning) = preparation.corrected(
+            try preparation.plan(dataset, merges: true, card: card, cpu: cpu), card: card, cpu: cpu, cacheFolder: cacheFolder, files: files)
+        return (plan, preparation, warning)
     }
 
     /// The plan as people are shown it: with the minutes that earlier runs on this device took.
@@ -221,11 +239,11 @@ package struct Preparation {
     }
 
     /// The training program of a plan as a table, with the predicted time of each op.
-    package func listing(of plan: Plan, card: PlannedCard?, cpu: CPU, clock: any Clock) throws -> String {
+    package func listing(of plan: Plan, card: PlannedCard?, cpu: CPU) throws -> String {
         let (program, load) = try trainingProgram(of: plan, card: card)
         let model =
             try card.map { DeviceModel.predicting($0.properties, $0.element) }
-            ?? DeviceModel.measured(cpu, columns: source.configuration.hiddenSize, clock: clock).model
+            ?? DeviceModel.measured(cpu, columns: source.configuration.hiddenSize)
         return program.training?.listing(load, model) ?? ""
     }
 }

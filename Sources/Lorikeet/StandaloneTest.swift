@@ -46,7 +46,7 @@ package struct StandaloneTest {
         var preparation = try Preparation(recipe: recipe, files: files, adapter: adapter)
         let lora = try LoRASettings(adapterFile, weights: preparation.source.configuration.family.weights())
         let dataset = try preparation.loadData(cacheFolder: cacheFolder, files: files, cpu: compute.cpu)
-        let plan = try preparation.plan(dataset, merges: true, compute: compute, clock: SystemClock())
+        let plan = try preparation.plan(dataset, merges: true, compute: compute)
         let result = try FormsTest(
             preparation: preparation, dataset: dataset, choices: plan.choices, compute: compute, lora: lora, merged: mergedSource, adapter: adapter,
             files: files

@@ -1,8 +1,11 @@
+import LorikeetDevices
+import LorikeetEngine
 import LorikeetGround
 import LorikeetJSON
 
-/// How long phases took on this machine's devices, as ratios to what the table of rates predicts. They correct the minutes that are shown. Nothing that
-/// chooses how a run computes takes this type: choices follow from `TableModel`, so that a file of measurements cannot change a run's bits.
+/// How long phases took on this machine's devices, as ratios to what the table of rates predicts, both without what other processes took of the processor.
+/// They correct the minutes that are shown. Nothing that chooses how a run computes takes this type: choices follow from `TableModel`, so that a file of
+/// measurements cannot change a run's bits.
 package struct Measurements: Sendable, Equatable {
     /// What was measured together: ratios of another device or another model say little.
     package struct Subject: Sendable, Hashable {
@@ -12,6 +15,18 @@ package struct Measurements: Sendable, Equatable {
         package var model: String
 
         package init(device: String, model: String) { (self.device, self.model) = (device, model) }
+
+        /// - Parameter card: nil for the processor.
+        package init(_ configuration: ModelConfiguration, _ storage: BaseStorage, card: AcceleratorProperties?, _ element: DeviceElement, _ cpu: CPU) {
+            let parameters = configuration.family.weights().reduce(0) { $0 + $1.shape.reduce(1, *) }
+            self.init(
+                device: card.map { "\($0.name), \($0.driver), \($0.architecture), \(element.suffix)" } ?? "\(Machine.cpuModel()), \(cpu.threads) threads",
+                model: "\(parameters) parameters, \(storage.rawValue)")
+        }
+
+        package init(_ configuration: ModelConfiguration, _ storage: BaseStorage, _ compute: Compute) {
+            self.init(configuration, storage, card: compute.device?.properties, compute.element, compute.cpu)
+        }
     }
 
     private struct Entry: Sendable, Equatable {
@@ -31,6 +46,8 @@ package struct Measurements: Sendable, Equatable {
     private static let mostBytes = 256 << 10
     /// Seconds below which a phase says nothing of a device's speed.
     package static let leastSeconds = 1.0
+    /// A phase that others slowed by more says little of the device.
+    package static let mostSlowdown = 4.0
     /// What a phase may differ from the table by; anything else was another kind of trouble.
     private static let plausible = 0.1...10.0
 
@@ -40,7 +57,9 @@ package struct Measurements: Sendable, Equatable {
         return ratios.count % 2 == 1 ? ratios[ratios.count / 2] : (ratios[ratios.count / 2 - 1] + ratios[ratios.count / 2]) / 2
     }
 
-    /// - Parameter predicted: by the table alone.
+    /// - Parameters:
+    ///   - predicted: seconds by the table, on a processor without other work.
+    ///   - measured: seconds, divided by the factor by which others slowed the phase (`PlannedMachine.slowdown`).
     package mutating func add(_ phase: String, predicted: Double, measured: Double, _ subject: Subject) {
         guard measured >= Self.leastSeconds, predicted > 0, case let ratio = measured / predicted, Self.plausible.contains(ratio) else { return }
         var entry = entries.first { $0.subject == subject } ?? Entry(subject: subject, ratios: [:])
@@ -49,7 +68,12 @@ package struct Measurements: Sendable, Equatable {
         entries = (entries + [entry]).suffix(Self.mostSubjects)
     }
 
+    /// The phase that a planned phase is measured with: the first step waits for kernels, and evaluations and checkpoints happen between steps.
+    package static func kind(of phase: String) -> String { ["kernels", "evaluation", "checkpoints"].contains(phase) ? "training" : phase }
+
     // MARK: file
+
+    // The file's key is `alone`; `ratios`, which an earlier version wrote, held others' work too and is not read.
 
     private static func path(_ folder: String) -> String { folder + "/predictions.json" }
 
@@ -66,7 +90,7 @@ package struct Measurements: Sendable, Equatable {
         for item in list.suffix(mostSubjects) {
             guard let device = item["device"]?.string, let model = item["model"]?.string else { return ignored("is damaged") }
             var entry = Entry(subject: Subject(device: device, model: model), ratios: [:])
-            for (phase, values) in (item["ratios"]?.object?.entries ?? []).map({ ($0.key, $0.value) }) {
+            for (phase, values) in (item["alone"]?.object?.entries ?? []).map({ ($0.key, $0.value) }) {
                 let ratios = (values.array ?? []).compactMap(\.double).filter { plausible.contains($0) }
                 if !ratios.isEmpty { entry.ratios[phase] = ratios.suffix(mostRatios) }
             }
@@ -79,7 +103,7 @@ package struct Measurements: Sendable, Equatable {
     package func write(to folder: String, files: any Files) throws {
         let list = entries.map { entry -> JSON in
             let ratios = entry.ratios.sorted { $0.key < $1.key }.map { ($0.key, JSON.array($0.value.map { .number($0) })) }
-            return ["device": .string(entry.subject.device), "model": .string(entry.subject.model), "ratios": .object(JSONObject(ratios))]
+            return ["device": .string(entry.subject.device), "model": .string(entry.subject.model), "alone": .object(JSONObject(ratios))]
         }
         let json: JSON = ["entries": .array(list)]
         try files.writeDurably(json.serialized(pretty: true) + "\n", to: Self.path(folder))
@@ -91,8 +115,7 @@ extension Plan {
     package func corrected(by measurements: Measurements, _ subject: Measurements.Subject) -> Plan {
         var plan = self
         plan.phases = phases.map { phase in
-            let kind = ["evaluation", "checkpoints"].contains(phase.name) ? "training" : phase.name
-            guard let ratio = measurements.ratio(kind, subject) else { return phase }
+            guard let ratio = measurements.ratio(Measurements.kind(of: phase.name), subject) else { return phase }
             var corrected = phase.scaled(by: ratio)
             corrected.tableSeconds = phase.seconds
             return corrected

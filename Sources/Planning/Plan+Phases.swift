@@ -29,12 +29,12 @@ extension Plan {
     }
 
     /// Phases that every start of a run begins with.
-    package static let beginning: Set = ["environment", "data", "formatting", "checks", "planning", "model loading"]
+    package static let beginning: Set = ["environment", "data", "formatting", "checks", "planning", "model loading", "kernels"]
 
     /// The numbered step of the pipeline that a planned phase is a part of: summary.json has its measured seconds under this name.
     package static func step(of phase: String) -> String {
         switch phase {
-        case "evaluation", "checkpoints": "training"
+        case "kernels", "evaluation", "checkpoints": "training"
         case "exporting": "merging"
         case "answering", "comparing": "testing"
         default: phase
@@ -70,6 +70,9 @@ extension Plan {
         let rows = phases.map { "    \($0.name.padded(to: width))\($0.words)" }
         let source = phases.contains { $0.tableSeconds != nil } ? "the others are from the table of rates" : "all from the table of rates"
         let measured = device.map { $0.isMeasured ? "" : "; not measured on this card: \($0.name)'s rates are its data sheet's" } ?? ""
-        return ["time: about \(Units.formatSeconds(predictedSeconds))\(between)"] + rows + ["    \(source)\(measured)"]
+        // A twentieth lies within what such a reading can tell.
+        let alone = Units.formatSeconds(predictedSeconds / slowdown)
+        let others = "    other processes are at work: \(Figures.fixed(slowdown, 1)) times as long as alone (\(alone))"
+        return ["time: about \(Units.formatSeconds(predictedSeconds))\(between)"] + rows + ["    \(source)\(measured)"] + (slowdown < 1.05 ? [] : [others])
     }
 }

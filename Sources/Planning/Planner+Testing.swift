@@ -49,7 +49,7 @@ extension Planner {
     }
 
     /// The program that computes logits which are compared, on the processor.
-    private func comparison(merged: Bool) throws -> ProgramPlan {
+    func comparison(merged: Bool) throws -> ProgramPlan {
         let lengths = data.heldOut.prefix(Self.comparedSamples).map(\.tokens)
         let most = Self.comparison(lengths, tokensPerBatch: Self.comparedTokens)
         var request = ProgramRequest(
@@ -60,7 +60,7 @@ extension Planner {
     }
 
     /// The arena of a comparison. Its program is planned with the logits of a row of each sample; it computes those of `comparedRows`, and copies them.
-    private func arena(_ comparison: ProgramPlan) -> Plan.Part {
+    func arena(_ comparison: ProgramPlan) -> Plan.Part {
         let samples = data.heldOut.prefix(Self.comparedSamples)
         let groups = packedGroups(lengths: samples.map(\.tokens), tokensPerBatch: Self.comparedTokens)
         let rows = groups.map { $0.reduce(0) { $0 + min(Self.comparedRows, samples[samples.startIndex + $1].trained) } }.max() ?? 0

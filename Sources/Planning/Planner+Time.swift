@@ -74,19 +74,23 @@ extension Planner {
         }
         let merges = model.mergedElementBytes > 0
         let saves = intervals.saveSteps > 0 ? steps / intervals.saveSteps + 1 : 1
+        let visits = steps * (steps > 0 ? data.samplesOfStep(0).count : 0)
         var phases: [Plan.Phase] = [
             .init("environment", times.starting), .init("data", HostTable.openingSeconds),
             .init("formatting", host.formatting(machine.reading, samples: data.train.count + validation.count)),
-            .init("checks", HostTable.checkingSeconds),
-            .init("planning", host.planning(visits: steps * (steps > 0 ? data.samplesOfStep(0).count : 0), onCard: machine.card != nil)),
-            .init("model loading", times.loading), .init("training", training + host.kernels(machine.card)),
+            .init("checks", HostTable.checkingSeconds), .init("planning", host.planning(visits: visits, onCard: machine.card != nil)),
+            .init("model loading", times.loading),
+        ]
+        if let card = machine.card { phases.append(.init("kernels", host.kernels(card))) }
+        phases += [
+            .init("training", training),
             // Without a test all held-out records are evaluated once more at the end.
             .init("evaluation", evaluating + (merges ? 0 : validationTokens * perToken)),
             .init("checkpoints", Double(saves) * host.checkpoint(bytes: program.checkpointBytes)),
         ]
         if merges { phases += delivery(times, program, validationTokens: validationTokens) }
         phases.append(.init("report", HostTable.reportSeconds))
-        return machine.slowdown == 1 ? phases : phases.map { $0.scaled(by: machine.slowdown) }
+        return phases.map { $0.scaled(by: machine.slowdown) }
     }
 
     /// Merging and what follows.
@@ -117,7 +121,7 @@ extension Planner {
         let most = Array(repeating: answers.maxNewTokens, count: answers.rows)
         // Between the data's lengths and the limit: two thirds of the way.
         let untrained = known.map { ($0 + 2 * answers.maxNewTokens) / 3 }
-        let prompts = Double(answers.promptTokens ?? answers.rows * answers.longestPrompt)
+        let prompts = Double(answers.promptTokens)
         // On the processor the losses give away answers that are as expected; `open` is the share of a trained form's that are left.
         func seconds(open: Double, _ lengths: (_ isBase: Bool) -> [Int]) -> Double {
             times.forms.enumerated().reduce(0) { sum, form in

@@ -137,11 +137,13 @@ package struct PlannedAnswers {
     package var maxNewTokens: Int
     /// Tokens of each row's answer in the data, its end included. A trained model's answers are about as long.
     package var expected: [Int] = []
-    /// Tokens of all prompts, with what all begin with counted once; nil takes `rows` of the longest.
-    package var promptTokens: Int?
+    /// Tokens that are read of all prompts (`Session.promptTokens`).
+    package var promptTokens: Int
 
+    /// `rows` prompts of one length, that begin with nothing in common.
     package init(rows: Int, longestPrompt: Int, maxNewTokens: Int) {
         (self.rows, self.longestPrompt, self.maxNewTokens) = (rows, longestPrompt, maxNewTokens)
+        promptTokens = rows * longestPrompt
     }
 }
 
@@ -179,10 +181,15 @@ package struct PlannedMachine {
     /// nil plans for the processor.
     package var card: PlannedCard?
     package var reading = PlannedReading()
-    /// By this factor work on the processor takes longer than its rates say, for other processes work beside it.
+    /// By this factor work on the processor takes longer than its rates say, for other processes work beside it: see `slowdown(shares:)`.
     package var slowdown = 1.0
     /// Bytes of memory that may be pinned for a card: half of what this process may use at all.
     package var pinnableBytes = Machine.totalMemoryBytes() / 2
+
+    /// By which factor work takes longer than alone, from the factor that its share of the processors gives (`ProcessorUse`). A second that others take
+    /// costs more than itself: the other threads wait for the one that was interrupted, and the caches hold others' data. On two cores beside two compilers steps
+    /// took 6.3 times as long where shares alone would give 4.3.
+    package static func slowdown(shares: Double) -> Double { 1 + 1.6 * (max(1, shares) - 1) }
 
     package init(threads: Int, residentBytes: Int64, processor: DeviceModel, card: PlannedCard?) {
         (self.threads, self.residentBytes, self.processor, self.card) = (threads, residentBytes, processor, card)
@@ -190,32 +197,35 @@ package struct PlannedMachine {
 }
 
 extension DeviceModel {
-    /// Measures the processor's rate in matrix products, in about a tenth of a second. The fastest product says what the processor can do; the mean of all,
-    /// how much of it this process gets beside others.
+    /// Measures the processor's rate in matrix products, in about 30 ms. The threads' own time counts, not the clock's, so that other processes, which take
+    /// turns with them, do not change it: how much they take is `PlannedMachine.slowdown`.
     ///
     /// - Parameter columns: the model's hidden size, so that the measured product has about the sizes of a step's.
-    /// - Returns: with the factor, 1 or more, by which work takes longer now than on a processor that does nothing else.
     /// - Throws: exit 4 when memory cannot be had.
-    package static func measured(_ cpu: CPU, columns: Int, clock: any Clock) throws -> (model: DeviceModel, slowdown: Double) {
+    package static func measured(_ cpu: CPU, columns: Int) throws -> DeviceModel {
         let (m, n, k) = (256, 1024, max(64, min(columns, 4096)))
         let a = try Buffer(bytes: m * k * 4)
         let b = try Buffer(bytes: n * k * 4)
         let c = try Buffer(bytes: m * n * 4)
-        var (best, sum) = (Double.infinity, 0.0)
-        let (first, count) = (2, 12)
-        for call in 0..<count {
-            let start = clock.uptime
-            cpu.gemm(
-                transposeB: true, m: m, n: n, k: k, a: a.pointer(as: Float.self), lda: k, b: b.pointer(as: Float.self), ldb: k,
-                c: c.pointer(as: Float.self), ldc: n)
-            let took = max(1e-9, clock.uptime - start)
-            best = min(best, took)
-            // The first calls find caches and threads cold.
-            if call >= first { sum += took }
+        let times = try Buffer(bytes: cpu.threads * 8)
+        // By worker: of its shares of the products, the fastest. Others' data in the caches slow most of them where others are at work, seldom all.
+        let fastest = times.pointer(as: Double.self)
+        for worker in 0..<cpu.threads { fastest[worker] = .infinity }
+        // The first calls find caches and threads cold.
+        for _ in 0..<16 {
+            // As `CPU.gemm` splits it.
+            cpu.parallelRanges(over: n, grain: 16) { columns, worker in
+                let (start, first) = (Machine.threadSeconds(), columns.lowerBound)
+                CPU.serialGemm(
+                    transposeB: true, m: m, n: columns.count, k: k, a: a.pointer(as: Float.self), lda: k, b: b.pointer(as: Float.self) + first * k, ldb: k,
+                    c: c.pointer(as: Float.self) + first, ldc: n)
+                fastest[worker] = min(fastest[worker], max(1e-9, Machine.threadSeconds() - start))
+            }
         }
+        // A worker whose share was empty has none.
+        let best = (0..<cpu.threads).map { fastest[$0] }.filter(\.isFinite).max() ?? 1
         // A step as a whole reaches about nine tenths of the best product's rate.
-        let model = DeviceModel(processorFlops: 0.9 * 2 * Double(m * n * k) / best, bytesPerSecond: 8e9)
-        return (model, min(8, max(1, sum / Double(count - first) / best)))
+        return DeviceModel(processorFlops: 0.9 * 2 * Double(m * n * k) / best, bytesPerSecond: 8e9)
     }
 
     /// A typical processor, for runs on a card: it does little there, so its rates are not measured.

@@ -24,8 +24,8 @@ package struct SessionTime: Sendable, Equatable {
     ///   - done: steps that a checkpoint holds.
     package init(_ plan: Plan, done: Int = 0, session: Double, elapsed: Double, starting: Double) {
         func seconds(_ names: Set<String>) -> Double { plan.phases.filter { names.contains($0.name) }.reduce(0) { $0 + $1.seconds } }
-        // The model is loaded after the plan is made.
-        let loading = seconds(["model loading"])
+        // The model and its kernels are loaded after the plan is made.
+        let loading = seconds(["model loading", "kernels"])
         (self.session, self.elapsed, self.starting) = (session, elapsed + loading, starting + loading)
         let share = plan.steps > 0 ? Double(max(0, plan.steps - done)) / Double(plan.steps) : 0
         training = seconds(Self.trainingPhases) * share

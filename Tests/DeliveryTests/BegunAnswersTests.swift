@@ -14,7 +14,7 @@ struct BegunAnswersTests {
         let tokenizer = try Tokenizer(
             vocabulary: (0..<160).map { String(UnicodeScalar(UInt32($0 + 0x4E00)) ?? "?") }, merges: [], rules: TokenizerRules(.scalars),
             names: TokenNames(eos: eos))
-        return AnswerTest(rows: rows, tokenizer: tokenizer, slots: 3)
+        return try AnswerTest(rows: rows, tokenizer: tokenizer, slots: 3)
     }
 
     @Test func `answers are those of prompts alone, whatever the records' own answers are`() throws {
@@ -26,7 +26,7 @@ struct BegunAnswersTests {
         let end = greedy[0][2]
         let rows = prompts.enumerated().map { HeldOutRow(record: $0, promptIDs: $1, promptText: "", answer: "\u{4E05}") }
         let test = try test(rows, eos: end)
-        #expect(try test.maxNewTokens == 16)
+        #expect(test.maxNewTokens == 16)
         let expected = try test.answers(of: session)
         // Record by record: the model's own answer, a part of it, another one, another prompt, none.
         let answers = greedy.enumerated().map { number, tokens -> [Int32] in
@@ -37,7 +37,7 @@ struct BegunAnswersTests {
             default: Self.ids(number, 3)
             }
         }
-        var begun = try BegunAnswers(test)
+        var begun = BegunAnswers(test)
         for (number, answer) in answers.enumerated() where number != 7 {
             let prompt = number == 6 ? Self.ids(70, 9) : prompts[number]
             let ids = prompt + answer

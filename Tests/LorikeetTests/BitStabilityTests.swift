@@ -67,7 +67,7 @@ import Testing
             let compute = try TinyRun.open(recipe, device(item))
             var preparation = try Preparation(recipe: recipe, files: RealFiles())
             let dataset = try preparation.loadData(files: RealFiles(), cpu: compute.cpu)
-            return try preparation.plan(dataset, merges: false, compute: compute, clock: SystemClock())
+            return try preparation.plan(dataset, merges: false, compute: compute)
         }
         let bytes = Int(try plan(nil).predictedGPUBytes)
         for percent in stride(from: 99, to: 30, by: -1) {

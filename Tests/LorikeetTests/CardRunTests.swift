@@ -161,7 +161,7 @@ struct CardRunTests {
             compute = Compute(cpu: CPU(threads: 2), device: EmulatedDevice(), element: .f32)
             var preparation = try Preparation(recipe: recipe, files: RealFiles())
             dataset = try preparation.loadData(files: RealFiles(), cpu: compute.cpu)
-            plan = try preparation.plan(dataset, merges: false, compute: compute, clock: SystemClock())
+            plan = try preparation.plan(dataset, merges: false, compute: compute)
             self.preparation = preparation
         }
 

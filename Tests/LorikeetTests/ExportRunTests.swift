@@ -61,7 +61,7 @@ struct ExportRunTests {
             var preparation = try Preparation(recipe: run.recipe(), files: files)
             let cpu = CPU(threads: 1)
             let dataset = try preparation.loadData(files: files, cpu: cpu)
-            let plan = try preparation.plan(dataset, merges: true, compute: Compute(cpu: cpu), clock: SystemClock())
+            let plan = try preparation.plan(dataset, merges: true, compute: Compute(cpu: cpu))
             return Dictionary(plan.testMemory.map { ($0.name, $0.bytes) }) { $1 }
         }
         // float32 in the model's files is the largest form; the merged one is half of it.
@@ -84,7 +84,7 @@ struct ExportRunTests {
         var preparation = try Preparation(recipe: run.recipe(), files: files)
         let compute = Compute(cpu: CPU(threads: 1))
         let dataset = try preparation.loadData(files: files, cpu: compute.cpu)
-        let plan = try preparation.plan(dataset, merges: true, compute: compute, clock: SystemClock())
+        let plan = try preparation.plan(dataset, merges: true, compute: compute)
         let merged = try ModelSource.open(run.output + "/merged")
         let test = FormsTest(
             preparation: preparation, dataset: dataset, choices: plan.choices, compute: compute, lora: preparation.recipe.loraSettings, merged: merged,

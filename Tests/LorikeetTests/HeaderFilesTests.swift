@@ -142,7 +142,7 @@ struct HeaderFilesTests {
         let cpu = CPU(threads: 2)
         var preparation = try Preparation(recipe: located.recipe, files: located.files)
         let dataset = try preparation.loadData(files: located.files, cpu: cpu)
-        let plan = try preparation.plan(dataset, merges: true, compute: Compute(cpu: cpu), clock: SystemClock())
+        let plan = try preparation.plan(dataset, merges: true, compute: Compute(cpu: cpu))
         // Times are measured, and this process's own memory is as it is.
         let memory = plan.trainingMemory.filter { $0.name != "program, tokenizer, data" }
         return "\(memory) \(plan.disk) \(plan.choices) \(plan.trainableParameters)"

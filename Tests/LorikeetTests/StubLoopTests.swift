@@ -17,7 +17,7 @@ struct StubLoopTests {
         let dataset = try preparation.loadData(files: RealFiles(), cpu: CPU(threads: 1))
         for _ in 0..<200 {
             let compute = try DeviceRequest(recipe).open(stub.options)
-            #expect(try preparation.plan(dataset, merges: true, compute: compute, clock: SystemClock()).choices.device == "Tesla T4")
+            #expect(try preparation.plan(dataset, merges: true, compute: compute).choices.device == "Tesla T4")
         }
         let (live, faults) = stub.books()
         #expect(live.isEmpty && faults.isEmpty, "\(live) \(faults.prefix(5))")

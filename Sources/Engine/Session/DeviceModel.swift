@@ -62,6 +62,8 @@ package struct DeviceModel: Sendable {
         let flops = element == .f32 ? entry.singleFlops : entry.halfFlops
         model.attentionFlops *= flops / model.productFlops
         (model.productFlops, model.bytesPerSecond) = (flops, entry.bytesPerSecond)
+        // Attention by warpgroups: fitted to segments of 8,192 and 32,768 with heads of 64. The table by which choices are made does not know it.
+        if entry.capability == 90, card.architecture == 90, element != .f32 { model.attentionFlops = flops / 1.9 }
         return model
     }
 

@@ -84,6 +84,17 @@ extension Session {
         return length * (prompts.count - 1) >= granularity ? first.prefix(length) : []
     }
 
+    /// Tokens of the requests' prompts that `generate` reads: what those of one group begin with counts once.
+    ///
+    /// - Parameter sharing: false where the length of a whole sequence decides how its keys are rotated (LongRoPE), so that nothing is shared.
+    package static func promptTokens(_ requests: [GenerationRequest], sharing: Bool) -> Int {
+        groups(requests).reduce(0) { sum, group in
+            let prompts = group.map { requests[$0].prompt }
+            let shared = sharing ? sharedPrefix(prompts).count : 0
+            return prompts.reduce(sum + shared) { $0 + $1.count - shared }
+        }
+    }
+
     /// Before the first prompt is read: a later one must not be refused when earlier ones have been answered.
     func check(prompt: [Int32]) throws {
         var rows = DecodingRows()

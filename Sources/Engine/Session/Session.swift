@@ -174,7 +174,12 @@ package final class Session {
 
     /// The same for a model that is not loaded.
     package static func sharesPrefixes(_ family: any ModelFamily, onCard: Bool) -> Bool {
-        !onCard && family.program(.evaluation, tokens: granularity, adapters: .none, target: .cpu(threads: 1)).inputs.lengths == nil
+        !onCard && sharesPrompts(family)
+    }
+
+    /// Whether `generate` reads once what prompts begin with, on any device.
+    package static func sharesPrompts(_ family: any ModelFamily) -> Bool {
+        family.program(.evaluation, tokens: granularity, adapters: .none, target: .cpu(threads: 1)).inputs.lengths == nil
     }
 
     private static func trained(_ results: [Float], _ batch: TokenBatch) -> [Float] {

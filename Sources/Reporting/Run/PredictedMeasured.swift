@@ -53,7 +53,7 @@ package struct PredictedMeasured {
     /// The plan's seconds for a numbered step. The plan counts some parts by themselves, such as the evaluations that take place during training.
     static func predictedSeconds(of phase: String, _ plan: JSON?) -> Double? {
         guard let seconds = plan?["phases"]?[phase]?.double else { return nil }
-        let parts = ["training": ["evaluation", "checkpoints"], "merging": ["exporting"], "testing": ["answering", "comparing"]]
+        let parts = ["training": ["kernels", "evaluation", "checkpoints"], "merging": ["exporting"], "testing": ["answering", "comparing"]]
         return (parts[phase] ?? []).reduce(seconds) { $0 + (plan?["phases"]?[$1]?.double ?? 0) }
     }
 

@@ -25,6 +25,23 @@ struct GenerationTests {
         for (prompt, tokens) in zip(prompts, fast) { #expect(try tokens == slow(session, prompt, 6)) }
     }
 
+    @Test func `tokens of prompts are counted as they are read`() {
+        func requests(_ prompts: [[Int32]]) -> [GenerationRequest] { prompts.map { GenerationRequest(prompt: $0, maxNewTokens: 8) } }
+        func prompts(_ shared: Int, _ own: Int, _ count: Int, seed: UInt64) -> [[Int32]] {
+            (0..<count).map { TinyModel.tokens(shared, seed: seed) + [Int32($0)] + TinyModel.tokens(own - 1, seed: 40) }
+        }
+        let alike = prompts(40, 3, 4, seed: 1)
+        #expect(Session.promptTokens(requests(alike), sharing: true) == 40 + 4 * 3)
+        #expect(Session.promptTokens(requests(alike), sharing: false) == 4 * 43)
+        // A beginning that saves less than a call of its own costs is read with each prompt.
+        #expect(Session.promptTokens(requests(prompts(5, 3, 4, seed: 2)), sharing: true) == 4 * 8)
+        #expect(Session.promptTokens(requests([TinyModel.tokens(50)]), sharing: true) == 50)
+        // Sequences of more than 512 positions are a group of their own.
+        let long = prompts(600, 3, 2, seed: 3)
+        #expect(Session.promptTokens(requests(alike + long), sharing: true) == 40 + 4 * 3 + 600 + 2 * 3)
+        #expect(Session.promptTokens([], sharing: true) == 0)
+    }
+
     @Test func `a sequence ends with an end token, which is kept`() throws {
         let session = try Session(model: TinyModel.model(), maximumTokens: 32)
         let prompt = TinyModel.tokens(5)
