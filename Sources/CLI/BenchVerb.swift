@@ -82,7 +82,7 @@ struct BenchVerb: ParsableCommand {
         bench.memoryCap = try gpuMemory.map { Int(try Units.parseBytes($0)) }
         bench.lengths = try lengths.map { try Self.lengths($0) }
         bench.fuse = fuse
-        if compute.device == nil { bench.processor = try DeviceModel.measured(compute.cpu, columns: configuration.hiddenSize) }
+        if compute.device == nil { bench.processor = try DeviceModel.measured(compute.cpu, columns: configuration.hiddenSize).model }
         let result = try bench.run(profiled: profile)
         keep(result.json, Measurements.Subject(configuration, storage, compute))
         if json {

@@ -47,15 +47,15 @@ package struct ProcessorUse: Sendable, Equatable {
     /// `earlier`, and all threads get equal shares.
     ///
     /// - Parameters:
-    ///   - loadAverage: threads that worked or waited for a processor, over the last minute. It counts where the processors were full, for how many others wait does
-    ///     not show in what they get; elsewhere it tells of work that has ended, such as a compiler's before this run.
+    ///   - demand: threads of others that want a processor, as the share that threads of this process got just now has it. It counts where all processors were
+    ///     busy, for how many others wait does not show in what they get; elsewhere the readings, of a longer time, say more.
     ///   - processors: of the machine.
     package func expectedSlowdown(
-        of threads: Int, since earlier: ProcessorUse, loadAverage: Double = Machine.loadAverage(), processors: Int = Machine.allProcessors()
+        of threads: Int, since earlier: ProcessorUse, demand: Double, processors: Int = Machine.allProcessors()
     ) -> Double {
         guard let others = others(since: earlier, processors: processors) else { return 1 }
         let isCrowded = others.isFull && others.processors > Double(processors) / 2 - 0.1
-        let load = isCrowded ? max(others.processors, loadAverage) : others.processors
+        let load = isCrowded ? max(others.processors, demand) : others.processors
         return min(Self.mostSlowdown, max(1, (Double(min(threads, processors)) + load) / Double(processors)))
     }
 }
@@ -67,7 +67,4 @@ extension Machine {
 
     /// The machine's processors, also those that this process may not use.
     package static func allProcessors() -> Int { max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))) }
-
-    /// Threads that worked or waited for a processor or a disk, over the last minute; 0 where the system does not say.
-    package static func loadAverage() -> Double { line(of: "/proc/loadavg").split(separator: " ").first.flatMap { Double($0) } ?? 0 }
 }

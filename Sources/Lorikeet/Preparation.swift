@@ -146,7 +146,7 @@ package struct Preparation {
         let exports = try merges ? plannedExports(cpu: cpu, files: RealFiles()) : PlannedExports()
         model.exports = exports.tested
         model.fileBytes = source.configuration.family.weights().reduce(0) { $0 + Int64(source.tensor($1.tensor)?.byteCount ?? 0) }
-        let processor = card == nil ? try DeviceModel.measured(cpu, columns: source.configuration.hiddenSize) : .besideCard
+        let (processor, shares) = card == nil ? try DeviceModel.measured(cpu, columns: source.configuration.hiddenSize) : (.besideCard, 1)
         // What was freed, and pages of the model's files that only headers were read from, are no part of what the run will hold.
         Machine.returnFreeMemory()
         source.files.giveBackPages()
@@ -159,7 +159,11 @@ package struct Preparation {
             if settings.sharesPrefixes { data.sharing = try PlannedBatches(sharing: dataset.train, sampler, steps: data.steps) }
         }
         var machine = PlannedMachine(threads: cpu.threads, residentBytes: Machine.residentBytes(), processor: processor, card: card)
-        if card == nil { machine.slowdown = PlannedMachine.slowdown(shares: ProcessorUse.now().expectedSlowdown(of: cpu.threads, since: opened)) }
+        if card == nil {
+            // Of others' threads, as many want the processors as leave this share to ours.
+            let demand = shares * Double(Machine.allProcessors()) - Double(cpu.threads)
+            machine.slowdown = PlannedMachine.slowdown(shares: ProcessorUse.now().expectedSlowdown(of: cpu.threads, since: opened, demand: demand))
+        }
         machine.reading = PlannedReading(dataBytes: dataBytes, samplesAreKept: dataset.isFromStore || (isForLaterStart && keepsSamples))
         let planner = Planner(
             model: model, data: data,
@@ -243,7 +247,7 @@ package struct Preparation {
         let (program, load) = try trainingProgram(of: plan, card: card)
         let model =
             try card.map { DeviceModel.predicting($0.properties, $0.element) }
-            ?? DeviceModel.measured(cpu, columns: source.configuration.hiddenSize)
+            ?? DeviceModel.measured(cpu, columns: source.configuration.hiddenSize).model
         return program.training?.listing(load, model) ?? ""
     }
 }

@@ -198,19 +198,21 @@ package struct PlannedMachine {
 
 extension DeviceModel {
     /// Measures the processor's rate in matrix products, in about 30 ms. The threads' own time counts, not the clock's, so that other processes, which take
-    /// turns with them, do not change it: how much they take is `PlannedMachine.slowdown`.
+    /// turns with them, do not change it.
     ///
     /// - Parameter columns: the model's hidden size, so that the measured product has about the sizes of a step's.
+    /// - Returns: with the factor, 1 or more, by which the clock's time was longer than the threads' own: the share of the processors that they got.
     /// - Throws: exit 4 when memory cannot be had.
-    package static func measured(_ cpu: CPU, columns: Int) throws -> DeviceModel {
+    package static func measured(_ cpu: CPU, columns: Int, clock: any Clock = SystemClock()) throws -> (model: DeviceModel, shares: Double) {
         let (m, n, k) = (256, 1024, max(64, min(columns, 4096)))
         let a = try Buffer(bytes: m * k * 4)
         let b = try Buffer(bytes: n * k * 4)
         let c = try Buffer(bytes: m * n * 4)
-        let times = try Buffer(bytes: cpu.threads * 8)
-        // By worker: of its shares of the products, the fastest. Others' data in the caches slow most of them where others are at work, seldom all.
-        let fastest = times.pointer(as: Double.self)
-        for worker in 0..<cpu.threads { fastest[worker] = .infinity }
+        let times = try Buffer(bytes: 2 * cpu.threads * 8)
+        // By worker: of its shares of the products, the fastest, and the sum. Others' data in the caches slow most of them where others are at work, seldom all.
+        let (fastest, sum) = (times.pointer(as: Double.self), times.pointer(as: Double.self) + cpu.threads)
+        for worker in 0..<cpu.threads { (fastest[worker], sum[worker]) = (.infinity, 0) }
+        let start = clock.uptime
         // The first calls find caches and threads cold.
         for _ in 0..<16 {
             // As `CPU.gemm` splits it.
@@ -219,13 +221,16 @@ extension DeviceModel {
                 CPU.serialGemm(
                     transposeB: true, m: m, n: columns.count, k: k, a: a.pointer(as: Float.self), lda: k, b: b.pointer(as: Float.self) + first * k, ldb: k,
                     c: c.pointer(as: Float.self) + first, ldc: n)
-                fastest[worker] = min(fastest[worker], max(1e-9, Machine.threadSeconds() - start))
+                let took = max(1e-9, Machine.threadSeconds() - start)
+                fastest[worker] = min(fastest[worker], took)
+                sum[worker] += took
             }
         }
+        let shares = (clock.uptime - start) / max(1e-9, (0..<cpu.threads).reduce(0) { max($0, sum[$1]) })
         // A worker whose share was empty has none.
         let best = (0..<cpu.threads).map { fastest[$0] }.filter(\.isFinite).max() ?? 1
         // A step as a whole reaches about nine tenths of the best product's rate.
-        return DeviceModel(processorFlops: 0.9 * 2 * Double(m * n * k) / best, bytesPerSecond: 8e9)
+        return (DeviceModel(processorFlops: 0.9 * 2 * Double(m * n * k) / best, bytesPerSecond: 8e9), max(1, shares))
     }
 
     /// A typical processor, for runs on a card: it does little there, so its rates are not measured.

@@ -35,24 +35,24 @@ struct ProcessorUseTests {
     }
 
     @Test func `others are expected to go on as they do`() {
-        func expected(_ threads: Int, _ processors: Int, own: Double, others: Double, loadAverage: Double) -> Double {
+        func expected(_ threads: Int, _ processors: Int, own: Double, others: Double, demand: Double) -> Double {
             let (before, after) = readings(processors, seconds: 1, own: own, others: others)
-            return after.expectedSlowdown(of: threads, since: before, loadAverage: loadAverage, processors: processors)
+            return after.expectedSlowdown(of: threads, since: before, demand: demand, processors: processors)
         }
-        // A compiler that has just ended is still in the average of the last minute.
-        #expect(expected(2, 2, own: 1.1, others: 0, loadAverage: 4) == 1)
-        #expect(expected(1, 1, own: 1, others: 0, loadAverage: 4) == 1)
+        // A moment in which others took turns with a probe says nothing where they had nothing to do before.
+        #expect(expected(2, 2, own: 1.1, others: 0, demand: 4) == 1)
+        #expect(expected(1, 1, own: 1, others: 0, demand: 4) == 1)
         // One other process on two processors: three threads share them.
-        #expect(expected(2, 2, own: 0.5, others: 1, loadAverage: 0.7) == 1.5)
+        #expect(expected(2, 2, own: 0.5, others: 1, demand: 0.7) == 1.5)
         // Where all are busy, what others get is less than what they want.
-        #expect(expected(2, 2, own: 0.4, others: 1.6, loadAverage: 4) == 3)
-        #expect(expected(2, 64, own: 1, others: 40, loadAverage: 40) == 1)
+        #expect(expected(2, 2, own: 0.4, others: 1.6, demand: 4) == 3)
+        #expect(expected(2, 64, own: 1, others: 40, demand: 40) == 1)
     }
 
     @Test func `a moment, or a system that does not say, is taken for a machine without other work`() {
         let (before, after) = readings(2, seconds: 0.04, own: 0.01, others: 0.06)
         #expect(after.slowdown(of: 2, since: before, processors: 2) == 1)
-        #expect(after.expectedSlowdown(of: 2, since: before, loadAverage: 3, processors: 2) == 1)
+        #expect(after.expectedSlowdown(of: 2, since: before, demand: 3, processors: 2) == 1)
         let nothing = ProcessorUse(total: 0, busy: 0, own: 12)
         #expect(nothing.slowdown(of: 2, since: ProcessorUse(total: 0, busy: 0, own: 3), processors: 2) == 1)
     }

@@ -62,7 +62,7 @@ struct CardChoicesTests {
         return card
     }
 
-    static func planner(_ row: Row) throws -> DevicePlanner {
+    private static func planner(_ row: Row) throws -> DevicePlanner {
         try DevicePlanner(
             Bench.configuration(shape: row.shape), storage: .nf4,
             lora: LoRASettings(r: row.rank, alpha: 16, dropout: row.dropout, targetModules: row.targets), card: card(row.architecture),
