@@ -55,7 +55,8 @@ package struct WeightTable: Sendable {
 }
 
 extension WeightTable {
-    /// Random weights of the declared shapes, small enough for activations to stay finite: for benchmarks. A function of the seed.
+    /// Random weights of the declared shapes, small enough for activations to stay finite: for benchmarks. A function of the seed, whatever the number
+    /// of threads: each tensor is one sequence of numbers, of which every thread writes a part.
     static func random(_ declarations: [WeightDeclaration], storage: BaseStorage, seed: UInt64, cpu: CPU) throws -> WeightTable {
         var table = WeightTable()
         for (number, declaration) in declarations.enumerated() {
@@ -69,11 +70,9 @@ extension WeightTable {
             }
             let spread = 1.7 / Float(declaration.shape[1]).squareRoot()
             cpu.parallelRanges(over: count) { range, _ in
-                var state = mix64(seed &+ UInt64(number) << 40 &+ UInt64(range.lowerBound))
-                for i in range {
-                    state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
-                    values[i] = (Float(state >> 40) / Float(1 << 23) - 1) * spread
-                }
+                var sequence = LinearCongruence(state: mix64(seed &+ UInt64(number) << 40))
+                sequence.skip(range.lowerBound)
+                for i in range { values[i] = (Float(sequence.next() >> 40) / Float(1 << 23) - 1) * spread }
             }
             let store = FloatStore(
                 rows: declaration.shape[0], columns: declaration.shape[1],
@@ -83,6 +82,28 @@ extension WeightTable {
             table.set(declaration.tensor, matrix: try convert(store, to: wanted, name: declaration.tensor, cpu: cpu))
         }
         return table
+    }
+}
+
+/// Knuth's linear congruential generator of 64 bits (MMIX): xₙ₊₁ = a xₙ + c modulo 2⁶⁴. Its upper bits are the random ones.
+struct LinearCongruence {
+    var state: UInt64
+    private static let (factor, increment): (UInt64, UInt64) = (6_364_136_223_846_793_005, 1_442_695_040_888_963_407)
+
+    mutating func next() -> UInt64 {
+        state = state &* Self.factor &+ Self.increment
+        return state
+    }
+
+    /// Goes on as `count` calls of `next` would, in as many steps as `count` has binary digits: two steps of (a, c) are one of (a², (a + 1) c).
+    mutating func skip(_ count: Int) {
+        var (factor, increment, left) = (Self.factor, Self.increment, count)
+        while left > 0 {
+            if left & 1 == 1 { state = state &* factor &+ increment }
+            increment = (factor &+ 1) &* increment
+            factor = factor &* factor
+            left >>= 1
+        }
     }
 }
 
