@@ -59,7 +59,7 @@ let package = Package(
         .target(name: "CText", path: "Sources/CText", exclude: ["decompositions.txt", "classes.txt"], linkerSettings: [.linkedLibrary(":libpcre2-8.a")]),
 
         // The rooms, in the order in which data passes through them.
-        room("Ground"),
+        room("Ground", outside: ["CThreads"]),
         room("JSON", ["Ground"], outside: ["CJSON"]),
         room("Hub", ["Ground", "JSON"], outside: ["CHub"]),
         room("Devices", ["Ground"], outside: ["CThreads", "COpenBLAS", "CUDAKernels", "CCompression"]),

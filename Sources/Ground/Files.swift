@@ -1,3 +1,4 @@
+import CThreads
 import Glibc
 
 /// The disk, passed in so that tests can make it fail.
@@ -321,8 +322,13 @@ func failed(_ what: String, _ path: String) -> LorikeetError {
 }
 
 private final class RealFileWriter: FileWriter {
+    /// Bytes after which the disk is set to work on what was written, so that `sync` finds little left to wait for.
+    private static let earlyBytes = 32 << 20
+
     private let path: String
     private var descriptor: Int32
+    /// Bytes written since the disk was last set to work.
+    private var waiting = 0
 
     init(_ path: String, _ flag: Int32) throws {
         descriptor = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | flag, 0o666)
@@ -339,6 +345,14 @@ private final class RealFileWriter: FileWriter {
             if put < 0 && errno == EINTR { continue }
             guard put > 0 else { throw failed("cannot be written", path) }
             done += put
+        }
+        waiting += done
+        guard waiting >= Self.earlyBytes else { return }
+        waiting = 0
+        let error = lorikeet_begin_writing(descriptor)
+        guard error == 0 else {
+            errno = error
+            throw failed("cannot be written", path)
         }
     }
 

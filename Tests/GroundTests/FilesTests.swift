@@ -20,6 +20,19 @@ struct FilesTests {
         #expect(try files.list(path) == ["a"])
     }
 
+    @Test func `a file that the disk begins to write early has all its bytes`() throws {
+        let path = try folder() + "/a"
+        let piece = (0..<(5 << 20) + 3).map { UInt8(truncatingIfNeeded: $0 &* 31) }
+        let writer = try RealFiles().create(path)
+        for _ in 0..<15 { try piece.withUnsafeBytes { try writer.write($0) } }
+        try writer.sync()
+        try writer.close()
+        let found = try RealFiles().read(path)
+        #expect(found.count == 15 * piece.count)
+        #expect(stride(from: 0, to: found.count, by: piece.count).allSatisfy { found[$0...].prefix(piece.count).elementsEqual(piece) })
+        try RealFiles().remove(path)
+    }
+
     @Test func `a full disk leaves the old file as it was`() throws {
         let path = try folder()
         try RealFiles().writeDurably("old", to: path + "/a")

@@ -1,4 +1,4 @@
-// A fork-join pool of worker threads: the one place where the project starts threads for arithmetic.
+// A fork-join pool of worker threads, the one place where the project starts threads for arithmetic, and calls of the system that Swift does not import.
 #pragma once
 #include <stddef.h>
 
@@ -31,6 +31,10 @@ int lorikeet_processor_count(void);
 
 /// Gives the pages of freed memory, which the allocator keeps for later, back to the system.
 void lorikeet_return_free_memory(void);
+
+/// Has the system begin to write what was written to a file and is not on the disk yet, without waiting for it.
+/// Returns 0, or the error by which bytes were lost: ENOSPC, EDQUOT or EIO.
+int lorikeet_begin_writing(int descriptor);
 
 /// From now on SIGINT and SIGTERM only set a mark; a second one ends the process as usual.
 void lorikeet_catch_signals(void);
