@@ -5,6 +5,16 @@ import LorikeetGround
 import LorikeetHub
 import LorikeetRecipe
 
+extension StopSignal {
+    /// For verbs whose output appears whole or not at all.
+    ///
+    /// - Throws: exit 75 once such a signal was caught.
+    static func requireNone() throws {
+        guard isCaught else { return }
+        throw LorikeetError(.stoppedEarly, "stopped before its end; what was written is removed", fix: "run the same command again")
+    }
+}
+
 /// Models and data as the options of all verbs name them: paths, or names on a hub, whose download is shown.
 enum HubInputs {
     /// The variables of this process that say which hub and which cache.

@@ -19,17 +19,16 @@ struct MergeVerb: ParsableCommand {
     @OptionGroup var processor: ProcessorOptions
     @Flag(help: "Print JSON.") var json = false
 
-    static let types: [String: ElementType] = ["float16": .f16, "bfloat16": .bf16, "float32": .f32]
-
     func validate() throws {
-        guard Self.types[dtype] != nil else { throw ValidationError("--dtype has to be float16, bfloat16 or float32, not '\(dtype)'") }
+        guard Exporter.types[dtype] != nil else { throw ValidationError("--dtype has to be float16, bfloat16 or float32, not '\(dtype)'") }
         guard BaseStorage(rawValue: into) != nil else { throw ValidationError("--into has to be stored, nf4, f16, bf16 or f32, not '\(into)'") }
     }
 
     func run() throws {
         let files = Notebook.files
         try files.requireNew(output)
-        var settings = MergeSettings(type: Self.types[dtype] ?? .f16, into: BaseStorage(rawValue: into) ?? .stored)
+        StopSignal.startCatching()
+        var settings = MergeSettings(type: Exporter.types[dtype] ?? .f16, into: BaseStorage(rawValue: into) ?? .stored)
         let source = try ModelSource.open(HubInputs.model(model))
         Screen.warn(source.warnings)
         let adapter = try AdapterFile.read(directory: HubInputs.adapter(adapter))
@@ -39,7 +38,13 @@ struct MergeVerb: ParsableCommand {
         let start = SystemClock().uptime
         let merger = Merger(base: source, adapter: adapter, settings: settings, files: files, cpu: cpu)
         let line = Screen.statusLine()
-        Screen.warn(try line.during { try merger.write(to: output) { line.show("merging", $0) } })
+        let warnings = try line.during {
+            try merger.write(to: output) {
+                try StopSignal.requireNone()
+                line.show("merging", $0)
+            }
+        }
+        Screen.warn(warnings)
         // Only now: an adapter that does not fit the model ends with that error alone, without a warning before it.
         Screen.warn(template.warnings)
         let seconds = SystemClock().uptime - start

@@ -21,15 +21,21 @@ package struct KernelChecks {
     /// A case that cannot run, for want of a kernel or of an algorithm for a product, counts as one that failed, and so does one that compares
     /// nothing.
     ///
-    /// - Parameter report: told each result as it comes.
-    /// - Returns: the kernels that the cases launch (see `notTested`).
+    /// - Parameters:
+    ///   - all: the cases; those that the type has not are left out.
+    ///   - large: run the large ones too.
+    ///   - report: told each result as it comes.
+    /// - Returns: the kernels that the cases launched (see `notTested`).
     /// - Throws: exit 4 when the card is lost.
     @discardableResult
-    package func run(_ element: DeviceElement, large: Bool = true, report: (Result) -> Void) throws -> Set<String> {
-        let comparison = KernelComparison(device: device, cpu: cpu, element: element)
-        var launched = prepare(element)
-        if large { launched.formUnion(kernels(of: KernelCase.all.filter { $0.elements.contains(element) && $0.large }, element).kernels) }
-        for item in KernelCase.all where item.elements.contains(element) && (large || !item.large) {
+    package func run(
+        _ element: DeviceElement, among all: [KernelCase] = KernelCase.all, large: Bool = true, report: (Result) -> Void
+    ) throws -> Set<String> {
+        let list = LaunchList(running: device)
+        let comparison = KernelComparison(device: list, cpu: cpu, element: element)
+        let cases = all.filter { $0.elements.contains(element) && (large || !$0.large) }
+        prepare(cases.filter { !$0.large }, element)
+        for item in cases {
             var deviations: [Deviation]
             do { deviations = try item.run(comparison) } catch {
                 try device.synchronize()
@@ -44,7 +50,7 @@ package struct KernelChecks {
                         deviation: Deviation(name: name, measured: deviation.measured, tolerance: deviation.tolerance)))
             }
         }
-        return launched
+        return list.kernels
     }
 
     /// The kernels that exist and that no case launched.
@@ -56,22 +62,13 @@ package struct KernelChecks {
         kernels.filter { !launched.contains($0.name) }.map { .init($0.name, "no case launches this kernel of \($0.source)") }
     }
 
-    /// Has the kernels of the small cases compiled all at once: dozens of sources would take a minute one after the other. What only a
+    /// Has the kernels of small cases compiled all at once: dozens of sources would take a minute one after the other. What only a
     /// large case needs is compiled when it comes. Nothing is made of the numbers here, which no kernel wrote.
-    ///
-    /// - Returns: the kernels that are launched.
-    private func prepare(_ element: DeviceElement) -> Set<String> {
-        let list = kernels(of: KernelCase.all.filter { $0.elements.contains(element) && !$0.large }, element)
-        device.prepare(list.modules)
-        return list.kernels
-    }
-
-    /// What these cases launch, found by walking their programs.
-    private func kernels(of cases: [KernelCase], _ element: DeviceElement) -> LaunchList {
+    private func prepare(_ cases: [KernelCase], _ element: DeviceElement) {
         let list = LaunchList(device.properties)
         let comparison = KernelComparison(device: list, cpu: cpu, element: element)
         for item in cases { _ = try? item.run(comparison) }
-        return list
+        device.prepare(list.modules)
     }
 
     /// Of each kernel and type the result that comes nearest to its limit or is farthest beyond it.

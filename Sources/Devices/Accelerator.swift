@@ -208,7 +208,7 @@ package protocol FetchedBytes {
 }
 
 /// Bytes that are on the host already.
-private struct HostBytes: FetchedBytes {
+struct HostBytes: FetchedBytes {
     let bytes: [UInt8]
     func read(into: UnsafeMutableRawBufferPointer) { bytes.withUnsafeBytes { into.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0.prefix(into.count))) } }
 }

@@ -22,10 +22,14 @@ struct ExportForms: Equatable {
 
     static var names: [String] { ["gguf"] + GGUFForm.allCases.map(\.rawValue) + [GGUFAdapterExport.form, BitsAndBytesExport.form] }
 
-    /// - Throws: exit 2 naming a form that is not known, and the nearest that is.
+    /// - Throws: exit 2 naming a form that is not known, and the nearest that is; for `none` beside others.
     init(_ recipe: Recipe) throws {
         var forms: [GGUFForm] = []
-        let names = recipe.export.map { $0.lowercased() }.filter { $0 != "none" }
+        let all = recipe.export.map { $0.lowercased() }
+        let names = all.filter { $0 != "none" }
+        guard names.isEmpty || names.count == all.count else {
+            throw LorikeetError.input("'none' stands beside \(names.joined(separator: ", "))", at: "export", fix: "leave none out, or write it alone")
+        }
         for name in names where ![GGUFAdapterExport.form, BitsAndBytesExport.form].contains(name) {
             guard let form = name == "gguf" ? Self.standard : GGUFForm(rawValue: name) else {
                 let nearest = nearestName(to: name, among: Self.names).map { "did you mean \($0)? " } ?? ""

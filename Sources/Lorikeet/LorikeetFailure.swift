@@ -57,7 +57,8 @@ public struct LorikeetFailure: Error, Sendable, Equatable, CustomStringConvertib
     /// `place: what; fix`, on one line, made fit to be shown.
     public var description: String { error.description }
 
-    private let error: LorikeetError
+    /// The same as the rooms below have it.
+    package let error: LorikeetError
 
     /// Any error of the rooms below. One that is not theirs is a failure of the machine.
     package init(_ error: any Error) {

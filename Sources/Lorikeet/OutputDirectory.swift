@@ -1,4 +1,3 @@
-import Glibc
 import LorikeetGround
 import LorikeetJSON
 import LorikeetPlanning
@@ -9,7 +8,8 @@ import LorikeetTraining
 package final class OutputDirectory {
     package let path: String
     let files: any Files
-    private var lock: Int32 = -1
+    private var lock: FileLock?
+    private var isClaimed = false
     /// The recipe names other paths for its inputs than the run had before; `check` finds it.
     private(set) var inputsMoved = false
     /// The recipe delivers another merged model than the run did before; `check` finds it.
@@ -37,8 +37,6 @@ package final class OutputDirectory {
         merging = recipe.map { "\($0.mergeDtype), \($0.mergeInto)" }
         exports = recipe.flatMap { try? ExportForms($0) }
     }
-
-    deinit { if lock >= 0 { close(lock) } }
 
     /// The recipe of the run that made an adapter or a model, where its folder lies in the run's directory.
     static func recipe(ofPart folder: String, files: any Files = RealFiles()) -> Recipe? {
@@ -89,23 +87,17 @@ package final class OutputDirectory {
     /// - Throws: exit 2 when another process works in it, exit 4 when it cannot be written.
     @discardableResult package func claim(for recipe: Recipe) throws -> String? {
         try files.createDirectory(path)
-        let warning = lock < 0 ? try takeLock() : nil
+        var warning: String?
+        if !isClaimed {
+            lock = try FileLock.take(path + "/.lock") {
+                throw LorikeetError.input("another process is using the directory", at: path, fix: "wait for it, or name another --output")
+                    .of(.alreadyRunning)
+            }
+            isClaimed = true
+            if lock == nil { warning = "the file system of \(path) has no locks: start no second process in it" }
+        }
         try files.writeDurably(recipe.yaml(), to: runYAML)
         return warning
-    }
-
-    private func takeLock() throws -> String? {
-        let place = path + "/.lock"
-        lock = open(place, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o666)
-        guard lock >= 0 else {
-            throw LorikeetError.machine("cannot be opened: \(String(cString: strerror(errno)))", at: place, fix: "check the directory and its permissions")
-        }
-        guard flock(lock, LOCK_EX | LOCK_NB) != 0 else { return nil }
-        guard errno == EWOULDBLOCK else {
-            // A file system without locks is not a reason to refuse work.
-            return "\(path) cannot be locked (\(String(cString: strerror(errno)))): start no second process in it"
-        }
-        throw LorikeetError.input("another process is using the directory", at: path, fix: "wait for it, or name another --output").of(.alreadyRunning)
     }
 
     /// The summary of a run that ended; nil while there is work left.

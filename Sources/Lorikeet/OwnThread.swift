@@ -10,19 +10,24 @@ enum OwnThread {
 
     /// Runs `body` on a thread of its own.
     ///
-    /// - Parameter body: gets a function that says whether the calling task was cancelled.
-    static func run<Value: Sendable>(
-        _ body: @escaping @Sendable (@escaping IsCancelled) throws -> Value
-    ) async throws(LorikeetFailure) -> Value {
+    /// - Parameters:
+    ///   - queue: whose thread that is; without it a new one's.
+    ///   - body: gets a function that says whether the calling task was cancelled.
+    static func run<Value>(
+        on queue: DispatchQueue = DispatchQueue(label: "lorikeet"), _ body: @escaping @Sendable (@escaping IsCancelled) throws -> sending Value
+    ) async throws(LorikeetFailure) -> sending Value {
         let stop = StopFlag()
         let result = await withTaskCancellationHandler {
-            await withCheckedContinuation { (waiting: CheckedContinuation<Result<Value, LorikeetFailure>, Never>) in
-                start { waiting.resume(returning: LorikeetFailure.result { try body { stop.isSet } }) }
+            await withCheckedContinuation { (made: CheckedContinuation<Result<Value, LorikeetFailure>, Never>) in
+                queue.async { made.resume(returning: LorikeetFailure.result { try body { stop.isSet } }) }
             }
         } onCancel: {
             stop.set()
         }
-        return try result.get()
+        switch result {
+        case .success(let value): return value
+        case .failure(let failure): throw failure
+        }
     }
 
     /// Starts `body` on a thread of its own.
@@ -52,18 +57,7 @@ final class ThreadExecutor: SerialExecutor {
     func make<Value>(
         _ body: @escaping @Sendable (@escaping OwnThread.IsCancelled) throws -> sending Value
     ) async throws(LorikeetFailure) -> sending Value {
-        let stop = StopFlag()
-        let result = await withTaskCancellationHandler {
-            await withCheckedContinuation { (made: CheckedContinuation<Result<Value, LorikeetFailure>, Never>) in
-                queue.async { made.resume(returning: LorikeetFailure.result { try body { stop.isSet } }) }
-            }
-        } onCancel: {
-            stop.set()
-        }
-        switch result {
-        case .success(let value): return value
-        case .failure(let failure): throw failure
-        }
+        try await OwnThread.run(on: queue, body)
     }
 }
 

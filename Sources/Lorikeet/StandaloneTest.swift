@@ -1,3 +1,4 @@
+import LorikeetDatasets
 import LorikeetDevices
 import LorikeetEngine
 import LorikeetGround
@@ -39,6 +40,7 @@ package struct StandaloneTest {
     ///   proof is no error here: see `Result.error`.
     package func run() throws -> Result {
         let files = RealFiles()
+        let recipe = try tested(files)
         for part in [adapter, merged] { if let error = MissingPart.error(at: part, files: files) { throw error } }
         let adapterFile = try AdapterFile.read(directory: adapter, files: files)
         let mergedSource = try ModelSource.open(merged, files: files)
@@ -55,6 +57,19 @@ package struct StandaloneTest {
         return Result(
             json: .object(result.fields), text: result.text(), error: result.failure(merged: merged) ?? untested,
             warnings: preparation.warnings + mergedSource.warnings + otherRows(files))
+    }
+
+    /// The recipe with records to train on. A test trains nothing, but chooses its batches as a run would: where evaluation records alone are named, by
+    /// those.
+    private func tested(_ files: any Files) throws -> Recipe {
+        guard recipe.data.isEmpty else { return recipe }
+        guard !recipe.validation.isEmpty else {
+            throw LorikeetError.input(
+                "no records to test on are named", at: "validation", fix: "give --validation FILE, or --data and the share of it that is held out")
+        }
+        var tested = recipe
+        tested.set("data", .list(try DataFiles.heldOut(recipe.validation, files: files)))
+        return tested
     }
 
     /// A warning where the adapter's own run split off other records than this recipe does: some of these may have been trained on.

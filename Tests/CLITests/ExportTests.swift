@@ -93,6 +93,28 @@ struct ExportTests {
         #expect(own.status == 0 && own.error == "" && own.out == merged.out, "\(own.error)")
     }
 
+    /// The ten forms take many seconds, and the signal comes when the first of them is begun.
+    @Test func `an interrupted export is exit 75 and leaves nothing, and the same command makes it`() throws {
+        guard let model = Binary.smollm2 else { return }
+        let folder = try Binary.scratch()
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: Binary.path)
+        process.arguments = ["export", "--model", model, "--output", folder + "/gguf", "--form", "f32,q4_k_m,q5_k_m,q6_k,q5_1,q5_0,q4_0"]
+        process.standardOutput = FileHandle.nullDevice
+        let error = Pipe()
+        process.standardError = error
+        try process.run()
+        while process.isRunning, ((try? FileManager.default.contentsOfDirectory(atPath: folder + "/gguf.partial")) ?? []).count < 2 { usleep(5000) }
+        kill(process.processIdentifier, SIGINT)
+        let said = String(decoding: error.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+        process.waitUntilExit()
+        #expect(process.terminationReason == .exit && process.terminationStatus == 75, "\(process.terminationStatus) \(said)")
+        #expect(said.contains("stopped before its end; what was written is removed; run the same command again"), "\(said)")
+        #expect(try FileManager.default.contentsOfDirectory(atPath: folder) == [])
+        let again = try Binary.run("export", "--model", model, "--output", folder + "/gguf", "--form", "q8_0")
+        #expect(again.status == 0, "\(again.error)")
+    }
+
     @Test func `what cannot be exported is exit 2 with a sentence`() throws {
         let tiny = try TinyFolder()
         let start = ["export", "--model", tiny.model, "--output", tiny.path + "/out"]

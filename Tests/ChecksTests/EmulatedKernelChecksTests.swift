@@ -2,6 +2,7 @@ import EmulatedDevice
 import Foundation
 import LorikeetDevices
 import LorikeetGround
+import Synchronization
 import Testing
 
 @testable import LorikeetChecks
@@ -105,6 +106,26 @@ struct EmulatedKernelChecksTests {
         #expect(failed.count == rotating && rotating > 10 && failed.allSatisfy { $0.contains("refused") }, "\(failed)")
         device.lost = true
         #expect(throws: LorikeetError.self) { try checks.run(.f32, large: false) { _ in } }
+    }
+
+    @Test func `a large case runs once, and its kernels count as launched`() throws {
+        let runs = Mutex<[String: Int]>([:])
+        let some = KernelCase.all.filter { !$0.large && $0.elements.contains(.f32) && ["rope", "gated_activation"].contains($0.name) }
+        let cases = some.map { item in
+            var counted = KernelCase(name: item.name, detail: item.detail, elements: item.elements) { comparison in
+                runs.withLock { $0[item.name + item.detail, default: 0] += 1 }
+                return try item.run(comparison)
+            }
+            counted.large = item.name == "rope"
+            return counted
+        }
+        let device = EmulatedDevice()
+        var passed = 0
+        let launched = try KernelChecks(device: device, cpu: Self.cpu).run(.f32, among: cases) { if $0.deviation.passes { passed += 1 } }
+        // A small case is walked once more before, so that its kernels are compiled with all others.
+        for item in some { #expect(runs.withLock { $0[item.name + item.detail] } == (item.name == "rope" ? 1 : 2), "\(item.name), \(item.detail)") }
+        #expect(some.count > 5 && passed >= some.count)
+        #expect(launched == Set(device.launched.keys.map { String($0.dropLast("_f32".count)) }) && launched.contains("rope_apply"))
     }
 
     @Test(arguments: [DeviceElement.f32, .f16]) func `a kernel that does nothing fails its check`(element: DeviceElement) throws {

@@ -86,6 +86,7 @@ struct CardChoicesTests {
         let smallest = try plan(6.5)
         #expect(smallest.passes.rawValue == "norms+35,parked")
         #expect(smallest.bytes.pinned == table + 34 * smallest.sizes.training * 4096 * 2)
+        for cap in [7.3, 7.6, 10] { #expect(try plan(cap).passes.parks) }
         for cap in [24.0, 40] {
             let plan = try plan(cap)
             #expect(!plan.embeddingOnHost && !plan.passes.parks && plan.bytes.pinned == 0)
@@ -95,6 +96,31 @@ struct CardChoicesTests {
         let error = #expect(throws: LorikeetError.self) { try plan(7.3) }
         #expect(error?.exit == .doesNotFit)
         #expect(try plan(9).bytes.pinned == 0)
+    }
+
+    /// At 8.2 GiB a step of 2,048 tokens of the 7B shape is predicted 2.7 % faster with the host's memory, and 2 % faster a token than 1,536 without.
+    @Test func `a small gain is no reason to take the host's memory`() throws {
+        let row = Self.rows[1]
+        var planner = try Self.planner(row)
+        func plan(_ sizes: [Int]) throws -> DevicePlan {
+            try planner.plan(among: sizes, evaluation: 32, headChunk: 4096, cap: Int(row.cap * Double(1 << 30)))
+        }
+        for sizes in [[2048], [1024, 1536, 2048]] {
+            let chosen = try plan(sizes)
+            #expect(chosen.bytes.pinned == 0 && !chosen.passes.parks)
+            planner.hostCap = 0
+            #expect(try plan(sizes).secondsPerToken == chosen.secondsPerToken)
+            planner.hostCap = Int.max
+        }
+        // The 8B shape at 10 GiB: measured 4.7 % faster.
+        let large = Row(name: "8b", shape: "qwen3-8b", sequence: 2048, targets: ["all-linear"], tokens: 0, bytes: 0)
+        planner = try Self.planner(large)
+        func fastest() throws -> DevicePlan { try planner.plan(among: [2048, 4096], evaluation: 32, headChunk: 4096, cap: 10 << 30) }
+        let hosted = try fastest()
+        planner.hostCap = 0
+        let plain = try fastest()
+        #expect(hosted.passes.parks && plain.bytes.pinned == 0)
+        #expect(hosted.secondsPerToken < (1 - DevicePlanner.hostGain) * plain.secondsPerToken)
     }
 
     @Test func `the memory that is said to do does`() throws {
@@ -108,9 +134,7 @@ struct CardChoicesTests {
     }
 
     @Test(arguments: rows) func `a row of the table is chosen as it was measured`(_ row: Row) throws {
-        // The rows were measured without the host's memory, which a planner may choose by a small margin at 8.2 GiB.
-        var planner = try Self.planner(row)
-        planner.hostCap = 0
+        let planner = try Self.planner(row)
         let plan = try planner.plan(
             among: row.rows.map { [$0] } ?? Bench.candidates(row.sequence), evaluation: 32, headChunk: 4096, cap: Int(row.cap * Double(1 << 30)))
         #expect(plan.sizes.training == row.tokens)

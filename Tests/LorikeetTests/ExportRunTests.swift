@@ -55,6 +55,16 @@ struct ExportRunTests {
 
     @Test func `the plan's memory of a test is that of its largest form, exports included`() throws {
         var run = try TinyRun()
+        // In float32 an export is twice as large as the model's files and the merged model.
+        let model = try RandomModel(
+            [
+                ("hidden_size", 64), ("intermediate_size", 256), ("num_hidden_layers", 3), ("num_attention_heads", 4), ("num_key_value_heads", 2),
+                ("head_dim", 16), ("vocab_size", 160),
+            ], type: .bf16)
+        for name in ["tokenizer.json", "tokenizer_config.json"] {
+            try files.writeDurably(files.read(run.folder + "/model/" + name), to: model.directory + "/" + name)
+        }
+        run.options["model"] = model.directory
         (run.options["test-samples"], run.options["merge-dtype"]) = ("0", "float16")
         func parts(_ export: String?) throws -> [String: Int64] {
             run.options["export"] = export
@@ -64,17 +74,27 @@ struct ExportRunTests {
             let plan = try preparation.plan(dataset, merges: true, compute: Compute(cpu: cpu))
             return Dictionary(plan.testMemory.map { ($0.name, $0.bytes) }) { $1 }
         }
-        // float32 in the model's files is the largest form; the merged one is half of it.
+        // Without an export the form that is compared with its adapter takes most; the merged one has as large weights and no adapter.
         let without = try parts(nil)
         #expect(without["weights (stored)"] != nil && without["merged weights"] == nil, "\(without)")
         let with = try parts("f16,f32")
         #expect(try run.run(on: nil).error == nil)
         let written = try files.byteCount(of: run.output + "/gguf/model-F32.gguf")
-        // As large as the model's files, so the form that is compared with its adapter takes as much or more; no plan is below the export's.
-        #expect(with["weights (GGUF F16)"] == nil, "\(with)")
-        #expect(with.values.reduce(0, +) >= max(Int64(written), without.values.reduce(0, +)), "\(with)")
+        #expect(with["weights (GGUF F32)"] == Int64(written) && with["weights (GGUF F16)"] == nil && with["weights (stored)"] == nil, "\(with)")
         // Trained tokens of the six held-out records, at most 16 a record, of a vocabulary of float32.
         #expect(with["logits to compare"].map { $0 > 0 && $0 % 4 == 0 } == true)
+    }
+
+    @Test func `none beside a form is refused by name, and alone exports nothing`() throws {
+        var run = try TinyRun()
+        run.options["export"] = "q8_0,none"
+        let error = #expect(throws: LorikeetError.self) { try ExportForms(run.recipe()) }
+        #expect(error?.description == "export: 'none' stands beside q8_0; leave none out, or write it alone" && error?.exit == .unusableInput)
+        // Before anything is trained.
+        let outcome = try run.run(on: nil)
+        #expect(outcome.error?.description == error?.description && outcome.count(.step) == 0)
+        run.options["export"] = "None"
+        #expect(try ExportForms(run.recipe()).hasNoGGUF)
     }
 
     @Test func `after its test no page of a form is in memory`() throws {

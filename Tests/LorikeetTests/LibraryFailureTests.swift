@@ -112,6 +112,10 @@ struct LibraryFailureTests {
             #expect(tuning?.kind == .unsupportedProcessor && tuning?.exitCode == 2)
             let merging = await failure { () async throws(LorikeetFailure) in try await FineTuning.merge(model: "/none", adapter: "/none", output: "/none") }
             #expect(merging?.kind == .unsupportedProcessor)
+            let exporting = await failure { () async throws(LorikeetFailure) in
+                try await FineTuning.export(model: "/none", output: "/none", options: .init(forms: ["none"]))
+            }
+            #expect(exporting?.kind == .unsupportedProcessor)
             let loading = await failure { () async throws(LorikeetFailure) in try await Generator(model: "/none") }
             #expect(loading?.kind == .unsupportedProcessor)
             #expect(

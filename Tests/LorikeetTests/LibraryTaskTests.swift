@@ -40,8 +40,14 @@ struct LibraryTaskTests {
         }
         let blocked = (0..<calls).map { number in
             Task.detached { () -> LorikeetFailure.Kind? in
-                switch number % 4 {
+                switch number % 6 {
                 case 0: await kind { () async throws(LorikeetFailure) in try await tuning.plan() }
+                case 3: await kind { () async throws(LorikeetFailure) in try await tuning.check() }
+                case 4:
+                    await kind { () async throws(LorikeetFailure) in
+                        try await FineTuning.export(
+                            model: "someone/something", output: folder + "/e\(number)", options: .init(forms: ["f16"]), environment: environment)
+                    }
                 case 1: await kind { () async throws(LorikeetFailure) in try await tuning.run().summary() }
                 case 2:
                     await kind { () async throws(LorikeetFailure) in

@@ -4,6 +4,7 @@ import LorikeetDevices
 import LorikeetEngine
 import LorikeetGround
 import LorikeetJSON
+import LorikeetRecipe
 import Testing
 
 @testable import Lorikeet
@@ -48,6 +49,33 @@ struct ProofTests {
         #expect(result.error?.exit == .checkFailed && result.error?.description.contains("tokenizer") == true, "\(String(describing: result.error))")
         #expect(result.json["sidecar"]?["pass"] == false && result.text.contains("sidecar           FAIL"))
         #expect(result.json["merged_matches_adapter"]?["pass"] == true)
+    }
+
+    @Test func `evaluation records alone are enough for a test`() throws {
+        var run = try TinyRun()
+        #expect(try run.run(on: nil).error == nil)
+        let held = run.folder + "/held.jsonl"
+        try RealFiles().writeDurably((0..<5).map { #"{"prompt": "say \#($0):", "completion": "ab"}"# + "\n" }.joined(), to: held)
+        run.options["validation"] = held
+        let both = try test(run)
+        let options = run.allOptions.filter { $0.key != "data" }.sorted { $0.key < $1.key }.map { (key: $0.key, value: $0.value) }
+        let recipe = try Recipe.resolve(file: nil, options: options).recipe
+        func tested(_ recipe: Recipe) throws -> StandaloneTest.Result {
+            try StandaloneTest(recipe: recipe, adapter: run.output + "/adapter", merged: run.output + "/merged") { try TinyRun.open($0, nil) }.run()
+        }
+        let alone = try tested(recipe)
+        #expect(alone.error == nil && alone.json["validation_loss_after"]?.double?.isFinite == true, "\(alone.text)")
+        // The training records decide nothing.
+        #expect(alone.json["validation_loss_after"] == both.json["validation_loss_after"])
+        // A folder is named for its validation records.
+        try RealFiles().createDirectory(run.folder + "/held")
+        try RealFiles().rename(held, to: run.folder + "/held/validation.jsonl")
+        var folder = recipe
+        folder.set("validation", .list([run.folder + "/held"]))
+        #expect(try tested(folder).json["validation_loss_after"] == alone.json["validation_loss_after"])
+        folder.set("validation", .none)
+        let error = #expect(throws: LorikeetError.self) { try tested(folder) }
+        #expect(error?.exit == .unusableInput && error?.description.contains("no records to test on are named") == true, "\(String(describing: error))")
     }
 
     @Test func `a test on records that the adapter's run did not hold out says so`() throws {

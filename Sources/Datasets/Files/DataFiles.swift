@@ -29,17 +29,7 @@ package struct DataFiles: Sendable, Equatable {
                 train += try expanded(name, files: files)
             }
         }
-        var held: [String] = []
-        for name in validation {
-            guard files.isDirectory(name) else {
-                held += try expanded(name, files: files)
-                continue
-            }
-            let folder = try Folder(name, files: files)
-            let found = try folder.validation()
-            held += found.isEmpty ? try folder.required("validation") : found
-        }
-        if validation.isEmpty { held = beside }
+        let held = validation.isEmpty ? beside : try heldOut(validation, files: files)
         for list in [train, held] {
             var seen = Set<String>()
             if let twice = list.first(where: { !seen.insert($0).inserted }) {
@@ -47,6 +37,16 @@ package struct DataFiles: Sendable, Equatable {
             }
         }
         return DataFiles(train: train, validation: held)
+    }
+
+    /// The files that `validation` names.
+    package static func heldOut(_ validation: [String], files: any Files) throws -> [String] {
+        try validation.flatMap { name in
+            guard files.isDirectory(name) else { return try expanded(name, files: files) }
+            let folder = try Folder(name, files: files)
+            let found = try folder.validation()
+            return found.isEmpty ? try folder.required("validation") : found
+        }
     }
 
     private init(train: [String], validation: [String]) { (self.train, self.validation) = (train, validation) }

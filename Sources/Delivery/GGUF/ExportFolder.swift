@@ -8,7 +8,7 @@ package struct ExportItem {
     package let name: String
     package let bytes: Int
     /// Writes it, through the files of the folder under construction; `progress` is called with the share that is done.
-    let write: (_ path: String, _ files: any Files, _ progress: (Double) -> Void) throws -> Void
+    let write: (_ path: String, _ files: any Files, _ progress: (Double) throws -> Void) throws -> Void
 }
 
 /// A folder of exported files. It is built beside its place and renamed when whole (see `PendingFolder`): a killed export leaves nothing in its place,
@@ -28,17 +28,17 @@ package struct ExportFolder {
     /// - Parameters:
     ///   - directory: nothing may stand there.
     ///   - whenFull: the class of the error where the disk is too small: nothing was started, or a run fails that had begun.
-    ///   - progress: called with the item and the share of it that is done.
+    ///   - progress: called with the item and the share of it that is done; what it throws ends the writing, and nothing stays on the disk.
     /// - Throws: exit 3 (or `whenFull`) where the disk is too small; what an item throws.
     package func write(
-        to directory: String, whenFull: LorikeetError.ExitClass = .doesNotFit, progress: (ExportItem, Double) -> Void = { _, _ in }
+        to directory: String, whenFull: LorikeetError.ExitClass = .doesNotFit, progress: (ExportItem, Double) throws -> Void = { _, _ in }
     ) throws {
         try files.requireNew(directory)
         let needed = Int64(items.reduce(0) { $0 + $1.bytes } + texts.reduce(0) { $0 + $1.text.utf8.count })
         try DiskSpace.require(needed, for: "the export", at: directory, whenFull, files)
         let pending = try PendingFolder(for: directory, files: files)
         do {
-            for item in items { try item.write(pending.path + "/" + item.name, pending.files) { progress(item, $0) } }
+            for item in items { try item.write(pending.path + "/" + item.name, pending.files) { try progress(item, $0) } }
             for (name, text) in texts { try pending.files.writeDurably(text, to: pending.path + "/" + name) }
             try pending.commit()
         } catch {

@@ -69,9 +69,9 @@ package struct GGUFExport {
         try GGUFWriter.fileBytes(path: base.path, metadata: metadata(form), tensors: descriptions(form).map(\.gguf))
     }
 
-    /// - Parameter progress: called after each tensor with the share that is done.
+    /// - Parameter progress: called after each tensor with the share that is done; what it throws ends the writing.
     /// - Throws: exit 2 where a value is not finite or does not fit the form; exit 4 when the disk fails.
-    package func write(_ form: GGUFForm, to path: String, files: any Files, progress: (Double) -> Void = { _ in }) throws {
+    package func write(_ form: GGUFForm, to path: String, files: any Files, progress: (Double) throws -> Void = { _ in }) throws {
         try GGUFSink(path: path, files: files, metadata: metadata(form)).write(tensors(form), progress: progress)
     }
 

@@ -50,7 +50,7 @@ extension Q6_K: BlockEncoder {
         guard let fit = SymmetricBlock.fit(values, scratch.weights) else { return false }
         storeHalf(fit.d, block + 208)
         for group in 0..<16 { (block + 192 + group).storeBytes(of: byte(fit.scales[group]), as: UInt8.self) }
-        fit.write(values, to: scratch.codes)
+        fit.write(values, SymmetricBlock.codes, zero: 32, to: scratch.codes)
         for part in 0..<2 {
             for half in 0..<2 {
                 let codes = scratch.codes + 128 * part + 16 * half
@@ -80,10 +80,66 @@ private func formerGrids(_ values: UnsafePointer<Float>, _ weights: UnsafePointe
 /// The largest float16.
 private let largestHalf = Float(Float16.greatestFiniteMagnitude)
 
+// MARK: - what blocks of 256 have in common
+
+/// The scales of a block's groups.
+private protocol GroupScales {
+    /// Values in a group.
+    static var groupSize: Int { get }
+    /// The weighted squared error of the block.
+    var error: Float { get set }
+    /// By group, from the lowest bit: whether its codes are chosen at random.
+    var randomGroups: UInt16 { get set }
+    /// How a group is written.
+    func fit(_ group: Int) -> GroupFit
+}
+
+extension GroupScales {
+    static var groupCount: Int { 256 / groupSize }
+
+    func isRandom(_ group: Int) -> Bool { randomGroups & 1 << UInt16(truncatingIfNeeded: group) != 0 }
+
+    @inline(__always)
+    static func group(_ number: Int, _ values: UnsafePointer<Float>, _ weights: UnsafePointer<Float>) -> WeightedGroup {
+        WeightedGroup(values + groupSize * number, weights + groupSize * number, groupSize)
+    }
+
+    /// Sets `error` to that of what would be written.
+    mutating func addErrors(_ values: UnsafePointer<Float>, _ weights: UnsafePointer<Float>, _ codes: CodeRange) {
+        error = (0..<Self.groupCount).reduce(0) { $0 + Self.group($1, values, weights).error(fit($1), codes) }
+    }
+
+    /// Chooses codes at random in groups that training moved off a grid: as many as keep the block's error at or below the plain choice's, and those
+    /// whose training the plain choice undoes.
+    ///
+    /// - Parameters:
+    ///   - former: the grids of 32 values each.
+    ///   - plain: llama.cpp's choice of the scales.
+    mutating func keepChange(
+        _ former: [CodeGrid?], below plain: Self, _ values: UnsafePointer<Float>, _ weights: UnsafePointer<Float>, _ codes: CodeRange
+    ) {
+        for group in 0..<Self.groupCount {
+            let weighted = Self.group(group, values, weights)
+            guard let grid = former[group * Self.groupSize / 32], let random = weighted.random(fit(group), codes) else { continue }
+            let raised = error + weighted.error(random, codes) - weighted.error(fit(group), codes)
+            if raised <= plain.error || weighted.isUndone(by: plain.fit(group).stored, codes, former: grid) {
+                error = raised
+                randomGroups |= 1 << UInt16(truncatingIfNeeded: group)
+            }
+        }
+    }
+
+    /// - Parameter zero: what is added to each code.
+    func write(_ values: UnsafePointer<Float>, _ codes: CodeRange, zero: Float = 0, to bytes: UnsafeMutablePointer<UInt8>) {
+        for group in 0..<Self.groupCount { Self.group(group, values, values).write(fit(group), codes, zero: zero, to: bytes + Self.groupSize * group) }
+    }
+}
+
 // MARK: - expanded = (d · scale) · code - (dmin · minimum), eight groups of 32
 
 /// The scales of a block of Q4_K or Q5_K.
-private struct MinimumBlock {
+private struct MinimumBlock: GroupScales {
+    static var groupSize: Int { 32 }
     var d: Float
     var dmin: Float
     /// Whole numbers from 0 to 63.
@@ -92,8 +148,7 @@ private struct MinimumBlock {
     var error: Float = 0
     /// What the groups' values alone demand: expanded = scale · code - minimum.
     var exact = (scales: SIMD8<Float>.zero, minima: SIMD8<Float>.zero)
-    /// The groups whose codes are chosen at random.
-    var isRandom = SIMDMask<SIMD8<Int32>>(repeating: false)
+    var randomGroups: UInt16 = 0
 
     private static let sixBits = CodeRange(0...63)
 
@@ -133,7 +188,7 @@ private struct MinimumBlock {
     ) -> MinimumBlock {
         var (scales, minima) = (SIMD8<Float>.zero, SIMD8<Float>.zero)
         for group in 0..<8 {
-            let weighted = WeightedGroup(values + 32 * group, weights + 32 * group, 32)
+            let weighted = Self.group(group, values, weights)
             let own = weighted.scaleAndMinimum(codes, atMostZero: true, grid, refines: false)
             (scales[group], minima[group]) = (own.scale, -own.minimum)
         }
@@ -142,30 +197,15 @@ private struct MinimumBlock {
         for group in 0..<8 {
             block.scales[group] = largest > 0 ? sixBits.nearest(scales[group] * (63 / largest)) : 0
             block.minima[group] = deepest > 0 ? sixBits.nearest(minima[group] * (63 / deepest)) : 0
-            block.error += WeightedGroup(values + 32 * group, weights + 32 * group, 32).error(block.fit(group), codes)
         }
+        block.addErrors(values, weights, codes)
         return block
     }
 
-    /// Chooses codes at random in groups that training moved off a grid: as many as keep the block's error at or below the plain choice's, and those
-    /// whose training the plain choice undoes.
-    private mutating func keepChange(
-        _ former: [CodeGrid?], below plain: MinimumBlock, _ values: UnsafePointer<Float>, _ weights: UnsafePointer<Float>, _ codes: CodeRange
-    ) {
-        for group in 0..<8 {
-            let weighted = WeightedGroup(values + 32 * group, weights + 32 * group, 32)
-            guard let grid = former[group], let random = weighted.random(fit(group), codes) else { continue }
-            let raised = error + weighted.error(random, codes) - weighted.error(fit(group), codes)
-            if raised <= plain.error || weighted.isUndone(by: plain.fit(group).stored, codes, former: grid) {
-                (error, isRandom[group]) = (raised, true)
-            }
-        }
-    }
-
-    private func fit(_ group: Int) -> GroupFit {
+    func fit(_ group: Int) -> GroupFit {
         GroupFit(
             exact: CodeGrid(scale: exact.scales[group], minimum: -exact.minima[group]),
-            stored: CodeGrid(scale: d * scales[group], minimum: -(dmin * minima[group])), isRandom: isRandom[group])
+            stored: CodeGrid(scale: d * scales[group], minimum: -(dmin * minima[group])), isRandom: isRandom(group))
     }
 
     /// The weights of a group's squared errors: root mean square + |value|.
@@ -182,7 +222,7 @@ private struct MinimumBlock {
     ) -> MinimumBlock {
         var chosen = self
         for group in 0..<8 {
-            let weighted = WeightedGroup(values + 32 * group, weights + 32 * group, 32)
+            let weighted = Self.group(group, values, weights)
             let scale = d == 0 ? 0 : Self.sixBits.nearest(scales[group] / d)
             let minimum = dmin == 0 ? 0 : Self.sixBits.nearest(minima[group] / dmin)
             var least = Float.infinity
@@ -201,7 +241,7 @@ private struct MinimumBlock {
     private func refitted(_ values: UnsafePointer<Float>, _ weights: UnsafePointer<Float>, _ codes: CodeRange) -> (d: Float, dmin: Float)? {
         var (ss, sm, mm, xs, xm) = (0.0, 0.0, 0.0, 0.0, 0.0)
         for group in 0..<8 {
-            let weighted = WeightedGroup(values + 32 * group, weights + 32 * group, 32)
+            let weighted = Self.group(group, values, weights)
             let scale = d * scales[group]
             let sums = weighted.sums(scale == 0 ? 0 : 1 / scale, -(dmin * minima[group]), codes)
             let totals = weighted.totals
@@ -226,12 +266,6 @@ private struct MinimumBlock {
         storeHalf(dmin, block + 2)
         SixBits.store(scales, minima, to: (block + 4).assumingMemoryBound(to: UInt8.self))
     }
-
-    func write(_ values: UnsafePointer<Float>, _ codes: CodeRange, to bytes: UnsafeMutablePointer<UInt8>) {
-        for group in 0..<8 {
-            WeightedGroup(values + 32 * group, values, 32).write(fit(group), codes, to: bytes + 32 * group)
-        }
-    }
 }
 
 extension SixBits {
@@ -249,17 +283,17 @@ extension SixBits {
 // MARK: - expanded = (d · scale) · (code - 32), sixteen groups of 16
 
 /// The scales of a block of Q6_K.
-private struct SymmetricBlock {
+private struct SymmetricBlock: GroupScales {
+    static var groupSize: Int { 16 }
     var d: Float
     /// Whole numbers from -128 to 127.
     var scales = SIMD16<Float>.zero
     var error: Float = 0
     /// The scales that the groups' values alone demand.
     var exact = SIMD16<Float>.zero
-    /// The groups whose codes are chosen at random.
-    var isRandom = SIMDMask<SIMD16<Int32>>(repeating: false)
+    var randomGroups: UInt16 = 0
 
-    private static let codes = CodeRange(-32...31)
+    static let codes = CodeRange(-32...31)
     private static let signedByte = CodeRange(-128...127)
 
     /// - Returns: nil where float16 holds no scale that is large enough.
@@ -269,7 +303,7 @@ private struct SymmetricBlock {
         var largest: Float = 0
         for i in stride(from: 0, to: 256, by: 8) { store8(load8(values + i) * load8(values + i), weights + i) }
         for group in 0..<16 {
-            let weighted = WeightedGroup(values + 16 * group, weights + 16 * group, 16)
+            let weighted = Self.group(group, values, weights)
             scales[group] = weighted.scale(codes, extreme: weighted.extreme, SearchGrid(reach: 1, step: 0.1))
             if abs(scales[group]) > abs(largest) { largest = scales[group] }
         }
@@ -283,7 +317,7 @@ private struct SymmetricBlock {
         }
         if let former = formerGrids(values, weights) {
             best.exact = scales
-            best.keepChange(former, below: plain(values, weights), values, weights)
+            best.keepChange(former, below: plain(values, weights), values, weights, codes)
         }
         return best
     }
@@ -292,7 +326,7 @@ private struct SymmetricBlock {
     private static func plain(_ values: UnsafePointer<Float>, _ weights: UnsafePointer<Float>) -> SymmetricBlock {
         var (scales, largest) = (SIMD16<Float>.zero, Float.zero)
         for group in 0..<16 {
-            let weighted = WeightedGroup(values + 16 * group, weights + 16 * group, 16)
+            let weighted = Self.group(group, values, weights)
             // A little above 0.9: the sum of the steps must not miss the last one.
             scales[group] = weighted.scale(codes, extreme: weighted.extreme, SearchGrid(reach: 0.9001, step: 0.1), ends: [codes.lowest], refines: false)
             if abs(scales[group]) > abs(largest) { largest = scales[group] }
@@ -300,34 +334,20 @@ private struct SymmetricBlock {
         var block = SymmetricBlock(d: roundedToHalf(largest / -128))
         for group in 0..<16 {
             block.scales[group] = largest == 0 ? 0 : signedByte.nearest(scales[group] * (-128 / largest))
-            block.error += WeightedGroup(values + 16 * group, weights + 16 * group, 16).error(block.fit(group), codes)
         }
+        block.addErrors(values, weights, codes)
         return block
     }
 
-    /// As in `MinimumBlock`; `former` are the grids of 32 values each.
-    private mutating func keepChange(
-        _ former: [CodeGrid?], below plain: SymmetricBlock, _ values: UnsafePointer<Float>, _ weights: UnsafePointer<Float>
-    ) {
-        for group in 0..<16 {
-            let weighted = WeightedGroup(values + 16 * group, weights + 16 * group, 16)
-            guard let grid = former[group / 2], let random = weighted.random(fit(group), Self.codes) else { continue }
-            let raised = error + weighted.error(random, Self.codes) - weighted.error(fit(group), Self.codes)
-            if raised <= plain.error || weighted.isUndone(by: plain.fit(group).stored, Self.codes, former: grid) {
-                (error, isRandom[group]) = (raised, true)
-            }
-        }
-    }
-
-    private func fit(_ group: Int) -> GroupFit {
-        GroupFit(exact: CodeGrid(scale: exact[group]), stored: CodeGrid(scale: d * scales[group]), isRandom: isRandom[group])
+    func fit(_ group: Int) -> GroupFit {
+        GroupFit(exact: CodeGrid(scale: exact[group]), stored: CodeGrid(scale: d * scales[group]), isRandom: isRandom(group))
     }
 
     /// Each group's whole number: the best one next to its own scale.
     private func choosing(_ scales: SIMD16<Float>, _ values: UnsafePointer<Float>, _ weights: UnsafePointer<Float>) -> SymmetricBlock {
         var chosen = self
         for group in 0..<16 {
-            let weighted = WeightedGroup(values + 16 * group, weights + 16 * group, 16)
+            let weighted = Self.group(group, values, weights)
             let scale = d == 0 ? 0 : Self.signedByte.nearest(scales[group] / d)
             var least = Float.infinity
             for s in stride(from: max(-128, scale - 1), through: min(127, scale + 1), by: 1) {
@@ -343,16 +363,10 @@ private struct SymmetricBlock {
     private func refitted(_ values: UnsafePointer<Float>, _ weights: UnsafePointer<Float>) -> Float {
         var (xc, cc) = (0.0, 0.0)
         for group in 0..<16 where d * scales[group] != 0 {
-            let sums = WeightedGroup(values + 16 * group, weights + 16 * group, 16).sums(1 / (d * scales[group]), Self.codes)
+            let sums = Self.group(group, values, weights).sums(1 / (d * scales[group]), Self.codes)
             xc += Double(scales[group]) * Double(sums.xc)
             cc += Double(scales[group]) * Double(scales[group]) * Double(sums.cc)
         }
         return cc > 0 ? Float(xc / cc) : d
-    }
-
-    func write(_ values: UnsafePointer<Float>, to bytes: UnsafeMutablePointer<UInt8>) {
-        for group in 0..<16 {
-            WeightedGroup(values + 16 * group, values, 16).write(fit(group), Self.codes, zero: 32, to: bytes + 16 * group)
-        }
     }
 }

@@ -1,7 +1,7 @@
 import Foundation
 import Lorikeet
 
-/// Plans a run, makes it, and asks the merged model something: `finetune MODEL DATA OUTPUT [OPTION=VALUE...]`.
+/// Checks the data, plans a run, makes it, exports the merged model and asks it something: `finetune MODEL DATA OUTPUT [OPTION=VALUE...]`.
 @main
 struct Finetune {
     static func main() async {
@@ -31,6 +31,11 @@ struct Finetune {
     static func run(_ options: [String: String]) async throws(LorikeetFailure) {
         let tuning = try FineTuning(options: options, environment: ProcessInfo.processInfo.environment)
 
+        let check = try await tuning.check(samples: .first(1))
+        print("\(check.training.samples) samples, \(check.training.trainedTokens) of \(check.training.tokens) tokens are learnt")
+        for sample in check.samples { print(sample) }
+        if let failure = check.failure { throw failure }
+
         let plan = try await tuning.plan()
         for part in plan.trainingMemory { print("\(part.name): \(part.bytes >> 20) MiB") }
         for phase in plan.phases { print("\(phase.name): \(Int(phase.seconds)) s") }
@@ -40,7 +45,14 @@ struct Finetune {
         for try await event in started where ["log", "evaluation", "warning"].contains(event.name) { print(event.json) }
         print(try await started.summary())
 
-        let generator = try await Generator(model: (options["output"] ?? "") + "/merged")
+        let merged = (options["output"] ?? "") + "/merged"
+        let gguf = merged + "-gguf"
+        if !FileManager.default.fileExists(atPath: gguf) {
+            let export = try await FineTuning.export(model: merged, output: gguf, options: .init(forms: ["q8_0"]))
+            for file in export.files { print("\(file.path): \(file.bytes >> 20) MiB") }
+        }
+
+        let generator = try await Generator(model: merged)
         for try await event in generator.stream(.messages([(role: "user", content: "What is an otter?")]), maxNewTokens: 32) {
             switch event {
             case .text(let piece): print(piece, terminator: "")
