@@ -112,13 +112,13 @@ struct BenchVerb: ParsableCommand {
 
     /// Keeps how long a step took for plans of this model on this device. What was measured is without other processes' work: the fastest of the rounds.
     private func keep(_ result: JSON, _ subject: Measurements.Subject) {
-        guard let folder = DeviceOptions.cacheFolder, let measured = result["step_seconds"]?.double, let predicted = result["predicted_step_seconds"]?.double
+        guard let folder = Notebook.samplesFolder, let measured = result["step_seconds"]?.double, let predicted = result["predicted_step_seconds"]?.double
         else { return }
         let steps = Double(rounds * (result["steps"]?.int ?? 1))
-        var (measurements, _) = Measurements.read(from: folder, files: RealFiles())
+        var (measurements, _) = Measurements.read(from: folder, files: Notebook.files)
         measurements.add("training", predicted: predicted * steps, measured: measured * steps, subject)
         do {
-            try measurements.write(to: folder, files: RealFiles())
+            try measurements.write(to: folder, files: Notebook.files)
         } catch {
             Screen.note(["how long a step took could not be kept for the next plan: \(error)"])
         }

@@ -69,7 +69,7 @@ package struct Bench {
         let plan = try Session.plan(configuration, request) { source?.tensor($0)?.type }
         guard let training = plan.training else { return 0 }
         let data = Workload(segments: SegmentLengths(batches.flatMap(\.segmentLengths)))
-        let rows = Double(batches.reduce(0) { $0 + $1.rows }) / Double(max(1, batches.count))
+        let rows = Double(batches.reduce(0) { $0 + Session.roundedUp($1.rows) }) / Double(max(1, batches.count))
         return plan.seconds(training, data, model) * rows / Double(training.tokens) + plan.seconds(plan.step, Workload(), model)
     }
 

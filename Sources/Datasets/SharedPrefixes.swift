@@ -75,12 +75,23 @@ extension [SampleGroup] {
         // A sample without a trained token adds nothing to a loss.
         let sorted = samples.filter { $0.sample.trained.dropFirst().contains(true) }.sorted { ($0.sample.ids, $0.index) < ($1.sample.ids, $1.index) }
         let common = zip(sorted, sorted.dropFirst()).map { $0.sample.sharedTokens(with: $1.sample) }
+        // Rows of the micro-batches that may have room, from place `first` on.
+        let first = Swift.max(0, count - 1)
+        var rows = self[first...].map(\.rows)
         for range in Self.split(0..<sorted.count, common) {
             let members = range.map { place in
                 let sample = sorted[place].sample
                 return SampleGroup.Member(index: sorted[place].index, rows: sample.predictingTokens, trained: sample.trainedCount)
             }
-            add(.init(shared: range.count > 1 ? common[range.dropLast()].min() ?? 0 : 0, members: members), tokensPerBatch: tokensPerBatch)
+            let family = SampleGroup.Family(shared: range.count > 1 ? common[range.dropLast()].min() ?? 0 : 0, members: members)
+            // First fit, as for whole samples; a family that fits nowhere is cut.
+            if let place = rows.firstIndex(where: { $0 + family.rows <= tokensPerBatch }) {
+                self[first + place].families.append(family)
+                rows[place] += family.rows
+            } else {
+                add(family, tokensPerBatch: tokensPerBatch)
+                rows = self[first...].map(\.rows)
+            }
         }
     }
 

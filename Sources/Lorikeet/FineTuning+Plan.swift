@@ -87,7 +87,7 @@ extension FineTuning {
         public var steps: Int { planned.steps }
         /// Tokens of all training steps.
         public var trainTokens: Int { planned.trainTokens }
-        /// Those of them that are computed: fewer where the samples of a step share what they begin with.
+        /// Those of them that are computed: on a processor without dropout, common beginnings once and nothing behind a sample's last trained token.
         public var computedTokens: Int { planned.computedTokens }
         /// Elements of the adapters.
         public var trainableParameters: Int { planned.trainableParameters }

@@ -51,7 +51,7 @@ struct HostTable {
     }
 
     /// Loading a run's kernels; where they are neither in the archive nor in the cache, compiling about 25 modules of a second each on all threads first: with 16
-    /// the first step of the 7B shape comes 2.6 s later, SmolLM2's 2.2 s, and a third later than that in another card's code.
+    /// the first step of the 7B shape comes 2.6 s later, SmolLM2's 2.2 s, and 1.6 times that in another card's code.
     func kernels(_ card: PlannedCard) -> Double {
         guard !card.hasKernels else { return 0.3 }
         let compiling = 0.6 + 26 / encoders

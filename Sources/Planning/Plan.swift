@@ -96,8 +96,8 @@ package struct Plan: Sendable, Equatable {
     package var steps: Int
     /// Tokens of the samples of all optimiser steps.
     package var trainTokens: Int
-    /// Those of them that are not computed, because samples of a step share what they begin with.
-    package var sharedTokens = 0
+    /// Those of them that are not computed: what samples of a step begin with is computed once, and nothing behind a sample's last trained token.
+    package var savedTokens = 0
     /// The mean work of a row of training.
     package var trainingLoad = Workload()
     package var trainableParameters: Int
@@ -112,7 +112,7 @@ package struct Plan: Sendable, Equatable {
     /// The most resident memory, over both phases.
     package var predictedRSSBytes: Int64 { max(Self.sum(trainingMemory), Self.sum(testMemory)) }
     /// Tokens that training computes.
-    package var computedTokens: Int { trainTokens - sharedTokens }
+    package var computedTokens: Int { trainTokens - savedTokens }
     package var predictedGPUBytes: Int64 { max(Self.sum(gpuTraining), Self.sum(gpuTesting)) }
     package var predictedDiskBytes: Int64 { Self.sum(disk) }
     package var predictedSeconds: Double { phases.reduce(0) { $0 + $1.seconds } }
@@ -173,7 +173,7 @@ package struct Plan: Sendable, Equatable {
         }
         lines += rows("disk", disk)
         lines += timeLines(width: width)
-        let shared = computedTokens < trainTokens ? " (\(computedTokens) computed: what samples of a step begin with, once)" : ""
+        let shared = computedTokens < trainTokens ? " (\(computedTokens) computed: common beginnings once, nothing behind a sample's last trained token)" : ""
         lines.append(
             "\(steps) steps, \(trainTokens) tokens\(shared), \(trainableParameters) trained parameters, "
                 + "micro-batches of at most \(choices.sizes.training) tokens")

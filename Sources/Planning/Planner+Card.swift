@@ -158,24 +158,30 @@ extension Planner {
         let longestHeldOut = max(1, data.heldOut.map(\.tokens).max() ?? 1)
         // Tokens of the largest optimiser step, all of which may be one micro-batch.
         let whole = data.packing ? data.trainedSteps.reduce(longest) { max($0, $1.reduce(0) { $0 + $1.tokens }) } : longest
-        var best: (plan: DevicePlan, tokens: Int, counts: [Int: Int])?
+        var shapes: [Int: PlannedData.MicroBatches] = [:]
         // Of the last split that was tried, which has the smallest micro-batches.
         var least: (rows: Int, trained: Int) = (0, 0)
-        var lastTokens = 0
-        for parts in [1, 2, 3, 4, 6, 8, 12, 16] {
-            let tokens = max(longest, (whole + parts - 1) / parts)
-            guard tokens != lastTokens else { continue }
-            lastTokens = tokens
-            let shape = data.microBatches(of: data.trainedSteps, tokensPerBatch: tokens)
-            least = (max(1, shape.rows), max(1, shape.trained))
-            let chunk = min(Self.headChunk, Session.batchRows(least.trained, .device(card.element)))
-            let plan = planner.plan(
-                tokens: least.rows, evaluation: longestHeldOut, headChunk: chunk, cap: card.cap, fasterThan: best?.plan.secondsPerToken ?? .infinity)
-            guard let plan = plan.plan else { continue }
-            best = (plan, tokens, shape.counts)
-            if plan.passes.blocks == 0, plan.keepsExpanded { break }
+        func fastest(_ uses: [HostUse], _ limit: Double) -> (plan: DevicePlan, tokens: Int, counts: [Int: Int])? {
+            var best: (plan: DevicePlan, tokens: Int, counts: [Int: Int])?
+            var lastTokens = 0
+            for parts in [1, 2, 3, 4, 6, 8, 12, 16] {
+                let tokens = max(longest, (whole + parts - 1) / parts)
+                guard tokens != lastTokens else { continue }
+                lastTokens = tokens
+                let shape = shapes[tokens] ?? data.microBatches(of: data.trainedSteps, tokensPerBatch: tokens)
+                shapes[tokens] = shape
+                least = (max(1, shape.rows), max(1, shape.trained))
+                let chunk = min(Self.headChunk, Session.batchRows(least.trained, .device(card.element)))
+                let plan = planner.plan(
+                    tokens: least.rows, onHost: uses, evaluation: longestHeldOut, headChunk: chunk, cap: card.cap,
+                    fasterThan: best?.plan.secondsPerToken ?? limit)
+                guard let plan = plan.plan else { continue }
+                best = (plan, tokens, shape.counts)
+                if plan.passes.blocks == 0, plan.keepsExpanded { break }
+            }
+            return best
         }
-        guard let best else {
+        guard let best = DevicePlanner.withHost(\.plan, fastest) else {
             let chunk = Session.batchRows(least.trained, .device(card.element))
             let training = planner.smallestBytes(tokens: least.rows, evaluation: longestHeldOut, headChunk: chunk)
             let sizes = SessionSizes(training: 0, evaluation: longestHeldOut, headChunk: min(256, chunk))

@@ -9,7 +9,7 @@ struct PreparedStep {
     /// Tokens of the step's samples, and those of them that are trained.
     let tokens: Int
     let trainedTokens: Int
-    /// Rows of all batches: fewer than tokens where samples share what they begin with.
+    /// Rows of all batches: fewer than tokens where common beginnings are there once, and nothing behind a sample's last trained token.
     let computedTokens: Int
 }
 
@@ -24,7 +24,7 @@ final class StepBatches {
     /// - Parameter sharing: whether samples may share what they begin with (`Session.sharesPrefixes`).
     init(settings: TrainingSettings, samples: SampleSet, sharing: Bool) {
         (self.settings, self.samples) = (settings, samples)
-        self.sharing = sharing && settings.sharesPrefixes && settings.packing
+        self.sharing = sharing && settings.sharesPrefixes
         sampler = StepSampler(settings: settings, count: samples.count)
     }
 

@@ -16,7 +16,7 @@ package struct TrainingProgress: Sendable, Equatable {
     /// Tokens of these steps' samples, and those of them that have a loss.
     package var tokens: Int
     package var trainedTokens: Int
-    /// Tokens that were computed: fewer where samples share what they begin with.
+    /// Tokens that were computed: fewer where `TrainingSettings.sharesPrefixes` holds.
     package var computedTokens: Int
     /// Seconds that these steps took, without evaluations and checkpoints.
     package var seconds: Double

@@ -16,7 +16,8 @@ package struct TrainingSettings: Sendable {
     package var seed: UInt64 = 42
     package var shuffle = true
     package var packing = true
-    /// What samples of a step begin with may be computed once: on a processor, with adapters without dropout.
+    /// Whether a micro-batch may hold what samples begin with once: set where the recipe allows it (packing, no dropout). Whether the device can, says
+    /// `Session.sharesPrefixes`.
     package var sharesPrefixes = false
     package var loggingSteps = 10
     /// 0: only at the end.

@@ -79,7 +79,7 @@ struct ExportRunTests {
         #expect(without["weights (stored)"] != nil && without["merged weights"] == nil, "\(without)")
         let with = try parts("f16,f32")
         #expect(try run.run(on: nil).error == nil)
-        let written = try files.byteCount(of: run.output + "/gguf/model-F32.gguf")
+        let written = try files.byteCount(of: run.output + "/gguf/" + ModelName.of(model.directory, files: files) + "-F32.gguf")
         #expect(with["weights (GGUF F32)"] == Int64(written) && with["weights (GGUF F16)"] == nil && with["weights (stored)"] == nil, "\(with)")
         // Trained tokens of the six held-out records, at most 16 a record, of a vocabulary of float32.
         #expect(with["logits to compare"].map { $0 > 0 && $0 % 4 == 0 } == true)

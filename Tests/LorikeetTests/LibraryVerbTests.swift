@@ -71,9 +71,11 @@ struct LibraryVerbTests {
         #expect(try RealFiles().list(output).contains("Modelfile"))
         // The exported file answers as base and adapter do.
         let question = Generator.Question.text("say 1:")
-        let own = try await Generator(model: model, adapter: run.output + "/adapter", device: "cpu", threads: 1).answer(question, maxNewTokens: 8)
-        let exported = try await Generator(model: export.files[0].path, device: "cpu", threads: 1).answer(question, maxNewTokens: 8)
-        #expect(own.text == exported.text)
+        let own = try await Generator(model: model, adapter: run.output + "/adapter", baseStorage: "f32", device: "cpu", threads: 1)
+            .answer(question, maxNewTokens: 8)
+        let exported = try await Generator(model: export.files[0].path, baseStorage: "f32", device: "cpu", threads: 1).answer(question, maxNewTokens: 8)
+        // Ids that the tokenizer has no text for are tokens of padding in a GGUF, as llama.cpp's converter writes them.
+        #expect(own.text == exported.text.replacing(/\[PAD[0-9]+\]/, with: "") && own.newTokens == exported.newTokens)
         let directory = FineTuning.ExportOptions(forms: ["bnb-4bit"])
         let nf4 = try await FineTuning.export(model: model, output: run.folder + "/bnb", options: directory)
         #expect(nf4.files.map(\.path) == [run.folder + "/bnb"] && nf4.files[0].bytes > 0)

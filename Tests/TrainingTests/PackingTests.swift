@@ -75,6 +75,28 @@ struct PackingTests {
         #expect(Set(all).count == all.count, "726 keys of 32 bits hardly ever meet")
     }
 
+    /// A sample of a shared beginning and `count` tokens of its own, the last of which is trained.
+    private static func sample(_ record: Int, beginning: [Int32], _ count: Int, trained: Bool = true) -> TokenSample {
+        let ids = beginning + (0..<count).map { Int32(record * 1000 + $0 + 1) }
+        return TokenSample(record: record, ids: ids, trained: ids.indices.map { trained && $0 == ids.count - 1 })
+    }
+
+    @Test func `samples of a step share what they begin with, and others fill micro-batches by first fit`() {
+        let beginning = (0..<10).map { Int32(9000 + $0) }
+        // The last token of each predicts nothing: 4 own rows each, and one without a loss that is left out.
+        let alike = (1...3).map { Self.sample($0, beginning: beginning, 5) } + [Self.sample(4, beginning: beginning, 5, trained: false)]
+        let one = [SampleGroup].sharing(alike, tokensPerBatch: 100)
+        #expect(one.map(\.rows) == [22] && one[0].families.map(\.shared) == [10] && one[0].families[0].members.map(\.index) == [0, 1, 2])
+        // Cut where a micro-batch is full: the beginning is in both.
+        let cut = [SampleGroup].sharing(alike, tokensPerBatch: 19)
+        #expect(cut.map(\.rows) == [18, 14] && cut.flatMap(\.families).map(\.shared) == [10, 10])
+        // In alphabetical order 600, 600, 400 and 400 rows would make three micro-batches of which the next takes what does not fit.
+        let unlike = [601, 601, 401, 401].enumerated().map { Self.sample($0.offset + 1, beginning: [], $0.element) }
+        #expect([SampleGroup].sharing(unlike, tokensPerBatch: 1024).map(\.rows) == [1000, 1000])
+        // Without a loss anywhere nothing can be left out.
+        #expect([SampleGroup].sharing([alike[3]], tokensPerBatch: 100).map(\.rows) == [15])
+    }
+
     @Test func `nothing gives nothing`() {
         #expect(pack(samples: [], tokensPerBatch: 10).isEmpty && [SampleGroup].sharing([], tokensPerBatch: 10).isEmpty)
     }

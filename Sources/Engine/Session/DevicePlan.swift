@@ -41,8 +41,8 @@ package struct DevicePlan: Sendable {
 }
 
 /// What a plan has in the host's memory instead of the card's, each more than the one before. Nothing of it changes a result's bits.
-private enum HostUse: Int, CaseIterable {
-    case nothing = 0
+package enum HostUse {
+    case nothing
     /// The embedding, where no head shares its table.
     case embedding
     /// Also what enters recomputed blocks (`PassPolicy.parks`).
@@ -118,13 +118,13 @@ package struct DevicePlanner {
     }
 
     /// The result of a search for a plan.
-    fileprivate enum Outcome {
+    package enum Outcome {
         case plan(DevicePlan)
         /// Something fits, but nothing that fits is faster than the given limit.
         case slower
         case doesNotFit
 
-        var plan: DevicePlan? { if case .plan(let plan) = self { plan } else { nil } }
+        package var plan: DevicePlan? { if case .plan(let plan) = self { plan } else { nil } }
     }
 
     /// The fastest plan for micro-batches of `tokens` within `cap` bytes of the card's memory.
@@ -135,7 +135,7 @@ package struct DevicePlanner {
     ///   - headChunk: the largest head chunk (`SessionSizes.headChunk`) to try. Smaller ones are tried too, because they may save the
     ///     recomputation of blocks.
     ///   - fasterThan: seconds a token that the plan has to stay below.
-    private func plan(tokens: Int, onHost uses: [HostUse], evaluation: Int, headChunk: Int, cap: Int, fasterThan: Double) -> Outcome {
+    package func plan(tokens: Int, onHost uses: [HostUse], evaluation: Int, headChunk: Int, cap: Int, fasterThan: Double) -> Outcome {
         let rows = Session.batchRows(tokens, .device(element))
         var chunks: [Int] = []
         for chunk in [headChunk, headChunk / 2, headChunk / 4, headChunk / 16].map({ min(max(128, $0), headChunk, rows) }) where chunk != chunks.last {
@@ -252,19 +252,26 @@ package struct DevicePlanner {
     ///
     /// - Throws: exit 3 with the smallest sufficient cap, where no size fits.
     package func plan(among tokens: [Int], evaluation: Int, headChunk: Int, cap: Int) throws -> DevicePlan {
-        let plain = fastest(among: tokens, onHost: [.nothing], evaluation: evaluation, headChunk: headChunk, cap: cap)
-        // Without recomputation there is nothing to gain.
-        let hosted =
-            plain?.passes.blocks == 0
-            ? nil
-            : fastest(
-                among: tokens, onHost: [.embedding, .parking], evaluation: evaluation, headChunk: headChunk, cap: cap,
-                fasterThan: plain.map { (1 - Self.hostGain) * $0.secondsPerToken } ?? .infinity)
-        if let chosen = hosted ?? plain { return withoutRecomputation(chosen, cap: cap) }
+        let chosen = Self.withHost(\.self) { uses, limit in
+            fastest(among: tokens, onHost: uses, evaluation: evaluation, headChunk: headChunk, cap: cap, fasterThan: limit)
+        }
+        if let chosen { return withoutRecomputation(chosen, cap: cap) }
         let least = smallestBytes(tokens: tokens.min() ?? Session.granularity, evaluation: evaluation, headChunk: headChunk)
         throw LorikeetError(
             .doesNotFit, "micro-batches of \(tokens.min() ?? 0) tokens do not fit in \(Units.formatBytes(Int64(cap))) of the card's memory", at: "gpu_memory",
             fix: "gpu_memory of \(Units.enoughMebibytes(least)) would do, or a smaller max_length")
+    }
+
+    /// The fastest without the host's memory, or with it where that is faster by `hostGain`.
+    ///
+    /// - Parameters:
+    ///   - plan: the plan in a result of `fastest`.
+    ///   - fastest: the fastest whose parts may lie in the host's memory as given, and whose seconds a token are below a limit.
+    package static func withHost<Found>(_ plan: KeyPath<Found, DevicePlan>, _ fastest: (_ uses: [HostUse], _ limit: Double) -> Found?) -> Found? {
+        let plain = fastest([.nothing], .infinity)
+        // Without recomputation there is nothing to gain.
+        if let plain, plain[keyPath: plan].passes.blocks == 0 { return plain }
+        return fastest([.embedding, .parking], plain.map { (1 - hostGain) * $0[keyPath: plan].secondsPerToken } ?? .infinity) ?? plain
     }
 
     /// The smallest of several sizes whose time a token is within 2 % of the fastest's; nil where none fits, or is faster than `fasterThan` seconds a token.

@@ -26,7 +26,7 @@ enum AttentionKernels {
     /// First, last, second, last but one, …: in a long segment later tiles see more keys, and workers get ranges of places.
     private static func balanced(_ place: Int, of tiles: Int) -> Int { place % 2 == 0 ? place / 2 : tiles - 1 - place / 2 }
 
-    /// Overwrites out [T, H·D] and logSumExp [H, T]. A row gets the bits that it would get with its whole text in one segment.
+    /// Overwrites out [T, H·D] and logSumExp [H, T]. A row gets what it would with its whole text in one segment, within rounding.
     static func forward(
         joint: UnsafePointer<Float>, segments: AttentionSegments, out: UnsafeMutablePointer<Float>, logSumExp: UnsafeMutablePointer<Float>,
         scratch: UnsafeMutablePointer<Float>, shape: AttentionShape, cpu: CPU
