@@ -5,17 +5,18 @@ import Testing
 
 @testable import Lorikeet
 
+/// What a call of the library throws; nil where it throws nothing.
+func failure<Value>(_ body: () async throws(LorikeetFailure) -> Value) async -> LorikeetFailure? {
+    do throws(LorikeetFailure) {
+        _ = try await body()
+        return nil
+    } catch {
+        return error
+    }
+}
+
 /// The kinds of failures that the public library throws, each brought about by a public call.
 struct LibraryFailureTests {
-    private func failure<Value>(_ body: () async throws(LorikeetFailure) -> Value) async -> LorikeetFailure? {
-        do throws(LorikeetFailure) {
-            _ = try await body()
-            return nil
-        } catch {
-            return error
-        }
-    }
-
     @Test func `an unknown option, storage, device or number is invalid input with place and fix`() async throws {
         let option = #expect(throws: LorikeetFailure.self) { try FineTuning(options: ["lora-rr": "8"]) }
         #expect(option?.kind == .invalidInput && option?.exitCode == 2 && option?.fix?.contains("--lora-r") == true)

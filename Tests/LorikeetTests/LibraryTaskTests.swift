@@ -11,12 +11,7 @@ import Testing
 /// The library among other tasks: threads, cancellation, several callers.
 struct LibraryTaskTests {
     private func kind<Value>(_ body: () async throws(LorikeetFailure) -> Value) async -> LorikeetFailure.Kind? {
-        do throws(LorikeetFailure) {
-            _ = try await body()
-            return nil
-        } catch {
-            return error.kind
-        }
+        await failure(body)?.kind
     }
 
     // MARK: threads

@@ -7,15 +7,6 @@ import Testing
 
 /// What the library does beside running and answering: `check` and `export`, as values.
 struct LibraryVerbTests {
-    private func failure<Value>(_ body: () async throws(LorikeetFailure) -> Value) async -> LorikeetFailure? {
-        do throws(LorikeetFailure) {
-            _ = try await body()
-            return nil
-        } catch {
-            return error
-        }
-    }
-
     // MARK: check
 
     @Test func `a check counts the data, shows samples token by token, and keeps the samples for the run`() async throws {
