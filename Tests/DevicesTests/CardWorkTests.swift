@@ -34,6 +34,23 @@ struct CardWorkTests {
         #expect(stub.calls("nvrtcGetPTX").count == 1)
     }
 
+    @Test func `kernels count as kept where they are this program's for this architecture`() throws {
+        let stub = try StubCard(["capability 80"])
+        func kept(_ architecture: Int?) throws -> Bool {
+            var options = stub.options
+            options.architecture = architecture
+            return try CUDADevice(options).properties.hasCompiledKernels
+        }
+        #expect(try !kept(nil))
+        try CUDADevice(stub.options).launch(Self.launch)
+        #expect(try kept(nil))
+        #expect(try !kept(75))
+        var other = stub.options
+        other.architecture = 75
+        try CUDADevice(other).launch(Self.launch)
+        #expect(try kept(75))
+    }
+
     @Test func `a kept kernel is not compiled again; a damaged, cut or refused one is, once`() throws {
         let stub = try StubCard()
         func compiled() throws -> Int {

@@ -94,10 +94,11 @@ package final class CUDADevice: Accelerator {
         staging = try pinned.take(Self.stagingBytes)
         stagingEvents = [try context.event(flags: 2), try context.event(flags: 2)]
         let cache = KernelCache(folder: options.cacheFolder)
-        properties.hasCompiledKernels = archive != nil || cache.holdsKernels
         matrices = try MatrixLibrary(major: major, folders: folders, memory, cache)
-        kernels = KernelLibrary(context, atNeed, archive: archive, cache, architecture: architecture, native: native)
+        let kernels = KernelLibrary(context, atNeed, archive: archive, cache, architecture: architecture, native: native)
         kernels.threads = options.threads
+        properties.hasCompiledKernels = archive != nil || kernels.isKept
+        self.kernels = kernels
         (self.driver, self.context, self.atNeed) = (driver, context, atNeed)
     }
 

@@ -11,16 +11,8 @@ struct KernelCache {
 
     private func path(_ key: String) -> String? { folder.map { $0 + "/" + Self.name(key) + ".bin" } }
 
-    /// Whether anything is kept.
-    var holdsKernels: Bool {
-        guard let folder, let directory = opendir(folder) else { return false }
-        defer { closedir(directory) }
-        while let entry = readdir(directory) {
-            let name = withUnsafeBytes(of: &entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
-            if name.hasSuffix(".bin") { return true }
-        }
-        return false
-    }
+    /// Whether something is kept under `key`.
+    func holds(_ key: String) -> Bool { path(key).map { access($0, R_OK) == 0 } ?? false }
 
     /// What was kept under `key`, whole.
     func read(_ key: String) -> [UInt8]? {

@@ -27,6 +27,15 @@ final class KernelLibrary {
         (self.architecture, self.native) = (architecture, native)
     }
 
+    /// Whether the cache has kernels of this program for this architecture: those of the norms, which every model launches, in any type.
+    var isKept: Bool {
+        guard cache.folder != nil, let compiler = try? atNeed.compiler() else { return false }
+        return DeviceElement.allCases.contains { element in
+            let module = KernelModule("rmsnorm", element)
+            return (try? KernelText(module)).map { cache.holds(name(module, $0, compiler)) } ?? false
+        }
+    }
+
     func function(_ launch: KernelLaunch) throws -> OpaquePointer {
         let entry = launch.kernel + "_" + launch.element.suffix
         let key = ([entry] + launch.defines).joined(separator: "/")
