@@ -2,9 +2,9 @@ import LorikeetDelivery
 import LorikeetGround
 import LorikeetRecipe
 
-/// What the key `export` asks for, beside `merged/`.
+/// The forms that a run (beside `merged/`), the verb `export` or a call of the library is asked for.
 struct ExportForms: Equatable {
-    /// In the order of the recipe, each once.
+    /// In the order in which they are named, each once.
     let gguf: [GGUFForm]
     /// The adapter as a GGUF of its own.
     let hasAdapter: Bool
@@ -20,20 +20,29 @@ struct ExportForms: Equatable {
     /// The names of the forms in `gguf/`, for the record in `files.json`.
     var words: String { (gguf.map(\.rawValue) + (hasAdapter ? [GGUFAdapterExport.form] : [])).joined(separator: ", ") }
 
+    /// The names of all forms.
     static var names: [String] { ["gguf"] + GGUFForm.allCases.map(\.rawValue) + [GGUFAdapterExport.form, BitsAndBytesExport.form] }
 
-    /// - Throws: exit 2 naming a form that is not known, and the nearest that is; for `none` beside others.
+    /// What the key `export` asks for.
+    ///
+    /// - Throws: exit 2 as the other; also for `none` beside others.
     init(_ recipe: Recipe) throws {
-        var forms: [GGUFForm] = []
-        let all = recipe.export.map { $0.lowercased() }
-        let names = all.filter { $0 != "none" }
-        guard names.isEmpty || names.count == all.count else {
+        let names = recipe.export.filter { $0.lowercased() != "none" }
+        guard names.isEmpty || names.count == recipe.export.count else {
             throw LorikeetError.input("'none' stands beside \(names.joined(separator: ", "))", at: "export", fix: "leave none out, or write it alone")
         }
+        try self.init(names, at: "export")
+    }
+
+    /// - Parameter place: what an error calls the list.
+    /// - Throws: exit 2 naming a form that is not known, and the nearest that is.
+    init(_ names: [String], at place: String) throws {
+        var forms: [GGUFForm] = []
+        let names = names.map { $0.lowercased() }
         for name in names where ![GGUFAdapterExport.form, BitsAndBytesExport.form].contains(name) {
             guard let form = name == "gguf" ? Self.standard : GGUFForm(rawValue: name) else {
                 let nearest = nearestName(to: name, among: Self.names).map { "did you mean \($0)? " } ?? ""
-                throw LorikeetError.input("there is no form '\(name)'", at: "export", fix: nearest + "there are \(Self.names.joined(separator: ", "))")
+                throw LorikeetError.input("there is no form '\(name)'", at: place, fix: nearest + "there are \(Self.names.joined(separator: ", "))")
             }
             if !forms.contains(form) { forms.append(form) }
         }

@@ -16,16 +16,15 @@ package struct Exporter: Sendable {
     }
 
     private let options: FineTuning.ExportOptions
-    private let forms: [GGUFForm]
-    private let wantsAdapter: Bool
-    private let isDirectory: Bool
+    private let forms: ExportForms
     private let into: BaseStorage
     private let type: ElementType
     private let files: any Files
 
     /// The names of all forms, in words.
     package static var formNames: String {
-        (GGUFForm.allCases.map(\.rawValue) + [GGUFAdapterExport.form]).joined(separator: ", ") + "; or \(BitsAndBytesExport.form) alone, a directory"
+        ExportForms.names.filter { $0 != BitsAndBytesExport.form }.joined(separator: ", ") + " (gguf is \(ExportForms.standard.rawValue)); or "
+            + "\(BitsAndBytesExport.form) alone, a directory"
     }
 
     /// The element types of weights that are written as safetensors, by their names.
@@ -34,17 +33,12 @@ package struct Exporter: Sendable {
     /// - Parameter shown: what an error calls an option: `forms`, `into`, `dtype`, `adapter`, `name`, `threads`.
     /// - Throws: exit 2 for options that cannot be used, or not together.
     package init(_ options: FineTuning.ExportOptions, files: any Files = RealFiles(), shown: (String) -> String = { $0 }) throws {
-        // Each once.
-        let names = options.forms.map { $0.lowercased() }.reduce(into: [String]()) { if !$0.contains($1) { $0.append($1) } }
-        isDirectory = names == [BitsAndBytesExport.form]
-        wantsAdapter = names.contains(GGUFAdapterExport.form)
-        forms = names.compactMap(GGUFForm.init(rawValue:))
-        guard !names.contains(BitsAndBytesExport.form) || isDirectory else {
+        forms = try ExportForms(options.forms, at: shown("forms"))
+        guard !forms.hasDirectory || forms.hasNoGGUF else {
             throw LorikeetError.input("\(BitsAndBytesExport.form) writes a directory of its own", at: shown("forms"), fix: "export it alone")
         }
-        guard isDirectory || !names.isEmpty && names.count == forms.count + (wantsAdapter ? 1 : 0) else {
-            throw LorikeetError.input(
-                "has to be a list of \(Self.formNames), not '\(options.forms.joined(separator: ","))'", at: shown("forms"), fix: "name forms of that list")
+        guard forms.hasDirectory || !forms.hasNoGGUF else {
+            throw LorikeetError.input("no form is named", at: shown("forms"), fix: "name some of \(Self.formNames)")
         }
         guard let into = BaseStorage(rawValue: options.into) else {
             throw LorikeetError.input("has to be stored, nf4, f16, bf16 or f32, not '\(options.into)'", at: shown("into"), fix: "leave it out")
@@ -52,7 +46,7 @@ package struct Exporter: Sendable {
         guard let type = Self.types[options.dtype] else {
             throw LorikeetError.input("has to be float16, bfloat16 or float32, not '\(options.dtype)'", at: shown("dtype"), fix: "leave it out")
         }
-        guard !wantsAdapter || options.adapter != nil else {
+        guard !forms.hasAdapter || options.adapter != nil else {
             throw LorikeetError.input("\(GGUFAdapterExport.form) exports an adapter", at: shown("forms"), fix: "name the adapter with \(shown("adapter"))")
         }
         guard (0...1024).contains(options.threads) else {
@@ -81,7 +75,7 @@ package struct Exporter: Sendable {
         warn(template.warnings)
         let cpu = DeviceRequest(device: "cpu", threads: options.threads).processor
         let folder = RealFiles.trimmed(output)
-        if isDirectory {
+        if forms.hasDirectory {
             var settings = MergeSettings(type: type, into: into)
             settings.isNF4 = true
             settings.template = template.replacement
@@ -93,16 +87,16 @@ package struct Exporter: Sendable {
         }
         let name = options.name ?? ModelName.of(model.path, files: files)
         var (items, texts): ([ExportItem], [(name: String, text: String)]) = ([], [])
-        if !forms.isEmpty {
+        if !forms.gguf.isEmpty {
             var settings = GGUFExport.Settings(name: name)
             (settings.into, settings.template) = (into, template.replacement)
             let export = try GGUFExport(base: source, adapter: adapterFile, settings: settings, files: files, cpu: cpu)
             warn(export.warnings)
-            (items, texts) = (try forms.map(export.item), try export.modelfiles(forms))
+            (items, texts) = (try forms.gguf.map(export.item), try export.modelfiles(forms.gguf))
         }
-        if wantsAdapter, let adapterFile { items.append(try GGUFAdapterExport(base: source, adapter: adapterFile, name: name, cpu: cpu).item()) }
+        if forms.hasAdapter, let adapterFile { items.append(try GGUFAdapterExport(base: source, adapter: adapterFile, name: name, cpu: cpu).item()) }
         // A GGUF of an adapter has no place for its template.
-        let beside = wantsAdapter ? template.text : nil
+        let beside = forms.hasAdapter ? template.text : nil
         let card = GGUFCard(
             files: items.map { GGUFCard.File(name: $0.name, form: GGUFForm(rawValue: $0.form), bytes: Int64($0.bytes)) }, modelfiles: texts, name: name,
             hasTemplate: beside != nil)

@@ -4,7 +4,7 @@ import LorikeetGround
 extension FineTuning {
     /// How a model is exported.
     public struct ExportOptions: Sendable, Equatable {
-        /// GGUF forms (`f16`, `q8_0`, `q4_k_m` and others: docs/formats.md), `lora-gguf` for the adapter alone, or `bnb-4bit` alone, a directory for
+        /// GGUF forms (`f16`, `q8_0`, `q4_k_m` and others: docs/formats.md; `gguf` is `q8_0`), `lora-gguf` for the adapter alone, or `bnb-4bit` alone, a directory for
         /// transformers and vLLM.
         public var forms: [String]
         /// A PEFT folder, or its name on a hub, which is added to the model; nil exports the model as it is.

@@ -118,7 +118,9 @@ struct ExportTests {
     @Test func `what cannot be exported is exit 2 with a sentence`() throws {
         let tiny = try TinyFolder()
         let start = ["export", "--model", tiny.model, "--output", tiny.path + "/out"]
-        for (more, word) in [(["--form", "f16,q9"], "not 'f16,q9'"), (["--form", "lora-gguf"], "--adapter"), (["--form", "f16", "--into", "x"], "--into")] {
+        for (more, word) in [
+            (["--form", "f16,q9"], "--form: there is no form 'q9'"), (["--form", "lora-gguf"], "--adapter"), (["--form", "f16", "--into", "x"], "--into"),
+        ] {
             let outcome = try Binary.run(start + more)
             #expect(outcome.status == 2 && outcome.error.contains(word), "\(outcome.error)")
         }
