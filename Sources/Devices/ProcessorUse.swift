@@ -32,8 +32,10 @@ package struct ProcessorUse: Sendable, Equatable {
         return (seconds, min(max(0, worked - (own - earlier.own)), all) / seconds, worked > 0.95 * all)
     }
 
-    /// By which factor work of `threads` threads took longer between `earlier` and this reading than it would have on processors of its own: what others did not
-    /// use was left for it.
+    /// By which factor work of `threads` threads took longer between `earlier` and this reading than it would have on processors of its own, where what other
+    /// processes did not use was left for it:
+    ///
+    ///     min(threads, processors) / (processors - others), with others as the number of processors that they kept busy (a mean)
     ///
     /// - Parameter processors: of the machine.
     /// - Returns: 1 to 8; 1 where it is not known.
@@ -43,13 +45,19 @@ package struct ProcessorUse: Sendable, Equatable {
         return left > 0 ? min(Self.mostSlowdown, max(1, Double(min(threads, processors)) / left)) : Self.mostSlowdown
     }
 
-    /// By which factor work of `threads` threads that begins now is expected to take longer than on processors of its own: others go on as they did since
-    /// `earlier`, and all threads get equal shares.
+    /// By which factor work of `threads` threads that begins now is expected to take longer than on processors of its own, if other processes go on as they did
+    /// since `earlier` and all threads that want a processor get equal shares:
+    ///
+    ///     (min(threads, processors) + others) / processors, at least 1 and at most 8
+    ///
+    /// `others` is a number of threads. It is the number of processors that other processes kept busy between the readings: their processor seconds divided by
+    /// the seconds that passed. Where the processors were busy for more than 95 % of the time and others had half of them, less a tenth of one, or more, how many
+    /// threads wait does not show in what they get. There `others` is `demand`, if that is larger.
     ///
     /// - Parameters:
-    ///   - demand: threads of others that want a processor, as the share that threads of this process got just now has it. It counts where all processors were
-    ///     busy, for how many others wait does not show in what they get; elsewhere the readings, of a longer time, say more.
+    ///   - demand: other processes' threads that want a processor, as the share that threads of this process got just now tells it.
     ///   - processors: of the machine.
+    /// - Returns: 1 where less than a tenth of a second lies between the readings.
     package func expectedSlowdown(
         of threads: Int, since earlier: ProcessorUse, demand: Double, processors: Int = Machine.allProcessors()
     ) -> Double {

@@ -134,48 +134,64 @@ package struct Preparation {
 
     /// The same on a card that need not be opened, or be in this machine; nil plans for the processor.
     package func plan(_ dataset: Dataset, merges: Bool, card: PlannedCard?, cpu: CPU) throws -> Plan {
+        let exports = try merges ? plannedExports(cpu: cpu, files: RealFiles()) : PlannedExports()
+        let planner = try planner(dataset, merges: merges, exports: exports.tested, card: card, cpu: cpu)
+        var plan = try planner.plan()
+        plan.limit = try limit(of: plan, card: card, processor: planner.machine.processor)
+        let settings = recipe.trainingSettings(tokensPerBatch: Planner.tokensPerBatch)
+        plan.warnings = warnings + [settings.rateWarning, settings.warmupWarning(samples: dataset.train.count)].compactMap { $0 } + plan.warnings
+        exports.add(to: &plan)
+        return plan
+    }
+
+    /// What the plan is made from.
+    func planner(_ dataset: Dataset, merges: Bool, exports: [PlannedExport], card: PlannedCard?, cpu: CPU) throws -> Planner {
         let settings = recipe.trainingSettings(tokensPerBatch: Planner.tokensPerBatch)
         try requirePlannable(settings, samples: dataset.train.count)
-        let sampler = StepSampler(settings: settings, count: dataset.train.count)
         var model = PlannedModel(
             source: source, storage: recipe.storage(for: source), lora: recipe.loraSettings, mergedElementBytes: merges ? recipe.mergeType.blockBytes : 0)
         model.comparedStorage = mergedStorage
         model.otherDiskBytes = Int64(merges ? try Sidecar(source: source.files, files: RealFiles()).bytes() : 0) + Self.recordBytes(settings, dataset)
         model.fuse = recipe.fuse
         model.optimiser = recipe.optimiser
-        let exports = try merges ? plannedExports(cpu: cpu, files: RealFiles()) : PlannedExports()
-        model.exports = exports.tested
+        model.exports = exports
         model.fileBytes = source.configuration.family.weights().reduce(0) { $0 + Int64(source.tensor($1.tensor)?.byteCount ?? 0) }
+        // Before the machine's memory is asked for.
+        let data = try plannedData(dataset, settings, onCard: card != nil)
+        return Planner(
+            model: model, data: data,
+            intervals: PlannedIntervals(
+                evalSteps: recipe.evalSteps, evalSamples: recipe.evalSamples, saveSteps: recipe.saveSteps, saveTotalLimit: recipe.saveTotalLimit),
+            answers: try plannedAnswers(dataset), machine: try plannedMachine(dataset, card: card, cpu: cpu))
+    }
+
+    private func plannedMachine(_ dataset: Dataset, card: PlannedCard?, cpu: CPU) throws -> PlannedMachine {
         let (processor, shares) = card == nil ? try DeviceModel.measured(cpu, columns: source.configuration.hiddenSize) : (.besideCard, 1)
         // What was freed, and pages of the model's files that only headers were read from, are no part of what the run will hold.
         Machine.returnFreeMemory()
         source.files.giveBackPages()
-        var data = PlannedData(
-            train: SampleLength.all(of: dataset.train), validation: SampleLength.all(of: dataset.validation),
-            steps: settings.totalSteps(samples: dataset.train.count), packing: recipe.packing, samplesOfStep: { sampler.samples(ofStep: $0).indices })
-        if Session.sharesPrefixes(source.configuration.family, onCard: card != nil) {
-            let groups = try dataset.validation.evaluationGroups(tokensPerBatch: Planner.tokensPerBatch, sharing: true)
-            data.evaluation = PlannedBatches(groups, tokens: dataset.validation.lengths.reduce(0) { $0 + $1.tokens })
-            if settings.sharesPrefixes { data.sharing = try PlannedBatches(sharing: dataset.train, sampler, steps: data.steps) }
-        }
         var machine = PlannedMachine(threads: cpu.threads, residentBytes: Machine.residentBytes(), processor: processor, card: card)
         if card == nil {
             // Of others' threads, as many want the processors as leave this share to ours.
             let demand = shares * Double(Machine.allProcessors()) - Double(cpu.threads)
-            machine.slowdown = PlannedMachine.slowdown(shares: ProcessorUse.now().expectedSlowdown(of: cpu.threads, since: opened, demand: demand))
+            let now = ProcessorUse.now()
+            machine.slowdown = Slowdown(threads: cpu.threads) { now.expectedSlowdown(of: $0, since: opened, demand: demand) }
         }
         machine.reading = PlannedReading(dataBytes: dataBytes, samplesAreKept: dataset.isFromStore || (isForLaterStart && keepsSamples))
-        let planner = Planner(
-            model: model, data: data,
-            intervals: PlannedIntervals(
-                evalSteps: recipe.evalSteps, evalSamples: recipe.evalSamples, saveSteps: recipe.saveSteps, saveTotalLimit: recipe.saveTotalLimit),
-            answers: try plannedAnswers(dataset), machine: machine)
-        var plan = try planner.plan()
-        plan.slowdown = machine.slowdown
-        plan.limit = try limit(of: plan, card: card, processor: processor)
-        plan.warnings = warnings + [settings.rateWarning, settings.warmupWarning(samples: dataset.train.count)].compactMap { $0 } + plan.warnings
-        exports.add(to: &plan)
-        return plan
+        return machine
+    }
+
+    private func plannedData(_ dataset: Dataset, _ settings: TrainingSettings, onCard: Bool) throws -> PlannedData {
+        let sampler = StepSampler(settings: settings, count: dataset.train.count)
+        var data = PlannedData(
+            train: SampleLength.all(of: dataset.train), validation: SampleLength.all(of: dataset.validation),
+            steps: settings.totalSteps(samples: dataset.train.count), packing: recipe.packing, samplesOfStep: { sampler.samples(ofStep: $0).indices })
+        if Session.sharesPrefixes(source.configuration.family, onCard: onCard) {
+            let groups = try dataset.validation.evaluationGroups(tokensPerBatch: Planner.tokensPerBatch, sharing: true)
+            data.evaluation = PlannedBatches(groups, tokens: dataset.validation.lengths.reduce(0) { $0 + $1.tokens })
+            if settings.sharesPrefixes { data.sharing = try PlannedBatches(sharing: dataset.train, sampler, steps: data.steps) }
+        }
+        return data
     }
 
     /// The answers of the test: how long their prompts are, and the answers in the data.
@@ -229,7 +245,8 @@ package struct Preparation {
         return (3 << 20) + 600 * steps + 1200 * steps / Int64(max(1, settings.loggingSteps))
     }
 
-    /// The plan packs every step's samples, so their number is bounded: far above what a machine trains, low enough for seconds.
+    /// The plan packs every step's samples, so their number is bounded: far above what a machine trains, low enough for a minute, or seven where their
+    /// beginnings are compared.
     private static let mostVisits = 100_000_000
 
     private func requirePlannable(_ settings: TrainingSettings, samples: Int) throws {

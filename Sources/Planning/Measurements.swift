@@ -2,6 +2,7 @@ import LorikeetDevices
 import LorikeetEngine
 import LorikeetGround
 import LorikeetJSON
+import LorikeetReporting
 
 /// How long phases took on this machine's devices, as ratios to what the table of rates predicts, both without what other processes took of the processor.
 /// They correct the minutes that are shown. Nothing that chooses how a run computes takes this type: choices follow from `TableModel`, so that a file of
@@ -59,7 +60,7 @@ package struct Measurements: Sendable, Equatable {
 
     /// - Parameters:
     ///   - predicted: seconds by the table, on a processor without other work.
-    ///   - measured: seconds, divided by the factor by which others slowed the phase (`PlannedMachine.slowdown`).
+    ///   - measured: seconds, divided by the factor by which others slowed the phase (`Slowdown`).
     package mutating func add(_ phase: String, predicted: Double, measured: Double, _ subject: Subject) {
         guard measured >= Self.leastSeconds, predicted > 0, case let ratio = measured / predicted, Self.plausible.contains(ratio) else { return }
         var entry = entries.first { $0.subject == subject } ?? Entry(subject: subject, ratios: [:])
@@ -68,8 +69,25 @@ package struct Measurements: Sendable, Equatable {
         entries = (entries + [entry]).suffix(Self.mostSubjects)
     }
 
-    /// The phase that a planned phase is measured with: the first step waits for kernels, and evaluations and checkpoints happen between steps.
-    package static func kind(of phase: String) -> String { ["kernels", "evaluation", "checkpoints"].contains(phase) ? "training" : phase }
+    /// Adds how long the phases of a run took.
+    ///
+    /// - Parameters:
+    ///   - plan: the run's, whose phases hold `Plan.slowdown`.
+    ///   - steps: by numbered step, the measured seconds.
+    ///   - parts: by phase that is a part of a step and has a clock of its own, the measured seconds, which its step's hold.
+    ///   - slowdown: by which factors others slowed a numbered step while it ran.
+    package mutating func add(_ plan: Plan, steps: [String: Double], parts: [String: Double], slowdown: (_ step: String) -> Slowdown, _ subject: Subject) {
+        let own = parts.filter { part in PlannedPhase.named(part.key).measuredAs == part.key }
+        for phase in PlannedPhase.all where phase.measuredAs == phase.name {
+            // What is left of a step beside its parts.
+            let measured = own[phase.name] ?? own.filter { PlannedPhase.named($0.key).step == phase.name }.reduce(steps[phase.name] ?? 0) { $0 - $1.value }
+            let factor = slowdown(phase.step).of(phase.name)
+            guard factor <= Self.mostSlowdown else { continue }
+            let table = plan.phases.filter { PlannedPhase.named($0.name).measuredAs == phase.name }
+                .reduce(0) { $0 + ($1.tableSeconds ?? $1.seconds) / plan.slowdown.of($1.name) }
+            add(phase.name, predicted: table, measured: measured / factor, subject)
+        }
+    }
 
     // MARK: file
 
@@ -115,7 +133,7 @@ extension Plan {
     package func corrected(by measurements: Measurements, _ subject: Measurements.Subject) -> Plan {
         var plan = self
         plan.phases = phases.map { phase in
-            guard let ratio = measurements.ratio(Measurements.kind(of: phase.name), subject) else { return phase }
+            guard let name = PlannedPhase.named(phase.name).measuredAs, let ratio = measurements.ratio(name, subject) else { return phase }
             var corrected = phase.scaled(by: ratio)
             corrected.tableSeconds = phase.seconds
             return corrected

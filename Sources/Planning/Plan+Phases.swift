@@ -1,5 +1,5 @@
 import LorikeetGround
-import LorikeetJSON
+import LorikeetReporting
 
 extension Plan {
     /// A phase, or a part of one, and the seconds it is expected to take.
@@ -31,21 +31,11 @@ extension Plan {
     /// Phases that every start of a run begins with.
     package static let beginning: Set = ["environment", "data", "formatting", "checks", "planning", "model loading", "kernels"]
 
-    /// The numbered step of the pipeline that a planned phase is a part of: summary.json has its measured seconds under this name.
-    package static func step(of phase: String) -> String {
-        switch phase {
-        case "kernels", "evaluation", "checkpoints": "training"
-        case "exporting": "merging"
-        case "answering", "comparing": "testing"
-        default: phase
-        }
-    }
-
     /// Predicted seconds of each numbered step, in order.
     package var predictedSteps: [(name: String, seconds: Double)] {
         var steps: [(name: String, seconds: Double)] = []
         for phase in phases {
-            let name = Self.step(of: phase.name)
+            let name = PlannedPhase.named(phase.name).step
             if let index = steps.firstIndex(where: { $0.name == name }) {
                 steps[index].seconds += phase.seconds
             } else {
@@ -71,8 +61,9 @@ extension Plan {
         let source = phases.contains { $0.tableSeconds != nil } ? "the others are from the table of rates" : "all from the table of rates"
         let measured = device.map { $0.isMeasured ? "" : "; not measured on this card: \($0.name)'s rates are its data sheet's" } ?? ""
         // A twentieth lies within what such a reading can tell.
-        let alone = Units.formatSeconds(predictedSeconds / slowdown)
-        let others = "    other processes are at work: \(Figures.fixed(slowdown, 1)) times as long as alone (\(alone))"
-        return ["time: about \(Units.formatSeconds(predictedSeconds))\(between)"] + rows + ["    \(source)\(measured)"] + (slowdown < 1.05 ? [] : [others])
+        let alone = phases.reduce(0) { $0 + $1.seconds / slowdown.of($1.name) }
+        let factor = alone > 0 ? predictedSeconds / alone : 1
+        let others = "    other processes are at work: \(Figures.fixed(factor, 1)) times as long as alone (\(Units.formatSeconds(alone)))"
+        return ["time: about \(Units.formatSeconds(predictedSeconds))\(between)"] + rows + ["    \(source)\(measured)"] + (factor < 1.05 ? [] : [others])
     }
 }

@@ -91,8 +91,8 @@ package struct Plan: Sendable, Equatable {
     package var gpuTesting: [Part] = []
     package var disk: [Part]
     package var phases: [Phase]
-    /// By this factor, which `phases` hold, the processor is slower than alone, since other processes work (`PlannedMachine.slowdown`).
-    package var slowdown = 1.0
+    /// By which factors, which `phases` hold, the run is slower than alone, since other processes work.
+    package var slowdown = Slowdown()
     package var steps: Int
     /// Tokens of the samples of all optimiser steps.
     package var trainTokens: Int
@@ -141,7 +141,7 @@ package struct Plan: Sendable, Equatable {
             "choices": choices.json,
             "predicted_rss_bytes": .integer(predictedRSSBytes), "predicted_gpu_bytes": .integer(predictedGPUBytes),
             "predicted_disk_bytes": .integer(predictedDiskBytes),
-            "predicted_seconds": .number(predictedSeconds), "slowdown": .number(slowdown), "training_memory": parts(trainingMemory),
+            "predicted_seconds": .number(predictedSeconds), "slowdown": .number(slowdown.allThreads), "training_memory": parts(trainingMemory),
             "test_memory": parts(testMemory),
             "gpu_training_memory": parts(gpuTraining), "gpu_test_memory": parts(gpuTesting),
             "disk": parts(disk), "phases": .object(JSONObject(phases.map { ($0.name, .number($0.seconds)) })), "steps": JSON(steps),

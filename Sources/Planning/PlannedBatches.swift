@@ -6,7 +6,7 @@ package struct PlannedBatches: Sendable {
     /// Tokens of the samples, and rows of the micro-batches, which are fewer where samples share what they begin with.
     package private(set) var tokens = 0
     package private(set) var rows = 0
-    /// The same with the rows that programs add, whose sizes are multiples of `Session.granularity`.
+    /// The same with the rows that programs add (`Session.batchRows`).
     private(set) var paddedRows = 0
     /// The most rows, and the most rows with a target, of any micro-batch.
     private(set) var largest = (rows: 0, trained: 0)
@@ -14,14 +14,23 @@ package struct PlannedBatches: Sendable {
     /// By length in tokens: the segments, as whole texts, without those whose rows are computed in another.
     private var segments: [Int: Int] = [:]
 
-    package init() {}
+    private let target: ProgramTarget
 
+    /// - Parameter target: what computes them.
+    package init(target: ProgramTarget = .cpu(threads: 1)) { self.target = target }
+
+    /// Micro-batches on the processor.
+    ///
     /// - Parameter tokens: of the samples.
-    package init(_ groups: [SampleGroup], tokens: Int) { add(groups, tokens: tokens) }
+    package init(_ groups: [SampleGroup], tokens: Int) {
+        self.init()
+        add(groups, tokens: tokens)
+    }
 
     /// Whole samples of these lengths, packed.
-    init(_ lengths: [SampleLength], tokensPerBatch: Int) {
-        self.init(.whole(lengths.map { ($0.tokens, $0.trained) }, tokensPerBatch: tokensPerBatch), tokens: lengths.reduce(0) { $0 + $1.tokens })
+    init(_ lengths: [SampleLength], tokensPerBatch: Int, target: ProgramTarget = .cpu(threads: 1)) {
+        self.init(target: target)
+        add(.whole(lengths.map { ($0.tokens, $0.trained) }, tokensPerBatch: tokensPerBatch), tokens: lengths.reduce(0) { $0 + $1.tokens })
     }
 
     /// Counts micro-batches.
@@ -31,7 +40,7 @@ package struct PlannedBatches: Sendable {
         self.tokens += tokens
         for group in groups {
             rows += group.rows
-            paddedRows += Session.roundedUp(group.rows)
+            paddedRows += Session.batchRows(group.rows, target)
             trained += group.trained
             largest = (max(largest.rows, group.rows), max(largest.trained, group.trained))
             for family in group.families {

@@ -322,6 +322,8 @@ extension Planner {
         var times = Times()
         times.training = planner.predictedSeconds(chosen.training, counts: chosen.counts)
         times.perStep = planner.predictedUpdateSeconds
+        times.evaluatedRows =
+            PlannedBatches(data.validation, tokensPerBatch: chosen.evaluationTokensPerBatch, target: .device(card.element)).paddedRows
         let sizes = SessionSizes(training: 0, evaluation: chosen.evaluationRows, headChunk: chosen.sizes.headChunk)
         var request = trainedRequest(sizes, card, slots: choices.test.slots)
         if choices.test.keepsExpanded { request.storage = .stored }

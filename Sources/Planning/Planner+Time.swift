@@ -12,6 +12,8 @@ extension Planner {
         var training = 0.0
         /// One update by the optimiser.
         var perStep = 0.0
+        /// Rows of an evaluation of all validation samples, with those that pad its batches.
+        var evaluatedRows = 0
         /// The tested forms of the model, in this order: base, base + adapter and, where it is tested, merged.
         var forms: [FormSeconds] = []
         /// Sequences that are answered at a time.
@@ -25,7 +27,7 @@ extension Planner {
 
     /// Predicted seconds of testing one form of the model.
     struct FormSeconds {
-        /// One evaluated token.
+        /// One evaluated row.
         let perToken: Double
         /// One new token for each of `slots` sequences.
         let perDecodingStep: Double
@@ -49,6 +51,7 @@ extension Planner {
             times.training = Double(steps.paddedRows) * program.seconds(training, steps.workload, machine.processor) / Double(training.tokens)
         }
         times.perStep = program.seconds(program.step, Workload(), machine.processor)
+        times.evaluatedRows = data.evaluation.paddedRows
         let form = FormSeconds(program, data.evaluation.workload, machine.processor)
         times.forms = Array(repeating: form, count: model.mergedElementBytes > 0 ? 3 : 2)
         times.starting = host.opening(nil)
@@ -62,9 +65,9 @@ extension Planner {
     /// The phases of a run with their predicted seconds.
     func phases(_ times: Times, _ program: ProgramPlan, _ warnings: inout [String]) -> [Plan.Phase] {
         let (steps, validation) = (data.steps, data.validation)
-        let validationTokens = Double(data.evaluation.rows)
-        // Tokens of one evaluation during training, of `eval_samples` samples.
-        let evaluated = validation.isEmpty ? 0 : validationTokens * Double(min(intervals.evalSamples, validation.count)) / Double(validation.count)
+        let validationRows = Double(times.evaluatedRows)
+        // Rows of one evaluation during training, of `eval_samples` samples.
+        let evaluated = validation.isEmpty ? 0 : validationRows * Double(min(intervals.evalSamples, validation.count)) / Double(validation.count)
         let evaluations = intervals.evalSteps > 0 ? max(0, (steps - 1) / intervals.evalSteps) : 0
         let training = times.training + Double(steps) * times.perStep
         let perToken = times.forms.first?.perToken ?? 0
@@ -78,23 +81,23 @@ extension Planner {
         var phases: [Plan.Phase] = [
             .init("environment", times.starting), .init("data", HostTable.openingSeconds),
             .init("formatting", host.formatting(machine.reading, samples: data.train.count + validation.count)),
-            .init("checks", HostTable.checkingSeconds), .init("planning", host.planning(visits: visits, onCard: machine.card != nil)),
+            .init("checks", HostTable.checkingSeconds), .init("planning", host.planning(visits: visits, sharing: data.sharing != nil)),
             .init("model loading", times.loading),
         ]
         if let card = machine.card { phases.append(.init("kernels", host.kernels(card))) }
         phases += [
             .init("training", training),
             // Without a test all held-out records are evaluated once more at the end.
-            .init("evaluation", evaluating + (merges ? 0 : validationTokens * perToken)),
+            .init("evaluation", evaluating + (merges ? 0 : validationRows * perToken)),
             .init("checkpoints", Double(saves) * host.checkpoint(bytes: program.checkpointBytes)),
         ]
-        if merges { phases += delivery(times, program, validationTokens: validationTokens) }
+        if merges { phases += delivery(times, program, validationRows: validationRows) }
         phases.append(.init("report", HostTable.reportSeconds))
-        return phases.map { $0.scaled(by: machine.slowdown) }
+        return phases.map { $0.scaled(by: machine.slowdown.of($0.name)) }
     }
 
     /// Merging and what follows.
-    private func delivery(_ times: Times, _ program: ProgramPlan, validationTokens: Double) -> [Plan.Phase] {
+    private func delivery(_ times: Times, _ program: ProgramPlan, validationRows: Double) -> [Plan.Phase] {
         let elements = program.parameters
         var phases = [
             Plan.Phase("merging", host.merging(read: model.fileBytes, written: Int64(elements) * Int64(model.mergedElementBytes)))
@@ -103,8 +106,8 @@ extension Planner {
             phases.append(.init("exporting", host.exporting(model.exports, elements: elements, elementBytes: model.mergedElementBytes)))
         }
         let merged = times.forms.last?.perToken ?? 0
-        var testing = times.formLoading + validationTokens * times.forms.reduce(0) { $0 + $1.perToken }
-        testing += Double(model.exports.count) * (times.formLoading + validationTokens * merged)
+        var testing = times.formLoading + validationRows * times.forms.reduce(0) { $0 + $1.perToken }
+        testing += Double(model.exports.count) * (times.formLoading + validationRows * merged)
         phases.append(.init("testing", testing))
         if answers.rows > 0 { phases.append(answering(times)) }
         // The trained and the merged form on the same samples, and exports that keep every element.

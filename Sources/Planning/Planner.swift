@@ -52,7 +52,7 @@ package struct Planner {
             testMemory: try testMemory(program, merged: merged),
             disk: disk(program, merged), phases: phases, steps: data.steps, trainTokens: training.tokens,
             trainableParameters: program.trainableParameters, warnings: warnings)
-        (plan.savedTokens, plan.trainingLoad) = (training.tokens - training.rows, training.workload)
+        (plan.savedTokens, plan.trainingLoad, plan.slowdown) = (training.tokens - training.rows, training.workload, machine.slowdown)
         return plan
     }
 

@@ -1,7 +1,6 @@
 import LorikeetDatasets
 import LorikeetDevices
 import LorikeetEngine
-import LorikeetGround
 import LorikeetModelFiles
 
 /// The model that a run is planned for.
@@ -83,8 +82,6 @@ package struct PlannedData {
         /// The most rows and the most trained tokens of any.
         var rows = 0
         var trained = 0
-        /// Tokens of all.
-        var tokens = 0
         /// By tokens, the number of micro-batches.
         var counts: [Int: Int] = [:]
     }
@@ -99,7 +96,6 @@ package struct PlannedData {
                 let sum = batch.reduce(0) { $0 + group[$1].tokens }
                 result.rows = max(result.rows, sum)
                 result.trained = max(result.trained, batch.reduce(0) { $0 + group[$1].trained })
-                result.tokens += sum
                 result.counts[sum, default: 0] += 1
             }
         }
@@ -181,58 +177,12 @@ package struct PlannedMachine {
     /// nil plans for the processor.
     package var card: PlannedCard?
     package var reading = PlannedReading()
-    /// By this factor work on the processor takes longer than its rates say, for other processes work beside it: see `slowdown(shares:)`.
-    package var slowdown = 1.0
+    /// By which factors work on the processor takes longer than its rates say, for other processes work beside it.
+    package var slowdown = Slowdown()
     /// Bytes of memory that may be pinned for a card: half of what this process may use at all.
     package var pinnableBytes = Machine.totalMemoryBytes() / 2
-
-    /// By which factor work takes longer than alone, from the factor that its share of the processors gives (`ProcessorUse`). A second that others take
-    /// costs more than itself: the other threads wait for the one that was interrupted, and the caches hold others' data. On two cores beside two compilers steps
-    /// took 6.3 times as long where shares alone would give 4.3.
-    package static func slowdown(shares: Double) -> Double { 1 + 1.6 * (max(1, shares) - 1) }
 
     package init(threads: Int, residentBytes: Int64, processor: DeviceModel, card: PlannedCard?) {
         (self.threads, self.residentBytes, self.processor, self.card) = (threads, residentBytes, processor, card)
     }
-}
-
-extension DeviceModel {
-    /// Measures the processor's rate in matrix products, in about 30 ms. The threads' own time counts, not the clock's, so that other processes, which take
-    /// turns with them, do not change it.
-    ///
-    /// - Parameter columns: the model's hidden size, so that the measured product has about the sizes of a step's.
-    /// - Returns: with the factor, 1 or more, by which the clock's time was longer than the threads' own: the share of the processors that they got.
-    /// - Throws: exit 4 when memory cannot be had.
-    package static func measured(_ cpu: CPU, columns: Int, clock: any Clock = SystemClock()) throws -> (model: DeviceModel, shares: Double) {
-        let (m, n, k) = (256, 1024, max(64, min(columns, 4096)))
-        let a = try Buffer(bytes: m * k * 4)
-        let b = try Buffer(bytes: n * k * 4)
-        let c = try Buffer(bytes: m * n * 4)
-        let times = try Buffer(bytes: 2 * cpu.threads * 8)
-        // By worker: of its shares of the products, the fastest, and the sum. Others' data in the caches slow most of them where others are at work, seldom all.
-        let (fastest, sum) = (times.pointer(as: Double.self), times.pointer(as: Double.self) + cpu.threads)
-        for worker in 0..<cpu.threads { (fastest[worker], sum[worker]) = (.infinity, 0) }
-        let start = clock.uptime
-        // The first calls find caches and threads cold.
-        for _ in 0..<16 {
-            // As `CPU.gemm` splits it.
-            cpu.parallelRanges(over: n, grain: 16) { columns, worker in
-                let (start, first) = (Machine.threadSeconds(), columns.lowerBound)
-                CPU.serialGemm(
-                    transposeB: true, m: m, n: columns.count, k: k, a: a.pointer(as: Float.self), lda: k, b: b.pointer(as: Float.self) + first * k, ldb: k,
-                    c: c.pointer(as: Float.self) + first, ldc: n)
-                let took = max(1e-9, Machine.threadSeconds() - start)
-                fastest[worker] = min(fastest[worker], took)
-                sum[worker] += took
-            }
-        }
-        let shares = (clock.uptime - start) / max(1e-9, (0..<cpu.threads).reduce(0) { max($0, sum[$1]) })
-        // A worker whose share was empty has none.
-        let best = (0..<cpu.threads).map { fastest[$0] }.filter(\.isFinite).max() ?? 1
-        // A step as a whole reaches about nine tenths of the best product's rate.
-        return (DeviceModel(processorFlops: 0.9 * 2 * Double(m * n * k) / best, bytesPerSecond: 8e9), max(1, shares))
-    }
-
-    /// A typical processor, for runs on a card: it does little there, so its rates are not measured.
-    package static var besideCard: DeviceModel { DeviceModel(processorFlops: 1e11, bytesPerSecond: 8e9) }
 }

@@ -36,4 +36,19 @@ struct PredictedMeasuredTests {
         #expect(rows.map(\.name) == ["memory", "disk", "steps", "time in all", "tokens/s"] && rows.filter { $0.measured != nil }.map(\.name) == ["disk"])
         #expect(PredictedMeasured(RunRecord(name: "r", log: RunLog())).rows.isEmpty)
     }
+
+    @Test func `a step's prediction is the sum of its parts`() {
+        let plan: JSON = [
+            "phases": [
+                "kernels": 1, "training": 2, "evaluation": 4, "checkpoints": 8, "merging": 16, "exporting": 32, "testing": 64, "answering": 128,
+                "comparing": 256,
+            ]
+        ]
+        #expect(["training", "merging", "testing", "report"].map { PredictedMeasured.predictedSeconds(of: $0, plan) } == [15, 48, 448, nil])
+        for phase in PlannedPhase.all {
+            #expect(PlannedPhase.all.filter { $0.name == phase.name } == [phase] && PlannedPhase.named(phase.step).step == phase.step)
+            #expect(phase.measuredAs == nil || phase.measuredAs == phase.name || phase.measuredAs == phase.step)
+        }
+        #expect(PlannedPhase.named("of another version").step == "of another version")
+    }
 }

@@ -52,9 +52,8 @@ package struct PredictedMeasured {
 
     /// The plan's seconds for a numbered step. The plan counts some parts by themselves, such as the evaluations that take place during training.
     static func predictedSeconds(of phase: String, _ plan: JSON?) -> Double? {
-        guard let seconds = plan?["phases"]?[phase]?.double else { return nil }
-        let parts = ["training": ["kernels", "evaluation", "checkpoints"], "merging": ["exporting"], "testing": ["answering", "comparing"]]
-        return (parts[phase] ?? []).reduce(seconds) { $0 + (plan?["phases"]?[$1]?.double ?? 0) }
+        guard let phases = plan?["phases"], phases[phase]?.double != nil else { return nil }
+        return PlannedPhase.all.filter { $0.step == phase }.reduce(0) { $0 + (phases[$1.name]?.double ?? 0) }
     }
 
     private mutating func add(_ name: String, _ unit: Row.Unit, _ predicted: Double?, _ measured: Double?) {
