@@ -58,7 +58,7 @@ package struct Merger {
         let add = try adapter.map { try AddAdapter($0, base: base, cpu: cpu) }
         let merged = try TensorStream(base, linearsThrough: settings.into, cpu: cpu).tensors().map { try add?.apply($0) ?? $0 }
         if settings.isNF4 { return try BitsAndBytesExport(base: base, type: settings.type, cpu: cpu).tensors(merged) }
-        let convert = ConvertPrecision(to: settings.type, path: base.path)
+        let convert = ConvertPrecision(to: settings.type, path: base.path, cpu: cpu)
         return try merged.map(convert.apply)
     }
 

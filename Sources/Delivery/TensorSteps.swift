@@ -2,6 +2,7 @@ import LorikeetDevices
 import LorikeetEngine
 import LorikeetGround
 import LorikeetModelFiles
+import Synchronization
 
 /// Changes the model's tensors by what an adapter trained, so that the model alone computes the same: scale · B A is added to each matrix
 /// that LoRA wraps. What changes is up to the kinds of trained tensors (`TrainedKind.merging`).
@@ -40,15 +41,12 @@ package struct ConvertPrecision: TensorStep {
     let type: ElementType
     /// The base, for errors.
     let path: String
-    private let cpu: CPU?
+    private let cpu: CPU
 
     /// - Parameters:
     ///   - type: one that `isWritten`.
     ///   - path: the base, for errors.
-    ///   - cpu: the threads that blocks are made on; nil for the calling thread alone.
-    package init(to type: ElementType, path: String, cpu: CPU? = nil) {
-        (self.type, self.path, self.cpu) = (type, path, cpu)
-    }
+    package init(to type: ElementType, path: String, cpu: CPU) { (self.type, self.path, self.cpu) = (type, path, cpu) }
 
     package func apply(_ tensor: StreamedTensor) throws -> StreamedTensor {
         let form = tensor.description
@@ -58,27 +56,38 @@ package struct ConvertPrecision: TensorStep {
                 fix: "choose f16, bf16 or f32 for it")
         }
         return StreamedTensor(description: TensorDescription(name: form.name, shape: form.shape, type: type)) { [self] in
-            let read = try tensor.open()
-            let floats = try Buffer(bytes: max(4, form.blockRows * form.columns * 4))
+            let (read, scratch) = (try tensor.open(), Scratch())
             return { rows, memory in
-                try read(rows, floats.base)
-                let (values, count) = (floats.pointer(as: Float.self), rows.count * form.columns)
-                try check(values, count, form.name)
-                guard encode(values, count: count, as: type, into: memory, cpu: cpu) else { throw tooLarge(form.name) }
+                let count = rows.count * form.columns
+                try scratch.with(bytes: count * 4) { floats in
+                    try read(rows, floats)
+                    try encodeFinite(floats.assumingMemoryBound(to: Float.self), count, into: memory, form.name)
+                }
             }
         }
     }
 
-    /// - Throws: exit 2 where a value is not finite, or rounds to infinity as bfloat16.
-    private func check(_ values: UnsafePointer<Float>, _ count: Int, _ name: String) throws {
+    /// Encodes on all threads; each looks at its share of the values first.
+    ///
+    /// - Throws: exit 2 where a value is not finite, rounds to infinity, or a block's scale does.
+    private func encodeFinite(_ values: UnsafePointer<Float>, _ count: Int, into memory: UnsafeMutableRawPointer, _ name: String) throws {
         // A float's bits without its sign are in the order of its magnitude; those of infinity and NaN are the largest.
-        var largest: UInt32 = 0
-        for i in 0..<count { largest = max(largest, values[i].bitPattern & 0x7FFF_FFFF) }
-        guard largest < 0x7F80_0000 else {
-            throw Self.notFinite(name, path)
+        let largest = Atomic<UInt32>(0)
+        let fits = Atomic<Bool>(true)
+        cpu.parallelRanges(over: count / type.blockElements) { blocks, _ in
+            let (from, count) = (values + blocks.lowerBound * type.blockElements, blocks.count * type.blockElements)
+            var bits: UInt32 = 0
+            for i in 0..<count { bits = max(bits, from[i].bitPattern & 0x7FFF_FFFF) }
+            largest.max(bits, ordering: .relaxed)
+            guard bits < Self.infinity else { return }
+            if !encode(from, count: count, as: type, into: memory + blocks.lowerBound * type.blockBytes) { fits.store(false, ordering: .relaxed) }
         }
-        if type == .bf16 && largest >= 0x7F7F_8000 { throw tooLarge(name) }
+        let bits = largest.load(ordering: .relaxed)
+        guard bits < Self.infinity else { throw Self.notFinite(name, path) }
+        guard fits.load(ordering: .relaxed), type != .bf16 || bits < 0x7F7F_8000 else { throw tooLarge(name) }
     }
+
+    private static let infinity = Float.infinity.bitPattern
 
     /// - Parameter path: the base.
     static func notFinite(_ tensor: String, _ path: String) -> LorikeetError {

@@ -40,7 +40,7 @@ package protocol TensorStep {
 package protocol TensorSink: AnyObject {
     /// - Parameter tensors: all tensors that will be written, in order.
     func begin(_ tensors: [TensorDescription]) throws
-    /// The next bytes, tensor after tensor.
+    /// The next bytes, tensor after tensor. Comes from another thread than the other calls, while what follows is computed.
     func append(_ bytes: UnsafeRawBufferPointer) throws
     /// After the last byte.
     func finish() throws
@@ -81,9 +81,11 @@ package struct TensorStream {
         guard storage == .nf4 else {
             return { rows, memory in
                 try withExtendedLifetime(pages) {
-                    let store = try convert(blocks.store(rows), to: storage, name: view.name, cpu: cpu)
-                    expand(store, 0..<store.rows, memory, cpu)
-                    blocks.finish(memory.assumingMemoryBound(to: Float.self), count: store.rows * store.columns)
+                    try blocks.withStore(rows) { stored in
+                        let store = try convert(stored, to: storage, name: view.name, cpu: cpu)
+                        expand(store, 0..<store.rows, memory, cpu)
+                        blocks.finish(memory.assumingMemoryBound(to: Float.self), count: store.rows * store.columns)
+                    }
                 }
             }
         }
@@ -111,23 +113,38 @@ private final class MappedPages {
 }
 
 extension TensorSink {
-    /// Writes all tensors of a stream, a block of rows at a time.
+    /// Writes all tensors of a stream, a block of rows at a time: while one block is written, the next ones are computed.
     ///
     /// - Parameter progress: called after each tensor with the share that is done; what it throws ends the writing.
+    /// - Throws: what would come first if each block were written before the next is computed. Nothing runs any more then.
     package func write(_ tensors: [StreamedTensor], progress: (Double) throws -> Void) throws {
         try begin(tensors.map(\.description))
+        let blocks = try BlockRing(bytes: tensors.map { $0.description.blockRows * $0.description.rowBytes }.max() ?? 0)
+        var computed = Result<Void, any Error>.success(())
+        var written = Result<Void, any Error>.success(())
+        try SideThread.run {
+            written = Result { try blocks.takeAll { try append($0) } }
+        } meanwhile: {
+            computed = Result { try compute(tensors, into: blocks, progress) }
+            blocks.end()
+        }
+        try written.get()
+        try computed.get()
+        try finish()
+    }
+
+    private func compute(_ tensors: [StreamedTensor], into blocks: BlockRing, _ progress: (Double) throws -> Void) throws {
         for (number, tensor) in tensors.enumerated() {
-            let description = tensor.description
+            let form = tensor.description
             let read = try tensor.open()
-            let rowBytes = description.rowBytes
-            let buffer = try Buffer(bytes: max(1, description.blockRows * rowBytes))
-            for first in stride(from: 0, to: description.rows, by: description.blockRows) {
-                let rows = first..<min(first + description.blockRows, description.rows)
-                try read(rows, buffer.base)
-                try append(UnsafeRawBufferPointer(start: buffer.base, count: rows.count * rowBytes))
+            for first in stride(from: 0, to: form.rows, by: form.blockRows) {
+                let rows = first..<min(first + form.blockRows, form.rows)
+                // Nil where nothing can be written any more.
+                guard let memory = blocks.next() else { return }
+                try read(rows, memory)
+                blocks.pass(rows.count * form.rowBytes)
             }
             try progress(Double(number + 1) / Double(tensors.count))
         }
-        try finish()
     }
 }

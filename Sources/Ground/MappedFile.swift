@@ -81,6 +81,16 @@ package final class MappedFile: Sendable {
         madvise(base + first, range.upperBound - first, MADV_DONTNEED)
     }
 
+    /// Asks the system to have these bytes of the file in its cache soon, without waiting for them: the disk works while something else is computed.
+    /// It is only a hint; where it is not taken, reading waits for the disk as ever.
+    ///
+    /// - Parameter range: what lies behind the file's end is left out.
+    package func prefetch(_ range: Range<Int>) {
+        let range = range.clamped(to: 0..<count)
+        guard pieces == nil, !range.isEmpty else { return }
+        posix_fadvise(descriptor, range.lowerBound, range.count, POSIX_FADV_WILLNEED)
+    }
+
     /// Fills `memory` with the bytes from `offset` on; calls may come from several threads. No page is mapped for it: the cost of a copy
     /// alone, and a disk that fails is an error, not a signal.
     ///

@@ -120,6 +120,16 @@ package struct TensorView: Sendable {
     /// Gives the memory of the mapped pages of bytes `range` of the tensor back; see `MappedFile.giveBack`.
     package func giveBack(_ range: Range<Int>) { file.giveBack(offset + range.lowerBound..<offset + range.upperBound) }
 
+    /// Asks for the bytes of the file that will be read next but a few, when it is read from its beginning to its end and bytes `range` of the tensor come now;
+    /// see `MappedFile.prefetch`.
+    package func prefetch(after range: Range<Int>) {
+        let ahead = offset + Self.readAhead
+        file.prefetch(ahead + range.lowerBound..<ahead + range.upperBound)
+    }
+
+    /// Bytes: as much as a slow disk reads while it also writes a few dozen MiB.
+    private static let readAhead = 32 << 20
+
     /// Reads bytes `range` of the tensor, its rows in Hugging Face's order; see `MappedFile.read`.
     ///
     /// Where there is a row permutation, its heads have to divide the rows evenly.

@@ -16,7 +16,8 @@ struct BitsAndBytesExportTests {
         let directory = Temporary.folder()
         let sink = SafetensorsSink(directory: directory, files: RealFiles(), shardBytes: 20_000)
         try RealFiles().createDirectory(directory)
-        try sink.write(BitsAndBytesExport(base: base, type: type, cpu: cpu).tensors(TensorStream(base, linearsThrough: .stored, cpu: cpu).tensors())) { _ in }
+        let stream = TensorStream(base, linearsThrough: .stored, cpu: cpu)
+        try sink.write(BitsAndBytesExport(base: base, type: type, cpu: cpu).tensors(stream.tensors())) { _ in }
         let configuration = try BitsAndBytesExport.configuration(base.configuration.written(type: type == .f16 ? "float16" : "bfloat16"), type: type)
         try RealFiles().writeDurably(configuration.serialized(pretty: true), to: directory + "/config.json")
         return (base, directory)

@@ -1,13 +1,17 @@
+import Dispatch
 import LorikeetDevices
 import LorikeetEngine
 import LorikeetGround
 import LorikeetModelFiles
+import Synchronization
 import Testing
 
 @testable import LorikeetDelivery
 
 /// Tensors move a block of rows at a time.
 struct TensorStreamTests {
+    private let cpu = CPU(threads: 2)
+
     /// Keeps what comes, as a file would.
     private final class Kept: TensorSink {
         var begun: [TensorDescription] = []
@@ -47,6 +51,84 @@ struct TensorStreamTests {
         #expect(Array(sink.values.suffix(3)) == [0, 1e-6, 2e-6])
     }
 
+    /// A sink that is given blocks of one row each and may fail.
+    private final class Watched: TensorSink {
+        var rows: [Float] = []
+        var isFinished = false
+        let before: (Int) throws -> Void
+
+        /// - Parameter before: called with a block's number before it counts as written.
+        init(before: @escaping (Int) throws -> Void) { self.before = before }
+
+        func begin(_ tensors: [TensorDescription]) {}
+        func append(_ bytes: UnsafeRawBufferPointer) throws {
+            try before(rows.count)
+            rows.append(bytes.load(as: Float.self))
+        }
+        func finish() { isFinished = true }
+    }
+
+    /// 40 rows of 4 MiB, each of which begins with its number.
+    private func long(_ before: @escaping (Int) throws -> Void) -> StreamedTensor {
+        StreamedTensor(description: TensorDescription(name: "long", shape: [40, 1 << 20], type: .f32)) {
+            { rows, memory in
+                try before(rows.lowerBound)
+                memory.storeBytes(of: Float(rows.lowerBound), as: Float.self)
+            }
+        }
+    }
+
+    @Test func `a block is written while the next ones are computed`() throws {
+        let isComputed = DispatchSemaphore(value: 0)
+        let sink = Watched { block in
+            // The third block after this one has no memory before this one is written.
+            if block % 4 == 0, block + 2 < 40 { try #require(isComputed.wait(timeout: .now() + 600) == .success) }
+        }
+        try sink.write([long { if $0 % 4 == 2 { isComputed.signal() } }]) { _ in }
+        #expect(sink.rows == (0..<40).map(Float.init) && sink.isFinished)
+    }
+
+    @Test func `a block that cannot be written ends the work with its error`() throws {
+        let last = Atomic<Int>(0)
+        let sink = Watched { if $0 == 5 { throw LorikeetError.machine("the disk is full", fix: "free some space and run the same command again") } }
+        let error = #expect(throws: LorikeetError.self) { try sink.write([long { last.store($0, ordering: .relaxed) }]) { _ in } }
+        #expect(error?.what == "the disk is full" && sink.rows == [0, 1, 2, 3, 4] && !sink.isFinished)
+        #expect(last.load(ordering: .relaxed) <= 8)
+    }
+
+    @Test func `what was computed before an error is written, and its error comes first`() throws {
+        let read = LorikeetError.machine("the disk does not answer", fix: "")
+        for (fails, message, written) in [(40, read.what, 7), (6, "the disk is full", 6)] {
+            let sink = Watched { if $0 == fails { throw LorikeetError.machine("the disk is full", fix: "") } }
+            let error = #expect(throws: LorikeetError.self) { try sink.write([long { if $0 == 7 { throw read } }]) { _ in } }
+            #expect(error?.what == message && sink.rows.count == written && !sink.isFinished)
+        }
+        // Who asks for an end is not kept waiting for more than what was computed.
+        let sink = Watched { _ in }
+        let stop = LorikeetError(.stoppedEarly, "cancelled")
+        let error = #expect(throws: LorikeetError.self) { try sink.write([tensor("a", [1]), tensor("b", [1])]) { _ in throw stop } }
+        #expect(error?.exit == .stoppedEarly && sink.rows.count == 1 && !sink.isFinished)
+    }
+
+    @Test(arguments: ElementType.allCases.filter(\.isWritten)) func `any number of threads writes the same bytes`(type: ElementType) throws {
+        /// Bytes, whatever they are.
+        final class Bytes: TensorSink {
+            var all: [UInt8] = []
+            func begin(_ tensors: [TensorDescription]) {}
+            func append(_ bytes: UnsafeRawBufferPointer) { all += bytes }
+            func finish() {}
+        }
+        func bytes(threads: Int) throws -> [UInt8] {
+            let sink = Bytes()
+            let step = ConvertPrecision(to: type, path: "base", cpu: CPU(threads: threads))
+            let tensors = try [tensor("a", [37, 512]), tensor("b", [600, 2048]), tensor("c", [256])].map(step.apply)
+            try sink.write(tensors) { _ in }
+            return sink.all
+        }
+        let alone = try bytes(threads: 1)
+        for threads in [2, 3, 16] { #expect(try bytes(threads: threads) == alone) }
+    }
+
     @Test func `shards begin where the next tensor would make one too large`() throws {
         let directory = Temporary.folder()
         try RealFiles().createDirectory(directory)
@@ -62,7 +144,7 @@ struct TensorStreamTests {
     /// Rows as blocks: sink and step agree on their sizes, and whoever reads them gets the values back.
     @Test(arguments: [ElementType.q8_0, .q4_K, .q6_K]) func `rows are written as GGUF's blocks`(type: ElementType) throws {
         let sink = Kept()
-        try sink.write([ConvertPrecision(to: type, path: "base", cpu: CPU(threads: 2)).apply(tensor("a", [3, 512]))]) { _ in }
+        try sink.write([ConvertPrecision(to: type, path: "base", cpu: cpu).apply(tensor("a", [3, 512]))]) { _ in }
         #expect(sink.begun == [TensorDescription(name: "a", shape: [3, 512], type: type)])
         #expect(sink.pieces == [512 / type.blockElements * type.blockBytes * 3])
     }
@@ -76,7 +158,7 @@ struct TensorStreamTests {
                 }
             }
             let error = #expect(throws: LorikeetError.self) {
-                try Kept().write([ConvertPrecision(to: type, path: "base").apply(tensor)]) { _ in }
+                try Kept().write([ConvertPrecision(to: type, path: "base", cpu: cpu).apply(tensor)]) { _ in }
             }
             #expect(error?.exit == .unusableInput)
             return error?.description ?? ""

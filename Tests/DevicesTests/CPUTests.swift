@@ -1,3 +1,4 @@
+import Dispatch
 import Testing
 
 @testable import LorikeetDevices
@@ -40,6 +41,37 @@ struct CPUTests {
                 }
             }
         }
+    }
+
+    @Test func `a side thread works at the same time, and has ended when the call returns`() throws {
+        let (here, there) = (DispatchSemaphore(value: 0), DispatchSemaphore(value: 0))
+        var (side, body) = (0, 0)
+        try SideThread.run {
+            here.signal()
+            there.wait()
+            side = 1
+        } meanwhile: {
+            // Either waits for the other.
+            here.wait()
+            there.signal()
+            body = 1
+        }
+        #expect(side == 1 && body == 1)
+    }
+
+    @Test func `pieces of scratch memory that are in use at the same time are different ones`() throws {
+        let scratch = Scratch()
+        let first = try scratch.with(bytes: 100) { outer in
+            outer.storeBytes(of: 1, as: Int.self)
+            try scratch.with(bytes: 1 << 20) { inner in
+                #expect(inner != outer)
+                (inner + (1 << 20) - 8).storeBytes(of: 2, as: Int.self)
+            }
+            #expect(outer.load(as: Int.self) == 1)
+            return outer
+        }
+        // Used again.
+        #expect(try scratch.with(bytes: 50) { $0 } == first)
     }
 
     @Test func `two threads in the library at once give right numbers`() {

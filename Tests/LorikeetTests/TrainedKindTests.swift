@@ -217,7 +217,8 @@ struct TrainedKindTests {
         let merged = scratch()
         try RealFiles().createDirectory(merged)
         let sink = SafetensorsSink(directory: merged, files: RealFiles(), shardBytes: 1 << 30)
-        try sink.write(try TensorStream(source, linearsThrough: .stored, cpu: CPU(threads: 2)).tensors().map { try add.apply($0) }) { _ in }
+        let cpu = CPU(threads: 2)
+        try sink.write(try TensorStream(source, linearsThrough: .stored, cpu: cpu).tensors().map { try add.apply($0) }) { _ in }
         try RealFiles().writeDurably(RealFiles().read(Self.llama + "/config.json"), to: merged + "/config.json")
         func logProbabilities(_ model: Model) throws -> [Float] { try Session(model: model, maximumTokens: 32).evaluate(batch()) }
         let alone = try logProbabilities(compute.model(ModelSource.open(merged), storage: .f32, lora: nil))

@@ -13,6 +13,7 @@ package struct GGUFAdapterExport {
     private let writing: GGUFWriting
     private let settings: LoRASettings
     private let name: String
+    private let cpu: CPU
     /// The adapted matrices' names in the base, in its order, without `.weight`.
     private let modules: [String]
     /// `adapter.lora.alpha`
@@ -21,7 +22,7 @@ package struct GGUFAdapterExport {
     /// - Parameter name: `general.name`.
     /// - Throws: exit 2 where the adapter does not fit the base, or holds more than LoRA's matrices.
     package init(base: ModelSource, adapter: AdapterFile, name: String, cpu: CPU) throws {
-        (self.base, self.adapter, self.name) = (base, adapter, name)
+        (self.base, self.adapter, self.name, self.cpu) = (base, adapter, name, cpu)
         writing = try GGUFWriting(base.configuration, path: base.path)
         // Holds every tensor of the adapter to the model's shapes.
         _ = try AddAdapter(adapter, base: base, cpu: cpu)
@@ -72,7 +73,7 @@ package struct GGUFAdapterExport {
             // B's rows are the matrix's, A's rows the rank's.
             let up = try layout.apply(Self.stream(b, named: weight, times: factor)).renamed(place.name + ".lora_b")
             // Refuses what is not finite.
-            let check = ConvertPrecision(to: .f32, path: adapter.path)
+            let check = ConvertPrecision(to: .f32, path: adapter.path, cpu: cpu)
             return try [check.apply(Self.stream(a, named: place.name + ".lora_a", times: 1)), check.apply(up)]
         }
     }
@@ -81,10 +82,11 @@ package struct GGUFAdapterExport {
         StreamedTensor(description: TensorDescription(name: name, shape: view.shape, type: .f32)) {
             let blocks = try RowBlocks(view)
             return { rows, memory in
-                let store = try blocks.store(rows)
-                let values = memory.assumingMemoryBound(to: Float.self)
-                store.expand(rows: 0..<store.rows, into: values)
-                if factor != 1 { for i in 0..<store.rows * store.columns { values[i] *= factor } }
+                try blocks.withStore(rows) { store in
+                    let values = memory.assumingMemoryBound(to: Float.self)
+                    store.expand(rows: 0..<store.rows, into: values)
+                    if factor != 1 { for i in 0..<store.rows * store.columns { values[i] *= factor } }
+                }
             }
         }
     }

@@ -26,7 +26,7 @@ struct GGUFLayout: TensorStep {
         case .interleavedHeads(let order):
             guard form.shape.count > 1 else { return vector(tensor, description, order) }
             return StreamedTensor(description: description) {
-                let rows = try InterleavedRows(order: order, form: form, read: tensor.open())
+                let rows = InterleavedRows(order: order, form: form, read: try tensor.open())
                 return { try rows.read($0, into: $1) }
             }
         }
@@ -36,11 +36,13 @@ struct GGUFLayout: TensorStep {
     private func vector(_ tensor: StreamedTensor, _ description: TensorDescription, _ order: RowPermutation) -> StreamedTensor {
         StreamedTensor(description: description) {
             let count = description.columns
-            let (read, buffer) = (try tensor.open(), try Buffer(bytes: max(4, count * 4)))
+            let (read, scratch) = (try tensor.open(), Scratch())
             return { rows, memory in
-                try read(rows, buffer.base)
-                let (from, to) = (buffer.pointer(as: Float.self), memory.assumingMemoryBound(to: Float.self))
-                for i in 0..<count { to[i] = from[order.row(ofSource: i, rows: count)] }
+                try scratch.with(bytes: count * 4) { whole in
+                    try read(rows, whole)
+                    let (from, to) = (whole.assumingMemoryBound(to: Float.self), memory.assumingMemoryBound(to: Float.self))
+                    for i in 0..<count { to[i] = from[order.row(ofSource: i, rows: count)] }
+                }
             }
         }
     }
@@ -51,21 +53,18 @@ private struct InterleavedRows {
     private let order: RowPermutation
     private let form: TensorDescription
     private let read: StreamedTensor.Rows
-    private let scratch: Buffer
+    private let scratch = Scratch()
 
-    init(order: RowPermutation, form: TensorDescription, read: @escaping StreamedTensor.Rows) throws {
-        (self.order, self.form, self.read) = (order, form, read)
-        scratch = try Buffer(bytes: max(4, form.blockRows * form.columns * 4))
-    }
+    init(order: RowPermutation, form: TensorDescription, read: @escaping StreamedTensor.Rows) { (self.order, self.form, self.read) = (order, form, read) }
 
     /// - Parameter rows: of the file.
     func read(_ rows: Range<Int>, into memory: UnsafeMutableRawPointer) throws {
         let half = form.rows / order.heads / 2
         var first = rows.lowerBound
-        // Up to the end of a head at a time, and no more than the scratch memory holds.
+        // Up to the end of a head at a time.
         while first < rows.upperBound {
             let headEnd = (first / (2 * half) + 1) * 2 * half
-            let last = min(rows.upperBound, headEnd, first + form.blockRows)
+            let last = min(rows.upperBound, headEnd)
             for parity in 0..<2 { try readHalf(first..<last, parity, half, memory + (first - rows.lowerBound) * form.columns * 4) }
             first = last
         }
@@ -77,8 +76,10 @@ private struct InterleavedRows {
         guard start < rows.upperBound else { return }
         let count = (rows.upperBound - start + 1) / 2
         let source = order.row(ofSource: start, rows: form.rows)
-        try read(source..<source + count, scratch.base)
         let rowBytes = form.columns * 4
-        for row in 0..<count { (memory + (start - rows.lowerBound + 2 * row) * rowBytes).copyMemory(from: scratch.base + row * rowBytes, byteCount: rowBytes) }
+        try scratch.with(bytes: count * rowBytes) { floats in
+            try read(source..<source + count, floats)
+            for row in 0..<count { (memory + (start - rows.lowerBound + 2 * row) * rowBytes).copyMemory(from: floats + row * rowBytes, byteCount: rowBytes) }
+        }
     }
 }

@@ -1,4 +1,3 @@
-import LorikeetDevices
 import LorikeetModelFiles
 
 extension ElementType {
@@ -15,45 +14,31 @@ extension ElementType {
 }
 
 /// Writes finite floats as another type: plain 16- and 32-bit types rounded to nearest even, GGUF's blocks with the scales of the least
-/// error that the search of their kind finds. The bytes are the same for any number of threads.
+/// error that the search of their kind finds.
 ///
-/// - Parameters:
-///   - count: a multiple of the type's `blockElements`.
-///   - cpu: the threads that share the work; nil for the calling thread alone.
+/// - Parameter count: a multiple of the type's `blockElements`.
 /// - Returns: false where a value, or the scale of a block, became infinite (float16 ends at 65504), and for types that are not `isWritten`.
-package func encode(
-    _ values: UnsafePointer<Float>, count: Int, as type: ElementType, into out: UnsafeMutableRawPointer, cpu: CPU? = nil
-) -> Bool {
+package func encode(_ values: UnsafePointer<Float>, count: Int, as type: ElementType, into out: UnsafeMutableRawPointer) -> Bool {
     switch type {
     case .f16: return !Half.round(values, count: count, into: out.assumingMemoryBound(to: UInt16.self))
     case .bf16: BFloat.round(values, count: count, into: out.assumingMemoryBound(to: UInt16.self))
     case .f32: out.copyMemory(from: values, byteCount: count * 4)
     default:
         guard let encoder = type.encoder else { return false }
-        return encodeBlocks(encoder, values, count / encoder.elements, into: out, cpu)
+        return encodeBlocks(encoder, values, count / encoder.elements, into: out)
     }
     return true
 }
 
 private func encodeBlocks<Encoder: BlockEncoder>(
-    _: Encoder.Type, _ values: UnsafePointer<Float>, _ blocks: Int, into out: UnsafeMutableRawPointer, _ cpu: CPU?
+    _: Encoder.Type, _ values: UnsafePointer<Float>, _ blocks: Int, into out: UnsafeMutableRawPointer
 ) -> Bool {
-    // One flag for each worker.
-    var fits = [Bool](repeating: true, count: cpu?.threads ?? 1)
-    fits.withUnsafeMutableBufferPointer { buffer in
-        guard let fits = buffer.baseAddress else { return }
-        func encode(_ range: Range<Int>, _ worker: Int) {
-            withUnsafeTemporaryAllocation(byteCount: EncoderScratch.bytes, alignment: 32) { memory in
-                guard let base = memory.baseAddress else { return }
-                let scratch = EncoderScratch(base)
-                for block in range where !Encoder.encode(values + block * Encoder.elements, into: out + block * Encoder.bytes, scratch) {
-                    fits[worker] = false
-                }
-            }
-        }
-        if let cpu { cpu.parallelRanges(over: blocks) { encode($0, $1) } } else { encode(0..<blocks, 0) }
+    withUnsafeTemporaryAllocation(byteCount: EncoderScratch.bytes, alignment: 32) { memory in
+        guard let base = memory.baseAddress else { return false }
+        let scratch = EncoderScratch(base)
+        for block in 0..<blocks where !Encoder.encode(values + block * Encoder.elements, into: out + block * Encoder.bytes, scratch) { return false }
+        return true
     }
-    return !fits.contains(false)
 }
 
 /// A GGUF block format that is written as well as read.

@@ -30,10 +30,11 @@ struct RowBlocksTests {
         whole.expand(rows: 0..<12, into: &wanted)
         let blocks = try RowBlocks(view)
         for rows in [0..<12, 0..<5, 5..<10, 11..<12] {
-            let store = try blocks.store(rows)
-            #expect(store.rows == rows.count && store.columns == 64)
             var found = [Float](repeating: 0, count: rows.count * 64)
-            store.expand(rows: 0..<rows.count, into: &found)
+            try blocks.withStore(rows) { store in
+                #expect(store.rows == rows.count && store.columns == 64)
+                store.expand(rows: 0..<rows.count, into: &found)
+            }
             #expect(found.elementsEqual(wanted[rows.lowerBound * 64..<rows.upperBound * 64]) { $0.bitPattern == $1.bitPattern }, "\(rows)")
         }
     }
@@ -44,10 +45,11 @@ struct RowBlocksTests {
         let view = try view([12], .f32, permutation: permutation, storedOffset: offset)
         let buffer = try WeightTable.floats(view)
         let blocks = try RowBlocks(view)
-        let store = try blocks.store(0..<1)
-        #expect(store.rows == 1 && store.columns == 12)
         var found = [Float](repeating: 0, count: 12)
-        store.expand(rows: 0..<1, into: &found)
+        try blocks.withStore(0..<1) { store in
+            #expect(store.rows == 1 && store.columns == 12)
+            store.expand(rows: 0..<1, into: &found)
+        }
         found.withUnsafeMutableBufferPointer { if let base = $0.baseAddress { blocks.finish(base, count: 12) } }
         let plain = (0..<12).map { view.bytes.loadUnaligned(fromByteOffset: 4 * (permutation?.sourceRow(of: $0, rows: 12) ?? $0), as: Float.self) - offset }
         #expect(found == plain && (0..<12).map { buffer.pointer(as: Float.self)[$0] } == plain)
