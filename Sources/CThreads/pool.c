@@ -1,11 +1,15 @@
 #include "CThreads.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
 // Workers spin for a short while before they sleep: the gaps between ops of a step are shorter than a wake-up.
 #define SPINS 20000
+
+// Looks at a counter before the core goes to another thread: that which the wait is for may have none.
+#define LOOKS 256
 
 struct lorikeet_pool {
     size_t workers;
@@ -28,6 +32,10 @@ static inline void pause_cpu(void) {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
 #endif
+}
+
+void lorikeet_between_looks(int looks) {
+    if (looks < LOOKS) pause_cpu(); else sched_yield();
 }
 
 static void *work(void *argument) {

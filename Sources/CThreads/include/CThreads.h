@@ -11,6 +11,9 @@ lorikeet_pool *lorikeet_pool_create(size_t workers);
 /// another thread does) all of them run on the calling thread, one after the other.
 void lorikeet_pool_run(lorikeet_pool *pool, lorikeet_task task, void *context);
 void lorikeet_pool_destroy(lorikeet_pool *pool);
+/// What a thread does between two looks at a counter that another one will soon raise: it pauses the core, and after some looks lets other threads
+/// of the machine run. `looks` counts those already taken.
+void lorikeet_between_looks(int looks);
 
 /// 1 where the processor and the system support AVX2 and FMA. Itself needs neither.
 int lorikeet_cpu_has_avx2(void);

@@ -1,6 +1,7 @@
 import COpenBLAS
 import CThreads
 import Glibc
+import Synchronization
 
 /// The processor: a fixed set of worker threads and matrix products on them.
 ///
@@ -9,10 +10,14 @@ package final class CPU: Sendable {
     /// Workers, the calling thread included.
     package let threads: Int
     private let pool: UInt
+    private let onUnit: (@Sendable (_ unit: Int, _ worker: Int) -> Void)?
 
-    /// - Parameter threads: 0 takes the cores that the process may use (by affinity and control group). It has no default: the user's number has
-    ///   to come here from every verb.
-    package init(threads: Int) {
+    /// - Parameters:
+    ///   - threads: 0 takes the cores that the process may use (by affinity and control group). It has no default: the user's number has
+    ///     to come here from every verb.
+    ///   - onUnit: called by a worker before each unit of `parallelUnits`: for tests.
+    package init(threads: Int, onUnit: (@Sendable (_ unit: Int, _ worker: Int) -> Void)? = nil) {
+        self.onUnit = onUnit
         BLASKernels.choose()
         // Its own threads would fight ours over the same cores.
         openblas_set_num_threads(1)
@@ -54,6 +59,23 @@ package final class CPU: Sendable {
                         guard let context else { return }
                         context.assumingMemoryBound(to: ((Int) -> Void).self).pointee(worker)
                     }, pointer)
+            }
+        }
+    }
+
+    /// Runs `body` once for each unit of 0..<count; a worker takes the next one as soon as it has done its last.
+    ///
+    /// For units of unequal work. Which worker does a unit differs from run to run, so results must not depend on it. Units are taken in their
+    /// order: one may wait for those before it (see `Turns`), never for those behind. Started inside parallel work, all run on its own thread.
+    package func parallelUnits(_ count: Int, _ body: (_ unit: Int, _ worker: Int) -> Void) {
+        let next = Atomic<Int>(0)
+        let onUnit = onUnit
+        parallelRanges(over: min(threads, count)) { _, worker in
+            while true {
+                let unit = next.wrappingAdd(1, ordering: .relaxed).oldValue
+                guard unit < count else { return }
+                onUnit?(unit, worker)
+                body(unit, worker)
             }
         }
     }

@@ -1,5 +1,6 @@
 import Glibc
 import LorikeetDevices
+import Synchronization
 import Testing
 
 @testable import LorikeetEngine
@@ -13,6 +14,23 @@ extension AttentionSegments {
                 body(AttentionSegments(starts: first, parents: parent, rows: starts.count))
             }
         }
+    }
+}
+
+/// Holds workers until a number of them have come.
+final class Meeting: Sendable {
+    private let workers = Mutex<Set<Int>>([])
+    private let wanted: Int
+
+    init(of wanted: Int) { self.wanted = wanted }
+
+    var come: Set<Int> { workers.withLock { $0 } }
+
+    /// Returns when all are there; or after ten minutes, where they will not come.
+    func come(_ worker: Int) {
+        workers.withLock { _ = $0.insert(worker) }
+        let start = ContinuousClock.now
+        while come.count < wanted, ContinuousClock.now - start < .seconds(600) { usleep(100) }
     }
 }
 
@@ -54,6 +72,8 @@ struct AttentionTests {
         Case(segments: [4, 3, 5], heads: 2, keyValueHeads: 2, d: 8, window: 4, cap: 2, continued: [2: 0]),
         Case(segments: [90, 50, 7, 60], heads: 9, keyValueHeads: 3, d: 64, continued: [1: 0, 3: 0]),
         Case(segments: [30, 20, 70, 9], heads: 4, keyValueHeads: 1, d: 16, window: 25, continued: [1: 0, 2: 0, 3: 0]),
+        Case(segments: [330], heads: 3, keyValueHeads: 1, d: 32), Case(segments: [70, 250, 180], heads: 4, keyValueHeads: 2, d: 16, continued: [1: 0, 2: 0]),
+        Case(segments: [200, 260, 33, 90], heads: 6, keyValueHeads: 1, d: 16, window: 170, cap: 2, continued: [1: 0, 3: 0]),
         Case(segments: [90], heads: 2, keyValueHeads: 1, d: 16, window: 1), Case(segments: [11], heads: 1, keyValueHeads: 1, d: 8, window: 1000),
     ]
 
@@ -96,7 +116,8 @@ struct AttentionTests {
         return (out, gradient)
     }
 
-    private func run(_ c: Case, _ joint: [Float], _ dOut: [Float], threads: Int) -> (out: [Float], gradient: [Float]) {
+    /// - Parameter backwardCPU: of `threads` workers; nil takes that of the forward pass.
+    private func run(_ c: Case, _ joint: [Float], _ dOut: [Float], threads: Int, backwardOn backwardCPU: CPU? = nil) -> (out: [Float], gradient: [Float]) {
         let cpu = CPU(threads: threads)
         var out = [Float](repeating: 9, count: c.rows * c.heads * c.d)
         var logSumExp = [Float](repeating: 9, count: c.rows * c.heads)
@@ -115,7 +136,7 @@ struct AttentionTests {
                             else { return }
                             AttentionKernels.backward(
                                 .init(dOut: dOut, joint: joint, out: out, logSumExp: logSumExp, segments: segments), dJoint: &gradient, scratch: &scratch,
-                                sums: &sums, shape: c.shape, cpu: cpu)
+                                sums: &sums, shape: c.shape, cpu: backwardCPU ?? cpu)
                         }
                     }
                 }
@@ -135,10 +156,30 @@ struct AttentionTests {
         let one = run(c, Numbers.floats(joint), Numbers.floats(dOut), threads: 1)
         #expect(Numbers.difference(one.out, expected.out) < Numbers.tolerance)
         #expect(Numbers.difference(one.gradient, expected.gradient) < Numbers.tolerance)
-        for threads in [2, 3] {
+        for threads in [2, 3, 7, 16] {
             let other = run(c, Numbers.floats(joint), Numbers.floats(dOut), threads: threads)
             #expect(other.out == one.out && other.gradient == one.gradient)
         }
+    }
+
+    /// Three key heads have six accumulators of dk and dv. Each worker is held at its first tile until more than six have one.
+    @Test func `more workers than accumulators take part in the backward pass`() {
+        let c = Case(segments: [512], heads: 9, keyValueHeads: 3, d: 16)
+        let meeting = Meeting(of: c.keyValueHeads * AttentionKernels.shares + 4)
+        let joint = Numbers.floats(Numbers.noise(c.rows * c.shape.jointColumns, seed: 26))
+        let dOut = Numbers.floats(Numbers.noise(c.rows * c.heads * c.d, seed: 27))
+        let cpu = CPU(threads: 16) { _, worker in meeting.come(worker) }
+        let many = run(c, joint, dOut, threads: 16, backwardOn: cpu)
+        #expect(meeting.come.count > c.keyValueHeads * AttentionKernels.shares)
+        #expect(many.gradient == run(c, joint, dOut, threads: 1).gradient)
+    }
+
+    @Test(arguments: [1, 2, 3, 16], [1, 2, 5, 8]) func `tiles are taken once each, an accumulator's in their order`(threads: Int, keyHeads: Int) {
+        let units = AttentionKernels.units(Array(0..<13), keyHeads: keyHeads, threads: threads)
+        for keyHead in 0..<keyHeads { #expect(units.filter { $0.keyHead == keyHead }.map(\.place) == Array(0..<13)) }
+        #expect(units.count == 13 * keyHeads)
+        // The first ones are of different key heads as far as threads need them.
+        #expect(Set(units.prefix(8).map(\.keyHead)).count == min(keyHeads, max(1, threads / AttentionKernels.shares)))
     }
 
     /// T rows with a window cost T × window: rows beyond it are not read at all, which a NaN in one of them would show.

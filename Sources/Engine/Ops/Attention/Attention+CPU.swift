@@ -23,8 +23,14 @@ enum AttentionKernels {
         return group * height * (keys + 3 * shape.headDimension) + keys * max(group * height, shape.headDimension)
     }
 
-    /// First, last, second, last but one, …: in a long segment later tiles see more keys, and workers get ranges of places.
-    private static func balanced(_ place: Int, of tiles: Int) -> Int { place % 2 == 0 ? place / 2 : tiles - 1 - place / 2 }
+    /// The tiles of all key heads in the order in which workers take them: those at `places`, for as many key heads in turn as keep all threads
+    /// busy. Few threads so stay with the keys of one head, which their caches hold.
+    static func units(_ places: [Int], keyHeads: Int, threads: Int) -> [(keyHead: Int, place: Int)] {
+        let together = max(1, threads / shares)
+        return stride(from: 0, to: keyHeads, by: together).flatMap { first in
+            places.flatMap { place in (first..<min(keyHeads, first + together)).map { ($0, place) } }
+        }
+    }
 
     /// Overwrites out [T, H·D] and logSumExp [H, T]. A row gets what it would with its whole text in one segment, within rounding.
     static func forward(
@@ -34,37 +40,38 @@ enum AttentionKernels {
         let tiles = segments.tiles(of: tileRows(shape), window: shape.window)
         let perWorker = scratchFloats(rows: segments.rows, shape: shape)
         let (height, d, ld, group) = (tileRows(shape), shape.headDimension, shape.jointColumns, shape.heads / shape.keyValueHeads)
-        cpu.parallelRanges(over: shape.keyValueHeads * tiles.count) { range, worker in
+        // In a long segment later tiles see more keys: these first, so that all workers end at about the same time.
+        let places = tiles.indices.sorted { tiles[$0].count * tiles[$0].keys > tiles[$1].count * tiles[$1].keys }
+        let units = units(places, keyHeads: shape.keyValueHeads, threads: cpu.threads)
+        cpu.parallelUnits(units.count) { number, worker in
             let q = scratch + worker * perWorker
             let result = q + group * height * d
             let scores = result + group * height * d
-            for unit in range {
-                let (tile, keyHead) = (tiles[balanced(unit % tiles.count, of: tiles.count)], unit / tiles.count)
-                let (stacked, keys, column) = (group * tile.count, tile.keys, keyHead * group * d)
-                tile.stack(joint, ld: ld, column: column, group: group, d: d, into: q)
-                let k = joint + (shape.heads + keyHead) * d
-                for (rows, first) in tile.parts {
-                    CPU.serialGemm(
-                        transposeB: true, m: stacked, n: rows.count, k: d, alpha: shape.scale, a: q, lda: d, b: k + rows.lowerBound * ld, ldb: ld,
-                        c: scores + first, ldc: keys)
-                }
-                for row in 0..<stacked {
-                    let (head, i) = (keyHead * group + row / tile.count, row % tile.count)
-                    let visible = tile.visible(i, window: shape.window)
-                    logSumExp[head * segments.rows + tile.first + i] = softmax(
-                        scores + row * keys, low: visible.lowerBound, high: visible.upperBound, count: keys, cap: shape.softCap)
-                }
-                // One sum over all keys, so that it does not matter whose segment they are in.
-                let v = k + shape.keyValueHeads * d
-                let gathered = scores + stacked * keys
-                if tile.parent.isEmpty {
-                    CPU.serialGemm(m: stacked, n: d, k: keys, a: scores, lda: keys, b: v + tile.own.lowerBound * ld, ldb: ld, c: result, ldc: d)
-                } else {
-                    for (i, row) in [tile.parent, tile.own].joined().enumerated() { (gathered + i * d).update(from: v + row * ld, count: d) }
-                    CPU.serialGemm(m: stacked, n: d, k: keys, a: scores, lda: keys, b: gathered, ldb: d, c: result, ldc: d)
-                }
-                tile.unstack(result, group: group, d: d, into: out, ld: shape.heads * d, column: column)
+            let (tile, keyHead) = (tiles[units[number].place], units[number].keyHead)
+            let (stacked, keys, column) = (group * tile.count, tile.keys, keyHead * group * d)
+            tile.stack(joint, ld: ld, column: column, group: group, d: d, into: q)
+            let k = joint + (shape.heads + keyHead) * d
+            for (rows, first) in tile.parts {
+                CPU.serialGemm(
+                    transposeB: true, m: stacked, n: rows.count, k: d, alpha: shape.scale, a: q, lda: d, b: k + rows.lowerBound * ld, ldb: ld,
+                    c: scores + first, ldc: keys)
             }
+            for row in 0..<stacked {
+                let (head, i) = (keyHead * group + row / tile.count, row % tile.count)
+                let visible = tile.visible(i, window: shape.window)
+                logSumExp[head * segments.rows + tile.first + i] = softmax(
+                    scores + row * keys, low: visible.lowerBound, high: visible.upperBound, count: keys, cap: shape.softCap)
+            }
+            // One sum over all keys, so that it does not matter whose segment they are in.
+            let v = k + shape.keyValueHeads * d
+            let gathered = scores + stacked * keys
+            if tile.parent.isEmpty {
+                CPU.serialGemm(m: stacked, n: d, k: keys, a: scores, lda: keys, b: v + tile.own.lowerBound * ld, ldb: ld, c: result, ldc: d)
+            } else {
+                for (i, row) in [tile.parent, tile.own].joined().enumerated() { (gathered + i * d).update(from: v + row * ld, count: d) }
+                CPU.serialGemm(m: stacked, n: d, k: keys, a: scores, lda: keys, b: gathered, ldb: d, c: result, ldc: d)
+            }
+            tile.unstack(result, group: group, d: d, into: out, ld: shape.heads * d, column: column)
         }
     }
 
@@ -126,24 +133,32 @@ enum AttentionKernels {
 
     /// Overwrites dJoint [T, (H+2K)·D].
     ///
+    /// Any worker may take any tile; only the additions to an accumulator of dk and dv come in the order of its tiles.
+    ///
     /// - Parameter sums: [K, shares, T, 2·D], dk and dv of each key head by share; added up at the end in that order.
     static func backward(
         _ inputs: BackwardInputs, dJoint: UnsafeMutablePointer<Float>, scratch: UnsafeMutablePointer<Float>, sums: UnsafeMutablePointer<Float>,
         shape: AttentionShape, cpu: CPU
     ) {
         let tiles = inputs.segments.tiles(of: tileRows(shape), window: shape.window)
-        let (rows, d, ld) = (inputs.segments.rows, shape.headDimension, shape.jointColumns)
+        let (rows, d, ld, group) = (inputs.segments.rows, shape.headDimension, shape.jointColumns, shape.heads / shape.keyValueHeads)
         let perWorker = scratchFloats(rows: rows, shape: shape)
         let size = rows * 2 * d
-        cpu.parallelRanges(over: shape.keyValueHeads * shares) { range, worker in
-            for unit in range {
-                let own = sums + unit * size
-                own.update(repeating: 0, count: size)
-                for place in stride(from: unit % shares, to: tiles.count, by: shares) {
-                    backwardTile(
-                        inputs, tiles[place], keyHead: unit / shares, dJoint: dJoint, scratch: scratch + worker * perWorker, sums: own, shape: shape)
-                }
-            }
+        // Each accumulator's first place clears it, also where it has no tile.
+        let units = units(Array(0..<max(tiles.count, shares)), keyHeads: shape.keyValueHeads, threads: cpu.threads)
+        let turns = Turns(lines: 2 * shape.keyValueHeads * shares)
+        cpu.parallelUnits(units.count) { number, worker in
+            let (keyHead, place) = units[number]
+            let accumulator = keyHead * shares + place % shares
+            let dk = sums + accumulator * size
+            if place < shares { dk.update(repeating: 0, count: size) }
+            guard place < tiles.count else { return }
+            let tile = tiles[place]
+            let own = TileScratch(scratch + worker * perWorker, rows: group * tile.count, keys: tile.keys, d: d)
+            scoreGradients(inputs, tile, keyHead: keyHead, own, dJoint: dJoint, shape: shape)
+            // dk += dsᵀ q;  dv += pᵀ dO  (the scale is in ds)
+            turns.take(place / shares, in: 2 * accumulator) { addTransposed(own.dp, own.q, tile, own, to: dk) }
+            turns.take(place / shares, in: 2 * accumulator + 1) { addTransposed(own.p, own.dO, tile, own, to: dk + d) }
         }
         cpu.parallelRanges(over: rows) { range, _ in
             for row in range {
@@ -160,45 +175,64 @@ enum AttentionKernels {
         }
     }
 
-    private static func backwardTile(
-        _ inputs: BackwardInputs, _ tile: AttentionTile, keyHead: Int, dJoint: UnsafeMutablePointer<Float>, scratch: UnsafeMutablePointer<Float>,
-        sums: UnsafeMutablePointer<Float>, shape: AttentionShape
+    /// What a worker keeps of one tile: stacked rows of q, dout and dq [rows, d], and of p and dp [rows, keys].
+    private struct TileScratch {
+        let rows, keys, d: Int
+        let q, dO, dq, p, dp: UnsafeMutablePointer<Float>
+
+        init(_ scratch: UnsafeMutablePointer<Float>, rows: Int, keys: Int, d: Int) {
+            (self.rows, self.keys, self.d) = (rows, keys, d)
+            q = scratch
+            dO = q + rows * d
+            dq = dO + rows * d
+            p = dq + rows * d
+            dp = p + rows * keys
+        }
+    }
+
+    /// A tile's p and ds (in dp's place), and its dq, which is written to dJoint.
+    private static func scoreGradients(
+        _ inputs: BackwardInputs, _ tile: AttentionTile, keyHead: Int, _ own: TileScratch, dJoint: UnsafeMutablePointer<Float>, shape: AttentionShape
     ) {
-        let (d, ld, group, keys) = (shape.headDimension, shape.jointColumns, shape.heads / shape.keyValueHeads, tile.keys)
-        let stacked = group * tile.count
+        let (d, ld, group, keys, stacked) = (own.d, shape.jointColumns, shape.heads / shape.keyValueHeads, own.keys, own.rows)
         let (column, outColumns) = (keyHead * group * d, shape.heads * d)
-        let q = scratch
-        let dO = q + stacked * d
-        let dq = dO + stacked * d
-        let p = dq + stacked * d
-        let dp = p + stacked * keys
-        tile.stack(inputs.joint, ld: ld, column: column, group: group, d: d, into: q)
-        tile.stack(inputs.dOut, ld: outColumns, column: column, group: group, d: d, into: dO)
+        tile.stack(inputs.joint, ld: ld, column: column, group: group, d: d, into: own.q)
+        tile.stack(inputs.dOut, ld: outColumns, column: column, group: group, d: d, into: own.dO)
         let k = inputs.joint + (shape.heads + keyHead) * d
         let v = k + shape.keyValueHeads * d
         for (rows, first) in tile.parts {
             let row = rows.lowerBound * ld
-            CPU.serialGemm(transposeB: true, m: stacked, n: rows.count, k: d, alpha: shape.scale, a: q, lda: d, b: k + row, ldb: ld, c: p + first, ldc: keys)
-            CPU.serialGemm(transposeB: true, m: stacked, n: rows.count, k: d, a: dO, lda: d, b: v + row, ldb: ld, c: dp + first, ldc: keys)
+            CPU.serialGemm(
+                transposeB: true, m: stacked, n: rows.count, k: d, alpha: shape.scale, a: own.q, lda: d, b: k + row, ldb: ld, c: own.p + first, ldc: keys)
+            CPU.serialGemm(transposeB: true, m: stacked, n: rows.count, k: d, a: own.dO, lda: d, b: v + row, ldb: ld, c: own.dp + first, ldc: keys)
         }
         for row in 0..<stacked {
             let (member, i) = (row / tile.count, row % tile.count)
             let t = tile.first + i
-            let delta = sumOfProducts(dO + row * d, inputs.out + t * outColumns + column + member * d, d)
+            let delta = sumOfProducts(own.dO + row * d, inputs.out + t * outColumns + column + member * d, d)
             let visible = tile.visible(i, window: shape.window)
             scoreGradients(
-                p + row * keys, dp + row * keys, low: visible.lowerBound, high: visible.upperBound, count: keys,
+                own.p + row * keys, own.dp + row * keys, low: visible.lowerBound, high: visible.upperBound, count: keys,
                 logSumExp: inputs.logSumExp[(keyHead * group + member) * inputs.segments.rows + t], delta: delta, shape: shape)
         }
-        // dq = ds k;  dk += dsᵀ q;  dv += pᵀ dO  (the scale is in ds)
+        // dq = ds k
         for (part, (rows, first)) in tile.parts.enumerated() {
             CPU.serialGemm(
-                m: stacked, n: d, k: rows.count, a: dp + first, lda: keys, b: k + rows.lowerBound * ld, ldb: ld, beta: part == 0 ? 0 : 1, c: dq, ldc: d)
-            let to = sums + rows.lowerBound * 2 * d
-            CPU.serialGemm(transposeA: true, m: rows.count, n: d, k: stacked, a: dp + first, lda: keys, b: q, ldb: d, beta: 1, c: to, ldc: 2 * d)
-            CPU.serialGemm(transposeA: true, m: rows.count, n: d, k: stacked, a: p + first, lda: keys, b: dO, ldb: d, beta: 1, c: to + d, ldc: 2 * d)
+                m: stacked, n: d, k: rows.count, a: own.dp + first, lda: keys, b: k + rows.lowerBound * ld, ldb: ld, beta: part == 0 ? 0 : 1,
+                c: own.dq, ldc: d)
         }
-        tile.unstack(dq, group: group, d: d, into: dJoint, ld: ld, column: column)
+        tile.unstack(own.dq, group: group, d: d, into: dJoint, ld: ld, column: column)
+    }
+
+    /// sums [T, 2·D] += scoresᵀ b at the rows of the tile's keys; scores [stacked rows, keys], b [stacked rows, d].
+    private static func addTransposed(
+        _ scores: UnsafePointer<Float>, _ b: UnsafePointer<Float>, _ tile: AttentionTile, _ own: TileScratch, to sums: UnsafeMutablePointer<Float>
+    ) {
+        for (rows, first) in tile.parts {
+            CPU.serialGemm(
+                transposeA: true, m: rows.count, n: own.d, k: own.rows, a: scores + first, lda: own.keys, b: b, ldb: own.d, beta: 1,
+                c: sums + rows.lowerBound * 2 * own.d, ldc: 2 * own.d)
+        }
     }
 
     /// Scores become probabilities p, and dp becomes scale * p * (dp - delta) (times the soft cap's slope); 0 outside low..<high.
