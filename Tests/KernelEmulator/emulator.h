@@ -73,6 +73,7 @@ static inline bool warp_all(bool x) {
     return x;
 }
 static inline float shuffle_xor(float x, int mask) { return emulated_exchange(x, emulated_lane() ^ mask); }
+static inline unsigned shuffle_xor(unsigned x, int mask) { return emulated_exchange(x, emulated_lane() ^ mask); }
 static inline float shuffle(float x, int lane) { return emulated_exchange(x, lane); }
 
 /// The same layouts as in device.cuh, in float32 with the products in lane order.

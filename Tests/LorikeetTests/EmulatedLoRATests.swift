@@ -20,12 +20,14 @@ struct EmulatedLoRATests {
     }
 
     private static let dropping = ["lora_down", "lora_add", "lora_grad", "lora_grad_sum"]
+    /// With more than two groups of sixteen ranks.
+    private static let droppingWide = ["lora_down", "lora_add_wide", "lora_grad_wide", "lora_grad_sum"]
     static let cases = [
         Case(element: .f16, rank: 8, dropout: 0.3, targets: ["q_proj", "v_proj"], kernels: dropping + ["lora_up", "lora_back"]),
-        Case(element: .bf16, rank: 16, dropout: 0.3, targets: ["all-linear"], kernels: dropping + ["lora_up", "lora_gated_forward"]),
-        Case(element: .bf16, rank: 8, dropout: 0.5, targets: ["q_proj", "k_proj", "v_proj"], head: 64, kernels: dropping + ["lora_up", "lora_back_sum"]),
-        Case(element: .f16, rank: 24, dropout: 0.1, targets: ["gate_proj", "up_proj"], kernels: dropping + ["lora_gated_backward"]),
-        Case(element: .f16, rank: 40, dropout: 0.1, targets: ["down_proj"], kernels: dropping + ["lora_up_residual"]),
+        Case(element: .bf16, rank: 16, dropout: 0.3, targets: ["all-linear"], kernels: dropping + droppingWide + ["lora_up", "lora_gated_forward"]),
+        Case(element: .bf16, rank: 8, dropout: 0.5, targets: ["q_proj", "k_proj", "v_proj"], head: 64, kernels: droppingWide + ["lora_up", "lora_back_sum"]),
+        Case(element: .f16, rank: 24, dropout: 0.1, targets: ["gate_proj", "up_proj"], kernels: droppingWide + ["lora_gated_backward"]),
+        Case(element: .f16, rank: 40, dropout: 0.1, targets: ["down_proj"], kernels: droppingWide + ["lora_up_residual"]),
         // A k without an adapter, rotated all the same; heads whose halves stand in two units.
         Case(element: .f16, rank: 8, dropout: 0, targets: ["q_proj", "v_proj"], head: 64, kernels: ["lora_up", "lora_back", "lora_back_sum"]),
         Case(element: .bf16, rank: 16, dropout: 0, targets: ["all-linear"], head: 128, kernels: ["lora_up", "lora_gated_backward"]),

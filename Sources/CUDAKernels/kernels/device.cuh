@@ -223,6 +223,7 @@ DEVICE float div_rn(float a, float b) { return __fdiv_rn(a, b); }
 
 #ifndef LORIKEET_EMULATED
 DEVICE float shuffle_xor(float x, int mask) { return __shfl_xor_sync(0xffffffffu, x, mask); }
+DEVICE u32 shuffle_xor(u32 x, int mask) { return __shfl_xor_sync(0xffffffffu, x, mask); }
 DEVICE float shuffle(float x, int lane) { return __shfl_sync(0xffffffffu, x, lane); }
 /// Lane 0's, which the compiler then knows to be the warp's.
 DEVICE int warp_uniform(int x) { return __shfl_sync(0xffffffffu, x, 0); }

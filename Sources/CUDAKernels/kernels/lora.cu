@@ -14,20 +14,27 @@
 // serve two products of depth 16 (down) or come out of four of width 8 (add).
 //
 // Launch: lora_down: grid (rows / 16 rounded up, ranks / 32 rounded up), threads 256.
-//         lora_add: grid (columns / 128 rounded up, as many as share the rows), threads 128; parts * (rank / 16 rounded up) <= 4.
-//         lora_grad: grid (columns / 64 rounded up, rows / share rounded up = splits), threads 128; the same limit; share a multiple of 64.
+//         lora_add: grid (columns / 128 rounded up, as many as share the rows), threads 128; parts * (rank / 16 rounded up) <= 2, _wide 3 or 4:
+//         a kernel of its own, for it takes so many registers that half as many blocks fit on a multiprocessor.
+//         lora_grad, lora_grad_wide: grid (columns / 64 rounded up, rows / share rounded up = splits), threads 128; the same limits; share a multiple of 64.
 //         lora_grad_sum: grid ranks * columns / threads rounded up, threads 256.
 #include "dropout.cuh"
 
 #if TYPE != 0
 
-/// Which of the eight columns from `column` on (a multiple of 8) stay: bits 0 to 7.
-DEVICE u32 kept_columns(u32 seed, int column, u32 threshold) {
-    const int shift = column / 8 % 2 * 16;
-    u32 bits = 0;
+/// Which of the eight columns from `column` on (a multiple of 8) stay: bits 0 to 7. The lane whose number differs by `other` asks for the same row and
+/// the other eight of the sixteen columns that share their numbers: each of the two makes half of the numbers. All lanes of a warp take part.
+template <int other> DEVICE u32 kept_columns(u32 seed, int column, u32 threshold) {
+    const int half = column / 8 % 2;
+    u32 low = 0, high = 0;
 #pragma unroll
-    for (u32 i = 0; i < 8; i++) bits |= ((mask_numbers(seed, (u32)column / 16 * 8 + i) >> shift & 0xffff) >= threshold ? 1u : 0u) << i;
-    return bits;
+    for (u32 i = 0; i < 4; i++) {
+        const u32 two = mask_numbers(seed, (u32)column / 16 * 8 + 4 * half + i);
+        low |= ((two & 0xffff) >= threshold ? 1u : 0u) << i;
+        high |= (two >> 16 >= threshold ? 1u : 0u) << i;
+    }
+    const u32 passed = shuffle_xor(half ? low : high, other);
+    return half ? high << 4 | passed : low | passed << 4;
 }
 /// Elements 2 i and 2 i + 1 of a word, where their bits are set.
 DEVICE u32 masked(u32 word, u32 bits, int i) { return word & ((bits >> (2 * i) & 1 ? 0xffffu : 0) | (bits >> (2 * i + 1) & 1 ? 0xffff0000u : 0)); }
@@ -66,7 +73,7 @@ KERNEL(256, lora_down, LoRADown) {
                 part = now;
 #pragma unroll
                 for (int h = 0; h < 2; h++) {
-                    const u32 bits = row + 8 * h < p.rows ? kept_columns(mask_seed(p.keys[row + 8 * h], p.module + part), at, p.threshold) : 0;
+                    const u32 bits = kept_columns<1>(mask_seed(row + 8 * h < p.rows ? p.keys[row + 8 * h] : 0, p.module + part), at, p.threshold);
                     const u32 words[4] = {x[h].x, x[h].y, x[h].z, x[h].w};
 #pragma unroll
                     for (int i = 0; i < 4; i++) (h ? high : low)[i] = masked(words[i], bits, i);
@@ -160,7 +167,7 @@ template <int steps> DEVICE void add_strip(const LoRAAdd &p) {
 #pragma unroll
             for (int h = 0; h < 2; h++) {
                 const int row = first + g + 8 * h;
-                const u32 bits = row < end ? kept_columns(mask_seed(p.keys[row], p.module + s / each), column, p.threshold) : 0;
+                const u32 bits = kept_columns<1>(mask_seed(row < end ? p.keys[row] : 0, p.module + s / each), column, p.threshold);
 #pragma unroll
                 for (int i = 0; i < 8; i++) out[h][i] += bits >> i & 1 ? sum[i / 2][2 * h + i % 2] * p.scale : 0;
             }
@@ -173,13 +180,13 @@ template <int steps> DEVICE void add_strip(const LoRAAdd &p) {
     }
 }
 
-KERNEL(128, lora_add, LoRAAdd) {
-    switch (p.parts * ((p.rank + 15) / 16)) {
-    case 1: return add_strip<1>(p);
-    case 2: return add_strip<2>(p);
-    case 3: return add_strip<3>(p);
-    default: return add_strip<4>(p);
-    }
+KERNEL_OF_MANY(128, 4, lora_add, LoRAAdd) {
+    if (p.parts * ((p.rank + 15) / 16) == 1) add_strip<1>(p);
+    else add_strip<2>(p);
+}
+KERNEL(128, lora_add_wide, LoRAAdd) {
+    if (p.parts * ((p.rank + 15) / 16) == 3) add_strip<3>(p);
+    else add_strip<4>(p);
 }
 
 struct LoRAGrad {
@@ -212,7 +219,7 @@ template <int steps> DEVICE void grad_strip(const LoRAGrad &p, float (*shared)[1
             if (s % each == 0) {
 #pragma unroll
                 for (int i = 0; i < 4; i++) {
-                    const u32 bits = row[i] < end ? kept_columns(mask_seed(p.keys[row[i]], p.module + part), column, p.threshold) : 0;
+                    const u32 bits = kept_columns<4>(mask_seed(row[i] < end ? p.keys[row[i]] : 0, p.module + part), column, p.threshold);
                     const u32 words[4] = {x[i].x, x[i].y, x[i].z, x[i].w};
 #pragma unroll
                     for (int w = 0; w < 4; w++) word[i][w] = masked(words[w], bits, w);
@@ -251,14 +258,15 @@ template <int steps> DEVICE void grad_strip(const LoRAGrad &p, float (*shared)[1
     }
 }
 
-KERNEL(128, lora_grad, LoRAGrad) {
+KERNEL_OF_MANY(128, 3, lora_grad, LoRAGrad) {
     SHARED float shared[4][16][65];
-    switch (p.ranks / p.rank * ((p.rank + 15) / 16)) {
-    case 1: return grad_strip<1>(p, shared);
-    case 2: return grad_strip<2>(p, shared);
-    case 3: return grad_strip<3>(p, shared);
-    default: return grad_strip<4>(p, shared);
-    }
+    if (p.ranks / p.rank * ((p.rank + 15) / 16) == 1) grad_strip<1>(p, shared);
+    else grad_strip<2>(p, shared);
+}
+KERNEL(128, lora_grad_wide, LoRAGrad) {
+    SHARED float shared[4][16][65];
+    if (p.ranks / p.rank * ((p.rank + 15) / 16) == 3) grad_strip<3>(p, shared);
+    else grad_strip<4>(p, shared);
 }
 
 struct LoRAGradSum {

@@ -30,6 +30,9 @@ extension KernelCase {
         // lora.cu: sixteen bits, ranks in eights, columns in 32s.
         Shape(tokens: 37, columns: 64, rows: [24, 8], adapted: [0, 1], rank: 8, dropout: 0.3),
         Shape(tokens: 270, columns: 96, rows: [16], adapted: [0], rank: 24, dropout: 0.1, residual: true),
+        // More than two groups of sixteen ranks: three adapters of one, and two of two.
+        Shape(tokens: 128, columns: 64, rows: [24, 8, 8], adapted: [0, 1, 2], rank: 8, dropout: 0.3),
+        Shape(tokens: 128, columns: 96, rows: [16, 24], adapted: [0, 1], rank: 24, dropout: 0.2),
         Shape(tokens: 21, columns: 64, rows: [16, 16], adapted: [], storage: .nf4, residual: true),
         Shape(tokens: 517, columns: 576, rows: [576, 192, 192], adapted: [0, 2], rank: 8, dropout: 0.05, storage: .nf4, large: true),
         Shape(tokens: 300, columns: 1536, rows: [576], adapted: [0], rank: 16, dropout: 0.1, large: true),

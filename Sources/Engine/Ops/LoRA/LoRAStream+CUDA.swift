@@ -12,6 +12,9 @@ struct LoRAStream {
     /// 1 / (1 - probability), as dropout.cu's.
     private let kept: Float
 
+    /// See lora.cu.
+    private var isWide: Bool { parts * ((rank + 15) / 16) > 2 }
+
     /// nil where the kernels do not apply.
     init?(_ adapters: [LoRAPart], rows: Int, columns: Int, keys: ValueID?, _ context: borrowing DeviceRun) {
         let ranks = adapters.ranks
@@ -46,7 +49,7 @@ struct LoRAStream {
 
     /// dx [rows, columns] += mask * (dProduct A) of all adapters.
     func add(dProduct: DeviceAddress, dx: DeviceAddress, rows: Int, columns: Int, _ context: borrowing DeviceRun) throws {
-        try context.launch("lora", "lora_add", blocks: context.sharingRows((columns + 127) / 128, rows: rows), threads: 128) {
+        try context.launch("lora", isWide ? "lora_add_wide" : "lora_add", blocks: context.sharingRows((columns + 127) / 128, rows: rows), threads: 128) {
             for address in [dProduct, a, keys, dx] { $0.add(address) }
             for number in [rows, columns, ranks, parts, rank, module] { $0.add(Int32(number)) }
             $0.add(threshold)
@@ -68,7 +71,7 @@ struct LoRAStream {
     ) throws {
         let share = Self.rowsOfSplit(rows, columns: columns, ranks: ranks)
         let splits = LoRASplit.count(rows, each: share)
-        try context.launch("lora", "lora_grad", blocks: ((columns + 63) / 64, splits, 1), threads: 128) {
+        try context.launch("lora", isWide ? "lora_grad_wide" : "lora_grad", blocks: ((columns + 63) / 64, splits, 1), threads: 128) {
             for address in [dProduct, x, keys, partial] { $0.add(address) }
             for number in [rows, columns, ranks, rank, module, share] { $0.add(Int32(number)) }
             $0.add(threshold)
