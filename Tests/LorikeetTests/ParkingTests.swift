@@ -59,6 +59,23 @@ struct ParkingTests {
         return Result(losses: losses, gradients: Array(model.adapters.floats(.gradients)), values: Array(model.adapters.floats(.values)))
     }
 
+    @Test(arguments: PassPolicy.Repeated.allCases)
+    func `what else recomputed blocks keep is parked too`(repeated: PassPolicy.Repeated) throws {
+        let policy = PassPolicy(blocks: Self.layers, repeated: repeated, parks: true)
+        let program = try Self.program(policy)
+        try program.verify()
+        let inputs = (Self.layers - 2) * 64 * 64 * 2
+        #expect(repeated == .everything ? program.parkedBytes == inputs : program.parkedBytes > inputs)
+        let expected = try Self.train(.norms, .bf16, EmulatedDevice(), embeddingOnHost: false)
+        for atOnce in [true, false] {
+            let device = EmulatedDevice()
+            device.copiesAtOnce = atOnce
+            #expect(try Self.train(policy, .bf16, device, embeddingOnHost: true) == expected)
+            #expect(device.hostBytes == 0 && device.allocatedBytes == 0)
+        }
+        #expect(try Self.train(PassPolicy(blocks: 3, repeated: repeated), .bf16, EmulatedDevice(), embeddingOnHost: false) == expected)
+    }
+
     @Test(arguments: DeviceElement.allCases, [true, false])
     func `training gives the same bits, whenever the copies happen`(element: DeviceElement, fuse: Bool) throws {
         let architecture = element == .f16 ? 75 : 80
@@ -140,15 +157,19 @@ struct ParkingTests {
     @Test func `a policy is read as it was written`() {
         for parks in [true, false] {
             for fuse in [true, false] {
-                for blocks in [0, 12] {
-                    var policy = PassPolicy(blocks: blocks, parks: parks)
+                for (blocks, repeated) in [(0, PassPolicy.Repeated.everything)] + PassPolicy.Repeated.allCases.map({ (12, $0) }) {
+                    var policy = PassPolicy(blocks: blocks, repeated: repeated, parks: parks)
                     policy.fuse = fuse
                     #expect(PassPolicy(rawValue: policy.rawValue) == policy)
                 }
             }
         }
         #expect(PassPolicy(blocks: 12, parks: true).rawValue == "norms+12,parked")
-        for wrong in ["norms,", "parked", "norms,plain,parked", "norms+12,park", ",parked", ""] { #expect(PassPolicy(rawValue: wrong) == nil, "\(wrong)") }
+        #expect(PassPolicy(blocks: 3, repeated: .gates, parks: true).rawValue == "norms+3,gates-only,parked")
+        let wrong = [
+            "norms,", "parked", "norms,plain,parked", "norms+12,park", ",parked", "", "norms+3,parked,gates-only", "norms+3,gates-only,attention-kept",
+        ]
+        for text in wrong { #expect(PassPolicy(rawValue: text) == nil, "\(text)") }
     }
 
     @Test func `memory that the host refuses is an error that leaves nothing behind`() throws {

@@ -2,13 +2,14 @@
 /// need no memory in between.
 enum Recompute {
     /// - Parameters:
-    ///   - policy: how many of the blocks are recomputed whole, and whether cheap values are elsewhere.
+    ///   - policy: how many of the blocks are recomputed, what of them, and whether cheap values are elsewhere.
     ///   - blocks: for each block of the model the range of its forward ops, in forward order.
     static func recompute(_ list: OpList, _ policy: PassPolicy, blocks: [Range<Int>]) -> OpList {
         let repeated = Array(blocks.prefix(policy.blocks))
         var list = list
-        if policy.cheap { recomputeCheapValues(&list, except: repeated) }
-        if !repeated.isEmpty { repeatBlocks(repeated, &list) }
+        if !repeated.isEmpty { repeatBlocks(repeated, policy.repeated, &list) }
+        // Blocks of which only the gates run again keep the inputs of their norms.
+        if policy.cheap { recomputeCheapValues(&list, except: policy.repeated == .gates ? [] : repeated) }
         return list
     }
 
@@ -18,7 +19,7 @@ enum Recompute {
 
     /// Recomputes each value for which its op has a cheap recomputation (`Op.recomputation`) before its first backward reader.
     ///
-    /// - Parameter blocks: the blocks that are recomputed whole, which are left alone here.
+    /// - Parameter blocks: the blocks whose norms run again already, which are left alone here.
     private static func recomputeCheapValues(_ list: inout OpList, except blocks: [Range<Int>]) {
         var readersOf: [[Int]] = Array(repeating: [], count: list.values.values.count)
         for (place, entry) in list.entries.enumerated() {
@@ -45,8 +46,9 @@ enum Recompute {
     /// Inserts copies of each block's forward ops before the block's first adjoint. The copies write values of their own, which the adjoints
     /// then read.
     ///
-    /// The values that enter a block and those that ops outside of it read are kept. An op whose results no adjoint needs is not copied.
-    private static func repeatBlocks(_ blocks: [Range<Int>], _ list: inout OpList) {
+    /// The values that enter a block, those that ops outside of it read, and those that `repeated` leaves out are kept. An op whose results are
+    /// kept, or needed by no adjoint, is not copied.
+    private static func repeatBlocks(_ blocks: [Range<Int>], _ repeated: PassPolicy.Repeated, _ list: inout OpList) {
         let readers = originsOfReaders(list)
         // By forward op, the number of its block; nil outside of these blocks.
         var blockOf: [Int?] = Array(repeating: nil, count: list.firstBackward)
@@ -58,7 +60,8 @@ enum Recompute {
         var insertions: [Int: [OpList.Entry]] = [:]
         for (number, block) in blocks.enumerated().reversed() {
             guard let start = adjoints[number].first else { continue }
-            insertions[start] = repeatBlock(block, adjoints[number], readers, &list)
+            let kept = kept(list.entries[block].map(\.op), repeated, readers, block)
+            insertions[start] = repeatBlock(block, adjoints[number], kept, &list)
         }
         list.insert(insertions)
     }
@@ -75,22 +78,36 @@ enum Recompute {
         return origins
     }
 
+    /// The values that the ops of a block write and that are kept for the backward pass.
+    ///
+    /// - Parameter readers: by value, see `originsOfReaders`.
+    private static func kept(
+        _ ops: [any Op], _ repeated: PassPolicy.Repeated, _ readers: [ClosedRange<Int>?], _ block: Range<Int>
+    ) -> Set<ValueID> {
+        let written = Set(ops.flatMap(\.writes))
+        let outside = written.filter { value in
+            guard value.index < readers.count, let origins = readers[value.index] else { return false }
+            return origins.lowerBound < block.lowerBound || origins.upperBound >= block.upperBound
+        }
+        switch repeated {
+        case .everything: return outside
+        case .allButAttention: return outside.union(ops.filter { $0 is Attention }.flatMap(\.writes))
+        case .gates:
+            let wide = Set(ops.filter { $0 is GatedActivation }.flatMap { $0.reads + $0.writes })
+            return outside.union(written.subtracting(ops.filter { $0.writes.contains(where: wide.contains) }.flatMap(\.writes)))
+        }
+    }
+
     /// Copies of the ops of `block` that its adjoints need; changes the adjoints in `list` to read what the copies write.
     ///
     /// - Parameters:
     ///   - adjoints: their indices in `list`.
-    ///   - readers: by value, see `originsOfReaders`.
-    private static func repeatBlock(
-        _ block: Range<Int>, _ adjoints: [Int], _ readers: [ClosedRange<Int>?], _ list: inout OpList
-    ) -> [OpList.Entry] {
+    ///   - kept: values that are not written again.
+    private static func repeatBlock(_ block: Range<Int>, _ adjoints: [Int], _ kept: Set<ValueID>, _ list: inout OpList) -> [OpList.Entry] {
         let ops = list.entries[block].map(\.op)
-        func isReadOutside(_ value: ValueID) -> Bool {
-            guard value.index < readers.count, let origins = readers[value.index] else { return false }
-            return origins.lowerBound < block.lowerBound || origins.upperBound >= block.upperBound
-        }
         var copies: [ValueID: ValueID] = [:]
         for op in ops {
-            for value in op.writes where list.values[value].kind == .transient && copies[value] == nil && !isReadOutside(value) {
+            for value in op.writes where list.values[value].kind == .transient && copies[value] == nil && !kept.contains(value) {
                 copies[value] = list.values.addCopy(of: value)
             }
         }

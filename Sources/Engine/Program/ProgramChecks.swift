@@ -52,7 +52,7 @@ package struct ProgramChecks: Sendable {
         for modules in [["all-linear"], names.contains("q_proj") ? ["q_proj", "v_proj"] : Array(names.prefix(1))] {
             for dropout in [0, 0.1] {
                 let trained = try TrainedLayout(LoRASettings(r: 8, dropout: dropout, targetModules: modules), weights: weights)
-                for policy in [PassPolicy.nothing, .norms, PassPolicy(blocks: 1)] {
+                for policy in [PassPolicy.nothing, .norms] + PassPolicy.Repeated.allCases.map({ PassPolicy(blocks: 1, repeated: $0) }) {
                     var policy = policy
                     policy.fuse = fuse
                     add(family.program(.training, tokens: 128, adapters: trained, target: target, passes: policy), name)

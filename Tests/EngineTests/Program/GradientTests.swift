@@ -86,7 +86,11 @@ struct GradientTests {
         let batch = TinyModel.pack([TinyModel.tokens(20)])
         let lora = LoRASettings(r: 3, alpha: 6, dropout: dropout, targetModules: ["all-linear"])
         var results: [[Float]] = []
-        for policy in ["nothing", "norms", "norms+1", "norms+2", "nothing+2", "norms+9"].map(PassPolicy.init(rawValue:)) {
+        let written = [
+            "nothing", "norms", "norms+1", "norms+2", "nothing+2", "norms+9", "norms+1,attention-kept", "nothing+2,attention-kept", "norms+1,gates-only",
+            "norms+2,gates-only", "nothing+9,gates-only",
+        ]
+        for policy in written.map(PassPolicy.init(rawValue:)) {
             let policy = try #require(policy)
             let model = try TinyModel.model(lora: lora)
             let session = try Session(model: model, maximumTokens: 32, passes: policy)

@@ -71,6 +71,32 @@ struct ScheduleTests {
         #expect(PassPolicy(rawValue: "norms+x") == nil)
     }
 
+    @Test(arguments: [["q_proj", "v_proj"], ["all-linear"]])
+    func `of a recomputed block attention, or all but the gates, can be kept`(modules: [String]) throws {
+        let family = try TinyModel.configuration(layers: 6, intermediate: 96).family
+        let layout = try TrainedLayout(LoRASettings(r: 3, dropout: 0.1, targetModules: modules), weights: family.weights())
+        func program(_ blocks: Int, _ repeated: PassPolicy.Repeated) -> Program {
+            family.program(
+                .training, tokens: 64, adapters: layout, target: .cpu(threads: 2), passes: PassPolicy(blocks: blocks, repeated: repeated))
+        }
+        func again(_ program: Program) -> [any Op] { program.ops.indices.filter { program.roles[$0] == .repeated }.map { program.ops[$0] } }
+        let (kept, everything) = (program(0, .everything), program(6, .everything))
+        let (attention, gates) = (program(6, .allButAttention), program(6, .gates))
+        #expect(again(everything).filter { $0 is Attention }.count == 6)
+        #expect(!again(attention).contains { $0 is Attention } && again(attention).contains { $0 is RoPE })
+        // Nothing of attention and no product but gate and up runs again; norms' outputs do, once each.
+        let linears = again(gates).filter { $0.kind == "linear" }
+        #expect(linears.count == 6 && linears.allSatisfy { $0.detail.contains("gate_proj") && $0.detail.contains("up_proj") })
+        // The activation is needed by an adapter of the down product alone.
+        let activations = again(gates).count { $0 is GatedActivation }
+        #expect(!again(gates).contains { $0 is Attention || $0 is RoPE } && activations == (modules == ["all-linear"] ? 6 : 0))
+        #expect(again(gates).filter { $0.kind == "rmsnorm" || $0.kind == "rmsnorm.again" }.count == 12)
+        // Each way frees memory, and what is computed again is its price.
+        #expect(everything.arenaBytes < attention.arenaBytes && attention.arenaBytes < gates.arenaBytes && gates.arenaBytes < kept.arenaBytes)
+        #expect(kept.work().matrixFlops < gates.work().matrixFlops && gates.work().matrixFlops < attention.work().matrixFlops)
+        #expect(attention.work().matrixFlops <= everything.work().matrixFlops)
+    }
+
     @Test func `recomputing norms needs a smaller arena`() throws {
         let family = try TinyModel.configuration(layers: 6).family
         let layout = try TrainedLayout(LoRASettings(r: 3, targetModules: ["q_proj", "v_proj"]), weights: family.weights())

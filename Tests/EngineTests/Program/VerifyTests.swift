@@ -20,7 +20,8 @@ struct VerifyTests {
     }
 
     @Test(arguments: targets, [true, false]) func `every program of a family is sound, plain and fused`(target: ProgramTarget, fuse: Bool) throws {
-        for policy in [PassPolicy.nothing, .norms, PassPolicy(blocks: 1), PassPolicy(cheap: false, blocks: 9)] {
+        let repeated = PassPolicy.Repeated.allCases.flatMap { [PassPolicy(blocks: 1, repeated: $0), PassPolicy(cheap: false, blocks: 9, repeated: $0)] }
+        for policy in [PassPolicy.nothing, .norms] + repeated {
             for dropout in [0, 0.1] {
                 for modules in [["all-linear"], ["down_proj"], ["q_proj", "v_proj"]] {
                     let program = try Self.program(target, passes: policy, fuse: fuse, dropout: dropout, modules: modules)
