@@ -117,8 +117,11 @@ package struct Measurements: Sendable, Equatable {
         return (result, nil)
     }
 
+    /// Makes the folder where it does not exist yet.
+    ///
     /// - Throws: exit 4 where it cannot be written.
     package func write(to folder: String, files: any Files) throws {
+        try files.createDirectory(folder)
         let list = entries.map { entry -> JSON in
             let ratios = entry.ratios.sorted { $0.key < $1.key }.map { ($0.key, JSON.array($0.value.map { .number($0) })) }
             return ["device": .string(entry.subject.device), "model": .string(entry.subject.model), "alone": .object(JSONObject(ratios))]

@@ -314,6 +314,8 @@ extension Planner {
 
     /// Seconds in which the logits of one sequence come to the host and its next token is chosen, by elements of the vocabulary.
     private static let secondsPerLogit = 1.2e-10
+    /// Seconds in which the host packs an evaluated token and takes its log-probability: a batch is not prepared beside the one before, as in training.
+    private static let secondsPerEvaluatedToken = 1.5e-7
 
     /// - Throws: as `Session.plan`.
     private func times(_ chosen: OnCard, _ card: PlannedCard, _ choices: Plan.Choices, _ planner: DevicePlanner) throws -> Times {
@@ -331,8 +333,11 @@ extension Planner {
             // Linears that are kept dequantised are planned as unquantised ones.
             choices.test.keepsExpanded ? .f32 : type($0, merged: false)
         }
-        let form = FormSeconds(trained, held, onCard, decodingSeconds: onHost)
-        times.forms = [form, form]
+        func form(_ program: ProgramPlan) -> FormSeconds {
+            FormSeconds(program, held, onCard, evaluatingSeconds: Self.secondsPerEvaluatedToken, decodingSeconds: onHost)
+        }
+        let trainedForm = form(trained)
+        times.forms = [trainedForm, trainedForm]
         times.slots = choices.test.slots
         times.loading = host.loading(fileBytes: model.fileBytes, converted: converts ? trained.parameters : 0, on: card)
         times.starting = host.opening(card)
@@ -340,11 +345,11 @@ extension Planner {
             let request = choices.test.mergedOnCard ? mergedForm(chosen, card, slots: choices.test.slots) : mergedOnProcessor(chosen)
             let merged = try Session.plan(model.source.configuration, request) { type($0, merged: true) }
             times.forms.append(
-                choices.test.mergedOnCard ? FormSeconds(merged, held, onCard, decodingSeconds: onHost) : FormSeconds(merged, held, machine.processor))
+                choices.test.mergedOnCard ? form(merged) : FormSeconds(merged, held, machine.processor))
             times.formLoading = Double(merged.weightBytes) / host.uploadedBytesPerSecond(card)
             // Both in float32.
-            times.comparing = HostTable.comparingSeconds + Double(8 * merged.parameters) / host.uploadedBytesPerSecond(card)
-            times.comparedPerToken = choices.test.comparedOnCard ? form.perToken : FormSeconds(merged, held, machine.processor).perToken
+            times.comparing = HostTable.comparingSeconds + host.testKernels(card) + Double(8 * merged.parameters) / host.uploadedBytesPerSecond(card)
+            times.comparedPerToken = choices.test.comparedOnCard ? trainedForm.perToken : FormSeconds(merged, held, machine.processor).perToken
         }
         return times
     }

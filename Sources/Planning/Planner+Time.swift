@@ -32,9 +32,11 @@ extension Planner {
         /// One new token for each of `slots` sequences.
         let perDecodingStep: Double
 
-        /// - Parameter decodingSeconds: of a decoding step on the host, beside the program.
-        init(_ program: ProgramPlan, _ data: Workload, _ model: DeviceModel, decodingSeconds: Double = 0) {
-            perToken = program.seconds(program.evaluation, data, model) / Double(program.evaluation.tokens)
+        /// - Parameters:
+        ///   - evaluatingSeconds: of an evaluated token on the host, while the card waits.
+        ///   - decodingSeconds: of a decoding step on the host, likewise.
+        init(_ program: ProgramPlan, _ data: Workload, _ model: DeviceModel, evaluatingSeconds: Double = 0, decodingSeconds: Double = 0) {
+            perToken = program.seconds(program.evaluation, data, model) / Double(program.evaluation.tokens) + evaluatingSeconds
             perDecodingStep = program.decoding.map { program.seconds($0, data, model) + decodingSeconds } ?? 0
         }
     }

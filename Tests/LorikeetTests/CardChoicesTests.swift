@@ -32,21 +32,21 @@ struct CardChoicesTests {
     }
 
     static let rows = [
-        Row(name: "7b-16", tokens: 4096, passes: "norms", bytes: 17_113_772_288, milliseconds: 190.0),
-        Row(name: "7b-8", cap: 8.2, tokens: 1024, bytes: 8_125_014_272),
-        Row(name: "1b-16", shape: "llama-3.2-1b", tokens: 4096, keeps: true, bytes: 8_356_155_648, milliseconds: 36.30),
-        Row(name: "135m-16", shape: "smollm2-135m", tokens: 16384, keeps: true, bytes: 7_677_944_832, milliseconds: 33.48),
-        Row(name: "1b-step", shape: "llama-3.2-1b", sequence: 136, rows: 2176, tokens: 2176, keeps: true, bytes: 6_135_652_608, milliseconds: 21.01),
-        Row(name: "7b-step", sequence: 136, rows: 2176, tokens: 2176, bytes: 11_919_679_232, milliseconds: 115.2),
+        Row(name: "7b-16", tokens: 4096, passes: "norms", bytes: 17_113_772_288, milliseconds: 189.4),
+        Row(name: "7b-8", cap: 8.2, tokens: 1024, bytes: 8_125_014_272, milliseconds: 55.28),
+        Row(name: "1b-16", shape: "llama-3.2-1b", tokens: 4096, keeps: true, bytes: 8_356_155_648, milliseconds: 36.13),
+        Row(name: "135m-16", shape: "smollm2-135m", tokens: 16384, keeps: true, bytes: 7_677_944_832, milliseconds: 33.37),
+        Row(name: "1b-step", shape: "llama-3.2-1b", sequence: 136, rows: 2176, tokens: 2176, keeps: true, bytes: 6_135_652_608, milliseconds: 20.59),
+        Row(name: "7b-step", sequence: 136, rows: 2176, tokens: 2176, bytes: 11_919_679_232, milliseconds: 112.2),
         Row(name: "1b-lengths", shape: "llama-3.2-1b", sequence: 127, rows: 2932, tokens: 2944, keeps: true, bytes: 7_023_853_824),
         Row(name: "7b-75", architecture: 75, cap: 15, tokens: 3072, passes: "norms", bytes: 15_742_988_544, milliseconds: 163.0),
-        Row(name: "1b-8192", shape: "llama-3.2-1b", sequence: 8192, rows: 8192, tokens: 8192, keeps: true, bytes: 12_025_778_432, milliseconds: 107.7),
+        Row(name: "1b-8192", shape: "llama-3.2-1b", sequence: 8192, rows: 8192, tokens: 8192, keeps: true, bytes: 12_025_778_432, milliseconds: 108.4),
         Row(
-            name: "1b-32768", shape: "llama-3.2-1b", sequence: 32768, rows: 32768, tokens: 32768, passes: "norms+9", bytes: 16_417_739_008, milliseconds: 1016.5
-        ),
+            name: "1b-32768", shape: "llama-3.2-1b", sequence: 32768, rows: 32768, tokens: 32768, passes: "norms+13,gates-only", bytes: 16_417_739_008,
+            milliseconds: 935.4),
         Row(
             name: "8b", shape: "qwen3-8b", cap: 79, sequence: 2048, targets: ["all-linear"], rank: 16, tokens: 4096, keeps: true,
-            bytes: 43_060_000_000, milliseconds: 234.2),
+            bytes: 43_060_000_000, milliseconds: 236.9),
         Row(name: "7b-seven", targets: ["all-linear"], tokens: 3072, passes: "norms", bytes: 14_399_320_320, milliseconds: 164.0),
         Row(name: "1b-seven", shape: "llama-3.2-1b", targets: ["all-linear"], tokens: 4096, keeps: true, bytes: 9_789_690_112, milliseconds: 41.54),
         Row(name: "7b-dropout", dropout: 0.05, tokens: 4096, passes: "norms", bytes: 17_113_772_288),
@@ -84,8 +84,9 @@ struct CardChoicesTests {
             #expect(Double(plan.bytes.total) <= cap * Double(1 << 30))
         }
         let smallest = try plan(6.5)
-        #expect(smallest.passes.rawValue == "norms+35,parked")
-        #expect(smallest.bytes.pinned == table + 34 * smallest.sizes.training * 4096 * 2)
+        #expect(smallest.passes.rawValue == "norms+35,attention-kept,parked")
+        // Of each row a block's input, attention's result, and the log-sum-exp of 32 heads.
+        #expect(smallest.bytes.pinned == table + 34 * smallest.sizes.training * (2 * 4096 * 2 + 32 * 4))
         for cap in [7.3, 7.6, 10] { #expect(try plan(cap).passes.parks) }
         for cap in [24.0, 40] {
             let plan = try plan(cap)
@@ -98,23 +99,24 @@ struct CardChoicesTests {
         #expect(try plan(9).bytes.pinned == 0)
     }
 
-    /// At 8.2 GiB a step of 2,048 tokens of the 7B shape is predicted 2.7 % faster with the host's memory, and 2 % faster a token than 1,536 without.
+    /// Micro-batches of 2,048 tokens of the 7B shape under caps at which blocks are recomputed.
     @Test func `a small gain is no reason to take the host's memory`() throws {
-        let row = Self.rows[1]
-        var planner = try Self.planner(row)
-        func plan(_ sizes: [Int]) throws -> DevicePlan {
-            try planner.plan(among: sizes, evaluation: 32, headChunk: 4096, cap: Int(row.cap * Double(1 << 30)))
+        var planner = try Self.planner(Self.rows[1])
+        var (small, large) = (0, 0)
+        for cap in stride(from: 7.4, through: 9.4, by: 0.2) {
+            let cap = Int(cap * Double(1 << 30))
+            func plan(_ uses: [HostUse]) throws -> DevicePlan {
+                try #require(planner.plan(tokens: 2048, onHost: uses, evaluation: 32, headChunk: 4096, cap: cap, fasterThan: .infinity).plan)
+            }
+            let (plain, hosted) = (try plan([.nothing]), try plan([.embedding, .parking]))
+            let chosen = try planner.plan(among: [2048], evaluation: 32, headChunk: 4096, cap: cap)
+            let gains = hosted.stepSeconds < (1 - DevicePlanner.hostGain) * plain.stepSeconds
+            #expect((chosen.bytes.pinned > 0) == (gains && plain.passes.blocks > 0) && (chosen.bytes.pinned > 0 || !chosen.passes.parks))
+            (small, large) = (small + (!gains && hosted.stepSeconds < plain.stepSeconds ? 1 : 0), large + (gains ? 1 : 0))
         }
-        for sizes in [[2048], [1024, 1536, 2048]] {
-            let chosen = try plan(sizes)
-            #expect(chosen.bytes.pinned == 0 && !chosen.passes.parks)
-            planner.hostCap = 0
-            #expect(try plan(sizes).secondsPerToken == chosen.secondsPerToken)
-            planner.hostCap = Int.max
-        }
+        #expect(small > 0 && large > 0, "\(small) caps with a small gain and \(large) with a large one")
         // The 8B shape at 10 GiB: measured 4.7 % faster.
-        let large = Row(name: "8b", shape: "qwen3-8b", sequence: 2048, targets: ["all-linear"], tokens: 0, bytes: 0)
-        planner = try Self.planner(large)
+        planner = try Self.planner(Row(name: "8b", shape: "qwen3-8b", sequence: 2048, targets: ["all-linear"], tokens: 0, bytes: 0))
         func fastest() throws -> DevicePlan { try planner.plan(among: [2048, 4096], evaluation: 32, headChunk: 4096, cap: 10 << 30) }
         let hosted = try fastest()
         planner.hostCap = 0
@@ -151,18 +153,17 @@ struct CardChoicesTests {
             among: row.rows.map { [$0] } ?? Bench.candidates(row.sequence), evaluation: 32, headChunk: 4096, cap: Int(row.cap * Double(1 << 30)))
         let seconds = planner.predictedSeconds(plan, counts: [plan.sizes.training: 1]) + planner.predictedUpdateSeconds
         let ratio = try 1000 * seconds / #require(row.milliseconds)
-        // 2,176 rows of the 1B shape leave the last round of tiles nearly empty, and the library then takes other tiles than the model knows.
-        let limit = row.name == "1b-step" ? 0.25 : 0.1
-        #expect(abs(ratio - 1) < limit, "\(1000 * seconds) ms predicted")
+        #expect(abs(ratio - 1) < 0.1, "\(1000 * seconds) ms predicted")
     }
 
-    /// Steps of SmolLM2 with segments of 125 tokens and adapters on q and v, in milliseconds by tokens, on the same card. Smaller ones are predicted too
-    /// long: 1,024 tokens by 27 %, 512 by 40 %.
-    @Test(arguments: [(2048, 6.66), (4096, 10.05)]) func `small steps are predicted too`(tokens: Int, measured: Double) throws {
+    /// Steps of SmolLM2 with segments of 125 tokens and adapters on q and v, in milliseconds by tokens, on the same card; the smaller the longer they are
+    /// predicted.
+    @Test(arguments: [(256, 3.190, 0.4), (1024, 4.316, 0.25), (2048, 5.938, 0.12), (4096, 9.607, 0.1)])
+    func `small steps are predicted too`(tokens: Int, measured: Double, limit: Double) throws {
         let row = Row(name: "135m", shape: "smollm2-135m", sequence: 125, rows: tokens, tokens: tokens, bytes: 0)
         let planner = try Self.planner(row)
         let plan = try planner.plan(among: [tokens], evaluation: 32, headChunk: 4096, cap: 16 << 30)
         let seconds = planner.predictedSeconds(plan, counts: [tokens: 1]) + planner.predictedUpdateSeconds
-        #expect(abs(1000 * seconds / measured - 1) < 0.12, "\(1000 * seconds) ms predicted")
+        #expect(abs(1000 * seconds / measured - 1) < limit, "\(1000 * seconds) ms predicted")
     }
 }

@@ -78,7 +78,8 @@ struct PredictionTests {
     }
 
     @Test func `measurements are kept by device and model, the last few of each phase`() throws {
-        let folder = try TinyRun().folder
+        // A cache folder that nothing has made yet.
+        let folder = try TinyRun().folder + "/cache/lorikeet"
         let (files, here) = (RealFiles(), Measurements.Subject(device: "a card", model: "a model"))
         var kept = Measurements()
         for ratio in [9.0, 1.0, 1.1, 1.2, 1.3, 1.4] { kept.add("training", predicted: 10, measured: 10 * ratio, here) }

@@ -12,10 +12,12 @@ package struct DeviceModel: Sendable {
     package let launchSeconds: Double
     /// Seconds that a kernel without work takes beside `launchSeconds`; a kernel with much work hides them (see `seconds(_:)`).
     private let idleSeconds: Double
+    /// Work of one kernel, in seconds, that hides half of `idleSeconds`.
+    private let hidingSeconds: Double
     /// Bytes a second between the device's memory and the host's.
     private let hostBytesPerSecond: Double
     /// How a card's library cuts products into tiles; nil on a processor.
-    private let tiling: Tiling?
+    private var tiling: Tiling?
 
     /// The share of the rate of large products that attention's reach on a processor, softmax and masks included: their inner sizes are a head's. In steps of
     /// SmolLM2 with heads of 64, 0.5 to 0.6 in segments of 206 to 1,024 tokens; 0.2 in segments of 44, where it is 4 % of a step.
@@ -29,13 +31,13 @@ package struct DeviceModel: Sendable {
         attentionFlops = Self.attentionShare * processorFlops
         self.bytesPerSecond = bytesPerSecond
         hostBytesPerSecond = bytesPerSecond
-        (launchSeconds, idleSeconds) = (0, 0)
+        (launchSeconds, idleSeconds, hidingSeconds) = (0, 0, 1)
         tiling = nil
     }
 
     /// A card of a compute capability (times ten): rates measured on an H100, and for others in proportion to their data sheets (dense
     /// tensor-core rate and memory bandwidth).
-    fileprivate init(_ card: AcceleratorProperties, _ element: DeviceElement, capability: Int, idleSeconds: Double) {
+    fileprivate init(_ card: AcceleratorProperties, _ element: DeviceElement, capability: Int, idle: (seconds: Double, hidden: Double)) {
         // FLOP/s of one multiprocessor in 16-bit types, and bytes a second of the card, by compute capability.
         let (flops, bytes): (Double, Double) =
             switch capability {
@@ -55,21 +57,26 @@ package struct DeviceModel: Sendable {
         hostBytesPerSecond = capability < 80 ? 12e9 : capability < 90 ? 24e9 : 48e9
         // Fitted to steps of few tokens with adapters on q and v: the time beside their other work, divided by their launches.
         launchSeconds = 1.6e-6
-        self.idleSeconds = idleSeconds
-        tiling = Tiling(multiprocessors: multiprocessors, widths: capability >= 90 ? [(256, 1), (128, 0.9)] : [(128, 1), (64, 0.9)])
+        (idleSeconds, hidingSeconds) = (idle.seconds, idle.hidden)
+        tiling = Tiling(
+            multiprocessors: multiprocessors,
+            tiles: capability >= 90 ? [.init(128, 256, 1), .init(128, 128, 0.9)] : [.init(128, 128, 1), .init(128, 64, 0.9)])
     }
 
     /// The rates by which a run's time on a card is predicted: the card's own, whatever code it runs, and the time of kernels that have little to do.
-    /// That was fitted on an H100 to training steps of 512 to 4,096 tokens of SmolLM2, of which 700 launches take 3 ms beside their other work, and to
-    /// steps of larger models; in code for a T4 on that card it is larger. The rates of cards in the table are theirs.
+    /// That was fitted on an H100 to training steps of 256 to 4,096 tokens of SmolLM2, which have 700 launches, and to steps of larger models; in code for
+    /// a T4 on that card it is larger. The rates of cards in the table are theirs.
     package static func predicting(_ card: AcceleratorProperties, _ element: DeviceElement) -> DeviceModel {
-        var model = DeviceModel(card, element, capability: card.capability, idleSeconds: card.architecture < card.capability ? 5.8e-6 : 3.4e-6)
+        let idle = (seconds: 3.8e-6, hidden: card.architecture < card.capability ? 20e-6 : 5.5e-6)
+        var model = DeviceModel(card, element, capability: card.capability, idle: idle)
         guard let entry = CardEntry.of(card) else { return model }
         let flops = element == .f32 ? entry.singleFlops : entry.halfFlops
         model.attentionFlops *= flops / model.productFlops
         (model.productFlops, model.bytesPerSecond) = (flops, entry.bytesPerSecond)
         // Attention by warpgroups: fitted to segments of 8,192 and 32,768 with heads of 64. The table by which choices are made does not know it.
         if entry.capability == 90, card.architecture == 90, element != .f32 { model.attentionFlops = flops / 1.9 }
+        // The library's tiles on that card are of many sizes, and it takes those that leave the fewest multiprocessors idle.
+        if entry.capability == 90 { model.tiling?.tiles = Tiling.manySizes }
         return model
     }
 
@@ -90,9 +97,6 @@ package struct DeviceModel: Sendable {
         case .awaitCopy: return 0
         }
     }
-
-    /// Work of one kernel, in seconds, that hides half of `idleSeconds`.
-    private static let hidingSeconds = 20e-6
 
     /// Predicted seconds of work that runs one item after the other, each kernel's work before its launch, and copies beside it.
     package func seconds(_ work: some Sequence<Work>) -> Double {
@@ -116,7 +120,7 @@ package struct DeviceModel: Sendable {
                 sinceLaunch += own
                 continue
             }
-            total += Double(count) * idleSeconds / (1 + sinceLaunch / Double(count) / Self.hidingSeconds)
+            total += Double(count) * idleSeconds / (1 + sinceLaunch / Double(count) / hidingSeconds)
             sinceLaunch = 0
         }
         return total
@@ -130,26 +134,41 @@ package struct TableModel: Sendable {
 
     package init(_ card: AcceleratorProperties, _ element: DeviceElement) {
         // Without the time of small kernels: sizes were chosen so before it was measured, and a choice decides a run's bits.
-        model = DeviceModel(card, element, capability: card.architecture, idleSeconds: 0)
+        model = DeviceModel(card, element, capability: card.architecture, idle: (0, 1))
     }
 }
 
 /// How a matrix library divides the result of a product into tiles, which multiprocessors compute in rounds.
 private struct Tiling: Sendable {
-    let multiprocessors: Int
-    /// The widths of tiles that the library chooses from, in columns of the result, and the share (0 to 1) of the peak rate that each reaches.
-    let widths: [(columns: Int, speed: Double)]
+    struct Tile: Sendable {
+        let rows, columns: Int
+        /// The share (0 to 1) of the peak rate that it reaches.
+        let speed: Double
 
-    /// Rows of the result in a tile.
+        init(_ rows: Int, _ columns: Int, _ speed: Double) { (self.rows, self.columns, self.speed) = (rows, columns, speed) }
+    }
+
+    let multiprocessors: Int
+    /// The tiles that the library chooses from.
+    var tiles: [Tile]
+
+    /// Rows of the result in the usual tile.
     static let rows = 128
+
+    /// Tiles that the profiles of steps on an H100 name; smaller ones read their operands more often for each product.
+    static let manySizes: [Tile] = [
+        Tile(128, 256, 1), Tile(256, 128, 1), Tile(128, 320, 1), Tile(320, 128, 1), Tile(192, 192, 0.98), Tile(128, 192, 0.97), Tile(192, 128, 0.97),
+        Tile(128, 160, 0.94), Tile(160, 128, 0.94), Tile(128, 128, 0.9), Tile(64, 256, 0.9), Tile(256, 64, 0.9), Tile(96, 128, 0.85), Tile(128, 96, 0.85),
+        Tile(64, 128, 0.75), Tile(128, 64, 0.75), Tile(64, 64, 0.6),
+    ]
 
     /// The share (0 to 1) of the peak rate that a product with `rows` x `columns` results reaches: the last round of tiles leaves
     /// multiprocessors idle, and tiles at the edge are not full. 3,072 rows of the 1B shape run 7 % slower a token than 4,096 on an H100.
     func fullness(rows: Int, columns: Int) -> Double {
-        widths.map { tile in
-            let (down, across) = ((rows + Self.rows - 1) / Self.rows, (columns + tile.columns - 1) / tile.columns)
+        tiles.map { tile in
+            let (down, across) = ((rows + tile.rows - 1) / tile.rows, (columns + tile.columns - 1) / tile.columns)
             let rounds = (down * across + multiprocessors - 1) / multiprocessors
-            return tile.speed * Double(rows * columns) / Double(rounds * multiprocessors * Self.rows * tile.columns)
+            return tile.speed * Double(rows * columns) / Double(rounds * multiprocessors * tile.rows * tile.columns)
         }.max() ?? 1
     }
 }

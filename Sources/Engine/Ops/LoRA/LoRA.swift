@@ -61,6 +61,11 @@ struct LoRASideA: Sendable {
     var reads: [ValueID] { parts.map(\.a) + (masked == nil ? [] : dropoutKeys.map { [$0] } ?? []) }
     var room: [ValueID] { masked.map { [$0] } ?? [] }
 
+    /// What a card takes for the numbers of the dropout masks, as bytes moved: `share` of reading x for each adapter. 0 without dropout.
+    func maskBytes(_ share: Double, _ context: WorkContext) -> Double {
+        masked == nil || !context.target.isDevice ? 0 : share * Double(parts.count) * context.bytes(wide)
+    }
+
     mutating func rename(_ name: Renaming) {
         name(&wide)
         name(&narrow)
@@ -122,7 +127,7 @@ struct LoRADown: Op {
 
     func work(_ context: WorkContext) -> [Work] {
         let shape = context.values[side.wide].shape
-        return context.kernel(moving: context.bytes(side.wide)) + [.product(m: shape[0], n: side.parts.ranks, k: shape[1])]
+        return context.kernel(moving: context.bytes(side.wide) + side.maskBytes(2.5, context)) + [.product(m: shape[0], n: side.parts.ranks, k: shape[1])]
     }
 
     /// dA += dProductᵀ dropout(x);  dx += mask * (dProduct A).
@@ -233,7 +238,7 @@ struct LoRADownBackward: Op {
 
     func work(_ context: WorkContext) -> [Work] {
         let shape = context.values[side.wide].shape
-        return context.kernel(moving: context.bytes(side.wide)) + [.product(m: side.parts.ranks, n: shape[1], k: shape[0])]
+        return context.kernel(moving: context.bytes(side.wide) + side.maskBytes(1, context)) + [.product(m: side.parts.ranks, n: shape[1], k: shape[0])]
     }
 }
 
@@ -254,6 +259,6 @@ struct LoRAInputGradient: Op {
 
     func work(_ context: WorkContext) -> [Work] {
         let shape = context.values[side.wide].shape
-        return context.kernel(moving: 2 * context.bytes(side.wide)) + [.product(m: shape[0], n: shape[1], k: side.parts.ranks)]
+        return context.kernel(moving: 2 * context.bytes(side.wide) + side.maskBytes(1, context)) + [.product(m: shape[0], n: shape[1], k: side.parts.ranks)]
     }
 }
