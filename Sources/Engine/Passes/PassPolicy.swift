@@ -34,8 +34,8 @@ package struct PassPolicy: Sendable, Hashable {
 }
 
 extension PassPolicy: RawRepresentable {
-    /// `nothing`, `norms`, or `norms+12` for twelve blocks; behind it, in this order, `,attention-kept` or `,gates-only` where not all of these
-    /// blocks is recomputed, `,parked` where what they keep lies in the host's memory, and `,plain` without fusion.
+    /// `nothing`, `norms`, or `norms+12` for twelve blocks; behind it, in this order, `,attention-kept` or `,gates-only` where a part of
+    /// these blocks is kept, `,parked` where what they keep lies in the host's memory, and `,plain` without fusion.
     package var rawValue: String {
         (cheap ? "norms" : "nothing") + (blocks > 0 ? "+\(blocks)" : "") + (repeated == .everything ? "" : ",\(repeated.rawValue)")
             + (parks ? ",parked" : "") + (fuse ? "" : ",plain")

@@ -76,8 +76,8 @@ package struct DevicePlanner {
     package var fuse = true
     /// Bytes of the host's memory that may be pinned.
     package var hostCap = Int.max
-    /// By what part a token's time has to be shorter with the host's memory than without, where both fit. A step is predicted 6 to 9 % too long in
-    /// either form, which cancels in their ratio: on an H100 that was predicted as 0.944 and 0.961 and measured as 0.955 and 0.942. So gains below
+    /// By what part a token's time has to be shorter with the host's memory than without, where both fit. A step is predicted too long by about
+    /// the same share in either form, which cancels in their ratio: on an H100 that was predicted as 0.944 and 0.961 and measured as 0.955 and 0.942. So gains below
     /// 3 % may be errors of the prediction, and a smaller use of the machine's memory is preferred.
     package static let hostGain = 0.03
 
@@ -235,7 +235,8 @@ package struct DevicePlanner {
             func least(_ repeated: PassPolicy.Repeated, limit: Double) -> Outcome {
                 let most = plan(policy(planner.blockCount, repeated))
                 guard fits(most) else { return .doesNotFit }
-                // Making a program is what takes time. The arena shrinks by about as much with each block: begun there, two programs are enough mostly.
+                // Making a program takes most of the time. Each block makes the arena smaller by about the same bytes, so the search begins at the number of
+                // blocks that follows from them, and widens its steps from there.
                 let freed = Double(nothing.bytes.arena - most.bytes.arena) / Double(planner.blockCount)
                 var (low, high, step) = (1, planner.blockCount, 1)
                 var next = freed > 0 ? Int((Double(nothing.bytes.total - cap) / freed).rounded(.up)) : high
@@ -259,8 +260,8 @@ package struct DevicePlanner {
             if fits(nothing) { return .plan(nothing) }
             var best = Outcome.doesNotFit
             for repeated in PassPolicy.Repeated.allCases {
-                // What is kept beside a block's input would lie in the host's memory too: attention's result is worth its bytes there, all but the gates
-                // was predicted 3 % faster on an H100 and was 1.5 % slower.
+                // What is kept beside a block's input lies in the host's memory too. With all but the gates there, a step on an H100 was predicted to be 3 %
+                // faster and was measured 1.5 % slower (decision 17).
                 if use == .parking, repeated == .gates { continue }
                 let gain = use == .parking && repeated != .everything ? DevicePlanner.hostGain : 0
                 switch least(repeated, limit: best.plan.map { (1 - gain) * $0.stepSeconds } ?? limit) {
