@@ -33,6 +33,8 @@ let package = Package(
         .executable(name: "lorikeet", targets: ["CLI"]),
         // For the tests, which open copies of it as NVIDIA's libraries.
         .library(name: "StubDriver", type: .dynamic, targets: ["StubDriver"]),
+        // For the tests, which preload it into the program.
+        .library(name: "FailingCalls", type: .dynamic, targets: ["FailingCalls"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -111,6 +113,8 @@ let package = Package(
         // NVIDIA's libraries as far as the card's host code calls them: they record calls and fail on demand. And a folder of them.
         .target(name: "StubDriver", path: "Tests/StubDriver"),
         .target(name: "StubCard", dependencies: [.target(name: "LorikeetDevices")], path: "Tests/StubCard"),
+        // Calls of the system that change a disk, which fail on demand.
+        .target(name: "FailingCalls", path: "Tests/FailingCalls"),
         // A hub on this machine that fails on demand.
         .target(name: "HubServer", dependencies: ["Hub", "JSON"].map { .target(name: "Lorikeet\($0)") }, path: "Tests/HubServer"),
         // A disk that fails on demand, for the tests of every room that writes.

@@ -22,6 +22,7 @@ struct Main {
         // A pipe whose reader has gone (`run | head`) and a file that reaches its limit (`ulimit -f`) are errors of the write, not the end of the process.
         signal(SIGPIPE, SIG_IGN)
         signal(SIGXFSZ, SIG_IGN)
+        MappedFile.endProcessOnLostPages(exit: .machineFailed)
         exit(run(Array(CommandLine.arguments.dropFirst())))
     }
 

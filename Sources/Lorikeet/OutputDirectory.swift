@@ -10,6 +10,8 @@ package final class OutputDirectory {
     let files: any Files
     private var lock: FileLock?
     private var isClaimed = false
+    /// The directory that was claimed, whatever its name is by now.
+    private var claimed: FolderIdentity?
     /// The recipe names other paths for its inputs than the run had before; `check` finds it.
     private(set) var inputsMoved = false
     /// The recipe delivers another merged model than the run did before; `check` finds it.
@@ -89,7 +91,7 @@ package final class OutputDirectory {
         try files.createDirectory(path)
         var warning: String?
         if !isClaimed {
-            lock = try FileLock.take(path + "/.lock") {
+            do { lock = try files.lock(path + "/.lock") } catch let error as LorikeetError where error.kind == .alreadyRunning {
                 throw LorikeetError.input("another process is using the directory", at: path, fix: "wait for it, or name another --output")
                     .of(.alreadyRunning)
             }
@@ -97,7 +99,19 @@ package final class OutputDirectory {
             if lock == nil { warning = "the file system of \(path) has no locks: start no second process in it" }
         }
         try files.writeDurably(recipe.yaml(), to: runYAML)
+        claimed = FolderIdentity(path)
         return warning
+    }
+
+    /// Checks that the directory that was claimed is still in its place; does nothing before it is claimed. What is written later would make half of it
+    /// anew.
+    ///
+    /// - Throws: exit 4.
+    func requireInPlace() throws {
+        guard let claimed, FolderIdentity(path) != claimed || !files.exists(runYAML) else { return }
+        throw LorikeetError.machine(
+            "the output directory was removed, renamed or emptied while the run worked in it", at: path,
+            fix: "bring it back and run the same command again; without it the run begins anew")
     }
 
     /// The summary of a run that ended; nil while there is work left.

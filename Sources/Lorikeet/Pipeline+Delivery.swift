@@ -57,6 +57,7 @@ extension Pipeline {
             try output.claim(for: recipe)
             try output.write(present, to: output.summaryJSON)
         }
+        output.removeTestRecord()
         try writeCards(present)
         guard goal == .testedModel else { return summary }
         if let failure = present["failed_proof"] {
@@ -171,7 +172,7 @@ extension Pipeline {
             let merger = Merger(base: preparation.source, adapter: adapter, settings: settings, files: environment.files, cpu: cpu)
             var warnings: [String] = []
             try warn(
-                kept: parts.make(.merged) { warnings = try merger.write(to: $0, whenFull: .machineFailed) { [reporter] in reporter.progress("merging", $0) } })
+                kept: parts.make(.merged) { warnings = try merger.write(to: $0, whenFull: .machineFailed) { [self] in try told("merging", $0) } })
             for warning in warnings { try reporter.warning(warning) }
         }
         return try ModelSource.open(output.merged, files: environment.files)

@@ -57,6 +57,8 @@ extension Pipeline {
     func trainingDeadline(_ plan: Plan) -> TrainingDeadline? {
         guard let time = sessionTime(plan, done: stepsBefore) else { return nil }
         keepsTimeForTest = time.keepsFinishing
+        // Half of the margin is for what cannot be ended at once.
+        sessionEnd = environment.session.started + time.session - time.margin / 2
         return TrainingDeadline(end: environment.session.started + time.trainingEnd, mostSeconds: time.session / 10, clock: environment.clock)
     }
 

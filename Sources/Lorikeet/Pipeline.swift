@@ -32,6 +32,8 @@ package struct PipelineEnvironment {
     package var cacheFolder: String?
     /// Seconds from one writing of report.html to the next.
     package var reportSeconds = 5.0
+    /// What a plan's predictions are taken for; tests put others in.
+    package var predicted: (Plan) -> Plan = { $0 }
     /// Opens the devices that the recipe names.
     package var open: (Recipe) throws -> Compute
 
@@ -76,6 +78,8 @@ package final class Pipeline {
     var stepsBefore = 0
     /// Whether this session's training ends early enough for merging and testing.
     var keepsTimeForTest = true
+    /// The clock's uptime, in seconds, at which what follows training has to end; nil where the recipe names no session.
+    var sessionEnd: Double?
     let reporter: Reporter
     let state: MachineState
     private let events = EventsFile()
@@ -95,10 +99,12 @@ package final class Pipeline {
     private(set) var past = PastWork()
     /// The base and the machine, for the summary and the model cards.
     private var facts: JSONObject = [:]
+    /// The numbered step that is being done.
+    private(set) var present = (number: 0, name: "")
     /// The number of matrix products whose tuned algorithm plan.json holds.
     private var savedGEMMChoices = 0
 
-    private static let stepCount = 10
+    static let stepCount = 10
 
     package init(recipe: Recipe, notes: [String], goal: Goal, environment: PipelineEnvironment) {
         asked = recipe
@@ -135,7 +141,7 @@ package final class Pipeline {
         let compute = try step(1, "environment") { try openEnvironment(warnings) }
         let (opened, download) = try step(2, "data") { try prepare() }
         var preparation = opened
-        let dataset = try step(3, "formatting") { try preparation.loadData(cacheFolder: environment.cacheFolder, files: environment.files, cpu: compute.cpu) }
+        let dataset = try step(3, "formatting") { try formatted(&preparation, compute) }
         try step(4, "checks") { try check(dataset, preparation) }
         let plan = try step(5, "planning") { () throws -> Plan in
             let plan = try self.plan(preparation, dataset, download, compute)
@@ -206,20 +212,25 @@ package final class Pipeline {
         return try step(9, "testing") {
             var test = FormsTest(
                 preparation: preparation, dataset: dataset, choices: plan.choices, compute: compute, lora: recipe.loraSettings, merged: merged,
-                adapter: output.adapter, files: environment.files)
+                adapter: output.adapter, files: environment.files, record: try output.testRecord(recipe.yaml()))
             test.exports = exports
             test.observe = { [state] in state.deviceBytes() }
-            test.progress = { [reporter] in reporter.progress("testing", $0) }
+            test.progress = { [self] in try told("testing", $0) }
             test.clock = environment.clock
             test.spent = { [self] in parts[$0, default: 0] += $1 }
-            return try test.run(trained: trained)
+            let result = try test.run(trained: trained)
+            // What was tested is what is delivered.
+            for source in [preparation.source, merged] { try requireSound(source) }
+            return result
         }
     }
 
     /// Runs one numbered step, reports it and notes its duration.
     private func step<Result>(_ number: Int, _ name: String, _ body: () throws -> Result) throws -> Result {
         let before = ProcessorUse.now()
+        present = (number, name)
         let (result, took) = try reporter.phase(number, of: Self.stepCount, name) {
+            try requireGoing()
             let result = try body()
             state.deviceBytes()
             Machine.returnFreeMemory()
@@ -282,7 +293,7 @@ package final class Pipeline {
         let card = try PlannedCard(compute, gpuMemory: preparation.recipe.gpuMemoryBytes)
         var plan = try preparation.plan(dataset, merges: goal == .testedModel, card: card, cpu: compute.cpu)
         let corrected = preparation.corrected(plan, card: card, cpu: compute.cpu, cacheFolder: environment.cacheFolder, files: environment.files)
-        plan = corrected.plan
+        plan = environment.predicted(corrected.plan)
         if let warning = corrected.warning { try reporter.warning(warning) }
         measured = preparation.subject(card: card, cpu: compute.cpu)
         plan.choices.tuned = recipe.tune && compute.device?.gemmChoices != nil
@@ -333,6 +344,7 @@ package final class Pipeline {
                 preparation.source, storage: choices.storage, lora: recipe.loraSettings, seed: UInt64(recipe.seed), optimiser: recipe.optimiser)
             if let start = recipe.initAdapter { try model.loadAdapter(AdapterFile.read(directory: start, files: environment.files)) }
             if choices.keepsExpanded { try model.keepExpanded() }
+            try requireSound(preparation.source)
             return model
         }
         let result = try step(7, "training") { () throws -> TrainingResult in
@@ -351,6 +363,7 @@ package final class Pipeline {
                 checkpoints: store, clock: environment.clock, shouldStop: { asked() || deadline?.isReached() ?? false },
                 report: { [self] event in
                     // The tuned algorithms are saved before a checkpoint depends on them.
+                    try requireSound(preparation.source)
                     try saveGEMMChoices(plan, compute)
                     if case .evaluation(_, _, _, _, _, let seconds) = event { parts["evaluation", default: 0] += seconds }
                     try report(event, plan)
@@ -397,9 +410,10 @@ package final class Pipeline {
 
     /// Writes summary.json and returns its content.
     private func writeSummary(_ plan: Plan, _ result: TrainingResult, test: FormsTest.Result?, stopped: Bool) throws -> JSON {
+        try target.requireInPlace()
         var summary: JSONObject = [
             "steps": JSON(result.state.step), "trained_tokens": JSON(result.state.trainedTokens),
-            "tokens_per_second": .number(result.tokensPerSecond), "train_loss": .number(result.trainLoss),
+            "tokens_per_second": .number(result.tokensPerSecond ?? past.tokensPerSecond), "train_loss": .number(result.trainLoss),
         ]
         if let last = result.state.evaluations.last, last.step == result.totalSteps { summary["validation_loss_after"] = .number(last.loss) }
         for entry in test?.fields.entries ?? [] { summary[entry.key] = entry.value }

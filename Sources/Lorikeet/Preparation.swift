@@ -101,8 +101,12 @@ package struct Preparation {
     ///
     /// - Throws: exit 2 as `Dataset.load` says, for tokens that the model has no row for among others.
     ///
-    /// - Parameter cacheFolder: where samples are kept between starts unless the recipe names a scratch folder; nil keeps them in memory.
-    package mutating func loadData(cacheFolder: String? = nil, files: any Files, cpu: CPU) throws -> Dataset {
+    /// - Parameters:
+    ///   - cacheFolder: where samples are kept between starts unless the recipe names a scratch folder; nil keeps them in memory.
+    ///   - check: called between blocks of records; what it throws ends the reading.
+    package mutating func loadData(
+        cacheFolder: String? = nil, files: any Files, cpu: CPU, check: @escaping () throws -> Void = {}
+    ) throws -> Dataset {
         guard !recipe.data.isEmpty else {
             throw LorikeetError.input("no training data are named", at: "data", fix: "give --data FILE or 'data:' in the recipe")
         }
@@ -110,7 +114,7 @@ package struct Preparation {
         let store = try folder.map { SampleStore(folder: $0 + "/samples", identity: try sampleIdentity(files, cpu: cpu), files: files) }
         var loaded = try Dataset.load(
             DatasetSettings(recipe), tokenizer: tokenizer, template: template, endOfTurn: endOfTurn, embeddingRows: source.configuration.vocabularySize,
-            store: store, files: files, cpu: cpu)
+            store: store, files: files, cpu: cpu, check: check)
         loaded.report.warnings += [try templateWarning(), contextWarning(loaded)].compactMap { $0 }
         let paths = try DataFiles.find(data: recipe.data, validation: recipe.validation, files: files)
         dataBytes = (paths.train + paths.validation).reduce(0) { $0 + Int64((try? files.byteCount(of: $1)) ?? 0) }

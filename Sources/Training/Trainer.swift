@@ -23,8 +23,8 @@ package struct TrainingResult: Sendable {
     package let totalSteps: Int
     /// Mean loss over all steps that had a finite one.
     package var trainLoss: Double { state.meanLoss }
-    /// All tokens of the steps' samples divided by the seconds that the steps took.
-    package var tokensPerSecond: Double { state.seconds > 0 ? Double(state.tokens) / state.seconds : 0 }
+    /// Tokens of the samples of this process's steps divided by the seconds that these took; nil where it did none.
+    package var tokensPerSecond: Double? { state.seconds > 0 ? Double(state.timedTokens) / state.seconds : nil }
     /// False where training was stopped early, with everything saved.
     package var finished: Bool { state.step >= totalSteps }
 }
@@ -152,6 +152,7 @@ package struct Trainer {
         earlier.lossScaling = reached
         earlier.unrecoverable = 0
         earlier.rewinds = state.rewinds + 1
+        (earlier.seconds, earlier.timedTokens) = (state.seconds, state.timedTokens)
         earlier.excludedSteps = state.excludedSteps + [failed]
         try report(.warning("\(what): training goes back to the checkpoint of step \(earlier.step) and leaves their records out"))
         return earlier
@@ -268,6 +269,7 @@ extension TrainerState {
         if outcome.skipped { skipped += 1 }
         unrecoverable = outcome.unrecoverable ? unrecoverable + 1 : 0
         tokens += outcome.tokens
+        timedTokens += outcome.tokens
         trainedTokens += outcome.trainedTokens
         computedTokens += outcome.computedTokens
         seconds += outcome.seconds

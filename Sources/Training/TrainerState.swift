@@ -10,8 +10,9 @@ package struct TrainerState: Sendable, Equatable {
     package var tokens = 0
     package var trainedTokens = 0
     package var computedTokens = 0
-    /// Seconds spent in steps, over all processes that worked on this run.
+    /// Seconds spent in this process's steps, and the tokens of those steps. Checkpoints do not hold them: two runs of one recipe have the same bytes.
     package var seconds = 0.0
+    package var timedTokens = 0
     /// Steps that changed nothing because their gradients were not finite.
     package var skipped = 0
     /// Steps without a finite loss, excluded steps among them: they are left out of the mean loss.
@@ -49,7 +50,6 @@ package struct TrainerState: Sendable, Equatable {
         var json: JSONObject = [
             "global_step": JSON(step), "loss_sum": JSON(lossSum), "tokens": JSON(tokens), "trained_tokens": JSON(trainedTokens),
             "computed_tokens": JSON(computedTokens),
-            "seconds": JSON(seconds),
             // JSON cannot hold a loss that is not finite; the event and the warning have reported it.
             "evaluations": .array(evaluations.filter(\.loss.isFinite).map { ["step": JSON($0.step), "eval_loss": JSON($0.loss)] }),
             "skipped_steps": JSON(skipped), "unmeasured_steps": JSON(stepsWithoutLoss), "unrecoverable_steps": JSON(unrecoverable), "rewinds": JSON(rewinds),
@@ -93,7 +93,6 @@ package struct TrainerState: Sendable, Equatable {
         trainedTokens = count("trained_tokens", upTo: Self.largest)
         // Earlier checkpoints do not have it: they computed every token.
         computedTokens = count(json["computed_tokens"] == nil ? "tokens" : "computed_tokens", upTo: Self.largest)
-        seconds = number("seconds")
         skipped = count("skipped_steps", upTo: step)
         stepsWithoutLoss = count("unmeasured_steps", upTo: step)
         // Earlier checkpoints call it `hopeless_steps`.
@@ -113,6 +112,6 @@ package struct TrainerState: Sendable, Equatable {
             guard let at = entry["step"]?.int, (0...step).contains(at), let loss = entry["eval_loss"]?.double, loss.isFinite else { return nil }
             evaluations.append(Evaluation(step: at, loss: loss))
         }
-        guard fits, seconds >= 0 else { return nil }
+        guard fits else { return nil }
     }
 }

@@ -34,7 +34,7 @@ struct CheckpointTests {
 
     private func state(step: Int, loss: Double = 3.25) -> TrainerState {
         var state = TrainerState()
-        (state.step, state.lossSum, state.tokens, state.trainedTokens, state.seconds) = (step, loss * 3, 1234, 567, 8.9)
+        (state.step, state.lossSum, state.tokens, state.trainedTokens) = (step, loss * 3, 1234, 567)
         (state.skipped, state.stepsWithoutLoss, state.lossScaling) = (1, 1, LossScaling(scale: 4096, goodSteps: 1))
         state.evaluations = [.init(step: step, loss: 2.5)]
         return state
@@ -151,8 +151,8 @@ struct CheckpointTests {
 
     private static let outOfRange: [(key: String, value: JSON)] = [
         ("global_step", .integer(.max)), ("global_step", -1), ("global_step", 3), ("global_step", 2.5), ("global_step", "2"), ("global_step", .null),
-        ("loss_sum", 1e300), ("loss_sum", .null), ("tokens", .integer(.max)), ("tokens", -1), ("trained_tokens", .integer(.min)), ("seconds", -1),
-        ("seconds", 1e300), ("skipped_steps", .integer(.max)), ("skipped_steps", 3), ("unmeasured_steps", -1), ("hopeless_steps", .integer(.max)),
+        ("loss_sum", 1e300), ("loss_sum", .null), ("tokens", .integer(.max)), ("tokens", -1), ("trained_tokens", .integer(.min)),
+        ("skipped_steps", .integer(.max)), ("skipped_steps", 3), ("unmeasured_steps", -1), ("hopeless_steps", .integer(.max)),
         ("unrecoverable_steps", .integer(.max)), ("rewinds", -1), ("left_out_steps", [[3, 3]]), ("left_out_steps", [[0, .integer(.max)]]),
         ("loss_scale", 0), ("loss_scale", -4), ("loss_scale", 1e39), ("loss_scale", 1e8), ("loss_scale_good_steps", .integer(.max)),
         ("loss_scale_good_steps", -1), ("evaluations", [["step": .integer(.max), "eval_loss": 1]]), ("evaluations", [["step": 1]]),

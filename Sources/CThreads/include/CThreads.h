@@ -45,3 +45,10 @@ void lorikeet_catch_signals(void);
 void lorikeet_release_signals(void);
 /// The number of the signal that was caught, 0 when none was.
 int lorikeet_caught_signal(void);
+
+/// Registers a file that is mapped at `start`. Returns a number for `lorikeet_file_unmapped`, -1 where too many are.
+int lorikeet_file_mapped(const void *start, size_t count, const char *path);
+void lorikeet_file_unmapped(int slot);
+/// From now on a page of a mapped file that can no longer be read, because the file was cut short or its disk fails, ends the process with this exit code
+/// and a sentence that names the file, and not by SIGBUS.
+void lorikeet_end_on_lost_pages(int code);
