@@ -191,7 +191,8 @@ package final class AnswerFile {
         try writer?.close()
         writer = nil
         try files.rename(partial, to: path)
-        try files.remove(sidecar)
+        // The answers are whole; what says how far they were is of no use any more.
+        try? files.remove(sidecar)
         lock = nil
     }
 }
