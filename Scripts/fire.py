@@ -84,7 +84,7 @@ STEPS = ["environment", "data", "formatting", "checks", "planning", "model loadi
 
 def recipe(steps, samples, more=()):
     return [
-        "run", "--model", "model", "--data", "train.jsonl", "--output", "out", "--device", "cpu", "--threads", "1", "--max-length", "64", "--session", "none",
+        "run", "--model", "model", "--data", "train.jsonl", "--output", "out", "--device", "cpu", "--threads", "1", "--max-length", "64",
         "--max-steps", str(steps), "--per-device-train-batch-size", "4", "--gradient-accumulation-steps", "1", "--save-steps", "4", "--eval-steps", "8",
         "--save-total-limit", "0", "--logging-steps", "5", "--test-samples", str(samples), "--max-validation-samples", "64", "--learning-rate", "1e-3",
         "--merge-tolerance", "10", "--export-tolerance", "10", "--export", "f16,q8_0,bnb-4bit", "--validation-share", "0.1",
@@ -95,7 +95,7 @@ def real():
     root = os.path.dirname(HERE)
     return [
         "run", "--model", root + "/.work/SmolLM2-135M-Instruct.Q4_1.gguf", "--data", root + "/.work/kinds", "--output", "out", "--device", "cpu",
-        "--session", "none", "--max-train-samples", "160", "--test-samples", "8", "--max-validation-samples", "32", "--save-steps", "3",
+        "--max-train-samples", "160", "--test-samples", "8", "--max-validation-samples", "32", "--save-steps", "3",
         "--save-total-limit", "0", "--export", "q8_0", "--merge-tolerance", "10", "--export-tolerance", "10",
     ]
 

@@ -193,6 +193,7 @@ package final class Pipeline {
         try events.open(path: output.events, files: environment.files)
         ends = true
         try openReports()
+        try target.requireInPlace()
         // A replayed plan is already in the file, unless the run is to write more than it was: the key `export` may change.
         if try !output.keepsPlan(plan) { try output.write(plan.json, to: output.planJSON) }
         compute.device?.gemmChoices?.begin(measuring: plan.choices.tuned, known: plan.choices.products)

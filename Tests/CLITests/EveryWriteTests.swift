@@ -83,7 +83,7 @@ struct EveryWriteTests {
                 .write(toFile: tiny.path + "/train.jsonl", atomically: true, encoding: .utf8)
             command = [
                 "run", "--model", tiny.model, "--data", tiny.path + "/train.jsonl", "--output", tiny.path + "/out", "--max-length", "48", "--max-steps", "4",
-                "--per-device-train-batch-size", "2", "--gradient-accumulation-steps", "1", "--save-steps", "2", "--test-samples", "2", "--session", "none",
+                "--per-device-train-batch-size", "2", "--gradient-accumulation-steps", "1", "--save-steps", "2", "--test-samples", "2",
                 "--merge-tolerance", "10", "--export", "f16", "--threads", "1", "--device", "cpu", "--validation-share", "0.25",
             ]
         }
