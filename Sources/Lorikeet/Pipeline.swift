@@ -105,6 +105,7 @@ package final class Pipeline {
     private var savedGEMMChoices = 0
 
     static let stepCount = 10
+    private static let training = 7
 
     package init(recipe: Recipe, notes: [String], goal: Goal, environment: PipelineEnvironment) {
         asked = recipe
@@ -231,7 +232,8 @@ package final class Pipeline {
         let before = ProcessorUse.now()
         present = (number, name)
         let (result, took) = try reporter.phase(number, of: Self.stepCount, name) {
-            try requireGoing()
+            // Training stops in a way of its own.
+            if number != Self.training { try requireGoing() }
             let result = try body()
             state.deviceBytes()
             Machine.returnFreeMemory()
