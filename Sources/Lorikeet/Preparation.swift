@@ -158,12 +158,20 @@ package struct Preparation {
         model.fileBytes = source.configuration.family.weights().reduce(0) { $0 + Int64(source.tensor($1.tensor)?.byteCount ?? 0) }
         // Before the machine's memory is asked for.
         let data = try plannedData(dataset, settings, onCard: card != nil)
+        var machine = try plannedMachine(dataset, card: card, cpu: cpu)
+        // Disks differ by a factor of ten, which counts where a large model is written. A card that is elsewhere has another disk.
+        if merges, model.fileBytes >= Self.measuredDiskBytes, card?.isElsewhere != true {
+            machine.writtenBytesPerSecond = DiskRate.writtenBytesPerSecond(at: recipe.output)
+        }
         return Planner(
             model: model, data: data,
             intervals: PlannedIntervals(
                 evalSteps: recipe.evalSteps, evalSamples: recipe.evalSamples, saveSteps: recipe.saveSteps, saveTotalLimit: recipe.saveTotalLimit),
-            answers: try plannedAnswers(dataset), machine: try plannedMachine(dataset, card: card, cpu: cpu))
+            answers: try plannedAnswers(dataset), machine: machine)
     }
+
+    /// From this size of the model's files on the disk's rate is measured: it then takes seconds to write the merged model.
+    private static let measuredDiskBytes: Int64 = 1_000_000_000
 
     private func plannedMachine(_ dataset: Dataset, card: PlannedCard?, cpu: CPU) throws -> PlannedMachine {
         let (processor, shares) = card == nil ? try DeviceModel.measured(cpu, columns: source.configuration.hiddenSize) : (.besideCard, 1)

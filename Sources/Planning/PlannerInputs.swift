@@ -179,6 +179,8 @@ package struct PlannedMachine {
     package var reading = PlannedReading()
     /// By which factors work on the processor takes longer than its rates say, for other processes work beside it.
     package var slowdown = Slowdown()
+    /// Bytes a second that the output's disk takes (`DiskRate`); nil where it was not measured.
+    package var writtenBytesPerSecond: Double?
     /// Bytes of memory that may be pinned for a card: half of what this process may use at all.
     package var pinnableBytes = Machine.totalMemoryBytes() / 2
 
