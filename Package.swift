@@ -104,7 +104,7 @@ let package = Package(
                 + ["Ground", "JSON", "Devices", "ModelFiles", "Tokenizers", "Engine", "Checks"].map { .target(name: "Lorikeet\($0)") },
             path: "Tests/ChecksTests"),
         // The GPU's kernels built for the CPU, and a card made of them.
-        .target(name: "KernelEmulator", path: "Tests/KernelEmulator", cxxSettings: [.headerSearchPath(".")]),
+        .target(name: "KernelEmulator", path: "Tests/KernelEmulator", cxxSettings: [.headerSearchPath("."), .unsafeFlags(["-mf16c"])]),
         .target(
             name: "EmulatedDevice", dependencies: ["KernelEmulator", .target(name: "LorikeetDevices"), .target(name: "LorikeetGround")],
             path: "Tests/EmulatedDevice"),

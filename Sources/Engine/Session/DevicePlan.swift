@@ -231,71 +231,46 @@ package struct DevicePlanner {
                 plan.bytes.total <= cap && (use == .nothing || plan.bytes.pinned <= planner.hostCap)
             }
             let nothing = plan(policy(0))
+            /// The plan with the fewest blocks that fits and stays below the limit.
+            func least(_ repeated: PassPolicy.Repeated, limit: Double) -> Outcome {
+                let most = plan(policy(planner.blockCount, repeated))
+                guard fits(most) else { return .doesNotFit }
+                // Making a program takes most of the time. Each block makes the arena smaller by about the same bytes, so the search begins at the number of
+                // blocks that follows from them, and widens its steps from there.
+                let freed = Double(nothing.bytes.arena - most.bytes.arena) / Double(planner.blockCount)
+                var (low, high, step) = (1, planner.blockCount, 1)
+                var next = freed > 0 ? Int((Double(nothing.bytes.total - cap) / freed).rounded(.up)) : high
+                while low < high {
+                    next = min(max(next, low), high - 1)
+                    let tried = plan(policy(next, repeated))
+                    if fits(tried) {
+                        high = next
+                        next -= step
+                    } else {
+                        guard tried.stepSeconds < limit else { return .slower }
+                        low = next + 1
+                        next += step
+                    }
+                    step *= 2
+                }
+                let found = plan(policy(low, repeated))
+                return found.stepSeconds < limit ? .plan(found) : .slower
+            }
             guard nothing.stepSeconds < limit else { return fits(nothing) || fits(plan(policy(planner.blockCount))) ? .slower : .doesNotFit }
             if fits(nothing) { return .plan(nothing) }
-            let ways = PassPolicy.Repeated.allCases.compactMap { repeated -> Way? in
+            var best = Outcome.doesNotFit
+            for repeated in PassPolicy.Repeated.allCases {
                 // What is kept beside a block's input lies in the host's memory too. With all but the gates there, a step on an H100 was predicted to be 3 %
                 // faster and was measured 1.5 % slower (decision 17).
-                if use == .parking, repeated == .gates { return nil }
-                let most = plan(policy(planner.blockCount, repeated))
-                guard fits(most) else { return nil }
+                if use == .parking, repeated == .gates { continue }
                 let gain = use == .parking && repeated != .everything ? DevicePlanner.hostGain : 0
-                return Way(repeated, nothing: nothing, most: most, blocks: planner.blockCount, cap: cap, gain: gain)
-            }
-            var best = ways.isEmpty ? Outcome.doesNotFit : .slower
-            // Making a program takes most of the time, so those of a way that is not going to be faster are not made.
-            for way in ways.sorted(by: { $0.expectedSeconds / (1 - $0.gain) < $1.expectedSeconds / (1 - $1.gain) }) {
-                let known = best.plan
-                let handicap = (1 - way.gain) / (1 - (ways.first { $0.repeated == known?.passes.repeated }?.gain ?? 0))
-                let limit = known.map { handicap * $0.stepSeconds } ?? limit
-                guard way.leastSeconds < limit else { continue }
-                if let found = least(way, limit: limit, fits: fits, plan: { plan(policy($0, way.repeated)) }) { best = .plan(found) }
+                switch least(repeated, limit: best.plan.map { (1 - gain) * $0.stepSeconds } ?? limit) {
+                case .plan(let plan): best = .plan(plan)
+                case .slower: if case .doesNotFit = best { best = .slower }
+                case .doesNotFit: break
+                }
             }
             return best
-        }
-
-        /// The plan with the fewest recomputed blocks that fits; nil where it takes `limit` seconds or longer.
-        ///
-        /// Each block makes the arena smaller by about the same bytes, so the search begins at the number of blocks that follows from them, and widens
-        /// its steps from there.
-        private func least(_ way: Way, limit: Double, fits: (DevicePlan) -> Bool, plan: (_ blocks: Int) -> DevicePlan) -> DevicePlan? {
-            var (low, high, next, step) = (1, planner.blockCount, way.expectedBlocks, 1)
-            while low < high {
-                next = min(max(next, low), high - 1)
-                let tried = plan(next)
-                if fits(tried) {
-                    high = next
-                    next -= step
-                } else {
-                    guard tried.stepSeconds < limit else { return nil }
-                    low = next + 1
-                    next += step
-                }
-                step *= 2
-            }
-            let found = plan(low)
-            return found.stepSeconds < limit ? found : nil
-        }
-    }
-
-    /// A way of recomputing blocks, and what is expected of it from the programs without and with all blocks recomputed: each block makes the arena smaller
-    /// and the step longer by about the same.
-    private struct Way {
-        let repeated: PassPolicy.Repeated
-        /// The share of a step by which this way has to be faster than the others.
-        let gain: Double
-        let expectedBlocks: Int
-        /// Seconds of a step with so many blocks, and what it takes at least: the arena can shrink sooner than in a straight line.
-        let expectedSeconds, leastSeconds: Double
-
-        init(_ repeated: PassPolicy.Repeated, nothing: DevicePlan, most: DevicePlan, blocks: Int, cap: Int, gain: Double) {
-            (self.repeated, self.gain) = (repeated, gain)
-            let freed = Double(nothing.bytes.total - most.bytes.total) / Double(blocks)
-            let needed = (Double(nothing.bytes.total - cap) / max(1, freed)).rounded(.up)
-            expectedBlocks = Int(min(max(needed, 1), Double(blocks)))
-            let longer = (most.stepSeconds - nothing.stepSeconds) * Double(expectedBlocks) / Double(blocks)
-            expectedSeconds = nothing.stepSeconds + longer
-            leastSeconds = nothing.stepSeconds + 0.8 * longer
         }
     }
 
