@@ -45,6 +45,8 @@ package struct LorikeetError: Error, Sendable, Equatable, CustomStringConvertibl
     package var place: String?
     /// What to do about it.
     package var fix: String?
+    /// Of what is too small, the bytes that would be enough, where that is known.
+    package var enough: Int?
 
     package init(_ exit: ExitClass, _ what: String, at place: String? = nil, fix: String? = nil) {
         self.exit = exit

@@ -70,6 +70,8 @@ package final class Pipeline {
     /// The directory that is read: `target`, or an earlier output until `takeOver` has copied it.
     var output: OutputDirectory
     var earlier: EarlierOutput?
+    /// nil where the recipe names neither a session nor a deadline.
+    let sessionLength: SessionLength?
     /// The number of this session, from 1.
     var sessionNumber = 1
     /// Steps that the newest checkpoint held when this start was planned.
@@ -107,6 +109,9 @@ package final class Pipeline {
         self.notes = notes
         self.goal = goal
         self.environment = environment
+        let clock = environment.clock
+        sessionLength = SessionLength(
+            recipe, elapsed: environment.started - environment.session.started, now: clock.now - (clock.uptime - environment.started))
         target = OutputDirectory(path: recipe.output, files: environment.files, recipe: recipe)
         output = target
         let state = MachineState(directory: recipe.output, files: environment.files)
@@ -135,10 +140,10 @@ package final class Pipeline {
         let compute = try step(1, "environment") { try openEnvironment(warnings) }
         let (opened, download) = try step(2, "data") { try prepare() }
         var preparation = opened
-        let dataset = try step(3, "formatting") { try preparation.loadData(cacheFolder: environment.cacheFolder, files: environment.files, cpu: compute.cpu) }
+        var dataset = try step(3, "formatting") { try preparation.loadData(cacheFolder: environment.cacheFolder, files: environment.files, cpu: compute.cpu) }
         try step(4, "checks") { try check(dataset, preparation) }
         let plan = try step(5, "planning") { () throws -> Plan in
-            let plan = try self.plan(preparation, dataset, download, compute)
+            let plan = try self.plan(&preparation, &dataset, download, compute)
             if let download { preparation = try fetchWeights(download, for: preparation) }
             return plan
         }
@@ -261,7 +266,7 @@ package final class Pipeline {
     /// Step 4: reports the data and shows the first sample.
     ///
     /// - Throws: exit 2 where the data report has an error.
-    private func check(_ dataset: Dataset, _ preparation: Preparation) throws {
+    func check(_ dataset: Dataset, _ preparation: Preparation) throws {
         for note in dataset.report.notes { try reporter.note(note) }
         for warning in dataset.report.warnings { try reporter.warning(warning) }
         if let error = dataset.report.error(.unusableInput) { throw error }
@@ -278,12 +283,18 @@ package final class Pipeline {
     /// Step 5: makes the plan, or replays the choices of the first start, and checks that it fits.
     ///
     /// - Throws: exit 3 where memory, disk or the session's time are too small.
-    private func plan(_ preparation: Preparation, _ dataset: Dataset, _ download: InputLocator.Download?, _ compute: Compute) throws -> Plan {
+    private func plan(
+        _ preparation: inout Preparation, _ dataset: inout Dataset, _ download: InputLocator.Download?, _ compute: Compute
+    ) throws -> Plan {
         let card = try PlannedCard(compute, gpuMemory: preparation.recipe.gpuMemoryBytes)
-        var plan = try preparation.plan(dataset, merges: goal == .testedModel, card: card, cpu: compute.cpu)
-        let corrected = preparation.corrected(plan, card: card, cpu: compute.cpu, cacheFolder: environment.cacheFolder, files: environment.files)
-        plan = corrected.plan
-        if let warning = corrected.warning { try reporter.warning(warning) }
+        let (measurements, warning) = Preparation.measurements(for: card, cacheFolder: environment.cacheFolder, files: environment.files)
+        if let warning { try reporter.warning(warning) }
+        var planner = RunPlanner(
+            preparation, dataset, merges: goal == .testedModel, card: card, cpu: compute.cpu, measurements: measurements)
+        let limits = try limits(download, done: findSession())
+        let fitted = try fit(&planner, limits, &preparation, &dataset, compute)
+        var plan = try fitting(&planner, limits) { try $0.plan() }
+        plan.fitted = fitted
         measured = preparation.subject(card: card, cpu: compute.cpu)
         plan.choices.tuned = recipe.tune && compute.device?.gemmChoices != nil
         let kept = try output.keptChoices()
@@ -295,11 +306,8 @@ package final class Pipeline {
         }
         for warning in plan.warnings { try reporter.warning(warning) }
         try reporter.note(String(plan.table(warnings: false).dropLast()))
-        try plan.requireFit(
-            availableMemory: Machine.availableMemoryBytes() + Machine.residentBytes(),
-            freeDisk: (download?.freeBytes(for: recipe.output, environment.files) ?? environment.files.freeBytes(at: recipe.output)) + target.keptBytes(),
-            output: recipe.output)
-        try requireTime(&plan)
+        if let warning = try fitting(&planner, limits, { _ in try limits.require(plan, recipe) }) { try reporter.warning(warning) }
+        try reportTime(&plan)
         return plan
     }
 

@@ -31,7 +31,7 @@ package struct Planner {
         (self.model, self.data, self.intervals, self.answers, self.machine) = (model, data, intervals, answers, machine)
     }
 
-    /// - Throws: exit 3 where no choice fits a card; on the processor nothing is compared with a limit here (see `Plan.requireFit`).
+    /// - Throws: exit 3 where no choice fits a card; on the processor nothing is compared with a limit here (see `Plan.memoryError`).
     package func plan() throws -> Plan {
         if let card = machine.card { return try plan(on: card) }
         let training = data.stepsOnProcessor()

@@ -12,7 +12,7 @@ enum IdleKeys {
 
     /// A key, and why it has no effect; nil where it has one.
     private static let rows: [(key: String, why: @Sendable (Values) -> String?)] = [
-        ("sessions", { $0["sessions"] != .integer(1) && isUnset($0, "session") ? "'session' gives no length of a session" : nil }),
+        ("sessions", { $0["sessions"] != .integer(1) && isUnset($0, "session") && isUnset($0, "deadline") ? "'session' gives no length of a session" : nil }),
         ("eval_samples", { $0["eval_steps"] == .integer(0) ? "with 'eval_steps: 0' nothing is evaluated during training" : nil }),
         (
             "save_total_limit",

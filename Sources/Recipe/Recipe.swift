@@ -105,6 +105,12 @@ package struct Recipe: Sendable, Equatable {
     /// An earlier output's folder, or `auto`; nil where the run goes on from its own output alone.
     package var resumeFrom: String? { text("resume_from") }
     package var sessions: Int { integer("sessions") ?? 1 }
+    package var fit: Bool { flag("fit") }
+    /// Bytes of `ram` and `disk`; nil without a cap.
+    package var ramBytes: Int64? { text("ram").flatMap { try? Units.parseBytes($0) } }
+    package var diskBytes: Int64? { text("disk").flatMap { try? Units.parseBytes($0) } }
+    /// nil when no `deadline` is given.
+    package var deadline: TimeOfDay? { text("deadline").flatMap { TimeOfDay($0) } }
     /// Seconds of `session`; nil when it is not given.
     package var sessionSeconds: Double? { text("session").flatMap { try? Units.parseSeconds($0) } }
 

@@ -2,7 +2,7 @@ import LorikeetDevices
 import LorikeetGround
 
 /// The largest batches that a session will run; they decide the size of its arena.
-package struct SessionSizes: Sendable, Equatable {
+package struct SessionSizes: Sendable, Hashable {
     /// Rows (tokens) of the largest training micro-batch; 0 for sessions that never train.
     package var training: Int
     /// Rows of the largest evaluation batch.
