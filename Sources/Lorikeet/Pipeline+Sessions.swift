@@ -1,7 +1,7 @@
 import LorikeetDevices
 import LorikeetGround
 import LorikeetPlanning
-import Synchronization
+import LorikeetTraining
 
 /// The beginning of a session.
 package struct SessionStart: Sendable, Equatable {
@@ -51,13 +51,25 @@ extension Pipeline {
         try output.save(sessions)
     }
 
-    /// Says before each step whether training has to end, so that the session ends in time.
+    /// The time that this session leaves for training, and what was predicted; nil where the recipe names no session.
     ///
-    /// - Returns: nil where the recipe names no session.
-    func trainingDeadline(_ plan: Plan) -> TrainingDeadline? {
+    /// - Parameter validation: samples that are evaluated after the last step where nothing is tested.
+    func trainingTime(_ plan: Plan, _ settings: TrainingSettings, validation: Int) -> TrainingTime? {
         guard let time = sessionTime(plan, done: stepsBefore) else { return nil }
         keepsTimeForTest = time.keepsFinishing
-        return TrainingDeadline(end: environment.session.started + time.trainingEnd, mostSeconds: time.session / 10, clock: environment.clock)
+        func seconds(_ name: String) -> Double { plan.phases.first { $0.name == name }?.seconds ?? 0 }
+        // Evaluations during training, and the last one counted in these.
+        let last = settings.evaluatesAtEnd && validation > 0 ? Double(validation) / Double(min(validation, settings.evalSamples)) : 0
+        let evaluations = Double(settings.evalSteps > 0 ? max(0, plan.steps - 1) / settings.evalSteps : 0)
+        let evaluation = evaluations + last > 0 ? seconds("evaluation") / (evaluations + last) : 0
+        let saves = settings.saveSteps > 0 ? plan.steps / settings.saveSteps + 1 : 1
+        var left = TrainingTime(
+            end: environment.session.started + time.session - time.margin,
+            finishing: time.keepsFinishing ? time.finishing / (1 + SessionTime.reserve) + last * evaluation : nil,
+            step: plan.steps > 0 ? seconds("training") / Double(plan.steps) : 0, evaluation: evaluation,
+            checkpoint: seconds("checkpoints") / Double(saves))
+        (left.reserve, left.longestPause) = (SessionTime.reserve, time.session / 10)
+        return left
     }
 
     /// Whether a session that kept no time for what follows training has too little left for it.
@@ -69,29 +81,5 @@ extension Pipeline {
     /// The end of a session with everything saved: exit 75.
     func stoppedEarly(_ what: String) -> LorikeetError {
         LorikeetError(.stoppedEarly, "\(what) with everything saved", fix: environment.notebook?.goingOn ?? "run the same command again")
-    }
-}
-
-/// When training has to end. It is asked before every step, and the next step is taken to last as long as the longest so far, with what was
-/// done around it (evaluation, checkpoint).
-final class TrainingDeadline: Sendable {
-    private let end: Double
-    private let mostSeconds: Double
-    private let clock: any Clock
-    private let pace = Mutex<(last: Double?, longest: Double)>((nil, 0))
-
-    /// - Parameters:
-    ///   - end: the clock's uptime by which the last step has to be done.
-    ///   - mostSeconds: longer pauses between two steps are not taken for the pace of training.
-    init(end: Double, mostSeconds: Double, clock: any Clock) { (self.end, self.mostSeconds, self.clock) = (end, mostSeconds, clock) }
-
-    func isReached() -> Bool {
-        let now = clock.uptime
-        let next = pace.withLock { pace -> Double in
-            if let last = pace.last { pace.longest = min(mostSeconds, max(pace.longest, now - last)) }
-            pace.last = now
-            return pace.longest
-        }
-        return now + next > end
     }
 }

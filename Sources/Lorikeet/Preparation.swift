@@ -158,10 +158,11 @@ package struct Preparation {
         model.fileBytes = source.configuration.family.weights().reduce(0) { $0 + Int64(source.tensor($1.tensor)?.byteCount ?? 0) }
         // Before the machine's memory is asked for.
         let data = try plannedData(dataset, settings, onCard: card != nil)
+        var intervals = PlannedIntervals(
+            evalSteps: recipe.evalSteps, evalSamples: recipe.evalSamples, saveSteps: recipe.saveSteps, saveTotalLimit: recipe.saveTotalLimit)
+        intervals.keepsBest = recipe.loadBestModelAtEnd
         return Planner(
-            model: model, data: data,
-            intervals: PlannedIntervals(
-                evalSteps: recipe.evalSteps, evalSamples: recipe.evalSamples, saveSteps: recipe.saveSteps, saveTotalLimit: recipe.saveTotalLimit),
+            model: model, data: data, intervals: intervals,
             answers: try plannedAnswers(dataset), machine: try plannedMachine(dataset, card: card, cpu: cpu))
     }
 

@@ -117,6 +117,8 @@ package struct PlannedIntervals {
     package var evalSamples: Int
     package var saveSteps: Int
     package var saveTotalLimit: Int
+    /// The checkpoint with the best loss is kept beside the others.
+    package var keepsBest = false
 
     package init(evalSteps: Int, evalSamples: Int, saveSteps: Int, saveTotalLimit: Int) {
         (self.evalSteps, self.evalSamples, self.saveSteps, self.saveTotalLimit) = (evalSteps, evalSamples, saveSteps, saveTotalLimit)

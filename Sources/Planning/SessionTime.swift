@@ -30,8 +30,13 @@ package struct SessionTime: Sendable, Equatable {
         let share = plan.steps > 0 ? Double(max(0, plan.steps - done)) / Double(plan.steps) : 0
         training = seconds(Self.trainingPhases) * share
         step = share > 0 ? seconds(["training"]) / Double(plan.steps) : 0
-        finishing = 1.2 * plan.phases.filter { !Self.trainingPhases.contains($0.name) && !Plan.beginning.contains($0.name) }.reduce(0) { $0 + $1.seconds }
+        finishing =
+            (1 + Self.reserve)
+            * plan.phases.filter { !Self.trainingPhases.contains($0.name) && !Plan.beginning.contains($0.name) }.reduce(0) { $0 + $1.seconds }
     }
+
+    /// The share that is added to the predicted seconds of what follows training.
+    package static let reserve = 0.2
 
     /// Phases that go on step by step and may be cut anywhere. All others have to be done in one session.
     static let trainingPhases: Set = ["training", "evaluation", "checkpoints"]

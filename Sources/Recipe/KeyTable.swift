@@ -97,6 +97,16 @@ package enum KeyTable {
             help: "Steps from one evaluation of the validation loss to the next; 0 evaluates at the end only."),
         Key("eval_samples", positive, .integer(512), .changeable, help: "Validation records used during training (a fixed random choice); all at the end."),
         Key(
+            "load_best_model_at_end", .flag, .flag(false),
+            help: "Keep the checkpoint with the best validation loss (of eval_samples records, every eval_steps steps and after the last), and deliver it."),
+        Key(
+            "metric_for_best_model", .choice(["eval_loss", "loss"]), .text("eval_loss"), .changeable,
+            help: "What tells which checkpoint is the best: the validation loss, by either name."),
+        Key(
+            "early_stopping_patience", count, .integer(0),
+            help: "Evaluations in a row without a better loss after which training ends, with load_best_model_at_end; 0 trains to the end."),
+        Key("early_stopping_threshold", .number(0...1_000_000), .number(0), help: "By how much a loss has to be better to count as better there."),
+        Key(
             "save_steps", count, .integer(1000), .changeable, ["kaggle-free": .integer(500)],
             help: "Steps from one checkpoint to the next; 0 writes one at the end only."),
         Key(

@@ -79,6 +79,9 @@ package struct Recipe: Sendable, Equatable {
     package var loggingSteps: Int { integer("logging_steps") ?? 10 }
     package var evalSteps: Int { integer("eval_steps") ?? 0 }
     package var evalSamples: Int { integer("eval_samples") ?? 512 }
+    package var loadBestModelAtEnd: Bool { flag("load_best_model_at_end") }
+    package var earlyStoppingPatience: Int { integer("early_stopping_patience") ?? 0 }
+    package var earlyStoppingThreshold: Double { number("early_stopping_threshold") }
     package var saveSteps: Int { integer("save_steps") ?? 0 }
     package var saveMinutes: Double { number("save_minutes") }
     package var saveTotalLimit: Int { integer("save_total_limit") ?? 0 }
