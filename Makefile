@@ -7,7 +7,7 @@ STRICT := --explicit-target-dependency-import-check error
 # Tests have a build folder of their own: -enable-testing and plain release would rebuild each other's files.
 TEST_BUILD := --scratch-path .build-test -c release -Xswiftc -enable-testing $(STRICT)
 
-.PHONY: help setup kernel-lists build model model-gemma data data-kinds data-shell demo demo-shell demo-gemma test test-build kernels gpu-bundle wheel notebooks notebook report-check prove example docs format clean
+.PHONY: help setup kernel-lists build model model-gemma data data-kinds data-shell demo demo-shell demo-gemma test test-build kernels gpu-bundle wheel notebooks notebook report-check prove example docs format fuzz clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -72,6 +72,9 @@ notebook: ## executes the Kaggle notebook twice from a clean environment with th
 prove: build model data ## the long evidence: demos, kills, speed
 	@Scripts/prove.sh
 
+fuzz: setup ## fuzzing of every reader of untrusted bytes, a minute each (Scripts/fuzz.sh has options)
+	@Scripts/fuzz.sh
+
 example: build ## .work/finetune: the program of Examples/library, which sees only what is public
 	@Scripts/example.sh .build/release
 
@@ -79,7 +82,7 @@ docs: build ## .work/docs: the public library's documentation (DocC); a warning 
 	@Scripts/docs.sh .build/release
 
 format: ## the formatter's complaints
-	swift format lint --strict --recursive --parallel Sources Tests Package.swift
+	swift format lint --strict --recursive --parallel Sources Tests Fuzz Package.swift
 
 clean: ## removes what was built (the model and data in .work stay)
-	rm -rf .build .build-test .build-static
+	rm -rf .build .build-test .build-static .build-fuzz

@@ -128,3 +128,11 @@ let package = Package(
     cLanguageStandard: .c2x,
     cxxLanguageStandard: .cxx17
 )
+
+// The fuzzing targets of Scripts/fuzz.sh, which sets the variable; no other build sees them.
+if Context.environment["LORIKEET_FUZZ"] != nil {
+    package.targets += [
+        .target(name: "FuzzDriver", path: "Fuzz/Driver"),
+        .executableTarget(name: "Fuzz", dependencies: ["FuzzDriver", "Lorikeet"] + below("").map { .target(name: "Lorikeet\($0)") }, path: "Fuzz/Targets"),
+    ]
+}
