@@ -12,9 +12,9 @@ func room(_ name: String, _ rooms: [String] = [], outside: [Target.Dependency] =
         path: "Sources/\(name)", swiftSettings: swift)
 }
 
-func tests(_ name: String, _ rooms: [String], resources: [Resource] = []) -> Target {
+func tests(_ name: String, _ rooms: [String], with more: [Target.Dependency] = [], resources: [Resource] = []) -> Target {
     .testTarget(
-        name: "\(name)Tests", dependencies: rooms.map { .target(name: "Lorikeet\($0)") } + ["FailingFiles"],
+        name: "\(name)Tests", dependencies: rooms.map { .target(name: "Lorikeet\($0)") } + ["FailingFiles"] + more,
         path: "Tests/\(name)Tests", resources: resources)
 }
 
@@ -98,7 +98,7 @@ let package = Package(
         tests("Recipe", ["Ground", "JSON", "Recipe"]),
         tests("Datasets", ["Ground", "JSON", "Devices", "ModelFiles", "Tokenizers", "Recipe", "Datasets"]),
         tests("Engine", ["Ground", "JSON", "Devices", "ModelFiles", "Engine"], resources: [.copy("Fixtures")]),
-        tests("Training", below("")),
+        tests("Training", below(""), with: ["SimulatedTraining"]),
         tests("Delivery", below("")),
         .testTarget(
             name: "ChecksTests",
@@ -106,7 +106,7 @@ let package = Package(
                 + ["Ground", "JSON", "Devices", "ModelFiles", "Tokenizers", "Engine", "Checks"].map { .target(name: "Lorikeet\($0)") },
             path: "Tests/ChecksTests"),
         // The GPU's kernels built for the CPU, and a card made of them.
-        .target(name: "KernelEmulator", path: "Tests/KernelEmulator", cxxSettings: [.headerSearchPath(".")]),
+        .target(name: "KernelEmulator", path: "Tests/KernelEmulator", cxxSettings: [.headerSearchPath("."), .unsafeFlags(["-mf16c"])]),
         .target(
             name: "EmulatedDevice", dependencies: ["KernelEmulator", .target(name: "LorikeetDevices"), .target(name: "LorikeetGround")],
             path: "Tests/EmulatedDevice"),
@@ -117,11 +117,16 @@ let package = Package(
         .target(name: "FailingCalls", path: "Tests/FailingCalls"),
         // A hub on this machine that fails on demand.
         .target(name: "HubServer", dependencies: ["Hub", "JSON"].map { .target(name: "Lorikeet\($0)") }, path: "Tests/HubServer"),
+        // A device and a clock for the training loop that are told what to do: hours of training in milliseconds.
+        .target(
+            name: "SimulatedTraining",
+            dependencies: ["Ground", "Datasets", "Engine", "Training"].map { .target(name: "Lorikeet\($0)") }, path: "Tests/SimulatedTraining"),
         // A disk that fails on demand, for the tests of every room that writes.
         .target(name: "FailingFiles", dependencies: [.target(name: "LorikeetGround")], path: "Tests/FailingFiles"),
         .testTarget(
             name: "LorikeetTests",
-            dependencies: ["Lorikeet", "EmulatedDevice", "FailingFiles", "HubServer", "StubCard"] + below("").map { .target(name: "Lorikeet\($0)") },
+            dependencies: ["Lorikeet", "EmulatedDevice", "FailingFiles", "HubServer", "SimulatedTraining", "StubCard"]
+                + below("").map { .target(name: "Lorikeet\($0)") },
             path: "Tests/LorikeetTests"),
         .testTarget(
             name: "CLITests", dependencies: ["CLI", "HubServer", "StubCard", .target(name: "LorikeetGround"), .target(name: "LorikeetJSON")],
@@ -132,3 +137,11 @@ let package = Package(
     cLanguageStandard: .c2x,
     cxxLanguageStandard: .cxx17
 )
+
+// The fuzzing targets of Scripts/fuzz.sh, which sets the variable; no other build sees them.
+if Context.environment["LORIKEET_FUZZ"] != nil {
+    package.targets += [
+        .target(name: "FuzzDriver", path: "Fuzz/Driver"),
+        .executableTarget(name: "Fuzz", dependencies: ["FuzzDriver", "Lorikeet"] + below("").map { .target(name: "Lorikeet\($0)") }, path: "Fuzz/Targets"),
+    ]
+}

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The long evidence: demos, kills at random instants, speed. Prints a line a claim and exits 1 if one fails.
-#   make prove                  all of it (about half an hour on two cores)
-#   Scripts/prove.sh kills      one part: demos | curve | kills | writes | speed | tokenizers | disk | processor | hub
+#   make prove                  all of it (about three quarters of an hour on two cores)
+#   Scripts/prove.sh kills      one part: demos | curve | kills | writes | speed | tokenizers | disk | processor | hub | fuzz
 set -u
 cd "$(dirname "$0")/.."
 lorikeet=.build/release/lorikeet
@@ -116,5 +116,12 @@ hub() {
     claim "the hub's cache: what lorikeet fetched, Python finds, and the other way" $?
 }
 
-for part in ${1:-demos curve kills writes speed tokenizers disk processor hub}; do $part; done
+# A minute of made-up inputs for every reader of untrusted bytes (the first time the build comes on top).
+fuzz() {
+    Scripts/fuzz.sh > "$work/fuzz.log" 2> "$work/fuzz-build.log"
+    claim "no made-up input crashes, hangs or fills the memory" $?
+    sed 's/^/      /' "$work/fuzz.log"
+}
+
+for part in ${1:-demos curve kills writes speed tokenizers disk processor hub fuzz}; do $part; done
 exit $failed

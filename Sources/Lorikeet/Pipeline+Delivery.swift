@@ -14,7 +14,9 @@ extension Pipeline {
     /// - Returns: its summary; nil while there is work left, or something to be made again.
     /// - Throws: exit 2 when an input has changed since the run began.
     func finished() throws -> JSON? {
-        guard let summary = try output.finishedSummary(), goal == .adapter || summary["merged_matches_adapter"] != nil else { return nil }
+        guard acceptedChanges.isEmpty, let summary = try output.finishedSummary(), goal == .adapter || summary["merged_matches_adapter"] != nil else {
+            return nil
+        }
         if let kept = try output.keptInputs() {
             if output.inputsMoved, case let here = try located().recipe, let model = here.model {
                 let source = try ModelSource.open(model, files: environment.files)
@@ -126,6 +128,7 @@ extension Pipeline {
     /// - Throws: exit 2 when one is another.
     func verifiedInputs(_ preparation: Preparation, _ cpu: CPU) throws -> RunInputs {
         let inputs = try RunInputs(recipe: preparation.recipe, source: preparation.source, files: environment.files) { cpu.parallel(over: $0, $1) }
+        if environment.acceptsChanges { return inputs }
         if let first = try output.keptInputs() {
             do { try inputs.requireSame(as: first) } catch var error as LorikeetError {
                 if earlier != nil { error.fix = "bring back what the run began with, or leave resume_from out to begin anew" }

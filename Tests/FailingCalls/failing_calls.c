@@ -69,13 +69,16 @@ static int counted(const char *name, const char *path) {
     return 0;
 }
 
+/// Whether a path is that of a device: /dev/shm is a file system as any other.
+static int is_device(const char *path) { return !strncmp(path, "/dev/", 5) && strncmp(path, "/dev/shm/", 9); }
+
 /// The path of an open file; empty for what is no file.
 static void path_of(int file, char *path, size_t size) {
     char name[64];
     snprintf(name, sizeof name, "/proc/self/fd/%d", file);
     ssize_t count = readlink(name, path, size - 1);
     path[count < 0 ? 0 : count] = 0;
-    if (path[0] != '/' || !strncmp(path, "/proc", 5) || !strncmp(path, "/dev", 4)) path[0] = 0;
+    if (path[0] != '/' || !strncmp(path, "/proc", 5) || is_device(path)) path[0] = 0;
 }
 
 ssize_t write(int file, const void *bytes, size_t count) {
@@ -127,7 +130,7 @@ int mkdir(const char *path, mode_t mode) {
             va_start(more, flags); \
             mode = va_arg(more, mode_t); \
             va_end(more); \
-            if (strncmp(path, "/dev", 4) && counted("create", path) == 1) return -1; \
+            if (!is_device(path) && counted("create", path) == 1) return -1; \
         } \
         return real(path, flags, mode); \
     }

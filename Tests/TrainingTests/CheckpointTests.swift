@@ -155,7 +155,11 @@ struct CheckpointTests {
         ("skipped_steps", .integer(.max)), ("skipped_steps", 3), ("unmeasured_steps", -1), ("hopeless_steps", .integer(.max)),
         ("unrecoverable_steps", .integer(.max)), ("rewinds", -1), ("left_out_steps", [[3, 3]]), ("left_out_steps", [[0, .integer(.max)]]),
         ("loss_scale", 0), ("loss_scale", -4), ("loss_scale", 1e39), ("loss_scale", 1e8), ("loss_scale_good_steps", .integer(.max)),
-        ("loss_scale_good_steps", -1), ("evaluations", [["step": .integer(.max), "eval_loss": 1]]), ("evaluations", [["step": 1]]),
+        ("overflowed_steps", -1), ("repeated_steps", .integer(.max)), ("loss_spikes", 0.5), ("rate_changes", [["step": -1, "factor": 0.5]]),
+        ("rate_changes", [["step": 1, "factor": 0]]), ("rate_changes", [["step": 1]]), ("course_changes", [["step": 4, "total_steps": 4]]),
+        ("course_changes", [["step": 1, "total_steps": 9], ["step": 1, "total_steps": 8]]), ("loss_watch", ["losses": ["x"], "high": 0]),
+        ("loss_watch", ["losses": [], "high": 9]), ("loss_scale_good_steps", -1), ("evaluations", [["step": .integer(.max), "eval_loss": 1]]),
+        ("evaluations", [["step": 1]]),
     ]
 
     @Test(arguments: outOfRange)
@@ -247,5 +251,13 @@ struct CheckpointTests {
         #expect(!RealFiles().exists(marker))
         try store(directory).removeOld(upTo: 6, limit: 2)
         #expect(try RealFiles().list(directory) == ["step-000004", "step-000006"])
+    }
+}
+
+extension CheckpointStore {
+    /// Saves as training does: then the oldest beyond `limit` go.
+    fileprivate func save(_ adapters: TrainedSet, _ state: TrainerState, limit: Int) throws {
+        try save(adapters, state)
+        try removeOld(upTo: state.step, limit: limit)
     }
 }

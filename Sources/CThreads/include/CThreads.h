@@ -39,8 +39,8 @@ void lorikeet_return_free_memory(void);
 /// Returns 0, or the error by which bytes were lost: ENOSPC, EDQUOT or EIO.
 int lorikeet_begin_writing(int descriptor);
 
-/// From now on SIGINT and SIGTERM only set a mark; a second one ends the process as usual.
-void lorikeet_catch_signals(void);
+/// From now on SIGINT and SIGTERM only set a mark. Others change nothing for `seconds` after the first; a later one ends the process as usual.
+void lorikeet_catch_signals(int seconds);
 /// From now on SIGINT and SIGTERM end the process again, and none counts as caught.
 void lorikeet_release_signals(void);
 /// The number of the signal that was caught, 0 when none was.
