@@ -20,8 +20,6 @@ package enum KeyType: Sendable, Equatable {
     case bytes
     /// `9h`.
     case duration
-    /// `18:30`.
-    case timeOfDay
     /// `auto`, `cpu`, `cuda` or `cuda:1`.
     case device
 
@@ -39,7 +37,6 @@ package enum KeyType: Sendable, Equatable {
         case .pairs: "name=name list"
         case .bytes: "size"
         case .duration: "duration"
-        case .timeOfDay: "time of day"
         case .device: "auto, cpu, cuda, cuda:N"
         }
     }

@@ -13,12 +13,8 @@ package struct SampleSet: Sendable {
 
     let entries: [Entry]
     let storage: SampleStorage
-    /// Tokens of each sample as it is stored, where some of the set have fewer; nil where none has.
-    let storedTokens: [Int32]?
 
-    init(entries: [Entry], storage: SampleStorage, storedTokens: [Int32]? = nil) {
-        (self.entries, self.storage, self.storedTokens) = (entries, storage, storedTokens)
-    }
+    init(entries: [Entry], storage: SampleStorage) { (self.entries, self.storage) = (entries, storage) }
 
     /// Samples held in memory.
     package init(_ samples: [TokenSample]) {
@@ -32,9 +28,7 @@ package struct SampleSet: Sendable {
     }
 
     /// Some of the samples.
-    package func subset(_ indices: [Int]) -> SampleSet {
-        SampleSet(entries: indices.map { entries[$0] }, storage: storage, storedTokens: storedTokens.map { tokens in indices.map { tokens[$0] } })
-    }
+    package func subset(_ indices: [Int]) -> SampleSet { SampleSet(entries: indices.map { entries[$0] }, storage: storage) }
 
     package var count: Int { entries.count }
     package var isEmpty: Bool { entries.isEmpty }
@@ -48,11 +42,8 @@ package struct SampleSet: Sendable {
     /// - Throws: exit 4 when its file cannot be read.
     package func sample(at index: Int) throws -> TokenSample {
         let entry = entries[index]
-        let stored = Int(storedTokens?[index] ?? entry.tokens)
-        let (ids, trained) = try storage.with(entry.offset, SampleCode.byteCount(tokens: stored)) { SampleCode.read($0, tokens: stored) }
-        let tokens = Int(entry.tokens)
-        guard tokens < stored else { return TokenSample(record: Int(entry.record), ids: ids, trained: trained, truncated: entry.truncated) }
-        return TokenSample(record: Int(entry.record), ids: Array(ids[..<tokens]), trained: Array(trained[..<tokens]), truncated: entry.truncated)
+        let (ids, trained) = try storage.with(entry.offset, SampleCode.byteCount(tokens: Int(entry.tokens))) { SampleCode.read($0, tokens: Int(entry.tokens)) }
+        return TokenSample(record: Int(entry.record), ids: ids, trained: trained, truncated: entry.truncated)
     }
 
     package func samples(at indices: some Sequence<Int>) throws -> [TokenSample] { try indices.map { try sample(at: $0) } }

@@ -167,8 +167,7 @@ package struct RunLog: Sendable {
     }
 
     private mutating func addWarning(_ event: JSON) {
-        // Older versions wrote steps into warnings of skipped ones alone.
-        if let step = event["step"]?.int, event["planned_steps"] == nil, event["action"]?.string ?? "skipped" == "skipped" { skippedSteps.append(step) }
+        if let step = event["step"]?.int { skippedSteps.append(step) }
         guard let text = event["text"]?.string, warnings.count < 200, !warnings.contains(text) else { return }
         warnings.append(text)
     }

@@ -26,33 +26,28 @@ enum PythonText {
         return String(slice)
     }
 
-    /// Calls `found` with the byte offsets of the occurrences of `needle`, not overlapping, from the left. Linear in the text (Knuth, Morris and Pratt).
-    private static func forEachOccurrence(of needle: [UInt8], in text: [UInt8], limit: Int, _ found: (Int) -> Void) {
-        guard !needle.isEmpty, needle.count <= text.count, limit > 0 else { return }
+    /// Byte offsets of the occurrences of `needle`, not overlapping, from the left. Linear in the text (Knuth, Morris and Pratt).
+    private static func occurrences(of needle: [UInt8], in text: [UInt8], limit: Int) -> [Int] {
+        guard !needle.isEmpty, needle.count <= text.count, limit > 0 else { return [] }
         // Of every prefix of the needle: the length of its longest proper prefix that is its suffix too.
-        var borders = [UInt32](repeating: 0, count: needle.count)
+        var borders = [Int](repeating: 0, count: needle.count)
         var length = 0
         for index in 1..<max(1, needle.count) {
-            while length > 0, needle[index] != needle[length] { length = Int(borders[length - 1]) }
+            while length > 0, needle[index] != needle[length] { length = borders[length - 1] }
             if needle[index] == needle[length] { length += 1 }
-            borders[index] = UInt32(truncatingIfNeeded: length)
+            borders[index] = length
         }
-        var (matched, count) = (0, 0)
+        var found: [Int] = []
+        var matched = 0
         for (index, byte) in text.enumerated() {
-            while matched > 0, byte != needle[matched] { matched = Int(borders[matched - 1]) }
+            while matched > 0, byte != needle[matched] { matched = borders[matched - 1] }
             if byte == needle[matched] { matched += 1 }
             guard matched == needle.count else { continue }
-            found(index + 1 - needle.count)
-            count += 1
-            if count == limit { return }
+            found.append(index + 1 - needle.count)
+            if found.count == limit { return found }
             matched = 0
         }
-    }
-
-    private static func firstOccurrence(of needle: [UInt8], in text: [UInt8]) -> Int? {
-        var first: Int?
-        forEachOccurrence(of: needle, in: text, limit: 1) { first = $0 }
-        return first
+        return found
     }
 
     /// The scalar at a position, from the end where it is negative.
@@ -75,7 +70,7 @@ enum PythonText {
         if needle.isEmpty { return text.unicodeScalars.count }
         // The last of overlapping occurrences too: search the reversed texts.
         let bytes = Array(text.utf8)
-        guard let fromEnd = firstOccurrence(of: needle.utf8.reversed(), in: bytes.reversed()) else { return nil }
+        guard let fromEnd = occurrences(of: needle.utf8.reversed(), in: bytes.reversed(), limit: 1).first else { return nil }
         return bytes[0..<(bytes.count - fromEnd - needle.utf8.count)].reduce(0) { $0 + ($1 & 0xC0 == 0x80 ? 0 : 1) }
     }
 
@@ -85,27 +80,19 @@ enum PythonText {
     static func find(_ text: String, _ needle: String) -> Int? {
         if needle.isEmpty { return 0 }
         let bytes = Array(text.utf8)
-        guard let offset = firstOccurrence(of: Array(needle.utf8), in: bytes) else { return nil }
+        guard let offset = occurrences(of: Array(needle.utf8), in: bytes, limit: 1).first else { return nil }
         return bytes[0..<offset].reduce(0) { $0 + ($1 & 0xC0 == 0x80 ? 0 : 1) }
     }
 
     static func count(_ text: String, _ needle: String) -> Int {
-        if needle.isEmpty { return text.unicodeScalars.count + 1 }
-        var count = 0
-        forEachOccurrence(of: Array(needle.utf8), in: Array(text.utf8), limit: .max) { _ in count += 1 }
-        return count
+        needle.isEmpty
+            ? text.unicodeScalars.count + 1
+            : occurrences(of: Array(needle.utf8), in: Array(text.utf8), limit: .max).count
     }
 
     static func replace(_ text: String, _ old: String, _ new: String, limit: Int = .max) -> String {
         if old.isEmpty { return interleaved(text, new, limit: limit) }
-        let bytes = Array(text.utf8)
-        var (result, start): ([UInt8], Int) = ([], 0)
-        forEachOccurrence(of: Array(old.utf8), in: bytes, limit: limit) { offset in
-            result += bytes[start..<offset]
-            result += new.utf8
-            start = offset + old.utf8.count
-        }
-        return String(decoding: result + bytes[start...], as: UTF8.self)
+        return split(text, separator: old, limit: limit).joined(separator: new)
     }
 
     /// `replace("", new)`: before every scalar and at the end.
@@ -124,7 +111,7 @@ enum PythonText {
         let needle = Array(separator.utf8)
         var parts: [String] = []
         var start = 0
-        forEachOccurrence(of: needle, in: bytes, limit: limit) { offset in
+        for offset in occurrences(of: needle, in: bytes, limit: limit) {
             parts.append(String(decoding: bytes[start..<offset], as: UTF8.self))
             start = offset + needle.count
         }
@@ -138,7 +125,7 @@ enum PythonText {
         let needle = Array(separator.utf8)
         var parts: [String] = []
         var end = bytes.count
-        forEachOccurrence(of: needle.reversed(), in: bytes.reversed(), limit: limit) { fromEnd in
+        for fromEnd in occurrences(of: needle.reversed(), in: bytes.reversed(), limit: limit) {
             let start = bytes.count - fromEnd - needle.count
             parts.append(String(decoding: bytes[(start + needle.count)..<end], as: UTF8.self))
             end = start

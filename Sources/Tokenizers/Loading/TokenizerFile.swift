@@ -94,9 +94,8 @@ struct TokenizerFile {
         var texts: [String] = []
         var ids: [[UInt8]: Int32] = [:]
         ids.reserveCapacity(vocabulary.entries.count)
-        let most = TokenizerCore.mostIDs(tokens: vocabulary.entries.count)
         for (text, value) in vocabulary.entries {
-            guard let id = value.int, id >= 0, id < most else {
+            guard let id = value.int, id >= 0, id < BytePairModel.maximumTokens else {
                 throw broken("the token “\(text)” has no usable id")
             }
             while texts.count <= id { texts.append("") }

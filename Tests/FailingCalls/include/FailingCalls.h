@@ -1,2 +1,0 @@
-// Nothing is called by name: the library is preloaded.
-#pragma once
