@@ -7,7 +7,7 @@ STRICT := --explicit-target-dependency-import-check error
 # Tests have a build folder of their own: -enable-testing and plain release would rebuild each other's files.
 TEST_BUILD := --scratch-path .build-test -c release -Xswiftc -enable-testing $(STRICT)
 
-.PHONY: help setup kernel-lists build model model-gemma data data-kinds data-shell demo demo-shell demo-gemma test test-build kernels gpu-bundle wheel notebooks notebook report-check prove example docs format clean
+.PHONY: help setup kernel-lists build model model-gemma data data-kinds data-shell demo demo-shell demo-gemma test test-build kernels gpu-bundle wheel notebooks notebook report-check prove example docs format fuzz clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,8 +47,11 @@ demo-gemma: build model-gemma data-kinds ## the first demo with a base model, Ge
 test-build: kernel-lists
 	swift build $(TEST_BUILD) --build-tests
 
+# Their thousands of small durable writes go to memory where it has room for them: a shared disk takes most of the time otherwise.
 test: test-build model model-gemma ## unit, reference and small end-to-end tests
-	@scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && TMPDIR="$$scratch" LORIKEET_SMOLLM2="$(CURDIR)/$(MODEL)" \
+	@folder=/dev/shm; [ "$$(df --output=avail $$folder 2>/dev/null | tail -n 1)" -gt 6000000 ] 2>/dev/null || folder=$${TMPDIR:-/tmp}; \
+		scratch=$$(mktemp -d -p "$$folder") && disk=$$(mktemp -d) && trap 'rm -rf "$$scratch" "$$disk"' EXIT && \
+		TMPDIR="$$scratch" LORIKEET_TEST_DISK="$$disk" LORIKEET_SMOLLM2="$(CURDIR)/$(MODEL)" \
 		LORIKEET_GEMMA3="$(CURDIR)/$(GEMMA)" swift test $(TEST_BUILD) --skip-build
 
 report-check: test-build ## report.html in headless Chromium (Debian's chromium is installed where that may be)
@@ -72,6 +75,9 @@ notebook: ## executes the Kaggle notebook twice from a clean environment with th
 prove: build model data ## the long evidence: demos, kills, speed
 	@Scripts/prove.sh
 
+fuzz: setup ## fuzzing of every reader of untrusted bytes, a minute each (Scripts/fuzz.sh has options)
+	@Scripts/fuzz.sh
+
 example: build ## .work/finetune: the program of Examples/library, which sees only what is public
 	@Scripts/example.sh .build/release
 
@@ -79,7 +85,7 @@ docs: build ## .work/docs: the public library's documentation (DocC); a warning 
 	@Scripts/docs.sh .build/release
 
 format: ## the formatter's complaints
-	swift format lint --strict --recursive --parallel Sources Tests Package.swift
+	swift format lint --strict --recursive --parallel Sources Tests Fuzz Package.swift
 
 clean: ## removes what was built (the model and data in .work stay)
-	rm -rf .build .build-test .build-static
+	rm -rf .build .build-test .build-static .build-fuzz

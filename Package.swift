@@ -12,9 +12,9 @@ func room(_ name: String, _ rooms: [String] = [], outside: [Target.Dependency] =
         path: "Sources/\(name)", swiftSettings: swift)
 }
 
-func tests(_ name: String, _ rooms: [String], resources: [Resource] = []) -> Target {
+func tests(_ name: String, _ rooms: [String], with more: [Target.Dependency] = [], resources: [Resource] = []) -> Target {
     .testTarget(
-        name: "\(name)Tests", dependencies: rooms.map { .target(name: "Lorikeet\($0)") } + ["FailingFiles"],
+        name: "\(name)Tests", dependencies: rooms.map { .target(name: "Lorikeet\($0)") } + ["FailingFiles"] + more,
         path: "Tests/\(name)Tests", resources: resources)
 }
 
@@ -33,6 +33,8 @@ let package = Package(
         .executable(name: "lorikeet", targets: ["CLI"]),
         // For the tests, which open copies of it as NVIDIA's libraries.
         .library(name: "StubDriver", type: .dynamic, targets: ["StubDriver"]),
+        // For the tests, which preload it into the program.
+        .library(name: "FailingCalls", type: .dynamic, targets: ["FailingCalls"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -96,7 +98,7 @@ let package = Package(
         tests("Recipe", ["Ground", "JSON", "Recipe"]),
         tests("Datasets", ["Ground", "JSON", "Devices", "ModelFiles", "Tokenizers", "Recipe", "Datasets"]),
         tests("Engine", ["Ground", "JSON", "Devices", "ModelFiles", "Engine"], resources: [.copy("Fixtures")]),
-        tests("Training", below("")),
+        tests("Training", below(""), with: ["SimulatedTraining"]),
         tests("Delivery", below("")),
         .testTarget(
             name: "ChecksTests",
@@ -104,20 +106,27 @@ let package = Package(
                 + ["Ground", "JSON", "Devices", "ModelFiles", "Tokenizers", "Engine", "Checks"].map { .target(name: "Lorikeet\($0)") },
             path: "Tests/ChecksTests"),
         // The GPU's kernels built for the CPU, and a card made of them.
-        .target(name: "KernelEmulator", path: "Tests/KernelEmulator", cxxSettings: [.headerSearchPath(".")]),
+        .target(name: "KernelEmulator", path: "Tests/KernelEmulator", cxxSettings: [.headerSearchPath("."), .unsafeFlags(["-mf16c"])]),
         .target(
             name: "EmulatedDevice", dependencies: ["KernelEmulator", .target(name: "LorikeetDevices"), .target(name: "LorikeetGround")],
             path: "Tests/EmulatedDevice"),
         // NVIDIA's libraries as far as the card's host code calls them: they record calls and fail on demand. And a folder of them.
         .target(name: "StubDriver", path: "Tests/StubDriver"),
         .target(name: "StubCard", dependencies: [.target(name: "LorikeetDevices")], path: "Tests/StubCard"),
+        // Calls of the system that change a disk, which fail on demand.
+        .target(name: "FailingCalls", path: "Tests/FailingCalls"),
         // A hub on this machine that fails on demand.
         .target(name: "HubServer", dependencies: ["Hub", "JSON"].map { .target(name: "Lorikeet\($0)") }, path: "Tests/HubServer"),
+        // A device and a clock for the training loop that are told what to do: hours of training in milliseconds.
+        .target(
+            name: "SimulatedTraining",
+            dependencies: ["Ground", "Datasets", "Engine", "Training"].map { .target(name: "Lorikeet\($0)") }, path: "Tests/SimulatedTraining"),
         // A disk that fails on demand, for the tests of every room that writes.
         .target(name: "FailingFiles", dependencies: [.target(name: "LorikeetGround")], path: "Tests/FailingFiles"),
         .testTarget(
             name: "LorikeetTests",
-            dependencies: ["Lorikeet", "EmulatedDevice", "FailingFiles", "HubServer", "StubCard"] + below("").map { .target(name: "Lorikeet\($0)") },
+            dependencies: ["Lorikeet", "EmulatedDevice", "FailingFiles", "HubServer", "SimulatedTraining", "StubCard"]
+                + below("").map { .target(name: "Lorikeet\($0)") },
             path: "Tests/LorikeetTests"),
         .testTarget(
             name: "CLITests", dependencies: ["CLI", "HubServer", "StubCard", .target(name: "LorikeetGround"), .target(name: "LorikeetJSON")],
@@ -128,3 +137,11 @@ let package = Package(
     cLanguageStandard: .c2x,
     cxxLanguageStandard: .cxx17
 )
+
+// The fuzzing targets of Scripts/fuzz.sh, which sets the variable; no other build sees them.
+if Context.environment["LORIKEET_FUZZ"] != nil {
+    package.targets += [
+        .target(name: "FuzzDriver", path: "Fuzz/Driver"),
+        .executableTarget(name: "Fuzz", dependencies: ["FuzzDriver", "Lorikeet"] + below("").map { .target(name: "Lorikeet\($0)") }, path: "Fuzz/Targets"),
+    ]
+}

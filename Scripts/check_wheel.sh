@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The wheel of `make wheel`, as a user meets it: its tag, its licences, pip without an index into a fresh virtual environment, doctor with the
+# The wheel of `make wheel`, as a user meets it: its tag, its licences, the list of what is linked, pip without an index into a fresh virtual environment, doctor with the
 # compiled kernels found, the module's tests, and that packing the same files again gives the same bytes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -20,7 +20,7 @@ assert found and found["architectures"] == [75, 80, 86, 89, 90] and not found["n
 (cd "$scratch" && venv/bin/python -m lorikeet_qlora --version)
 "$scratch/venv/bin/python" -B -m unittest discover -s packaging/python
 python3 - "$wheel" "$scratch/again.whl" << 'PYTHON'
-import sys, zipfile
+import json, sys, zipfile
 sys.path.insert(0, "Scripts")
 import make_wheel
 first, again = sys.argv[1:]
@@ -30,6 +30,12 @@ make_wheel.pack(files, again)
 same = open(first, "rb").read() == open(again, "rb").read()
 licences = sorted(name.split("/")[-1] for name in files if "/licenses/" in name)
 assert len(licences) == len(make_wheel.LICENCES), licences
+# What is linked, with versions: as many components as licences beside our own, each with a version, and the list of this build.
+linked = next(data for name, (data, _) in files.items() if name.endswith(".dist-info/sboms/lorikeet.cdx.json"))
+parts = json.loads(linked)["components"]
+assert [part["name"] for part in parts if part["version"] and part["purl"]] == [name for name, _ in make_wheel.LICENCES[1:]], parts
+version = json.loads(linked)["metadata"]["component"]["version"]
+assert linked.decode() == make_wheel.sbom.text(make_wheel.BUILD, version) and "-%s-" % version in first, version
 print("check_wheel: %s; licences: %s" % ("packed again: the same bytes" if same else "packed again: other bytes", " ".join(licences)))
 sys.exit(0 if same else 1)
 PYTHON

@@ -1,12 +1,12 @@
 """make wheel: .work/lorikeet_qlora-VERSION-py3-none-manylinux_2_35_x86_64.whl from the static binary.
 
-In it: the binary as a script on the path, the compiled GPU kernels where it finds them, the module of packaging/python, and the licences of
-all that is linked into the binary. The version is the binary's own. The same inputs give the same bytes. Fails where a licence is missing, the tag promises more
+In it: the binary as a script on the path, the compiled GPU kernels where it finds them, the module of packaging/python, and of all that is
+linked into the binary the licences and a list with versions (sbom.py). The version is the binary's own. The same inputs give the same bytes. Fails where a licence is missing, the tag promises more
 machines than the binary runs on (wheel_tag.py), or the wheel is 40 MB or larger.
 """
 import base64, glob, hashlib, os, subprocess, sys, zipfile
 
-import wheel_tag
+import sbom, wheel_tag
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 NAME = "lorikeet_qlora"
@@ -23,21 +23,9 @@ This wheel has the command `lorikeet`, and a module that runs it from a notebook
 Linux on x86-64 with AVX2 and glibc 2.35 or newer. For a card: an NVIDIA driver (525 or newer) and cuBLAS
 (`pip install nvidia-cublas-cu12` where the machine has none). `lorikeet doctor --device cuda:0` says what it found.
 """
-# What is linked into the binary: a name and where its licence stands; patterns are of one file each.
-LICENCES = [
-    ("Lorikeet", "LICENSE"),
-    # The runtime, Foundation with ICU, and libdispatch.
-    ("Swift", "{swift}/share/swift/LICENSE.txt"),
-    ("swift-argument-parser", ".build-static/checkouts/swift-argument-parser/LICENSE*"),
-    ("Yams", ".build-static/checkouts/Yams/LICENSE"),
-    ("libyaml", "packaging/licences/libyaml.txt"),
-    ("ICU", "packaging/licences/ICU.txt"),
-    ("OpenBLAS", "/usr/share/doc/libopenblas-pthread-dev/copyright"),
-    ("PCRE2", "/usr/share/doc/libpcre2-dev/copyright"),
-    ("RapidJSON", "/usr/share/doc/rapidjson-dev/copyright"),
-    ("zlib", "/usr/share/doc/zlib1g-dev/copyright"),
-    ("Zstandard", "/usr/share/doc/libzstd-dev/copyright"),
-]
+BUILD = os.path.join(ROOT, ".build-static")
+# Whose licences it has: a name and where the text stands.
+LICENCES = [("Lorikeet", "LICENSE")] + [(component.name, component.text) for component in sbom.COMPONENTS]
 
 
 def fail(message):
@@ -47,10 +35,9 @@ def fail(message):
 
 def licences():
     """The text of every licence: [(name, bytes)]."""
-    swift = os.path.dirname(os.path.dirname(os.path.realpath(subprocess.run(["which", "swift"], check=True, capture_output=True, text=True).stdout.strip())))
-    found = []
+    swift, found = sbom.swift_folder(), []
     for name, place in LICENCES:
-        paths = glob.glob(os.path.join(ROOT, place.format(swift=swift)))
+        paths = glob.glob(os.path.join(ROOT, place.format(swift=swift, build=BUILD)))
         if len(paths) != 1:
             fail("the licence of %s is not found (%s)" % (name, place))
         with open(paths[0], "rb") as file:
@@ -86,6 +73,7 @@ def contents(binary, number):
     texts = licences()
     for name, text in texts:
         files["%s/licenses/%s.txt" % (info, name)] = (text, False)
+    files[info + "/sboms/lorikeet.cdx.json"] = (sbom.text(BUILD, number).encode(), False)
     metadata = ["Metadata-Version: 2.1", "Name: " + NAME, "Version: " + number, "Summary: " + SUMMARY, "License: Apache-2.0"]
     metadata += ["License-File: %s.txt" % name for name, _ in texts]
     metadata += ["Requires-Python: >=3.9", "Description-Content-Type: text/markdown", "", DESCRIPTION]

@@ -21,12 +21,13 @@ namespace {
 struct Handler {
     lorikeet_json &tape;
     size_t depth_limit;
+    size_t value_limit;
     std::vector<size_t> open{};
     bool too_deep = false;
     bool too_long = false;
 
     bool add(uint32_t kind, uint32_t count = 0, int64_t integer = 0) {
-        if (tape.nodes.size() >= UINT32_MAX) { too_long = true; return false; }
+        if (tape.nodes.size() >= value_limit) { too_long = true; return false; }
         lorikeet_json_node node{};
         node.kind = kind;
         node.count = count;
@@ -88,12 +89,12 @@ struct SecondKeyFinder : rapidjson::BaseReaderHandler<rapidjson::UTF8<>, SecondK
 
 }  // namespace
 
-extern "C" lorikeet_json *lorikeet_json_parse(const char *text, size_t length, size_t depth) {
+extern "C" lorikeet_json *lorikeet_json_parse(const char *text, size_t length, size_t depth, size_t values) {
     lorikeet_json *tape = new (std::nothrow) lorikeet_json;
     if (!tape) return nullptr;
     try {
         tape->nodes.reserve(length / 16 + 8);
-        Handler handler{*tape, depth};
+        Handler handler{*tape, depth, values};
         rapidjson::MemoryStream stream(text, length);
         rapidjson::Reader reader;
         // Iterative: nesting costs heap, not stack.

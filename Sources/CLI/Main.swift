@@ -22,6 +22,7 @@ struct Main {
         // A pipe whose reader has gone (`run | head`) and a file that reaches its limit (`ulimit -f`) are errors of the write, not the end of the process.
         signal(SIGPIPE, SIG_IGN)
         signal(SIGXFSZ, SIG_IGN)
+        MappedFile.endProcessOnLostPages(exit: .machineFailed)
         exit(run(Array(CommandLine.arguments.dropFirst())))
     }
 
@@ -108,7 +109,7 @@ struct Command: ParsableCommand {
 /// Standard output and error. Much of what is printed comes from files and models, so unprintable characters become escapes.
 enum Screen {
     static func out(_ text: String) { write(text.printable(), to: STDOUT_FILENO) }
-    static func error(_ text: String) { write("lorikeet: \(text)\n".printable(), to: STDERR_FILENO) }
+    static func error(_ text: String) { write("lorikeet: \(text)\n".withoutSecrets().printable(), to: STDERR_FILENO) }
     /// A line without the prefix `lorikeet:`, for progress and JSON.
     static func errorLine(_ text: String) { write(text.printable(lines: false) + "\n", to: STDERR_FILENO) }
     static func errorWithControls(_ text: String) { write(text, to: STDERR_FILENO) }

@@ -35,29 +35,26 @@ struct PlanVerb: ParsableCommand {
         Screen.note(notes)
         let device = try Device(recipe, as: parsed.extra["as"])
         Screen.warn(device.warnings)
-        var (plan, preparation, download) = try plan(recipe, device)
         let begun = try begun(recipe)
-        let time = SessionTime.of(recipe, plan, begun: begun, elapsed: Notebook.elapsed)
-        plan.sessionsNeeded = time?.total
+        var (planner, limits, asked, download) = try planning(recipe, device, begun)
+        let shown = try asked.plan(&planner, limits, download)
         if parsed.flags.contains("explain") {
-            Screen.out(try preparation.listing(of: plan, card: device.card, cpu: device.cpu))
+            Screen.out(try planner.preparation.listing(of: shown.planned, card: device.card, cpu: device.cpu))
         } else if let other = parsed.extra["compare"] {
             let second = try parsed.recipe(preset: other).recipe
-            let otherPlan = try self.plan(second, Device(second, as: parsed.extra["as"], opened: device)).plan
+            let otherDevice = try Device(second, as: parsed.extra["as"], opened: device)
+            let otherPlan = try planning(second, otherDevice, nil).planner.ownPlan()
             if parsed.flags.contains("json") {
-                let both: JSONObject = [recipe.preset: plan.json, other: otherPlan.json]
+                let both: JSONObject = [recipe.preset: shown.planned.json, other: otherPlan.json]
                 Screen.out(JSON.object(both).serialized(pretty: true) + "\n")
             } else {
-                Screen.out(Plan.comparison((recipe.preset, plan), (other, otherPlan)))
+                Screen.out(Plan.comparison((recipe.preset, shown.planned), (other, otherPlan)))
             }
         } else {
-            let shown = FineTuning.Plan(plan, download: download, begun: begun, time: time)
             Screen.out(parsed.flags.contains("json") ? shown.json + "\n" : shown.description)
         }
-        // Memory and disk of another machine are not known here.
-        guard begun?.isFinished != true, device.card?.isElsewhere != true else { return }
-        try plan.requireFit(for: recipe, download: download, files: Notebook.files)
-        if let warning = try time?.check(goesOn: begun != nil) { Screen.warn([warning]) }
+        Screen.warn(shown.notes)
+        if let refusal = shown.refusal { throw refusal }
     }
 
     /// The run that this recipe would go on with.
@@ -98,11 +95,18 @@ struct PlanVerb: ParsableCommand {
         }
     }
 
-    private func plan(_ recipe: Recipe, _ device: Device) throws -> (plan: Plan, preparation: Preparation, download: InputLocator.Download?) {
+    /// What the plan is made with, and held to.
+    private func planning(
+        _ recipe: Recipe, _ device: Device, _ begun: BegunRun?
+    ) throws -> (planner: RunPlanner, limits: RunLimits, asked: AskedPlan, download: InputLocator.Download?) {
         let located = try HubInputs.locateWithoutWeights(recipe)
-        let planned = try Preparation.planned(
+        let (planner, warning) = try Preparation.planner(
             located, card: device.card, cpu: device.cpu, cacheFolder: Notebook.samplesFolder, files: Notebook.files)
-        if let warning = planned.warning { Screen.warn([warning]) }
-        return (planned.plan, planned.preparation, located.download)
+        if let warning { Screen.warn([warning]) }
+        let asked = AskedPlan(recipe, begun: begun, elapsed: Notebook.elapsed, now: SystemClock().now)
+        // Memory and disk of another machine are not known here.
+        let limits = try asked.limits(
+            isElsewhere: device.card?.isElsewhere == true, located.download, notebook: Notebook.service, files: Notebook.files)
+        return (planner, limits, asked, located.download)
     }
 }

@@ -35,14 +35,17 @@ enum PipelineVerb {
             let parsed = try RecipeArguments.parse(
                 arguments, verb: verb, abstract: abstract, example: example,
                 flags: [
-                    ("json", "Print the summary as JSON, and nothing else."), ("quiet", "Show only warnings, errors and the result."),
+                    (
+                        "accept-changes",
+                        "Go on although settings, data, model or template have changed since the run began; the changes are recorded (docs/resume.md)."
+                    ), ("json", "Print the summary as JSON, and nothing else."), ("quiet", "Show only warnings, errors and the result."),
                 ],
                 valued: [("color", "auto (on a terminal, unless NO_COLOR is set), always or never [auto].")])
         else { return }
         let (recipe, resolved) = try parsed.recipe()
         let notes = resolved + (goal == .adapter ? Self.idleInTraining(parsed) : [])
         let json = parsed.flags.contains("json")
-        StopSignal.startCatching()
+        StopSignal.startCatching(patience: 10)
         let form = Terminal.Form(
             isLive: Screen.isTerminal && !Screen.isDumb, isQuiet: parsed.flags.contains("quiet"), hasColour: try Screen.hasColour(parsed.extra["color"]))
         let terminal = Terminal(form, columns: { Screen.columns() }, write: Screen.withControls)
@@ -52,6 +55,7 @@ enum PipelineVerb {
         environment.notebook = Notebook.service
         if let session = Notebook.session { environment.session = session }
         environment.inputFolders = Notebook.inputFolders
+        environment.acceptsChanges = parsed.flags.contains("accept-changes")
         environment.cacheFolder = Notebook.samplesFolder
         let summary = try Pipeline(recipe: recipe, notes: notes, goal: goal, environment: environment).run()
         if json { Screen.out(summary.serialized(pretty: true) + "\n") } else { Screen.warnOfLostOutput() }

@@ -3,10 +3,13 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
 
-// Workers spin for a short while before they sleep: the gaps between ops of a step are shorter than a wake-up.
-#define SPINS 20000
+// Workers spin for a short while before they sleep: the gaps between ops of a step are shorter than a wake-up. Where that is in vain, as where other
+// processes have the cores that would end the wait, the next one spins half as long, and after one that is not, twice as long.
+#define MOST_SPINS 20000
+#define LEAST_SPINS 256
 
 // Looks at a counter before the core goes to another thread: that which the wait is for may have none.
 #define LOOKS 256
@@ -19,6 +22,8 @@ struct lorikeet_pool {
     // The caller sleeps on it for the last of the workers, and says so.
     pthread_cond_t done;
     atomic_int waits;
+    // How long the caller, and a worker, may spin now.
+    atomic_int caller_spins, worker_spins;
     atomic_ulong generation;
     atomic_size_t pending;
     atomic_int stopping;
@@ -34,6 +39,13 @@ static inline void pause_cpu(void) {
 #endif
 }
 
+static void adapt(atomic_int *spins, int now, bool paid) {
+    int next = paid ? 2 * now : now / 2;
+    if (next > MOST_SPINS) next = MOST_SPINS;
+    if (next < LEAST_SPINS) next = LEAST_SPINS;
+    if (next != now) atomic_store_explicit(spins, next, memory_order_relaxed);
+}
+
 void lorikeet_between_looks(int looks) {
     if (looks < LOOKS) pause_cpu(); else sched_yield();
 }
@@ -44,7 +56,9 @@ static void *work(void *argument) {
     unsigned long seen = 0;
     for (;;) {
         unsigned long now = seen;
-        for (int i = 0; i < SPINS && (now = atomic_load_explicit(&pool->generation, memory_order_acquire)) == seen; i++) pause_cpu();
+        const int spins = atomic_load_explicit(&pool->worker_spins, memory_order_relaxed);
+        for (int i = 0; i < spins && (now = atomic_load_explicit(&pool->generation, memory_order_acquire)) == seen; i++) pause_cpu();
+        adapt(&pool->worker_spins, spins, now != seen);
         if (now == seen) {
             pthread_mutex_lock(&pool->lock);
             while ((now = atomic_load(&pool->generation)) == seen) pthread_cond_wait(&pool->wake, &pool->lock);
@@ -73,6 +87,8 @@ lorikeet_pool *lorikeet_pool_create(size_t workers) {
     pthread_cond_init(&pool->wake, NULL);
     pthread_cond_init(&pool->done, NULL);
     atomic_flag_clear(&pool->busy);
+    atomic_init(&pool->caller_spins, MOST_SPINS);
+    atomic_init(&pool->worker_spins, MOST_SPINS);
     pool->workers = 1;
     for (size_t w = 1; w < workers; w++) {
         pool->seats[w] = (struct seat){pool, w};
@@ -101,8 +117,11 @@ void lorikeet_pool_run(lorikeet_pool *pool, lorikeet_task task, void *context) {
     atomic_store(&pool->pending, pool->workers - 1);
     announce(pool);
     task(context, 0);
-    for (int i = 0; i < SPINS && atomic_load_explicit(&pool->pending, memory_order_acquire) != 0; i++) pause_cpu();
-    if (atomic_load_explicit(&pool->pending, memory_order_acquire) != 0) {
+    const int spins = atomic_load_explicit(&pool->caller_spins, memory_order_relaxed);
+    for (int i = 0; i < spins && atomic_load_explicit(&pool->pending, memory_order_acquire) != 0; i++) pause_cpu();
+    const bool done = atomic_load_explicit(&pool->pending, memory_order_acquire) == 0;
+    adapt(&pool->caller_spins, spins, done);
+    if (!done) {
         pthread_mutex_lock(&pool->lock);
         atomic_store(&pool->waits, 1);
         while (atomic_load(&pool->pending) != 0) pthread_cond_wait(&pool->done, &pool->lock);

@@ -22,13 +22,14 @@ package struct Dataset: Sendable {
     ///   - template: the model's chat template; needed by the layouts with messages.
     ///   - endOfTurn: the text that ends an answer in that template, where it is no end token of the tokenizer.
     ///   - embeddingRows: of the model that will read the samples; nil where there is none.
+    ///   - check: called between blocks of records; what it throws ends the reading.
     ///   - store: where samples are kept from start to start; nil keeps them in memory. A store that cannot be written is a warning.
     /// - Throws: exit 2 for a missing or empty file, unknown keys, a line that is not JSON, a token that the model has no
     ///   row for (both with `file:line`), more unusable records than `maxBadRecords` allows, or nothing left to train. Silent mistakes do not
     ///   throw: see `DataReport.mistakes`.
     package static func load(
         _ settings: DatasetSettings, tokenizer: Tokenizer, template: ChatTemplate?, endOfTurn: String? = nil, embeddingRows: Int? = nil,
-        store: SampleStore? = nil, files: any Files, cpu: CPU
+        store: SampleStore? = nil, files: any Files, cpu: CPU, check: @escaping () throws -> Void = {}
     ) throws -> Dataset {
         let paths = try DataFiles.find(data: settings.data, validation: settings.validation, files: files)
         // Formats that are not read are named before anything is hashed.
@@ -42,7 +43,7 @@ package struct Dataset: Sendable {
             settings: settings,
             maker: SampleMaker(
                 tokenizer: tokenizer, template: template, endOfTurn: endOfTurn, settings: settings, embeddingRows: embeddingRows),
-            paths: paths, hasTemplate: template != nil, bos: tokenizer.bos, files: files, cpu: cpu)
+            paths: paths, hasTemplate: template != nil, bos: tokenizer.bos, files: files, cpu: cpu, check: check)
         guard let store, let key else { return try reader.read(into: SampleSink(file: nil)) }
         do {
             let bytes = try (paths.train + paths.validation).reduce(0) { $0 + (try files.byteCount(of: $1)) }

@@ -8,14 +8,23 @@
 /// - Returns: indices into `lengths`, by micro-batch.
 package func packedGroups(lengths: [Int], tokensPerBatch: Int, packing: Bool = true) -> [[Int]] {
     var groups: [(rows: Int, members: [Int])] = []
+    // Of every few groups the fewest rows, so that full ones are passed by together.
+    var fewest: [Int] = []
     for (index, length) in lengths.enumerated() where length > 0 {
-        let room = packing ? groups.firstIndex { $0.rows + length <= tokensPerBatch } : nil
-        if let room {
+        let most = tokensPerBatch - length
+        let block = packing ? fewest.firstIndex { $0 <= most } : nil
+        let room = block.flatMap { block in (block * groupsOfBlock..<min(groups.count, (block + 1) * groupsOfBlock)).first { groups[$0].rows <= most } }
+        if let block, let room {
             groups[room].rows += length
             groups[room].members.append(index)
+            fewest[block] = groups[block * groupsOfBlock..<min(groups.count, (block + 1) * groupsOfBlock)].reduce(Int.max) { min($0, $1.rows) }
         } else {
+            if groups.count % groupsOfBlock == 0 { fewest.append(length) } else { fewest[fewest.count - 1] = min(fewest[fewest.count - 1], length) }
             groups.append((length, [index]))
         }
     }
     return groups.map(\.members)
 }
+
+/// Groups that `packedGroups` passes by together.
+private let groupsOfBlock = 32

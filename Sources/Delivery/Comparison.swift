@@ -52,10 +52,10 @@ package struct AnswerTest {
     /// - Parameters:
     ///   - begun: first tokens of the answers that are known already; only the rest is generated. Empty where none are.
     ///   - onGroup: called once for each group of `slots` prompts, after they have been read.
-    ///   - progress: told the share of prompts that have been read.
+    ///   - progress: told the share of prompts that have been read; what it throws ends the test.
     /// - Throws: exit 1 where the model's logits are not finite (see `Session.generate`).
     package func answers(
-        of session: Session, begun: [[Int32]] = [], onGroup: () -> Void = {}, progress: (Double) -> Void = { _ in }
+        of session: Session, begun: [[Int32]] = [], onGroup: () -> Void = {}, progress: (Double) throws -> Void = { _ in }
     ) throws -> [String] {
         let limit = maxNewTokens
         let ends = Set(tokenizer.endTokens)
@@ -67,7 +67,7 @@ package struct AnswerTest {
         let rest = try session.generate(requests, rules: .greedy, endTokens: ends, slots: slots) { request, _ in
             if request > last {
                 last = request
-                progress(Double(request + 1) / Double(open.count))
+                try progress(Double(request + 1) / Double(open.count))
             }
             if request / max(1, slots) > group {
                 group = request / max(1, slots)

@@ -88,6 +88,7 @@ package struct Merger {
             try pending.files.writeDurably(configuration.serialized(pretty: true) + "\n", to: pending.path + "/config.json")
             let warning = try Sidecar(source: base.files, files: pending.files).write(
                 to: pending.path, configuration: configuration, template: settings.template)
+            try base.files.requireUnchanged()
             try pending.commit()
             return warning.map { [$0] } ?? []
         } catch {

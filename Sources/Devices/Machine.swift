@@ -99,7 +99,9 @@ package enum Machine {
 /// SIGINT and SIGTERM as a question that long work asks between its steps.
 package enum StopSignal {
     /// From now on the first such signal only sets a mark; a second one ends the process.
-    package static func startCatching() { lorikeet_catch_signals() }
+    ///
+    /// - Parameter patience: seconds after the first in which others change nothing, while the process saves what it has.
+    package static func startCatching(patience: Int32 = 0) { lorikeet_catch_signals(patience) }
     /// From now on such a signal ends the process again, and none counts as caught.
     package static func stopCatching() { lorikeet_release_signals() }
     package static var isCaught: Bool { lorikeet_caught_signal() != 0 }

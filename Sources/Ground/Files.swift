@@ -228,8 +228,9 @@ package struct RealFiles: Files {
         guard Glibc.rename(from, to) == 0 else { throw failed("another file cannot be given this name", to) }
         let directory = Glibc.open(Self.parent(of: to), O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard directory >= 0 else { return }
-        fsync(directory)
-        Glibc.close(directory)
+        defer { Glibc.close(directory) }
+        // A file system that cannot sync a folder is not one that failed at it.
+        guard fsync(directory) == 0 || ![EIO, ENOSPC, EDQUOT, EROFS].contains(errno) else { throw failed("the new name cannot be written", to) }
     }
 
     package func createLink(_ path: String, to target: String) throws -> Bool {

@@ -8,13 +8,13 @@ package struct FolderQuota: Sendable, Equatable {
     package init(path: String, bytes: Int64) { (self.path, self.bytes) = (path, bytes) }
 
     /// The most entries that are looked at: counting more takes seconds.
-    static let most = 1_000_000
+    package static let most = 1_000_000
 
     /// Bytes that the folder may still take, where `place` is in it; nil for another place.
     ///
     /// - Parameter most: the most entries that are counted.
     /// - Throws: exit 4 naming the folder whose content cannot be counted: then it is not known what is left of the limit.
-    func freeBytes(at place: String, files: any Files, most: Int = most) throws -> Int64? {
+    package func freeBytes(at place: String, files: any Files, most: Int = most) throws -> Int64? {
         guard place == path || place.hasPrefix(path + "/") else { return nil }
         var (used, seen) = (Int64(0), 0)
         func visit(_ folder: String) throws {

@@ -45,12 +45,15 @@ package struct LorikeetError: Error, Sendable, Equatable, CustomStringConvertibl
     package var place: String?
     /// What to do about it.
     package var fix: String?
+    /// Of what is too small, the bytes that would be enough, where that is known.
+    package var enough: Int?
 
+    /// What gives access (a password in an address, an access token) is left out of all three: they often quote what a user has written.
     package init(_ exit: ExitClass, _ what: String, at place: String? = nil, fix: String? = nil) {
         self.exit = exit
-        self.what = what
-        self.place = place
-        self.fix = fix
+        self.what = what.withoutSecrets()
+        self.place = place?.withoutSecrets()
+        self.fix = fix?.withoutSecrets()
     }
 
     /// Bad usage or unusable input (exit 2).

@@ -1,3 +1,4 @@
+import CThreads
 import Glibc
 
 /// A file mapped read-only into memory, as `Files.map` opens it; its pages are read when they are touched and can be dropped by the
@@ -12,6 +13,10 @@ package final class MappedFile: Sendable {
     private let descriptor: Int32
     /// The parts of the file that are at hand, where it is not all of it.
     private let pieces: [Range<Int>]?
+    /// The file's size and the time of its last change when it was opened; nil for pieces.
+    private let state: FileState?
+    /// Its number among the mapped files.
+    private let slot: Int32
 
     /// - Throws: exit 2 when the file is missing, empty, another thing than a regular file, or not allowed to be read; exit 4 when the
     ///   machine fails to open it.
@@ -28,6 +33,8 @@ package final class MappedFile: Sendable {
         address = UInt(bitPattern: base)
         self.descriptor = descriptor
         pieces = nil
+        state = FileState(descriptor)
+        slot = lorikeet_file_mapped(base, size, path)
         complete = true
     }
 
@@ -53,14 +60,28 @@ package final class MappedFile: Sendable {
         self.path = path
         self.count = count
         address = UInt(bitPattern: base)
-        descriptor = -1
+        (descriptor, state, slot) = (-1, nil, -1)
         self.pieces = pieces.map { $0.offset..<$0.offset + $0.bytes.count }
     }
 
     deinit {
+        lorikeet_file_unmapped(slot)
         if let base = UnsafeMutableRawPointer(bitPattern: address) { munmap(base, count) }
         if descriptor >= 0 { close(descriptor) }
     }
+
+    /// Checks that nothing has written the file since it was opened: what was read of it would belong to two files.
+    ///
+    /// - Throws: exit 4.
+    package func requireUnchanged() throws {
+        guard let state, FileState(descriptor) != state else { return }
+        throw LorikeetError.machine(
+            "the file was changed while it was in use", at: path, fix: "nothing else may write it: bring it back as it was and run the same command again")
+    }
+
+    /// From now on a page that can no longer be read, because its file was cut short or its disk fails, ends the process with a sentence that names the
+    /// file, in place of SIGBUS. For programs that may end like this: what is on the disk is whole at every instant.
+    package static func endProcessOnLostPages(exit: LorikeetError.ExitClass) { lorikeet_end_on_lost_pages(exit.rawValue) }
 
     /// Whether these bytes of the file are at hand: always, but for a file of which there are only pieces.
     package func holds(_ range: Range<Int>) -> Bool {
@@ -98,6 +119,19 @@ package final class MappedFile: Sendable {
     package func read(at offset: Int, into memory: UnsafeMutableRawBufferPointer) throws {
         guard pieces == nil else { throw LorikeetError.machine("only the header of the file has been fetched", at: path, fix: "fetch the file: lorikeet pull") }
         try readFully(descriptor, at: offset, into: memory, path)
+    }
+}
+
+/// An open file's size and the time of its last change.
+private struct FileState: Equatable {
+    let size: Int
+    let seconds: Int
+    let nanoseconds: Int
+
+    init?(_ descriptor: Int32) {
+        var status = stat()
+        guard fstat(descriptor, &status) == 0 else { return nil }
+        (size, seconds, nanoseconds) = (Int(status.st_size), status.st_mtim.tv_sec, status.st_mtim.tv_nsec)
     }
 }
 

@@ -65,8 +65,19 @@ package struct PendingFolder: Sendable {
     /// - Throws: exit 2 when something is there.
     package func commit() throws {
         try disk.requireNew(place)
-        try disk.rename(path, to: place)
-        try Self.removeMarker(in: place, files: disk)
+        try settle()
+    }
+
+    /// Renames the folder to its place. Where the disk fails at that, or behind it, the folder is again where it was built, so that `discard` clears it and
+    /// the same command may build it anew.
+    private func settle() throws {
+        do {
+            try disk.rename(path, to: place)
+            try Self.removeMarker(in: place, files: disk)
+        } catch {
+            if !disk.exists(path) { try? disk.rename(place, to: path) }
+            throw error
+        }
     }
 
     /// Renames the folder to its place. What stands there is renamed out of the way first and goes last, so that at every instant one of
@@ -76,8 +87,7 @@ package struct PendingFolder: Sendable {
     /// - Returns: where the old folder still is, when it holds something else.
     @discardableResult package func commit(replacing known: [String]) throws -> String? {
         let old = try Self.setAside(place, files: disk)
-        try disk.rename(path, to: place)
-        try Self.removeMarker(in: place, files: disk)
+        try settle()
         guard let old else { return nil }
         return try Self.clear(old, known: known, files: disk) ? nil : old
     }

@@ -74,7 +74,8 @@ final class HubClient {
     /// - Throws: `HTTPFailure.webPage` for the page of a proxy or of a network that asks for a sign-in, `HTTPFailure.failed` where it is no JSON either.
     func document(_ answer: [UInt8]) throws -> JSON {
         do {
-            return try JSON.parse(answer, source: "")
+            let document = try JSON.parse(answer, source: "")
+            return settings.token?.removed(from: document) ?? document
         } catch let error as LorikeetError {
             let text = String(decoding: answer.prefix(512), as: UTF8.self).drop { $0.isWhitespace || $0 == "\u{FEFF}" }.lowercased()
             let isPage = ["<!doctype html", "<html", "<head", "<body", "<!--", "<?xml"].contains { text.hasPrefix($0) }
@@ -128,7 +129,7 @@ final class HubClient {
         for _ in 0...Self.mostRedirects {
             // The token goes to the hub's own server only, wherever a redirect leads.
             let token = address.hasOrigin(of: settings.endpoint) ? settings.token : nil
-            let reception = Reception(taker, results: [200, 206], redirects: [301, 302, 303, 307, 308])
+            let reception = Reception(taker, settings.token, results: [200, 206], redirects: [301, 302, 303, 307, 308])
             let head = try perform(HTTPSession.Request(address: address, headers: headers, headOnly: wanted == .head), token, reception)
             guard reception.isRedirect, wanted == .file || head["x-linked-etag"] == nil else { return head }
             guard let location = head["location"], let next = address.following(location) else {
@@ -156,7 +157,7 @@ final class HubClient {
         for _ in 0...Self.mostRedirects {
             let token = authorized && address.hasOrigin(of: settings.endpoint) ? settings.token : nil
             let taker = TextTaker()
-            let reception = Reception(taker, results: [200, 201, 202, 204], redirects: [307, 308])
+            let reception = Reception(taker, settings.token, results: [200, 201, 202, 204], redirects: [307, 308])
             body.rewind(to: 0)
             let head = try perform(HTTPSession.Request(address: address, headers: headers, upload: (method, body)), token, reception)
             guard reception.isRedirect else { return (head, taker.bytes) }
@@ -183,7 +184,7 @@ final class HubClient {
         guard reception.isResult || reception.isRedirect else {
             let isHub = request.address.hasOrigin(of: settings.endpoint)
             throw HubRefusal(
-                head: reception.head, words: reception.words(without: settings.token), tokenWasSent: token != nil,
+                head: reception.head, words: reception.words, tokenWasSent: token != nil,
                 storage: isHub ? nil : request.address.origin)
         }
         return reception.head
@@ -246,6 +247,8 @@ final class HubClient {
 private final class Reception: HTTPReceiver {
     private(set) var head = HTTPHead()
     private let taker: (any BodyTaker)?
+    /// Left out of the head and the explanation: a server that repeats the token is not repeated, whatever becomes of what it says.
+    private let token: HubSettings.Token?
     /// The statuses of success, and of redirects that may be followed.
     private let (results, redirects): (Set<Int>, Set<Int>)
     private var explanation: [UInt8] = []
@@ -253,8 +256,8 @@ private final class Reception: HTTPReceiver {
     private static let longestExplanation = 16 << 10
     private static let mostIgnored = 4 << 20
 
-    init(_ taker: (any BodyTaker)?, results: Set<Int>, redirects: Set<Int>) {
-        self.taker = taker
+    init(_ taker: (any BodyTaker)?, _ token: HubSettings.Token?, results: Set<Int>, redirects: Set<Int>) {
+        (self.taker, self.token) = (taker, token)
         (self.results, self.redirects) = (results, redirects)
     }
 
@@ -262,8 +265,8 @@ private final class Reception: HTTPReceiver {
     var isRedirect: Bool { redirects.contains(head.status) }
 
     func receive(head: HTTPHead) throws {
-        self.head = head
-        if isResult { try taker?.begin(head) }
+        self.head = token?.removed(from: head) ?? head
+        if isResult { try taker?.begin(self.head) }
     }
 
     func receive(body bytes: UnsafeRawBufferPointer) throws {
@@ -273,11 +276,11 @@ private final class Reception: HTTPReceiver {
         guard ignored <= Self.mostIgnored else { throw HTTPFailure.failed("the explanation of status \(head.status) does not end") }
     }
 
-    /// The hub's explanation on one line, should it have one; a server that repeats the token is not repeated.
-    func words(without token: HubSettings.Token?) -> String {
+    /// The hub's explanation on one line, should it have one.
+    var words: String {
         let json = try? JSON.parse(explanation, source: "")
         var text = head["x-error-message"] ?? json?["error"]?.string ?? json?["message"]?.string ?? ""
-        if let token { text = text.replacing(token.secret, with: "…") }
+        if let token { text = token.removed(from: text) }
         return String(text.prefix(300).prefix { !$0.isNewline })
     }
 }

@@ -38,7 +38,10 @@ package struct HubName: Sendable, Equatable, CustomStringConvertible {
         if rest.hasPrefix("hf://") {
             rest = rest.dropFirst(5)
             isAddress = true
-        } else if let page = WebAddress(text) {
+        } else if ["https://", "http://"].contains(where: text.lowercased().hasPrefix) {
+            guard let page = WebAddress(text) else {
+                throw bad("it is no web address that is read here; an access token is given in HF_TOKEN, not in the address")
+            }
             guard page.host == "huggingface.co" || page.host == "hf.co" || endpoint.map(page.hasOrigin) == true else {
                 throw bad("the address is not the hub's")
             }

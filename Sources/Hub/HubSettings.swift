@@ -1,4 +1,5 @@
 import LorikeetGround
+import LorikeetJSON
 
 /// The hub's address, the cache's folder and the access token, from Hugging Face's own environment variables.
 package struct HubSettings: Sendable {
@@ -25,6 +26,27 @@ package struct HubSettings: Sendable {
         var description: String { "(a token)" }
         var debugDescription: String { description }
         var customMirror: Mirror { Mirror(self, children: []) }
+
+        /// A server's text without the token, which it may repeat.
+        func removed(from text: String) -> String { text.contains(secret) ? text.replacing(secret, with: "…") : text }
+
+        /// A server's document without the token in any name or text. What a hub answers becomes messages, names of files, and addresses and headers of
+        /// further requests, also to other servers. Words as short as no token is stay: they may be a part of a name.
+        func removed(from document: JSON) -> JSON {
+            guard secret.utf8.count >= 16 else { return document }
+            return switch document {
+            case .string(let text): .string(removed(from: text))
+            case .array(let values): .array(values.map { removed(from: $0) })
+            case .object(let object): .object(JSONObject(object.entries.map { (removed(from: $0.key), removed(from: $0.value)) }))
+            default: document
+            }
+        }
+
+        /// The same of a response's head.
+        func removed(from head: HTTPHead) -> HTTPHead {
+            guard secret.utf8.count >= 16 else { return head }
+            return HTTPHead(status: head.status, fields: head.fields.mapValues { removed(from: $0) })
+        }
     }
 
     /// The variables that count: the hub's address; the cache's folder, the first that is set; the token; offline; a file of certificate authorities.

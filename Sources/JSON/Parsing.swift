@@ -4,6 +4,8 @@ import LorikeetGround
 extension JSON {
     /// Deepest nesting accepted; real files stay below 20.
     private static let depthLimit = 256
+    /// Most values and keys: one takes some 50 bytes of memory, and two bytes of text can be one. The largest tokenizers have 3 million.
+    package static let mostValues = 1 << 25
 
     /// What the message about a text that is no JSON begins with.
     package static let brokenText = "broken JSON: "
@@ -14,10 +16,13 @@ extension JSON {
     /// - Parameters:
     ///   - source: the file's name, for errors.
     ///   - firstLine: the line on which `bytes` begin, for errors.
+    ///   - mostValues: how many values and keys it may have.
     /// - Throws: exit 2 at `source:line`.
-    package static func parse(_ bytes: UnsafeRawBufferPointer, source: String, firstLine: Int = 1) throws -> JSON {
+    package static func parse(
+        _ bytes: UnsafeRawBufferPointer, source: String, firstLine: Int = 1, mostValues: Int = JSON.mostValues
+    ) throws -> JSON {
         let text = bytes.bindMemory(to: CChar.self)
-        guard let tape = lorikeet_json_parse(text.baseAddress, bytes.count, depthLimit) else {
+        guard let tape = lorikeet_json_parse(text.baseAddress, bytes.count, depthLimit, mostValues) else {
             throw LorikeetError.machine("no memory to read the JSON", at: source)
         }
         defer { lorikeet_json_free(tape) }

@@ -190,8 +190,13 @@ package final class AnswerFile {
         try writer?.sync()
         try writer?.close()
         writer = nil
-        try files.rename(partial, to: path)
-        try files.remove(sidecar)
+        do { try files.rename(partial, to: path) } catch {
+            // The name may not outlive a power failure: taken back, so that the same command goes on.
+            if !files.exists(partial) { try? files.rename(path, to: partial) }
+            throw error
+        }
+        // The answers are whole; what says how far they were is of no use any more.
+        try? files.remove(sidecar)
         lock = nil
     }
 }

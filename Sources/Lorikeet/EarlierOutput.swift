@@ -53,9 +53,12 @@ extension OutputDirectory {
         let from = earlier.directory
         var warnings: [String] = []
         let checkpoint = try from.checkpointStore(earlier.recipe).newestWhole { warnings.append($0) }
+        let best = try checkpoint?.best.flatMap {
+            $0 == checkpoint?.step ? nil : try from.checkpointStore(earlier.recipe).whole(step: $0) { warnings.append($0) }
+        }
         for warning in warnings { try warn(warning) }
         let missing = try OutputParts.delivered.filter { try !parts.isWhole($0) && from.parts.canBeAdopted($0) }
-        let needed = try missing.reduce(checkpoint?.byteCount ?? 0) { try $0 + from.parts.bytes(of: $1) } + Self.recordBytes
+        let needed = try missing.reduce((checkpoint?.byteCount ?? 0) + (best?.byteCount ?? 0)) { try $0 + from.parts.bytes(of: $1) } + Self.recordBytes
         let free = try files.freeBytes(at: path)
         guard needed <= free else {
             throw LorikeetError(
@@ -63,7 +66,9 @@ extension OutputDirectory {
                 "copying the earlier output \(from.path) takes \(Units.formatBytes(needed)) on the disk, and \(Units.formatBytes(free)) are free", at: path,
                 fix: "free some space, or name another --output")
         }
-        for (name, isGood) in [("inputs.json", try from.keptInputs() != nil), ("plan.json", try from.keptChoices() != nil)] where isGood {
+        for (name, isGood) in [
+            ("inputs.json", try from.keptInputs() != nil), ("plan.json", try from.keptChoices() != nil), ("changes.json", try !from.recordedChanges().isEmpty),
+        ] where isGood {
             try files.writeDurably(files.read(from.path + "/" + name), to: path + "/" + name)
         }
         var sessions = try from.sessions()
@@ -72,7 +77,8 @@ extension OutputDirectory {
         if !files.exists(events), files.isRegular(from.events) {
             try files.writeDurably(files.read(from.events), to: events)
         }
-        if let checkpoint { try checkpointStore(earlier.recipe).adopt(checkpoint) }
+        // The newest comes last: with it the run goes on.
+        for whole in [best, checkpoint].compactMap({ $0 }) { try checkpointStore(earlier.recipe).adopt(whole) }
         for part in missing {
             let result = try parts.adopt(part, from: from.parts)
             if !result.isWhole { try warn("the copy of \(from.parts.place(part)) has other bytes: the part is made again") }

@@ -102,7 +102,7 @@ package struct Exporter: Sendable {
             hasTemplate: beside != nil)
         texts += beside.map { [(AdapterTemplate.file, $0)] } ?? []
         texts.append(("README.md", card.text(title: name, base: ModelName.onHub(model.named, files: files), content: content(model, adapter))))
-        try ExportFolder(items, texts: texts, files: files).write(to: output) { try progress($0.form, $1) }
+        try ExportFolder(items, texts: texts, from: [source], files: files).write(to: output) { try progress($0.form, $1) }
         return FineTuning.Export(files: items.map { .init(form: $0.form, path: folder + "/" + $0.name, bytes: Int64($0.bytes)) }, threads: cpu.threads)
     }
 

@@ -43,14 +43,32 @@ extension FineTuning {
             public let isFinished: Bool
         }
 
-        let planned: LorikeetPlanning.Plan
+        package let planned: LorikeetPlanning.Plan
         private let begun: BegunRun?
         private let time: SessionTime?
+        /// When run and session end, in words; nil where the recipe names no session.
+        var end: String?
 
         private let download: InputLocator.Download?
 
-        /// Why a run would be refused on this machine as it is now; nil where memory, disk and the session's time are enough.
-        public internal(set) var misfit: LorikeetFailure?
+        /// Why a run would be refused on this machine as it is now, with the ``ways`` to make it fit; nil where memory, disk and the session's time are
+        /// enough.
+        public var misfit: LorikeetFailure? { refusal.map { LorikeetFailure($0) } }
+        package internal(set) var refusal: LorikeetError?
+        var fittingWays: [Fitting.Way] = []
+
+        /// Options with which the run fits.
+        public struct Way: Sendable, Equatable {
+            /// Names as on the command line without dashes, and their values.
+            public let options: [String: String]
+            /// What the plan with them says, such as `ends 8 h 51 min after the start`.
+            public let effect: String
+        }
+
+        /// Where the run would be refused: the least changes of options with which it fits, each of which was planned; empty where none is known.
+        public var ways: [Way] {
+            fittingWays.map { Way(options: Dictionary($0.options.map { ($0.name, $0.value) }) { $1 }, effect: $0.effect) }
+        }
         /// What the user should know of model, settings and directories, besides ``warnings``.
         public internal(set) var notes: [String] = []
 
@@ -123,14 +141,26 @@ extension FineTuning {
             guard var object = planned.json.object else { return planned.json }
             if let download { object["download_bytes"] = .integer(download.bytes) }
             if let begun { object["left"] = begun.json(planned) }
+            if let refusal {
+                object["misfit"] = .string(refusal.what)
+                object["ways"] = .array(
+                    fittingWays.map { way in
+                        let options = JSONObject(way.options.map { ($0.name, .string($0.value)) })
+                        return ["options": .object(options), "effect": .string(way.effect)]
+                    })
+            }
             return .object(object)
         }
 
         /// The plan for people: a table, and a line each for what is left and for the sessions.
         public var description: String {
             var text = planned.table()
+            if !planned.fitted.isEmpty { text += "made to fit: \(planned.fitted.joined(separator: ", "))\n" }
             if let begun { text += begun.words(planned) + "\n" }
-            if let time, let total = time.total { text += "sessions: \(time.words(total))\n" }
+            if let time, let total = time.total {
+                text += (["sessions: \(time.words(total))"] + (total > 1 ? time.partLines() : [])).joined(separator: "\n") + "\n"
+            }
+            if let end { text += "by the clock: \(end)\n" }
             return text
         }
     }
@@ -146,26 +176,17 @@ extension FineTuning {
             let compute = try DeviceRequest(recipe).open()
             let located = try locator(isCancelled).locate(recipe, weights: false)
             try check()
-            let made = try Preparation.planned(
+            var (planner, warning) = try Preparation.planner(
                 located, card: PlannedCard(compute, gpuMemory: recipe.gpuMemoryBytes), cpu: compute.cpu, cacheFolder: cacheFolder, files: RealFiles(),
                 check: check.callAsFunction)
-            var planned = made.plan
             let environment = PipelineEnvironment(locator: locator(isCancelled))
             let search = try BegunRun.find(recipe, goal: .testedModel, environment)
-            let time = SessionTime.of(recipe, planned, begun: search.run, elapsed: 0)
-            planned.sessionsNeeded = time?.total
-            var plan = Plan(planned, download: located.download, begun: search.run, time: time)
+            let asked = AskedPlan(recipe, begun: search.run, elapsed: 0, now: environment.clock.now)
+            let limits = try asked.limits(isElsewhere: false, located.download, notebook: nil, files: RealFiles())
+            var plan = try asked.plan(&planner, limits, located.download)
             plan.notes =
-                [made.warning].compactMap { $0 } + notes + located.notes + located.warnings + DeviceRequest.idleWarnings(recipe, on: compute)
-                + search.notes + search.warnings
-            if search.run?.isFinished != true {
-                do {
-                    try planned.requireFit(for: recipe, download: located.download, files: RealFiles())
-                    if let warning = try time?.check(goesOn: search.run != nil) { plan.notes.append(warning) }
-                } catch {
-                    plan.misfit = LorikeetFailure(error)
-                }
-            }
+                [warning].compactMap { $0 } + notes + located.notes + located.warnings + DeviceRequest.idleWarnings(recipe, on: compute)
+                + search.notes + search.warnings + plan.notes
             return plan
         }
     }
@@ -177,27 +198,4 @@ extension FineTuning.Plan.Part {
 
 extension FineTuning.Plan.Phase {
     fileprivate init(_ phase: LorikeetPlanning.Plan.Phase) { self.init(name: phase.name, seconds: phase.seconds) }
-}
-
-extension SessionTime {
-    /// The time of a recipe that names a session; nil where it names none, or nothing is left to do.
-    ///
-    /// - Parameter elapsed: seconds of this session that will have passed when the run starts; what comes before its first step is added.
-    package static func of(_ recipe: Recipe, _ plan: LorikeetPlanning.Plan, begun: BegunRun?, elapsed: Double) -> SessionTime? {
-        guard begun?.isFinished != true, let seconds = recipe.sessionSeconds else { return nil }
-        let beginning = plan.beginningSeconds
-        var time = SessionTime(plan, done: begun?.steps ?? 0, session: seconds, elapsed: elapsed + beginning, starting: beginning)
-        (time.number, time.sessions) = (begun?.session ?? 1, recipe.sessions)
-        return time
-    }
-}
-
-extension LorikeetPlanning.Plan {
-    /// - Throws: exit 3 where this machine's memory, or the disk of the recipe's output beside what is still to be fetched, does not suffice.
-    package func requireFit(for recipe: Recipe, download: InputLocator.Download?, files: any Files) throws {
-        try requireFit(
-            availableMemory: Machine.availableMemoryBytes() + Machine.residentBytes(),
-            freeDisk: (download?.freeBytes(for: recipe.output, files) ?? files.freeBytes(at: recipe.output))
-                + OutputDirectory(path: recipe.output, files: files).keptBytes(), output: recipe.output)
-    }
 }

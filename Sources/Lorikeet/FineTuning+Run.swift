@@ -60,8 +60,9 @@ extension FineTuning {
 
     /// Starts the whole pipeline, or goes on with it, on a thread of its own.
     ///
+    /// - Parameter acceptingChanges: goes on although settings, data, model or template have changed since the run began, as `--accept-changes` does.
     /// - Returns: the run, whose events can be listened to. It stops where it is let go of.
-    public func run() -> Run {
+    public func run(acceptingChanges: Bool = false) -> Run {
         let stop = StopFlag()
         let channel = Channel<Event, String>(stop: stop)
         OwnThread.start {
@@ -70,6 +71,7 @@ extension FineTuning {
                     var environment = PipelineEnvironment(
                         sinks: [ChannelSink(channel)], shouldStop: { stop.isSet }, locator: locator { stop.isSet })
                     environment.cacheFolder = cacheFolder
+                    environment.acceptsChanges = acceptingChanges
                     return try Pipeline(recipe: recipe, notes: notes, goal: .testedModel, environment: environment).run().serialized(pretty: true)
                 })
         }

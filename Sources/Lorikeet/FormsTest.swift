@@ -20,12 +20,14 @@ struct FormsTest {
     let merged: ModelSource
     let adapter: String
     let files: any Files
+    /// What is known already.
+    let record: TestRecord
     /// The exported forms of the merged model.
     var exports: [ExportedFile] = []
     /// Called while a form's memory on the card is at its largest, so that the peak can be recorded.
     var observe: () -> Void = {}
-    /// Told the share of the test that is done.
-    var progress: (Double) -> Void = { _ in }
+    /// Told the share of the test that is done; what it throws ends the test.
+    var progress: (Double) throws -> Void = { _ in }
     /// Told the seconds of parts of the test: `answering` and `comparing`.
     var spent: (_ part: String, _ seconds: Double) -> Void = { _, _ in }
     var clock: any Clock = SystemClock()
@@ -53,20 +55,20 @@ struct FormsTest {
         let (before, after) = try trainedForms(trained, questions)
         preparation.source.files.giveBackPages()
         let compared = try (dataset.validation.isEmpty ? dataset.train : dataset.validation).first(Planner.comparedSamples)
-        let record = try timed("comparing") { try reference(compared) }
+        let logits = try timed("comparing") { try reference(compared) }
         preparation.source.files.giveBackPages()
-        progress(3 / Self.parts)
-        let merged = try mergedForm(questions)
-        let identity = try timed("comparing") { try difference(record, compared, self.merged) }
+        try progress(3 / Self.parts)
+        let merged = try record.form("merged") { try mergedForm(questions) }
+        let identity = try timed("comparing") { try difference(logits, compared, self.merged) }
         self.merged.files.giveBackPages()
-        progress(1)
+        try progress(1)
         let samples = try [dataset.validation, dataset.train].flatMap { try $0.first(SidecarComparison.mostSamples) }
         let sidecar = try timed("comparing") {
             try SidecarComparison(
                 of: self.merged.path, trained: .init(tokenizer: preparation.tokenizer, template: preparation.template, now: recipe.templateSeconds),
                 samples: samples, files: files)
         }
-        let exported = try exports.map { try exportedForm($0, record, compared, merged: merged.loss, samples) }
+        let exported = try exports.map { try exportedForm($0, logits, compared, merged: merged.loss, samples) }
         let precision = MergePrecision(of: self.merged)
         return Result(
             before: before, after: after, merged: merged, identity: identity, identityVerdict: identity.verdict(precision),
@@ -87,6 +89,10 @@ struct FormsTest {
 
     private func trainedForms(_ trained: Model?, _ questions: AnswerTest) throws -> (before: FormResult, after: FormResult) {
         var model = trained
+        if let before = record.known("before"), let after = record.known("after") {
+            trained?.releaseWeights()
+            return (before, after)
+        }
         if choices.keepsExpanded && !choices.test.keepsExpanded {
             // There is no room for the expanded weights beside the answers.
             model?.releaseWeights()
@@ -99,9 +105,9 @@ struct FormsTest {
         if model == nil, choices.test.keepsExpanded { try form.keepExpanded() }
         let session = try Session(model: form, sizes: sizes)
         form.adapterEnabled = false
-        let before = try self.form(session, questions, part: 0)
+        let before = try record.form("before") { try self.form(session, questions, part: 0) }
         form.adapterEnabled = true
-        return (before, try self.form(session, questions, part: 1))
+        return (before, try record.form("after") { try self.form(session, questions, part: 1) })
     }
 
     /// - Parameter lora: nil loads the model without the adapter.
@@ -138,12 +144,12 @@ struct FormsTest {
 
     /// An exported file, loaded again: its loss, and of a plain float form the logits too.
     private func exportedForm(
-        _ file: ExportedFile, _ record: LogitRecord, _ compared: [TokenSample], merged: Double?, _ samples: [TokenSample]
+        _ file: ExportedFile, _ logits: LogitRecord, _ compared: [TokenSample], merged: Double?, _ samples: [TokenSample]
     ) throws -> ExportedForm {
         let source = try ModelSource.open(file.path, files: files)
         let trained = SidecarComparison.Trained(tokenizer: preparation.tokenizer, template: preparation.template, now: recipe.templateSeconds)
-        let loss = try loss(of: source)
-        let difference = file.form.isExact ? try difference(record, compared, source) : nil
+        let loss = try record.form(file.form.name) { FormResult(loss: try self.loss(of: source), answersRight: nil, answers: []) }.loss
+        let difference = file.form.isExact ? try difference(logits, compared, source) : nil
         source.files.giveBackPages()
         return ExportedForm(
             file, loss: loss, mergedLoss: merged, difference: difference,
@@ -158,7 +164,12 @@ struct FormsTest {
         var sizes = sizes
         let tokens = model.placed == nil ? min(choices.evaluationTokensPerBatch, Planner.tokensPerBatch) : choices.evaluationTokensPerBatch
         if model.placed == nil { sizes.evaluation = min(sizes.evaluation, Planner.tokensPerBatch) }
-        return try Session(model: model, sizes: sizes).loss(of: dataset.validation, tokensPerBatch: tokens)
+        return try Session(model: model, sizes: sizes).loss(
+            of: dataset.validation, tokensPerBatch: tokens,
+            progress: { _ in
+                try progress(1)
+                return true
+            })
     }
 
     private func difference(_ record: LogitRecord, _ samples: [TokenSample], _ source: ModelSource) throws -> LogitDifference {
@@ -187,14 +198,14 @@ struct FormsTest {
             if let choices = result.choices, result.logProbabilities.allSatisfy(\.isFinite) { begun.add(result.sample, choices: choices) }
         }
         let loss = try session.loss(of: dataset.validation, tokensPerBatch: tokens, evaluated: evaluated) {
-            progress((part + lossShare * $0) / Self.parts)
+            try progress((part + lossShare * $0) / Self.parts)
             return true
         }
         guard !test.rows.isEmpty else { return FormResult(loss: loss, answersRight: nil, answers: []) }
         do {
             let answers = try timed("answering") {
                 try test.answers(of: session, begun: begun.tokens, onGroup: observe) {
-                    progress((part + lossShare + (1 - lossShare) * $0) / Self.parts)
+                    try progress((part + lossShare + (1 - lossShare) * $0) / Self.parts)
                 }
             }
             return FormResult(loss: loss, answersRight: test.shareRight(answers), answers: answers)

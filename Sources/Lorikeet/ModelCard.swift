@@ -6,7 +6,8 @@ import LorikeetReporting
 
 /// The model card (`README.md`) of a folder that a run delivers: front matter that a hub reads, and what was trained, how, and what came of it.
 ///
-/// The text follows from the recipe and the summary alone. Paths are cut to their last part, and no record of the data is shown: a card is made to
+/// The text follows from the recipe and the summary alone, and has no times: a run that was killed and gone on with writes the same bytes as an
+/// undisturbed one. Paths are cut to their last part, and no record of the data is shown: a card is made to
 /// be published.
 struct ModelCard {
     let part: OutputParts.Part
@@ -152,13 +153,8 @@ struct ModelCard {
             rows.append(["processor", Markdown.text(processor) + (summary["machine"]?["threads"]?.int.map { ", \($0) threads" } ?? "")])
         }
         if let card = summary["machine"]?["card"]?.string { rows.append(["card", Markdown.text(card)]) }
-        if let seconds = summary["phases"]?["training"]?.double { rows.append(["training", Units.formatSeconds(seconds)]) }
-        if let seconds = summary["seconds"]?.double { rows.append(["whole run", Units.formatSeconds(seconds)]) }
-        if let bytes = summary["peak_gpu_bytes"]?.int, bytes > 0 { rows.append(["card memory", Units.formatBytes(Int64(bytes))]) }
-        if let bytes = summary["peak_rss_bytes"]?.int { rows.append(["memory", Units.formatBytes(Int64(bytes))]) }
         guard !rows.isEmpty else { return "" }
-        return "## Machine and time\n\nWhere the run was started several times: the time of all starts, the memory of the last.\n\n"
-            + Markdown.table(["", ""], rows)
+        return "## Machine\n\n" + Markdown.table(["", ""], rows)
     }
 }
 

@@ -10,6 +10,8 @@ package final class OutputDirectory {
     let files: any Files
     private var lock: FileLock?
     private var isClaimed = false
+    /// The directory that was claimed, whatever its name is by now.
+    private var claimed: FolderIdentity?
     /// The recipe names other paths for its inputs than the run had before; `check` finds it.
     private(set) var inputsMoved = false
     /// The recipe delivers another merged model than the run did before; `check` finds it.
@@ -24,6 +26,8 @@ package final class OutputDirectory {
     package var merged: String { path + "/merged" }
     package var gguf: String { path + "/gguf" }
     package var bitsAndBytes: String { path + "/" + OutputParts.Part.bitsAndBytes.rawValue }
+    /// What `check` accepted, as `key: then -> now`.
+    private(set) var changes: [String] = []
     private var inputsJSON: String { path + "/inputs.json" }
     /// What of the run is delivered, and its record.
     var parts: OutputParts { OutputParts(path: path, files: files, merging: merging, exports: exports?.words, exportsDirectory: exports?.hasDirectory) }
@@ -45,23 +49,31 @@ package final class OutputDirectory {
         return try? Recipe.resolve(file: run.runYAML, options: [], files: files).recipe
     }
 
+    /// Keys that decide which tensors are trained: checkpoints of other values cannot be gone on from.
+    private static let shapingKeys = ["lora.r:", "lora.target_modules:"]
+
     /// Finds whether the directory is free or this recipe's; writes nothing.
     ///
+    /// - Parameter accepting: another recipe is taken as a change of this run's; `changes` has its keys then.
     /// - Returns: warnings about what has changed without making it another run.
     /// - Throws: exit 2 when it belongs to another recipe (naming the keys) or holds something else.
-    package func check(for recipe: Recipe) throws -> [String] {
+    package func check(for recipe: Recipe, accepting: Bool = false) throws -> [String] {
         var warnings: [String] = []
+        changes = []
         if files.exists(runYAML) {
             let theirs = try Recipe.resolve(file: runYAML, options: [], files: files).recipe
             let moved = recipe.differences(from: theirs, role: .input)
             inputsMoved = !moved.isEmpty
             // Where the first start's inputs are not known, their paths have to do.
             let different = try (keptInputs() == nil ? moved : []) + recipe.differences(from: theirs, role: .identity)
-            guard different.isEmpty else {
+            let shaping = different.filter { change in Self.shapingKeys.contains { change.hasPrefix($0) } }
+            guard different.isEmpty || accepting && shaping.isEmpty else {
+                let fix = "name another --output, or remove the directory to start anew"
                 throw LorikeetError.input(
                     "the directory belongs to another recipe (\(different.joined(separator: ", ")))", at: path,
-                    fix: "name another --output, or remove the directory to start anew")
+                    fix: shaping.isEmpty ? fix + "; --accept-changes goes on with what is changed" : fix + ": checkpoints do not fit other trained tensors")
             }
+            changes = different
             warnings = recipe.differences(from: theirs, role: .affectsBits).map { "\($0): the result will not be bit-identical to an undisturbed run's" }
             deliversOtherwise = !recipe.differences(from: theirs, role: .delivery).isEmpty
             if files.exists(checkpoints), files.isLink(checkpoints) || !files.isDirectory(checkpoints) {
@@ -89,7 +101,7 @@ package final class OutputDirectory {
         try files.createDirectory(path)
         var warning: String?
         if !isClaimed {
-            lock = try FileLock.take(path + "/.lock") {
+            do { lock = try files.lock(path + "/.lock") } catch let error as LorikeetError where error.kind == .alreadyRunning {
                 throw LorikeetError.input("another process is using the directory", at: path, fix: "wait for it, or name another --output")
                     .of(.alreadyRunning)
             }
@@ -97,7 +109,19 @@ package final class OutputDirectory {
             if lock == nil { warning = "the file system of \(path) has no locks: start no second process in it" }
         }
         try files.writeDurably(recipe.yaml(), to: runYAML)
+        claimed = FolderIdentity(path)
         return warning
+    }
+
+    /// Checks that the directory that was claimed is still in its place; does nothing before it is claimed. What is written later would make half of it
+    /// anew.
+    ///
+    /// - Throws: exit 4.
+    func requireInPlace() throws {
+        guard let claimed, FolderIdentity(path) != claimed || !files.exists(runYAML) else { return }
+        throw LorikeetError.machine(
+            "the output directory was removed, renamed or emptied while the run worked in it", at: path,
+            fix: "bring it back and run the same command again; without it the run begins anew")
     }
 
     /// The summary of a run that ended; nil while there is work left.

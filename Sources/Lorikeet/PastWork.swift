@@ -11,6 +11,8 @@ struct PastWork {
     /// The most memory that any of them had, of the process and on the card, in bytes; 0 where nothing is known.
     private(set) var peakProcessBytes: Int64 = 0
     private(set) var peakDeviceBytes: Int64 = 0
+    /// Of a typical step: the median of all.
+    private(set) var tokensPerSecond = 0.0
     private var phases: [RunLog.Phase] = []
 
     init() {}
@@ -21,6 +23,8 @@ struct PastWork {
         guard files.exists(events) else { return }
         let log = try files.read(events).withUnsafeBytes { RunLog(lines: $0) }
         (starts, seconds, phases) = (log.starts, log.seconds, log.phasesSoFar)
+        let speeds = log.steps.map(\.tokensPerSecond).filter(\.isFinite).sorted()
+        tokensPerSecond = speeds.isEmpty ? 0 : speeds[speeds.count / 2]
         let summary = log.result?["summary"]
         peakProcessBytes = Self.peak(log.states.map(\.processBytes), summary?["peak_rss_bytes"])
         peakDeviceBytes = Self.peak(log.states.map(\.gpuBytes), summary?["peak_gpu_bytes"])

@@ -14,7 +14,9 @@ extension Pipeline {
     /// - Returns: its summary; nil while there is work left, or something to be made again.
     /// - Throws: exit 2 when an input has changed since the run began.
     func finished() throws -> JSON? {
-        guard let summary = try output.finishedSummary(), goal == .adapter || summary["merged_matches_adapter"] != nil else { return nil }
+        guard acceptedChanges.isEmpty, let summary = try output.finishedSummary(), goal == .adapter || summary["merged_matches_adapter"] != nil else {
+            return nil
+        }
         if let kept = try output.keptInputs() {
             if output.inputsMoved, case let here = try located().recipe, let model = here.model {
                 let source = try ModelSource.open(model, files: environment.files)
@@ -57,6 +59,7 @@ extension Pipeline {
             try output.claim(for: recipe)
             try output.write(present, to: output.summaryJSON)
         }
+        output.removeTestRecord()
         try writeCards(present)
         guard goal == .testedModel else { return summary }
         if let failure = present["failed_proof"] {
@@ -125,6 +128,7 @@ extension Pipeline {
     /// - Throws: exit 2 when one is another.
     func verifiedInputs(_ preparation: Preparation, _ cpu: CPU) throws -> RunInputs {
         let inputs = try RunInputs(recipe: preparation.recipe, source: preparation.source, files: environment.files) { cpu.parallel(over: $0, $1) }
+        if environment.acceptsChanges { return inputs }
         if let first = try output.keptInputs() {
             do { try inputs.requireSame(as: first) } catch var error as LorikeetError {
                 if earlier != nil { error.fix = "bring back what the run began with, or leave resume_from out to begin anew" }
@@ -171,7 +175,7 @@ extension Pipeline {
             let merger = Merger(base: preparation.source, adapter: adapter, settings: settings, files: environment.files, cpu: cpu)
             var warnings: [String] = []
             try warn(
-                kept: parts.make(.merged) { warnings = try merger.write(to: $0, whenFull: .machineFailed) { [reporter] in reporter.progress("merging", $0) } })
+                kept: parts.make(.merged) { warnings = try merger.write(to: $0, whenFull: .machineFailed) { [self] in try told("merging", $0) } })
             for warning in warnings { try reporter.warning(warning) }
         }
         return try ModelSource.open(output.merged, files: environment.files)

@@ -110,9 +110,9 @@ extension Pipeline {
             var texts = try export?.modelfiles(forms.gguf) ?? []
             // A GGUF of an adapter has no place for it.
             if forms.hasAdapter, let template = preparation.choice.source { texts.append((AdapterTemplate.file, template)) }
-            let folder = ExportFolder(items, texts: texts, files: files)
+            let folder = ExportFolder(items, texts: texts, from: [merged, preparation.source], files: files)
             try warn(
-                kept: parts.make(.gguf) { try folder.write(to: $0, whenFull: .machineFailed) { [reporter] in reporter.progress("exporting \($0.form)", $1) } })
+                kept: parts.make(.gguf) { try folder.write(to: $0, whenFull: .machineFailed) { [self] in try told("exporting \($0.form)", $1) } })
         }
         return zip(forms.gguf, items).map { (form: TestedForm.gguf($0), path: output.gguf + "/" + $1.name) }
     }
@@ -125,7 +125,7 @@ extension Pipeline {
         var warnings: [String] = []
         try warn(
             kept: parts.make(.bitsAndBytes) {
-                warnings = try merger.write(to: $0, whenFull: .machineFailed) { [reporter] in reporter.progress("exporting \(BitsAndBytesExport.form)", $0) }
+                warnings = try merger.write(to: $0, whenFull: .machineFailed) { [self] in try told("exporting \(BitsAndBytesExport.form)", $0) }
             })
         for warning in warnings { try reporter.warning(warning) }
     }

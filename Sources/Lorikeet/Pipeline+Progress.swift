@@ -52,12 +52,34 @@ extension Pipeline {
                     "seconds": .number(seconds),
                 ])
         case .checkpoint(let step): try reporter.report(.checkpoint, ["step": JSON(step)])
-        case .skipped(let step, let scale):
-            let why = scale.map { "its gradients left float16's range; the loss scale is \(Figures.scientific($0)) now" } ?? "its gradients are not finite"
+        case .trouble(let trouble): try reporter.report(.warning, fields(trouble))
+        case .planned(let change, let course):
+            let dropped = course.planned - change.total
+            let text =
+                dropped > 0
+                ? "the time left is not enough for all steps: \(dropped) of \(course.planned) are dropped, and the learning rate is planned anew to end at "
+                    + "step \(change.total)"
+                : "the time left is enough for all \(course.planned) steps again"
             try reporter.report(
-                .warning, ["text": .string("step \(step) changed nothing: \(why)"), "step": JSON(step), "loss_scale": scale.map { .number($0) } ?? .null])
+                .warning,
+                ["text": .string(text), "step": JSON(change.step), "of": JSON(change.total), "planned_steps": JSON(course.planned)])
+        case .endedEarly(let step, let best):
+            let text =
+                "training ends at step \(step): \(best.without) evaluations were not better than step \(best.step ?? 0)'s loss of \(Figures.loss(best.loss))"
+            try reporter.report(.note, ["text": .string(text), "step": JSON(step), "best_step": best.step.map { JSON($0) } ?? .null])
         case .warning(let text): try reporter.warning(text)
         }
+    }
+
+    private func fields(_ trouble: TrainingTrouble) -> JSONObject {
+        var fields: JSONObject = [
+            "text": .string(trouble.text), "trouble": .string(trouble.kind.rawValue), "action": .string(trouble.action.rawValue), "step": JSON(trouble.step),
+        ]
+        if let loss = trouble.loss { fields["loss"] = .number(loss) }
+        if let scale = trouble.lossScale { fields["loss_scale"] = .number(scale) }
+        if let step = trouble.toStep { fields["to_step"] = JSON(step) }
+        if let factor = trouble.rateFactor { fields["learning_rate_factor"] = .number(factor) }
+        return fields
     }
 
     private func fields(_ progress: TrainingProgress, _ plan: Plan) -> JSONObject {

@@ -5,6 +5,8 @@ import LorikeetReporting
 extension Pipeline {
     /// Begins both, once the directory is this run's. A run goes on where one of them cannot be written.
     func openReports() throws {
+        // A folder that is made in it would make it again.
+        try target.requireInPlace()
         let folder = RunFolder(path: output.path, files: environment.files)
         if let tensorBoard {
             try reporter.attempt(tensorBoard) {

@@ -29,7 +29,7 @@ extension Pipeline {
 
     private func ownProgress() throws -> RunProgress {
         // A directory of another recipe is refused whatever stands elsewhere.
-        _ = try target.check(for: recipe)
+        _ = try target.check(for: recipe, accepting: environment.acceptsChanges)
         return try target.progress(recipe, goal: goal)
     }
 
@@ -68,7 +68,7 @@ extension Pipeline {
     }
 
     /// The check sums of the inputs, for telling outputs of other data or models; nil where something is still on a hub, or cannot be read.
-    private func currentInputs() throws -> RunInputs? {
+    func currentInputs() throws -> RunInputs? {
         let located = try environment.locator.locate(asked, weights: false)
         guard located.download == nil, let model = located.recipe.model else { return nil }
         let source = try ModelSource.open(model, files: environment.files)

@@ -1,7 +1,10 @@
+import LorikeetDatasets
 import LorikeetDevices
+import LorikeetEngine
 import LorikeetGround
 import LorikeetPlanning
-import Synchronization
+import LorikeetRecipe
+import LorikeetTraining
 
 /// The beginning of a session.
 package struct SessionStart: Sendable, Equatable {
@@ -16,28 +19,74 @@ package struct SessionStart: Sendable, Equatable {
 /// The time of a run over its sessions.
 extension Pipeline {
     /// The session's time as the plan has it; nil where the recipe names no session.
-    func sessionTime(_ plan: Plan, done: Int) -> SessionTime? {
-        guard let seconds = recipe.sessionSeconds else { return nil }
+    ///
+    /// - Parameter asked: a recipe with another number of sessions; nil takes the run's.
+    func sessionTime(_ plan: Plan, done: Int, _ asked: Recipe? = nil) -> SessionTime? {
+        guard let sessionLength else { return nil }
         let now = environment.clock.uptime
-        var time = SessionTime(
-            plan, done: done, session: seconds, elapsed: now - environment.session.started, starting: now - environment.started)
-        (time.number, time.sessions) = (sessionNumber, recipe.sessions)
+        var time = sessionLength.time(plan, done: done, elapsed: now - environment.session.started, starting: now - environment.started)
+        (time.number, time.sessions) = (sessionNumber, (asked ?? recipe).sessions)
         return time
     }
 
-    /// Checks that the run, or what is left of it, fits into its sessions, and reports how many it needs.
+    /// Finds which session this is, and how far the run has come.
     ///
-    /// - Throws: exit 3 where it does not.
-    func requireTime(_ plan: inout Plan) throws {
+    /// - Returns: steps that the newest checkpoint holds; nil where there is none.
+    func findSession() throws -> Int? {
         sessionNumber = try output.sessions().number(of: environment.session.identity)
         let done = try output.newestStep(recipe)
         stepsBefore = done ?? 0
-        guard let time = sessionTime(plan, done: done ?? 0) else { return }
+        return done
+    }
+
+    /// What the run has to fit into.
+    ///
+    /// - Parameter done: as `findSession` says.
+    func limits(_ download: InputLocator.Download?, done: Int?) throws -> RunLimits {
+        try RunLimits(
+            recipe, isElsewhere: false, download: download, output: target, notebook: environment.notebook, files: environment.files, goesOn: done != nil
+        ) { [self] recipe, plan in sessionTime(plan, done: done ?? 0, recipe) }
+    }
+
+    /// With the key `fit`, changes what it may change until the run fits, and reads the records anew.
+    ///
+    /// - Returns: the changes in words.
+    func fit(
+        _ planner: inout RunPlanner, _ limits: RunLimits, _ preparation: inout Preparation, _ dataset: inout Dataset, _ compute: Compute
+    ) throws -> [String] {
+        guard recipe.fit else { return [] }
+        var fitting = Fitting(planner, limits)
+        let changes = try fitting.automatic()
+        let words = Fitting.words(changes, from: recipe, samples: dataset.train.count)
+        // From here on, and in run.yaml, it is decided.
+        recipe = recipe.decided()
+        guard !changes.isEmpty else { return [] }
+        for change in changes { recipe.set(change.key, change.value) }
+        try reporter.warning("the run would not fit, so fit changes \(words.joined(separator: ", "))")
+        try planner.take(changes)
+        preparation = planner.preparation
+        dataset = try preparation.loadData(cacheFolder: environment.cacheFolder, files: environment.files, cpu: compute.cpu)
+        try check(dataset, preparation)
+        return words
+    }
+
+    /// Does what may find that the run does not fit.
+    ///
+    /// - Throws: exit 3 with the least changes that fit.
+    func fitting<Result>(_ planner: inout RunPlanner, _ limits: RunLimits, _ body: (inout RunPlanner) throws -> Result) throws -> Result {
+        do { return try body(&planner) } catch let error as LorikeetError where error.exit == .doesNotFit {
+            var fitting = Fitting(planner, limits)
+            throw try fitting.explained(error).error
+        }
+    }
+
+    /// Reports how many sessions the run needs.
+    func reportTime(_ plan: inout Plan) throws {
+        guard let time = sessionTime(plan, done: stepsBefore) else { return }
         if let service = environment.notebook, time.session > service.longestSession {
             try reporter.warning("\(service.name.rawValue) ends a session after \(Units.formatSeconds(service.longestSession)): 'session' is longer")
         }
-        if let warning = try time.check(goesOn: done != nil) { try reporter.warning(warning) }
-        plan.sessionsNeeded = time.total
+        (plan.sessionsNeeded, plan.sessions) = (time.total, time.parts)
         if let total = time.total, total > 1 || recipe.sessions > 1 {
             try reporter.note("this is session \(time.number) of \(recipe.sessions); the run is planned to need \(time.words(total))")
         }
@@ -45,19 +94,33 @@ extension Pipeline {
 
     /// Counts this session where the recipe has sessions.
     func beginSession() throws {
-        guard recipe.sessionSeconds != nil else { return }
+        guard sessionLength != nil else { return }
         var sessions = try output.sessions()
         sessions.add(.init(identity: environment.session.identity, began: environment.clock.now - (environment.clock.uptime - environment.session.started)))
         try output.save(sessions)
     }
 
-    /// Says before each step whether training has to end, so that the session ends in time.
+    /// The time that this session leaves for training, and what was predicted; nil where the recipe names no session.
     ///
-    /// - Returns: nil where the recipe names no session.
-    func trainingDeadline(_ plan: Plan) -> TrainingDeadline? {
+    /// - Parameter validation: samples that are evaluated after the last step where nothing is tested.
+    func trainingTime(_ plan: Plan, _ settings: TrainingSettings, validation: Int) -> TrainingTime? {
         guard let time = sessionTime(plan, done: stepsBefore) else { return nil }
         keepsTimeForTest = time.keepsFinishing
-        return TrainingDeadline(end: environment.session.started + time.trainingEnd, mostSeconds: time.session / 10, clock: environment.clock)
+        // Half of the margin is for what cannot be ended at once.
+        sessionEnd = environment.session.started + time.session - time.margin / 2
+        func seconds(_ name: String) -> Double { plan.phases.first { $0.name == name }?.seconds ?? 0 }
+        // Evaluations during training, and the last one counted in these.
+        let last = settings.evaluatesAtEnd && validation > 0 ? Double(validation) / Double(min(validation, settings.evalSamples)) : 0
+        let evaluations = Double(settings.evalSteps > 0 ? max(0, plan.steps - 1) / settings.evalSteps : 0)
+        let evaluation = evaluations + last > 0 ? seconds("evaluation") / (evaluations + last) : 0
+        let saves = settings.saveSteps > 0 ? plan.steps / settings.saveSteps + 1 : 1
+        var left = TrainingTime(
+            end: environment.session.started + time.session - time.margin,
+            finishing: time.keepsFinishing ? time.finishing / (1 + SessionTime.reserve) + last * evaluation : nil,
+            step: plan.steps > 0 ? seconds("training") / Double(plan.steps) : 0, evaluation: evaluation,
+            checkpoint: seconds("checkpoints") / Double(saves))
+        (left.reserve, left.longestPause) = (SessionTime.reserve, time.session / 10)
+        return left
     }
 
     /// Whether a session that kept no time for what follows training has too little left for it.
@@ -69,29 +132,5 @@ extension Pipeline {
     /// The end of a session with everything saved: exit 75.
     func stoppedEarly(_ what: String) -> LorikeetError {
         LorikeetError(.stoppedEarly, "\(what) with everything saved", fix: environment.notebook?.goingOn ?? "run the same command again")
-    }
-}
-
-/// When training has to end. It is asked before every step, and the next step is taken to last as long as the longest so far, with what was
-/// done around it (evaluation, checkpoint).
-final class TrainingDeadline: Sendable {
-    private let end: Double
-    private let mostSeconds: Double
-    private let clock: any Clock
-    private let pace = Mutex<(last: Double?, longest: Double)>((nil, 0))
-
-    /// - Parameters:
-    ///   - end: the clock's uptime by which the last step has to be done.
-    ///   - mostSeconds: longer pauses between two steps are not taken for the pace of training.
-    init(end: Double, mostSeconds: Double, clock: any Clock) { (self.end, self.mostSeconds, self.clock) = (end, mostSeconds, clock) }
-
-    func isReached() -> Bool {
-        let now = clock.uptime
-        let next = pace.withLock { pace -> Double in
-            if let last = pace.last { pace.longest = min(mostSeconds, max(pace.longest, now - last)) }
-            pace.last = now
-            return pace.longest
-        }
-        return now + next > end
     }
 }

@@ -30,8 +30,12 @@ package struct PipelineEnvironment {
     package var locator: InputLocator
     /// Where samples are kept between starts unless the recipe names a scratch folder; nil keeps them in memory.
     package var cacheFolder: String?
+    /// Changed settings and inputs are accepted and recorded, not refused.
+    package var acceptsChanges = false
     /// Seconds from one writing of report.html to the next.
     package var reportSeconds = 5.0
+    /// What a plan's predictions are taken for; tests put others in.
+    package var predicted: (Plan) -> Plan = { $0 }
     /// Opens the devices that the recipe names.
     package var open: (Recipe) throws -> Compute
 
@@ -70,12 +74,18 @@ package final class Pipeline {
     /// The directory that is read: `target`, or an earlier output until `takeOver` has copied it.
     var output: OutputDirectory
     var earlier: EarlierOutput?
+    /// nil where the recipe names neither a session nor a deadline.
+    let sessionLength: SessionLength?
     /// The number of this session, from 1.
     var sessionNumber = 1
     /// Steps that the newest checkpoint held when this start was planned.
     var stepsBefore = 0
+    /// What has changed since the run began and is accepted.
+    var acceptedChanges: [String] = []
     /// Whether this session's training ends early enough for merging and testing.
     var keepsTimeForTest = true
+    /// The clock's uptime, in seconds, at which what follows training has to end; nil where the recipe names no session.
+    var sessionEnd: Double?
     let reporter: Reporter
     let state: MachineState
     private let events = EventsFile()
@@ -88,17 +98,20 @@ package final class Pipeline {
     private(set) var seconds: [(name: String, seconds: Double)] = []
     private(set) var use: [String: (before: ProcessorUse, after: ProcessorUse)] = [:]
     /// The duration of parts of steps, by the names of the plan's phases.
-    private(set) var parts: [String: Double] = [:]
+    var parts: [String: Double] = [:]
     /// What measurements of this run are kept under; nil where none are kept.
     private(set) var measured: Measurements.Subject?
     /// What earlier processes spent on the run.
     private(set) var past = PastWork()
     /// The base and the machine, for the summary and the model cards.
     private var facts: JSONObject = [:]
+    /// The numbered step that is being done.
+    private(set) var present = (number: 0, name: "")
     /// The number of matrix products whose tuned algorithm plan.json holds.
     private var savedGEMMChoices = 0
 
-    private static let stepCount = 10
+    static let stepCount = 10
+    private static let training = 7
 
     package init(recipe: Recipe, notes: [String], goal: Goal, environment: PipelineEnvironment) {
         asked = recipe
@@ -107,6 +120,9 @@ package final class Pipeline {
         self.notes = notes
         self.goal = goal
         self.environment = environment
+        let clock = environment.clock
+        sessionLength = SessionLength(
+            recipe, elapsed: environment.started - environment.session.started, now: clock.now - (clock.uptime - environment.started))
         target = OutputDirectory(path: recipe.output, files: environment.files, recipe: recipe)
         output = target
         let state = MachineState(directory: recipe.output, files: environment.files)
@@ -126,7 +142,8 @@ package final class Pipeline {
 
     private func work() throws -> JSON {
         try chooseBeginning()
-        let warnings = try output.check(for: recipe)
+        let warnings = try output.check(for: recipe, accepting: environment.acceptsChanges)
+        acceptedChanges = try changesToAccept()
         if let summary = try finished() {
             let verdict = Result { try requireProofs(summary) }
             try refreshReport()
@@ -135,10 +152,10 @@ package final class Pipeline {
         let compute = try step(1, "environment") { try openEnvironment(warnings) }
         let (opened, download) = try step(2, "data") { try prepare() }
         var preparation = opened
-        let dataset = try step(3, "formatting") { try preparation.loadData(cacheFolder: environment.cacheFolder, files: environment.files, cpu: compute.cpu) }
+        var dataset = try step(3, "formatting") { try formatted(&preparation, compute) }
         try step(4, "checks") { try check(dataset, preparation) }
         let plan = try step(5, "planning") { () throws -> Plan in
-            let plan = try self.plan(preparation, dataset, download, compute)
+            let plan = try self.plan(&preparation, &dataset, download, compute)
             if let download { preparation = try fetchWeights(download, for: preparation) }
             return plan
         }
@@ -180,6 +197,7 @@ package final class Pipeline {
         try takeOver()
         if let warning = try output.claim(for: recipe) { try reporter.warning(warning) }
         try beginSession()
+        try recordChanges()
         try output.save(inputs)
         try output.markUnfinished()
         try output.parts.clearLeftovers()
@@ -187,6 +205,7 @@ package final class Pipeline {
         try events.open(path: output.events, files: environment.files)
         ends = true
         try openReports()
+        try target.requireInPlace()
         // A replayed plan is already in the file, unless the run is to write more than it was: the key `export` may change.
         if try !output.keepsPlan(plan) { try output.write(plan.json, to: output.planJSON) }
         compute.device?.gemmChoices?.begin(measuring: plan.choices.tuned, known: plan.choices.products)
@@ -206,20 +225,26 @@ package final class Pipeline {
         return try step(9, "testing") {
             var test = FormsTest(
                 preparation: preparation, dataset: dataset, choices: plan.choices, compute: compute, lora: recipe.loraSettings, merged: merged,
-                adapter: output.adapter, files: environment.files)
+                adapter: output.adapter, files: environment.files, record: try output.testRecord(recipe.yaml()))
             test.exports = exports
             test.observe = { [state] in state.deviceBytes() }
-            test.progress = { [reporter] in reporter.progress("testing", $0) }
+            test.progress = { [self] in try told("testing", $0) }
             test.clock = environment.clock
             test.spent = { [self] in parts[$0, default: 0] += $1 }
-            return try test.run(trained: trained)
+            let result = try test.run(trained: trained)
+            // What was tested is what is delivered.
+            for source in [preparation.source, merged] { try requireSound(source) }
+            return result
         }
     }
 
     /// Runs one numbered step, reports it and notes its duration.
-    private func step<Result>(_ number: Int, _ name: String, _ body: () throws -> Result) throws -> Result {
+    func step<Result>(_ number: Int, _ name: String, _ body: () throws -> Result) throws -> Result {
         let before = ProcessorUse.now()
+        present = (number, name)
         let (result, took) = try reporter.phase(number, of: Self.stepCount, name) {
+            // Training stops in a way of its own.
+            if number != Self.training { try requireGoing() }
             let result = try body()
             state.deviceBytes()
             Machine.returnFreeMemory()
@@ -261,7 +286,7 @@ package final class Pipeline {
     /// Step 4: reports the data and shows the first sample.
     ///
     /// - Throws: exit 2 where the data report has an error.
-    private func check(_ dataset: Dataset, _ preparation: Preparation) throws {
+    func check(_ dataset: Dataset, _ preparation: Preparation) throws {
         for note in dataset.report.notes { try reporter.note(note) }
         for warning in dataset.report.warnings { try reporter.warning(warning) }
         if let error = dataset.report.error(.unusableInput) { throw error }
@@ -278,15 +303,21 @@ package final class Pipeline {
     /// Step 5: makes the plan, or replays the choices of the first start, and checks that it fits.
     ///
     /// - Throws: exit 3 where memory, disk or the session's time are too small.
-    private func plan(_ preparation: Preparation, _ dataset: Dataset, _ download: InputLocator.Download?, _ compute: Compute) throws -> Plan {
+    private func plan(
+        _ preparation: inout Preparation, _ dataset: inout Dataset, _ download: InputLocator.Download?, _ compute: Compute
+    ) throws -> Plan {
         let card = try PlannedCard(compute, gpuMemory: preparation.recipe.gpuMemoryBytes)
-        var plan = try preparation.plan(dataset, merges: goal == .testedModel, card: card, cpu: compute.cpu)
-        let corrected = preparation.corrected(plan, card: card, cpu: compute.cpu, cacheFolder: environment.cacheFolder, files: environment.files)
-        plan = corrected.plan
-        if let warning = corrected.warning { try reporter.warning(warning) }
+        let (measurements, warning) = Preparation.measurements(for: card, cacheFolder: environment.cacheFolder, files: environment.files)
+        if let warning { try reporter.warning(warning) }
+        var planner = RunPlanner(
+            preparation, dataset, merges: goal == .testedModel, card: card, cpu: compute.cpu, measurements: measurements)
+        let limits = try limits(download, done: findSession())
+        let fitted = try fit(&planner, limits, &preparation, &dataset, compute)
+        var plan = environment.predicted(try fitting(&planner, limits) { try $0.plan() })
+        plan.fitted = fitted
         measured = preparation.subject(card: card, cpu: compute.cpu)
         plan.choices.tuned = recipe.tune && compute.device?.gemmChoices != nil
-        let kept = try output.keptChoices()
+        let kept = acceptedChanges.isEmpty ? try output.keptChoices() : nil
         // Tuned algorithms are measured during the run, so a new plan has none: take those of the earlier one.
         if let kept, kept.sameDevice(as: plan.choices), kept.tuned { plan.choices.products = kept.products }
         if let kept, kept != plan.choices { plan.choices = try replayed(kept, plan) }
@@ -295,11 +326,8 @@ package final class Pipeline {
         }
         for warning in plan.warnings { try reporter.warning(warning) }
         try reporter.note(String(plan.table(warnings: false).dropLast()))
-        try plan.requireFit(
-            availableMemory: Machine.availableMemoryBytes() + Machine.residentBytes(),
-            freeDisk: (download?.freeBytes(for: recipe.output, environment.files) ?? environment.files.freeBytes(at: recipe.output)) + target.keptBytes(),
-            output: recipe.output)
-        try requireTime(&plan)
+        if let warning = try fitting(&planner, limits, { _ in try limits.require(plan, recipe) }) { try reporter.warning(warning) }
+        try reportTime(&plan)
         return plan
     }
 
@@ -323,68 +351,8 @@ package final class Pipeline {
         return kept
     }
 
-    /// Steps 6 and 7.
-    private func train(_ preparation: Preparation, _ dataset: Dataset, _ plan: Plan, _ compute: Compute) throws -> (TrainingResult, Model) {
-        let choices = plan.choices
-        let model = try step(6, "model loading") { () throws -> Model in
-            var compute = compute
-            compute.embeddingOnHost = choices.embeddingOnHost
-            let model = try compute.model(
-                preparation.source, storage: choices.storage, lora: recipe.loraSettings, seed: UInt64(recipe.seed), optimiser: recipe.optimiser)
-            if let start = recipe.initAdapter { try model.loadAdapter(AdapterFile.read(directory: start, files: environment.files)) }
-            if choices.keepsExpanded { try model.keepExpanded() }
-            return model
-        }
-        let result = try step(7, "training") { () throws -> TrainingResult in
-            let session = try Session(model: model, sizes: choices.sizes, passes: choices.passes)
-            try probeRange(session, dataset, choices)
-            let store = CheckpointStore(
-                directory: output.checkpoints, files: environment.files, adapterConfiguration: recipe.adapterConfiguration)
-            let deadline = trainingDeadline(plan)
-            let asked = environment.shouldStop
-            var settings = recipe.trainingSettings(
-                tokensPerBatch: choices.tokensPerBatch, evaluationTokensPerBatch: choices.evaluationTokensPerBatch)
-            // The test of a run to a merged model evaluates at the end anyway.
-            settings.evaluatesAtEnd = goal == .adapter
-            let result = try Trainer(
-                session: session, settings: settings,
-                checkpoints: store, clock: environment.clock, shouldStop: { asked() || deadline?.isReached() ?? false },
-                report: { [self] event in
-                    // The tuned algorithms are saved before a checkpoint depends on them.
-                    try saveGEMMChoices(plan, compute)
-                    if case .evaluation(_, _, _, _, _, let seconds) = event { parts["evaluation", default: 0] += seconds }
-                    try report(event, plan)
-                }
-            ).run(train: dataset.train, validation: dataset.validation)
-            state.deviceBytes()
-            return result
-        }
-        return (result, model)
-    }
-
-    /// Checks before training that the model's activations stay in float16's range (65,504), by a forward pass over held-out records. Does nothing
-    /// for other types.
-    ///
-    /// - Throws: exit 2 where a value overflows.
-    private func probeRange(_ session: Session, _ dataset: Dataset, _ choices: Plan.Choices) throws {
-        guard session.lossScaling != nil else { return }
-        let samples = try (dataset.validation.isEmpty ? dataset.train : dataset.validation).first(Self.probedSamples)
-        let batches = pack(samples: samples, tokensPerBatch: choices.evaluationTokensPerBatch)
-        guard let most = try ValueMagnitude.largest(over: batches, session) else { return }
-        guard most.largest.isFinite else {
-            throw LorikeetError.input(
-                "this model leaves the range of float16 (65504): \(most.detail)", at: "compute_type",
-                fix: "say compute_type float32, or bfloat16 on a card from 8.0 on")
-        }
-        try reporter.note("float16 is enough: the largest value is \(Figures.number(Double(most.largest))) of at most 65504 (\(most.detail))")
-        if most.largest > 32752 { try reporter.warning("values take up more than half of float16's range; if they leave it in training, the run stops") }
-    }
-
-    /// Samples in the check of float16's range.
-    private static let probedSamples = 64
-
     /// Writes plan.json again if matrix products have been tuned since the last time.
-    private func saveGEMMChoices(_ plan: Plan, _ compute: Compute) throws {
+    func saveGEMMChoices(_ plan: Plan, _ compute: Compute) throws {
         guard plan.choices.tuned, let choices = compute.device?.gemmChoices, choices.algorithms.count != savedGEMMChoices else { return }
         var plan = plan
         plan.choices.products = choices.algorithms
@@ -397,9 +365,10 @@ package final class Pipeline {
 
     /// Writes summary.json and returns its content.
     private func writeSummary(_ plan: Plan, _ result: TrainingResult, test: FormsTest.Result?, stopped: Bool) throws -> JSON {
+        try target.requireInPlace()
         var summary: JSONObject = [
             "steps": JSON(result.state.step), "trained_tokens": JSON(result.state.trainedTokens),
-            "tokens_per_second": .number(result.tokensPerSecond), "train_loss": .number(result.trainLoss),
+            "tokens_per_second": .number(result.tokensPerSecond ?? past.tokensPerSecond), "train_loss": .number(result.trainLoss),
         ]
         if let last = result.state.evaluations.last, last.step == result.totalSteps { summary["validation_loss_after"] = .number(last.loss) }
         for entry in test?.fields.entries ?? [] { summary[entry.key] = entry.value }
@@ -410,8 +379,7 @@ package final class Pipeline {
         summary["slowdowns"] = .object(JSONObject(slowdowns(plan).sorted { $0.key < $1.key }.map { ($0.key, .number($0.value)) }))
         summary["parts"] = .object(JSONObject(parts.sorted { $0.key < $1.key }.map { ($0.key, .number($0.value)) }))
         summary["starts"] = JSON(past.starts + 1)
-        summary["skipped_steps"] = JSON(result.state.skipped)
-        summary["left_out_steps"] = JSON(result.state.excludedSteps.reduce(0) { $0 + $1.count })
+        for entry in courseFields(result) { summary[entry.name] = entry.value }
         summary["peak_gpu_bytes"] = .integer(max(past.peakDeviceBytes, Int64(state.peakDeviceBytes)))
         summary["peak_rss_bytes"] = .integer(max(past.peakProcessBytes, Machine.peakResidentBytes()))
         summary["predicted_gpu_bytes"] = .integer(plan.predictedGPUBytes)
@@ -420,6 +388,8 @@ package final class Pipeline {
         summary["predicted_disk_bytes"] = .integer(plan.predictedDiskBytes)
         summary["disk_bytes"] = .integer(environment.files.bytes(under: output.path))
         summary["seconds"] = .number(secondsSoFar)
+        let changes = try output.recordedChanges()
+        if !changes.isEmpty { summary["accepted_changes"] = .array(changes) }
         summary["stopped_early"] = .bool(stopped)
         try output.write(.object(summary), to: output.summaryJSON)
         return .object(summary)

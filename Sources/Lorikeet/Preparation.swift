@@ -11,7 +11,7 @@ import LorikeetTraining
 
 /// What is read before anything is planned: the model's files, its tokenizer and template, the records as tokens.
 package struct Preparation {
-    package let recipe: Recipe
+    package private(set) var recipe: Recipe
     package let source: ModelSource
     package let tokenizer: Tokenizer
     /// The chat template and where it is from.
@@ -21,6 +21,8 @@ package struct Preparation {
     package var dataset: Dataset?
     /// Bytes of the data files.
     private var dataBytes: Int64 = 0
+    /// The validation records are split off the training files.
+    private var splitsData = false
     /// Whether samples are kept from start to start.
     private var keepsSamples = false
     /// The plan is that of a later process, which finds the samples where this one keeps them.
@@ -101,8 +103,12 @@ package struct Preparation {
     ///
     /// - Throws: exit 2 as `Dataset.load` says, for tokens that the model has no row for among others.
     ///
-    /// - Parameter cacheFolder: where samples are kept between starts unless the recipe names a scratch folder; nil keeps them in memory.
-    package mutating func loadData(cacheFolder: String? = nil, files: any Files, cpu: CPU) throws -> Dataset {
+    /// - Parameters:
+    ///   - cacheFolder: where samples are kept between starts unless the recipe names a scratch folder; nil keeps them in memory.
+    ///   - check: called between blocks of records; what it throws ends the reading.
+    package mutating func loadData(
+        cacheFolder: String? = nil, files: any Files, cpu: CPU, check: @escaping () throws -> Void = {}
+    ) throws -> Dataset {
         guard !recipe.data.isEmpty else {
             throw LorikeetError.input("no training data are named", at: "data", fix: "give --data FILE or 'data:' in the recipe")
         }
@@ -110,11 +116,11 @@ package struct Preparation {
         let store = try folder.map { SampleStore(folder: $0 + "/samples", identity: try sampleIdentity(files, cpu: cpu), files: files) }
         var loaded = try Dataset.load(
             DatasetSettings(recipe), tokenizer: tokenizer, template: template, endOfTurn: endOfTurn, embeddingRows: source.configuration.vocabularySize,
-            store: store, files: files, cpu: cpu)
+            store: store, files: files, cpu: cpu, check: check)
         loaded.report.warnings += [try templateWarning(), contextWarning(loaded)].compactMap { $0 }
         let paths = try DataFiles.find(data: recipe.data, validation: recipe.validation, files: files)
         dataBytes = (paths.train + paths.validation).reduce(0) { $0 + Int64((try? files.byteCount(of: $1)) ?? 0) }
-        keepsSamples = folder != nil
+        (keepsSamples, splitsData) = (folder != nil, paths.validation.isEmpty)
         dataset = loaded
         return loaded
     }
@@ -135,17 +141,39 @@ package struct Preparation {
     /// The same on a card that need not be opened, or be in this machine; nil plans for the processor.
     package func plan(_ dataset: Dataset, merges: Bool, card: PlannedCard?, cpu: CPU) throws -> Plan {
         let exports = try merges ? plannedExports(cpu: cpu, files: RealFiles()) : PlannedExports()
-        let planner = try planner(dataset, merges: merges, exports: exports.tested, card: card, cpu: cpu)
+        return try plan(planner(dataset, merges: merges, exports: exports.tested, card: card, cpu: cpu), exports)
+    }
+
+    /// The plan that a planner of this recipe makes.
+    func plan(_ planner: Planner, _ exports: PlannedExports) throws -> Plan {
         var plan = try planner.plan()
-        plan.limit = try limit(of: plan, card: card, processor: planner.machine.processor)
+        plan.limit = try limit(of: plan, card: planner.machine.card, processor: planner.machine.processor)
         let settings = recipe.trainingSettings(tokensPerBatch: Planner.tokensPerBatch)
-        plan.warnings = warnings + [settings.rateWarning, settings.warmupWarning(samples: dataset.train.count)].compactMap { $0 } + plan.warnings
+        plan.warnings = warnings + [settings.rateWarning, settings.warmupWarning(samples: planner.data.train.count)].compactMap { $0 } + plan.warnings
         exports.add(to: &plan)
         return plan
     }
 
+    /// The same preparation where keys have other values, and its samples.
+    ///
+    /// - Parameter dataset: the samples of this preparation's recipe.
+    /// - Returns: nil where a run would refuse the data.
+    /// - Throws: exit 4 when samples cannot be read.
+    func changed(_ changes: [KeyChange], _ dataset: Dataset) throws -> (preparation: Preparation, data: Dataset.Narrowed)? {
+        var preparation = self
+        for change in changes { preparation.recipe.set(change.key, change.value) }
+        let settings = try DatasetSettings(preparation.recipe)
+        guard try settings != DatasetSettings(recipe) else { return (preparation, Dataset.Narrowed(whole: dataset)) }
+        guard let data = try dataset.narrowed(to: settings, splits: splitsData) else { return nil }
+        return (preparation, data)
+    }
+
     /// What the plan is made from.
-    func planner(_ dataset: Dataset, merges: Bool, exports: [PlannedExport], card: PlannedCard?, cpu: CPU) throws -> Planner {
+    ///
+    /// - Parameter machine: one whose rates are known; nil measures this one.
+    func planner(
+        _ dataset: Dataset, merges: Bool, exports: [PlannedExport], card: PlannedCard?, cpu: CPU, machine: PlannedMachine? = nil
+    ) throws -> Planner {
         let settings = recipe.trainingSettings(tokensPerBatch: Planner.tokensPerBatch)
         try requirePlannable(settings, samples: dataset.train.count)
         var model = PlannedModel(
@@ -158,13 +186,23 @@ package struct Preparation {
         model.fileBytes = source.configuration.family.weights().reduce(0) { $0 + Int64(source.tensor($1.tensor)?.byteCount ?? 0) }
         // Before the machine's memory is asked for.
         let data = try plannedData(dataset, settings, onCard: card != nil)
-        return Planner(
-            model: model, data: data,
-            intervals: PlannedIntervals(
-                evalSteps: recipe.evalSteps, evalSamples: recipe.evalSamples, saveSteps: recipe.saveSteps, saveTotalLimit: recipe.saveTotalLimit),
-            answers: try plannedAnswers(dataset), machine: try plannedMachine(dataset, card: card, cpu: cpu))
+        var machine = try machine ?? plannedMachine(dataset, card: card, cpu: cpu)
+        machine.card = card
+        if let ram = recipe.ramBytes { machine.pinnableBytes = min(machine.pinnableBytes, ram / 2) }
+        // Disks differ by a factor of ten, which counts where a large model is written. A card that is elsewhere has another disk.
+        if merges, machine.writtenBytesPerSecond == nil, model.fileBytes >= Self.measuredDiskBytes, card?.isElsewhere != true {
+            machine.writtenBytesPerSecond = DiskRate.writtenBytesPerSecond(at: recipe.output)
+        }
+        var intervals = PlannedIntervals(
+            evalSteps: recipe.evalSteps, evalSamples: recipe.evalSamples, saveSteps: recipe.saveSteps, saveTotalLimit: recipe.saveTotalLimit)
+        intervals.keepsBest = recipe.loadBestModelAtEnd
+        return Planner(model: model, data: data, intervals: intervals, answers: try plannedAnswers(dataset), machine: machine)
     }
 
+    /// From this size of the model's files on the disk's rate is measured: it then takes seconds to write the merged model.
+    private static let measuredDiskBytes: Int64 = 1_000_000_000
+
+    /// The machine as it is now: its rates are measured where the processor computes.
     private func plannedMachine(_ dataset: Dataset, card: PlannedCard?, cpu: CPU) throws -> PlannedMachine {
         let (processor, shares) = card == nil ? try DeviceModel.measured(cpu, columns: source.configuration.hiddenSize) : (.besideCard, 1)
         // What was freed, and pages of the model's files that only headers were read from, are no part of what the run will hold.
@@ -186,11 +224,14 @@ package struct Preparation {
         var data = PlannedData(
             train: SampleLength.all(of: dataset.train), validation: SampleLength.all(of: dataset.validation),
             steps: settings.totalSteps(samples: dataset.train.count), packing: recipe.packing, samplesOfStep: { sampler.samples(ofStep: $0).indices })
-        if Session.sharesPrefixes(source.configuration.family, onCard: onCard) {
-            let groups = try dataset.validation.evaluationGroups(tokensPerBatch: Planner.tokensPerBatch, sharing: true)
-            data.evaluation = PlannedBatches(groups, tokens: dataset.validation.lengths.reduce(0) { $0 + $1.tokens })
-            if settings.sharesPrefixes { data.sharing = try PlannedBatches(sharing: dataset.train, sampler, steps: data.steps) }
+        guard !onCard else { return data }
+        guard Session.sharesPrefixes(source.configuration.family, onCard: onCard) else {
+            data.evaluation = PlannedBatches(data.validation, tokensPerBatch: Planner.tokensPerBatch)
+            return data
         }
+        let groups = try dataset.validation.evaluationGroups(tokensPerBatch: Planner.tokensPerBatch, sharing: true)
+        data.evaluation = PlannedBatches(groups, tokens: dataset.validation.lengths.reduce(0) { $0 + $1.tokens })
+        if settings.sharesPrefixes { data.sharing = try PlannedBatches(sharing: dataset.train, sampler, steps: data.steps) }
         return data
     }
 
@@ -210,32 +251,30 @@ package struct Preparation {
         Measurements.Subject(source.configuration, recipe.storage(for: source), card: card?.properties, card?.element ?? .f32, cpu)
     }
 
-    /// Reads the records of a recipe, and plans its run as people are shown it. The run itself is a later process's.
+    /// Reads the records of a recipe whose run a later process starts.
     ///
     /// - Parameters:
     ///   - files: of the cache folder.
     ///   - check: called between the parts of the work; what it throws ends it.
-    /// - Returns: with a warning where the file of measurements cannot be used.
-    package static func planned(
+    /// - Returns: what plans the run as people are shown it, with a warning where the file of measurements cannot be used.
+    package static func planner(
         _ located: InputLocator.LocatedRecipe, card: PlannedCard?, cpu: CPU, cacheFolder: String?, files: any Files, check: () throws -> Void = {}
-    ) throws -> (plan: Plan, preparation: Preparation, warning: String?) {
+    ) throws -> (planner: RunPlanner, warning: String?) {
         var preparation = try Preparation(recipe: located.recipe, files: located.files)
         try check()
         let dataset = try preparation.loadData(cacheFolder: cacheFolder, files: located.files, cpu: cpu)
         try check()
         preparation.isForLaterStart = true
-        let (plan, warning) = preparation.corrected(
-            try preparation.plan(dataset, merges: true, card: card, cpu: cpu), card: card, cpu: cpu, cacheFolder: cacheFolder, files: files)
-        return (plan, preparation, warning)
+        let (measurements, warning) = measurements(for: card, cacheFolder: cacheFolder, files: files)
+        return (RunPlanner(preparation, dataset, merges: true, card: card, cpu: cpu, measurements: measurements), warning)
     }
 
-    /// The plan as people are shown it: with the minutes that earlier runs on this device took.
+    /// What earlier runs on this machine took, by which the minutes that people are shown are corrected.
     ///
     /// - Returns: with a warning where the file of measurements cannot be used.
-    package func corrected(_ plan: Plan, card: PlannedCard?, cpu: CPU, cacheFolder: String?, files: any Files) -> (plan: Plan, warning: String?) {
-        guard let cacheFolder, card?.isElsewhere != true else { return (plan, nil) }
-        let (measurements, warning) = Measurements.read(from: cacheFolder, files: files)
-        return (plan.corrected(by: measurements, subject(card: card, cpu: cpu)), warning)
+    static func measurements(for card: PlannedCard?, cacheFolder: String?, files: any Files) -> (Measurements, warning: String?) {
+        guard let cacheFolder, card?.isElsewhere != true else { return (Measurements(), nil) }
+        return Measurements.read(from: cacheFolder, files: files)
     }
 
     /// Bytes of a run's records: events.jsonl with a line a step and a log line, report.html (twice while it is written again), TensorBoard's files

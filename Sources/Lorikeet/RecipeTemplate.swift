@@ -10,13 +10,16 @@ import LorikeetTokenizers
 extension Recipe {
     /// The recipe with the date that its chat template writes: the one that is set, else that of the run which it goes on with, else today's (UTC). It
     /// is written to run.yaml, so that a run that goes on another day makes the same samples.
+    ///
+    /// With `fit` it also has what that run was fitted to (`fitted`).
     package func dated(files: any Files, clock: any Clock) -> Recipe {
-        guard templateDate == nil else { return self }
+        let recipe = fitted(files: files)
+        guard templateDate == nil else { return recipe }
         let earlier = output + "/run.yaml"
-        var dated = self
+        var dated = recipe
         if files.exists(earlier), let recipe = try? Recipe.resolve(file: earlier, options: [], files: files).recipe {
             // A run of a version without dates goes on without one.
-            guard let date = recipe.templateDate else { return self }
+            guard let date = recipe.templateDate else { return dated }
             dated.set("template_date", .text(date))
         } else {
             dated.set("template_date", .text(Recipe.date(ofSeconds: clock.now)))

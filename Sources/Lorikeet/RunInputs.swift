@@ -76,7 +76,10 @@ struct RunInputs: Equatable {
     /// Refuses inputs that are not those of the first start.
     ///
     /// - Throws: exit 2 that names the first file and what became of it.
-    func requireSame(as first: RunInputs) throws {
+    func requireSame(as first: RunInputs) throws { try Self.refuse(differences(from: first)) }
+
+    /// What has become of the inputs of the first start: paths and words.
+    func differences(from first: RunInputs) -> [(path: String, what: String)] {
         var different: [(path: String, what: String)] = []
         for name in Set(inputs.keys).union(first.inputs.keys).sorted() {
             switch (first.inputs[name], inputs[name]) {
@@ -86,7 +89,7 @@ struct RunInputs: Equatable {
             case (nil, nil): break
             }
         }
-        try Self.refuse(different)
+        return different
     }
 
     /// The same for a run that is finished and needs its inputs no more: those that are still there.
@@ -105,6 +108,6 @@ struct RunInputs: Equatable {
         throw LorikeetError.input(
             first.what + (others > 0 ? ", and \(others) more \(others == 1 ? "has" : "have")" : "") + ": a run goes on with the same inputs only",
             at: first.path,
-            fix: "bring back what the run began with, or name another --output")
+            fix: "bring back what the run began with, or name another --output; --accept-changes goes on with what is changed")
     }
 }

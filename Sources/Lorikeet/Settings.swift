@@ -31,6 +31,9 @@ extension Recipe {
         settings.loggingSteps = loggingSteps
         settings.evalSteps = evalSteps
         settings.evalSamples = evalSamples
+        settings.keepsBest = loadBestModelAtEnd
+        settings.earlyStoppingPatience = earlyStoppingPatience
+        settings.earlyStoppingThreshold = earlyStoppingThreshold
         settings.saveSteps = saveSteps
         settings.saveMinutes = saveMinutes
         settings.saveTotalLimit = saveTotalLimit

@@ -51,7 +51,7 @@ package struct StandaloneTest {
         let plan = try preparation.plan(dataset, merges: true, compute: compute)
         let result = try FormsTest(
             preparation: preparation, dataset: dataset, choices: plan.choices, compute: compute, lora: lora, merged: mergedSource, adapter: adapter,
-            files: files
+            files: files, record: TestRecord(files: files)
         ).run(trained: nil)
         let untested = result.notTested.first.map { LorikeetError(.checkFailed, $0, at: merged) }
         return Result(

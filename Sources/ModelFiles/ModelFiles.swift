@@ -59,11 +59,16 @@ package struct ModelFiles: Sendable {
 }
 
 extension ModelFiles {
+    /// The files that are mapped, each once.
+    private var mapped: [MappedFile] { Array(Dictionary(tensors.values.map { (ObjectIdentifier($0.file), $0.file) }) { first, _ in first }.values) }
+
     /// Gives the memory of the files' mapped pages back; see `MappedFile.giveBack`.
-    package func giveBackPages() {
-        let mapped = Dictionary(tensors.values.map { (ObjectIdentifier($0.file), $0.file) }) { first, _ in first }
-        for file in mapped.values { file.giveBack(0..<file.count) }
-    }
+    package func giveBackPages() { for file in mapped { file.giveBack(0..<file.count) } }
+
+    /// Checks that nothing has written the files since they were opened.
+    ///
+    /// - Throws: exit 4 that names the file.
+    package func requireUnchanged() throws { for file in mapped { try file.requireUnchanged() } }
 
     /// A GGUF that is open: its file, or the header of one that is somewhere else or not written yet.
     package init(gguf mapped: MappedFile) throws {

@@ -14,6 +14,9 @@ package struct SafetensorsFile: Sendable {
         "U8": .u8, "BOOL": .bool, "F8_E4M3": .f8_e4m3, "F8_E5M2": .f8_e5m2,
     ]
 
+    /// Bytes; the limit of the format's own library.
+    private static let longestHeader: UInt64 = 100_000_000
+
     /// The format's name of a type, for writing.
     static func name(of type: ElementType) -> String? { types.first { $0.value == type }?.key }
 
@@ -31,6 +34,7 @@ package struct SafetensorsFile: Sendable {
         if pages.contains(where: { file.bytes.starts(with: $0.utf8) }) { throw ForeignFormat.refusal(of: file) }
         let length = file.bytes.loadUnaligned(as: UInt64.self).littleEndian
         guard length <= UInt64(file.count - 8) else { throw broken("the header says it has \(length) bytes, the file has \(file.count)") }
+        guard length <= Self.longestHeader else { throw broken("the header says it has \(length) bytes, more than the format's \(Self.longestHeader)") }
         let start = 8 + Int(length)
         let header = try JSON.parse(UnsafeRawBufferPointer(rebasing: file.bytes[8..<start]), source: path)
         guard let object = header.object else { throw broken("the header is not a JSON object") }

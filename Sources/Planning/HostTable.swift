@@ -5,6 +5,8 @@ import LorikeetGround
 /// on the 16 cores beside an H100 (docs/benchmarks.md); `Measurements` corrects them for a machine that has run before.
 struct HostTable {
     let threads: Int
+    /// Bytes a second that are written so that they outlive a power failure.
+    var writtenBytesPerSecond = Self.localDiskBytesPerSecond
 
     /// Threads that are worth as many processors, where all work on their own pieces: 16 do what 9 could.
     private var processors: Double { max(1, 1 + 0.55 * Double(min(threads, 32) - 1)) }
@@ -69,23 +71,29 @@ struct HostTable {
 
     // MARK: writing
 
-    /// Bytes a second that are read from the page cache or a fast disk, and written so that they outlive a power failure.
-    private static let (readBytesPerSecond, writtenBytesPerSecond) = (2.5e9, 0.95e9)
+    /// Bytes a second that are read from the page cache or a fast disk, and written to a local disk whose rate was not measured (`DiskRate`).
+    private static let (readBytesPerSecond, localDiskBytesPerSecond) = (2.5e9, 0.95e9)
+    /// Elements of the merged model that one thread computes in a second.
+    private static let mergedPerSecond = 0.6e9
 
-    func checkpoint(bytes: Int) -> Double { 0.03 + Double(bytes) / Self.writtenBytesPerSecond }
+    func checkpoint(bytes: Int) -> Double { 0.03 + Double(bytes) / writtenBytesPerSecond }
 
+    /// One thread writes what the others have read and computed.
+    ///
     /// - Parameters:
     ///   - read: bytes of the base.
-    ///   - written: bytes of the merged model.
-    func merging(read: Int64, written: Int64) -> Double {
-        0.45 + Double(read) / Self.readBytesPerSecond + Double(written) / Self.writtenBytesPerSecond
+    ///   - elements: of the merged model.
+    ///   - written: its bytes.
+    func merging(read: Int64, elements: Int, written: Int64) -> Double {
+        let computing = Double(read) / Self.readBytesPerSecond + Double(elements) / (Self.mergedPerSecond * processors)
+        return 0.45 + max(computing, Double(written) / writtenBytesPerSecond)
     }
 
     /// Encoding the merged model in other forms.
     func exporting(_ forms: [PlannedExport], elements: Int, elementBytes: Int) -> Double {
         forms.reduce(0) { sum, form in
             let read = Double(elements * elementBytes) / Self.readBytesPerSecond
-            return sum + 0.6 + read + Double(elements) * form.secondsPerElement / encoders + Double(form.weights.bytes) / Self.writtenBytesPerSecond
+            return sum + 0.6 + read + Double(elements) * form.secondsPerElement / encoders + Double(form.weights.bytes) / writtenBytesPerSecond
         }
     }
 

@@ -48,6 +48,9 @@ extension Plan {
     /// Seconds before the first step of training, as planned.
     package var beginningSeconds: Double { phases.filter { Self.beginning.contains($0.name) }.reduce(0) { $0 + $1.seconds } }
 
+    /// Those of them that come after the plan is made: loading the model and its kernels.
+    package var loadingSeconds: Double { phases.filter { ["model loading", "kernels"].contains($0.name) }.reduce(0) { $0 + $1.seconds } }
+
     /// The seconds that the whole run takes at least and at most; nil where one number says all.
     var range: ClosedRange<Double>? {
         guard phases.contains(where: { $0.range != nil }) else { return nil }

@@ -108,6 +108,10 @@ package struct Plan: Sendable, Equatable {
     package var device: Device?
     /// Sessions that the run needs in all (`SessionTime`); nil where the recipe names no session, or no number of them is enough.
     package var sessionsNeeded: Int?
+    /// What is done in each of them.
+    package var sessions: [SessionTime.Part] = []
+    /// Keys that `fit` changed, with their values before and now.
+    package var fitted: [String] = []
 
     /// The most resident memory, over both phases.
     package var predictedRSSBytes: Int64 { max(Self.sum(trainingMemory), Self.sum(testMemory)) }
@@ -119,20 +123,23 @@ package struct Plan: Sendable, Equatable {
 
     static func sum(_ parts: [Part]) -> Int64 { parts.reduce(0) { $0 + $1.bytes } }
 
-    /// - Throws: exit 3 when memory or disk do not suffice, with the numbers and what would help.
-    package func requireFit(availableMemory: Int64, freeDisk: Int64, output: String) throws {
-        let needed = max(Self.sum(trainingMemory.filter { !$0.mapped }), Self.sum(testMemory.filter { !$0.mapped }))
-        if needed > availableMemory {
-            throw LorikeetError(
-                .doesNotFit,
-                "the run needs \(Units.formatBytes(needed)) of memory and \(Units.formatBytes(availableMemory)) are available",
-                fix: "lower max_length or per_device_train_batch_size, or use base_storage nf4")
-        }
-        if predictedDiskBytes > freeDisk {
-            throw LorikeetError(
-                .doesNotFit, "the run needs \(Units.formatBytes(predictedDiskBytes)) on the disk and \(Units.formatBytes(freeDisk)) are free",
-                at: output, fix: "free some space, lower save_total_limit, or name another output directory")
-        }
+    /// Bytes of memory that have to be available: what is no mapped file's, in the phase that takes most.
+    package var neededMemory: Int64 { max(Self.sum(trainingMemory.filter { !$0.mapped }), Self.sum(testMemory.filter { !$0.mapped })) }
+
+    /// Exit 3 when `available` bytes of memory do not suffice; nil where they do, or where they are not known.
+    package func memoryError(available: Int64?) -> LorikeetError? {
+        guard let available, neededMemory > available else { return nil }
+        return LorikeetError(
+            .doesNotFit, "the run needs \(Units.formatBytes(neededMemory)) of memory and \(Units.formatBytes(available)) are available",
+            fix: "lower max_length or per_device_train_batch_size, or use base_storage nf4")
+    }
+
+    /// Exit 3 when `free` bytes of the disk of `output` do not suffice; nil where they do, or where they are not known.
+    package func diskError(free: Int64?, output: String) -> LorikeetError? {
+        guard let free, predictedDiskBytes > free else { return nil }
+        return LorikeetError(
+            .doesNotFit, "the run needs \(Units.formatBytes(predictedDiskBytes)) on the disk and \(Units.formatBytes(free)) are free", at: output,
+            fix: "free some space, lower save_total_limit, or name another output directory")
     }
 
     package var json: JSON {
@@ -155,6 +162,8 @@ package struct Plan: Sendable, Equatable {
         if let device {
             object["planned_for"] = ["card": .string(device.name), "measured": .bool(device.isMeasured), "elsewhere": .bool(device.isElsewhere)]
         }
+        if !sessions.isEmpty { object["sessions"] = .array(sessions.map(\.json)) }
+        if !fitted.isEmpty { object["fitted"] = JSON(fitted) }
         if let limit { object["limit"] = limit.json }
         return .object(object)
     }

@@ -28,7 +28,7 @@ package struct PlannedBatches: Sendable {
     }
 
     /// Whole samples of these lengths, packed.
-    init(_ lengths: [SampleLength], tokensPerBatch: Int, target: ProgramTarget = .cpu(threads: 1)) {
+    package init(_ lengths: [SampleLength], tokensPerBatch: Int, target: ProgramTarget = .cpu(threads: 1)) {
         self.init(target: target)
         add(.whole(lengths.map { ($0.tokens, $0.trained) }, tokensPerBatch: tokensPerBatch), tokens: lengths.reduce(0) { $0 + $1.tokens })
     }

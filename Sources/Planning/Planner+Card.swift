@@ -45,6 +45,15 @@ package struct PlannedCard {
         if let entry = CardEntry.of(properties) { hostBytesPerSecond = entry.hostBytesPerSecond }
     }
 
+    /// The same card with another cap.
+    ///
+    /// - Parameter gpuMemory: as for the initialisers.
+    package func capped(gpuMemory: Int64?) -> PlannedCard {
+        var card = PlannedCard(properties, element, usedBytes: usedBytes, gpuMemory: gpuMemory)
+        (card.hasKernels, card.isElsewhere) = (hasKernels, isElsewhere)
+        return card
+    }
+
     var device: Plan.Device {
         Plan.Device(name: properties.name, isMeasured: CardEntry.of(properties)?.isMeasured ?? false, isElsewhere: isElsewhere)
     }
@@ -75,14 +84,15 @@ extension Planner {
 
     /// - Throws: exit 3 with the smallest sufficient cap, where nothing fits.
     func plan(on card: PlannedCard) throws -> Plan {
+        let (load, steps) = (PlannedData.workload(data.train), data.stepSizes())
         var planner = try DevicePlanner(
             model.source.configuration, storage: model.storage, lora: model.lora, card: card.properties, element: card.element,
-            workload: PlannedData.workload(data.train), contextBytes: card.usedBytes
+            workload: load, contextBytes: card.usedBytes
         ) { model.source.tensor($0)?.type }
         planner.fuse = model.fuse
         planner.optimiser = model.optimiser
         planner.hostCap = Int(machine.pinnableBytes)
-        let chosen = try choose(planner, card)
+        let chosen = try choose(planner, card, steps)
         var choices = Plan.Choices(
             storage: model.storage, threads: machine.threads, tokensPerBatch: chosen.tokensPerBatch, sizes: chosen.sizes, passes: chosen.training.passes,
             evaluationTokensPerBatch: chosen.evaluationTokensPerBatch)
@@ -98,7 +108,6 @@ extension Planner {
             storage: .stored, lora: model.lora, sizes: .init(training: 0, evaluation: 1), target: .cpu(threads: machine.threads))
         small.optimiser = model.optimiser
         let program = try model.plan(small)
-        let tokens = data.trainedSteps.reduce(0) { $0 + $1.reduce(0) { $0 + $1.tokens } }
         let phases = self.phases(try times(chosen, card, choices, planner), program, &warnings)
         let merged = Int64(program.parameters) * Int64(model.mergedElementBytes)
         var memory =
@@ -114,9 +123,9 @@ extension Planner {
             choices: choices, trainingMemory: memory, testMemory: testMemory,
             gpuTraining: parts(chosen.training.bytes, "weights (\(model.storage.rawValue))"), gpuTesting: parts(testing, testedWeights),
             disk: disk(program, merged), phases: phases, steps: data.steps,
-            trainTokens: tokens, trainableParameters: program.trainableParameters, warnings: warnings)
+            trainTokens: steps.allTokens, trainableParameters: program.trainableParameters, warnings: warnings)
         plan.device = card.device
-        plan.trainingLoad = PlannedData.workload(data.train)
+        plan.trainingLoad = load
         return plan
     }
 
@@ -153,11 +162,11 @@ extension Planner {
 
     /// The split of a step into micro-batches that takes the least time a token: one micro-batch where that fits without recomputed blocks, else
     /// the fastest of several splits. Then the largest evaluation batch that fits.
-    private func choose(_ planner: DevicePlanner, _ card: PlannedCard) throws -> OnCard {
+    private func choose(_ planner: DevicePlanner, _ card: PlannedCard, _ steps: PlannedData.StepSizes) throws -> OnCard {
         let longest = max(1, data.train.map(\.tokens).max() ?? 1)
         let longestHeldOut = max(1, data.heldOut.map(\.tokens).max() ?? 1)
         // Tokens of the largest optimiser step, all of which may be one micro-batch.
-        let whole = data.packing ? data.trainedSteps.reduce(longest) { max($0, $1.reduce(0) { $0 + $1.tokens }) } : longest
+        let whole = data.packing ? max(longest, steps.largest) : longest
         var shapes: [Int: PlannedData.MicroBatches] = [:]
         // Of the last split that was tried, which has the smallest micro-batches.
         var least: (rows: Int, trained: Int) = (0, 0)
@@ -168,7 +177,7 @@ extension Planner {
                 let tokens = max(longest, (whole + parts - 1) / parts)
                 guard tokens != lastTokens else { continue }
                 lastTokens = tokens
-                let shape = shapes[tokens] ?? data.microBatches(of: data.trainedSteps, tokensPerBatch: tokens)
+                let shape = shapes[tokens] ?? data.microBatches(steps, tokensPerBatch: tokens)
                 shapes[tokens] = shape
                 least = (max(1, shape.rows), max(1, shape.trained))
                 let chunk = min(Self.headChunk, Session.batchRows(least.trained, .device(card.element)))
@@ -210,9 +219,11 @@ extension Planner {
         let (wanted, cap) = (Units.formatBytes(Int64(needed)), Units.formatBytes(Int64(card.cap)))
         let fits = needed <= card.properties.totalBytes - PlannedCard.reserve
         let enough = fits ? "gpu_memory of \(Units.enoughMebibytes(needed))" : "a card with \(wanted)"
-        return LorikeetError(
+        var error = LorikeetError(
             .doesNotFit, "\(what) takes \(wanted) of the card's memory and \(cap) may be used", at: "gpu_memory",
             fix: "\(enough) would do, or a smaller max_length or base_storage nf4")
+        if fits { error.enough = needed }
+        return error
     }
 
     // MARK: testing

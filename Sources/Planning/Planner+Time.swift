@@ -41,7 +41,11 @@ extension Planner {
         }
     }
 
-    var host: HostTable { HostTable(threads: machine.threads) }
+    var host: HostTable {
+        var table = HostTable(threads: machine.threads)
+        if let measured = machine.writtenBytesPerSecond { table.writtenBytesPerSecond = measured }
+        return table
+    }
 
     /// Linears are quantised at loading.
     var converts: Bool { model.storage == .nf4 }
@@ -102,7 +106,7 @@ extension Planner {
     private func delivery(_ times: Times, _ program: ProgramPlan, validationRows: Double) -> [Plan.Phase] {
         let elements = program.parameters
         var phases = [
-            Plan.Phase("merging", host.merging(read: model.fileBytes, written: Int64(elements) * Int64(model.mergedElementBytes)))
+            Plan.Phase("merging", host.merging(read: model.fileBytes, elements: elements, written: Int64(elements) * Int64(model.mergedElementBytes)))
         ]
         if !model.exports.isEmpty {
             phases.append(.init("exporting", host.exporting(model.exports, elements: elements, elementBytes: model.mergedElementBytes)))

@@ -31,7 +31,7 @@ package struct Planner {
         (self.model, self.data, self.intervals, self.answers, self.machine) = (model, data, intervals, answers, machine)
     }
 
-    /// - Throws: exit 3 where no choice fits a card; on the processor nothing is compared with a limit here (see `Plan.requireFit`).
+    /// - Throws: exit 3 where no choice fits a card; on the processor nothing is compared with a limit here (see `Plan.memoryError`).
     package func plan() throws -> Plan {
         if let card = machine.card { return try plan(on: card) }
         let training = data.stepsOnProcessor()
@@ -76,7 +76,7 @@ package struct Planner {
         let checkpoint = Int64(program.checkpointBytes)
         let saves = intervals.saveSteps > 0 ? data.steps / intervals.saveSteps + 1 : 1
         // One more than is kept: the oldest is removed after the newest is complete.
-        let kept = intervals.saveTotalLimit > 0 ? min(saves, intervals.saveTotalLimit + 1) : saves
+        let kept = (intervals.saveTotalLimit > 0 ? min(saves, intervals.saveTotalLimit + 1) : saves) + (intervals.keepsBest ? 1 : 0)
         return [
             .init("checkpoints (\(kept))", Int64(kept) * checkpoint), .init("adapter", Int64(program.parameterBytes)),
             .init("merged model", merged), .init("tokenizer, configuration, records of the run", model.otherDiskBytes),

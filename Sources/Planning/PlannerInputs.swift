@@ -49,14 +49,13 @@ package struct PlannedData {
     package var steps: Int
     /// Whether a training micro-batch may hold several samples.
     package var packing: Bool
-    /// An evaluation of all of `validation`.
-    package var evaluation: PlannedBatches
+    /// An evaluation of all of `validation` on the processor.
+    package var evaluation = PlannedBatches()
     /// All optimiser steps on the processor, where samples share what they begin with; nil where every sample is computed whole.
     package var sharing: PlannedBatches?
 
     package init(train: [SampleLength], validation: [SampleLength], steps: Int, packing: Bool, samplesOfStep: @escaping (Int) -> [Int]) {
         (self.train, self.validation, self.steps, self.packing) = (train, validation, steps, packing)
-        evaluation = PlannedBatches(validation, tokensPerBatch: Planner.tokensPerBatch)
         self.samplesOfStep = samplesOfStep
     }
 
@@ -77,26 +76,58 @@ package struct PlannedData {
         return batches
     }
 
-    /// The micro-batches that samples make.
+    /// The sizes of optimiser steps, by which they are asked for again and again.
+    struct StepSizes {
+        /// Of each step the tokens and the trained tokens of its samples.
+        fileprivate(set) var tokens: [Int32] = []
+        fileprivate(set) var trained: [Int32] = []
+
+        var largest: Int { Int(tokens.max() ?? 0) }
+        var allTokens: Int { tokens.reduce(0) { $0 + Int($1) } }
+    }
+
+    func stepSizes() -> StepSizes {
+        var sizes = StepSizes()
+        sizes.tokens.reserveCapacity(steps)
+        sizes.trained.reserveCapacity(steps)
+        for step in 0..<steps {
+            var (tokens, trained) = (0, 0)
+            for index in samplesOfStep(step) {
+                tokens += train[index].tokens
+                trained += train[index].trained
+            }
+            sizes.tokens.append(Int32(clamping: tokens))
+            sizes.trained.append(Int32(clamping: trained))
+        }
+        return sizes
+    }
+
+    /// The micro-batches that optimiser steps make.
     struct MicroBatches {
         /// The most rows and the most trained tokens of any.
         var rows = 0
         var trained = 0
         /// By tokens, the number of micro-batches.
         var counts: [Int: Int] = [:]
+
+        fileprivate mutating func add(tokens: Int, trained: Int) {
+            rows = max(rows, tokens)
+            self.trained = max(self.trained, trained)
+            counts[tokens, default: 0] += 1
+        }
     }
 
-    /// - Parameters:
-    ///   - groups: samples that may share micro-batches, such as those of one optimiser step.
-    ///   - packing: nil takes the run's setting.
-    func microBatches(of groups: some Sequence<[SampleLength]>, tokensPerBatch: Int, packing: Bool? = nil) -> MicroBatches {
+    /// - Parameter sizes: as `stepSizes` says.
+    func microBatches(_ sizes: StepSizes, tokensPerBatch: Int) -> MicroBatches {
         var result = MicroBatches()
-        for group in groups {
-            for batch in packedGroups(lengths: group.map(\.tokens), tokensPerBatch: tokensPerBatch, packing: packing ?? self.packing) {
-                let sum = batch.reduce(0) { $0 + group[$1].tokens }
-                result.rows = max(result.rows, sum)
-                result.trained = max(result.trained, batch.reduce(0) { $0 + group[$1].trained })
-                result.counts[sum, default: 0] += 1
+        // A step that fits is one micro-batch, whatever its samples.
+        if packing, sizes.largest <= tokensPerBatch {
+            for (tokens, trained) in zip(sizes.tokens, sizes.trained) where tokens > 0 { result.add(tokens: Int(tokens), trained: Int(trained)) }
+            return result
+        }
+        for group in trainedSteps {
+            for batch in packedGroups(lengths: group.map(\.tokens), tokensPerBatch: tokensPerBatch, packing: packing) {
+                result.add(tokens: batch.reduce(0) { $0 + group[$1].tokens }, trained: batch.reduce(0) { $0 + group[$1].trained })
             }
         }
         return result
@@ -117,6 +148,8 @@ package struct PlannedIntervals {
     package var evalSamples: Int
     package var saveSteps: Int
     package var saveTotalLimit: Int
+    /// The checkpoint with the best loss is kept beside the others.
+    package var keepsBest = false
 
     package init(evalSteps: Int, evalSamples: Int, saveSteps: Int, saveTotalLimit: Int) {
         (self.evalSteps, self.evalSamples, self.saveSteps, self.saveTotalLimit) = (evalSteps, evalSamples, saveSteps, saveTotalLimit)
@@ -179,6 +212,8 @@ package struct PlannedMachine {
     package var reading = PlannedReading()
     /// By which factors work on the processor takes longer than its rates say, for other processes work beside it.
     package var slowdown = Slowdown()
+    /// Bytes a second that the output's disk takes (`DiskRate`); nil where it was not measured.
+    package var writtenBytesPerSecond: Double?
     /// Bytes of memory that may be pinned for a card: half of what this process may use at all.
     package var pinnableBytes = Machine.totalMemoryBytes() / 2
 

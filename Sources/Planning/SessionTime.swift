@@ -4,8 +4,11 @@ import LorikeetGround
 ///
 /// A session that is not the last trains until its end, less `margin`; the last one also keeps the time for merging and testing where the run can end in it.
 package struct SessionTime: Sendable, Equatable {
-    /// Seconds of a session.
+    /// Seconds of this session, and of each later one.
     package var session: Double
+    package var laterSession: Double
+    /// The option that ends this session.
+    package var limit = "--session"
     /// Seconds of this session that have passed.
     package var elapsed: Double
     /// Seconds from the start of a later session to its first step.
@@ -13,6 +16,8 @@ package struct SessionTime: Sendable, Equatable {
     /// This session, from 1, of as many as the run may take.
     package var number = 1
     package var sessions = 1
+    /// Optimiser steps that are left.
+    package var steps: Int
     /// Seconds of training that are left, and of one step; 0 where training is done.
     package var training: Double
     package var step: Double
@@ -25,19 +30,40 @@ package struct SessionTime: Sendable, Equatable {
     package init(_ plan: Plan, done: Int = 0, session: Double, elapsed: Double, starting: Double) {
         func seconds(_ names: Set<String>) -> Double { plan.phases.filter { names.contains($0.name) }.reduce(0) { $0 + $1.seconds } }
         // The model and its kernels are loaded after the plan is made.
-        let loading = seconds(["model loading", "kernels"])
-        (self.session, self.elapsed, self.starting) = (session, elapsed + loading, starting + loading)
+        let loading = plan.loadingSeconds
+        (self.session, laterSession, self.elapsed, self.starting) = (session, session, elapsed + loading, starting + loading)
+        steps = max(0, plan.steps - done)
         let share = plan.steps > 0 ? Double(max(0, plan.steps - done)) / Double(plan.steps) : 0
         training = seconds(Self.trainingPhases) * share
         step = share > 0 ? seconds(["training"]) / Double(plan.steps) : 0
-        finishing = 1.2 * plan.phases.filter { !Self.trainingPhases.contains($0.name) && !Plan.beginning.contains($0.name) }.reduce(0) { $0 + $1.seconds }
+        finishing =
+            (1 + Self.reserve)
+            * plan.phases.filter { !Self.trainingPhases.contains($0.name) && !Plan.beginning.contains($0.name) }.reduce(0) { $0 + $1.seconds }
     }
+
+    /// The share that is added to the predicted seconds of what follows training.
+    package static let reserve = 0.2
 
     /// Phases that go on step by step and may be cut anywhere. All others have to be done in one session.
     static let trainingPhases: Set = ["training", "evaluation", "checkpoints"]
 
-    /// Seconds at the end of each session that are left free: half a minute, or a tenth of a session shorter than five minutes.
-    package var margin: Double { min(30, session / 10) }
+    /// Seconds at the end of this session that are left free: half a minute, or a tenth of a session shorter than five minutes.
+    package var margin: Double { Self.margin(session) }
+    private static func margin(_ session: Double) -> Double { min(30, session / 10) }
+    /// Seconds of a later session but for its margin and its start.
+    package var laterSeconds: Double { laterSession - Self.margin(laterSession) - starting }
+    /// Seconds from the start of this session to the expected end of the run, where it ends in this session.
+    package var end: Double { elapsed + training + finishing / 1.2 }
+    /// Seconds from the start of the last session that the run needs to its expected end.
+    package var lastEnd: Double {
+        guard let needed, needed > 1 else { return end }
+        let rest = training - max(0, session - margin - elapsed) - Double(needed - 2) * laterSeconds
+        return starting + max(0, rest) + finishing / 1.2
+    }
+    /// Seconds by which the run is longer than the sessions that it may take; negative where time is left.
+    package var excess: Double {
+        training + finishing - max(0, session - margin - elapsed) - Double(max(0, sessions - number)) * max(0, laterSeconds)
+    }
     package var isLast: Bool { number >= sessions }
 
     /// The time in this session, in seconds after its beginning, at which training has to have ended.
@@ -52,7 +78,7 @@ package struct SessionTime: Sendable, Equatable {
     package var needed: Int? {
         let here = session - margin - elapsed
         if training + finishing <= here { return 1 }
-        let later = session - margin - starting
+        let later = laterSeconds
         guard later > step, later >= finishing else { return nil }
         let rest = training - max(0, here)
         return 2 + max(0, Int(((rest - (later - finishing)) / later).rounded(.up)))
@@ -68,13 +94,17 @@ package struct SessionTime: Sendable, Equatable {
     }
 
     /// `2 sessions of 9 h 00 min`
-    package func words(_ count: Int) -> String { "\(count) \(count == 1 ? "session" : "sessions") of \(Units.formatSeconds(session))" }
+    package func words(_ count: Int) -> String {
+        let sessions = "\(count) \(count == 1 ? "session" : "sessions")"
+        let of = " of \(Units.formatSeconds(session))"
+        return sessions + of + (count > 1 && laterSession != session ? " (later ones of \(Units.formatSeconds(laterSession)))" : "")
+    }
 
     /// - Parameter goesOn: whether there is a checkpoint to go on from. Then a lack of time gives a warning, and the run is refused only where it
     ///   could not do a single step.
     /// - Returns: a warning for the user; nil where the time is enough.
     /// - Throws: exit 3 when the sessions end before the run would, with the ways out.
-    package func check(goesOn: Bool) throws -> String? {
+    package func check(goesOn: Bool) throws(LorikeetError) -> String? {
         let left = Units.formatSeconds(max(0, session - elapsed))
         let what = "the \(goesOn ? "rest of the run" : "run") needs about \(Units.formatSeconds(training + finishing + margin))"
         if let total, total <= sessions, isOfUse { return nil }
@@ -83,14 +113,14 @@ package struct SessionTime: Sendable, Equatable {
             return "\(what) and this session has \(left) left: it ends with everything saved (exit 75), and the same command goes on; \(ways)"
         }
         func refusal(_ why: String, _ way: String, shorter: String = goesOn ? "" : "train fewer records (max_train_samples) or epochs, or ") -> LorikeetError {
-            LorikeetError(.doesNotFit, "\(what) and \(why)", at: "--session", fix: shorter + way)
+            LorikeetError(.doesNotFit, "\(what) and \(why)", at: limit, fix: shorter + way)
         }
         let shortage = refusal(
             "this session has \(left) left: too little for \(training > 0 ? "one step" : "merging and testing")", "start it in a new session")
-        if training == 0, session - margin - starting >= finishing { throw shortage }
+        if training == 0, laterSeconds >= finishing { throw shortage }
         guard let total else {
-            let of = "of a session's \(Units.formatSeconds(session))"
-            guard session - margin - starting < finishing else {
+            let of = "of a session's \(Units.formatSeconds(laterSession))"
+            guard laterSeconds < finishing else {
                 throw refusal("one step with its reserve takes \(Units.formatSeconds(starting + step + margin)) \(of)", "give a longer --session", shorter: "")
             }
             // Fewer records to train on would not help.

@@ -12,8 +12,9 @@ enum IdleKeys {
 
     /// A key, and why it has no effect; nil where it has one.
     private static let rows: [(key: String, why: @Sendable (Values) -> String?)] = [
-        ("sessions", { $0["sessions"] != .integer(1) && isUnset($0, "session") ? "'session' gives no length of a session" : nil }),
+        ("sessions", { $0["sessions"] != .integer(1) && isUnset($0, "session") && isUnset($0, "deadline") ? "'session' gives no length of a session" : nil }),
         ("eval_samples", { $0["eval_steps"] == .integer(0) ? "with 'eval_steps: 0' nothing is evaluated during training" : nil }),
+        ("metric_for_best_model", withoutBest), ("early_stopping_threshold", { $0["early_stopping_patience"] == .integer(0) ? withoutPatience : nil }),
         (
             "save_total_limit",
             { $0["save_steps"] == .integer(0) && isZero($0["save_minutes"]) ? "without 'save_steps' and 'save_minutes' one checkpoint is written" : nil }
@@ -29,6 +30,12 @@ enum IdleKeys {
         ("compute_type", { [.text("float16"), .text("bfloat16")].contains($0["compute_type"]) ? processor($0) : nil }), ("gpu_arch", processor),
         ("gpu_memory", processor), ("tune", { $0["tune"] == .flag(true) ? processor($0) : nil }),
     ]
+
+    private static let withoutPatience = "without 'early_stopping_patience' training goes to its end"
+
+    private static func withoutBest(_ values: Values) -> String? {
+        values["load_best_model_at_end"] == .flag(false) ? "without 'load_best_model_at_end' the last step's adapter is delivered" : nil
+    }
 
     private static func isUnset(_ values: Values, _ key: String) -> Bool { values[key] == nil || values[key] == KeyValue.none }
     private static func isZero(_ value: KeyValue?) -> Bool { value == .integer(0) || value == .number(0) }

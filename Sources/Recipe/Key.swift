@@ -20,6 +20,8 @@ package enum KeyType: Sendable, Equatable {
     case bytes
     /// `9h`.
     case duration
+    /// `18:30`.
+    case timeOfDay
     /// `auto`, `cpu`, `cuda` or `cuda:1`.
     case device
 
@@ -37,6 +39,7 @@ package enum KeyType: Sendable, Equatable {
         case .pairs: "name=name list"
         case .bytes: "size"
         case .duration: "duration"
+        case .timeOfDay: "time of day"
         case .device: "auto, cpu, cuda, cuda:N"
         }
     }

@@ -40,6 +40,9 @@ extension Key {
         case .duration:
             guard (try? Units.parseSeconds(text)) != nil else { throw wrong("a duration such as 9h, 90m or 1h30m") }
             return .text(text)
+        case .timeOfDay:
+            guard TimeOfDay(text) != nil else { throw wrong("a time of day such as 18:30") }
+            return .text(text)
         case .device:
             guard ["auto", "cpu", "cuda"].contains(text) || text.wholeMatch(of: /cuda:\d{1,2}/) != nil else { throw wrong("auto, cpu or cuda:N") }
             return .text(text)

@@ -97,6 +97,16 @@ package enum KeyTable {
             help: "Steps from one evaluation of the validation loss to the next; 0 evaluates at the end only."),
         Key("eval_samples", positive, .integer(512), .changeable, help: "Validation records used during training (a fixed random choice); all at the end."),
         Key(
+            "load_best_model_at_end", .flag, .flag(false),
+            help: "Keep the checkpoint with the best validation loss (of eval_samples records, every eval_steps steps and after the last), and deliver it."),
+        Key(
+            "metric_for_best_model", .choice(["eval_loss", "loss"]), .text("eval_loss"), .changeable,
+            help: "What tells which checkpoint is the best: the validation loss, by either name."),
+        Key(
+            "early_stopping_patience", count, .integer(0),
+            help: "Evaluations in a row without a better loss after which training ends, with load_best_model_at_end; 0 trains to the end."),
+        Key("early_stopping_threshold", .number(0...1_000_000), .number(0), help: "By how much a loss has to be better to count as better there."),
+        Key(
             "save_steps", count, .integer(1000), .changeable, ["kaggle-free": .integer(500)],
             help: "Steps from one checkpoint to the next; 0 writes one at the end only."),
         Key(
@@ -136,6 +146,10 @@ package enum KeyTable {
             help: "Compute capability to build the card's kernels for (75 is a T4's); without it the card's own."),
         Key("threads", .integer(0...1024), .integer(0), .affectsBits, help: "Processor threads; 0 takes as many as this process may use."),
         Key("gpu_memory", .bytes, .none, .affectsBits, help: "Cap on the card's memory (15GiB); without it all of the card but 256 MiB."),
+        Key("ram", .bytes, .none, .changeable, help: "Cap on the host's memory that the run may take (30GiB); without it what is available."),
+        Key(
+            "disk", .bytes, .none, .changeable,
+            help: "What the kept folder may hold (20GB), which is /kaggle/working there, else the output directory; without it what the disk has free."),
         Key(
             "tune", .flag, .flag(false), .affectsBits,
             help:
@@ -145,6 +159,13 @@ package enum KeyTable {
             "fuse", .flag, .flag(true), .affectsBits,
             help: "Join neighbouring operations of the step program; false runs the plain program, slower, to compare the two."),
         Key("session", .duration, .none, .changeable, help: "How long this session lasts (9h): the run ends before it, or says beforehand that it cannot."),
+        Key(
+            "deadline", .timeOfDay, .none, .changeable,
+            help: "The time of day (18:30, local) before which the run has to end; the next such time counts. Beside session the earlier end counts."),
+        Key(
+            "fit", .flag, .flag(false), .changeable,
+            help: "Where the run would not fit, use fewer records (half at least), fewer epochs (one at least), shorter samples, then still fewer records; "
+                + "what was decided is told, and stands in run.yaml."),
         Key(
             "sessions", .integer(1...1000), .integer(1), .changeable,
             help: "Sessions that the run may take: each but the last ends in time with everything saved (exit 75), and the same command goes on."),

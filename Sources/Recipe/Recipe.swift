@@ -79,6 +79,10 @@ package struct Recipe: Sendable, Equatable {
     package var loggingSteps: Int { integer("logging_steps") ?? 10 }
     package var evalSteps: Int { integer("eval_steps") ?? 0 }
     package var evalSamples: Int { integer("eval_samples") ?? 512 }
+    package var loadBestModelAtEnd: Bool { flag("load_best_model_at_end") }
+    package var metricForBestModel: String { text("metric_for_best_model") ?? "eval_loss" }
+    package var earlyStoppingPatience: Int { integer("early_stopping_patience") ?? 0 }
+    package var earlyStoppingThreshold: Double { number("early_stopping_threshold") }
     package var saveSteps: Int { integer("save_steps") ?? 0 }
     package var saveMinutes: Double { number("save_minutes") }
     package var saveTotalLimit: Int { integer("save_total_limit") ?? 0 }
@@ -105,6 +109,12 @@ package struct Recipe: Sendable, Equatable {
     /// An earlier output's folder, or `auto`; nil where the run goes on from its own output alone.
     package var resumeFrom: String? { text("resume_from") }
     package var sessions: Int { integer("sessions") ?? 1 }
+    package var fit: Bool { flag("fit") }
+    /// Bytes of `ram` and `disk`; nil without a cap.
+    package var ramBytes: Int64? { text("ram").flatMap { try? Units.parseBytes($0) } }
+    package var diskBytes: Int64? { text("disk").flatMap { try? Units.parseBytes($0) } }
+    /// nil when no `deadline` is given.
+    package var deadline: TimeOfDay? { text("deadline").flatMap { TimeOfDay($0) } }
     /// Seconds of `session`; nil when it is not given.
     package var sessionSeconds: Double? { text("session").flatMap { try? Units.parseSeconds($0) } }
 

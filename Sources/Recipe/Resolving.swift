@@ -28,11 +28,27 @@ extension Recipe {
         if values["validation"] != KeyValue.none, case .number(let share)? = values["validation_share"], share > 0 {
             notes.append("'validation_share' has no effect here: 'validation' names the validation records")
         }
+        try requireBestIsKnown(values)
         // A file may repeat every default, as that of `lorikeet init` and a run's own do.
         notes += IdleKeys.notes(values) { name in
             level(name) > 0 && KeyTable.key(named: name).map { values[name] != $0.presets[preset] ?? $0.standard } ?? true
         }
         return (Recipe(values: values), notes)
+    }
+
+    /// Refuses a recipe whose best checkpoint cannot be known.
+    private static func requireBestIsKnown(_ values: [String: KeyValue]) throws {
+        let keepsBest = values["load_best_model_at_end"] == .flag(true)
+        guard !keepsBest || values["eval_steps"] != .integer(0) else {
+            throw LorikeetError.input(
+                "with 'eval_steps: 0' nothing is evaluated during training, and no checkpoint is known as the best", at: "load_best_model_at_end",
+                fix: "give eval_steps, or leave load_best_model_at_end out")
+        }
+        guard keepsBest || [nil, KeyValue.none, .integer(0)].contains(values["early_stopping_patience"]) else {
+            throw LorikeetError.input(
+                "training that ends early delivers the best checkpoint, which is not kept", at: "early_stopping_patience",
+                fix: "say load_best_model_at_end true")
+        }
     }
 
     /// `warmup_steps` and `warmup_ratio` say the same: where they were set in different places the higher place counts (option, file, preset),

@@ -81,8 +81,8 @@ package final class Reporter {
     /// Tells how much of the work called `name` is done, from 0 to 1. Listeners that fail are left out: this is no part of a run's record.
     package func progress(_ name: String, _ share: Double) { try? report(.progress, ["name": .string(name), "share": .number(share)]) }
 
-    package func note(_ text: String) throws { try report(.note, ["text": .string(text)]) }
-    package func warning(_ text: String) throws { try report(.warning, ["text": .string(text)]) }
+    package func note(_ text: String) throws { try report(.note, ["text": .string(text.withoutSecrets())]) }
+    package func warning(_ text: String) throws { try report(.warning, ["text": .string(text.withoutSecrets())]) }
 
     /// Runs one of the numbered steps of a pipeline and times it.
     package func phase<Result>(_ number: Int, of count: Int, _ name: String, _ body: () throws -> Result) throws -> (result: Result, seconds: Double) {

@@ -79,11 +79,15 @@ final class TokenizerCore: Sendable {
         var warnings: [String] = []
     }
 
+    /// Ids that a tokenizer of so many tokens may have: some leave gaps, but a number in a file does not decide how long the tables are.
+    static func mostIDs(tokens: Int) -> Int { min(BytePairModel.maximumTokens, Saturating.sum(1 << 16, Saturating.product(4, tokens))) }
+
     /// - Parameter texts: of every id of the model; added tokens may follow them or lie among them.
     init(texts: [String], added: [AddedToken], parts: Parts, source: String) throws(LorikeetError) {
         var texts = texts
+        let most = Self.mostIDs(tokens: texts.count + added.count)
         for token in added {
-            guard token.id >= 0, token.id < BytePairModel.maximumTokens else {
+            guard token.id >= 0, token.id < most else {
                 throw LorikeetError.input("added token “\(token.text)” has the id \(token.id), outside the vocabulary", at: source)
             }
             while texts.count <= Int(token.id) { texts.append("") }

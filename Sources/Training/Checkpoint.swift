@@ -40,30 +40,27 @@ package struct CheckpointStore {
 
     // MARK: writing
 
-    /// Writes a checkpoint, whole or not at all, then removes the oldest beyond `limit` (0 keeps all). A good checkpoint of this very
-    /// state is not written again.
+    /// Writes a checkpoint, whole or not at all. A good checkpoint of this very state is not written again.
     ///
     /// - Throws: exit 4 when the disk fails; what was half written is removed and earlier checkpoints stay.
-    package func save(_ adapters: TrainedSet, _ state: TrainerState, limit: Int) throws {
-        if try !isSaved(state) {
-            let pending = try PendingFolder(for: path(step: state.step), files: files)
-            do {
-                try Self.writeAdapter(adapters, configuration: adapterConfiguration, to: pending.path, files: pending.files)
-                try writeMoments(adapters, to: pending.path + "/optimizer.safetensors", files: pending.files)
-                var json = state.json.object ?? [:]
-                var sums = JSONObject()
-                for file in Self.contents { sums[file] = .string(try ContentHash(ofFile: pending.path + "/" + file, files: files).description) }
-                json["check_sums"] = .object(sums)
-                sums[Self.stateFile] = .string(Self.checkSum(of: json))
-                json["check_sums"] = .object(sums)
-                try pending.files.writeDurably(JSON.object(json).serialized(pretty: true) + "\n", to: pending.path + "/" + Self.stateFile)
-                try pending.commit(replacing: Self.known)
-            } catch {
-                pending.discard()
-                throw error
-            }
+    package func save(_ adapters: TrainedSet, _ state: TrainerState) throws {
+        if try isSaved(state) { return }
+        let pending = try PendingFolder(for: path(step: state.step), files: files)
+        do {
+            try Self.writeAdapter(adapters, configuration: adapterConfiguration, to: pending.path, files: pending.files)
+            try writeMoments(adapters, to: pending.path + "/optimizer.safetensors", files: pending.files)
+            var json = state.json.object ?? [:]
+            var sums = JSONObject()
+            for file in Self.contents { sums[file] = .string(try ContentHash(ofFile: pending.path + "/" + file, files: files).description) }
+            json["check_sums"] = .object(sums)
+            sums[Self.stateFile] = .string(Self.checkSum(of: json))
+            json["check_sums"] = .object(sums)
+            try pending.files.writeDurably(JSON.object(json).serialized(pretty: true) + "\n", to: pending.path + "/" + Self.stateFile)
+            try pending.commit(replacing: Self.known)
+        } catch {
+            pending.discard()
+            throw error
         }
-        try removeOld(upTo: state.step, limit: limit)
     }
 
     /// Whether a good checkpoint of exactly this state is there.
@@ -72,18 +69,29 @@ package struct CheckpointStore {
         do { return try verified(step: state.step).json.serialized() == state.json.serialized() } catch is Damage { return false }
     }
 
-    /// Removes the oldest checkpoints so that `limit` good ones stay. Those of later steps belong to what was trained before it went back
-    /// to an earlier checkpoint: they are replaced when those steps come again.
-    func removeOld(upTo step: Int, limit: Int) throws {
+    /// Removes the oldest checkpoints so that `limit` good ones stay (0 keeps all).
+    ///
+    /// - Parameters:
+    ///   - step: later checkpoints are not looked at.
+    ///   - sparing: of the checkpoints up to this step the newest good one stays too: training may have to go back that far.
+    ///   - best: the step of a checkpoint that stays too.
+    func removeOld(upTo step: Int, limit: Int, sparing spared: Int = -1, best: Int? = nil) throws {
         guard limit > 0 else { return }
-        var kept = 0
-        for old in try steps().reversed() where old <= step {
-            if kept >= limit {
+        var (kept, sparesOne) = (0, false)
+        for old in try steps().reversed() where old <= step && old != best {
+            let isNeeded = kept < limit || old <= spared && !sparesOne
+            if !isNeeded {
                 try PendingFolder.remove(path(step: old), known: Self.known, files: files)
             } else if try looksComplete(step: old) {
                 kept += 1
+                if old <= spared { sparesOne = true }
             }
         }
+    }
+
+    /// Removes the checkpoints of later steps, newest first.
+    func remove(after step: Int) throws {
+        for later in try steps().reversed() where later > step { try PendingFolder.remove(path(step: later), known: Self.known, files: files) }
     }
 
     /// Writes the adapter in PEFT's format.
@@ -116,9 +124,10 @@ package struct CheckpointStore {
 
     /// Loads the newest checkpoint that is whole into `adapters`; nil when there is none. `warn` is called for each damaged one.
     ///
+    /// - Parameter last: checkpoints of more steps are not looked at.
     /// - Throws: exit 4 when a checkpoint cannot be read; `adapters` and what is on the disk stay as they are.
-    package func loadNewest(into adapters: TrainedSet, warn: (String) -> Void) throws -> TrainerState? {
-        for step in try steps().reversed() {
+    package func loadNewest(into adapters: TrainedSet, notAfter last: Int = .max, warn: (String) -> Void) throws -> TrainerState? {
+        for step in try steps().reversed() where step <= last {
             do {
                 return try load(step: step, into: adapters)
             } catch let damage as Damage {
@@ -141,8 +150,10 @@ package struct CheckpointStore {
         return steps.filter { files.isDirectory(path(step: $0)) }.sorted()
     }
 
-    /// Everything is verified before the first number is copied.
-    private func load(step: Int, into adapters: TrainedSet) throws -> TrainerState {
+    /// Loads one checkpoint; everything is verified before the first number is copied.
+    ///
+    /// - Throws: `Damage`, or exit 4 where it cannot be read.
+    @discardableResult func load(step: Int, into adapters: TrainedSet) throws -> TrainerState {
         let state = try verified(step: step)
         let path = path(step: step)
         func opened<Result>(_ body: () throws -> Result) throws -> Result {

@@ -9,26 +9,35 @@ extension CheckpointStore {
         package let folder: String
         /// All of its files together.
         package let byteCount: Int64
+        /// The step of the best checkpoint so far, where one is kept.
+        package let best: Int?
     }
 
     /// Finds the newest checkpoint that is whole, without changing anything on the disk. Links are not followed.
     ///
     /// - Parameter warn: called for each damaged one.
     /// - Throws: exit 4 when a checkpoint cannot be read.
-    package func newestWhole(warn: (String) -> Void = { _ in }) throws -> Whole? {
+    package func newestWhole(warn: (String) -> Void = { _ in }) throws -> Whole? { try whole(where: { _ in true }, warn: warn) }
+
+    /// The checkpoint of one step; as `newestWhole`.
+    package func whole(step: Int, warn: (String) -> Void = { _ in }) throws -> Whole? { try whole(where: { $0 == step }, warn: warn) }
+
+    private func whole(where isMeant: (Int) -> Bool, warn: (String) -> Void) throws -> Whole? {
         guard files.isDirectory(directory), !files.isLink(directory) else { return nil }
         // `step-000500`, or `step-000500.replaced` where a process was killed before the new one had its name.
         let found = try files.list(directory).compactMap { name -> (step: Int, name: String)? in
-            guard name.hasPrefix("step-"), !name.contains(".partial"), let step = Int(name.prefix { $0 != "." }.dropFirst(5)), step >= 0 else { return nil }
+            guard name.hasPrefix("step-"), !name.contains(".partial"), let step = Int(name.prefix { $0 != "." }.dropFirst(5)), step >= 0, isMeant(step) else {
+                return nil
+            }
             return (step, name)
         }
         for (step, name) in found.sorted(by: { ($0.step, $1.name) > ($1.step, $0.name) }) {
             let folder = directory + "/" + name
             guard files.isDirectory(folder), !files.isLink(folder) else { continue }
             do {
-                _ = try verified(step: step, in: folder)
+                let state = try verified(step: step, in: folder)
                 let bytes = try Self.fileNames.reduce(Int64(0)) { try $0 + Int64(files.byteCount(of: folder + "/" + $1)) }
-                return Whole(step: step, folder: folder, byteCount: bytes)
+                return Whole(step: step, folder: folder, byteCount: bytes, best: state.best.step)
             } catch let damage as Damage {
                 warn("the checkpoint \(folder) is damaged and skipped (\(damage.what))")
             }
@@ -41,7 +50,7 @@ extension CheckpointStore {
     ///
     /// - Throws: exit 4 when the disk fails, or the copy has other bytes than the original; nothing here has changed then.
     package func adopt(_ whole: Whole) throws {
-        if try newestWhole()?.step == whole.step { return }
+        if try self.whole(step: whole.step) != nil { return }
         let pending = try PendingFolder(for: directory + "/" + Self.name(step: whole.step), files: files)
         do {
             for name in Self.fileNames { try pending.files.copyFile(whole.folder + "/" + name, to: pending.path + "/" + name) }

@@ -17,9 +17,9 @@ extension Session {
     ///
     /// - Parameters:
     ///   - evaluated: told each sample's result; their order is that of the micro-batches.
-    ///   - progress: told the share done after each micro-batch; returning false stops (nil is returned).
+    ///   - progress: told the share done after each micro-batch; returning false stops (nil is returned), and so does what it throws.
     package func loss(
-        of samples: SampleSet, tokensPerBatch: Int, evaluated: (EvaluatedSample) -> Void = { _ in }, progress: ((Double) -> Bool)? = nil
+        of samples: SampleSet, tokensPerBatch: Int, evaluated: (EvaluatedSample) -> Void = { _ in }, progress: ((Double) throws -> Bool)? = nil
     ) throws -> Double? {
         // One micro-batch in memory at a time.
         let groups = try samples.evaluationGroups(tokensPerBatch: tokensPerBatch, sharing: sharesPrefixes)
@@ -42,7 +42,7 @@ extension Session {
                 for row in rows { sums[index] -= Double(results[row]) }
                 evaluated(EvaluatedSample(index: index, sample: sample, logProbabilities: Array(results[rows]), choices: choices.map { Array($0[rows]) }))
             }
-            if let progress, !progress(Double(number + 1) / Double(groups.count)) { return nil }
+            if let progress, try !progress(Double(number + 1) / Double(groups.count)) { return nil }
         }
         // Added in the samples' order, whichever micro-batch they were in.
         return count > 0 ? sums.reduce(0, +) / Double(count) : nil

@@ -7,15 +7,16 @@ package enum ScheduleKind: String, Sendable, CaseIterable {
     case constant
     case constantWithWarmup = "constant_with_warmup"
 
-    /// What the learning rate is multiplied by in step `step` (0 for the first, whose rate is therefore 0 when there is a warm-up).
-    package func factor(step: Int, warmup: Int, total: Int) -> Double {
+    /// What the learning rate is multiplied by at a place of the curve: 0 for the first step, whose rate is therefore 0 when there is a warm-up; between
+    /// two steps where the schedule was planned anew (`StepCourse`).
+    package func factor(at place: Double, warmup: Int, total: Int) -> Double {
         if self == .constant { return 1 }
-        if step < warmup { return Double(step) / Double(max(1, warmup)) }
+        if place < Double(warmup) { return place / Double(max(1, warmup)) }
         switch self {
         case .constant, .constantWithWarmup: return 1
-        case .linear: return max(0, Double(total - step) / Double(max(1, total - warmup)))
+        case .linear: return max(0, (Double(total) - place) / Double(max(1, total - warmup)))
         case .cosine:
-            let progress = Double(step - warmup) / Double(max(1, total - warmup))
+            let progress = (place - Double(warmup)) / Double(max(1, total - warmup))
             return max(0, 0.5 * (1 + cos(.pi * progress)))
         }
     }

@@ -10,18 +10,25 @@ package struct TrainerState: Sendable, Equatable {
     package var tokens = 0
     package var trainedTokens = 0
     package var computedTokens = 0
-    /// Seconds spent in steps, over all processes that worked on this run.
+    /// Seconds spent in this process's steps, and the tokens of those steps. Checkpoints do not hold them: two runs of one recipe have the same bytes.
     package var seconds = 0.0
+    package var timedTokens = 0
     /// Steps that changed nothing because their gradients were not finite.
     package var skipped = 0
     /// Steps without a finite loss, excluded steps among them: they are left out of the mean loss.
     package var stepsWithoutLoss = 0
     /// Skipped steps in a row that no smaller loss scale can save.
     package var unrecoverable = 0
-    /// Steps that are skipped with their records because they failed in a row and would fail the same way again. Ascending.
-    package var excludedSteps: [Range<Int>] = []
-    /// How often training went back to a checkpoint.
-    package var rewinds = 0
+    /// What went wrong so far and was answered.
+    package var trouble = TroubleRecord()
+    /// The last losses.
+    package var watch = LossWatch()
+    /// The best evaluation so far, where the best checkpoint is kept.
+    package var best = BestEvaluation()
+    /// Steps after which training ended because no evaluation was better; nil where it goes on.
+    package var endedAt: Int?
+    /// Where the steps and the schedule were planned anew.
+    package var changes: [StepCourse.Change] = []
     /// float16's loss scale; nil where gradients need none.
     package var lossScaling: LossScaling?
     /// Evaluations so far: step and loss.
@@ -49,12 +56,13 @@ package struct TrainerState: Sendable, Equatable {
         var json: JSONObject = [
             "global_step": JSON(step), "loss_sum": JSON(lossSum), "tokens": JSON(tokens), "trained_tokens": JSON(trainedTokens),
             "computed_tokens": JSON(computedTokens),
-            "seconds": JSON(seconds),
             // JSON cannot hold a loss that is not finite; the event and the warning have reported it.
             "evaluations": .array(evaluations.filter(\.loss.isFinite).map { ["step": JSON($0.step), "eval_loss": JSON($0.loss)] }),
-            "skipped_steps": JSON(skipped), "unmeasured_steps": JSON(stepsWithoutLoss), "unrecoverable_steps": JSON(unrecoverable), "rewinds": JSON(rewinds),
-            "left_out_steps": .array(excludedSteps.map { [JSON($0.lowerBound), JSON($0.upperBound)] }),
+            "skipped_steps": JSON(skipped), "unmeasured_steps": JSON(stepsWithoutLoss), "unrecoverable_steps": JSON(unrecoverable),
+            "course_changes": .array(changes.map { ["step": JSON($0.step), "total_steps": JSON($0.total)] }), "loss_watch": watch.json,
+            "best": best.json, "ended_at": endedAt.map { JSON($0) } ?? .null,
         ]
+        for (name, value) in trouble.entries { json[name] = value }
         if let lossScaling {
             json["loss_scale"] = JSON(Double(lossScaling.scale))
             json["loss_scale_good_steps"] = JSON(lossScaling.goodSteps)
@@ -63,7 +71,7 @@ package struct TrainerState: Sendable, Equatable {
     }
 
     /// The largest count that a file may claim: sums of a few of these stay exact in a double and in an Int.
-    private static let largest = 1 << 53
+    static let largest = 1 << 53
     /// As many as the recipe's table allows.
     static let maximumSteps = 1_000_000_000
 
@@ -93,16 +101,29 @@ package struct TrainerState: Sendable, Equatable {
         trainedTokens = count("trained_tokens", upTo: Self.largest)
         // Earlier checkpoints do not have it: they computed every token.
         computedTokens = count(json["computed_tokens"] == nil ? "tokens" : "computed_tokens", upTo: Self.largest)
-        seconds = number("seconds")
         skipped = count("skipped_steps", upTo: step)
         stepsWithoutLoss = count("unmeasured_steps", upTo: step)
         // Earlier checkpoints call it `hopeless_steps`.
         unrecoverable = count(json["unrecoverable_steps"] == nil ? "hopeless_steps" : "unrecoverable_steps", upTo: step)
-        rewinds = count("rewinds", upTo: Self.maximumSteps)
-        for entry in json["left_out_steps"]?.array ?? [] {
-            let bounds = (entry.array ?? []).compactMap(\.int)
-            guard bounds.count == 2, bounds[0] >= 0, bounds[0] < bounds[1], bounds[1] <= Self.maximumSteps else { return nil }
-            excludedSteps.append(bounds[0]..<bounds[1])
+        guard let recorded = TroubleRecord(json: json) else { return nil }
+        trouble = recorded
+        for entry in json["course_changes"]?.array ?? [] {
+            guard let at = entry["step"]?.int, let total = entry["total_steps"]?.int, at > changes.last?.step ?? -1, at < total,
+                total <= Self.maximumSteps
+            else { return nil }
+            changes.append(.init(step: at, total: total))
+        }
+        if let kept = json["best"] {
+            guard let kept = BestEvaluation(json: kept) else { return nil }
+            best = kept
+        }
+        if let ended = json["ended_at"], ended != JSON.null {
+            guard let ended = ended.int, (0...step).contains(ended) else { return nil }
+            endedAt = ended
+        }
+        if let kept = json["loss_watch"] {
+            guard let kept = LossWatch(json: kept) else { return nil }
+            watch = kept
         }
         if json["loss_scale"] != nil {
             let scale = number("loss_scale")
@@ -113,6 +134,6 @@ package struct TrainerState: Sendable, Equatable {
             guard let at = entry["step"]?.int, (0...step).contains(at), let loss = entry["eval_loss"]?.double, loss.isFinite else { return nil }
             evaluations.append(Evaluation(step: at, loss: loss))
         }
-        guard fits, seconds >= 0 else { return nil }
+        guard fits else { return nil }
     }
 }

@@ -26,6 +26,12 @@ package struct TrainingSettings: Sendable {
     package var evaluatesAtEnd = false
     /// Validation rows used during training; all are used at the end.
     package var evalSamples = 512
+    /// The checkpoint with the best loss of those rows is kept, and its adapter delivered.
+    package var keepsBest = false
+    /// Evaluations in a row without a better loss after which training ends; 0: never.
+    package var earlyStoppingPatience = 0
+    /// By how much a loss has to be better to count there.
+    package var earlyStoppingThreshold = 0.0
     /// 0: only at the end.
     package var saveSteps = 500
     /// A checkpoint also after so many minutes; 0: never.
@@ -59,14 +65,14 @@ package struct TrainingSettings: Sendable {
     package func warmupWarning(samples: Int) -> String? {
         let total = totalSteps(samples: samples)
         guard total > 0, schedule != .constant, warmup(of: total) >= total else { return nil }
-        let share = schedule.factor(step: total - 1, warmup: warmup(of: total), total: total)
+        let share = schedule.factor(at: Double(total - 1), warmup: warmup(of: total), total: total)
         let length = warmup(of: total) > total ? "is longer than" : "is as long as"
         return "the warm-up of \(warmup(of: total)) steps \(length) the run of \(total): the learning rate reaches \(Int((share * 100).rounded())) % of "
             + "its value; lower warmup_steps, or set warmup_ratio instead"
     }
 
-    package func learningRate(atStep step: Int, of total: Int) -> Double {
-        let warmup = warmup(of: total)
-        return learningRate * schedule.factor(step: step, warmup: warmup, total: total)
+    /// The schedule's learning rate of a step, 0 for the first.
+    package func learningRate(atStep step: Int, of course: StepCourse) -> Double {
+        learningRate * schedule.factor(at: course.position(ofStep: step), warmup: warmup(of: course.planned), total: course.planned)
     }
 }

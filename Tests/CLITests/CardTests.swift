@@ -58,7 +58,7 @@ struct CardTests {
         #expect(parts.entries.map(\.key).contains("arena") && (plan["predicted_gpu_bytes"]?.int ?? 0) > 100_000_000)
         #expect(try run(stub, command + ["--device", "cuda:0"]).out.contains("GPU memory in training (Tesla T4, bf16)"))
         let small = try run(stub, command + ["--device", "cuda:0", "--gpu-memory", "90MiB"])
-        let found = try #require(small.error.firstMatch(of: /gpu_memory of (\d+MiB) would do/), "\(small.error)")
+        let found = try #require(small.error.firstMatch(of: /--gpu-memory (\d+MiB) \(takes/), "\(small.error)")
         #expect(small.status == 3)
         let enough = try run(stub, command + ["--device", "cuda:0", "--gpu-memory", String(found.1)])
         #expect(enough.status == 0, "\(enough.error)")

@@ -170,7 +170,7 @@ struct MalformedInputTests {
         Case(.recipe("gpu_memory: -1GiB\n"), "r.yaml:1: 'gpu_memory' has to be a size"), Case(.recipe("optim: sgd\n"), "'optim' cannot be 'sgd'"),
         Case(.recipe("template_date: 2026-02-30\n"), "'template_date'"), Case(.recipe("device: gpu\n"), "'device'"),
         Case(.recipe("max_length: 64\ncutoff_len: 128\n"), "r.yaml:2: 'max_length' (64) and 'cutoff_len' (128)"),
-        Case(.recipe("load_best_model_at_end: true\n"), "'load_best_model_at_end' is not supported"), Case(.recipe("larning_rate: 1\n"), "'learning_rate'"),
+        Case(.recipe("use_dora: true\n"), "'use_dora' is not supported"), Case(.recipe("larning_rate: 1\n"), "'learning_rate'"),
         Case(.recipe("lora: {use_dora: true}\n"), "'lora.use_dora' is not supported"), Case(.recipe("target_modules: [lm_head]\n"), "'lm_head'"),
         Case(.recipe("chat_template: no-such\n"), "“no-such”"), Case(.recipe("\u{1B}[31m: 1\n"), "r.yaml"),
     ]

@@ -2,6 +2,7 @@ import FailingFiles
 import Foundation
 import LorikeetDevices
 import LorikeetGround
+import LorikeetJSON
 import LorikeetTokenizers
 import Testing
 
@@ -50,6 +51,20 @@ struct StoreTests {
 
     /// A template that makes other samples: where the store is used they are not made.
     private static let other = Small.chatML.replacing("'<|im_end|>' + '\n'", with: "'<|im_end|>' + ' '")
+
+    @Test func `a report with numbers that no data has is none, and the entry is made anew`() throws {
+        let json = try Place().load(nil).report.json
+        #expect(DataReport(json: json) != nil)
+        for key in ["\"overlap\":0", "\"rows\":32", "\"samples\":32"] {
+            for number in ["-1", "9223372036854775807", "1.5"] {
+                let text = json.serialized()
+                let name = key.prefix { $0 != ":" }
+                #expect(text.contains(key), "\(key) \(text)")
+                let changed = try JSON.parse(text.replacing(key, with: "\(name):\(number)", maxReplacements: 1), source: "t")
+                #expect(DataReport(json: changed) == nil, "\(key) \(number)")
+            }
+        }
+    }
 
     @Test func `the second start takes what the first has made`() throws {
         let place = try Place(Small.alpaca(39) + [#"{"instruction": "<s>", "output": "x", "id": 1}"#])

@@ -12,9 +12,15 @@ import Testing
 struct ResidentPagesTests {
     private let cpu = CPU(threads: 2)
 
+    /// A folder on a disk: files in memory (`make test` keeps the other tests' there) are mapped in larger pieces.
+    private static func folder() -> String {
+        let disk = ProcessInfo.processInfo.environment["LORIKEET_TEST_DISK"] ?? FileManager.default.temporaryDirectory.path
+        return disk + "/lorikeet-" + UUID().uuidString
+    }
+
     /// A llama of bfloat16 weights: 21 MB, of which the largest tensor has 1 MiB.
     private func base(hasHead: Bool = false) throws -> String {
-        let directory = Temporary.folder()
+        let directory = Self.folder()
         try RealFiles().createDirectory(directory)
         let configuration: JSON = [
             "model_type": "llama", "hidden_size": 512, "intermediate_size": 1024, "num_hidden_layers": 4, "num_attention_heads": 8,
@@ -83,7 +89,7 @@ struct ResidentPagesTests {
         var directory = plain
         if isQuantised {
             // Its scales stand in other tensors, so its linears are read in place.
-            directory = Temporary.folder()
+            directory = Self.folder()
             var settings = MergeSettings(type: .f16)
             settings.isNF4 = true
             try Merger(base: ModelSource.open(plain), adapter: nil, settings: settings, files: RealFiles(), cpu: cpu).write(to: directory)

@@ -43,6 +43,12 @@ struct KernelArchiveTests {
         return try #require(nil, "nothing was thrown", sourceLocation: sourceLocation)
     }
 
+    @Test func `a warning of the compiler fails where an archive is made`() throws {
+        let said = try error { _ = try Setup(["nvrtc-log rmsnorm.cu(7): warning #177-D: variable was declared but never referenced"]) }
+        #expect(said.exit == .machineFailed, "\(said)")
+        for word in ["warns of", ".cu (75)", "#177-D"] { #expect(said.description.contains(word), "\(said)") }
+    }
+
     @Test func `an archive gives back what was compiled, by source and options`() throws {
         let setup = try Setup()
         let archive = try #require(try KernelArchive.find(architecture: 75, in: setup.options.kernelFolders))

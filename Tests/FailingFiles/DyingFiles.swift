@@ -62,6 +62,7 @@ package final class DyingFiles: Files {
     package func byteCount(of path: String) throws -> Int { try real.byteCount(of: path) }
     package func exists(_ path: String) -> Bool { real.exists(path) }
     package func isDirectory(_ path: String) -> Bool { real.isDirectory(path) }
+    package func lock(_ path: String) throws -> FileLock? { try real.lock(path) }
     package func list(_ directory: String) throws -> [String] { try real.list(directory) }
     package func freeBytes(at path: String) throws -> Int64 { try real.freeBytes(at: path) }
     package func createDirectory(_ path: String) throws { try whole { try real.createDirectory(path) } }

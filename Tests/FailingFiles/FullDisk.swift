@@ -18,6 +18,7 @@ package final class FullDisk: Files {
     package func map(_ path: String) throws -> MappedFile { try real.map(path) }
     package func exists(_ path: String) -> Bool { real.exists(path) }
     package func isDirectory(_ path: String) -> Bool { real.isDirectory(path) }
+    package func lock(_ path: String) throws -> FileLock? { try real.lock(path) }
     package func list(_ directory: String) throws -> [String] { try real.list(directory) }
     package func createDirectory(_ path: String) throws { try real.createDirectory(path) }
     package func remove(_ path: String) throws { try real.remove(path) }

@@ -23,6 +23,7 @@ package struct UnreadableFiles: Files {
     package func byteCount(of path: String) throws -> Int { try read(path) { try real.byteCount(of: path) } }
     package func exists(_ path: String) -> Bool { real.exists(path) }
     package func isDirectory(_ path: String) -> Bool { real.isDirectory(path) }
+    package func lock(_ path: String) throws -> FileLock? { try real.lock(path) }
     package func list(_ directory: String) throws -> [String] { try read(directory) { try real.list(directory) } }
     package func freeBytes(at path: String) throws -> Int64 { try real.freeBytes(at: path) }
     package func createDirectory(_ path: String) throws { try real.createDirectory(path) }

@@ -20,6 +20,7 @@ package struct UnwritableFiles: Files {
     package func exists(_ path: String) -> Bool { real.exists(path) }
     package func isLink(_ path: String) -> Bool { real.isLink(path) }
     package func isDirectory(_ path: String) -> Bool { real.isDirectory(path) }
+    package func lock(_ path: String) throws -> FileLock? { try real.lock(path) }
     package func list(_ directory: String) throws -> [String] { try real.list(directory) }
     package func freeBytes(at path: String) throws -> Int64 { try real.freeBytes(at: path) }
     package func createDirectory(_ path: String) throws { try change(path) { try real.createDirectory(path) } }

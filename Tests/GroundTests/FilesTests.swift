@@ -176,4 +176,35 @@ struct FilesTests {
         #expect(error?.exit == .unusableInput && error?.place == path + "/link" && !files.exists(path + "/other"))
         #expect(throws: LorikeetError.self) { try FullDisk(bytes: 1000).copyFile(path + "/from", to: path + "/full") }
     }
+
+    @Test func `a mapped file that is written later is known by it, and one that is read or replaced is as it was`() throws {
+        let path = try folder() + "/file"
+        try RealFiles().writeDurably("0123456789", to: path)
+        let file = try RealFiles().map(path)
+        _ = try RealFiles().read(path)
+        try file.requireUnchanged()
+        // The old file lives on for those who have it open.
+        try RealFiles().writeDurably("9876543210", to: path)
+        try file.requireUnchanged()
+        #expect(file.bytes.first == UInt8(ascii: "0"))
+        let other = try RealFiles().map(path)
+        let writer = try RealFiles().openAppending(path)
+        try Array("x".utf8).withUnsafeBytes { try writer.write($0) }
+        try writer.close()
+        let error = #expect(throws: LorikeetError.self) { try other.requireUnchanged() }
+        #expect(error?.exit == .machineFailed && error?.place == path)
+        try file.requireUnchanged()
+    }
+
+    @Test func `a folder is known from another one of its name`() throws {
+        let path = try folder() + "/one"
+        #expect(FolderIdentity(path) == nil)
+        try RealFiles().createDirectory(path)
+        let first = FolderIdentity(path)
+        try RealFiles().writeDurably("x", to: path + "/x")
+        #expect(first != nil && FolderIdentity(path) == first && FolderIdentity(path + "/x") == nil)
+        try RealFiles().rename(path, to: path + "-aside")
+        try RealFiles().createDirectory(path)
+        #expect(FolderIdentity(path) != first && FolderIdentity(path + "-aside") == first)
+    }
 }

@@ -40,6 +40,13 @@ struct NameTests {
         #expect(error?.exit == .unusableInput && error?.fix != nil)
     }
 
+    @Test(arguments: [
+        "https://user:WORD@huggingface.co/a/b", "https://WORD@hf.co/a/b", "HTTPS://user:WORD@example.com/x", "https://huggingface.co/a/b?token=WORD",
+    ])
+    func `a password or token in an address is not shown`(text: String) {
+        do { _ = try HubName(text, kind: .model) } catch { #expect(!"\(error)".contains("WORD"), "\(error)") }
+    }
+
     @Test func `a path is not taken for a name`() {
         for path in ["./model", "../model", "/tmp/model", "model", "models/x.gguf", "data/train.jsonl", "out/m/x", "x.gguf", "d/t.CSV", "~/m"] {
             #expect(!HubName.looksLikeOne(path), "\(path)")

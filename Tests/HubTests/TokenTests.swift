@@ -2,6 +2,7 @@ import FailingFiles
 import Foundation
 import HubServer
 import LorikeetGround
+import LorikeetJSON
 import Testing
 
 @testable import LorikeetHub
@@ -71,6 +72,62 @@ struct TokenTests {
         }
         let error = #expect(throws: LorikeetError.self) { try scene.pull(Self.name) }
         #expect(error?.description.contains("bad Bearer …") == true && error?.description.contains(Self.secret) == false)
+    }
+
+    private static func listing(_ text: String) -> LocalHub.Response { LocalHub.Response(200, Scene.bytes(text)) }
+
+    /// An answer that holds the token in a place where a server may put any text: of a repository's listing, of a file's head, of a refusal.
+    @Sendable private static func repeating(_ place: String, _ request: LocalHub.Request, _ sound: LocalHub.Response) -> LocalHub.Response {
+        let isListing = request.path.hasPrefix("/api")
+        var response = sound
+        switch place {
+        case "a name" where isListing:
+            return listing("{\"sha\": \"abc\", \"siblings\": [{\"rfilename\": \"config.json\"}, {\"rfilename\": \"\(secret).json\"}]}")
+        case "a name in escapes" where isListing:
+            let escaped = secret.utf8.map { "\\u00" + String($0, radix: 16) }.joined()
+            return listing("{\"sha\": \"abc\", \"siblings\": [{\"rfilename\": \"../\(escaped)\"}]}")
+        case "a commit" where isListing: return listing("{\"sha\": \"/\(secret)\", \"siblings\": []}")
+        case "no document" where isListing: return listing(secret)
+        case "a tag" where !isListing:
+            for name in ["X-Linked-Etag", "ETag"] { response.headers[name] = "\"\(secret)\"" }
+            return response
+        case "a wait": return LocalHub.Response(429, headers: ["Retry-After": secret])
+        case "an explanation": return LocalHub.Response(418, headers: ["X-Error-Message": "no \(secret)", "X-Error-Code": secret])
+        case "a path": return LocalHub.Response(302, headers: ["Location": "http://localhost:1/\(secret)"])
+        case "a host": return LocalHub.Response(302, headers: ["Location": "http://\(secret).invalid/"])
+        default: return response
+        }
+    }
+
+    @Test(arguments: ["a name", "a name in escapes", "a commit", "no document", "a tag", "a wait", "an explanation", "a path", "a host"])
+    func `whatever of an answer holds the token, no message, event or file has it`(place: String) throws {
+        let scene = try scene { Self.repeating(place, $0, $1) }
+        let error = #expect(throws: LorikeetError.self) { try scene.pull(Self.name) }
+        // A host's name is written in small letters.
+        let shown = "\(String(describing: error)) \(scene.events) \(scene.tree())".lowercased()
+        #expect(!shown.contains(Self.secret.lowercased()), "\(shown)")
+        for path in scene.tree() { #expect(!scene.text(scene.cache + "/" + path).contains(Self.secret), "\(path)") }
+        #expect(holding(scene.local.storage.requests) == 0)
+    }
+
+    @Test func `a hub that gives the token as a header for its storage does not have it sent there`() throws {
+        let (scene, secret) = (try Scene([:]), Self.secret)
+        scene.local.uploads { uploads in
+            uploads.changeActions = { json in
+                let text = json.serialized().replacing(
+                    #"signature=secret""#, with: #"signature=secret", "header": {"X-Key": "v", "Authorization": "Bearer \#(secret)"}"#)
+                return (try? JSON.parse(text, source: "")) ?? json
+            }
+        }
+        let folder = scene.cache + "/model"
+        try RealFiles().createDirectory(folder)
+        try RealFiles().writeDurably(Scene.bytes("{}"), to: folder + "/config.json")
+        try RealFiles().writeDurably(Scene.bytes(5000), to: folder + "/model.safetensors")
+        _ = try scene.hub(["HF_TOKEN": secret]).push(
+            PushFolder(folder, disk: RealFiles()), to: HubName("me/m", kind: .model), isPrivate: false, summary: "s")
+        let put = try #require(scene.local.storage.requests.first { $0.method == "PUT" })
+        #expect(put.headers["x-key"] == "v" && put.headers["authorization"] == nil && holding(scene.local.storage.requests) == 0)
+        #expect(!"\(scene.events)".contains(secret))
     }
 
     @Test func `without encryption the token is not sent, and that is said`() throws {

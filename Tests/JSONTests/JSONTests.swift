@@ -14,6 +14,15 @@ struct JSONTests {
         #expect(try JSON.parse(value.serialized(pretty: true), source: "t") == value)
     }
 
+    @Test func `values and keys are counted, so that a text of commas does not fill the memory`() throws {
+        func parse(_ text: String, _ most: Int) throws -> JSON {
+            try Array(text.utf8).withUnsafeBytes { try JSON.parse($0, source: "t", mostValues: most) }
+        }
+        #expect(try parse(#"{"a":[0,0]}"#, 5).object?.keys == ["a"])
+        let error = #expect(throws: LorikeetError.self) { try parse(#"{"a":[0,0]}"#, 4) }
+        #expect(error?.description.contains("it has too many values") == true)
+    }
+
     @Test func `numbers keep their kind and their last digit`() throws {
         let value = try JSON.parse("[1, 1.0, 18446744073709551615, 0.1, 2e-300]", source: "t").array
         #expect(value == [.integer(1), .number(1), .number(18_446_744_073_709_551_616), .number(0.1), .number(2e-300)])

@@ -109,7 +109,7 @@ struct CardRunTests {
         let refused = try run.run(on: EmulatedDevice(), goal: .adapter)
         #expect(refused.error?.exit == .doesNotFit && !FileManager.default.fileExists(atPath: run.output))
         let text = refused.error?.description ?? ""
-        let found = try #require(text.firstMatch(of: /gpu_memory of (\d+MiB) would do/), "\(text)")
+        let found = try #require(text.firstMatch(of: /--gpu-memory (\d+MiB) \(takes/), "\(text)")
         run.options["gpu-memory"] = String(found.1)
         #expect(try run.run(on: EmulatedDevice(), goal: .adapter).error == nil)
     }

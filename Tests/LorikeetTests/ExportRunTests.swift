@@ -108,7 +108,7 @@ struct ExportRunTests {
         let merged = try ModelSource.open(run.output + "/merged")
         let test = FormsTest(
             preparation: preparation, dataset: dataset, choices: plan.choices, compute: compute, lora: preparation.recipe.loraSettings, merged: merged,
-            adapter: run.output + "/adapter", files: files)
+            adapter: run.output + "/adapter", files: files, record: TestRecord(files: files))
         #expect(try test.run(trained: nil).identityVerdict == .pass)
         for source in [preparation.source, merged] {
             let file = try #require(source.files.tensors.values.first).file

@@ -39,12 +39,9 @@ struct InputLocatorTests {
         }
 
         func pipeline(_ recipe: Recipe, stopAfter: Int? = nil) throws -> LorikeetError? {
-            nonisolated(unsafe) var asked = 0
-            let stop: @Sendable () -> Bool = {
-                asked += 1
-                return stopAfter.map { asked > $0 } ?? false
-            }
-            let environment = PipelineEnvironment(shouldStop: stop, locator: locator)
+            let heard = Heard()
+            let stop: @Sendable () -> Bool = { stopAfter.map { heard.isTraining && heard.steps >= $0 } ?? false }
+            let environment = PipelineEnvironment(sinks: [heard], shouldStop: stop, locator: locator)
             do {
                 _ = try Pipeline(recipe: recipe, notes: [], goal: .adapter, environment: environment).run()
                 return nil

@@ -53,7 +53,7 @@ struct OverflowTests {
         try training.session.setLossScaling(LossScaling(scale: LossScaling.largest, goodSteps: 7))
         let before = Array(training.session.model.adapters.floats(.values))
         var warnings: [String] = []
-        let result = try training.run { if case .warning(let text) = $0 { warnings.append(text) } }
+        let result = try training.run { if case .trouble(let trouble) = $0, trouble.kind == .overflow { warnings.append(trouble.text) } }
         #expect(result.finished && result.state.skipped == 0 && (1...10).contains(warnings.count), "\(warnings)")
         for (i, warning) in warnings.enumerated() { #expect(warning.hasSuffix("done again at \(Int(LossScaling.largest) / (2 << i))"), "\(warning)") }
         #expect(training.session.lossScaling?.scale == LossScaling.largest / Float(1 << warnings.count))
@@ -77,7 +77,7 @@ struct OverflowTests {
         try training.poison()
         let poisoned = training
         var skipped = 0
-        let error = #expect(throws: LorikeetError.self) { try poisoned.run { if case .skipped = $0 { skipped += 1 } } }
+        let error = #expect(throws: LorikeetError.self) { try poisoned.run { if case .trouble(let trouble) = $0, trouble.action == .skipped { skipped += 1 } } }
         #expect(error?.exit == .checkFailed && skipped == Trainer.maximumUnrecoverableSteps)
         #expect(
             error?.description.contains("steps 1 to 10 had gradients or losses that are not finite") == true
@@ -110,10 +110,12 @@ struct OverflowTests {
                 poisoned = 1
                 try run.poison()
             }
-            if case .warning(let text) = event { warnings.append(text) }
+            if case .trouble(let trouble) = event, trouble.action == .rewound { warnings.append(trouble.text) }
         }
         #expect(warnings.count == 1 && warnings[0].contains("goes back to the checkpoint of step"), "\(warnings)")
-        #expect(result.finished && result.trainLoss.isFinite && result.state.rewinds == 1 && result.state.excludedSteps == [2..<12])
+        #expect(result.finished && result.trainLoss.isFinite && result.state.trouble.rewinds == 1 && result.state.trouble.excludedSteps == [2..<12])
+        // Each of the ten was done again before it was left out; what came before the rewind is told of, and none of it counts as skipped now.
+        #expect(result.state.trouble.repeated == 10 && result.state.skipped == 0)
         #expect(run.session.model.adapters.floats(.values).allSatisfy { $0.isFinite && abs($0) < 1e3 })
     }
 

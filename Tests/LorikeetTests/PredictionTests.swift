@@ -69,7 +69,7 @@ struct PredictionTests {
         let names = Set((corrected["measured_phases"]?.array ?? []).compactMap(\.string))
         #expect(names == ["training", "evaluation", "checkpoints", "testing", "merging", "answering"])
         let table = try preparation.plan(dataset, merges: true, compute: compute)
-        let shown = preparation.corrected(table, card: nil, cpu: compute.cpu, cacheFolder: cache, files: files).plan
+        let shown = table.corrected(by: Preparation.measurements(for: nil, cacheFolder: cache, files: files).0, subject)
         for (before, after) in zip(table.phases, shown.phases) {
             let isMeasured = names.contains(before.name)
             #expect(abs(after.seconds - (isMeasured ? 9 : 1) * before.seconds) < 1e-9 && after.tableSeconds == (isMeasured ? before.seconds : nil))

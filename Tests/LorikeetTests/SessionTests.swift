@@ -43,13 +43,25 @@ struct SessionTests {
         #expect(time(600, number: 4, sessions: 4).needed == 2 && time(600, number: 4, sessions: 4).trainingEnd == 570)
     }
 
+    @Test func `a run over several sessions is planned session by session`() {
+        let parts = time(300, elapsed: 100, starting: 100, sessions: 7).parts
+        #expect(parts.map(\.session) == Array(1...7) && parts.reduce(0) { $0 + $1.steps } == 100)
+        #expect(
+            abs(parts.reduce(0) { $0 + $1.training } - 1000) < 1e-9 && parts.prefix(5).allSatisfy { $0.seconds == 270 && $0.steps == 17 && $0.finishing == 0 })
+        // The last one: what is left, and merging and testing as they are expected.
+        #expect(abs((parts.last?.finishing ?? 0) - 60) < 1e-9)
+        #expect(
+            time(300, elapsed: 100, starting: 100).partLines().first?.contains("17 steps in 2 min 50 s, ends after 4 min 30 s with everything saved") == true)
+        #expect(time(1102).parts.count == 1 && time(79).parts.isEmpty)
+    }
+
     @Test func `too little time is exit 3 with the number of sessions that is enough`() throws {
         #expect(try time(1102).check(goesOn: false) == nil && time(566, sessions: 2).check(goesOn: false) == nil)
         func refusal(_ time: SessionTime, goesOn: Bool = false) -> LorikeetError? {
             do {
                 _ = try time.check(goesOn: goesOn)
                 return nil
-            } catch { return error as? LorikeetError }
+            } catch { return error }
         }
         for (time, words) in [
             (time(565), "--sessions 3"), (time(565, sessions: 2), "--sessions 3"), (time(79), "test fewer records (max_validation_samples"),

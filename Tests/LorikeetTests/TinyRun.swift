@@ -111,7 +111,7 @@ struct TinyRun {
     ) throws -> Outcome {
         let heard = Heard()
         var environment = PipelineEnvironment(
-            files: files, sinks: [heard], shouldStop: { stopAfter.map { heard.steps >= $0 } ?? false },
+            files: files, sinks: [heard], shouldStop: { stopAfter.map { heard.isTraining && heard.steps >= $0 } ?? false },
             open: { [threads] in try Self.open($0, device, threads: threads) })
         // At its beginning and its end alone, so that a run's changes of the disk do not depend on its speed.
         environment.reportSeconds = 1e9
@@ -136,9 +136,15 @@ struct TinyRun {
 }
 
 /// Keeps events, and counts steps for whoever stops a run.
-private final class Heard: EventSink, Sendable {
+final class Heard: EventSink, Sendable {
     private let kept = Mutex<[Event]>([])
     var events: [Event] { kept.withLock { $0 } }
     var steps: Int { events.count { $0.kind == .step } }
+    var isTraining: Bool { isIn("training") }
+    /// Whether the numbered step of this name is being done.
+    func isIn(_ name: String) -> Bool {
+        let last = events.last { $0.kind == .phase || $0.kind == .phaseEnd }
+        return last?.kind == .phase && last?.fields["name"]?.string == name
+    }
     func receive(_ event: Event) { kept.withLock { $0.append(event) } }
 }

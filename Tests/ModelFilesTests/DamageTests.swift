@@ -25,6 +25,13 @@ struct DamageTests {
         return try file(bytes)
     }
 
+    @Test func `a header is not read beyond the format's own limit`() throws {
+        // A sparse file, so that nothing but the refusal is tested.
+        let file = try MappedFile(path: "x", count: 200 << 20, pieces: [(0, [0, 0, 0, 10, 0, 0, 0, 0])])
+        let error = #expect(throws: LorikeetError.self) { try SafetensorsFile(file) }
+        #expect(error?.description.contains("the header says it has 167772160 bytes, more than the format's 100000000") == true)
+    }
+
     @Test(arguments: [
         (#"{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,17]}}"#, "ends at byte 17 of 16"),
         (#"{"a":{"dtype":"F32","shape":[3],"data_offsets":[0,16]}}"#, "does not take the 16 bytes"),

@@ -111,8 +111,10 @@ struct OtherToolsTests {
 
     @Test(arguments: [
         ("stage: dpo", "'stage' can only be sft, not 'dpo'"), ("lora:\n  bias: all", "'lora.bias' can only be none"),
-        ("load_best_model_at_end: true", "run.yaml:1: 'load_best_model_at_end' is not supported; remove the key"),
-        ("use_dora: true", "'use_dora' is not supported"), ("val_set_size: 500", "give validation_share, a share below 1"),
+        ("load_best_model_at_end: true\neval_steps: 0", "load_best_model_at_end: with 'eval_steps: 0' nothing is evaluated"),
+        ("early_stopping_patience: 3", "early_stopping_patience: training that ends early delivers the best checkpoint"),
+        ("metric_for_best_model: accuracy", "metric_for_best_model"), ("greater_is_better: true", "'greater_is_better' can only be false"),
+        ("use_dora: true", "run.yaml:1: 'use_dora' is not supported; remove the key"), ("val_set_size: 500", "give validation_share, a share below 1"),
         ("dataset: alpaca_en_demo", "name the file with 'data: FILE'"), ("datasets:\n  - path: a\n    type: custom", "the type 'custom'"),
         ("datasets:\n  - path: a\n    split: train", "'split' of an entry of 'datasets' is not read"),
         ("max_seq_length: 1024\nmax_length: 512", "run.yaml:2: 'max_seq_length' (1024) and 'max_length' (512) are two names of one key and differ"),

@@ -30,15 +30,22 @@ ENTRY int nvrtcCompileProgram(void *program, int count, const char *const *optio
     snprintf(p->binary, sizeof p->binary, "stub binary of %s%s", p->name, all);
     return 0;
 }
-static const char *log_text = "rmsnorm.cu(12): error: identifier \"oops\" is undefined\n\n1 error detected in the compilation of \"rmsnorm.cu\".\n";
+static const char *error_text = "rmsnorm.cu(12): error: identifier \"oops\" is undefined\n\n1 error detected in the compilation of \"rmsnorm.cu\".\n";
+/// What failed says so; what did not says what the line `nvrtc-log TEXT` of the configuration has, by default nothing.
+static void log_of(struct Program *p, char *into, size_t room) {
+    if (p->binary[0]) stub_text("nvrtc-log", "", into, room);
+    else snprintf(into, room, "%s", error_text);
+}
 ENTRY int nvrtcGetProgramLogSize(void *program, size_t *size) {
     CALL("");
-    *size = program ? strlen(log_text) + 1 : 0;
+    char text[256] = "";
+    if (program) log_of(program, text, sizeof text);
+    *size = program ? strlen(text) + 1 : 0;
     return 0;
 }
 ENTRY int nvrtcGetProgramLog(void *program, char *text) {
     CALL("");
-    if (program) memcpy(text, log_text, strlen(log_text) + 1);
+    if (program) log_of(program, text, 256);
     return 0;
 }
 static int size_of(struct Program *p, size_t *size) {

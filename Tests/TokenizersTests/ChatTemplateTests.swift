@@ -138,6 +138,22 @@ private func failure(_ source: String, _ variables: [String: JSON] = [:]) -> Lor
         #expect(run.work <= TemplateRun.maximumWork && run.output.utf8.count <= min(run.work, TemplateRun.maximumBytes), "\(source)")
     }
 
+    /// Each reads three million bytes a turn, whatever it makes of them.
+    @Test(arguments: [
+        "{'k': 1}[b]", "{'k': 1}.get(b)", "b in {'k': 1}", "dict([[b, 1]])", "{b: 1}", "'x'.find(b)", "'x'.strip(b)", "'x' | trim(b)", "b | int", "b | float",
+        "b is filter", "'%.1s' % b", "{b: 1} | dictsort", "'x'.startswith(b)", "[ns] | unique(attribute='b') | list", "'x' is eq(b)",
+        "'x'.split(b)", "'x' | replace(b, 'y')", "['x'] | select('eq', *many) | list",
+    ])
+    func `an operation pays for reading what it is given`(operation: String) {
+        let source = """
+            {% set b = 'a' * 3000000 %}{% set ns = namespace(b=b) %}{% set many = range(20000) | list %}
+            {% for i in range(2000) %}{% set x = \(operation) %}{% endfor %}
+            """
+        let run = TemplateRun(name: "t", now: nil, variables: [:])
+        let error = #expect(throws: LorikeetError.self) { try run.run(TemplateParser.statements(of: source, name: "t")) }
+        #expect(error?.kind == .tooMuchWork, "\(String(describing: error))")
+    }
+
     @Test func `a template's own words are shown without control characters, and not at any length`() {
         let what = failure("{{ raise_exception('a\\u001b[2Jb' ~ 'c' * 100000) }}")?.what ?? ""
         #expect(what.contains("a\\u{1B}[2Jbc"))

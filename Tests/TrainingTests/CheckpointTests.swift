@@ -34,7 +34,7 @@ struct CheckpointTests {
 
     private func state(step: Int, loss: Double = 3.25) -> TrainerState {
         var state = TrainerState()
-        (state.step, state.lossSum, state.tokens, state.trainedTokens, state.seconds) = (step, loss * 3, 1234, 567, 8.9)
+        (state.step, state.lossSum, state.tokens, state.trainedTokens) = (step, loss * 3, 1234, 567)
         (state.skipped, state.stepsWithoutLoss, state.lossScaling) = (1, 1, LossScaling(scale: 4096, goodSteps: 1))
         state.evaluations = [.init(step: step, loss: 2.5)]
         return state
@@ -151,11 +151,15 @@ struct CheckpointTests {
 
     private static let outOfRange: [(key: String, value: JSON)] = [
         ("global_step", .integer(.max)), ("global_step", -1), ("global_step", 3), ("global_step", 2.5), ("global_step", "2"), ("global_step", .null),
-        ("loss_sum", 1e300), ("loss_sum", .null), ("tokens", .integer(.max)), ("tokens", -1), ("trained_tokens", .integer(.min)), ("seconds", -1),
-        ("seconds", 1e300), ("skipped_steps", .integer(.max)), ("skipped_steps", 3), ("unmeasured_steps", -1), ("hopeless_steps", .integer(.max)),
+        ("loss_sum", 1e300), ("loss_sum", .null), ("tokens", .integer(.max)), ("tokens", -1), ("trained_tokens", .integer(.min)),
+        ("skipped_steps", .integer(.max)), ("skipped_steps", 3), ("unmeasured_steps", -1), ("hopeless_steps", .integer(.max)),
         ("unrecoverable_steps", .integer(.max)), ("rewinds", -1), ("left_out_steps", [[3, 3]]), ("left_out_steps", [[0, .integer(.max)]]),
         ("loss_scale", 0), ("loss_scale", -4), ("loss_scale", 1e39), ("loss_scale", 1e8), ("loss_scale_good_steps", .integer(.max)),
-        ("loss_scale_good_steps", -1), ("evaluations", [["step": .integer(.max), "eval_loss": 1]]), ("evaluations", [["step": 1]]),
+        ("overflowed_steps", -1), ("repeated_steps", .integer(.max)), ("loss_spikes", 0.5), ("rate_changes", [["step": -1, "factor": 0.5]]),
+        ("rate_changes", [["step": 1, "factor": 0]]), ("rate_changes", [["step": 1]]), ("course_changes", [["step": 4, "total_steps": 4]]),
+        ("course_changes", [["step": 1, "total_steps": 9], ["step": 1, "total_steps": 8]]), ("loss_watch", ["losses": ["x"], "high": 0]),
+        ("loss_watch", ["losses": [], "high": 9]), ("loss_scale_good_steps", -1), ("evaluations", [["step": .integer(.max), "eval_loss": 1]]),
+        ("evaluations", [["step": 1]]),
     ]
 
     @Test(arguments: outOfRange)
@@ -247,5 +251,13 @@ struct CheckpointTests {
         #expect(!RealFiles().exists(marker))
         try store(directory).removeOld(upTo: 6, limit: 2)
         #expect(try RealFiles().list(directory) == ["step-000004", "step-000006"])
+    }
+}
+
+extension CheckpointStore {
+    /// Saves as training does: then the oldest beyond `limit` go.
+    fileprivate func save(_ adapters: TrainedSet, _ state: TrainerState, limit: Int) throws {
+        try save(adapters, state)
+        try removeOld(upTo: state.step, limit: limit)
     }
 }

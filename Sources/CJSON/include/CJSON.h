@@ -27,8 +27,8 @@ typedef struct {
 
 typedef struct lorikeet_json lorikeet_json;
 
-/// Parses `length` bytes. NULL only without memory; else ask for the error first. Nesting beyond `depth` is an error.
-lorikeet_json *lorikeet_json_parse(const char *text, size_t length, size_t depth);
+/// Parses `length` bytes. NULL only without memory; else ask for the error first. Nesting beyond `depth` is an error, and so are more than `values` values and keys.
+lorikeet_json *lorikeet_json_parse(const char *text, size_t length, size_t depth, size_t values);
 /// NULL when all is well, else what is wrong; `*at` is the byte.
 const char *lorikeet_json_error(const lorikeet_json *tape, size_t *at);
 const lorikeet_json_node *lorikeet_json_nodes(const lorikeet_json *tape, size_t *count);

@@ -39,9 +39,16 @@ void lorikeet_return_free_memory(void);
 /// Returns 0, or the error by which bytes were lost: ENOSPC, EDQUOT or EIO.
 int lorikeet_begin_writing(int descriptor);
 
-/// From now on SIGINT and SIGTERM only set a mark; a second one ends the process as usual.
-void lorikeet_catch_signals(void);
+/// From now on SIGINT and SIGTERM only set a mark. Others change nothing for `seconds` after the first; a later one ends the process as usual.
+void lorikeet_catch_signals(int seconds);
 /// From now on SIGINT and SIGTERM end the process again, and none counts as caught.
 void lorikeet_release_signals(void);
 /// The number of the signal that was caught, 0 when none was.
 int lorikeet_caught_signal(void);
+
+/// Registers a file that is mapped at `start`. Returns a number for `lorikeet_file_unmapped`, -1 where too many are.
+int lorikeet_file_mapped(const void *start, size_t count, const char *path);
+void lorikeet_file_unmapped(int slot);
+/// From now on a page of a mapped file that can no longer be read, because the file was cut short or its disk fails, ends the process with this exit code
+/// and a sentence that names the file, and not by SIGBUS.
+void lorikeet_end_on_lost_pages(int code);

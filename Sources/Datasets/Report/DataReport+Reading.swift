@@ -1,11 +1,16 @@
 import LorikeetGround
 import LorikeetJSON
 
+extension JSON {
+    /// A number of rows or tokens: of a size that sums and products of a few of them still are whole numbers of 64 bits.
+    fileprivate var count: Int? { int.flatMap { (0...1 << 40).contains($0) ? $0 : nil } }
+}
+
 /// The report as the store keeps it.
 extension DataReport {
     /// nil where `json` is not what `json` of a report writes.
     init?(json: JSON) {
-        guard let train = json["train"].flatMap({ Split(json: $0) }), let overlap = json["overlap"]?.int else { return nil }
+        guard let train = json["train"].flatMap({ Split(json: $0) }), let overlap = json["overlap"]?.count else { return nil }
         self.init(train: train, validation: json["validation"].flatMap { Split(json: $0) })
         guard (json["validation"] == nil) == (validation == nil) else { return nil }
         self.overlap = overlap
@@ -32,7 +37,7 @@ extension DataReport.Split {
             ("ends_twice", \.endsTwice), ("special_in_content", \.specialInContent), ("splits_differ", \.splitsDiffer), ("trained_tokens", \.trainedTokens),
         ]
         for (name, path) in fields {
-            guard let number = json[name]?.int else { return nil }
+            guard let number = json[name]?.count else { return nil }
             self[keyPath: path] = number
         }
         firstSpecial = json["first_special"]?.string
@@ -50,11 +55,11 @@ extension TokenLengths {
         guard let mean = json["mean"]?.double, let bins = json["histogram"]?.array else { return nil }
         self.mean = mean
         for (name, path) in [("p50", \Self.p50), ("p95", \Self.p95), ("p99", \Self.p99), ("max", \Self.max), ("total", \Self.total)] {
-            guard let number = json[name]?.int else { return nil }
+            guard let number = json[name]?.count else { return nil }
             self[keyPath: path] = number
         }
         for bin in bins {
-            guard let from = bin["from"]?.int, let to = bin["to"]?.int, let count = bin["samples"]?.int else { return nil }
+            guard let from = bin["from"]?.count, let to = bin["to"]?.count, let count = bin["samples"]?.count else { return nil }
             histogram.append(Bin(from: from, to: to, count: count))
         }
     }

@@ -135,7 +135,7 @@ package struct DataReport: Sendable, Equatable {
 
     /// The largest share of truncated training samples that is only a warning: long tails are normal, but where more
     /// lose their end the model learns not to stop.
-    static let truncationLimit = 0.05
+    package static let truncationLimit = 0.05
 
     /// Fills `mistakes` and `warnings` from the counts.
     mutating func findMistakes(maxLength: Int) {

@@ -21,6 +21,8 @@ struct DatasetReader {
     let bos: Int32?
     let files: any Files
     let cpu: CPU
+    /// Called between blocks; what it throws ends the reading.
+    let check: () throws -> Void
 
     /// - Throws: as `Dataset.load`; `StoreFailure` where the sink's file cannot be written.
     func read(into sink: SampleSink) throws -> Dataset {
@@ -87,6 +89,7 @@ struct DatasetReader {
         let reader = try begin(block, form, inValidation, &gathered)
         var finished: Finished?
         while true {
+            try check()
             var following = Result<RowBlock?, any Error>.success(nil)
             var added = Result<Void, any Error>.success(())
             var written = Result<Void, any Error>.success(())

@@ -13,8 +13,12 @@ package struct SampleSet: Sendable {
 
     let entries: [Entry]
     let storage: SampleStorage
+    /// Tokens of each sample as it is stored, where some of the set have fewer; nil where none has.
+    let storedTokens: [Int32]?
 
-    init(entries: [Entry], storage: SampleStorage) { (self.entries, self.storage) = (entries, storage) }
+    init(entries: [Entry], storage: SampleStorage, storedTokens: [Int32]? = nil) {
+        (self.entries, self.storage, self.storedTokens) = (entries, storage, storedTokens)
+    }
 
     /// Samples held in memory.
     package init(_ samples: [TokenSample]) {
@@ -28,7 +32,9 @@ package struct SampleSet: Sendable {
     }
 
     /// Some of the samples.
-    package func subset(_ indices: [Int]) -> SampleSet { SampleSet(entries: indices.map { entries[$0] }, storage: storage) }
+    package func subset(_ indices: [Int]) -> SampleSet {
+        SampleSet(entries: indices.map { entries[$0] }, storage: storage, storedTokens: storedTokens.map { tokens in indices.map { tokens[$0] } })
+    }
 
     package var count: Int { entries.count }
     package var isEmpty: Bool { entries.isEmpty }
@@ -42,8 +48,11 @@ package struct SampleSet: Sendable {
     /// - Throws: exit 4 when its file cannot be read.
     package func sample(at index: Int) throws -> TokenSample {
         let entry = entries[index]
-        let (ids, trained) = try storage.with(entry.offset, SampleCode.byteCount(tokens: Int(entry.tokens))) { SampleCode.read($0, tokens: Int(entry.tokens)) }
-        return TokenSample(record: Int(entry.record), ids: ids, trained: trained, truncated: entry.truncated)
+        let stored = Int(storedTokens?[index] ?? entry.tokens)
+        let (ids, trained) = try storage.with(entry.offset, SampleCode.byteCount(tokens: stored)) { SampleCode.read($0, tokens: stored) }
+        let tokens = Int(entry.tokens)
+        guard tokens < stored else { return TokenSample(record: Int(entry.record), ids: ids, trained: trained, truncated: entry.truncated) }
+        return TokenSample(record: Int(entry.record), ids: Array(ids[..<tokens]), trained: Array(trained[..<tokens]), truncated: entry.truncated)
     }
 
     package func samples(at indices: some Sequence<Int>) throws -> [TokenSample] { try indices.map { try sample(at: $0) } }

@@ -1,3 +1,4 @@
+import LorikeetEngine
 import LorikeetGround
 
 /// One of the things that an export writes into its folder.
@@ -18,9 +19,12 @@ package struct ExportFolder {
     /// Small files: name and text.
     private let texts: [(name: String, text: String)]
     private let files: any Files
+    /// What the items are made from.
+    private let sources: [ModelSource]
 
-    package init(_ items: [ExportItem], texts: [(name: String, text: String)], files: any Files) {
-        (self.items, self.texts, self.files) = (items, texts, files)
+    /// - Parameter sources: what the items are made from: where one of its files has been changed meanwhile, the folder does not come about.
+    package init(_ items: [ExportItem], texts: [(name: String, text: String)], from sources: [ModelSource], files: any Files) {
+        (self.items, self.texts, self.sources, self.files) = (items, texts, sources, files)
     }
 
     /// Writes every item, after a check that the disk has room for all.
@@ -40,6 +44,7 @@ package struct ExportFolder {
         do {
             for item in items { try item.write(pending.path + "/" + item.name, pending.files) { try progress(item, $0) } }
             for (name, text) in texts { try pending.files.writeDurably(text, to: pending.path + "/" + name) }
+            for source in sources { try source.files.requireUnchanged() }
             try pending.commit()
         } catch {
             pending.discard()

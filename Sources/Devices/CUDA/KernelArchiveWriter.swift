@@ -21,7 +21,7 @@ package struct KernelArchiveWriter {
 
     /// Compiles the modules on all threads and writes the archive of `architecture` into a folder.
     ///
-    /// - Throws: exit 4 where a module does not compile or the file cannot be written.
+    /// - Throws: exit 4 where a module does not compile, the compiler warns of one, or the file cannot be written.
     package func write(_ modules: [KernelModule], architecture: Int, to folder: String, threads: Int, files: any Files = RealFiles()) throws -> Report {
         let binaries = try compile(modules, architecture: architecture, threads: max(1, min(threads, modules.count)))
         var head = [KernelArchive.firstLine, "sources " + KernelSources.fingerprint, "compiler " + compiler.versionText]
@@ -47,7 +47,7 @@ package struct KernelArchiveWriter {
                     return next
                 }
                 guard index < modules.count else { return }
-                let result = Result { try compiler.binary(modules[index], texts[index], architecture: architecture, native: true) }
+                let result = Result { try compiler.binary(modules[index], texts[index], architecture: architecture, native: true, warningsFail: true) }
                 results.withLock { $0[index] = result }
             }
         }

@@ -46,7 +46,9 @@ struct KernelCompiler {
     }
 
     /// Machine code for `architecture` when that is the card's own, else PTX that the driver compiles.
-    func binary(_ module: KernelModule, _ text: KernelText, architecture: Int, native: Bool) throws -> [UInt8] {
+    ///
+    /// - Parameter warningsFail: a warning is an error, as where archives are made: whoever builds them can mend the source.
+    func binary(_ module: KernelModule, _ text: KernelText, architecture: Int, native: Bool, warningsFail: Bool = false) throws -> [UInt8] {
         let (name, headers) = (module.source + ".cu", text.headers)
         let options = Self.options(module, architecture: architecture, native: native)
         var program: Program?
@@ -60,11 +62,16 @@ struct KernelCompiler {
         let texts = options.map { strdup($0) }
         defer { texts.forEach { free($0) } }
         var pointers = texts.map { $0.map { UnsafePointer($0) } }
+        func log() -> String {
+            let bytes = output(program, logSize, logText) ?? []
+            return String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self).split(separator: "\n").joined(separator: " | ")
+        }
         guard compile(program, Int32(options.count), &pointers) == 0 else {
-            let log = output(program, logSize, logText) ?? []
-            let words = String(decoding: log.prefix { $0 != 0 }, as: UTF8.self).split(separator: "\n").joined(separator: " | ")
             throw LorikeetError.machine(
-                "NVRTC \(versionText) could not compile \(name): \(words.prefix(2000))", fix: "report this with lorikeet doctor's output")
+                "NVRTC \(versionText) could not compile \(name): \(log().prefix(2000))", fix: "report this with lorikeet doctor's output")
+        }
+        if warningsFail, case let words = log(), words.contains("warning") {
+            throw LorikeetError.machine("NVRTC \(versionText) warns of \(name) (\(architecture)): \(words.prefix(2000))", fix: "mend the kernel's source")
         }
         guard let binary = native ? output(program, cubinSize, cubin) : output(program, codeSize, code), !binary.isEmpty else {
             throw LorikeetError.machine("NVRTC \(versionText) gave no code of \(name)", fix: "report this with lorikeet doctor's output")

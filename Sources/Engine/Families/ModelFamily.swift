@@ -116,9 +116,16 @@ extension ModelFamily {
         _ purpose: ProgramPurpose, tokens: Int, adapters: TrainedLayout, target: ProgramTarget, headChunk: Int = HeadBlock.chunk,
         passes: PassPolicy = .norms
     ) -> Program {
+        differentiated(purpose, tokens: tokens, adapters: adapters, target: target, headChunk: headChunk).program(passes)
+    }
+
+    /// The same before the passes.
+    func differentiated(
+        _ purpose: ProgramPurpose, tokens: Int, adapters: TrainedLayout, target: ProgramTarget, headChunk: Int
+    ) -> DifferentiatedProgram {
         var builder = ProgramBuilder(purpose: purpose, tokens: tokens, adapters: adapters, target: target, headChunk: headChunk)
         forward(&builder)
-        return builder.build(passes: passes)
+        return builder.differentiated()
     }
 }
 

@@ -38,18 +38,26 @@ package struct Schedule: Sendable {
             let (a, b) = (values[$0].byteCount, values[$1].byteCount)
             return a == b ? $0.index < $1.index : a > b
         }
-        var placed: [(start: Int, end: Int, lifetime: ClosedRange<Int>)] = []  // sorted by start
+        // Sorted by start.
+        var placed: [(start: Int, end: Int, first: Int32, last: Int32)] = []
+        placed.reserveCapacity(order.count)
         for id in order {
             guard let lifetime = lifetimes[id.index] else { continue }
             let size = values[id].byteCount.roundedUp(toMultipleOf: alignment)
             var offset = 0
-            for other in placed where other.lifetime.overlaps(lifetime) {
+            let (first, last) = (Int32(lifetime.lowerBound), Int32(lifetime.upperBound))
+            for other in placed where other.first <= last && other.last >= first {
                 if offset + size <= other.start { break }
                 offset = max(offset, other.end)
             }
             offsets[id.index] = offset
-            let position = placed.firstIndex { $0.start > offset } ?? placed.count
-            placed.insert((offset, offset + size, lifetime), at: position)
+            // Behind all that start there or before.
+            var (position, end) = (0, placed.count)
+            while position < end {
+                let middle = (position + end) / 2
+                if placed[middle].start > offset { end = middle } else { position = middle + 1 }
+            }
+            placed.insert((offset, offset + size, first, last), at: position)
             arenaBytes = max(arenaBytes, offset + size)
         }
     }

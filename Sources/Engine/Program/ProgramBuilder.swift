@@ -273,14 +273,36 @@ package struct ProgramBuilder {
         }
     }
 
-    /// Runs the passes (differentiation where the program trains, recomputation, fusion), lays values out in the arena, and returns the
-    /// program.
-    package consuming func build(passes: PassPolicy = .norms) -> Program {
+    /// The forward pass and, where the program trains, its adjoints: what programs with different passes have in common.
+    consuming func differentiated() -> DifferentiatedProgram {
         var list = OpList(
             entries: ops.enumerated().map { OpList.Entry(op: $1, origin: $0, role: .forward) }, values: values, incomplete: incomplete, target: target)
-        if purpose == .training {
-            list = Recompute.recompute(Differentiation.differentiate(list), passes, blocks: blocks)
-        }
+        if purpose == .training { list = Differentiation.differentiate(list) }
+        return DifferentiatedProgram(
+            purpose: purpose, tokens: tokens, blocks: blocks, inputs: inputs, outputs: outputs, unusedTensors: unused, list: list)
+    }
+
+    /// Runs the passes (differentiation where the program trains, recomputation, fusion), lays values out in the arena, and returns the
+    /// program.
+    package consuming func build(passes: PassPolicy = .norms) -> Program { differentiated().program(passes) }
+}
+
+/// A program before the passes that a policy decides.
+struct DifferentiatedProgram {
+    let purpose: ProgramPurpose
+    let tokens: Int
+    /// The forward ops of each block of the model.
+    let blocks: [Range<Int>]
+    let inputs: ProgramInputs
+    let outputs: ProgramOutputs
+    let unusedTensors: [String]
+    let list: OpList
+
+    /// The program after recomputation, fusion and parking, with its values laid out in the arena.
+    func program(_ passes: PassPolicy) -> Program {
+        var list = list
+        let target = list.target
+        if purpose == .training { list = Recompute.recompute(list, passes, blocks: blocks) }
         if passes.fuse { list = Fuse.fuse(list) }
         if purpose == .training, passes.parks, target.isDevice { list = Parking.park(list, blocks: blocks, repeated: passes.blocks) }
         let ops = list.entries.map(\.op)
@@ -289,7 +311,7 @@ package struct ProgramBuilder {
             roles: list.entries.map(\.role),
             firstBackwardOp: list.firstBackward, inputs: inputs, outputs: outputs,
             schedule: Schedule(values: list.values, ops: ops, alignment: target.alignment), incomplete: list.incomplete,
-            unusedTensors: unused)
+            unusedTensors: unusedTensors)
         assert(program.violations().isEmpty, program.violations().joined(separator: "\n"))
         return program
     }

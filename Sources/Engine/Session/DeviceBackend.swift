@@ -18,6 +18,7 @@ final class DeviceBackend: SessionBackend {
     private let device: any Accelerator
     private let element: DeviceElement
     private let weights: DeviceWeights
+    var interruption: (@Sendable () -> Bool)?
     /// nil while a session has reserved nothing, and after a reservation that failed.
     private var arena: DeviceAllocation?
     /// The host's memory of parked values.
@@ -128,6 +129,7 @@ final class DeviceBackend: SessionBackend {
         let graphKey = GraphKey(purpose: program.purpose, tokens: program.tokens, chunks: (trainedRows + chunk - 1) / chunk, adapterOn: adapterOn)
         // A step program is short: a graph of it would save nothing.
         if program.purpose == .step { return try runAll(on: device) }
+        if let interruption, interruption() { throw Interrupted() }
         if let graph = graphs[graphKey] { return try graph.run() }
         let seen = runs[graphKey, default: 0]
         if seen == 0 { try prepare(program, trainedRows: trainedRows) }

@@ -24,15 +24,15 @@ package struct DeviceBytes: Sendable, Equatable {
 /// How a training session runs on a card.
 package struct DevicePlan: Sendable {
     package let sizes: SessionSizes
-    package fileprivate(set) var passes: PassPolicy
+    package internal(set) var passes: PassPolicy
     /// Whether quantised linears are dequantised once, at loading, and kept in the activations' type; else they are dequantised for every
     /// product. Both give the same bits.
     package let keepsExpanded: Bool
     /// Whether the embedding lies in the host's memory, from where the card reads rows of it. The same bits.
     package let embeddingOnHost: Bool
-    package fileprivate(set) var bytes: DeviceBytes
+    package internal(set) var bytes: DeviceBytes
     /// Predicted seconds of one micro-batch of `sizes.training` tokens.
-    package fileprivate(set) var stepSeconds: Double
+    package internal(set) var stepSeconds: Double
     package var secondsPerToken: Double { stepSeconds / Double(sizes.training) }
     /// What lies in the host's pinned memory, in words; empty where nothing does.
     package var pinnedParts: String {
@@ -52,10 +52,10 @@ package enum HostUse {
 /// Chooses micro-batches, head chunk, recomputation and whether linears are kept dequantised, for the least time a token under a memory cap.
 /// The host's memory is used where nothing fits without it, or where that is predicted clearly faster (`DevicePlanner.hostGain`).
 package struct DevicePlanner {
-    private let family: any ModelFamily
-    private let layout: TrainedLayout
+    let family: any ModelFamily
+    let layout: TrainedLayout
     private let storage: BaseStorage
-    private let element: DeviceElement
+    let element: DeviceElement
     /// What choices are made by.
     private let model: DeviceModel
     /// What predictions are made by.
@@ -63,19 +63,20 @@ package struct DevicePlanner {
     private let workload: Workload
     private let storedBytes: [String: Int]
     /// See `DeviceBytes.context`, `weights` and `expanded`.
-    private let contextBytes: Int
-    private let weightBytes: Int
-    private let expandedBytes: Int
+    let contextBytes: Int
+    let weightBytes: Int
+    let expandedBytes: Int
     /// Bytes of the embedding, where it may lie in the host's memory; else 0.
-    private let embeddingBytes: Int
+    let embeddingBytes: Int
     /// The optimiser's update.
-    private var step: Program
-    private let blockCount: Int
+    private(set) var step: Program
+    let blockCount: Int
     package var optimiser: any Optimiser.Type = AdamWSettings.self { didSet { step = Self.step(optimiser, layout, element) } }
     /// Whether programs are fused; see `PassPolicy.fuse`.
     package var fuse = true
     /// Bytes of the host's memory that may be pinned.
     package var hostCap = Int.max
+    private let known = KnownPrograms()
     /// By what part a token's time has to be shorter with the host's memory than without, where both fit. A step is predicted too long by about
     /// the same share in either form, which cancels in their ratio: on an H100 that was predicted as 0.944 and 0.961 and measured as 0.955 and 0.942. So gains below
     /// 3 % may be errors of the prediction, and a smaller use of the machine's memory is preferred.
@@ -141,7 +142,7 @@ package struct DevicePlanner {
         for chunk in [headChunk, headChunk / 2, headChunk / 4, headChunk / 16].map({ min(max(128, $0), headChunk, rows) }) where chunk != chunks.last {
             chunks.append(chunk)
         }
-        let programs = chunks.map { TrainingPrograms(self, SessionSizes(training: rows, evaluation: evaluation, headChunk: $0)) }
+        let programs = chunks.map { known.programs(self, SessionSizes(training: rows, evaluation: evaluation, headChunk: $0)) }
         var best = Outcome.doesNotFit
         for use in uses {
             if let plan = best.plan, plan.passes.blocks == 0 { break }
@@ -165,7 +166,7 @@ package struct DevicePlanner {
         var (best, limit) = (Outcome.doesNotFit, limit)
         for program in programs {
             for keeps in mayKeepExpanded ? [true, false] : [false] {
-                switch program.plan(keepsExpanded: keeps, use, cap: cap, limit: limit) {
+                switch program.plan(self, keepsExpanded: keeps, of: mayKeepExpanded ? [true, false] : [false], use, cap: cap, limit: limit) {
                 case .plan(let plan): (best, limit) = (.plan(plan), plan.stepSeconds)
                 case .slower: if case .doesNotFit = best { best = .slower }
                 case .doesNotFit: break
@@ -188,90 +189,6 @@ package struct DevicePlanner {
         keeping.bytes.arena = max(plan.bytes.arena, program.arenaBytes)
         keeping.stepSeconds = seconds(program, keepsExpanded: plan.keepsExpanded, embeddingOnHost: plan.embeddingOnHost)
         return keeping.bytes.total <= cap && keeping.stepSeconds < plan.stepSeconds ? keeping : plan
-    }
-
-    /// The training programs for given sizes, by the number of recomputed blocks; each is made when it is first needed.
-    private final class TrainingPrograms {
-        private let planner: DevicePlanner
-        private let sizes: SessionSizes
-        private var known: [PassPolicy: Program] = [:]
-        private lazy var evaluationArena = planner.program(
-            .evaluation, Session.batchRows(sizes.evaluation, .device(planner.element)), sizes, planner.policy(0)
-        ).arenaBytes
-
-        init(_ planner: DevicePlanner, _ sizes: SessionSizes) { (self.planner, self.sizes) = (planner, sizes) }
-
-        private func program(_ policy: PassPolicy) -> Program {
-            if let program = known[policy] { return program }
-            let program = planner.program(.training, sizes.training, sizes, policy)
-            known[policy] = program
-            return program
-        }
-
-        /// The fastest plan that fits in `cap` bytes, of those with the fewest recomputed blocks for each way of recomputing a block: each such block
-        /// makes the arena smaller and the step longer. More of the host's memory than the blocks' inputs is taken where that is faster by `hostGain`.
-        ///
-        /// - Parameter limit: seconds that the step has to stay below.
-        func plan(keepsExpanded: Bool, _ use: HostUse, cap: Int, limit: Double) -> Outcome {
-            let onHost = use != .nothing && planner.embeddingBytes > 0
-            func policy(_ blocks: Int, _ repeated: PassPolicy.Repeated = .everything) -> PassPolicy {
-                planner.policy(blocks, blocks > 0 ? repeated : .everything, parks: use == .parking && blocks > 0)
-            }
-            func plan(_ policy: PassPolicy) -> DevicePlan {
-                let program = program(policy)
-                let bytes = DeviceBytes(
-                    context: planner.contextBytes, weights: planner.weightBytes - (onHost ? planner.embeddingBytes : 0),
-                    expanded: keepsExpanded ? planner.expandedBytes : 0, adapters: planner.step.persistentBytes,
-                    arena: max(program.arenaBytes, evaluationArena, planner.step.arenaBytes),
-                    pinned: program.parkedBytes + (onHost ? planner.embeddingBytes : 0))
-                let seconds = planner.seconds(program, keepsExpanded: keepsExpanded, embeddingOnHost: onHost)
-                return DevicePlan(sizes: sizes, passes: policy, keepsExpanded: keepsExpanded, embeddingOnHost: onHost, bytes: bytes, stepSeconds: seconds)
-            }
-            func fits(_ plan: DevicePlan) -> Bool {
-                plan.bytes.total <= cap && (use == .nothing || plan.bytes.pinned <= planner.hostCap)
-            }
-            let nothing = plan(policy(0))
-            /// The plan with the fewest blocks that fits and stays below the limit.
-            func least(_ repeated: PassPolicy.Repeated, limit: Double) -> Outcome {
-                let most = plan(policy(planner.blockCount, repeated))
-                guard fits(most) else { return .doesNotFit }
-                // Making a program takes most of the time. Each block makes the arena smaller by about the same bytes, so the search begins at the number of
-                // blocks that follows from them, and widens its steps from there.
-                let freed = Double(nothing.bytes.arena - most.bytes.arena) / Double(planner.blockCount)
-                var (low, high, step) = (1, planner.blockCount, 1)
-                var next = freed > 0 ? Int((Double(nothing.bytes.total - cap) / freed).rounded(.up)) : high
-                while low < high {
-                    next = min(max(next, low), high - 1)
-                    let tried = plan(policy(next, repeated))
-                    if fits(tried) {
-                        high = next
-                        next -= step
-                    } else {
-                        guard tried.stepSeconds < limit else { return .slower }
-                        low = next + 1
-                        next += step
-                    }
-                    step *= 2
-                }
-                let found = plan(policy(low, repeated))
-                return found.stepSeconds < limit ? .plan(found) : .slower
-            }
-            guard nothing.stepSeconds < limit else { return fits(nothing) || fits(plan(policy(planner.blockCount))) ? .slower : .doesNotFit }
-            if fits(nothing) { return .plan(nothing) }
-            var best = Outcome.doesNotFit
-            for repeated in PassPolicy.Repeated.allCases {
-                // What is kept beside a block's input lies in the host's memory too. With all but the gates there, a step on an H100 was predicted to be 3 %
-                // faster and was measured 1.5 % slower (decision 17).
-                if use == .parking, repeated == .gates { continue }
-                let gain = use == .parking && repeated != .everything ? DevicePlanner.hostGain : 0
-                switch least(repeated, limit: best.plan.map { (1 - gain) * $0.stepSeconds } ?? limit) {
-                case .plan(let plan): best = .plan(plan)
-                case .slower: if case .doesNotFit = best { best = .slower }
-                case .doesNotFit: break
-                }
-            }
-            return best
-        }
     }
 
     /// A plan for one of several micro-batch sizes: the smallest size whose time a token is within 2 % of the fastest's. The prediction leaves
@@ -359,27 +276,27 @@ package struct DevicePlanner {
             guard let below = known.last(where: { $0.rows < rows }) else { return above.seconds }
             return below.seconds + (above.seconds - below.seconds) * Double(rows - below.rows) / Double(above.rows - below.rows)
         }
-        return sizes.reduce(0) { $0 + Double($1.value) * seconds($1.key) }
+        return sizes.sorted { $0.key < $1.key }.reduce(0) { $0 + Double($1.value) * seconds($1.key) }
     }
 
     /// Predicted seconds of one update by the optimiser.
     package var predictedUpdateSeconds: Double { predicting.seconds(step.work()) }
 
     /// Predicted seconds of one run of `program` on the workload.
-    private func seconds(_ program: Program, keepsExpanded: Bool, embeddingOnHost: Bool) -> Double {
+    func seconds(_ program: Program, keepsExpanded: Bool, embeddingOnHost: Bool) -> Double {
         var load = workload
         load.embeddingOnHost = embeddingOnHost
         if !keepsExpanded { load.storedBytes = storedBytes }
         return model.seconds(program.work(load))
     }
 
-    private func policy(_ blocks: Int, _ repeated: PassPolicy.Repeated = .everything, parks: Bool = false) -> PassPolicy {
+    func policy(_ blocks: Int, _ repeated: PassPolicy.Repeated = .everything, parks: Bool = false) -> PassPolicy {
         var policy = PassPolicy(blocks: blocks, repeated: repeated, parks: parks)
         policy.fuse = fuse
         return policy
     }
 
-    private func program(_ purpose: ProgramPurpose, _ tokens: Int, _ sizes: SessionSizes, _ passes: PassPolicy) -> Program {
+    func program(_ purpose: ProgramPurpose, _ tokens: Int, _ sizes: SessionSizes, _ passes: PassPolicy) -> Program {
         family.program(
             purpose, tokens: tokens, adapters: layout, target: .device(element), headChunk: sizes.headChunk, passes: passes)
     }

@@ -19,7 +19,7 @@ extension Session {
     /// Continuations of prompts that all have the same limit; prompts that are equal count as repetitions of the first.
     package func generate(
         prompts: [[Int32]], maxNewTokens: Int, endTokens: Set<Int32>, slots: Int = 16, rules: SamplingRules = .greedy,
-        onToken: (Int, Int32) -> Bool = { _, _ in true }
+        onToken: (Int, Int32) throws -> Bool = { _, _ in true }
     ) throws -> [[Int32]] {
         var asked: [[Int32]: Int] = [:]
         let requests = prompts.map { prompt in
@@ -37,12 +37,12 @@ extension Session {
     ///   - rules: how tokens are chosen.
     ///   - endTokens: a sequence ends with the first of these, which is part of the result.
     ///   - slots: sequences at a time.
-    ///   - onToken: told (request's index, token) as each token is chosen; returning false stops that sequence.
+    ///   - onToken: told (request's index, token) as each token is chosen; returning false stops that sequence, and what it throws ends them all.
     /// - Returns: the new tokens of each request, in the requests' order.
     /// - Throws: exit 2 for a prompt's token id that the embedding table does not have; exit 1 where logits are not finite, for then no
     ///   token can be chosen.
     package func generate(
-        _ requests: [GenerationRequest], rules: SamplingRules, endTokens: Set<Int32>, slots: Int, onToken: (Int, Int32) -> Bool = { _, _ in true }
+        _ requests: [GenerationRequest], rules: SamplingRules, endTokens: Set<Int32>, slots: Int, onToken: (Int, Int32) throws -> Bool = { _, _ in true }
     ) throws -> [[Int32]] {
         try requests.forEach { try check(prompt: $0.prompt) }
         var results: [[Int32]] = Array(repeating: [], count: requests.count)
@@ -66,7 +66,7 @@ extension Session {
                 }
                 for (request, token) in sequences.chosen {
                     results[request].append(token)
-                    let goesOn = onToken(request, token)
+                    let goesOn = try onToken(request, token)
                     if !goesOn || endTokens.contains(token) || results[request].count >= requests[request].maxNewTokens { sequences.end(request) }
                 }
             }

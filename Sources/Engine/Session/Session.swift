@@ -2,7 +2,7 @@ import LorikeetDevices
 import LorikeetGround
 
 /// The largest batches that a session will run; they decide the size of its arena.
-package struct SessionSizes: Sendable, Equatable {
+package struct SessionSizes: Sendable, Hashable {
     /// Rows (tokens) of the largest training micro-batch; 0 for sessions that never train.
     package var training: Int
     /// Rows of the largest evaluation batch.
@@ -40,6 +40,12 @@ package final class Session {
     /// The last step program, and the optimiser that it was made for.
     private var step: (optimiser: AnyHashable, program: Program)?
     private let backend: any SessionBackend
+    /// Asked before every op on the processor, and on a card before every program, but not in an update of the parameters: true ends the work with
+    /// `Interrupted`.
+    package var interruption: (@Sendable () -> Bool)? {
+        get { backend.interruption }
+        set { backend.interruption = newValue }
+    }
     /// Called with every op's seconds while `profile` runs.
     private var observer: OpObserver?
 

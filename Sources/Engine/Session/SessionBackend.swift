@@ -8,6 +8,8 @@ typealias OpObserver = (any Op, String, Double) -> Void
 protocol SessionBackend: AnyObject {
     /// What programs are made for.
     var target: ProgramTarget { get }
+    /// See `Session.interruption`.
+    var interruption: (@Sendable () -> Bool)? { get set }
 
     /// Makes the arena at least this large; its contents may be lost.
     func reserve(_ bytes: Int) throws
@@ -42,7 +44,14 @@ package struct OptimiserResult: Sendable {
     /// L2 norm of the gradients before clipping.
     package let gradientNorm: Double
     /// The gradients were not finite and nothing was changed (in float16: the loss scale was too large).
-    package var skipped = false
+    package var skipped: Bool
+
+    package init(gradientNorm: Double, skipped: Bool = false) { (self.gradientNorm, self.skipped) = (gradientNorm, skipped) }
+}
+
+/// Work that `Session.interruption` ended before it was done. Parameters, moments and step state are as they were before it.
+package struct Interrupted: Error {
+    package init() {}
 }
 
 /// float16's dynamic loss scale, by torch's GradScaler: half after a step that overflowed, double after 2,000 good ones.
@@ -76,6 +85,7 @@ package struct LossScaling: Sendable, Equatable {
 final class CPUBackend: SessionBackend {
     private let model: Model
     private let clock: any Clock
+    var interruption: (@Sendable () -> Bool)?
     private var arena: Buffer
     /// By name, one a layer, shared by all decoding programs of the same slots and positions.
     private var caches: [String: Buffer] = [:]
@@ -114,7 +124,12 @@ final class CPUBackend: SessionBackend {
             gradients: trained ? model.adapters.floats(.gradients).baseAddress : nil,
             persistent: try places(program, caches: key))
         guard let observe else {
-            for op in program.ops { try op.run(context) }
+            // The update's few ops belong together.
+            let interruption = program.purpose == .step ? nil : interruption
+            for op in program.ops {
+                if let interruption, interruption() { throw Interrupted() }
+                try op.run(context)
+            }
             return
         }
         for op in program.ops {

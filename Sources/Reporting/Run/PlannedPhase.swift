@@ -20,7 +20,7 @@ package struct PlannedPhase: Sendable, Equatable {
         PlannedPhase("training", measuredAs: "training", usesAllThreads: true),
         PlannedPhase("evaluation", of: "training", measuredAs: "training", usesAllThreads: true),
         PlannedPhase("checkpoints", of: "training", measuredAs: "training"),
-        // Reading and writing take longest.
+        // Writing takes longest.
         PlannedPhase("merging", measuredAs: "merging"),
         PlannedPhase("exporting", of: "merging", measuredAs: "exporting", usesAllThreads: true),
         PlannedPhase("testing", measuredAs: "testing", usesAllThreads: true),

@@ -167,7 +167,8 @@ package struct RunLog: Sendable {
     }
 
     private mutating func addWarning(_ event: JSON) {
-        if let step = event["step"]?.int { skippedSteps.append(step) }
+        // Older versions wrote steps into warnings of skipped ones alone.
+        if let step = event["step"]?.int, event["planned_steps"] == nil, event["action"]?.string ?? "skipped" == "skipped" { skippedSteps.append(step) }
         guard let text = event["text"]?.string, warnings.count < 200, !warnings.contains(text) else { return }
         warnings.append(text)
     }

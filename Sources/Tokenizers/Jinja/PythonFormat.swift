@@ -159,6 +159,7 @@ extension TemplateRun {
         switch field.type {
         case "s", "r":
             body = field.type == "s" ? try text(of: value) : try represented(value)
+            try charge(body.utf8.count)
             if let precision = field.precision { body = PythonSlice(from: nil, to: precision, step: 1).text(of: body) }
         case "f", "F":
             guard let number = value.asDouble else { throw failure("a number's format needs a number, not \(value.kind)") }

@@ -26,28 +26,33 @@ enum PythonText {
         return String(slice)
     }
 
-    /// Byte offsets of the occurrences of `needle`, not overlapping, from the left. Linear in the text (Knuth, Morris and Pratt).
-    private static func occurrences(of needle: [UInt8], in text: [UInt8], limit: Int) -> [Int] {
-        guard !needle.isEmpty, needle.count <= text.count, limit > 0 else { return [] }
+    /// Calls `found` with the byte offsets of the occurrences of `needle`, not overlapping, from the left. Linear in the text (Knuth, Morris and Pratt).
+    private static func forEachOccurrence(of needle: [UInt8], in text: [UInt8], limit: Int, _ found: (Int) -> Void) {
+        guard !needle.isEmpty, needle.count <= text.count, limit > 0 else { return }
         // Of every prefix of the needle: the length of its longest proper prefix that is its suffix too.
-        var borders = [Int](repeating: 0, count: needle.count)
+        var borders = [UInt32](repeating: 0, count: needle.count)
         var length = 0
         for index in 1..<max(1, needle.count) {
-            while length > 0, needle[index] != needle[length] { length = borders[length - 1] }
+            while length > 0, needle[index] != needle[length] { length = Int(borders[length - 1]) }
             if needle[index] == needle[length] { length += 1 }
-            borders[index] = length
+            borders[index] = UInt32(truncatingIfNeeded: length)
         }
-        var found: [Int] = []
-        var matched = 0
+        var (matched, count) = (0, 0)
         for (index, byte) in text.enumerated() {
-            while matched > 0, byte != needle[matched] { matched = borders[matched - 1] }
+            while matched > 0, byte != needle[matched] { matched = Int(borders[matched - 1]) }
             if byte == needle[matched] { matched += 1 }
             guard matched == needle.count else { continue }
-            found.append(index + 1 - needle.count)
-            if found.count == limit { return found }
+            found(index + 1 - needle.count)
+            count += 1
+            if count == limit { return }
             matched = 0
         }
-        return found
+    }
+
+    private static func firstOccurrence(of needle: [UInt8], in text: [UInt8]) -> Int? {
+        var first: Int?
+        forEachOccurrence(of: needle, in: text, limit: 1) { first = $0 }
+        return first
     }
 
     /// The scalar at a position, from the end where it is negative.
@@ -70,7 +75,7 @@ enum PythonText {
         if needle.isEmpty { return text.unicodeScalars.count }
         // The last of overlapping occurrences too: search the reversed texts.
         let bytes = Array(text.utf8)
-        guard let fromEnd = occurrences(of: needle.utf8.reversed(), in: bytes.reversed(), limit: 1).first else { return nil }
+        guard let fromEnd = firstOccurrence(of: needle.utf8.reversed(), in: bytes.reversed()) else { return nil }
         return bytes[0..<(bytes.count - fromEnd - needle.utf8.count)].reduce(0) { $0 + ($1 & 0xC0 == 0x80 ? 0 : 1) }
     }
 
@@ -80,19 +85,27 @@ enum PythonText {
     static func find(_ text: String, _ needle: String) -> Int? {
         if needle.isEmpty { return 0 }
         let bytes = Array(text.utf8)
-        guard let offset = occurrences(of: Array(needle.utf8), in: bytes, limit: 1).first else { return nil }
+        guard let offset = firstOccurrence(of: Array(needle.utf8), in: bytes) else { return nil }
         return bytes[0..<offset].reduce(0) { $0 + ($1 & 0xC0 == 0x80 ? 0 : 1) }
     }
 
     static func count(_ text: String, _ needle: String) -> Int {
-        needle.isEmpty
-            ? text.unicodeScalars.count + 1
-            : occurrences(of: Array(needle.utf8), in: Array(text.utf8), limit: .max).count
+        if needle.isEmpty { return text.unicodeScalars.count + 1 }
+        var count = 0
+        forEachOccurrence(of: Array(needle.utf8), in: Array(text.utf8), limit: .max) { _ in count += 1 }
+        return count
     }
 
     static func replace(_ text: String, _ old: String, _ new: String, limit: Int = .max) -> String {
         if old.isEmpty { return interleaved(text, new, limit: limit) }
-        return split(text, separator: old, limit: limit).joined(separator: new)
+        let bytes = Array(text.utf8)
+        var (result, start): ([UInt8], Int) = ([], 0)
+        forEachOccurrence(of: Array(old.utf8), in: bytes, limit: limit) { offset in
+            result += bytes[start..<offset]
+            result += new.utf8
+            start = offset + old.utf8.count
+        }
+        return String(decoding: result + bytes[start...], as: UTF8.self)
     }
 
     /// `replace("", new)`: before every scalar and at the end.
@@ -111,7 +124,7 @@ enum PythonText {
         let needle = Array(separator.utf8)
         var parts: [String] = []
         var start = 0
-        for offset in occurrences(of: needle, in: bytes, limit: limit) {
+        forEachOccurrence(of: needle, in: bytes, limit: limit) { offset in
             parts.append(String(decoding: bytes[start..<offset], as: UTF8.self))
             start = offset + needle.count
         }
@@ -125,7 +138,7 @@ enum PythonText {
         let needle = Array(separator.utf8)
         var parts: [String] = []
         var end = bytes.count
-        for fromEnd in occurrences(of: needle.reversed(), in: bytes.reversed(), limit: limit) {
+        forEachOccurrence(of: needle.reversed(), in: bytes.reversed(), limit: limit) { fromEnd in
             let start = bytes.count - fromEnd - needle.count
             parts.append(String(decoding: bytes[(start + needle.count)..<end], as: UTF8.self))
             end = start

@@ -72,14 +72,15 @@ extension TemplateRun {
         let by = arguments.value(1, "by")?.string ?? "key"
         guard by == "key" || by == "value" else { throw failure("“dictsort” sorts by key or value") }
         let items = try items(of: value, "dictsort")
-        let keys = items.map { item in
-            if case .list(let pair) = item { return sortKey(pair[by == "key" ? 0 : 1], isCaseSensitive) }
-            return item
+        let keys = try items.map { item in
+            guard case .list(let pair) = item else { return item }
+            return try sortKey(pair[by == "key" ? 0 : 1], isCaseSensitive)
         }
         return try order(keys, reversed: arguments.value(2, "reverse")?.isTrue ?? false).map { items[$0] }
     }
 
-    private func sortKey(_ value: TemplateValue, _ isCaseSensitive: Bool) -> TemplateValue {
+    private func sortKey(_ value: TemplateValue, _ isCaseSensitive: Bool) throws -> TemplateValue {
+        try charge(walking: value)
         guard !isCaseSensitive, let text = value.string else { return value }
         return .string(text.lowercased())
     }
@@ -93,7 +94,7 @@ extension TemplateRun {
             var key = element
             if let attribute, attribute != .none { key = try part(attribute, of: element) }
             if key.isUndefined, let standard { key = standard }
-            return sortKey(key, caseSensitive?.isTrue ?? false)
+            return try sortKey(key, caseSensitive?.isTrue ?? false)
         }
     }
 
@@ -231,6 +232,7 @@ extension TemplateRun {
     private func passes(_ value: TemplateValue, _ arguments: EvaluatedArguments) throws -> Bool {
         guard let first = arguments.positional.first else { return value.isTrue }
         guard let test = first.string else { throw failure("a test is named by a string, not \(first.kind)") }
+        try charge(arguments.positional.count)
         return try holds(test: test, value, arguments.dropFirst())
     }
 

@@ -171,7 +171,7 @@ extension TemplateRun {
     }
 
     func replaced(_ text: String, _ old: String, _ new: String, limit: Int) throws -> String {
-        try charge(2 * text.utf8.count + old.utf8.count)
+        try charge(2 * text.utf8.count + 8 * old.utf8.count)
         let occurrences = min(limit, PythonText.count(text, old))
         try charge(bytes: Saturating.sum(text.utf8.count, Saturating.product(occurrences, new.utf8.count)))
         return PythonText.replace(text, old, new, limit: limit)

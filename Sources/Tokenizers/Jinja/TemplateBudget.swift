@@ -32,6 +32,9 @@ extension TemplateRun {
     /// How many units a byte costs that is looked up by its Unicode properties or written by several pieces.
     static let slowByte = 24
 
+    /// How many units a byte of a key costs: it is hashed, and compared with the keys of a small mapping.
+    static let hashedByte = 4
+
     /// Pays for work that is about to be done.
     @inline(__always)
     func charge(_ units: Int) throws {
@@ -60,6 +63,14 @@ extension TemplateRun {
 
     /// Pays for walking all of a value: printing, comparing, searching.
     func charge(walking value: TemplateValue) throws { try charge(value.shape.weight) }
+
+    /// Pays for reading the texts that a filter, test, method or function is given.
+    func charge(reading value: TemplateValue? = nil, _ arguments: EvaluatedArguments) throws {
+        var bytes = Saturating.sum(value?.string?.utf8.count ?? 0, arguments.positional.count + arguments.named.count)
+        for argument in arguments.positional { bytes = Saturating.sum(bytes, argument.string?.utf8.count ?? 0) }
+        for argument in arguments.named { bytes = Saturating.sum(bytes, argument.value.string?.utf8.count ?? 0) }
+        try charge(bytes)
+    }
 
     /// Pays for a comparison, which ends at the latest with the smaller of two values.
     func charge(comparing a: TemplateValue, _ b: TemplateValue) throws { try charge(min(a.shape.weight, b.shape.weight)) }

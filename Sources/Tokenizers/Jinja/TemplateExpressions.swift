@@ -105,15 +105,18 @@ extension TemplateRun {
         var result = TemplateMapping()
         for entry in entries {
             let key = try evaluate(entry.key)
-            guard let name = mappingKey(key) else { throw failure("a mapping's key must be a string or an integer, not \(key.kind)") }
+            guard let name = try mappingKey(key) else { throw failure("a mapping's key must be a string or an integer, not \(key.kind)") }
             result[name] = try evaluate(entry.value)
         }
         return .mapping(result)
     }
 
-    func mappingKey(_ value: TemplateValue) -> MappingKey? {
+    /// A value as a key, whose bytes are read to find it; nil for one that cannot be a key.
+    func mappingKey(_ value: TemplateValue) throws -> MappingKey? {
         if case .integer(let number) = value { return .integer(number) }
-        return value.string.map { .string($0) }
+        guard let text = value.string else { return nil }
+        try charge(Saturating.product(text.utf8.count, Self.hashedByte))
+        return .string(text)
     }
 
     // MARK: Parts of values
@@ -172,6 +175,7 @@ extension TemplateRun {
     func item(_ index: TemplateValue, of value: TemplateValue) throws -> TemplateValue {
         switch (value, index) {
         case (_, .string(let name)), (_, .markup(let name)):
+            try charge(Saturating.product(name.utf8.count, Self.hashedByte))
             let found = try key(name, of: value)
             return found.isUndefined ? try method(name, of: value) ?? found : found
         case (.mapping(let mapping), .integer(let number)):

@@ -10,6 +10,7 @@ extension TemplateRun {
     ]
 
     func apply(filter name: String, to value: TemplateValue, _ arguments: EvaluatedArguments) throws -> TemplateValue {
+        try charge(reading: value, arguments)
         if let result = try text(filter: name, value, arguments) { return result }
         if let result = try number(filter: name, value, arguments) { return result }
         if let result = try sequence(filter: name, value, arguments) { return result }

@@ -116,6 +116,7 @@ private struct CalendarDate {
 
 extension TemplateRun {
     func call(function name: String, _ arguments: EvaluatedArguments) throws -> TemplateValue {
+        try charge(reading: nil, arguments)
         switch name {
         case "range": return try range(arguments)
         case "dict": return .mapping(try mapping(arguments))
@@ -162,7 +163,7 @@ extension TemplateRun {
         case .list(let pairs)?:
             try charge(elements: pairs.count)
             for pair in pairs {
-                guard case .list(let parts) = pair, parts.count == 2, let key = mappingKey(parts[0]) else {
+                guard case .list(let parts) = pair, parts.count == 2, let key = try mappingKey(parts[0]) else {
                     throw failure("a mapping is made of pairs of a key and a value")
                 }
                 result[key] = parts[1]

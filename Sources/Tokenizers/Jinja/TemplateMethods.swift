@@ -7,6 +7,7 @@ extension TemplateRun {
         if let methods = PythonMethods.of(value), methods.changing.contains(method) {
             throw failure("“\(method)” would change \(value.kind), which a chat template must not do")
         }
+        try charge(reading: value, arguments)
         switch value {
         case .string(let text): return try call(method: method, on: text, arguments)
         case .markup(let text): return try call(method: method, on: text, arguments)
@@ -49,7 +50,7 @@ extension TemplateRun {
         case "copy": return .mapping(mapping)
         case "get":
             guard let key = arguments.value(0, "key") else { throw failure("“get” needs a key") }
-            if let name = mappingKey(key) {
+            if let name = try mappingKey(key) {
                 notes.noteRead(name.text, of: mapping)
                 if let value = mapping[name] { return value }
             }

@@ -34,7 +34,7 @@ extension TemplateRun {
             try charge(text.utf8.count + part.utf8.count)
             return PythonText.contains(text, part)
         case .list(let values): return try values.contains { try equal($0, value) }
-        case .mapping(let mapping): return mappingKey(value).map { mapping[$0] != nil } ?? false
+        case .mapping(let mapping): return try mappingKey(value).map { mapping[$0] != nil } ?? false
         case .undefined: return false
         default: break
         }

@@ -14,6 +14,7 @@ extension TemplateRun {
     ]
 
     func holds(test name: String, _ value: TemplateValue, _ arguments: EvaluatedArguments) throws -> Bool {
+        try charge(reading: value, arguments)
         switch name {
         case "defined": return !value.isUndefined
         case "undefined": return value.isUndefined

@@ -94,8 +94,9 @@ struct TokenizerFile {
         var texts: [String] = []
         var ids: [[UInt8]: Int32] = [:]
         ids.reserveCapacity(vocabulary.entries.count)
+        let most = TokenizerCore.mostIDs(tokens: vocabulary.entries.count)
         for (text, value) in vocabulary.entries {
-            guard let id = value.int, id >= 0, id < BytePairModel.maximumTokens else {
+            guard let id = value.int, id >= 0, id < most else {
                 throw broken("the token “\(text)” has no usable id")
             }
             while texts.count <= id { texts.append("") }

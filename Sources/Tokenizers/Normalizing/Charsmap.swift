@@ -9,7 +9,10 @@ struct Charsmap: Sendable {
     /// A bit for every two bytes with which a key begins, and for every second byte of a key that is one byte long.
     let begins: [UInt64]
 
-    /// - Throws: exit 2 where the parts do not fit the blob.
+    /// Bytes. The longest of Unicode's own, for a ligature of a whole phrase, has 33.
+    private static let longestReplacement = 256
+
+    /// - Throws: exit 2 where the parts do not fit the blob, or a replacement is too long.
     init(_ blob: [UInt8], place: String) throws(LorikeetError) {
         func broken(_ what: String) -> LorikeetError { .input("the tokenizer's precompiled character map \(what)", at: place, fix: "download the file again") }
         guard blob.count >= 4 else { throw broken("is shorter than its header") }
@@ -27,6 +30,8 @@ struct Charsmap: Sendable {
             return byte != 0 && node >= 0 && node < units.count && units[node] & (1 << 31 | 0xFF) == UInt32(byte)
         }
         guard String(validating: replacements, as: UTF8.self) != nil else { throw broken("has replacements that are not UTF-8") }
+        let longest = replacements.split(separator: 0).map(\.count).max() ?? 0
+        guard longest <= Self.longestReplacement else { throw broken("has a replacement of \(longest) bytes, more than \(Self.longestReplacement)") }
     }
 
     private static func offset(_ unit: UInt32) -> Int { Int(unit >> 10) << Int((unit & 1 << 9) >> 6) }

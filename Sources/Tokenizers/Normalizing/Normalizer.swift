@@ -46,19 +46,23 @@ struct Normalizer: Sendable {
         }
     }
 
-    /// - Throws: exit 2 where an expression takes too many steps.
+    /// - Throws: exit 2 where an expression takes too many steps, or the text becomes too long (see `Stretch.requireLength`).
     func apply(to stretch: inout Stretch) throws(LorikeetError) {
-        for step in steps { try Self.apply(step, to: &stretch) }
+        let before = stretch.bytes.count
+        for step in steps {
+            try Self.apply(step, to: &stretch, before: before)
+            try Stretch.requireLength(stretch.bytes.count, of: before)
+        }
     }
 
-    private static func apply(_ step: Step, to stretch: inout Stretch) throws(LorikeetError) {
+    private static func apply(_ step: Step, to stretch: inout Stretch, before: Int) throws(LorikeetError) {
         switch step {
         case .form(let form): UnicodeForms.shared.apply(form, to: &stretch)
         case .lowercase: lowercase(&stretch)
         case .strip(let left, let right): strip(&stretch, left: left, right: right)
         case .stripAccents: stretch.filter { !ScalarSet.marks.contains($0) }
         case .prepend(let text): prepend(text, to: &stretch)
-        case .replace(let pattern, let content): try replace(pattern, with: content, in: &stretch)
+        case .replace(let pattern, let content): try replace(pattern, with: content, in: &stretch, before: before)
         case .charsmap(let map): map.apply(to: &stretch)
         case .byteLevel: byteLevel(&stretch)
         case .bert(let bert): bert.apply(to: &stretch)
@@ -101,11 +105,12 @@ struct Normalizer: Sendable {
         }
     }
 
-    private static func replace(_ pattern: TextPattern, with content: String, in stretch: inout Stretch) throws(LorikeetError) {
+    private static func replace(_ pattern: TextPattern, with content: String, in stretch: inout Stretch, before: Int) throws(LorikeetError) {
         var ranges: [Range<Int>] = []
         let bytes = stretch.bytes
         try pattern.forEachMatch(in: bytes) { ranges.append($0) }
         guard !ranges.isEmpty else { return }
+        try Stretch.requireLength(Saturating.product(ranges.count, content.utf8.count), of: before)
         let scalars = Array(content.unicodeScalars)
         var writer = StretchWriter(stretch)
         var at = 0

@@ -1,3 +1,5 @@
+import LorikeetGround
+
 /// Bytes of the text given to `encode`: where a byte of a normalised text comes from.
 struct Source: Sendable, Equatable {
     var start: UInt32
@@ -31,6 +33,17 @@ struct Stretch {
 
     init(bytes: [UInt8], sources: [Source]?, origin: Int) {
         (self.bytes, self.sources, self.origin) = (bytes, sources, origin)
+    }
+
+    /// A text may become so many times as long, and a little more; no known tokenizer doubles one. Rules that lengthen a text, one behind the other,
+    /// would let a file of a few lines fill any memory.
+    private static let mostGrowth = 64
+
+    /// - Throws: exit 2 where a text of `before` bytes has become one of `count`, and that is too long.
+    static func requireLength(_ count: Int, of before: Int) throws(LorikeetError) {
+        guard count > Saturating.sum(1 << 16, Saturating.product(mostGrowth, before)) else { return }
+        throw .input(
+            "the tokenizer's rules make a text of \(before) bytes more than \(mostGrowth) times as long", fix: "use the model's own tokenizer")
     }
 
     /// A part of the stretch.

@@ -50,7 +50,9 @@ struct PreTokenizer: Sendable {
     /// - Parameter readsBytes: the model reads the bytes that scalars of `ByteAlphabet` stand for: the words are of those.
     func apply(to stretch: inout Stretch, readsBytes: Bool) throws(LorikeetError) -> [Range<Int>] {
         var words = stretch.bytes.isEmpty ? [] : [0..<stretch.bytes.count]
+        let before = stretch.bytes.count
         for (index, step) in steps.enumerated() {
+            try Stretch.requireLength(stretch.bytes.count, of: before)
             switch step {
             case .split(let pattern, let behavior, let isInverted):
                 words = try Self.split(stretch.bytes, words, behavior) { word, found throws(LorikeetError) in

@@ -1,0 +1,8 @@
+import LorikeetRecipe
+
+extension FuzzTarget {
+    static let recipe = FuzzTarget(name: "recipe") { bytes in
+        let recipe = try Recipe.resolve(file: "run.yaml", options: [], home: "/home/me", files: MemoryDisk("run.yaml", bytes)).recipe
+        _ = recipe.yaml()
+    }
+}

@@ -1,0 +1,8 @@
+import LorikeetModelFiles
+
+extension FuzzTarget {
+    static let safetensors = FuzzTarget(name: "safetensors") { bytes in
+        let file = try SafetensorsFile(path: "x.safetensors", files: MemoryDisk("x.safetensors", bytes))
+        for name in file.names { _ = file.tensors[name]?.firstNonFinite() }
+    }
+}

@@ -1,0 +1,36 @@
+import LorikeetDatasets
+import LorikeetEngine
+import LorikeetGround
+
+/// What a run looks for between two pieces of its work: that it was asked to stop, and that its directory and its inputs are still there.
+///
+/// Training has its own way to stop, which saves a checkpoint. In the other steps nothing has to be saved: what is on the disk is whole at every
+/// instant, and the same command goes on from it.
+extension Pipeline {
+    /// - Throws: exit 75 where the run was asked to stop, or its session ends; exit 4 where its directory is gone.
+    func requireGoing() throws {
+        let place = "in step \(present.number) of \(Self.stepCount) (\(present.name))"
+        if environment.shouldStop() { throw stoppedEarly("stopped \(place)") }
+        if let sessionEnd, environment.clock.uptime >= sessionEnd { throw stoppedEarly("the session ends \(place), which takes longer than planned,") }
+        try target.requireInPlace()
+    }
+
+    /// - Throws: exit 4 where the run's directory is gone, or a file of the model was changed while it was in use.
+    func requireSound(_ source: ModelSource) throws {
+        try target.requireInPlace()
+        try source.files.requireUnchanged()
+    }
+
+    /// Tells how much of the work called `name` is done, from 0 to 1.
+    ///
+    /// - Throws: as `requireGoing`.
+    func told(_ name: String, _ share: Double) throws {
+        reporter.progress(name, share)
+        try requireGoing()
+    }
+
+    /// Step 3: reads and formats the records.
+    func formatted(_ preparation: inout Preparation, _ compute: Compute) throws -> Dataset {
+        try preparation.loadData(cacheFolder: environment.cacheFolder, files: environment.files, cpu: compute.cpu) { [self] in try requireGoing() }
+    }
+}

@@ -1,0 +1,125 @@
+/// The time that a session leaves for training, in seconds of the clock's uptime (`Clock.uptime`), and what was predicted.
+package struct TrainingTime: Sendable, Equatable {
+    /// When everything has to be done: the session's end without its margin.
+    package var end: Double
+    /// Predicted seconds of what follows training in this session; nil where it is left to a later one, so that training goes on until the end.
+    package var finishing: Double?
+    /// The share that is added to `finishing` for what is not predicted.
+    package var reserve = 0.2
+    /// Predicted seconds of a step, of an evaluation during training and of a checkpoint; 0 where nothing is known.
+    package var step: Double
+    package var evaluation: Double
+    package var checkpoint: Double
+    /// Longer pauses between two steps are not taken for the pace of training.
+    package var longestPause: Double
+
+    package init(end: Double, finishing: Double?, step: Double, evaluation: Double = 0, checkpoint: Double = 0, longestPause: Double = .infinity) {
+        (self.end, self.finishing, self.step) = (end, finishing, step)
+        (self.evaluation, self.checkpoint, self.longestPause) = (evaluation, checkpoint, longestPause)
+    }
+}
+
+/// Decides before each step whether training can go on as planned (docs/decisions/0019-schedule-planned-anew.md). A function of what it is told: it
+/// reads no clock.
+package struct Pacing: Sendable {
+    package enum Decision: Sendable, Equatable {
+        case goOn
+        /// Training has `total` steps from here on.
+        case plan(total: Int)
+        /// No time is left: everything is saved and the session ends (exit 75).
+        case stop
+    }
+
+    private let time: TrainingTime
+    private let settings: TrainingSettings
+    private var steps = 0
+    /// Seconds of a step: a moving average in which a new step counts a fifth.
+    private var step: Double
+    private var evaluation: Double
+    private var checkpoint: Double
+    /// The beginning of the last step, and the longest time from one to the next.
+    private var last: Double?
+    private var longest = 0.0
+    /// Steps that were done when the schedule was last planned anew.
+    private var planned: Int?
+
+    package init(_ time: TrainingTime, _ settings: TrainingSettings) {
+        (self.time, self.settings) = (time, settings)
+        (step, evaluation, checkpoint) = (time.step, time.evaluation, time.checkpoint)
+    }
+
+    // MARK: what is measured
+
+    package mutating func addStep(seconds: Double) {
+        // A process's first step also compiles and records; it counts only until there is another.
+        step = steps < 2 ? seconds : 0.8 * step + 0.2 * seconds
+        steps += 1
+    }
+
+    package mutating func addEvaluation(seconds: Double) { evaluation = seconds }
+    package mutating func addCheckpoint(seconds: Double) { checkpoint = seconds }
+
+    // MARK: the decision
+
+    /// How many times as long as predicted steps take; at least 1 and at most 8. What follows training is expected to take as many times as long.
+    var slowness: Double { steps > 1 && time.step > 0 ? min(8, max(1, step / time.step)) : 1 }
+
+    /// Of the time left, the share that a new plan fills.
+    private static let filled = 0.96
+    /// The share of the steps left that a new plan has to give back before it is worth an event.
+    private static let regained = 0.15
+
+    /// - Parameters:
+    ///   - done: steps that are done.
+    ///   - total: steps by the present plan, more than `done`.
+    ///   - most: steps by the recipe; no plan has more.
+    ///   - now: the clock's uptime.
+    package mutating func decide(done: Int, of total: Int, most: Int, now: Double) -> Decision {
+        if let last { longest = min(time.longestPause, max(longest, now - last)) }
+        last = now
+        // No plan follows the beginning, or another plan, at once: the pace is measured first.
+        let since = done - (planned ?? done)
+        planned = planned ?? done
+        guard let finishing = time.finishing else { return now + longest > time.end ? .stop : .goOn }
+        let expected = finishing * slowness
+        let left = time.end - (1 + time.reserve) * expected - now
+        if needed(from: done, to: total) <= left { return regained(done, total, most, left, since) }
+        if since < max(1, (total - done) / 20), left > 0 { return .goOn }
+        if let fitting = fitting(from: done, below: total, in: Self.filled * left) { return changed(done, fitting) }
+        // A last step, at the schedule's last rate, may use the share that was added.
+        guard now + step + checkpoint <= time.end - expected else { return .stop }
+        return total == done + 1 ? .goOn : changed(done, done + 1)
+    }
+
+    /// Seconds from `done` steps until all are done and saved.
+    private func needed(from done: Int, to total: Int) -> Double {
+        let evaluations = settings.evalSteps > 0 ? max(0, (total - 1) / settings.evalSteps - done / settings.evalSteps) : 0
+        let training = Double(total - done) * step + Double(evaluations) * evaluation
+        let bySteps = settings.saveSteps > 0 ? Double(total / settings.saveSteps - done / settings.saveSteps) : 0
+        let byTime = settings.saveMinutes > 0 ? training / (settings.saveMinutes * 60) : 0
+        return training + (1 + max(bySteps, byTime)) * checkpoint
+    }
+
+    /// The most steps, fewer than `total`, that are done in `seconds`; nil where not one more is.
+    private func fitting(from done: Int, below total: Int, in seconds: Double) -> Int? {
+        var (low, high) = (done, total)
+        while high - low > 1 {
+            let middle = low + (high - low) / 2
+            if needed(from: done, to: middle) <= seconds { low = middle } else { high = middle }
+        }
+        return low > done ? low : nil
+    }
+
+    /// Gives dropped steps back where there is time for a good part of them.
+    private mutating func regained(_ done: Int, _ total: Int, _ most: Int, _ left: Double, _ since: Int) -> Decision {
+        guard total < most, since >= max(5, (total - done) / 10) else { return .goOn }
+        let possible = fitting(from: done, below: most + 1, in: Self.filled * left) ?? total
+        guard Double(possible - total) >= max(1, Self.regained * Double(total - done)) else { return .goOn }
+        return changed(done, possible)
+    }
+
+    private mutating func changed(_ done: Int, _ total: Int) -> Decision {
+        planned = done
+        return .plan(total: total)
+    }
+}

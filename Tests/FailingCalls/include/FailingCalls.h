@@ -1,0 +1,2 @@
+// Nothing is called by name: the library is preloaded.
+#pragma once
