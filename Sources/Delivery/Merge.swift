@@ -67,12 +67,14 @@ package struct Merger {
     /// - Parameters:
     ///   - whenFull: the class of the error where the disk is too small: nothing was started, or a run fails that had begun.
     ///   - progress: called after each tensor with the share that is done, from 0 to 1; what it throws ends the merging, and nothing stays on the disk.
+    ///   - whenBuilt: called with the folder that is built, complete, before it is renamed to `directory`; what it throws ends the merging likewise.
     /// - Returns: warnings: what the directory lacks.
     /// - Throws: exit 3 (or `whenFull`) where the disk is too small, exit 2 when adapter and base do not fit, a merged weight is not finite or does not fit the type, or something that is not
     ///   the program's is in the way; exit 4 when the disk fails.
     @discardableResult
     package func write(
-        to directory: String, whenFull: LorikeetError.ExitClass = .doesNotFit, progress: (Double) throws -> Void = { _ in }
+        to directory: String, whenFull: LorikeetError.ExitClass = .doesNotFit, progress: (Double) throws -> Void = { _ in },
+        whenBuilt: (_ folder: String) throws -> Void = { _ in }
     ) throws -> [String] {
         let tensors = try tensors()
         let plain = try base.configuration.written(type: Self.names[settings.type])
@@ -89,6 +91,7 @@ package struct Merger {
             let warning = try Sidecar(source: base.files, files: pending.files).write(
                 to: pending.path, configuration: configuration, template: settings.template)
             try base.files.requireUnchanged()
+            try whenBuilt(pending.path)
             try pending.commit()
             return warning.map { [$0] } ?? []
         } catch {

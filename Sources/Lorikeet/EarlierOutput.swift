@@ -122,7 +122,7 @@ extension OutputParts {
                 pending.discard()
                 return (false, nil)
             }
-            return (true, try make(part) { _ in try pending.commit() })
+            return (true, try make(part, from: pending))
         } catch {
             pending.discard()
             throw error

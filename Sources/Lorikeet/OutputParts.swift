@@ -29,7 +29,7 @@ struct OutputParts {
     func place(_ part: Part) -> String { path + "/" + part.rawValue }
 
     /// Whether the part is there as it was made, and, for the merged model, made of the adapter that is there now, as the recipe says. A
-    /// part without a record (of an older version, or of a process killed before it wrote one) is whole when it can be opened.
+    /// part without a record (of an older version) is whole when it can be opened.
     ///
     /// - Throws: exit 4 when something cannot be read.
     func isWhole(_ part: Part) throws -> Bool {
@@ -48,13 +48,23 @@ struct OutputParts {
 
     /// Makes a part. An older part in its place is removed first, as far as its files are those that the record lists.
     ///
-    /// - Parameter build: builds the part beside its place and renames it there.
+    /// - Parameter build: builds the part beside its place, calls `record` with the folder it built, and renames that to `place`. The check sums are
+    ///   recorded before the renaming, so that a part in its place is always one that the record knows, whenever the process is killed.
     /// - Returns: where the older part is kept, when something in it is not, or no longer, what the run made.
-    func make(_ part: Part, _ build: (_ place: String) throws -> Void) throws -> String? {
+    func make(_ part: Part, _ build: (_ place: String, _ record: (_ folder: String) throws -> Void) throws -> Void) throws -> String? {
         let kept = try discard(part)
-        try build(place(part))
-        try keepRecord(of: part)
+        try build(place(part)) { try keepRecord(of: part, in: $0) }
         return kept
+    }
+
+    /// Makes a part of a folder that is built already.
+    ///
+    /// - Returns: as `make` above.
+    func make(_ part: Part, from built: PendingFolder) throws -> String? {
+        try make(part) { _, record in
+            try record(built.path)
+            try built.commit()
+        }
     }
 
     /// The exported parts that the recipe asks for.
@@ -62,7 +72,7 @@ struct OutputParts {
 
     /// Records the check sums of a part that `files.json` does not have.
     func recordIfNeeded(_ part: Part) throws {
-        if try sums(part) == nil { try keepRecord(of: part) }
+        if try sums(part) == nil { try keepRecord(of: part, in: place(part)) }
     }
 
     /// The files of a folder, by name, with their check sums.
@@ -118,8 +128,9 @@ struct OutputParts {
         return try PendingFolder.clear(old, known: known + folders, files: files) ? nil : old
     }
 
-    private func keepRecord(of part: Part) throws {
-        var entry: JSONObject = ["files": .object(JSONObject(try sums(in: place(part)).sorted { $0.key < $1.key }.map { ($0.key, .string($0.value)) }))]
+    /// - Parameter folder: where the part is: in its place, or where it is built.
+    private func keepRecord(of part: Part, in folder: String) throws {
+        var entry: JSONObject = ["files": .object(JSONObject(try sums(in: folder).sorted { $0.key < $1.key }.map { ($0.key, .string($0.value)) }))]
         if part != .adapter {
             if part == .gguf { entry["exports"] = exports.map { .string($0) } }
             entry["adapter"] = try adapterSum().map { .string($0) }

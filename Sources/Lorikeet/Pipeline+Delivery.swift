@@ -156,7 +156,7 @@ extension Pipeline {
                 pending.discard()
                 return try parts.recordIfNeeded(.adapter)
             }
-            try warn(kept: parts.make(.adapter) { _ in try pending.commit() })
+            try warn(kept: parts.make(.adapter, from: pending))
         } catch {
             pending.discard()
             throw error
@@ -175,7 +175,9 @@ extension Pipeline {
             let merger = Merger(base: preparation.source, adapter: adapter, settings: settings, files: environment.files, cpu: cpu)
             var warnings: [String] = []
             try warn(
-                kept: parts.make(.merged) { warnings = try merger.write(to: $0, whenFull: .machineFailed) { [self] in try told("merging", $0) } })
+                kept: parts.make(.merged) {
+                    warnings = try merger.write(to: $0, whenFull: .machineFailed, progress: { [self] in try told("merging", $0) }, whenBuilt: $1)
+                })
             for warning in warnings { try reporter.warning(warning) }
         }
         return try ModelSource.open(output.merged, files: environment.files)

@@ -112,7 +112,10 @@ extension Pipeline {
             if forms.hasAdapter, let template = preparation.choice.source { texts.append((AdapterTemplate.file, template)) }
             let folder = ExportFolder(items, texts: texts, from: [merged, preparation.source], files: files)
             try warn(
-                kept: parts.make(.gguf) { try folder.write(to: $0, whenFull: .machineFailed) { [self] in try told("exporting \($0.form)", $1) } })
+                kept: parts.make(.gguf) {
+                    try folder.write(
+                        to: $0, whenFull: .machineFailed, progress: { [self] in try told("exporting \($0.form)", $1) }, whenBuilt: $1)
+                })
         }
         return zip(forms.gguf, items).map { (form: TestedForm.gguf($0), path: output.gguf + "/" + $1.name) }
     }
@@ -125,7 +128,8 @@ extension Pipeline {
         var warnings: [String] = []
         try warn(
             kept: parts.make(.bitsAndBytes) {
-                warnings = try merger.write(to: $0, whenFull: .machineFailed) { [self] in try told("exporting \(BitsAndBytesExport.form)", $0) }
+                warnings = try merger.write(
+                    to: $0, whenFull: .machineFailed, progress: { [self] in try told("exporting \(BitsAndBytesExport.form)", $0) }, whenBuilt: $1)
             })
         for warning in warnings { try reporter.warning(warning) }
     }

@@ -68,13 +68,13 @@ struct FaultTests {
     @Test(arguments: [nil, DeviceElement.f16, .bf16]) func `faults at random steps: every run ends, and its loss is like that of undisturbed runs`(
         element: DeviceElement?
     ) throws {
-        let calm = try Self.seeds.map { try train(element, seed: $0) }
+        // An emulated card is slow: its losses are compared with those of the processor, which are the same but for rounding.
+        let calm = try Self.seeds.map { try train(nil, seed: $0) }
         let losses = calm.map(\.loss)
         let (least, most) = (losses.min() ?? 0, losses.max() ?? 0)
         #expect(most > least && calm.allSatisfy { $0.result.state.trouble == TrainerState().trouble })
         var numbers = Numbers(state: 11)
-        // An emulated card is slow.
-        for run in 0..<(element == nil ? Self.runs : max(1, Self.runs / 4)) {
+        for run in 0..<(element == nil ? Self.runs : max(1, Self.runs / 8)) {
             var faults: [Int: FaultyDevice.Fault] = [:]
             // A run has 120 steps of one micro-batch; a fault now and then meets the repetition of the step before, which is skipped then.
             for _ in 0...numbers.next(5) {
@@ -90,7 +90,10 @@ struct FaultTests {
             let margin = (most - least) / 10
             #expect(outcome.loss >= least - margin && outcome.loss <= most + margin, "run \(run): \(outcome.loss), calm \(least) to \(most)")
             // Where no step was lost and no scale changed, nothing is different at all.
-            if state.skipped == 0, state.trouble.overflows == 0 { #expect(outcome.adapter == calm[which].adapter, "run \(run)") }
+            if state.skipped == 0, state.trouble.overflows == 0 {
+                let undisturbed = element == nil ? calm[which] : try train(element, seed: Self.seeds[which])
+                #expect(outcome.adapter == undisturbed.adapter, "run \(run)")
+            }
         }
     }
 

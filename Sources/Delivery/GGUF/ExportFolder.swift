@@ -33,9 +33,11 @@ package struct ExportFolder {
     ///   - directory: nothing may stand there.
     ///   - whenFull: the class of the error where the disk is too small: nothing was started, or a run fails that had begun.
     ///   - progress: called with the item and the share of it that is done; what it throws ends the writing, and nothing stays on the disk.
+    ///   - whenBuilt: called with the folder that is built, complete, before it is renamed to `directory`; what it throws ends the writing likewise.
     /// - Throws: exit 3 (or `whenFull`) where the disk is too small; what an item throws.
     package func write(
-        to directory: String, whenFull: LorikeetError.ExitClass = .doesNotFit, progress: (ExportItem, Double) throws -> Void = { _, _ in }
+        to directory: String, whenFull: LorikeetError.ExitClass = .doesNotFit, progress: (ExportItem, Double) throws -> Void = { _, _ in },
+        whenBuilt: (_ folder: String) throws -> Void = { _ in }
     ) throws {
         try files.requireNew(directory)
         let needed = Int64(items.reduce(0) { $0 + $1.bytes } + texts.reduce(0) { $0 + $1.text.utf8.count })
@@ -45,6 +47,7 @@ package struct ExportFolder {
             for item in items { try item.write(pending.path + "/" + item.name, pending.files) { try progress(item, $0) } }
             for (name, text) in texts { try pending.files.writeDurably(text, to: pending.path + "/" + name) }
             for source in sources { try source.files.requireUnchanged() }
+            try whenBuilt(pending.path)
             try pending.commit()
         } catch {
             pending.discard()
