@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""The promises of a run under fire, tried on a tiny model on this machine's processor:
+"""The promises of a run under fire, tried on a tiny model, on this machine's processor or on a card:
 
-    python3 Scripts/fire.py kills LORIKEET [--kills 100] [--seed N] [--real]
+    python3 Scripts/fire.py kills LORIKEET [--kills 100] [--seed N] [--real] [--device cuda:0]
     python3 Scripts/fire.py writes LORIKEET [--verbs run,merge,...] [--errors ENOSPC,EIO,EROFS] [--every 1]
 
 `kills` ends a run with SIGKILL at random instants of all of its steps, each time starting the same command again, until it has ended well; then
@@ -141,6 +141,7 @@ def kills(arguments):
     with tempfile.TemporaryDirectory(prefix="lorikeet-kills-") as folder:
         scene = Scene(arguments.lorikeet, folder, 4000)
         command = real() if arguments.real else recipe(arguments.steps, 24)
+        command[command.index("--device") + 1] = arguments.device
         start = time.monotonic()
         code, _, said = scene.run(command)
         whole = time.monotonic() - start
@@ -316,6 +317,7 @@ def main():
     parser.add_argument("lorikeet")
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--real", action="store_true", help="of kills: SmolLM2")
+    parser.add_argument("--device", default="cpu", help="of kills")
     parser.add_argument("--steps", type=int, default=80, help="training steps of the run that is killed")
     parser.add_argument("--seed", type=int)
     parser.add_argument("--verbs", help="of writes: names, separated by commas")

@@ -12,8 +12,14 @@ SHAPES = {
     "smollm2-135m": dict(hidden=576, layers=30, heads=9, kv=3, head=64, ff=1536, vocabulary=49152, tied=True),
     "llama-3.2-1b": dict(hidden=2048, layers=16, heads=32, kv=8, head=64, ff=8192, vocabulary=128256, tied=True),
     "llama-7b": dict(hidden=4096, layers=32, heads=32, kv=32, head=128, ff=11008, vocabulary=32000, tied=False),
+    "qwen3-8b": dict(hidden=4096, layers=36, heads=32, kv=8, head=128, ff=12288, vocabulary=151936, tied=False, family=("qwen3", "Qwen3ForCausalLM")),
 }
 BLOCK = 16 << 20
+
+
+def family(s):
+    """model_type, and the class that config.json names."""
+    return s.get("family", ("llama", "LlamaForCausalLM"))
 
 
 def tensors(s):
@@ -25,6 +31,9 @@ def tensors(s):
         yield name + "self_attn.q_proj.weight", [s["heads"] * s["head"], s["hidden"]]
         yield name + "self_attn.k_proj.weight", [s["kv"] * s["head"], s["hidden"]]
         yield name + "self_attn.v_proj.weight", [s["kv"] * s["head"], s["hidden"]]
+        if family(s)[0] == "qwen3":
+            yield name + "self_attn.q_norm.weight", [s["head"]]
+            yield name + "self_attn.k_norm.weight", [s["head"]]
         yield name + "self_attn.o_proj.weight", [s["hidden"], s["heads"] * s["head"]]
         yield name + "post_attention_layernorm.weight", [s["hidden"]]
         yield name + "mlp.gate_proj.weight", [s["ff"], s["hidden"]]
@@ -91,7 +100,7 @@ def main():
     with open(os.path.join(folder, "model.safetensors.index.json"), "w") as file:
         json.dump({"metadata": {"total_size": total}, "weight_map": places}, file)
     config = {
-        "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": s["hidden"], "intermediate_size": s["ff"],
+        "model_type": family(s)[0], "architectures": [family(s)[1]], "hidden_size": s["hidden"], "intermediate_size": s["ff"],
         "num_hidden_layers": s["layers"], "num_attention_heads": s["heads"], "num_key_value_heads": s["kv"], "head_dim": s["head"],
         "vocab_size": s["vocabulary"], "tie_word_embeddings": s["tied"], "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "hidden_act": "silu",
         "max_position_embeddings": 8192, "torch_dtype": "bfloat16",
