@@ -204,13 +204,22 @@ package protocol Accelerator: AnyObject {
 /// Bytes that `fetch` asked for, as they were when the work before it had ended.
 package protocol FetchedBytes {
     /// Waits for them.
-    func read(into: UnsafeMutableRawBufferPointer) throws
+    ///
+    /// - Parameter body: gets the bytes, which are there only while it runs. It is called once in the life of what was fetched.
+    func read<Result>(_ body: (UnsafeRawBufferPointer) throws -> Result) throws -> Result
+}
+
+extension FetchedBytes {
+    /// Waits for them and copies as many as fit.
+    package func read(into memory: UnsafeMutableRawBufferPointer) throws {
+        try read { memory.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0.prefix(memory.count))) }
+    }
 }
 
 /// Bytes that are on the host already.
 struct HostBytes: FetchedBytes {
     let bytes: [UInt8]
-    func read(into: UnsafeMutableRawBufferPointer) { bytes.withUnsafeBytes { into.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0.prefix(into.count))) } }
+    func read<Result>(_ body: (UnsafeRawBufferPointer) throws -> Result) throws -> Result { try bytes.withUnsafeBytes(body) }
 }
 
 extension Accelerator {

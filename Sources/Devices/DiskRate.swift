@@ -5,13 +5,16 @@ package enum DiskRate {
     /// Enough that the disk's own rate counts, and not only the first answer to a flush.
     private static let bytes = 32 << 20
     private static let pieceBytes = 4 << 20
+    private static let mostUnwritten: Int64 = 256 << 20
 
     /// Bytes a second at which the file system of `directory` takes data so that it outlives a power failure: 32 MiB are written to a file without a
     /// name, which leaves nothing behind even where the process is killed, and flushed. A shared disk may be slower or faster a minute later.
     ///
     /// - Parameter directory: where it does not exist, the nearest one above it that does.
-    /// - Returns: nil where the file system has no such files, or no room for one.
+    /// - Returns: nil where the file system has no such files, or no room for one, and where much that was written before (a download, say) still waits for
+    ///   the disk: what is measured would be that queue.
     package static func writtenBytesPerSecond(at directory: String) -> Double? {
+        guard Machine.unwrittenBytes() < mostUnwritten else { return nil }
         var place = directory.isEmpty ? "." : directory
         while access(place, F_OK) != 0, place != "/", place != "." {
             place = place.lastIndex(of: "/").map { $0 == place.startIndex ? "/" : String(place[..<$0]) } ?? "."

@@ -67,6 +67,9 @@ package enum Machine {
 
     private static var group: ControlGroup { ControlGroup(read: { text(of: $0) }) }
 
+    /// Bytes that programs have written and that are not on a disk yet.
+    package static func unwrittenBytes() -> Int64 { memoryInformation("Dirty") + memoryInformation("Writeback") }
+
     private static func memoryInformation(_ key: String) -> Int64 { kilobytes(key, in: "/proc/meminfo") }
     private static func status(_ key: String) -> Int64 { kilobytes(key, in: "/proc/self/status") }
 

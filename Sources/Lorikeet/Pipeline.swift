@@ -34,6 +34,8 @@ package struct PipelineEnvironment {
     package var acceptsChanges = false
     /// Seconds from one writing of report.html to the next.
     package var reportSeconds = 5.0
+    /// The machine that is planned for, its card aside; nil measures this one.
+    package var machine: PlannedMachine?
     /// What a plan's predictions are taken for; tests put others in.
     package var predicted: (Plan) -> Plan = { $0 }
     /// Opens the devices that the recipe names.
@@ -311,6 +313,7 @@ package final class Pipeline {
         if let warning { try reporter.warning(warning) }
         var planner = RunPlanner(
             preparation, dataset, merges: goal == .testedModel, card: card, cpu: compute.cpu, measurements: measurements)
+        planner.machine = environment.machine
         let limits = try limits(download, done: findSession())
         let fitted = try fit(&planner, limits, &preparation, &dataset, compute)
         var plan = environment.predicted(try fitting(&planner, limits) { try $0.plan() })

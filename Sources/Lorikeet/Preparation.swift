@@ -202,9 +202,12 @@ package struct Preparation {
     /// From this size of the model's files on the disk's rate is measured: it then takes seconds to write the merged model.
     private static let measuredDiskBytes: Int64 = 1_000_000_000
 
-    /// The machine as it is now: its rates are measured where the processor computes.
+    /// The machine as it is now. Its processor's rate is measured where it trains, or may have to test beside a card that has no room for the model in float32.
     private func plannedMachine(_ dataset: Dataset, card: PlannedCard?, cpu: CPU) throws -> PlannedMachine {
-        let (processor, shares) = card == nil ? try DeviceModel.measured(cpu, columns: source.configuration.hiddenSize) : (.besideCard, 1)
+        let elements = source.configuration.family.weights().reduce(0) { $0 + (source.tensor($1.tensor)?.elementCount ?? 0) }
+        let works = card.map { !$0.isElsewhere && 4 * elements > $0.cap } ?? true
+        let (processor, shares) =
+            works ? try DeviceModel.measured(cpu, columns: source.configuration.hiddenSize) : (.besideCard(threads: cpu.threads), 1)
         // What was freed, and pages of the model's files that only headers were read from, are no part of what the run will hold.
         Machine.returnFreeMemory()
         source.files.giveBackPages()

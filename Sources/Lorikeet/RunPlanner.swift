@@ -32,7 +32,8 @@ package struct RunPlanner {
     private let cpu: CPU
     /// What earlier runs on this machine took, by which the minutes are corrected; empty for another machine's card.
     private let measurements: Measurements
-    private var machine: PlannedMachine?
+    /// What is planned for; nil until it is measured.
+    var machine: PlannedMachine?
 
     /// - Parameters:
     ///   - dataset: the samples of the preparation's recipe.

@@ -67,5 +67,5 @@ extension DeviceModel {
     }
 
     /// A typical processor, for runs on a card: it does little there, so its rates are not measured.
-    package static var besideCard: DeviceModel { DeviceModel(processorFlops: 1e11, bytesPerSecond: 8e9) }
+    package static func besideCard(threads: Int) -> DeviceModel { DeviceModel(processorFlops: 5e10 * Double(max(1, threads)), bytesPerSecond: 8e9) }
 }

@@ -10,6 +10,9 @@ import Testing
 
 /// What is named where a run does not fit: every suggestion is applied to a new recipe, its records are read again, and the plan has to fit.
 struct FittingTests {
+    /// A machine that other tests' memory and work do not change.
+    private static let machine = PlannedMachine(threads: 2, residentBytes: 100 << 20, processor: .besideCard(threads: 2), card: nil)
+
     /// Plans a recipe for a T4 that is not here, from its records.
     private struct Scene {
         let run: TinyRun
@@ -22,7 +25,9 @@ struct FittingTests {
             let cpu = CPU(threads: 2)
             let dataset = try preparation.loadData(files: RealFiles(), cpu: cpu)
             let card = try DeviceRequest(recipe).card(named: "t4", gpuMemory: recipe.gpuMemoryBytes)
-            return RunPlanner(preparation, dataset, merges: true, card: card, cpu: cpu)
+            var planner = RunPlanner(preparation, dataset, merges: true, card: card, cpu: cpu)
+            planner.machine = FittingTests.machine
+            return planner
         }
 
         func limits(_ recipe: Recipe) throws -> RunLimits {
@@ -149,12 +154,12 @@ struct FittingTests {
         var run = try TinyRun()
         // A checkpoint every other step: hours by the plan. Each process here ends after a step.
         (run.options["num-train-epochs"], run.options["session"]) = ("10000", "300s")
-        let refused = try run.run(on: nil, goal: .adapter)
+        let refused = try run.run(on: nil, goal: .adapter) { $0.machine = Self.machine }
         #expect(refused.error?.exit == .doesNotFit && refused.error?.fix?.contains("--max-train-samples ") == true, "\(String(describing: refused.error))")
         #expect(refused.error?.fix?.hasSuffix("or --fit, which trims the run by itself") == true)
         #expect(!FileManager.default.fileExists(atPath: run.output))
         run.options["fit"] = "true"
-        let first = try run.run(on: nil, goal: .adapter, stopAfter: 2)
+        let first = try run.run(on: nil, goal: .adapter, stopAfter: 2) { $0.machine = Self.machine }
         #expect(first.error?.exit == .stoppedEarly, "\(String(describing: first.error))")
         #expect(
             first.texts.contains { $0.hasPrefix("the run would not fit, so fit changes max_train_samples: 18 -> 9, num_train_epochs: 10000.0 -> ") },
@@ -162,12 +167,12 @@ struct FittingTests {
         let kept = try Recipe.resolve(file: run.output + "/run.yaml", options: []).recipe
         #expect(kept.maxTrainSamples == 9 && kept.numTrainEpochs < 10_000 && !kept.fit)
         #expect(try run.json("plan.json")["fitted"]?.array?.count == 2)
-        let second = try run.run(on: nil, goal: .adapter, stopAfter: 2)
+        let second = try run.run(on: nil, goal: .adapter, stopAfter: 2) { $0.machine = Self.machine }
         #expect(second.error?.exit == .stoppedEarly && second.error?.description.contains("stopped at step 4") == true, "\(String(describing: second.error))")
         #expect(try Recipe.resolve(file: run.output + "/run.yaml", options: []).recipe == kept)
         // Other settings are another run as ever.
         run.options["learning-rate"] = "1e-3"
-        #expect(try run.run(on: nil, goal: .adapter).error?.exit == .unusableInput)
+        #expect(try run.run(on: nil, goal: .adapter) { $0.machine = Self.machine }.error?.exit == .unusableInput)
     }
 
     @Test func `several limits are met by one way`() throws {

@@ -187,13 +187,16 @@ package final class CUDADevice: Accelerator {
             (self.device, self.block, self.count, self.event) = (device, block, count, event)
         }
 
-        func read(into: UnsafeMutableRawBufferPointer) throws {
+        func read<Result>(_ body: (UnsafeRawBufferPointer) throws -> Result) throws -> Result {
             try device.context.makeCurrent()
             try device.driver.check(device.driver.eventSynchronize(event.handle), "cuEventSynchronize")
-            into.copyMemory(from: UnsafeRawBufferPointer(start: block.handle, count: min(count, into.count)))
-            guard !isRead else { return }
-            isRead = true
-            device.pinned.giveBack(block, bytes: count)
+            defer {
+                if !isRead {
+                    isRead = true
+                    device.pinned.giveBack(block, bytes: count)
+                }
+            }
+            return try body(UnsafeRawBufferPointer(start: block.handle, count: count))
         }
 
         deinit { if !isRead, (try? device.context.makeCurrent()) != nil { _ = device.driver.eventSynchronize(event.handle) } }

@@ -41,7 +41,7 @@ package final class CachedSequence {
             var logits = try read(request.prompt.dropFirst(same), whole: whole)
             var answer: [Int32] = []
             while true {
-                let token = try session.choose(logits, &chooser)[0]
+                let token = try logits.withUnsafeBufferPointer { try session.choose($0, &chooser)[0] }
                 answer.append(token)
                 guard onToken(token), !endTokens.contains(token), answer.count < request.maxNewTokens else { return answer }
                 logits = try read([token], whole: whole)

@@ -92,6 +92,10 @@ final class DeviceBackend: SessionBackend {
 
     func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws { try device.upload(bytes, to: try arenaAddress() + offset) }
 
+    func read<Result>(at offset: Int, count: Int, _ body: (UnsafeBufferPointer<Float>) throws -> Result) throws -> Result {
+        try device.fetch(try arenaAddress() + offset, count: 4 * count).read { try body($0.bindMemory(to: Float.self)) }
+    }
+
     func fetch(at offset: Int, count: Int) throws -> () throws -> [Float] {
         let fetched = try device.fetch(try arenaAddress() + offset, count: 4 * count)
         return {

@@ -118,16 +118,14 @@ extension Session {
     /// The next token of each chooser from its row of logits [choosers, V].
     ///
     /// - Throws: exit 1 where logits are not finite.
-    func choose(_ logits: [Float], _ choosers: inout [TokenChooser]) throws -> [Int32] {
+    func choose(_ logits: UnsafeBufferPointer<Float>, _ choosers: inout [TokenChooser]) throws -> [Int32] {
         let vocabulary = model.family.vocabularySize
         var results = [Result<Int32, any Error>](repeating: .success(0), count: choosers.count)
-        logits.withUnsafeBufferPointer { logits in
-            choosers.withUnsafeMutableBufferPointer { choosers in
-                results.withUnsafeMutableBufferPointer { results in
-                    model.cpu.parallel(over: choosers.count) { row in
-                        let own = UnsafeBufferPointer(rebasing: logits[row * vocabulary..<(row + 1) * vocabulary])
-                        results[row] = Result { try choosers[row].choose(own) }
-                    }
+        choosers.withUnsafeMutableBufferPointer { choosers in
+            results.withUnsafeMutableBufferPointer { results in
+                model.cpu.parallel(over: choosers.count) { row in
+                    let own = UnsafeBufferPointer(rebasing: logits[row * vocabulary..<(row + 1) * vocabulary])
+                    results[row] = Result { try choosers[row].choose(own) }
                 }
             }
         }
@@ -230,9 +228,10 @@ private struct RunningSequences {
 
     /// Runs rows, and chooses the token after each of `ends`.
     private mutating func decode(_ rows: Session.DecodingRows, _ ends: [(slot: Int, row: Int)]) throws {
-        let logits = try session.decode(rows, lengths: whole, positions: positions, outputRows: ends.map(\.row))
         var choosers = ends.compactMap { slots[$0.slot]?.chooser }
-        let tokens = try session.choose(logits, &choosers)
+        let tokens = try session.decode(rows, lengths: whole, positions: positions, outputRows: ends.map(\.row)) { [session] in
+            try session.choose($0, &choosers)
+        }
         for (i, end) in ends.enumerated() {
             slots[end.slot]?.chooser = choosers[i]
             slots[end.slot]?.last = tokens[i]

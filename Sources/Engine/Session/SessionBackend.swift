@@ -18,6 +18,8 @@ protocol SessionBackend: AnyObject {
     func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws
     /// float32 values from the arena, as they are when the work before this call has ended; the returned function waits for them.
     func fetch(at offset: Int, count: Int) throws -> () throws -> [Float]
+    /// The same at once, where they lie: `body` gets the values, which are there only while it runs.
+    func read<Result>(at offset: Int, count: Int, _ body: (UnsafeBufferPointer<Float>) throws -> Result) throws -> Result
     /// - Parameters:
     ///   - trainedRows: rows with a target.
     ///   - caches: which KV caches the program works on: those of another key are freed. nil where it has none.
@@ -108,6 +110,10 @@ final class CPUBackend: SessionBackend {
 
     func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) {
         UnsafeMutableRawBufferPointer(start: arena.base + offset, count: bytes.count).copyMemory(from: bytes)
+    }
+
+    func read<Result>(at offset: Int, count: Int, _ body: (UnsafeBufferPointer<Float>) throws -> Result) throws -> Result {
+        try body(UnsafeBufferPointer(start: arena.pointer(as: Float.self, at: offset), count: count))
     }
 
     func fetch(at offset: Int, count: Int) -> () throws -> [Float] {
