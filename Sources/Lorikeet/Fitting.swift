@@ -8,11 +8,16 @@ import LorikeetRecipe
 package struct Fitting {
     private var planner: RunPlanner
     let limits: RunLimits
+    /// What a change has to fit into.
+    private let choosing: RunLimits
     private let recipe: Recipe
     var source: ModelSource { planner.preparation.source }
     var dataset: Dataset { planner.dataset }
 
-    package init(_ planner: RunPlanner, _ limits: RunLimits) { (self.planner, self.limits, recipe) = (planner, limits, planner.preparation.recipe) }
+    package init(_ planner: RunPlanner, _ limits: RunLimits) {
+        (self.planner, self.limits, recipe) = (planner, limits, planner.preparation.recipe)
+        choosing = limits.withTimeToChoose()
+    }
 
     /// Changes with which the run fits.
     package struct Way: Sendable, Equatable {
@@ -90,7 +95,7 @@ package struct Fitting {
     mutating func tried(_ changes: [KeyChange]) throws -> Trial? {
         do {
             guard let made = try planner.plan(changes) else { return nil }
-            return Trial(changes: changes, made: made, misfit: limits.misfit(made.plan, made.recipe))
+            return Trial(changes: changes, made: made, misfit: (changes.isEmpty ? limits : choosing).misfit(made.plan, made.recipe))
         } catch let error as LorikeetError where error.exit == .doesNotFit {
             return Trial(changes: changes, made: nil, misfit: (.card, error))
         }
@@ -165,8 +170,8 @@ package struct Fitting {
     private func excess(_ trial: Trial, _ kind: RunLimits.Kind) -> Double? {
         guard let made = trial.made else { return nil }
         switch kind {
-        case .finishing: return limits.time(made.plan, made.recipe).map { $0.finishing - $0.laterSeconds / 3 }
-        case .time: return limits.time(made.plan, made.recipe).map(\.excess)
+        case .finishing: return choosing.time(made.plan, made.recipe).map { $0.finishing - $0.laterSeconds / 3 }
+        case .time: return choosing.time(made.plan, made.recipe).map(\.excess)
         case .memory: return limits.memory(made.recipe).map { Double(made.plan.neededMemory - $0) }
         case .disk: return limits.disk(made.recipe).map { Double(made.plan.predictedDiskBytes - $0) }
         case .card: return nil

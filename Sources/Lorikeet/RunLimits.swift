@@ -19,7 +19,7 @@ package struct RunLimits {
     /// Bytes that the kept folder holds, but for those of the run's own that its plan counts.
     private var others: Int64 = 0
     /// The time that a recipe's run has; nil where the recipe names no session.
-    private let time: (_ recipe: Recipe, _ plan: Plan) -> SessionTime?
+    private var time: (_ recipe: Recipe, _ plan: Plan) -> SessionTime?
     /// There is a checkpoint to go on from: what decides the training cannot change, and a lack of time is only a warning.
     let goesOn: Bool
 
@@ -60,6 +60,19 @@ package struct RunLimits {
     }
 
     func time(_ plan: Plan, _ recipe: Recipe) -> SessionTime? { time(recipe, plan) }
+
+    /// The same limits with a hundredth of the session, at least a second, taken off: what is chosen to fit is checked and begins a little later.
+    func withTimeToChoose() -> RunLimits {
+        var limits = self
+        limits.time = { [time] recipe, plan in
+            time(recipe, plan).map {
+                var time = $0
+                time.elapsed += max(1, time.session / 100)
+                return time
+            }
+        }
+        return limits
+    }
 
     /// The first limit that a plan exceeds, and the error that says so; nil where it fits.
     func misfit(_ plan: Plan, _ recipe: Recipe) -> (kind: Kind, error: LorikeetError)? {

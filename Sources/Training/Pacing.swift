@@ -33,8 +33,9 @@ package struct Pacing: Sendable {
     private let time: TrainingTime
     private let settings: TrainingSettings
     private var steps = 0
-    /// Seconds of a step: a moving average in which a new step counts a fifth.
+    /// Seconds of a step: a moving average over `window` steps that begins at the prediction.
     private var step: Double
+    private let window: Double
     private var evaluation: Double
     private var checkpoint: Double
     /// The beginning of the last step, and the longest time from one to the next.
@@ -46,18 +47,23 @@ package struct Pacing: Sendable {
     package init(_ time: TrainingTime, _ settings: TrainingSettings) {
         (self.time, self.settings) = (time, settings)
         (step, evaluation, checkpoint) = (time.step, time.evaluation, time.checkpoint)
+        let steps = time.step > 0 && time.longestPause.isFinite ? time.longestPause / 10 / time.step : 0
+        window = min(200, max(5, steps))
     }
 
     // MARK: what is measured
 
     package mutating func addStep(seconds: Double) {
-        // A process's first step also compiles and records; it counts only until there is another.
-        step = steps < 2 ? seconds : 0.8 * step + 0.2 * seconds
+        // Some steps also compile or record, and take a hundred times as long as others.
+        step = step > 0 ? step + (min(seconds, Self.mostOfOne * step) - step) / window : seconds
         steps += 1
     }
 
     package mutating func addEvaluation(seconds: Double) { evaluation = seconds }
     package mutating func addCheckpoint(seconds: Double) { checkpoint = seconds }
+
+    /// A single step counts at most so many times the average.
+    private static let mostOfOne = 4.0
 
     // MARK: the decision
 

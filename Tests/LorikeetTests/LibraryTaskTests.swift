@@ -85,7 +85,9 @@ struct LibraryTaskTests {
     /// A run that is too long to end before a listener on a busy machine has read its first steps.
     private func longRun() throws -> TinyRun {
         var run = try TinyRun()
-        run.options = ["num-train-epochs": "100000", "save-steps": "1000000", "eval-steps": "1000000", "logging-steps": "10000"]
+        let records = try String(contentsOfFile: run.folder + "/train.jsonl", encoding: .utf8)
+        try String(repeating: records, count: 10).write(toFile: run.folder + "/train.jsonl", atomically: true, encoding: .utf8)
+        run.options = ["num-train-epochs": "10000", "save-steps": "1000000", "eval-steps": "1000000", "logging-steps": "10000"]
         return run
     }
 

@@ -74,6 +74,27 @@ struct PacingTests {
         #expect(total > 150 && total < 200 && now <= 330 - 100 && most == 200, "\(total) steps, \(now) s")
     }
 
+    @Test func `steps that also compile or record drop none, and a lasting change of the pace is seen`() {
+        var settings = TrainingSettings()
+        (settings.saveSteps, settings.evalSteps) = (0, 0)
+        // 2,500 steps of 6 ms in 34 s, 8 s of them for what follows.
+        func train(_ seconds: (Int) -> Double) -> (total: Int, end: Double) {
+            var time = TrainingTime(end: 30.6, finishing: 8, step: 0.006)
+            time.longestPause = 3.4
+            var pacing = Pacing(time, settings)
+            var (now, total, done) = (0.0, 2500, 0)
+            while done < total {
+                if case .plan(let new) = pacing.decide(done: done, of: total, most: 2500, now: now) { total = new }
+                pacing.addStep(seconds: seconds(done))
+                (now, done) = (now + seconds(done), done + 1)
+            }
+            return (total, now)
+        }
+        #expect(train { $0 == 0 ? 1 : $0 < 300 && $0 % 15 == 0 ? 0.06 : 0.006 }.total == 2500)
+        let slowed = train { $0 < 1000 ? 0.006 : 0.0102 }
+        #expect(slowed.total < 1900 && slowed.total > 1600 && slowed.end <= 30.6 - 1.7 * 8, "\(slowed)")
+    }
+
     @Test func `without the time for another step training stops, and a last one may use the reserve`() {
         let settings = TrainingSettings()
         var pacing = Pacing(time(200), settings)
