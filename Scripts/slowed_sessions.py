@@ -126,8 +126,8 @@ def main():
         share = 0.2 * (1 + number % 4)
         code, seconds, begun, out, said = run("session-%d" % number, ["--session", "%ds" % round(session)], share)
         text = "session of %d s, slowed from step %s: " % (round(session), begun)
-        if code != 0 or not os.path.exists(out + "/summary.json"):
-            claim(False, text + "exit %d %s" % (code, said[-600:]))
+        if code != 0 or begun is None or not os.path.exists(out + "/summary.json"):
+            claim(False, text + "exit %d after %.1f s and %d steps %s" % (code, seconds, len(steps(out)), said[-600:]))
             continue
         summary, done = json.load(open(out + "/summary.json")), steps(out)
         pace = lambda part: sorted(event["seconds"] for event in part)[len(part) // 2] if part else float("nan")
