@@ -61,13 +61,13 @@ package struct RunLimits {
 
     func time(_ plan: Plan, _ recipe: Recipe) -> SessionTime? { time(recipe, plan) }
 
-    /// The same limits with a hundredth of the session, at least a second, taken off: what is chosen to fit is checked and begins a little later.
+    /// The same limits with a hundredth of the session taken off: what is chosen to fit is checked and begins a little later.
     func withTimeToChoose() -> RunLimits {
         var limits = self
         limits.time = { [time] recipe, plan in
             time(recipe, plan).map {
                 var time = $0
-                time.elapsed += max(1, time.session / 100)
+                time.elapsed += time.session / 100
                 return time
             }
         }
