@@ -26,7 +26,7 @@ package struct AskedPlan {
         guard begun?.isFinished != true, let length else { return nil }
         // What comes before the first step, but for loading the model and its kernels, which `SessionTime` adds.
         let beginning = plan.beginningSeconds - plan.loadingSeconds
-        var time = length.time(plan, done: begun?.steps ?? 0, elapsed: elapsed + beginning, starting: beginning)
+        var time = length.time(plan, done: begun?.done(of: plan) ?? 0, elapsed: elapsed + beginning, starting: beginning)
         (time.number, time.sessions) = (begun?.session ?? 1, recipe.sessions)
         return time
     }

@@ -3,6 +3,7 @@ import LorikeetJSON
 import LorikeetPlanning
 import LorikeetRecipe
 import LorikeetReporting
+import LorikeetTraining
 import Synchronization
 
 /// A run that has begun, as its recipe's next process would find it: in the recipe's output directory, or in the earlier output of `resume_from`.
@@ -15,8 +16,12 @@ package struct BegunRun: Sendable, Equatable {
     package let keptBytes: Int64
     /// The number of the session that comes next, from 1.
     package let session: Int
+    private let checkpoint: CheckpointStore.Whole?
 
     package var isFinished: Bool { steps == nil }
+
+    /// Steps of a plan that need not be done any more: they are done, or dropped.
+    func done(of plan: Plan) -> Int { plan.steps - (checkpoint?.left(of: plan.steps) ?? 0) }
 
     /// What a look at a recipe's directories found.
     package struct Search: Sendable, Equatable {
@@ -45,20 +50,21 @@ package struct BegunRun: Sendable, Equatable {
             search.warnings.append("a run would be refused: \(error.description)")
             return search
         }
-        let steps: Int?
+        let checkpoint: CheckpointStore.Whole?
         switch try output.progress(pipeline.recipe, goal: goal) {
         case .nothing: return search
-        case .trained(let done): steps = done
-        case .finished: steps = nil
+        case .trained: checkpoint = try output.newestCheckpoint(pipeline.recipe)
+        case .finished: checkpoint = nil
         }
         let session = try output.sessions().number(of: environment.session.identity)
-        search.run = BegunRun(path: output.path, steps: steps, keptBytes: try pipeline.target.keptBytes(), session: session)
+        search.run = BegunRun(
+            path: output.path, steps: checkpoint?.step, keptBytes: try pipeline.target.keptBytes(), session: session, checkpoint: checkpoint)
         return search
     }
 
     /// What is left of the run's plan.
     package func rest(of plan: Plan) -> Plan.Rest {
-        steps.map { plan.rest(done: $0, keptBytes: keptBytes) } ?? Plan.Rest(steps: 0, phases: [], diskBytes: 0)
+        isFinished ? Plan.Rest(steps: 0, phases: [], diskBytes: 0) : plan.rest(done: done(of: plan), keptBytes: keptBytes)
     }
 
     /// A line under the plan's table.

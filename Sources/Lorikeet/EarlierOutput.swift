@@ -33,13 +33,13 @@ extension OutputDirectory {
         CheckpointStore(directory: checkpoints, files: files, adapterConfiguration: recipe.adapterConfiguration)
     }
 
-    /// The step of the newest whole checkpoint; nil without one. Changes nothing on the disk.
-    func newestStep(_ recipe: Recipe) throws -> Int? { try checkpointStore(recipe).newestWhole()?.step }
+    /// The newest whole checkpoint; nil without one. Changes nothing on the disk.
+    func newestCheckpoint(_ recipe: Recipe) throws -> CheckpointStore.Whole? { try checkpointStore(recipe).newestWhole() }
 
     func progress(_ recipe: Recipe, goal: Pipeline.Goal) throws -> RunProgress {
         guard files.exists(runYAML) else { return .nothing }
         if let summary = try finishedSummary(), goal == .adapter || summary["merged_matches_adapter"] != nil { return .finished }
-        return try newestStep(recipe).map { .trained(steps: $0) } ?? .nothing
+        return try newestCheckpoint(recipe).map { .trained(steps: $0.step) } ?? .nothing
     }
 
     /// Copies what a run needs to go on from an earlier output of the same recipe. Everything is copied beside its place, verified and renamed,

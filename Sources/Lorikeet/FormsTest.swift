@@ -31,6 +31,8 @@ struct FormsTest {
     /// Told the seconds of parts of the test: `answering` and `comparing`.
     var spent: (_ part: String, _ seconds: Double) -> Void = { _, _ in }
     var clock: any Clock = SystemClock()
+    /// Asked between two operations of a model: true ends the test with `Interrupted`.
+    var isInterrupted: (@Sendable () -> Bool)?
 
     private var recipe: Recipe { preparation.recipe }
 
@@ -103,7 +105,7 @@ struct FormsTest {
         let form = try model ?? loaded(compute, preparation.source, storage: choices.storage, lora: lora)
         defer { form.releaseWeights() }
         if model == nil, choices.test.keepsExpanded { try form.keepExpanded() }
-        let session = try Session(model: form, sizes: sizes)
+        let session = try self.session(form, sizes)
         form.adapterEnabled = false
         let before = try record.form("before") { try self.form(session, questions, part: 0) }
         form.adapterEnabled = true
@@ -112,9 +114,16 @@ struct FormsTest {
 
     /// - Parameter lora: nil loads the model without the adapter.
     private func loaded(_ compute: Compute, _ source: ModelSource, storage: BaseStorage, lora: LoRASettings?) throws -> Model {
+        if isInterrupted?() == true { throw Interrupted() }
         let model = try compute.model(source, storage: storage, lora: lora)
         if lora != nil { try model.loadAdapter(AdapterFile.read(directory: adapter, files: files)) }
         return model
+    }
+
+    private func session(_ model: Model, _ sizes: SessionSizes) throws -> Session {
+        let session = try Session(model: model, sizes: sizes)
+        session.interruption = isInterrupted
+        return session
     }
 
     private func mergedForm(_ questions: AnswerTest) throws -> FormResult {
@@ -123,7 +132,7 @@ struct FormsTest {
         var sizes = sizes
         // On the processor larger batches only take more memory.
         if model.placed == nil { sizes.evaluation = min(sizes.evaluation, Planner.tokensPerBatch) }
-        return try form(Session(model: model, sizes: sizes), questions, part: 3)
+        return try form(session(model, sizes), questions, part: 3)
     }
 
     // MARK: identity
@@ -137,7 +146,7 @@ struct FormsTest {
     private func reference(_ samples: [TokenSample]) throws -> LogitRecord {
         let model = try loaded(comparisonCompute, preparation.source, storage: preparation.mergedStorage, lora: lora)
         defer { model.releaseWeights() }
-        let session = try Session(model: model, sizes: comparedSizes(samples))
+        let session = try self.session(model, comparedSizes(samples))
         defer { withExtendedLifetime(session) { observe() } }
         return try LogitRecord(of: session, samples: samples, rowsOfSample: Planner.comparedRows, tokensPerBatch: comparedTokens)
     }
@@ -164,7 +173,7 @@ struct FormsTest {
         var sizes = sizes
         let tokens = model.placed == nil ? min(choices.evaluationTokensPerBatch, Planner.tokensPerBatch) : choices.evaluationTokensPerBatch
         if model.placed == nil { sizes.evaluation = min(sizes.evaluation, Planner.tokensPerBatch) }
-        return try Session(model: model, sizes: sizes).loss(
+        return try session(model, sizes).loss(
             of: dataset.validation, tokensPerBatch: tokens,
             progress: { _ in
                 try progress(1)
@@ -175,7 +184,7 @@ struct FormsTest {
     private func difference(_ record: LogitRecord, _ samples: [TokenSample], _ source: ModelSource) throws -> LogitDifference {
         let model = try loaded(comparisonCompute, source, storage: .stored, lora: nil)
         defer { model.releaseWeights() }
-        let session = try Session(model: model, sizes: comparedSizes(samples))
+        let session = try self.session(model, comparedSizes(samples))
         defer { withExtendedLifetime(session) { observe() } }
         return try record.difference(from: session)
     }

@@ -16,7 +16,7 @@ extension Pipeline {
     /// Records the accepted changes in changes.json, and tells them.
     func recordChanges() throws {
         guard !acceptedChanges.isEmpty else { return }
-        let entry: JSON = ["time": .number(environment.clock.now), "steps": JSON(stepsBefore), "changes": JSON(acceptedChanges)]
+        let entry: JSON = ["time": .number(environment.clock.now), "steps": JSON(checkpointBefore?.step ?? 0), "changes": JSON(acceptedChanges)]
         try output.write(["accepted": .array((output.recordedChanges()) + [entry])], to: output.changesJSON)
         for change in acceptedChanges { try reporter.warning("changed since the run began, and accepted: \(change)") }
     }

@@ -20,32 +20,36 @@ package struct SessionStart: Sendable, Equatable {
 extension Pipeline {
     /// The session's time as the plan has it; nil where the recipe names no session.
     ///
-    /// - Parameter asked: a recipe with another number of sessions; nil takes the run's.
-    func sessionTime(_ plan: Plan, done: Int, _ asked: Recipe? = nil) -> SessionTime? {
+    /// - Parameters:
+    ///   - done: steps that need not be done any more; nil takes what the newest checkpoint says.
+    ///   - asked: a recipe with another number of sessions; nil takes the run's.
+    func sessionTime(_ plan: Plan, done: Int? = nil, _ asked: Recipe? = nil) -> SessionTime? {
         guard let sessionLength else { return nil }
         let now = environment.clock.uptime
-        var time = sessionLength.time(plan, done: done, elapsed: now - environment.session.started, starting: now - environment.started)
+        var time = sessionLength.time(plan, done: done ?? stepsDone(of: plan), elapsed: now - environment.session.started, starting: now - environment.started)
         (time.number, time.sessions) = (sessionNumber, (asked ?? recipe).sessions)
         return time
     }
 
     /// Finds which session this is, and how far the run has come.
-    ///
-    /// - Returns: steps that the newest checkpoint holds; nil where there is none.
-    func findSession() throws -> Int? {
+    func findSession() throws {
         sessionNumber = try output.sessions().number(of: environment.session.identity)
-        let done = try output.newestStep(recipe)
-        stepsBefore = done ?? 0
-        return done
+        checkpointBefore = try output.newestCheckpoint(recipe)
+    }
+
+    /// Steps of a plan that need not be done any more: the newest checkpoint holds them, or they were dropped before it.
+    private func stepsDone(of plan: Plan) -> Int {
+        guard let checkpointBefore else { return 0 }
+        // What was dropped of another recipe is done.
+        return acceptedChanges.isEmpty ? plan.steps - checkpointBefore.left(of: plan.steps) : checkpointBefore.step
     }
 
     /// What the run has to fit into.
-    ///
-    /// - Parameter done: as `findSession` says.
-    func limits(_ download: InputLocator.Download?, done: Int?) throws -> RunLimits {
+    func limits(_ download: InputLocator.Download?) throws -> RunLimits {
         try RunLimits(
-            recipe, isElsewhere: false, download: download, output: target, notebook: environment.notebook, files: environment.files, goesOn: done != nil
-        ) { [self] recipe, plan in sessionTime(plan, done: done ?? 0, recipe) }
+            recipe, isElsewhere: false, download: download, output: target, notebook: environment.notebook, files: environment.files,
+            goesOn: checkpointBefore != nil
+        ) { [self] recipe, plan in sessionTime(plan, recipe) }
     }
 
     /// With the key `fit`, changes what it may change until the run fits, and reads the records anew.
@@ -80,9 +84,11 @@ extension Pipeline {
         }
     }
 
-    /// Reports how many sessions the run needs.
+    /// Reports how many sessions the run needs, and decides whether this one is to end it: what comes until the first step may take longer than planned,
+    /// and then steps are dropped.
     func reportTime(_ plan: inout Plan) throws {
-        guard let time = sessionTime(plan, done: stepsBefore) else { return }
+        guard let time = sessionTime(plan) else { return }
+        keepsTimeForTest = time.keepsFinishing
         if let service = environment.notebook, time.session > service.longestSession {
             try reporter.warning("\(service.name.rawValue) ends a session after \(Units.formatSeconds(service.longestSession)): 'session' is longer")
         }
@@ -104,28 +110,29 @@ extension Pipeline {
     ///
     /// - Parameter validation: samples that are evaluated after the last step where nothing is tested.
     func trainingTime(_ plan: Plan, _ settings: TrainingSettings, validation: Int) -> TrainingTime? {
-        guard let time = sessionTime(plan, done: stepsBefore) else { return nil }
-        keepsTimeForTest = time.keepsFinishing
-        // Half of the margin is for what cannot be ended at once.
-        sessionEnd = environment.session.started + time.session - time.margin / 2
+        guard let time = sessionTime(plan) else { return nil }
+        // Half of what is spare is for what cannot be ended at once.
+        sessionEnd = environment.session.started + time.session - time.spare / 2
         func seconds(_ name: String) -> Double { plan.phases.first { $0.name == name }?.seconds ?? 0 }
         // Evaluations during training, and the last one counted in these.
         let last = settings.evaluatesAtEnd && validation > 0 ? Double(validation) / Double(min(validation, settings.evalSamples)) : 0
         let evaluations = Double(settings.evalSteps > 0 ? max(0, plan.steps - 1) / settings.evalSteps : 0)
         let evaluation = evaluations + last > 0 ? seconds("evaluation") / (evaluations + last) : 0
-        let saves = settings.saveSteps > 0 ? plan.steps / settings.saveSteps + 1 : 1
         var left = TrainingTime(
             end: environment.session.started + time.session - time.margin,
-            finishing: time.keepsFinishing ? time.finishing / (1 + SessionTime.reserve) + last * evaluation : nil,
+            finishing: keepsTimeForTest ? time.finishing / (1 + SessionTime.reserve) + last * evaluation : nil,
             step: plan.steps > 0 ? seconds("training") / Double(plan.steps) : 0, evaluation: evaluation,
-            checkpoint: seconds("checkpoints") / Double(saves))
+            checkpoint: plan.checkpointSeconds(saveSteps: settings.saveSteps))
+        (left.writing, left.saving) = (seconds("merging") + seconds("exporting"), time.saving)
         (left.reserve, left.longestPause) = (SessionTime.reserve, time.session / 10)
         return left
     }
 
     /// Whether a session that kept no time for what follows training has too little left for it.
     func leavesDeliveryToLater(_ plan: Plan) -> Bool {
-        guard !keepsTimeForTest, let time = sessionTime(plan, done: plan.steps) else { return false }
+        guard !keepsTimeForTest, var time = sessionTime(plan, done: plan.steps) else { return false }
+        // The model and its kernels are loaded.
+        time.elapsed -= plan.loadingSeconds
         return !time.isOfUse
     }
 

@@ -7,6 +7,12 @@ import LorikeetGround
 /// Training has its own way to stop, which saves a checkpoint. In the other steps nothing has to be saved: what is on the disk is whole at every
 /// instant, and the same command goes on from it.
 extension Pipeline {
+    /// Whether the run is asked to stop, or its session ends: for work that asks between two of its operations.
+    var isToEnd: @Sendable () -> Bool {
+        let (asked, clock, end) = (environment.shouldStop, environment.clock, sessionEnd ?? .infinity)
+        return { asked() || clock.uptime >= end }
+    }
+
     /// - Throws: exit 75 where the run was asked to stop, or its session ends; exit 4 where its directory is gone.
     func requireGoing() throws {
         let place = "in step \(present.number) of \(Self.stepCount) (\(present.name))"

@@ -80,8 +80,8 @@ package final class Pipeline {
     let sessionLength: SessionLength?
     /// The number of this session, from 1.
     var sessionNumber = 1
-    /// Steps that the newest checkpoint held when this start was planned.
-    var stepsBefore = 0
+    /// The newest checkpoint when this start was planned.
+    var checkpointBefore: CheckpointStore.Whole?
     /// What has changed since the run began and is accepted.
     var acceptedChanges: [String] = []
     /// Whether this session's training ends early enough for merging and testing.
@@ -233,7 +233,12 @@ package final class Pipeline {
             test.progress = { [self] in try told("testing", $0) }
             test.clock = environment.clock
             test.spent = { [self] in parts[$0, default: 0] += $1 }
-            let result = try test.run(trained: trained)
+            test.isInterrupted = isToEnd
+            let result: FormsTest.Result
+            do { result = try test.run(trained: trained) } catch is Interrupted {
+                try requireGoing()
+                throw stoppedEarly("stopped in testing")
+            }
             // What was tested is what is delivered.
             for source in [preparation.source, merged] { try requireSound(source) }
             return result
@@ -313,8 +318,9 @@ package final class Pipeline {
         if let warning { try reporter.warning(warning) }
         var planner = RunPlanner(
             preparation, dataset, merges: goal == .testedModel, card: card, cpu: compute.cpu, measurements: measurements)
-        planner.machine = environment.machine
-        let limits = try limits(download, done: findSession())
+planner.machine = environment.machine
+        try findSession()
+        let limits = try limits(download)
         let fitted = try fit(&planner, limits, &preparation, &dataset, compute)
         var plan = environment.predicted(try fitting(&planner, limits) { try $0.plan() })
         plan.fitted = fitted

@@ -10,6 +10,7 @@ package struct SessionLength: Sendable, Equatable {
     package let later: Double
     /// The option that ends this session.
     package let limit: String
+    private let saveSteps: Int
 
     /// nil where the recipe names neither a session nor a deadline.
     ///
@@ -21,17 +22,19 @@ package struct SessionLength: Sendable, Equatable {
         guard let session = [recipe.sessionSeconds, deadline].compactMap({ $0 }).min() else { return nil }
         (self.session, later) = (session, recipe.sessionSeconds ?? session)
         limit = session == recipe.sessionSeconds ? "--session" : "--deadline"
+        saveSteps = recipe.saveSteps
     }
 
     /// The time that a run has.
     ///
     /// - Parameters:
-    ///   - done: steps that a checkpoint holds.
+    ///   - done: steps that need not be done any more.
     ///   - elapsed: seconds from the session's start to the first step, but for loading the model and its kernels.
     ///   - starting: the same of a later session.
     func time(_ plan: Plan, done: Int, elapsed: Double, starting: Double) -> SessionTime {
         var time = SessionTime(plan, done: done, session: session, elapsed: elapsed, starting: starting)
         (time.laterSession, time.limit) = (later, limit)
+        time.keepSaving(plan.checkpointSeconds(saveSteps: saveSteps))
         return time
     }
 }

@@ -45,6 +45,13 @@ extension Plan {
         return steps
     }
 
+    /// Predicted seconds of a checkpoint.
+    ///
+    /// - Parameter saveSteps: steps from one to the next; 0 saves at the end alone.
+    package func checkpointSeconds(saveSteps: Int) -> Double {
+        (phases.first { $0.name == "checkpoints" }?.seconds ?? 0) / Double(saveSteps > 0 ? steps / saveSteps + 1 : 1)
+    }
+
     /// Seconds before the first step of training, as planned.
     package var beginningSeconds: Double { phases.filter { Self.beginning.contains($0.name) }.reduce(0) { $0 + $1.seconds } }
 

@@ -2,7 +2,8 @@ import LorikeetGround
 
 /// A run's time over the sessions it may take. The check before a run and the deadline during it use these same numbers.
 ///
-/// A session that is not the last trains until its end, less `margin`; the last one also keeps the time for merging and testing where the run can end in it.
+/// A session that is not the last trains until its end, less `margin`; the last one also keeps the time for merging and testing, and drops steps where it has
+/// to.
 package struct SessionTime: Sendable, Equatable {
     /// Seconds of this session, and of each later one.
     package var session: Double
@@ -23,10 +24,12 @@ package struct SessionTime: Sendable, Equatable {
     package var step: Double
     /// Seconds that are kept for what follows training: the prediction plus a fifth.
     package var finishing: Double
+    /// Seconds at the end of a session that are kept for its last checkpoint.
+    package var saving = 0.0
 
     /// - Parameters:
     ///   - plan: the whole run.
-    ///   - done: steps that a checkpoint holds.
+    ///   - done: steps that need not be done any more: a checkpoint holds them, or an earlier session has dropped them.
     package init(_ plan: Plan, done: Int = 0, session: Double, elapsed: Double, starting: Double) {
         func seconds(_ names: Set<String>) -> Double { plan.phases.filter { names.contains($0.name) }.reduce(0) { $0 + $1.seconds } }
         // The model and its kernels are loaded after the plan is made.
@@ -47,11 +50,18 @@ package struct SessionTime: Sendable, Equatable {
     /// Phases that go on step by step and may be cut anywhere. All others have to be done in one session.
     static let trainingPhases: Set = ["training", "evaluation", "checkpoints"]
 
-    /// Seconds at the end of this session that are left free: half a minute, or a tenth of a session shorter than five minutes.
-    package var margin: Double { Self.margin(session) }
-    private static func margin(_ session: Double) -> Double { min(30, session / 10) }
+    /// Seconds at the end of this session that are left free: `spare`, and what is kept for the last checkpoint.
+    package var margin: Double { spare + saving }
+    /// Half a minute, or a tenth of a session shorter than five minutes.
+    package var spare: Double { Self.spare(session) }
+    private static func spare(_ session: Double) -> Double { min(30, session / 10) }
     /// Seconds of a later session but for its margin and its start.
-    package var laterSeconds: Double { laterSession - Self.margin(laterSession) - starting }
+    package var laterSeconds: Double { laterSession - Self.spare(laterSession) - saving - starting }
+
+    /// Keeps time for a checkpoint on a disk that is ten times slower than planned, at most a tenth of the session.
+    ///
+    /// - Parameter checkpoint: the seconds that it is planned to take.
+    package mutating func keepSaving(_ checkpoint: Double) { saving = min(10 * checkpoint, min(session, laterSession) / 10) }
     /// Seconds from the start of this session to the expected end of the run, where it ends in this session.
     package var end: Double { elapsed + training + finishing / 1.2 }
     /// Seconds from the start of the last session that the run needs to its expected end.
@@ -69,9 +79,17 @@ package struct SessionTime: Sendable, Equatable {
     /// The time in this session, in seconds after its beginning, at which training has to have ended.
     package var trainingEnd: Double { session - margin - (keepsFinishing ? finishing : 0) }
 
-    /// Whether time is kept for what follows training: in the last session, unless the run cannot end in it. Then it trains for as long as it may, and
-    /// the same command goes on in one more.
-    package var keepsFinishing: Bool { isLast && needed == 1 }
+    /// Whether time is kept for what follows training: in the last session, where steps are dropped if not all of them fit. A session after that, and one
+    /// that has no time for a step beside it, trains for as long as it may, and the same command goes on in one more.
+    package var keepsFinishing: Bool {
+        isLast && (needed == 1 || number == sessions && session - margin - elapsed >= finishing + step)
+    }
+
+    /// Steps that are dropped because the run has to end in this session, as planned.
+    package var droppedSteps: Int {
+        guard keepsFinishing, needed != 1, training > 0 else { return 0 }
+        return steps - Int(Double(steps) * max(0, trainingEnd - elapsed) / training)
+    }
 
     /// Sessions that the rest of the run needs, this one included; nil where no number is enough, because one step, or merging and testing, takes
     /// longer than a session.
@@ -110,6 +128,10 @@ package struct SessionTime: Sendable, Equatable {
         if let total, total <= sessions, isOfUse { return nil }
         if goesOn, isOfUse {
             let ways = total.map { "name --sessions \($0)" } ?? "name a longer --session"
+            if keepsFinishing {
+                return "\(what) and this session, the last, has \(left) left: about \(droppedSteps) of \(steps) steps are dropped, so that it ends merged and "
+                    + "tested; \(ways) to do them all"
+            }
             return "\(what) and this session has \(left) left: it ends with everything saved (exit 75), and the same command goes on; \(ways)"
         }
         func refusal(_ why: String, _ way: String, shorter: String = goesOn ? "" : "train fewer records (max_train_samples) or epochs, or ") -> LorikeetError {

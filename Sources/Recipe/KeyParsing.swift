@@ -38,6 +38,7 @@ extension Key {
             guard (try? Units.parseBytes(text)) != nil else { throw wrong("a size such as 15GiB or 500MB") }
             return .text(text)
         case .duration:
+            if text == "none" { return .none }
             guard (try? Units.parseSeconds(text)) != nil else { throw wrong("a duration such as 9h, 90m or 1h30m") }
             return .text(text)
         case .timeOfDay:

@@ -11,6 +11,15 @@ extension CheckpointStore {
         package let byteCount: Int64
         /// The step of the best checkpoint so far, where one is kept.
         package let best: Int?
+        /// Where the steps were planned anew.
+        let changes: [StepCourse.Change]
+        /// Steps after which training ended early.
+        let endedAt: Int?
+
+        /// Steps that are left of training.
+        ///
+        /// - Parameter planned: steps by the recipe.
+        package func left(of planned: Int) -> Int { max(0, (endedAt ?? StepCourse(planned: planned, changes: changes).total) - step) }
     }
 
     /// Finds the newest checkpoint that is whole, without changing anything on the disk. Links are not followed.
@@ -37,7 +46,8 @@ extension CheckpointStore {
             do {
                 let state = try verified(step: step, in: folder)
                 let bytes = try Self.fileNames.reduce(Int64(0)) { try $0 + Int64(files.byteCount(of: folder + "/" + $1)) }
-                return Whole(step: step, folder: folder, byteCount: bytes, best: state.best.step)
+                return Whole(
+                    step: step, folder: folder, byteCount: bytes, best: state.best.step, changes: state.changes, endedAt: state.endedAt)
             } catch let damage as Damage {
                 warn("the checkpoint \(folder) is damaged and skipped (\(damage.what))")
             }

@@ -4,12 +4,16 @@ package struct TrainingTime: Sendable, Equatable {
     package var end: Double
     /// Predicted seconds of what follows training in this session; nil where it is left to a later one, so that training goes on until the end.
     package var finishing: Double?
+    /// Those of them that are spent on writing to the disk.
+    package var writing = 0.0
     /// The share that is added to `finishing` for what is not predicted.
     package var reserve = 0.2
     /// Predicted seconds of a step, of an evaluation during training and of a checkpoint; 0 where nothing is known.
     package var step: Double
     package var evaluation: Double
     package var checkpoint: Double
+    /// Seconds after `end` that are kept for the last checkpoint.
+    package var saving = 0.0
     /// Longer pauses between two steps are not taken for the pace of training.
     package var longestPause: Double
 
@@ -38,9 +42,14 @@ package struct Pacing: Sendable {
     private let window: Double
     private var evaluation: Double
     private var checkpoint: Double
+    private var slowestCheckpoint = 0.0
+    private var computing = Slowness(most: 8)
+    private var writing = Slowness(most: 20)
     /// The beginning of the last step, and the longest time from one to the next.
     private var last: Double?
     private var longest = 0.0
+    /// The beginning of the first step.
+    private var begun: Double?
     /// Steps that were done when the schedule was last planned anew.
     private var planned: Int?
 
@@ -57,18 +66,59 @@ package struct Pacing: Sendable {
         // Some steps also compile or record, and take a hundred times as long as others.
         step = step > 0 ? step + (min(seconds, Self.mostOfOne * step) - step) / window : seconds
         steps += 1
+        if steps > 1, time.step > 0 { computing.add(step / time.step) }
     }
 
     package mutating func addEvaluation(seconds: Double) { evaluation = seconds }
-    package mutating func addCheckpoint(seconds: Double) { checkpoint = seconds }
+
+    package mutating func addCheckpoint(seconds: Double) {
+        checkpoint = seconds
+        slowestCheckpoint = max(slowestCheckpoint, seconds)
+        // A small file's second of waiting says nothing about a large one's rate.
+        if time.checkpoint > 0 { writing.add((seconds - 1) / max(0.25, time.checkpoint)) }
+    }
 
     /// A single step counts at most so many times the average.
     private static let mostOfOne = 4.0
 
     // MARK: the decision
 
-    /// How many times as long as predicted steps take; at least 1 and at most 8. What follows training is expected to take as many times as long.
-    var slowness: Double { steps > 1 && time.step > 0 ? min(8, max(1, step / time.step)) : 1 }
+    /// How many times as long as predicted something takes.
+    struct Slowness {
+        /// What is more is taken for this.
+        let most: Double
+        /// At least 1.
+        private(set) var present = 1.0
+        private var slowest = 1.0
+
+        init(most: Double) { self.most = most }
+
+        mutating func add(_ factor: Double) {
+            present = min(most, max(1, factor))
+            slowest = max(slowest, present)
+        }
+
+        /// A machine that was slow may be slow again: the slowest so far, but no more than twice the present.
+        var cautious: Double { min(slowest, 2 * present) }
+    }
+
+    /// The share of the session's time that caution may add to what is expected.
+    private static let caution = 0.05
+
+    /// Seconds that what follows training is expected to take by what was measured: computing at the pace of the steps, and writing at the slower one of
+    /// the steps' and the checkpoints'.
+    ///
+    /// - Parameter begun: when this process began to train; the clock's uptime.
+    private func expected(_ finishing: Double, since begun: Double) -> Double {
+        func seconds(_ computing: Double, _ writing: Double) -> Double {
+            (finishing - time.writing) * computing + time.writing * max(computing, writing)
+        }
+        let present = seconds(computing.present, writing.present)
+        return min(seconds(computing.cautious, writing.cautious), present + Self.caution * max(0, time.end - begun))
+    }
+
+    /// When a step that is not done by then is dropped, so that what is finished can still be saved in this session; the clock's uptime.
+    package var lastMoment: Double { time.end - max(0, 2 * slowestCheckpoint - time.saving) }
 
     /// Of the time left, the share that a new plan fills.
     private static let filled = 0.96
@@ -83,11 +133,13 @@ package struct Pacing: Sendable {
     package mutating func decide(done: Int, of total: Int, most: Int, now: Double) -> Decision {
         if let last { longest = min(time.longestPause, max(longest, now - last)) }
         last = now
+        let begun = begun ?? now
+        self.begun = begun
         // No plan follows the beginning, or another plan, at once: the pace is measured first.
         let since = done - (planned ?? done)
         planned = planned ?? done
-        guard let finishing = time.finishing else { return now + longest > time.end ? .stop : .goOn }
-        let expected = finishing * slowness
+        guard let finishing = time.finishing else { return now + longest > lastMoment ? .stop : .goOn }
+        let expected = expected(finishing, since: begun)
         let left = time.end - (1 + time.reserve) * expected - now
         if needed(from: done, to: total) <= left { return regained(done, total, most, left, since) }
         if since < max(1, (total - done) / 20), left > 0 { return .goOn }

@@ -84,7 +84,7 @@ extension TrainingLoop {
         outcome.loss = 0
         for (number, batch) in prepared.batches.enumerated() {
             if waiting.count >= ahead { outcome.loss += try waiting.removeFirst()() }
-            if trainer.shouldStop() { throw Interrupted() }
+            if device.interruption?() == true { throw Interrupted() }
             waiting.append(try device.backward(batch, zeroFirst: number == 0))
         }
         let update = try device.submitStep(learningRate: outcome.learningRate, optimiser: settings.optimiser)

@@ -91,6 +91,9 @@ struct TrainingLoop {
     /// Whether there is time for the next step; plans the steps that are left anew where the plan does not fit into the time that is left.
     private mutating func hasTime() throws -> Bool {
         guard var pacing else { return true }
+        // A step, or an evaluation, that becomes too slow for the session is dropped.
+        let (clock, asked, end) = (trainer.clock, trainer.shouldStop, pacing.lastMoment)
+        device.interruption = { asked() || clock.uptime >= end }
         let decision = pacing.decide(done: state.step, of: total, most: planned, now: trainer.clock.uptime)
         self.pacing = pacing
         switch decision {

@@ -44,6 +44,22 @@ struct LostOutputTests {
         #expect(FileManager.default.contentsEqual(atPath: tiny.path + "/open", andPath: tiny.path + "/closed"))
     }
 
+    @Test func `a run with closed streams writes no progress into its files`() throws {
+        let tiny = try TinyFolder()
+        try (0..<12).map { #"{"prompt": "say \#($0):", "completion": "ab"}"# + "\n" }.joined()
+            .write(toFile: tiny.path + "/in.jsonl", atomically: true, encoding: .utf8)
+        let command =
+            "XDG_CACHE_HOME=cache $L run --model model --data in.jsonl --validation-share 0.25 --max-steps 2 --device cpu --merge-tolerance 10 --output"
+        #expect(try shell("\(command) open >/dev/null", in: tiny.path).status == 0)
+        let closed = try shell("\(command) closed <&- >&- 2>&-", in: tiny.path)
+        // What standard output does not take is said by the exit code.
+        #expect([0, 4].contains(closed.status), "\(closed)")
+        #expect(try Data(contentsOf: URL(fileURLWithPath: tiny.path + "/closed/.lock")).isEmpty)
+        for name in ["adapter/adapter_model.safetensors", "merged/model.safetensors", "inputs.json"] {
+            #expect(FileManager.default.contentsEqual(atPath: tiny.path + "/open/" + name, andPath: tiny.path + "/closed/" + name), "\(name)")
+        }
+    }
+
     @Test func `a page is written over an earlier page alone`() throws {
         let folder = try Binary.scratch()
         try FileManager.default.copyItem(atPath: Self.run, toPath: folder + "/run")

@@ -284,6 +284,31 @@ struct OutputTests {
         }
     }
 
+    /// Whatever a run writes in its directory, planted before it begins, or before it goes on.
+    @Test func `nothing is written through a link that was planted where the run writes`() throws {
+        let run = try TinyRun()
+        #expect(try run.run(on: nil, stopAfter: 3).error?.exit == .stoppedEarly)
+        let aside = run.folder + "/aside"
+        try files.rename(run.output, to: aside)
+        let texts = ["run.yaml", "plan.json", "inputs.json", "files.json", "summary.json", "sessions.json", "test.json"]
+        let names = texts.map { $0 + RealFiles.partialSuffix } + ["events.jsonl", "report.html", "summary.json", "files.json", "merged", "merged.partial", "adapter"]
+        for name in names {
+            let isFolder = ["merged", "merged.partial", "adapter"].contains(name)
+            try FileManager.default.copyItem(atPath: aside, toPath: run.output)
+            let elsewhere = run.folder + "/elsewhere"
+            if isFolder { try files.createDirectory(elsewhere) }
+            let precious = isFolder ? elsewhere + "/config.json" : elsewhere
+            try files.writeDurably("mine", to: precious)
+            try files.remove(run.output + "/" + name)
+            #expect(symlink(elsewhere, run.output + "/" + name) == 0)
+            let error = try run.run(on: nil).error
+            // It is replaced, or the run says that it is in its way.
+            #expect(error == nil || [.unusableInput, .machineFailed].contains(error?.exit) && error?.place != nil, "\(name): \(String(describing: error))")
+            #expect(try files.readText(precious) == "mine" && (!isFolder || files.list(elsewhere) == ["config.json"]), "\(name)")
+            for path in [run.output, elsewhere] { try FileManager.default.removeItem(atPath: path) }
+        }
+    }
+
     @Test func `a run starts from an adapter of its own scale alone, and plan says so too`() throws {
         let first = try TinyRun()
         #expect(try first.run(on: nil).error == nil)

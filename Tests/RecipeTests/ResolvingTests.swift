@@ -28,6 +28,14 @@ struct ResolvingTests {
         #expect(try String(contentsOfFile: path, encoding: .utf8) == KeyTable.markdown())
     }
 
+    @Test func `a session of none is no session, also where the file names one`() throws {
+        let path = try file("session: 9h\n")
+        #expect(try Recipe.resolve(file: path, options: []).recipe.sessionSeconds == 32_400)
+        let none = try Recipe.resolve(file: path, options: [("session", "none")]).recipe
+        #expect(none.sessionSeconds == nil && none.yaml().contains("session: null"))
+        #expect(try Recipe.resolve(file: file("session: none\n"), options: []).recipe.sessionSeconds == nil)
+    }
+
     @Test func `presets are those that are promised`() throws {
         let free = try Recipe.resolve(file: nil, options: []).recipe
         #expect(free.preset == "kaggle-free" && free.maxTrainSamples == 100_000 && free.maxValidationSamples == 10_000)
