@@ -29,9 +29,8 @@ else
     swift=$(dirname "$(dirname "$(readlink -f "$(command -v swift)")")")
     library=$(compgen -G "$swift/lib/clang/*/lib/*/libclang_rt.fuzzer_no_main*" | head -1)
     [ -n "$library" ] || { echo "fuzz: $swift has no libFuzzer (libclang_rt.fuzzer_no_main); --plain does without" >&2; exit 2; }
-    # In a build folder of its own, with marks on the edges of the code.
-    build .build-fuzz -Xswiftc -Xfrontend -Xswiftc -sanitize=fuzzer -Xcc -fsanitize-coverage=trace-pc-guard \
-        -Xlinker "$library" -Xlinker -lstdc++ -Xlinker -lm -Xlinker --allow-multiple-definition
+    # In a build folder of its own: all code counts which of its edges an input takes.
+    build .build-fuzz -Xswiftc -Xfrontend -Xswiftc -sanitize=fuzzer -Xcc -fsanitize=fuzzer-no-link -Xlinker "$library" -Xlinker -lstdc++ -Xlinker -lm
     fuzz=.build-fuzz/release/Fuzz
 fi
 work=.work/fuzz

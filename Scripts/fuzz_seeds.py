@@ -250,6 +250,23 @@ def seeds():
     rest = {name: read(run, name) for name in ("plan.json", "summary.json", "run.yaml")}
     yield "report", "kinds", folder(dict(rest, **{"events.jsonl": b"\n".join(line for line in events[:12] + events[-6:] if len(line) < 4000)}))
     yield "report", "small", folder({"events.jsonl": b"\n".join(line for line in events if len(line) < 300)[:4000]})
+    asked = [{"prompt": "a b", "id": 7}, {"messages": [{"role": "user", "content": "q"}]}, {"instruction": "i", "input": "n"}, {"question": "q"}]
+    answered = [dict(record, answer="x", answer_finish_reason="stop", answer_tokens=2) for record in asked]
+    named_sum = {"path": "m/config.json", "sum": "a" * 64}
+    yield "state", "run", folder({
+        "run.yaml": read(run, "run.yaml"), "plan.json": rest["plan.json"], "summary.json": rest["summary.json"],
+        "inputs.json": json.dumps({"inputs": {"model/config.json": named_sum, "data": dict(named_sum, path="d.jsonl")}}),
+        "sessions.json": json.dumps({"sessions": [{"identity": "x", "began": 1.7e9}, {"identity": None, "began": 5}]}),
+        "test.json": json.dumps({"key": "k", "found": {"merged": {"loss": 1.5, "answers_right": 0.5, "answers": ["a"], "failure": None}}}),
+        "files.json": json.dumps({"adapter": {"key": "k", "files": {"adapter_config.json": "a" * 64}}}),
+        "changes.json": json.dumps({"accepted": [{"step": 3, "changes": ["seed: 1 -> 2"]}]}),
+        "predictions.json": json.dumps({"entries": [{"device": "cpu", "model": "m", "alone": {"train": [1.5, 2.0], "merge": [0.9]}}]}),
+        "adapter/adapter_config.json": files["adapter_config.json"], "adapter/adapter_model.safetensors": files["adapter_model.safetensors"]})
+    yield "state", "answers", folder({
+        "asked.jsonl": "".join(json.dumps(record) + "\n" for record in asked),
+        "answers.jsonl": "".join(json.dumps(record) + "\n" for record in answered)})
+    small_yaml = "model: m\ndata: d.jsonl\noutput: s\nseed: 3\n"
+    yield "state", "events", folder({"run.yaml": small_yaml, "plan.json": "{}", "events.jsonl": b"\n".join(line for line in events if len(line) < 300)[:4000]})
     split = dict.fromkeys(("rows_in_file", "rows", "samples", "unusable", "truncated", "duplicates", "empty_answers", "opens_with_answer", "without_end",
                            "double_bos", "ends_twice", "special_in_content", "splits_differ", "trained_tokens"), 3)
     lengths = {"mean": 3.5, "p50": 3, "p95": 4, "p99": 4, "max": 4, "total": 7, "histogram": [{"from": 0, "to": 8, "samples": 2}]}

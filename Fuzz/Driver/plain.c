@@ -1,3 +1,4 @@
+#define _GNU_SOURCE
 // The loop without libFuzzer: changed copies of the corpus, chosen by a seed, without knowledge of which code an input reaches. It takes libFuzzer's
 // options -seed, -runs, -max_total_time, -max_len, -timeout and -artifact_prefix, and a file alone is tried once.
 #include "driver.h"

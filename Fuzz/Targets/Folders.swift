@@ -47,13 +47,19 @@ extension FuzzTarget {
     }
 
     /// What is trained of a small Llama.
-    private static func trained() throws -> TrainedSet {
+    private static let layout: TrainedLayout? = {
         let json: JSON = [
             "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1,
             "num_attention_heads": 2, "num_key_value_heads": 1, "vocab_size": 16, "max_position_embeddings": 64, "rms_norm_eps": 1e-5,
             "rope_theta": 10000.0, "hidden_act": "silu", "tie_word_embeddings": true,
         ]
-        let configuration = try ModelConfiguration(json: json, source: "config.json")
-        return try TrainedSet(layout: TrainedLayout(lora, weights: configuration.family.weights()))
+        return (try? ModelConfiguration(json: json, source: "config.json")).flatMap { try? TrainedLayout(lora, weights: $0.family.weights()) }
+    }()
+
+    private static func trained() throws -> TrainedSet {
+        guard let layout else { throw NoLayout() }
+        return try TrainedSet(layout: layout)
     }
+
+    private struct NoLayout: Error {}
 }

@@ -9,7 +9,7 @@ struct FuzzTarget: Sendable {
 
     static let all: [FuzzTarget] = [
         .safetensors, .gguf, .tokenizerJSON, .sentencePiece, .template, .records, .table, .packed, .recipe, .model, .adapter, .checkpoint, .hub, .report,
-        .store,
+        .store, .state,
     ]
 }
 

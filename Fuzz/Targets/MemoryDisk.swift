@@ -8,22 +8,32 @@ struct MemoryDisk: Files {
     /// One file.
     init(_ path: String, _ bytes: UnsafeRawBufferPointer) { contents[path] = Array(bytes) }
 
+    init(_ path: String, _ bytes: [UInt8]) { contents[path] = bytes }
+
     /// A folder from one input: `==> NAME` on a line, then the file. Of safetensors the input has the header's text; length and data are made here, so
     /// that a change of the header leaves a file that is whole.
     init(folder: String, _ bytes: UnsafeRawBufferPointer) {
-        let mark = Array("\n==> ".utf8)
-        var rest = mark.prefix(1) + Array(bytes)[...]
-        while let start = rest.firstRange(of: mark) {
-            rest = rest[start.upperBound...]
-            let end = rest.firstRange(of: mark)?.lowerBound ?? rest.endIndex
-            let line = rest[..<end].firstIndex(of: UInt8(ascii: "\n")) ?? end
-            let name = String(decoding: rest[rest.startIndex..<line], as: UTF8.self)
-            let body = line < end ? Array(rest[(line + 1)..<end]) : []
-            contents[folder + "/" + name] = name.hasSuffix(".safetensors") ? Self.safetensors(header: body) : body
-            rest = rest[end...]
+        var at = 0
+        var name: String?
+        var body = 0
+        func end(_ end: Int) {
+            guard let name else { return }
+            let bytes = body < end ? Array(bytes[body..<end]) : []
+            contents[folder + "/" + name] = name.hasSuffix(".safetensors") ? Self.safetensors(header: bytes) : bytes
         }
+        while at < bytes.count {
+            let line = bytes[at...].firstIndex(of: UInt8(ascii: "\n")) ?? bytes.count
+            if bytes[at..<line].starts(with: Self.mark) {
+                end(at - 1)
+                name = String(decoding: bytes[(at + Self.mark.count)..<line], as: UTF8.self)
+                body = line + 1
+            }
+            at = line + 1
+        }
+        end(bytes.count)
     }
 
+    private static let mark = Array("==> ".utf8)
     private static let mostData = 1 << 18
 
     private static func safetensors(header: [UInt8]) -> [UInt8] {

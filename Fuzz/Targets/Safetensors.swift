@@ -2,6 +2,7 @@ import LorikeetModelFiles
 
 extension FuzzTarget {
     static let safetensors = FuzzTarget(name: "safetensors") { bytes in
+        Header.read("x.safetensors", bytes)
         let file = try SafetensorsFile(path: "x.safetensors", files: MemoryDisk("x.safetensors", bytes))
         for name in file.names { _ = file.tensors[name]?.firstNonFinite() }
     }

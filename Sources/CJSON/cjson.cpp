@@ -102,6 +102,10 @@ extern "C" lorikeet_json *lorikeet_json_parse(const char *text, size_t length, s
         if (result.IsError()) {
             tape->error = handler.too_deep ? "it is nested too deeply" : handler.too_long ? "it has too many values" : rapidjson::GetParseError_En(result.Code());
             tape->error_at = result.Offset();
+        } else if (stream.Tell() < length) {
+            // To the parser a zero byte is the end of the text.
+            tape->error = rapidjson::GetParseError_En(rapidjson::kParseErrorDocumentRootNotSingular);
+            tape->error_at = stream.Tell();
         }
     } catch (const std::bad_alloc &) {
         delete tape;

@@ -62,6 +62,13 @@ struct JSONTests {
         #expect(error?.place?.hasPrefix("file.json:") == true && error?.place != "file.json:1", "\(error?.place ?? "")")
     }
 
+    @Test func `a zero byte does not end the text: what stands behind it is not passed over`() {
+        for text in ["{\"a\":1}\u{0}", "{\"a\":1}\u{0}{\"b\":2}", "[1]\n\u{0}\u{0}\u{0}", "7\u{0}8", "[1,\u{0}2]"] {
+            let error = #expect(throws: LorikeetError.self, "\(text)") { try JSON.parse(text, source: "t") }
+            #expect(error?.exit == .unusableInput)
+        }
+    }
+
     @Test func `bytes that are no UTF-8 are an error`() {
         #expect(throws: LorikeetError.self) { try JSON.parse([0x22, 0xFF, 0x22], source: "t") }
     }

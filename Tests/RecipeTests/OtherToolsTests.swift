@@ -228,6 +228,20 @@ struct RecipeTextTests {
         #expect(error?.description.contains(expected) == true, "\(error?.description ?? "")")
     }
 
+    @Test func `lists that grow with every alias are refused, also where a text in quotes goes on over lines`() throws {
+        // To YAML the text in quotes ends where each line begins; as a key, the last list would be compared part by part.
+        var text = "{z: \"\n"
+        for (name, before) in zip("abcdefghi", "zabcdefgh") {
+            let items = Array(repeating: name == "a" ? "x" : "*\(before)", count: 10).joined(separator: ",")
+            text += "\", \(name): &\(name) [\(items)], k\(name): \"\n"
+        }
+        let error = #expect(throws: LorikeetError.self) { try resolve(Array((text + "\", ? *i : 1, ? [*i] : 2}\n").utf8)) }
+        #expect(error?.description.contains("82 texts begin with an asterisk and 9 with an ampersand") == true, "\(error?.description ?? "")")
+        // Words that are stressed, in quotes, are none.
+        let stressed = "Q&A & more: " + Array(repeating: "*briefly* **now**", count: 20).joined(separator: " ")
+        #expect(try resolve(Array("seed: 7\nmodel: \"\(stressed)\"\n".utf8)).seed == 7)
+    }
+
     @Test func `other encodings and other files are named`() {
         for (bytes, words) in [([0xFF, 0xFE, 0x61, 0x00], "UTF-16"), ([0x73, 0xFF, 0xFF], "not UTF-8")] as [([UInt8], String)] {
             let error = #expect(throws: LorikeetError.self) { try resolve(bytes) }

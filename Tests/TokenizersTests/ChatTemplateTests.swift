@@ -106,6 +106,11 @@ private func failure(_ source: String, _ variables: [String: JSON] = [:]) -> Lor
         #expect(failure("{% set x = [1, 2] %}" + list)?.what.contains("elements") == true)
     }
 
+    @Test(arguments: ["", "a", "ab", "é漢", "👩‍👩‍👧\u{301}"], [-1, 0, 1, 2, 3, 7, 8, 1000])
+    func `a text repeated is the text so many times`(text: String, count: Int) {
+        #expect(Array(PythonText.repeated(text, count).utf8) == Array(String(repeating: text, count: max(0, count)).utf8))
+    }
+
     /// Each would take gigabytes, minutes or a trap without a charge before the work.
     @Test(arguments: [
         "{{ '' * 9223372036854775807 }}x", "{{ ('a' * 1000000) * 9223372036854775807 }}", "{{ range(1000000) | unique | list | length }}",

@@ -32,7 +32,8 @@ struct DatasetReader {
         var gathered = Gathered(
             train: SplitCounter(source: Self.shown(paths.train), keepsFingerprints: false),
             validation: SplitCounter(source: Self.shown(splits ? paths.train : paths.validation), keepsFingerprints: true),
-            makers: Array(repeating: nil, count: cpu.threads))
+            // One thread shares nothing with another: it needs no copy of its own.
+            makers: cpu.threads == 1 ? [maker] : Array(repeating: nil, count: cpu.threads))
         for (inValidation, list) in [(false, paths.train), (true, paths.validation)] {
             gathered.row = 0
             for path in list { try read(path, inValidation, choice, into: &gathered, sink) }

@@ -11,6 +11,23 @@ enum PythonText {
         a.unicodeScalars.lexicographicallyPrecedes(b.unicodeScalars)
     }
 
+    /// `text * count`: as fast as memory is written, whereas `String(repeating:count:)` appends each copy by itself.
+    static func repeated(_ text: String, _ count: Int) -> String {
+        let piece = Array(text.utf8)
+        guard count > 1, !piece.isEmpty else { return count == 1 ? text : "" }
+        let total = piece.count * count
+        return String(unsafeUninitializedCapacity: total) { bytes in
+            _ = bytes.initialize(from: piece)
+            var written = piece.count
+            while written < total {
+                let next = min(written, total - written)
+                _ = UnsafeMutableBufferPointer(rebasing: bytes[written..<written + next]).initialize(from: UnsafeBufferPointer(rebasing: bytes[..<next]))
+                written += next
+            }
+            return total
+        }
+    }
+
     /// White space of `str.strip()` and `str.split()`.
     static func isSpace(_ scalar: Unicode.Scalar) -> Bool {
         if ("!"..."~").contains(scalar) { return false }

@@ -71,7 +71,7 @@ extension TemplateRun {
         guard width > length else { return text }
         let missing = width - length
         try charge(bytes: Saturating.sum(text.utf8.count, Saturating.product(missing, fill.utf8.count)))
-        func filled(_ count: Int) -> String { String(repeating: fill, count: count) }
+        func filled(_ count: Int) -> String { PythonText.repeated(fill, count) }
         switch method {
         case "ljust": return text + filled(missing)
         case "rjust": return filled(missing) + text

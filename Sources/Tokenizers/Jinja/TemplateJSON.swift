@@ -51,10 +51,10 @@ struct TemplateJSON {
         result += open
         for index in 0..<count {
             if index > 0 { result += itemSeparator }
-            if let indent { result += "\n" + String(repeating: indent, count: level + 1) }
+            if let indent { result += "\n" + PythonText.repeated(indent, level + 1) }
             guard element(index, &result) else { return false }
         }
-        if let indent, count > 0 { result += "\n" + String(repeating: indent, count: level) }
+        if let indent, count > 0 { result += "\n" + PythonText.repeated(indent, level) }
         result += close
         return true
     }

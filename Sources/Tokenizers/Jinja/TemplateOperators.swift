@@ -120,7 +120,7 @@ extension TemplateRun {
     func repeated(_ text: String, _ count: Int) throws -> String {
         if text.isEmpty || count == 0 { return "" }
         try charge(bytes: Saturating.product(text.utf8.count, count))
-        return String(repeating: text, count: count)
+        return PythonText.repeated(text, count)
     }
 
     /// Integer arithmetic as Python does it (floor division); nil where the result is no integer.
