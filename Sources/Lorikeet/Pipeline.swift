@@ -318,7 +318,7 @@ package final class Pipeline {
         if let warning { try reporter.warning(warning) }
         var planner = RunPlanner(
             preparation, dataset, merges: goal == .testedModel, card: card, cpu: compute.cpu, measurements: measurements)
-planner.machine = environment.machine
+        planner.machine = environment.machine
         try findSession()
         let limits = try limits(download)
         let fitted = try fit(&planner, limits, &preparation, &dataset, compute)
