@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The long evidence: demos, kills at random instants, speed. Prints a line a claim and exits 1 if one fails.
 #   make prove                  all of it (about three quarters of an hour on two cores)
-#   Scripts/prove.sh kills      one part: demos | curve | kills | writes | speed | tokenizers | disk | processor | hub | fuzz
+#   Scripts/prove.sh kills      one part: demos | curve | kills | writes | sessions | speed | tokenizers | disk | processor | hub | fuzz
 set -u
 cd "$(dirname "$0")/.."
 lorikeet=.build/release/lorikeet
@@ -42,6 +42,15 @@ kills() {
 writes() {
     python3 Scripts/fire.py writes "$lorikeet" 2>&1 | tee "$work/writes.log" | grep -E "^(pass|FAIL|   )"
     [ "${PIPESTATUS[0]}" = 0 ]; claim "every write that fails is a sentence, and the same command goes on" $?
+}
+
+# Two hundred sessions of whole runs on a machine whose time is simulated: its speed changes, its disk is slow, signals come late, the clock jumps.
+sessions() {
+    make -s test-build > "$work/sessions.log" 2>&1
+    LORIKEET_SESSIONS=200 swift test -c release -Xswiftc -enable-testing --explicit-target-dependency-import-check error \
+        --scratch-path .build-test --skip-build --filter SimulatedSessionTests >> "$work/sessions.log" 2>&1
+    claim "every simulated session ends before its deadline, merged and tested or with everything saved" $?
+    grep '^|' "$work/sessions.log" | sed 's/^/      /'
 }
 
 speed() {
@@ -123,5 +132,5 @@ fuzz() {
     sed 's/^/      /' "$work/fuzz.log"
 }
 
-for part in ${1:-demos curve kills writes speed tokenizers disk processor hub fuzz}; do $part; done
+for part in ${1:-demos curve kills writes sessions speed tokenizers disk processor hub fuzz}; do $part; done
 exit $failed

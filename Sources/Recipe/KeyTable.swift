@@ -158,7 +158,10 @@ package enum KeyTable {
         Key(
             "fuse", .flag, .flag(true), .affectsBits,
             help: "Join neighbouring operations of the step program; false runs the plain program, slower, to compare the two."),
-        Key("session", .duration, .none, .changeable, help: "How long this session lasts (9h), or none: the run ends before it, or says beforehand that it cannot."),
+        Key(
+            "session", .duration, .none, .changeable,
+            help: "How long this session lasts (9h), or none: the run ends before it, or says beforehand that it cannot."
+        ),
         Key(
             "deadline", .timeOfDay, .none, .changeable,
             help: "The time of day (18:30, local) before which the run has to end; the next such time counts. Beside session the earlier end counts."),

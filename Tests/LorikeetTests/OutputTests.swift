@@ -291,9 +291,10 @@ struct OutputTests {
         let aside = run.folder + "/aside"
         try files.rename(run.output, to: aside)
         let texts = ["run.yaml", "plan.json", "inputs.json", "files.json", "summary.json", "sessions.json", "test.json"]
-        let names = texts.map { $0 + RealFiles.partialSuffix } + ["events.jsonl", "report.html", "summary.json", "files.json", "merged", "merged.partial", "adapter"]
+        let folders = ["merged", "merged.partial", "adapter"]
+        let names = texts.map { $0 + RealFiles.partialSuffix } + ["events.jsonl", "report.html", "summary.json", "files.json"] + folders
         for name in names {
-            let isFolder = ["merged", "merged.partial", "adapter"].contains(name)
+            let isFolder = folders.contains(name)
             try FileManager.default.copyItem(atPath: aside, toPath: run.output)
             let elsewhere = run.folder + "/elsewhere"
             if isFolder { try files.createDirectory(elsewhere) }

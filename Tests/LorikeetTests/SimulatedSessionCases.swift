@@ -112,7 +112,8 @@ extension SimulatedSessionTests {
         #expect(begun.steps == checkpoint.step && calm.steps - begun.done(of: calm.plan) == left && begun.rest(of: calm.plan).steps == left)
         // Enough for what is left, and for no more.
         let share = Double(left) / Double(calm.steps)
-        let enough = calm.beginning + share * calm.seconds("training", "evaluation", "checkpoints") + 1.2 * calm.seconds("merging", "testing", "report") + 120
+        let work = share * calm.seconds("training", "evaluation", "checkpoints") + 1.2 * calm.seconds("merging", "testing", "report")
+        let enough = calm.beginning + work + calm.time(100_000).margin + 60
         run.options["session"] = "\(Int(enough))s"
         let machine = SimulatedMachine(calm.work)
         let rest = try session(run, calm, machine)
