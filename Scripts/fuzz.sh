@@ -26,9 +26,9 @@ if [ -n "$plain" ]; then
     build .build-test --explicit-target-dependency-import-check error
     fuzz=.build-test/release/Fuzz
 else
-    swift=$(dirname "$(dirname "$(readlink -f "$(command -v swift)")")")
-    library=$(compgen -G "$swift/lib/clang/*/lib/*/libclang_rt.fuzzer_no_main*" | head -1)
-    [ -n "$library" ] || { echo "fuzz: $swift has no libFuzzer (libclang_rt.fuzzer_no_main); --plain does without" >&2; exit 2; }
+    swift=$(swiftc -print-target-info | sed -n 's/.*"runtimeResourcePath": "\(.*\)".*/\1/p')
+    library=$(compgen -G "$swift/clang/lib/*/libclang_rt.fuzzer_no_main-$(uname -m).a" | head -1 || true)
+    [ -n "$library" ] || { echo "fuzz: Swift's toolchain in $swift has no libFuzzer (libclang_rt.fuzzer_no_main); --plain does without" >&2; exit 2; }
     # In a build folder of its own: all code counts which of its edges an input takes.
     build .build-fuzz -Xswiftc -Xfrontend -Xswiftc -sanitize=fuzzer -Xcc -fsanitize=fuzzer-no-link -Xlinker "$library" -Xlinker -lstdc++ -Xlinker -lm
     fuzz=.build-fuzz/release/Fuzz

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The long evidence: demos, kills at random instants, speed. Prints a line a claim and exits 1 if one fails.
-#   make prove                  all of it (about three quarters of an hour on two cores)
+#   make prove                  all of it (about three quarters of an hour on two cores, and 16 minutes of fuzzing behind a build for it)
 #   Scripts/prove.sh kills      one part: demos | curve | kills | writes | sessions | speed | tokenizers | disk | processor | hub | fuzz
 set -u
 cd "$(dirname "$0")/.."
