@@ -125,7 +125,8 @@ package struct SessionTime: Sendable, Equatable {
     package func check(goesOn: Bool) throws(LorikeetError) -> String? {
         let left = Units.formatSeconds(max(0, session - elapsed))
         let what = "the \(goesOn ? "rest of the run" : "run") needs about \(Units.formatSeconds(training + finishing + margin))"
-        if let total, total <= sessions, isOfUse { return nil }
+        // A run that goes on in one session more than named has nothing to be warned of where its rest fits into this one.
+        if isOfUse, total.map({ $0 <= sessions }) == true || goesOn && needed == 1 { return nil }
         if goesOn, isOfUse {
             let ways = total.map { "name --sessions \($0)" } ?? "name a longer --session"
             if keepsFinishing {

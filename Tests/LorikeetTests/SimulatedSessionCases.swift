@@ -110,10 +110,10 @@ extension SimulatedSessionTests {
         #expect(left > 5 && left < calm.steps - checkpoint.step - 20, "\(left) steps left after \(checkpoint.step)")
         let begun = try #require(try BegunRun.find(recipe, goal: .testedModel, PipelineEnvironment()).run)
         #expect(begun.steps == checkpoint.step && calm.steps - begun.done(of: calm.plan) == left && begun.rest(of: calm.plan).steps == left)
-        // Enough for what is left, and for not one step more.
+        // Enough for what is left, and for no more.
         let share = Double(left) / Double(calm.steps)
         let work = share * calm.seconds("training", "evaluation", "checkpoints") + 1.2 * calm.seconds("merging", "testing", "report")
-        let enough = calm.beginning + work + calm.time(100_000).margin + 180
+        let enough = calm.beginning + work + calm.time(100_000).margin + 60
         run.options["session"] = "\(Int(enough))s"
         let machine = SimulatedMachine(calm.work)
         let rest = try session(run, calm, machine)
