@@ -10,6 +10,9 @@ plan says is enough; --quick takes a hundredth of the records. Needs Python alon
 """
 import argparse, json, os, subprocess, sys, time
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../Scripts"))
+from make_random_model import byte_count, tensors
+
 SHAPES = {
     "1B": dict(name="Llama 3.2 1B", hidden=2048, layers=16, heads=32, kv=8, head=64, ff=8192, vocabulary=128256, tied=True),
     "3B": dict(name="Llama 3.2 3B", hidden=3072, layers=28, heads=24, kv=8, head=128, ff=8192, vocabulary=128256, tied=True),
@@ -20,24 +23,6 @@ CARDS = ["t4", "l4", "a100"]
 # Hours of a session.
 SESSION = 9
 JOBS = {"kaggle-free": (100_000, 10_000), "full": (474_000, 52_000)}
-
-
-def tensors(s):
-    yield "model.embed_tokens.weight", [s["vocabulary"], s["hidden"]]
-    for i in range(s["layers"]):
-        block = "model.layers.%d." % i
-        yield block + "input_layernorm.weight", [s["hidden"]]
-        yield block + "self_attn.q_proj.weight", [s["heads"] * s["head"], s["hidden"]]
-        yield block + "self_attn.k_proj.weight", [s["kv"] * s["head"], s["hidden"]]
-        yield block + "self_attn.v_proj.weight", [s["kv"] * s["head"], s["hidden"]]
-        yield block + "self_attn.o_proj.weight", [s["hidden"], s["heads"] * s["head"]]
-        yield block + "post_attention_layernorm.weight", [s["hidden"]]
-        yield block + "mlp.gate_proj.weight", [s["ff"], s["hidden"]]
-        yield block + "mlp.up_proj.weight", [s["ff"], s["hidden"]]
-        yield block + "mlp.down_proj.weight", [s["hidden"], s["ff"]]
-    yield "model.norm.weight", [s["hidden"]]
-    if not s["tied"]:
-        yield "lm_head.weight", [s["vocabulary"], s["hidden"]]
 
 
 def write_model(folder, s):
@@ -59,11 +44,8 @@ def write_model(folder, s):
     json.dump({"bos_token": "<s>", "eos_token": "</s>"}, open(folder + "/tokenizer_config.json", "w"))
     header, at = {}, 0
     for name, shape in tensors(s):
-        count = 2
-        for side in shape:
-            count *= side
-        header[name] = {"dtype": "F16", "shape": shape, "data_offsets": [at, at + count]}
-        at += count
+        header[name] = {"dtype": "F16", "shape": shape, "data_offsets": [at, at + byte_count(shape)]}
+        at += byte_count(shape)
     text = json.dumps(header).encode()
     text += b" " * (-(len(text) + 8) % 64)
     with open(folder + "/model.safetensors", "wb") as file:

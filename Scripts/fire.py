@@ -100,10 +100,11 @@ def real():
     ]
 
 
-def events(folder):
+def events(folder, output="out"):
+    """The events of the run in folder/output, but for lines that a kill cut off."""
     found = []
     try:
-        with open(os.path.join(folder, "out/events.jsonl"), "rb") as file:
+        with open(os.path.join(folder, output, "events.jsonl"), "rb") as file:
             for line in file.read().split(b"\n"):
                 try:
                     found.append(json.loads(line))
@@ -330,4 +331,5 @@ def main():
     sys.exit(1 if failures else 0)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -45,6 +45,7 @@ def tensors(s):
 
 
 def byte_count(shape):
+    """Of a tensor in a 16-bit type."""
     count = 2
     for dimension in shape:
         count *= dimension

@@ -22,32 +22,13 @@ import tempfile
 import threading
 import time
 
-failures = 0
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import fire
+from fire import claim
 
 
-def claim(holds, text):
-    global failures
-    failures += 0 if holds else 1
-    print(("pass  " if holds else "FAIL  ") + text, flush=True)
-
-
-def events(folder):
-    try:
-        with open(folder + "/events.jsonl") as file:
-            lines = file.read().splitlines()
-    except OSError:
-        return []
-    found = []
-    for line in lines:
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            pass
-    return found
-
-
-def steps(folder):
-    return [event for event in events(folder) if event.get("event") == "step"]
+def steps(out):
+    return [event for event in fire.events(*os.path.split(out)) if event.get("event") == "step"]
 
 
 class Load:
@@ -140,7 +121,7 @@ def main():
                 seconds, pace(after) / pace(before), done[-1]["step"], summary.get("planned_steps") or calm_steps, dropped, len(summary.get("schedule_changes") or []),
                 done[-1]["learning_rate"]))
     shutil.rmtree(folder)
-    sys.exit(1 if failures else 0)
+    sys.exit(1 if fire.failures else 0)
 
 
 main()

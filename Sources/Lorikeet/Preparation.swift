@@ -186,11 +186,12 @@ package struct Preparation {
         model.fileBytes = source.configuration.family.weights().reduce(0) { $0 + Int64(source.tensor($1.tensor)?.byteCount ?? 0) }
         // Before the machine's memory is asked for.
         let data = try plannedData(dataset, settings, onCard: card != nil)
+        let isMeasured = machine != nil
         var machine = try machine ?? plannedMachine(dataset, card: card, cpu: cpu)
         machine.card = card
         if let ram = recipe.ramBytes { machine.pinnableBytes = min(machine.pinnableBytes, ram / 2) }
         // Disks differ by a factor of ten, which counts where a large model is written. A card that is elsewhere has another disk.
-        if merges, machine.writtenBytesPerSecond == nil, model.fileBytes >= Self.measuredDiskBytes, card?.isElsewhere != true {
+        if !isMeasured, merges, model.fileBytes >= Self.measuredDiskBytes, card?.isElsewhere != true {
             machine.writtenBytesPerSecond = DiskRate.writtenBytesPerSecond(at: recipe.output)
         }
         var intervals = PlannedIntervals(

@@ -120,30 +120,16 @@ package struct PlannedData {
     /// - Parameter sizes: as `stepSizes` says.
     func microBatches(_ sizes: StepSizes, tokensPerBatch: Int) -> MicroBatches {
         var result = MicroBatches()
-        // A step that fits is one micro-batch, whatever its samples.
-        if packing, sizes.largest <= tokensPerBatch {
-            for (tokens, trained) in zip(sizes.tokens, sizes.trained) where tokens > 0 { result.add(tokens: Int(tokens), trained: Int(trained)) }
-            return result
-        }
-        // As `packedGroups`, for sums alone: first fit, into few groups, since a step is cut into few parts.
-        var groups: [(tokens: Int, trained: Int)] = []
         for step in 0..<steps {
+            // A step that fits is one micro-batch, whatever its samples.
             if packing, sizes.tokens[step] <= tokensPerBatch {
                 if sizes.tokens[step] > 0 { result.add(tokens: Int(sizes.tokens[step]), trained: Int(sizes.trained[step])) }
                 continue
             }
-            groups.removeAll(keepingCapacity: true)
-            for index in samplesOfStep(step) {
-                let (tokens, trained) = (train[index].tokens, train[index].trained)
-                guard tokens > 0 else { continue }
-                if packing, let room = groups.firstIndex(where: { $0.tokens <= tokensPerBatch - tokens }) {
-                    groups[room].tokens += tokens
-                    groups[room].trained += trained
-                } else {
-                    groups.append((tokens, trained))
-                }
+            let group = samplesOfStep(step).map { train[$0] }
+            for batch in packedGroups(lengths: group.map(\.tokens), tokensPerBatch: tokensPerBatch, packing: packing) {
+                result.add(tokens: batch.reduce(0) { $0 + group[$1].tokens }, trained: batch.reduce(0) { $0 + group[$1].trained })
             }
-            for group in groups { result.add(tokens: group.tokens, trained: group.trained) }
         }
         return result
     }
