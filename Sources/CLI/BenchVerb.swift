@@ -73,7 +73,8 @@ struct BenchVerb: ParsableCommand {
         if decode {
             var bench = DecodeBench(configuration: configuration, source: source, storage: storage, compute: compute)
             (bench.sequences, bench.prompt, bench.new, bench.rounds) = (sequences, prompt, new, rounds)
-            return Self.show(try bench.run(), json: json)
+            let result = try bench.run(profiled: profile)
+            return show(result.json, result.profile)
         }
         var bench = Bench(configuration: configuration, source: source, storage: storage, lora: lora, compute: compute)
         bench.tokens = tokens ?? (place.device == "cpu" ? seq : nil)
@@ -85,29 +86,7 @@ struct BenchVerb: ParsableCommand {
         if compute.device == nil { bench.processor = try DeviceModel.measured(compute.cpu, columns: configuration.hiddenSize).model }
         let result = try bench.run(profiled: profile)
         keep(result.json, Measurements.Subject(configuration, storage, compute))
-        if json {
-            var object = result.json.object ?? [:]
-            if profile {
-                object["profile"] = .array(
-                    result.profile.map {
-                        [
-                            "op": .string($0.kind), "count": JSON($0.count), "seconds": .number($0.seconds), "gflop": .number($0.work.matrixFlops / 1e9),
-                            "bytes": .number($0.work.bytesMoved),
-                            "parts": .array(
-                                $0.parts.sorted { $0.value.seconds > $1.value.seconds }.map {
-                                    ["name": .string($0.key), "count": JSON($0.value.count), "seconds": .number($0.value.seconds)]
-                                }),
-                        ]
-                    })
-            }
-            Screen.out(JSON.object(object).serialized(pretty: true) + "\n")
-            return
-        }
-        Self.show(result.json, json: false)
-        for op in result.profile {
-            let rate = op.work.matrixFlops > 0 ? "  \(Int(op.work.matrixFlops / op.seconds / 1e9)) GFLOP/s" : ""
-            Screen.out(op.kind + String(repeating: " ", count: max(2, 28 - op.kind.count)) + "\(Float(op.seconds)) s, \(op.count) times\(rate)\n")
-        }
+        show(result.json, result.profile)
     }
 
     /// Keeps how long a step took for plans of this model on this device. What was measured is without other processes' work: the fastest of the rounds.
@@ -124,11 +103,32 @@ struct BenchVerb: ParsableCommand {
         }
     }
 
-    /// The measurements as JSON, or a line each.
-    private static func show(_ result: JSON, json: Bool) {
-        if json { return Screen.out(result.serialized(pretty: true) + "\n") }
-        for entry in result.object?.entries ?? [] {
-            Screen.out(entry.key + String(repeating: " ", count: max(2, 28 - entry.key.count)) + entry.value.serialized() + "\n")
+    /// The measurements and, where it was asked for, the time of each kind of op: as JSON, or a line each.
+    private func show(_ result: JSON, _ ops: [Session.OpTime]) {
+        guard json else {
+            for entry in result.object?.entries ?? [] {
+                Screen.out(entry.key + String(repeating: " ", count: max(2, 28 - entry.key.count)) + entry.value.serialized() + "\n")
+            }
+            for op in ops {
+                let rate = op.work.matrixFlops > 0 ? "  \(Int(op.work.matrixFlops / op.seconds / 1e9)) GFLOP/s" : ""
+                Screen.out(op.kind + String(repeating: " ", count: max(2, 28 - op.kind.count)) + "\(Float(op.seconds)) s, \(op.count) times\(rate)\n")
+            }
+            return
         }
+        var object = result.object ?? [:]
+        if profile {
+            object["profile"] = .array(
+                ops.map {
+                    [
+                        "op": .string($0.kind), "count": JSON($0.count), "seconds": .number($0.seconds), "gflop": .number($0.work.matrixFlops / 1e9),
+                        "bytes": .number($0.work.bytesMoved),
+                        "parts": .array(
+                            $0.parts.sorted { $0.value.seconds > $1.value.seconds }.map {
+                                ["name": .string($0.key), "count": JSON($0.value.count), "seconds": .number($0.value.seconds)]
+                            }),
+                    ]
+                })
+        }
+        Screen.out(JSON.object(object).serialized(pretty: true) + "\n")
     }
 }

@@ -40,8 +40,14 @@ package struct DecodeBench {
         package func total(sequences: Int, positions: Double) -> Double { Double(weights) + Double(sequences) * positions * Double(cachedPosition) }
     }
 
+    /// What was measured, and the time of each kind of op of one more step, where that was asked for.
+    package struct Result: Sendable {
+        package let json: JSON
+        package let profile: [Session.OpTime]
+    }
+
     /// - Throws: exit 4 when the machine fails.
-    package func run() throws -> JSON {
+    package func run(profiled: Bool) throws -> Result {
         let before = try compute.device?.usedBytes() ?? 0
         let start = clock.uptime
         let model =
@@ -62,9 +68,9 @@ package struct DecodeBench {
         let perStep = bytes.total(sequences: sequences, positions: Double(prompt) + Double(new + 1) / 2)
         let speed = Double(sequences) / chosen.stepSeconds
         let limit = Double(sequences) * bandwidth / perStep
-        return [
+        let json: JSON = [
             "tokens_per_second": .number(speed), "limit_tokens_per_second": .number(limit), "share_of_limit": .number(speed / limit),
-            "step_seconds": .number(chosen.stepSeconds),
+            "step_seconds": .number(chosen.stepSeconds), "predicted_step_seconds": try predictedStepSeconds().map { .number($0) } ?? .null,
             "step_processor_seconds": .number(runs.map(\.stepProcessorSeconds).min() ?? 0),
             "prompt_tokens_per_second": .number(Double(sequences * prompt) / chosen.promptSeconds),
             "sequences": JSON(sequences), "prompt": JSON(prompt), "new": JSON(new), "weight_bytes": JSON(bytes.weights),
@@ -75,6 +81,16 @@ package struct DecodeBench {
             "peak_device_bytes": JSON(used), "device_bytes_before": JSON(before), "peak_rss_bytes": .integer(Machine.peakResidentBytes()),
             "load_seconds": .number(loadSeconds),
         ]
+        return Result(json: json, profile: profiled ? try session.profileDecoding(sequences: sequences, positions: prompt + new / 2) : [])
+    }
+
+    /// What a plan predicts for a step on the card; nil on a processor, whose rates a plan measures.
+    private func predictedStepSeconds() throws -> Double? {
+        guard let card = compute.device?.properties else { return nil }
+        var request = ProgramRequest(storage: storage, lora: nil, sizes: SessionSizes(training: 0, evaluation: 32), target: compute.target)
+        (request.slots, request.positions) = (sequences, prompt + new)
+        let plan = try Session.plan(configuration, request) { source?.tensor($0)?.type ?? randomType }
+        return plan.decoding.map { plan.seconds($0, Workload(), .predicting(card, compute.element)) + DeviceModel.submissionSeconds }
     }
 
     /// What random weights that are no linears are stored as on the processor.

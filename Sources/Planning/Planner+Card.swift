@@ -323,15 +323,12 @@ extension Planner {
 
     // MARK: time
 
-    /// Seconds in which the logits of one sequence come to the host and its next token is chosen, by elements of the vocabulary.
-    private static let secondsPerLogit = 1.2e-10
     /// Seconds in which the host packs an evaluated token and takes its log-probability: a batch is not prepared beside the one before, as in training.
     private static let secondsPerEvaluatedToken = 1.5e-7
 
     /// - Throws: as `Session.plan`.
     private func times(_ chosen: OnCard, _ card: PlannedCard, _ choices: Plan.Choices, _ planner: DevicePlanner) throws -> Times {
         let (onCard, held) = (DeviceModel.predicting(card.properties, card.element), PlannedData.workload(data.heldOut))
-        let onHost = DeviceModel.submissionSeconds + Double(choices.test.slots * model.source.configuration.vocabularySize) * Self.secondsPerLogit
         var times = Times()
         times.training = planner.predictedSeconds(chosen.training, counts: chosen.counts)
         times.perStep = planner.predictedUpdateSeconds
@@ -345,7 +342,7 @@ extension Planner {
             choices.test.keepsExpanded ? .f32 : type($0, merged: false)
         }
         func form(_ program: ProgramPlan) -> FormSeconds {
-            FormSeconds(program, held, onCard, evaluatingSeconds: Self.secondsPerEvaluatedToken, decodingSeconds: onHost)
+            FormSeconds(program, held, onCard, evaluatingSeconds: Self.secondsPerEvaluatedToken, decodingSeconds: DeviceModel.submissionSeconds)
         }
         let trainedForm = form(trained)
         times.forms = [trainedForm, trainedForm]

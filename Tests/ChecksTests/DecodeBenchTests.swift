@@ -40,7 +40,7 @@ struct DecodeBenchTests {
             var bench = DecodeBench(
                 configuration: try Self.configuration(tied: true), source: nil, storage: .nf4, compute: Compute(cpu: CPU(threads: 2), device: device))
             (bench.sequences, bench.prompt, bench.new, bench.rounds) = (3, 5, 6, 1)
-            let result = try bench.run()
+            let (result, profile) = { ($0.json, $0.profile) }(try bench.run(profiled: true))
             func number(_ key: String) -> Double { result[key]?.double ?? .nan }
             #expect(number("tokens_per_second") > 0 && number("prompt_tokens_per_second") > 0 && number("bandwidth_bytes_per_second") > 0)
             // Reading memory is measured and not optimised away: no machine reads 10 TB/s.
@@ -52,6 +52,8 @@ struct DecodeBenchTests {
             #expect(number("bytes_per_step") == number("weight_bytes") + 3 * 8.5 * number("cached_position_bytes"))
             // The emulated card measures no time.
             #expect(result["device"]?.string == (device == nil ? "cpu" : device?.properties.name))
+            #expect((result["predicted_step_seconds"]?.double ?? 0 > 0) == (device != nil))
+            #expect(profile.contains { $0.kind == "largest_logit" && $0.count == 1 } && profile.allSatisfy { $0.count > 0 })
             #expect(result["bandwidth_method"]?.string?.contains(device == nil ? "threads" : "table") == true)
         }
     }

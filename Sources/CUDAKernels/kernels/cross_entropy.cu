@@ -139,6 +139,43 @@ KERNEL(512, cross_entropy, CrossEntropy) {
     if (p.soft_cap != 0) one_row<true>(p, row, t, target, scratch); else one_row<false>(p, row, t, target, scratch);
 }
 
+struct LargestLogit {
+    const float *logits;  // [rows, vocabulary]
+    float *largest;       // [rows, parts, 2]
+    int vocabulary, parts;
+};
+/// The largest logit of each part of a row, and its place in the row as a number; the first of equals. NaN and infinities count as infinity. Parts are
+/// of ceil(vocabulary / parts) logits.
+///
+/// Launch: grid = rows * parts, threads a multiple of 32 from 32 to 256.
+KERNEL(256, largest_logit, LargestLogit) {
+    SHARED float scratch[33];
+    const int row = (int)blockIdx.x / p.parts, part = (int)blockIdx.x % p.parts;
+    const int each = (p.vocabulary + p.parts - 1) / p.parts;
+    const int begin = part * each < p.vocabulary ? part * each : p.vocabulary;
+    const int end = begin + each < p.vocabulary ? begin + each : p.vocabulary;
+    const float *logits = p.logits + (i64)row * p.vocabulary;
+    float most = lowest;
+    int place = begin;
+#pragma unroll 4
+    for (int i = begin + (int)threadIdx.x; i < end; i += (int)blockDim.x) {
+        const float logit = logits[i];
+        const bool finite = (float_to_bits(logit) & 0x7f800000u) != 0x7f800000u;
+        const float z = finite ? logit : bits_to_float(0x7f800000u);
+        if (z > most) {
+            most = z;
+            place = i;
+        }
+    }
+    const float largest = block_max(most, scratch);
+    // Places below 2^24 are exact in float32.
+    const float first = -block_max(most == largest ? -(float)place : lowest, scratch);
+    if (threadIdx.x == 0) {
+        p.largest[2 * (i64)blockIdx.x] = largest;
+        p.largest[2 * (i64)blockIdx.x + 1] = first;
+    }
+}
+
 struct SoftCap {
     float *x;
     i64 count;

@@ -86,4 +86,24 @@ extension KernelCase {
                 logitScale: s.scale),
         ]
     }
+
+    // MARK: the likeliest token
+
+    /// One part, parts that are not full, and more logits than 32 parts of 4,096.
+    static let largestLogitCases: [KernelCase] = [(3, 101), (5, 8193), (2, 140_001)].map { rows, vocabulary in
+        KernelCase(name: "largest_logit", detail: "\(rows) x \(vocabulary)", large: vocabulary > 100_000) { comparison in
+            try comparison.compare { b in
+                var numbers = b.numbers(rows * vocabulary)
+                // The largest twice: in the first row in one part, in the second in two, which the first of them wins.
+                numbers[vocabulary - 1] = 2
+                numbers[vocabulary - 2] = 2
+                numbers[vocabulary + 1] = 2
+                numbers[2 * vocabulary - 1] = 2
+                let logits = b.given("logits", [rows, vocabulary], .plain, numbers)
+                let largest = b.made("largest", [rows, LargestLogit.parts(vocabulary: vocabulary), 2], .plain)
+                b.compare(largest, roundings: 0)
+                return [LargestLogit(logits: logits, largest: largest)]
+            }
+        }
+    }
 }

@@ -93,4 +93,6 @@ package struct ProgramOutputs: Sendable {
     package var choices: ValueID?
     /// float32 [outputRows, V].
     package var logits: ValueID?
+    /// float32 [outputRows, parts, 2]: see `LargestLogit`; nil where the vocabulary is too large for it.
+    package var largest: ValueID?
 }

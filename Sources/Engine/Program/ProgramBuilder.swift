@@ -256,6 +256,10 @@ package struct ProgramBuilder {
                     x: x, rows: rows, gathered: gathered, logits: logits, scratch: scratch, weight: weight, vocabulary: vocabulary, softCap: softCap,
                     logitScale: logitScale))
             outputs.logits = logits
+            guard vocabulary <= LargestLogit.maximumVocabulary else { return }
+            let largest = values.add("largest", [wanted, LargestLogit.parts(vocabulary: vocabulary), 2], .f32, .output)
+            append(LargestLogit(logits: logits, largest: largest))
+            outputs.largest = largest
         } else if let targets = inputs.targets {
             let chunk = min(tokens, headChunk)
             let result = values.add("log_probabilities", [tokens], .f32, .output)

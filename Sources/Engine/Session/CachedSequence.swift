@@ -38,14 +38,14 @@ package final class CachedSequence {
         tokensRead = request.prompt.count - same
         do {
             var chooser = [TokenChooser(rules, prompt: request.prompt, repetition: request.repetition)]
-            var logits = try read(request.prompt.dropFirst(same), whole: whole)
+            var unread = Array(request.prompt.dropFirst(same))
             var answer: [Int32] = []
-            while true {
-                let token = try logits.withUnsafeBufferPointer { try session.choose($0, &chooser)[0] }
+            while let token = try next(behind: unread, whole: whole, &chooser) {
                 answer.append(token)
-                guard onToken(token), !endTokens.contains(token), answer.count < request.maxNewTokens else { return answer }
-                logits = try read([token], whole: whole)
+                guard onToken(token), !endTokens.contains(token), answer.count < request.maxNewTokens else { break }
+                unread = [token]
             }
+            return answer
         } catch {
             forget()
             throw error
@@ -62,19 +62,20 @@ package final class CachedSequence {
         }
     }
 
-    /// Reads tokens behind those in the cache, in pieces of at most the session's tokens, and returns the logits [V] after the last.
-    private func read(_ tokens: some Collection<Int32>, whole: Int) throws -> [Float] {
-        var logits: [Float] = []
+    /// Reads tokens behind those in the cache, in pieces of at most the session's tokens, and chooses the token after the last; nil where there are none.
+    private func next(behind tokens: [Int32], whole: Int, _ chooser: inout [TokenChooser]) throws -> Int32? {
         var rows = Session.DecodingRows()
         for (offset, token) in tokens.enumerated() {
             rows.append(token, position: cached.count, slot: 0)
             cached.append(token)
-            let isLast = offset == tokens.count - 1
-            guard isLast || rows.ids.count == Session.roundedUp(session.sizes.evaluation) else { continue }
-            logits = try session.decode(rows, lengths: [whole], positions: positions, outputRows: isLast ? [rows.ids.count - 1] : [])
+            if offset == tokens.count - 1 {
+                return try session.decode(rows, lengths: [whole], positions: positions, outputRows: [rows.ids.count - 1], choosers: &chooser).first
+            }
+            guard rows.ids.count == Session.roundedUp(session.sizes.evaluation) else { continue }
+            _ = try session.decode(rows, lengths: [whole], positions: positions, outputRows: [])
             rows = Session.DecodingRows()
         }
-        return logits
+        return nil
     }
 }
 

@@ -229,9 +229,7 @@ private struct RunningSequences {
     /// Runs rows, and chooses the token after each of `ends`.
     private mutating func decode(_ rows: Session.DecodingRows, _ ends: [(slot: Int, row: Int)]) throws {
         var choosers = ends.compactMap { slots[$0.slot]?.chooser }
-        let tokens = try session.decode(rows, lengths: whole, positions: positions, outputRows: ends.map(\.row)) { [session] in
-            try session.choose($0, &choosers)
-        }
+        let tokens = try session.decode(rows, lengths: whole, positions: positions, outputRows: ends.map(\.row), choosers: &choosers)
         for (i, end) in ends.enumerated() {
             slots[end.slot]?.chooser = choosers[i]
             slots[end.slot]?.last = tokens[i]

@@ -45,17 +45,36 @@ package struct TokenChooser: Sendable {
         if rules.repetitionPenalty != 1 { seen = Set(prompt) }
     }
 
+    /// Whether every token is the one with the largest logit, whatever came before.
+    var takesLargest: Bool { rules.temperature == 0 && rules.repetitionPenalty == 1 }
+
+    /// The tokens with the largest logits.
+    ///
+    /// - Parameter largest: [rows, parts, 2], what `LargestLogit` writes.
+    /// - Throws: exit 1 where a logit is NaN or infinite.
+    static func likeliest(_ largest: UnsafeBufferPointer<Float>, parts: Int) throws -> [Int32] {
+        try stride(from: 0, to: largest.count, by: 2 * parts).map { row in
+            // Parts are in the order of their places, so that the first of equals stays.
+            var best = row
+            for part in stride(from: row, to: row + 2 * parts, by: 2) where largest[part] > largest[best] { best = part }
+            guard largest[best].isFinite else { throw notFinite }
+            return Int32(largest[best + 1])
+        }
+    }
+
+    private static var notFinite: LorikeetError {
+        LorikeetError(
+            .checkFailed, "the model's logits are not finite numbers, so no token is the likeliest",
+            fix: "the weights or the adapter hold NaN or infinity, or a value left the range of float16: say --compute-type float32, "
+                + "or merge or train again")
+    }
+
     /// The next token.
     ///
     /// - Parameter logits: [V].
     /// - Throws: exit 1 where a logit is NaN or infinite.
     package mutating func choose(_ logits: UnsafeBufferPointer<Float>) throws -> Int32 {
-        guard logits.allSatisfy(\.isFinite) else {
-            throw LorikeetError(
-                .checkFailed, "the model's logits are not finite numbers, so no token is the likeliest",
-                fix: "the weights or the adapter hold NaN or infinity, or a value left the range of float16: say --compute-type float32, "
-                    + "or merge or train again")
-        }
+        guard logits.allSatisfy(\.isFinite) else { throw Self.notFinite }
         let token = rules.temperature == 0 ? largest(logits) : drawn(weights(logits))
         if rules.repetitionPenalty != 1 { seen.insert(token) }
         position += 1

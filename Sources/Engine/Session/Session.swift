@@ -39,7 +39,7 @@ package final class Session {
     package private(set) var decodedRows = 0
     /// The last step program, and the optimiser that it was made for.
     private var step: (optimiser: AnyHashable, program: Program)?
-    private let backend: any SessionBackend
+    let backend: any SessionBackend
     /// Asked before every op on the processor, and on a card before every program, but not in an update of the parameters: true ends the work with
     /// `Interrupted`.
     package var interruption: (@Sendable () -> Bool)? {
@@ -47,7 +47,7 @@ package final class Session {
         set { backend.interruption = newValue }
     }
     /// Called with every op's seconds while `profile` runs.
-    private var observer: OpObserver?
+    var observer: OpObserver?
 
     private struct ProgramKey: Hashable {
         let purpose: ProgramPurpose
@@ -121,41 +121,6 @@ package final class Session {
             for (row, target) in batch.targets.enumerated() where target >= 0 { sum -= Double(batch.weights[row]) * Double(results[row]) }
             return MicroBatchResult(lossSum: sum, logProbabilities: Self.trained(results, batch))
         }
-    }
-
-    /// The time that one training micro-batch spends in ops of one kind.
-    package struct OpTime: Sendable {
-        package let kind: String
-        package var count = 0
-        package var seconds = 0.0
-        /// The work of all these ops, for the segments and targets of the batch.
-        package var work: [Work] = []
-        /// On a card, the calls and seconds of each kernel or product that these ops launched, by its name.
-        package var parts: [String: (count: Int, seconds: Double)] = [:]
-    }
-
-    /// Runs one micro-batch (its gradient stays in the gradients) and returns the seconds of each kind of op, most first.
-    package func profile(_ batch: TokenBatch) throws -> [OpTime] {
-        let program = program(.training, tokens: Self.batchRows(batch.rows, backend.target))
-        let context = WorkContext(values: program.values, target: program.target, load: batch.workload(on: model))
-        var times: [String: OpTime] = [:]
-        var last: (any Op)?
-        observer = { op, label, seconds in
-            var time = times[op.kind] ?? OpTime(kind: op.kind)
-            // A card reports an op once for each kernel: the op itself is counted at the first.
-            if op.writes != last?.writes {
-                time.count += 1
-                time.work += op.work(context)
-            }
-            last = op
-            time.seconds += seconds
-            let part = time.parts[label] ?? (0, 0)
-            time.parts[label] = (part.count + 1, part.seconds + seconds)
-            times[op.kind] = time
-        }
-        defer { observer = nil }
-        _ = try accumulate(batch, zeroFirst: true)
-        return times.values.sorted { ($0.seconds, $1.kind) > ($1.seconds, $0.kind) }
     }
 
     /// log p of each row with a target, in row order, without dropout.
@@ -265,25 +230,50 @@ package final class Session {
     /// - Returns: [outputRows.count, V].
     /// - Throws: exit 2 for ids, slots, positions or output rows that do not exist.
     func decode(_ rows: DecodingRows, lengths: [Int], positions: Int, outputRows: [Int]) throws -> [Float] {
-        try decode(rows, lengths: lengths, positions: positions, outputRows: outputRows) { Array($0) }
+        let program = try run(rows, lengths: lengths, positions: positions, outputRows: outputRows)
+        return try read(program.outputs.logits, of: program, count: outputRows.count * model.family.vocabularySize) { Array($0) }
     }
 
-    /// The same without a copy of the logits: for sixteen sequences and a vocabulary of 128,256 a fresh array of them, 8 MB, takes longer than the step.
+    /// Runs rows as `decode` does and chooses the token behind each of `outputRows`. Where all are chosen as the likeliest, no logits leave the device.
     ///
-    /// - Parameter choose: gets the logits, which are there only while it runs.
-    func decode<Result>(
-        _ rows: DecodingRows, lengths: [Int], positions: Int, outputRows: [Int], _ choose: (_ logits: UnsafeBufferPointer<Float>) throws -> Result
+    /// - Parameter choosers: one for each of `outputRows`.
+    /// - Throws: as `decode`; exit 1 where logits are not finite.
+    func decode(
+        _ rows: DecodingRows, lengths: [Int], positions: Int, outputRows: [Int], choosers: inout [TokenChooser]
+    ) throws -> [Int32] {
+        let program = try run(rows, lengths: lengths, positions: positions, outputRows: outputRows)
+        if let largest = program.outputs.largest, choosers.allSatisfy(\.takesLargest) {
+            let parts = program.values[largest].shape[1]
+            return try read(largest, of: program, count: outputRows.count * parts * 2) { try TokenChooser.likeliest($0, parts: parts) }
+        }
+        // Where they lie: of sixteen sequences and a vocabulary of 128,256 a fresh array of them, 8 MB, takes longer than the step.
+        return try read(program.outputs.logits, of: program, count: outputRows.count * model.family.vocabularySize) { try choose($0, &choosers) }
+    }
+
+    /// - Parameter body: gets `count` elements of an output, which are there only while it runs; none where the program has no such output.
+    private func read<Result>(
+        _ output: ValueID?, of program: Program, count: Int, _ body: (UnsafeBufferPointer<Float>) throws -> Result
     ) throws -> Result {
-        let slots = lengths.count
-        try rows.check(vocabulary: model.family.vocabularySize, slots: slots, maximumPositions: positions, outputRows: outputRows)
-        let purpose = ProgramPurpose.decoding(slots: slots + 1, positions: positions, outputRows: max(1, outputRows.count))
+        guard let output, let offset = program.schedule.offsets[output.index] else { return try body(.init(start: nil, count: 0)) }
+        return try backend.read(at: offset, count: count, body)
+    }
+
+    func decodingProgram(rows: Int, slots: Int, positions: Int, outputRows: Int) -> Program {
         // A processor's products take any number of rows; programs of fewer sizes are made.
         let unit = backend.target.isDevice ? Self.granularity : 8
-        let count = rows.ids.count <= Self.granularity ? rows.ids.count : rows.ids.count.roundedUp(toMultipleOf: unit)
+        let tokens = rows <= Self.granularity ? rows : rows.roundedUp(toMultipleOf: unit)
+        return program(.decoding(slots: slots + 1, positions: positions, outputRows: max(1, outputRows)), tokens: tokens)
+    }
+
+    /// Runs the decoding program of these rows.
+    func run(_ rows: DecodingRows, lengths: [Int], positions: Int, outputRows: [Int]) throws -> Program {
+        let slots = lengths.count
+        try rows.check(vocabulary: model.family.vocabularySize, slots: slots, maximumPositions: positions, outputRows: outputRows)
+        let program = decodingProgram(rows: rows.ids.count, slots: slots, positions: positions, outputRows: outputRows.count)
+        let count = program.tokens
         var padded = rows
         // Padding writes to a slot of its own that nobody reads.
         while padded.ids.count < count { padded.append(0, position: 0, slot: slots) }
-        let program = program(purpose, tokens: count)
         try backend.reserve(program.arenaBytes)
         try write(padded.ids, to: program.inputs.ids, program)
         try write(padded.positions, to: program.inputs.positions, program)
@@ -292,9 +282,8 @@ package final class Session {
         decodedRows += rows.ids.count
         if let id = program.inputs.outputRows { try write(outputRows.isEmpty ? [0] : outputRows.map(Int32.init), to: id, program) }
         try backend.execute(
-            program, trainedRows: 0, caches: .decoding(slots: slots + 1, positions: positions, outputRows: 0), observe: nil)
-        guard let output = program.outputs.logits, let offset = program.schedule.offsets[output.index] else { return try choose(.init(start: nil, count: 0)) }
-        return try backend.read(at: offset, count: outputRows.count * model.family.vocabularySize, choose)
+            program, trainedRows: 0, caches: .decoding(slots: slots + 1, positions: positions, outputRows: 0), observe: observer)
+        return program
     }
 
     /// Copies the first positions of the KV caches' first slot to the other slots.

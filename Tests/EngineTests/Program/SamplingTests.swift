@@ -65,6 +65,35 @@ struct SamplingTests {
         }
     }
 
+    @Test(arguments: [1, 7, 4096, 9000, 200_001]) func `the largest of a row's parts are the greedy choice`(vocabulary: Int) throws {
+        let parts = LargestLogit.parts(vocabulary: vocabulary)
+        let each = (vocabulary + parts - 1) / parts
+        func found(_ logits: [Float]) throws -> Int32 {
+            let largest = logits.withUnsafeBufferPointer { logits in
+                (0..<parts).flatMap { part -> [Float] in
+                    let begin = min(vocabulary, part * each)
+                    guard let base = logits.baseAddress else { return [] }
+                    let (value, place) = CrossEntropyKernels.largest(base + begin, min(each, vocabulary - begin))
+                    return [value, Float(begin + place)]
+                }
+            }
+            return try largest.withUnsafeBufferPointer { try TokenChooser.likeliest($0, parts: parts) }[0]
+        }
+        var chooser = TokenChooser(.greedy, prompt: [1])
+        for seed in 0..<5 {
+            // Few values, so that there are equals; one row below zero.
+            let logits = (0..<vocabulary).map { Float(mix64(UInt64($0 * 5 + seed)) % 91) - (seed == 4 ? 200 : 45) }
+            #expect(try found(logits) == logits.withUnsafeBufferPointer { try chooser.choose($0) })
+        }
+        for bad in [Float.nan, .infinity, -.infinity] {
+            for place in [0, vocabulary / 2, vocabulary - 1] {
+                var logits = [Float](repeating: 1, count: vocabulary)
+                logits[place] = bad
+                #expect(throws: LorikeetError.self) { try found(logits) }
+            }
+        }
+    }
+
     @Test func `tokens come as often as their probabilities say`() throws {
         let logits: [Float] = [0, 1, -1, 2, 0.5]
         var rules = SamplingRules()

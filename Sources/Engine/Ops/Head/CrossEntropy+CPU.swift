@@ -96,6 +96,20 @@ enum CrossEntropyKernels {
         }
     }
 
+    /// The largest of z, at least the lowest finite number, and the first place of it; infinity where one is NaN or infinite, and its place.
+    static func largest(_ z: UnsafePointer<Float>, _ count: Int) -> (value: Float, place: Int) {
+        // NaN or infinity times 0 is NaN, and so is a sum with it.
+        var zeros = SIMD8<Float>(repeating: 0)
+        eachEight(count) {
+            zeros += load8(z + $0) * 0
+        } rest: { i, n in
+            zeros += loadPartly(z + i, n) * 0
+        }
+        guard zeros.sum() == 0 else { return (.infinity, (0..<count).first { !z[$0].isFinite } ?? 0) }
+        let highest = max(maximum(z, count), -.greatestFiniteMagnitude)
+        return (highest, (0..<count).first { z[$0] == highest } ?? 0)
+    }
+
     private static func maximum(_ z: UnsafePointer<Float>, _ count: Int) -> Float {
         var highest = SIMD8<Float>(repeating: -.infinity)
         eachEight(count) {

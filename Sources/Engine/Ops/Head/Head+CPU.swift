@@ -139,3 +139,17 @@ extension Logits {
         for i in 0..<count * vocabulary { logits[i] = softCap * tanh(logits[i] / softCap) }
     }
 }
+
+extension LargestLogit {
+    func run(_ context: borrowing CPURun) throws {
+        let (rows, vocabulary, parts) = (context.values[logits].shape[0], context.values[logits].shape[1], context.values[largest].shape[1])
+        let (logits, largest) = (try context.floats(logits), try context.floats(largest))
+        let each = (vocabulary + parts - 1) / parts
+        context.cpu.parallel(over: rows * parts) { index in
+            let (row, begin) = (index / parts, min(vocabulary, index % parts * each))
+            let (value, place) = CrossEntropyKernels.largest(logits + row * vocabulary + begin, min(each, vocabulary - begin))
+            largest[2 * index] = value
+            largest[2 * index + 1] = Float(begin + place)
+        }
+    }
+}

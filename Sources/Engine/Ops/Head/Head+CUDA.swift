@@ -76,3 +76,15 @@ extension Logits {
         }
     }
 }
+
+extension LargestLogit {
+    func run(_ context: borrowing DeviceRun) throws {
+        let (rows, vocabulary, parts) = (context.values[logits].shape[0], context.values[logits].shape[1], context.values[largest].shape[1])
+        try context.launch("cross_entropy", "largest_logit", blocks: (rows * parts, 1, 1), threads: 256) {
+            $0.add(try context.address(logits))
+            $0.add(try context.address(largest))
+            $0.add(Int32(vocabulary))
+            $0.add(Int32(parts))
+        }
+    }
+}

@@ -194,3 +194,40 @@ struct Logits: Op {
         return [.bytes(table + context.bytes(logits)), .product(m: shape[0], n: vocabulary, k: shape[1]), .launches(2)]
     }
 }
+
+/// The largest logit of each part of a row, and its place in the row; the first of equals. Of a vocabulary of 128,256 and 32 sequences the logits are
+/// 16 MB, and copying and searching them on the host takes as long as the rest of a decoding step.
+///
+///     largest[r, p] = (max z[r, i], the smallest such i)     i in part p of the row: ceil(V / parts) logits
+///
+/// A logit that is NaN or infinite counts as infinity. Places are float32 numbers, exact below 2^24. Overwrites largest.
+struct LargestLogit: Op {
+    /// [n, V] float32.
+    var logits: ValueID
+    /// [n, parts, 2] float32.
+    var largest: ValueID
+
+    /// Logits of a part, about.
+    private static let part = 4096
+    /// The largest vocabulary whose places float32 holds.
+    static let maximumVocabulary = 1 << 24
+
+    static func parts(vocabulary: Int) -> Int { min(32, (vocabulary + part - 1) / part) }
+
+    var kind: String { "largest_logit" }
+    var reads: [ValueID] { [logits] }
+    var writes: [ValueID] { [largest] }
+
+    mutating func rename(_ name: Renaming) {
+        name(&logits)
+        name(&largest)
+    }
+
+    func check(_ operands: inout OperandCheck) {
+        let (shape, parts) = (operands.shape(logits), operands.shape(largest)[1])
+        operands.expect(logits, "logits", nil, .f32)
+        operands.expect(largest, "largest", [shape[0], parts, 2], .f32)
+    }
+
+    func work(_ context: WorkContext) -> [Work] { context.kernel(moving: context.bytes(logits)) }
+}
