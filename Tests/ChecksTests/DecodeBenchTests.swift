@@ -53,7 +53,8 @@ struct DecodeBenchTests {
             // The emulated card measures no time.
             #expect(result["device"]?.string == (device == nil ? "cpu" : device?.properties.name))
             #expect((result["predicted_step_seconds"]?.double ?? 0 > 0) == (device != nil))
-            #expect(profile.contains { $0.kind == "largest_logit" && $0.count == 1 } && profile.allSatisfy { $0.count > 0 })
+            // An op is known by its times, and the emulated card measures none.
+            #expect(profile.contains { $0.kind == "largest_logit" && $0.count == 1 } == (device == nil))
             #expect(result["bandwidth_method"]?.string?.contains(device == nil ? "threads" : "table") == true)
         }
     }

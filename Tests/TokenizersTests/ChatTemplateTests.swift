@@ -184,4 +184,14 @@ private func failure(_ source: String, _ variables: [String: JSON] = [:]) -> Lor
         let text = try template.render([ChatMessage(role: "user", content: "{{ 1 + 1 }}{% if %}")], addGenerationPrompt: false)
         #expect(text == "{{ 1 + 1 }}{% if %}")
     }
+
+    /// What Python 3.11's `splitlines` gives.
+    @Test func `lines end where Python's do`() {
+        let text = "a\u{85}b\u{1C}c\r\n\r\u{2029}dé—Â\u{2027}\n\n\u{1F}\u{1E}"
+        #expect(PythonText.splitLines(text) == ["a", "b", "c", "", "", "dé—Â\u{2027}", "", "\u{1F}"])
+        #expect(
+            PythonText.splitLines(text, keepingEnds: true)
+                == ["a\u{85}", "b\u{1C}", "c\r\n", "\r", "\u{2029}", "dé—Â\u{2027}\n", "\n", "\u{1F}\u{1E}"])
+        #expect(PythonText.splitLines("").isEmpty && PythonText.splitLines("a\u{C2}") == ["a\u{C2}"])
+    }
 }
