@@ -11,6 +11,7 @@ package struct SessionLength: Sendable, Equatable {
     /// The option that ends this session.
     package let limit: String
     private let saveSteps: Int
+    private let evalSteps: Int
 
     /// nil where the recipe names neither a session nor a deadline.
     ///
@@ -22,7 +23,7 @@ package struct SessionLength: Sendable, Equatable {
         guard let session = [recipe.sessionSeconds, deadline].compactMap({ $0 }).min() else { return nil }
         (self.session, later) = (session, recipe.sessionSeconds ?? session)
         limit = session == recipe.sessionSeconds ? "--session" : "--deadline"
-        saveSteps = recipe.saveSteps
+        (saveSteps, evalSteps) = (recipe.saveSteps, recipe.evalSteps)
     }
 
     /// The time that a run has.
@@ -34,7 +35,7 @@ package struct SessionLength: Sendable, Equatable {
     func time(_ plan: Plan, done: Int, elapsed: Double, starting: Double) -> SessionTime {
         var time = SessionTime(plan, done: done, session: session, elapsed: elapsed, starting: starting)
         (time.laterSession, time.limit) = (later, limit)
-        time.keepSaving(plan.checkpointSeconds(saveSteps: saveSteps))
+        time.keepSaving(plan.checkpointSeconds(saveSteps: saveSteps), evaluation: plan.evaluationSeconds(evalSteps: evalSteps))
         return time
     }
 }

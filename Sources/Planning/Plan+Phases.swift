@@ -52,6 +52,14 @@ extension Plan {
         (phases.first { $0.name == "checkpoints" }?.seconds ?? 0) / Double(saveSteps > 0 ? steps / saveSteps + 1 : 1)
     }
 
+    /// Predicted seconds of an evaluation during training.
+    ///
+    /// - Parameter evalSteps: steps from one to the next; 0 evaluates at the end at most.
+    package func evaluationSeconds(evalSteps: Int) -> Double {
+        let count = evalSteps > 0 ? max(0, steps - 1) / evalSteps : 0
+        return count > 0 ? (phases.first { $0.name == "evaluation" }?.seconds ?? 0) / Double(count) : 0
+    }
+
     /// Seconds before the first step of training, as planned.
     package var beginningSeconds: Double { phases.filter { Self.beginning.contains($0.name) }.reduce(0) { $0 + $1.seconds } }
 

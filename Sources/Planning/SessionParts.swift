@@ -30,7 +30,7 @@ extension SessionTime {
         guard let needed else { return [] }
         var (parts, left, leftSteps) = ([Part](), training, steps)
         for index in 0..<needed {
-            let (start, room) = index == 0 ? (elapsed, session - margin - elapsed) : (starting, laterSeconds)
+            let (start, room) = index == 0 ? (elapsed, session - margin - elapsed - unused) : (starting, laterSeconds - unused)
             let isLast = index == needed - 1
             let seconds = isLast ? left : min(left, max(0, room))
             let done = isLast || training <= 0 ? leftSteps : min(leftSteps, Int(Double(steps) * seconds / training))

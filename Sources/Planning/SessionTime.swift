@@ -26,6 +26,9 @@ package struct SessionTime: Sendable, Equatable {
     package var finishing: Double
     /// Seconds at the end of a session that are kept for its last checkpoint.
     package var saving = 0.0
+    /// Seconds that a session leaves unused at most where training goes on in the next one: a step with its evaluation and checkpoint that would not end
+    /// in it is not begun, or dropped, and what is done is saved once more.
+    package private(set) var unused = 0.0
 
     /// - Parameters:
     ///   - plan: the whole run.
@@ -60,19 +63,26 @@ package struct SessionTime: Sendable, Equatable {
 
     /// Keeps time for a checkpoint on a disk that is ten times slower than planned, at most a tenth of the session.
     ///
-    /// - Parameter checkpoint: the seconds that it is planned to take.
-    package mutating func keepSaving(_ checkpoint: Double) { saving = min(10 * checkpoint, min(session, laterSession) / 10) }
+    /// - Parameters:
+    ///   - checkpoint: the seconds that it is planned to take.
+    ///   - evaluation: those of an evaluation during training.
+    package mutating func keepSaving(_ checkpoint: Double, evaluation: Double = 0) {
+        saving = min(10 * checkpoint, min(session, laterSession) / 10)
+        unused = step + evaluation + checkpoint
+    }
     /// Seconds from the start of this session to the expected end of the run, where it ends in this session.
     package var end: Double { elapsed + training + finishing / 1.2 }
     /// Seconds from the start of the last session that the run needs to its expected end.
     package var lastEnd: Double {
         guard let needed, needed > 1 else { return end }
-        let rest = training - max(0, session - margin - elapsed) - Double(needed - 2) * laterSeconds
+        let rest = training - max(0, session - margin - elapsed - unused) - Double(needed - 2) * (laterSeconds - unused)
         return starting + max(0, rest) + finishing / 1.2
     }
     /// Seconds by which the run is longer than the sessions that it may take; negative where time is left.
     package var excess: Double {
-        training + finishing - max(0, session - margin - elapsed) - Double(max(0, sessions - number)) * max(0, laterSeconds)
+        let here = session - margin - elapsed
+        guard sessions > number else { return training + finishing - max(0, here) }
+        return training + finishing - max(0, here - unused) - Double(sessions - number - 1) * max(0, laterSeconds - unused) - max(0, laterSeconds)
     }
     package var isLast: Bool { number >= sessions }
 
@@ -97,9 +107,9 @@ package struct SessionTime: Sendable, Equatable {
         let here = session - margin - elapsed
         if training + finishing <= here { return 1 }
         let later = laterSeconds
-        guard later > step, later >= finishing else { return nil }
-        let rest = training - max(0, here)
-        return 2 + max(0, Int(((rest - (later - finishing)) / later).rounded(.up)))
+        guard later > max(step, unused), later >= finishing else { return nil }
+        let rest = training - max(0, here - unused)
+        return 2 + max(0, Int(((rest - (later - finishing)) / (later - unused)).rounded(.up)))
     }
 
     /// Sessions of the whole run: those before this one, and those that the rest needs.

@@ -49,6 +49,13 @@ struct SessionTests {
         var slow = time(566, sessions: 2)
         slow.keepSaving(2)
         #expect(slow.margin == 50 && slow.needed == 3 && slow.laterSeconds == 516)
+        // A session that is not the last may leave 9 s of a step, 5 of an evaluation and 2 of a checkpoint unused.
+        (slow.session, slow.laterSession) = (300, 300)
+        slow.keepSaving(2, evaluation: 5)
+        #expect(slow.laterSeconds == 250 && slow.unused == 16 && slow.needed == 5 && slow.parts.map(\.training) == [234, 234, 234, 234, 64])
+        slow.sessions = 5
+        #expect(slow.excess == -114)
+        (slow.session, slow.laterSession) = (566, 566)
         slow.keepSaving(20)
         #expect(slow.margin == 30 + 56.6)
     }

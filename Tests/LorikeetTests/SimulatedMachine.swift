@@ -49,7 +49,17 @@ final class SimulatedMachine: Clock, EventSink, Sendable {
         var step = ""
         var counts: [String: Count] = [:]
         var steps: [(end: Double, seconds: Double)] = []
-        var checkpoints: [Double] = []
+        var checkpoints: [Checkpoint] = []
+        /// Bytes that were written since the last event, and their seconds.
+        var written = (bytes: 0, seconds: 0.0)
+    }
+
+    struct Checkpoint: Sendable {
+        /// When it was whole.
+        let end: Double
+        let bytes: Int
+        /// Seconds of writing it.
+        let seconds: Double
     }
 
     let began: Double
@@ -77,8 +87,7 @@ final class SimulatedMachine: Clock, EventSink, Sendable {
     var counts: [String: Count] { state.withLock { $0.counts } }
     /// When each training step ended, and its seconds.
     var steps: [(end: Double, seconds: Double)] { state.withLock { $0.steps } }
-    /// When checkpoints were whole.
-    var checkpoints: [Double] { state.withLock { $0.checkpoints } }
+    var checkpoints: [Checkpoint] { state.withLock { $0.checkpoints } }
 
     /// Whether the run is to stop. The question takes time.
     func isAsked() -> Bool {
@@ -92,7 +101,9 @@ final class SimulatedMachine: Clock, EventSink, Sendable {
     func write(_ bytes: Int) {
         state.withLock { state in
             state.counts[state.step, default: Count()].bytes += bytes
-            state.uptime = disk.end(of: Double(bytes) * (work.byte[state.step] ?? 0), from: state.uptime)
+            let begun = state.uptime
+            state.uptime = disk.end(of: Double(bytes) * (work.byte[state.step] ?? 0), from: begun)
+            state.written = (state.written.bytes + bytes, state.written.seconds + state.uptime - begun)
         }
     }
 
@@ -103,9 +114,10 @@ final class SimulatedMachine: Clock, EventSink, Sendable {
                 state.step = event.fields["name"]?.string ?? ""
                 state.uptime = (state.step == "model loading" ? disk : computing).end(of: work.beginning[state.step] ?? 0, from: state.uptime)
             case .step: state.steps.append((state.uptime, event.fields["seconds"]?.double ?? 0))
-            case .checkpoint: state.checkpoints.append(state.uptime)
+            case .checkpoint: state.checkpoints.append(Checkpoint(end: state.uptime, bytes: state.written.bytes, seconds: state.written.seconds))
             default: break
             }
+            state.written = (0, 0)
         }
     }
 }

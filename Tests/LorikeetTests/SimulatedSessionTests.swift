@@ -20,6 +20,9 @@ struct SimulatedSessionTests {
         case jump = "the clock jumps"
         case start = "slow starts"
         case several = "several sessions"
+        case everything = "all of these"
+
+        var startsSlowly: Bool { self == .start || self == .everything }
     }
 
     /// Sessions in all; `make prove` has 200.
@@ -62,7 +65,7 @@ struct SimulatedSessionTests {
             let starting = beginning - plan.loadingSeconds
             var time = SessionTime(plan, session: session, elapsed: age + starting, starting: starting)
             time.sessions = sessions
-            time.keepSaving(plan.checkpointSeconds(saveSteps: 10))
+            time.keepSaving(plan.checkpointSeconds(saveSteps: 10), evaluation: plan.evaluationSeconds(evalSteps: 20))
             return time
         }
 
@@ -90,21 +93,23 @@ struct SimulatedSessionTests {
         calm.work.beginning = [
             "environment": 5, "data": 10, "formatting": 60, "checks": 5, "planning": 20, "model loading": 120, "report": 10,
         ]
-        // Five and a half hours of training, eleven checkpoints of about 4 s, 5 minutes of merging and 20 of testing.
-        let counts = try run(SimulatedMachine.Work()).machine.counts
+        // Five and a half hours of training, eleven checkpoints of 20 s, 5 minutes of merging and 20 of testing.
+        let free = try run(SimulatedMachine.Work()).machine
+        let counts = free.counts
         for (step, seconds) in ["training": 20_000.0, "testing": 1200] {
             calm.work.question[step] = seconds / Double(max(1, counts[step]?.questions ?? 0))
         }
-        for (step, seconds) in ["training": 44.0, "merging": 300] { calm.work.byte[step] = seconds / Double(max(1, counts[step]?.bytes ?? 0)) }
-        let (_, outcome) = try run(calm.work)
+        let checkpoint = free.checkpoints.map(\.bytes).reduce(0, +) / max(1, free.checkpoints.count)
+        calm.work.byte = ["training": 20 / Double(max(1, checkpoint)), "merging": 300 / Double(max(1, counts["merging"]?.bytes ?? 0))]
+        let (machine, outcome) = try run(calm.work)
         func sum(_ kind: Event.Kind, _ name: String? = nil) -> Double {
             outcome.events.filter { $0.kind == kind && (name == nil || $0.fields["name"]?.string == name) }
                 .reduce(0) { $0 + ($1.fields["seconds"]?.double ?? 0) }
         }
-        let (training, evaluation) = (sum(.step), sum(.evaluation))
+        let (evaluation, checkpoints) = (sum(.evaluation), machine.checkpoints.reduce(0) { $0 + $1.seconds })
         calm.phases = ["environment", "data", "formatting", "checks", "planning", "model loading"].map { .init($0, calm.work.beginning[$0] ?? 0) }
         calm.phases += [
-            .init("training", training), .init("evaluation", evaluation), .init("checkpoints", sum(.phaseEnd, "training") - training - evaluation),
+            .init("training", sum(.phaseEnd, "training") - evaluation - checkpoints), .init("evaluation", evaluation), .init("checkpoints", checkpoints),
             .init("merging", sum(.phaseEnd, "merging")), .init("testing", sum(.phaseEnd, "testing")), .init("report", 10),
         ]
         let last = outcome.events.last { $0.kind == .step }
@@ -149,23 +154,24 @@ struct SimulatedSessionTests {
         init(_ kind: Kind, seed: Int, _ calm: Calm) {
             (self.kind, self.seed) = (kind, seed)
             numbers = Numbers(state: UInt64(seed) &* 0xD134_2543_DE82_EF95 ^ kind.rawValue.utf8.reduce(0) { $0 &* 31 &+ UInt64($1) })
-            sessions = kind == .several ? 2 + Int(numbers.next(0, 3)) : 1
-            age = kind == .several || kind == .jump ? 0 : max(0, numbers.next(-600, 600))
+            sessions = kind == .several ? 2 + Int(numbers.next(0, 3)) : kind == .everything ? 1 + Int(numbers.next(0, 3)) : 1
+            age = sessions > 1 || kind == .jump ? 0 : max(0, numbers.next(-600, 600))
             // Nothing is refused because what comes before planning is slow.
-            session = (calm.shortest(sessions: sessions, age: age) * numbers.next(1, 1.4)).rounded(.up) + (kind == .start ? 1200 : 300)
+            session = (calm.shortest(sessions: sessions, age: age) * numbers.next(1, 1.4)).rounded(.up) + (kind.startsSlowly ? 1200 : 300)
         }
 
         mutating func machine(_ calm: Calm, began: Double) -> SimulatedMachine {
             let computing = numbers.speed(0.3...2, changes: 1 + Int(numbers.next(0, 6)), from: began, for: session)
-            let disk = kind == .disk ? numbers.speed(0.1...1, changes: 1 + Int(numbers.next(0, 4)), from: began, for: session) : .init()
+            let disk = kind == .disk || kind == .everything ? numbers.speed(0.1...1, changes: 1 + Int(numbers.next(0, 4)), from: began, for: session) : .init()
             var work = calm.work
-            if kind == .start {
+            if kind.startsSlowly {
                 let factor = numbers.next(1, 5)
                 for name in ["data", "formatting", "model loading"] { work.beginning[name] = factor * (work.beginning[name] ?? 0) }
             }
+            let isAsked = kind == .signal || kind == .everything && seed % 4 == 3
             return SimulatedMachine(
                 work, began: began, computing: computing, disk: disk,
-                signal: kind == .signal ? began + numbers.next(0.2, 1) * session : .infinity,
+                signal: isAsked ? began + numbers.next(0.2, 1) * session : .infinity,
                 jump: kind == .jump ? (began + numbers.next(0, 1) * session, numbers.next(-20_000, 20_000)) : (.infinity, 0))
         }
     }
@@ -196,7 +202,7 @@ struct SimulatedSessionTests {
         let steps = machine.steps.filter { $0.end <= low }.suffix(5)
         let step = calm.seconds("training") / Double(calm.steps)
         let pace = max(1, steps.isEmpty ? 1 : steps.reduce(0) { $0 + $1.seconds } / Double(steps.count) / step)
-        let writing = machine.checkpoints.last { $0 <= low }.map { 1 / machine.disk.at($0) } ?? 1
+        let writing = machine.checkpoints.last { $0.end <= low }.map { 1 / machine.disk.at($0.end) } ?? 1
         return end - low > 1.2 * (merging * max(pace, writing) + testing * pace)
     }
 
@@ -251,7 +257,7 @@ struct SimulatedSessionTests {
                 ended.append(end(.notLast))
                 continue
             }
-            let asked = scene.kind == .signal && machine.isAsked()
+            let asked = machine.isAsked()
             let time = calm.time(session)
             let wasSlowed = slowed(machine, calm, end: began - scene.age + session - time.spare / 2)
             #expect(asked || wasSlowed, "\(place): \(error)")
@@ -276,7 +282,7 @@ struct SimulatedSessionTests {
         #expect(calm.steps == 102 && calm.lastRate > 0 && calm.seconds("training") > 15_000 && calm.seconds("testing") > 1000)
         var ended: [Ended] = []
         var seed = 0
-        while ended.count < max(1, Self.count / Kind.allCases.count) {
+        while ended.count < max(1, (Self.count + Kind.allCases.count - 1) / Kind.allCases.count) {
             ended += try play(Scene(kind, seed: seed, calm), calm)
             seed += 1
         }
