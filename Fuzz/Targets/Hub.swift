@@ -24,7 +24,7 @@ extension FuzzTarget {
                 let needed = NeededFiles(name: name, settings: settings, files: disk)
                 let choice = try needed.choose(listing.files.map { ($0.path, $0.size) })
                 let shards = try needed.shards(of: choice, folder: "h")
-                for path in choice.files + shards where !HubName.isPath(path) { throw Outside(path: path) }
+                for path in choice.files + shards where !path.isPathInFolder { throw Outside(path: path) }
             } catch { try Texts.expectSentence(error) }
         }
     }

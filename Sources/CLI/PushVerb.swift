@@ -37,7 +37,7 @@ struct PushVerb: ParsableCommand {
     func run() throws {
         let settings = try HubSettings(environment: HubInputs.variables)
         let name = try HubName(name, kind: .model, endpoint: settings.endpoint)
-        guard name.kind == .model, name.part == nil, name.id.contains("/") else {
+        guard name.kind == .model, name.part == nil, name.id.holdsSlash else {
             throw LorikeetError.input("'\(self.name)' is no name of a model to upload to", fix: "write it like ORG/NAME or ORG/NAME@BRANCH")
         }
         let folder = try PushFolder(Self.place(self.folder, part), disk: RealFiles())

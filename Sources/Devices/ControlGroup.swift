@@ -56,9 +56,9 @@ struct ControlGroup {
             let fields = line.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false)
             guard fields.count == 3, fields[1].split(separator: ",").contains(Substring(controller)) || (controller.isEmpty && fields[1].isEmpty)
             else { continue }
-            let names = fields[2].split(separator: "/")
+            let names = fields[2].pathParts
             guard !names.contains("..") else { break }
-            return (0...names.count).reversed().map { ([root] + names.prefix($0).map(String.init)).joined(separator: "/") }
+            return (0...names.count).reversed().map { ([root] + names.prefix($0)).joined(separator: "/") }
         }
         return [root]
     }

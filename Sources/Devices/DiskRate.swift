@@ -17,7 +17,7 @@ package enum DiskRate {
         guard Machine.unwrittenBytes() < mostUnwritten else { return nil }
         var place = directory.isEmpty ? "." : directory
         while access(place, F_OK) != 0, place != "/", place != "." {
-            place = place.lastIndex(of: "/").map { $0 == place.startIndex ? "/" : String(place[..<$0]) } ?? "."
+            place = place.beforeLastSlash.map { $0.isEmpty ? "/" : $0 } ?? "."
         }
         // O_TMPFILE: O_DIRECTORY and a bit of its own, which Glibc's module does not show.
         let file = open(place, O_WRONLY | O_CLOEXEC | O_DIRECTORY | 0o20_000_000, 0o600)

@@ -5,7 +5,7 @@ extension Files {
     /// - Throws: exit 2.
     package func requireNew(_ path: String) throws {
         guard !path.isEmpty else { throw LorikeetError.input("the output has no name", fix: "name a file or folder that does not exist yet") }
-        for part in path.split(separator: "/") where part.utf8.count > longestName {
+        for part in path.pathParts where part.utf8.count > longestName {
             throw LorikeetError.input("the name is longer than \(longestName) bytes", at: path, fix: "name another output")
         }
         var parent = RealFiles.parent(of: path)

@@ -270,9 +270,9 @@ package struct RealFiles: Files {
 
     /// The path from the root, without `.` and `..`; links are left as they are.
     package static func absolute(_ path: String) -> String {
-        var parts: [Substring] = []
-        let whole = path.hasPrefix("/") ? path : workingDirectory + "/" + path
-        for part in whole.split(separator: "/") where part != "." {
+        var parts: [String] = []
+        let whole = path.isAbsolutePath ? path : workingDirectory + "/" + path
+        for part in whole.pathParts where part != "." {
             if part == ".." { _ = parts.popLast() } else { parts.append(part) }
         }
         return "/" + parts.joined(separator: "/")
@@ -286,16 +286,16 @@ package struct RealFiles: Files {
 
     /// A path without slashes at its end.
     package static func trimmed(_ path: String) -> String {
-        var trimmed = Substring(path)
-        while trimmed.count > 1 && trimmed.hasSuffix("/") { trimmed.removeLast() }
-        return String(trimmed)
+        var trimmed = path
+        while trimmed.utf8.count > 1 && trimmed.utf8.last == UInt8(ascii: "/") { trimmed.unicodeScalars.removeLast() }
+        return trimmed
     }
 
     /// The directory a path stands in: `.` for a bare name.
     package static func parent(of path: String) -> String {
         let trimmed = trimmed(path)
-        guard let slash = trimmed.lastIndex(of: "/") else { return "." }
-        return slash == trimmed.startIndex ? "/" : String(trimmed[..<slash])
+        guard let folder = trimmed.beforeLastSlash else { return "." }
+        return folder.isEmpty ? "/" : folder
     }
 }
 

@@ -175,9 +175,7 @@ package struct PendingFolder: Sendable {
     private static func recorded(in folder: String, files: any Files) throws -> [String] {
         guard files.exists(folder + "/" + marker) else { return [] }
         // A line that is cut off names an entry that was never made; a path that leads out of the folder is not one of ours.
-        return try files.readText(folder + "/" + marker).split(separator: "\n").map(String.init).filter {
-            !$0.isEmpty && !$0.hasPrefix("/") && !$0.split(separator: "/").contains("..")
-        }
+        return try files.readText(folder + "/" + marker).split(separator: "\n").map(String.init).filter(\.isPathInFolder)
     }
 
     private static func removeMarker(in folder: String, files: any Files) throws {

@@ -90,7 +90,7 @@ package struct DataChoice: Equatable {
     }
 
     private static func file(_ path: String) -> File? {
-        let base = String(path.split(separator: "/").last ?? "")
+        let base = path.lastPathPart ?? ""
         guard !descriptions.contains(base.lowercased()), !path.hasPrefix(".") else { return nil }
         var stem = Substring(path)
         var rank = 0
@@ -102,7 +102,7 @@ package struct DataChoice: Equatable {
 
     /// By the words of the path: the file's own name first, then its folders, the nearest first.
     private static func split(of stem: Substring) -> Split {
-        for piece in stem.lowercased().split(separator: "/").reversed() {
+        for piece in stem.lowercased().pathParts.reversed() {
             let parts = piece.split { !$0.isLetter }.map(String.init)
             for (split, words) in words where parts.contains(where: words.contains) { return split }
         }

@@ -193,7 +193,7 @@ package struct Hub {
         let prefix = name.kind.plural + "--"
         let kept = ((try? environment.files.list(settings.cacheFolder)) ?? []).filter { $0.hasPrefix(prefix) }
         var found = kept.map { $0.dropFirst(prefix.count).replacing("--", with: "/", maxReplacements: 1) }.map { String($0) }
-        let pieces = name.id.split(separator: "/").map(String.init)
+        let pieces = name.id.pathParts
         let queries = [pieces.count > 1 ? "author=" + WebAddress.escaped(pieces[0]) : nil, "search=" + WebAddress.escaped(pieces.last ?? "")]
         for query in queries.compactMap({ $0 }) {
             let list = try? client.json("/api/\(name.kind.plural)?\(query)&limit=500", shown: name.id, policy: RetryPolicy(attempts: 1))

@@ -21,7 +21,7 @@ struct HubCache {
     }
 
     /// `models--ORG--NAME`
-    static func folderName(_ name: HubName) -> String { name.kind.plural + "--" + name.id.split(separator: "/").joined(separator: "--") }
+    static func folderName(_ name: HubName) -> String { name.kind.plural + "--" + name.id.pathParts.joined(separator: "--") }
 
     func snapshot(_ commit: String) -> String { folder + "/snapshots/" + commit }
     func blob(_ tag: String) -> String { folder + "/blobs/" + tag }
@@ -72,7 +72,7 @@ struct HubCache {
         return try FileLock.take(locks + "/" + tag + ".lock", whileTaken: waiting)
     }
 
-    static func parent(of path: String) -> String { path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "." }
+    static func parent(of path: String) -> String { path.beforeLastSlash ?? "." }
 }
 
 /// The files below a folder.

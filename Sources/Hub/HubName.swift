@@ -65,7 +65,7 @@ package struct HubName: Sendable, Equatable, CustomStringConvertible {
         }
         guard Self.isName(rest) else { throw bad("it needs an owner and a name of letters, digits, '-', '_' and '.'") }
         if let revision, !Self.isRevision(revision) { throw bad("'\(revision)' is no revision") }
-        if let part, !Self.isPath(part) { throw bad("'\(part)' is no file of it") }
+        if let part, !part.isPathInFolder { throw bad("'\(part)' is no file of it") }
         (self.kind, id, self.revision, self.part) = (kind, String(rest), revision, part)
     }
 
@@ -83,7 +83,7 @@ package struct HubName: Sendable, Equatable, CustomStringConvertible {
     private static func split(
         _ text: Substring, part: String?, bad: (String) -> LorikeetError
     ) throws -> (name: Substring, revision: String?, part: String?) {
-        let pieces = text.split(separator: "/")
+        let pieces = text.pathParts
         guard !pieces.isEmpty else { throw bad("it is empty") }
         // A name without an owner ends at its revision, or is alone.
         let named = pieces[0].contains("@") || pieces.count == 1 ? 1 : 2
@@ -99,7 +99,7 @@ package struct HubName: Sendable, Equatable, CustomStringConvertible {
                 following = following.dropFirst(2)
             }
         } else if let word = following.first, ["tree", "blob", "resolve"].contains(word), following.count >= 2 {
-            revision = String(following.dropFirst().first ?? "")
+            revision = following.dropFirst().first ?? ""
             following = following.dropFirst(2)
         }
         guard !following.isEmpty else { return (name, revision, part) }
@@ -112,17 +112,17 @@ package struct HubName: Sendable, Equatable, CustomStringConvertible {
         if text.hasPrefix("hf://") { return true }
         let name = text.prefix { $0 != "@" && $0 != ":" }
         let endings = [".gguf", ".jsonl", ".json", ".csv", ".tsv", ".txt", ".gz", ".zst", ".parquet", ".safetensors", ".yaml", ".yml", ".bin", ".pth"]
-        guard name.contains("/"), isName(name), !endings.contains(where: { name.lowercased().hasSuffix($0) }) else { return false }
+        guard name.holdsSlash, isName(name), !endings.contains(where: { name.lowercased().hasSuffix($0) }) else { return false }
         return (try? HubName(text, kind: .model)) != nil
     }
 
     /// `ORG/NAME` or `NAME`, by the hub's rules.
     private static func isName(_ text: Substring) -> Bool {
-        let pieces = text.split(separator: "/", omittingEmptySubsequences: false)
+        let pieces = text.unicodeScalars.split(separator: "/", omittingEmptySubsequences: false)
         return (1...2).contains(pieces.count) && text.utf8.count <= 96 && !text.contains("--") && !text.contains("..") && !text.hasSuffix(".git")
             && pieces.allSatisfy { piece in
-                guard let first = piece.unicodeScalars.first, let last = piece.unicodeScalars.last else { return false }
-                return piece.unicodeScalars.allSatisfy { isWord($0) || $0 == "-" || $0 == "." } && isWord(first) && isWord(last)
+                guard let first = piece.first, let last = piece.last else { return false }
+                return piece.allSatisfy { isWord($0) || $0 == "-" || $0 == "." } && isWord(first) && isWord(last)
             }
     }
 
@@ -132,16 +132,6 @@ package struct HubName: Sendable, Equatable, CustomStringConvertible {
 
     /// A git revision that is safe as a path below `refs/` too.
     static func isRevision(_ text: String) -> Bool {
-        isPath(text) && !text.hasPrefix("-") && !text.unicodeScalars.contains { " ~^:?*[".unicodeScalars.contains($0) }
-    }
-
-    /// Whether a name from a hub may be a path in a folder of the cache: relative, without `..`, and of characters that a path can have. By
-    /// bytes: a combining mark after a slash makes another character of both, and the file system sees the slash.
-    static func isPath(_ text: String) -> Bool {
-        let bytes = text.utf8
-        guard bytes.count <= 1024, bytes.allSatisfy({ $0 >= 0x20 && $0 != 0x7F && $0 != UInt8(ascii: "\\") }) else { return false }
-        return bytes.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false).allSatisfy {
-            !$0.isEmpty && $0.count <= 255 && !$0.elementsEqual(".".utf8) && !$0.elementsEqual("..".utf8)
-        }
+        text.isPathInFolder && !text.hasPrefix("-") && !text.unicodeScalars.contains { " ~^:?*[".unicodeScalars.contains($0) }
     }
 }

@@ -30,7 +30,7 @@ package enum ModelChoice: Equatable {
     package static func isNeeded(_ path: String) -> Bool { beside.contains(path) || path == index || isTemplate(path) }
 
     private static func isTemplate(_ path: String) -> Bool {
-        path.hasPrefix(templates) && path.hasSuffix(".jinja") && !path.dropFirst(templates.utf8.count).contains("/")
+        path.hasPrefix(templates) && path.hasSuffix(".jinja") && !path.dropFirst(templates.utf8.count).holdsSlash
     }
 
     /// - Parameters:
@@ -111,7 +111,7 @@ struct GGUFVariant: Equatable {
         }
         var parts: [Key: [(number: Int, path: String, size: Int64?)]] = [:]
         for file in files where file.path.lowercased().hasSuffix(".gguf") {
-            let base = (file.path.split(separator: "/").last ?? "").lowercased()
+            let base = (file.path.lastPathPart ?? "").lowercased()
             guard !base.hasPrefix("mmproj"), !base.contains("imatrix") else { continue }
             let stem = String(file.path.dropLast(5))
             if let match = stem.wholeMatch(of: /(.+)-(\d{5})-of-(\d{5})/), let number = Int(match.2), let count = Int(match.3) {
@@ -163,7 +163,7 @@ struct GGUFVariant: Equatable {
 
     /// Whether the file's name or its folder ends with a quantisation, as `-Q4_K_M` does.
     private func hasLabel(_ label: String) -> Bool {
-        stem.lowercased().split(separator: "/").contains { piece in piece == label || ["-", ".", "_"].contains { piece.hasSuffix($0 + label) } }
+        stem.lowercased().pathParts.contains { piece in piece == label || ["-", ".", "_"].contains { piece.hasSuffix($0 + label) } }
     }
 
     private static func list(_ all: [GGUFVariant]) -> String {

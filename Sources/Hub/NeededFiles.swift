@@ -49,7 +49,7 @@ struct NeededFiles {
             throw LorikeetError.input("no 'weight_map' in it", at: place, fix: "name another model or revision")
         }
         let shards = try map.entries.map { entry -> String in
-            guard let shard = entry.value.string, HubName.isPath(shard), !shard.utf8.contains(UInt8(ascii: "/")) else {
+            guard let shard = entry.value.string, shard.isNameInFolder else {
                 throw LorikeetError.input("the shard of '\(entry.key)' is no file's name", at: place, fix: "name another model or revision")
             }
             return shard

@@ -107,7 +107,7 @@ struct Push {
     // MARK: the repository
 
     private func makeRepository() throws {
-        let parts = name.id.split(separator: "/").map(String.init)
+        let parts = name.id.pathParts
         var request: JSONObject = ["name": .string(parts[1]), "organization": .string(parts[0]), "type": "model"]
         if isPrivate { request["visibility"] = "private" }
         var refusal: HubRefusal?

@@ -49,7 +49,7 @@ package struct PushFolder: Sendable, Equatable {
             if disk.isLink(place) {
                 throw foreign("a link, which is not followed", place, fix: "put the file itself there, or move the link away")
             }
-            guard HubName.isPath(path) else { throw foreign("something whose name cannot be a path on a hub", place) }
+            guard path.isPathInFolder else { throw foreign("something whose name cannot be a path on a hub", place) }
             if let what = unfinished(name) { throw foreign(what, place, fix: "let the program that writes it finish, or move it away") }
             if disk.isDirectory(place) {
                 guard prefix.utf8.count < 200, name != "checkpoints", !name.hasPrefix("checkpoint-"), !name.hasPrefix("step-") else {
@@ -75,7 +75,7 @@ package struct PushFolder: Sendable, Equatable {
     private static func kindProblem(_ name: String) -> String? {
         // An export writes a Modelfile for each form: `Modelfile-Q4_K_M`.
         if names.contains(name) || name.wholeMatch(of: /Modelfile-[A-Za-z0-9_]+/) != nil { return nil }
-        if ["LICENSE", "LICENCE", "NOTICE"].contains(where: { name.uppercased().hasPrefix($0) && !name.contains("/") }) { return nil }
+        if ["LICENSE", "LICENCE", "NOTICE"].contains(where: { name.uppercased().hasPrefix($0) && !name.holdsSlash }) { return nil }
         if name.hasPrefix(".") { return "a hidden file, which is no part of a model" }
         if checkpointNames.contains(name) { return "a file of a run or checkpoint, which is no part of a model" }
         if [".bin", ".pt", ".pth", ".pkl", ".ckpt"].contains(where: name.lowercased().hasSuffix) {
@@ -98,7 +98,7 @@ package struct PushFolder: Sendable, Equatable {
                 throw LorikeetError.input("the index names \(missing), which is not there", at: place, fix: "make the folder again")
             }
         }
-        let isModel = paths.contains("config.json") && paths.contains { $0.hasSuffix(".safetensors") && !$0.contains("/") }
+        let isModel = paths.contains("config.json") && paths.contains { $0.hasSuffix(".safetensors") && !$0.holdsSlash }
         let isAdapter = paths.contains("adapter_config.json") && paths.contains("adapter_model.safetensors")
         guard isModel || isAdapter || paths.contains(where: { $0.lowercased().hasSuffix(".gguf") }) else {
             throw LorikeetError.input(

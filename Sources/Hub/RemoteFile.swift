@@ -31,7 +31,7 @@ struct RepositoryListing: Sendable {
         var seen = Set<String>()
         files = try siblings.map { entry in
             guard let path = entry["rfilename"]?.string else { throw refused("an entry of the list of files has no name ('rfilename')") }
-            guard HubName.isPath(path) else { throw refused("the file name '\(path)' would lead out of the cache") }
+            guard path.isPathInFolder else { throw refused("the file name '\(path)' would lead out of the cache") }
             guard seen.insert(path).inserted else { throw refused("the file '\(path)' is listed twice") }
             let large = entry["lfs"]
             let size = large?["size"]?.int ?? entry["size"]?.int
@@ -44,7 +44,7 @@ struct RepositoryListing: Sendable {
 
     /// Whether a text from a hub is the name of one file in a folder: a commit, or the tag of a content.
     static func isTag(_ text: String) -> Bool {
-        HubName.isPath(text) && text.utf8.count <= 200 && !text.utf8.contains(UInt8(ascii: "/")) && !text.hasPrefix(".")
+        text.isNameInFolder && text.utf8.count <= 200 && !text.hasPrefix(".")
             && text.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F }
     }
 }

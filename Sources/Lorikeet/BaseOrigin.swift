@@ -38,11 +38,11 @@ struct BaseOrigin: Equatable {
     }
 
     /// The last part of a path: a card is read elsewhere, and the folders above say more of a machine than of a model.
-    static func lastPart(_ path: String) -> String { path.split(separator: "/").last.map(String.init) ?? path }
+    static func lastPart(_ path: String) -> String { path.lastPathPart ?? path }
 
     /// `ORG/NAME` of a folder `models--ORG--NAME` of the hub's cache.
     static func cachedName(_ path: String) -> String? {
-        guard let folder = path.split(separator: "/").last(where: { $0.hasPrefix("models--") }) else { return nil }
+        guard let folder = path.pathParts.last(where: { $0.hasPrefix("models--") }) else { return nil }
         let name = folder.dropFirst("models--".count).replacing("--", with: "/")
         return try? HubName(String(name), kind: .model).id
     }

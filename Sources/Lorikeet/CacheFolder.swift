@@ -5,7 +5,7 @@ package enum CacheFolder {
     /// `XDG_CACHE_HOME/lorikeet`, else `HOME/.cache/lorikeet`; nil without either variable. A path that does not begin at the root would be another
     /// folder in every working directory: such a variable counts as not set, as the XDG specification asks.
     package static func path(_ variables: [String: String]) -> String? {
-        func value(_ name: String) -> String? { variables[name].flatMap { $0.hasPrefix("/") ? $0 : nil } }
+        func value(_ name: String) -> String? { variables[name].flatMap { $0.isAbsolutePath ? $0 : nil } }
         guard let base = value("XDG_CACHE_HOME") ?? value("HOME").map({ $0 + "/.cache" }) else { return nil }
         mkdir(base, 0o755)
         return base + "/lorikeet"

@@ -99,7 +99,7 @@ extension OutputParts {
     func canBeAdopted(_ part: Part) throws -> Bool {
         guard !files.isLink(place(part)), let sums = try sums(part), try isWhole(part) else { return false }
         return sums.allSatisfy { entry in
-            let folder = entry.name.lastIndex(of: "/").map { place(part) + "/" + entry.name[..<$0] }
+            let folder = entry.name.beforeLastSlash.map { place(part) + "/" + $0 }
             return files.isRegular(place(part) + "/" + entry.name) && folder.map { !files.isLink($0) } ?? true
         }
     }
@@ -115,7 +115,7 @@ extension OutputParts {
         let pending = try PendingFolder(for: place(part), files: files)
         do {
             for (name, _) in sums {
-                if let slash = name.lastIndex(of: "/") { try pending.files.createDirectory(pending.path + "/" + name[..<slash]) }
+                if let folder = name.beforeLastSlash { try pending.files.createDirectory(pending.path + "/" + folder) }
                 try pending.files.copyFile(earlier.place(part) + "/" + name, to: pending.path + "/" + name)
             }
             guard try sums.allSatisfy({ try currentSum(pending.path + "/" + $0.name) == $0.sum }) else {

@@ -24,7 +24,9 @@ struct HeaderFiles: Files {
 
     func list(_ directory: String) throws -> [String] {
         let prefix = RealFiles.trimmed(directory) + "/"
-        let names = headers.keys.filter { $0.hasPrefix(prefix) }.map { String($0.dropFirst(prefix.count)) }.filter { !$0.contains("/") }
+        let names = headers.keys.filter { $0.utf8.starts(with: prefix.utf8) }.compactMap { String($0.utf8.dropFirst(prefix.utf8.count)) }.filter {
+            !$0.holdsSlash
+        }
         return try Set(disk.list(directory) + names).sorted()
     }
 

@@ -30,7 +30,7 @@ package enum ModelName {
     package static func of(_ model: String) -> String {
         var name = RealFiles.trimmed(model)
         // ORG/NAME@REVISION, ORG/NAME:Q4_K_M
-        if let last = name.split(separator: "/").last { name = String(last) }
+        if let last = name.lastPathPart { name = last }
         for mark in ["@", ":"] { if let place = name.firstIndex(of: Character(mark)), place != name.startIndex { name = String(name[..<place]) } }
         if name.hasSuffix(".gguf") { name = withoutQuantisation(String(name.dropLast(".gguf".count))) }
         name = String(name.unicodeScalars.map { isPlain($0) ? Character($0) : "-" })
@@ -42,8 +42,7 @@ package enum ModelName {
     /// - Throws: exit 2 where it leads into another folder, cannot be shown, looks like an option or a hidden file, or is too long.
     package static func require(_ name: String, at option: String) throws {
         let reason: String? =
-            if name.allSatisfy(\.isWhitespace) { "is empty" } else if name.contains("/") { "holds a slash" } else if name.hasPrefix(".") || name.hasPrefix("-")
-            {
+            if name.allSatisfy(\.isWhitespace) { "is empty" } else if name.holdsSlash { "holds a slash" } else if name.hasPrefix(".") || name.hasPrefix("-") {
                 "begins with '\(name.prefix(1))'"
             } else if name.unicodeScalars.contains(where: \.isUnprintable) { "holds a character that cannot be shown" } else if name.utf8.count > longest {
                 "is longer than \(longest) bytes"

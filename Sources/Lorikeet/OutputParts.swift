@@ -124,7 +124,7 @@ struct OutputParts {
         }
         guard let old = try PendingFolder.setAside(place(part), files: files) else { return nil }
         // A folder goes after what is in it.
-        let folders = known.compactMap { name in name.lastIndex(of: "/").map { String(name[..<$0]) } }
+        let folders = known.compactMap(\.beforeLastSlash)
         return try PendingFolder.clear(old, known: known + folders, files: files) ? nil : old
     }
 
@@ -147,9 +147,7 @@ struct OutputParts {
     func sums(_ part: Part) throws -> [(name: String, sum: String)]? {
         guard let entries = try record()[part.rawValue]?["files"]?.object?.entries else { return nil }
         // A name that leads out of the folder is not one of ours.
-        let sums = entries.compactMap { entry in entry.value.string.map { (name: entry.key, sum: $0) } }.filter {
-            !$0.name.hasPrefix("/") && !$0.name.split(separator: "/").contains("..")
-        }
+        let sums = entries.compactMap { entry in entry.value.string.map { (name: entry.key, sum: $0) } }.filter(\.name.isPathInFolder)
         return sums.isEmpty ? nil : sums
     }
 

@@ -32,7 +32,7 @@ package struct RunFolder {
 
     /// The run with these events.
     package func record(_ log: RunLog) throws -> RunRecord {
-        let name = path.split(separator: "/").last(where: { $0 != "." && $0 != ".." }).map(String.init) ?? path
+        let name = path.pathParts.last { $0 != "." && $0 != ".." } ?? path
         var record = RunRecord(name: name, log: log)
         record.plan = try files.ownJSON(path + "/plan.json")
         record.summary = try files.ownJSON(path + "/summary.json")

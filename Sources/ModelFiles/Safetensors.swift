@@ -97,7 +97,7 @@ package struct SafetensorsFile: Sendable {
         }
         var (order, shardOf, known): ([String], [String: String], Set<String>) = ([], [:], [])
         for (name, value) in map.entries {
-            guard let shard = value.string, !shard.contains("/"), shard != "..", !shard.isEmpty else {
+            guard let shard = value.string, shard.isNameInFolder else {
                 throw LorikeetError.input("the shard of '\(name)' is not a file name", at: index, fix: "fetch the file again")
             }
             if known.insert(shard).inserted { order.append(shard) }

@@ -63,7 +63,7 @@ enum OtherTools {
             guard let share = Double(value), share < 1 else { return .refused("give validation_share, a share below 1 such as 0.05") }
             return .keys([("validation_share", value)])
         case "dataset", "dataset_name":
-            guard value.contains("/") || value.contains(".") else {
+            guard value.holdsSlash || value.contains(".") else {
                 return .refused("name the file with 'data: FILE'; names of another tool's list of data sets are not known here")
             }
             return .keys([("data", value)])

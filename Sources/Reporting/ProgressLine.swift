@@ -42,7 +42,7 @@ package enum ProgressLine {
     ///   - columns: of the line on a terminal; nil elsewhere.
     package static func transfer(of file: String, _ done: Int64, _ all: Int64, bytesPerSecond: Double?, columns: Int?) -> String {
         let share = all > 0 ? Double(done) / Double(all) : 0
-        let name = (file.split(separator: "/").last.map { String($0.suffix(40)) } ?? "").printable(lines: false)
+        let name = (file.lastPathPart.map { String($0.suffix(40)) } ?? "").printable(lines: false)
         var parts = ["\(percent(share)) %", "\(Units.formatBytes(done)) of \(Units.formatBytes(all))"]
         if let speed = bytesPerSecond {
             parts.append("\(Units.formatBytes(Int64(clamping: Int(speed.isFinite ? min(max(0, speed), 1e15) : 0))))/s")

@@ -93,7 +93,9 @@ struct LyingHubTests {
     }
 
     @Test func `a shard that the index places elsewhere is refused`() throws {
-        for path in ["../../../x.safetensors", "/etc/passwd", "sub/x.safetensors", "..", "not-listed.safetensors"] {
+        for path in [
+            "../../../x.safetensors", "/etc/passwd", "sub/x.safetensors", "sub/\u{338}x.safetensors", "../\u{338}x.safetensors", "..", "not-listed.safetensors",
+        ] {
             var repository = Scene.model
             repository.files["model.safetensors.index.json"] = Array((["weight_map": ["a": .string(path)]] as JSON).serialized().utf8)
             let scene = try Scene(["models/org/model": repository])

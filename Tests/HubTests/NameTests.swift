@@ -61,9 +61,9 @@ struct NameTests {
             "", "/x", "..", "a/..", "a/../b", "./a", "a//b", "a/", "a\\b", "a\u{0}", "a\nb", "../\u{308}x", "a/..\u{2F}\u{301}",
             String(repeating: "x", count: 256),
         ] {
-            #expect(!HubName.isPath(bad), "\(bad.debugDescription)")
+            #expect(!bad.isPathInFolder, "\(bad.debugDescription)")
         }
-        for good in ["a", "a/b.json", ".gitattributes", "ü/…", "a b"] { #expect(HubName.isPath(good), "\(good)") }
+        for good in ["a", "a/b.json", ".gitattributes", "ü/…", "a b"] { #expect(good.isPathInFolder, "\(good)") }
         for bad in ["", "..", ".hidden", "a/b", "a b", "ä"] { #expect(!RepositoryListing.isTag(bad), "\(bad)") }
     }
 

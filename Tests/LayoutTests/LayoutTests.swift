@@ -96,6 +96,16 @@ struct LayoutTests {
         }
     }
 
+    /// A combining mark behind a slash makes another character of both, and the file system sees the slash (`StringProtocol.pathParts`).
+    @Test func `paths are taken apart by bytes`() throws {
+        let characters = #/\.contains\("\/"\)|split\(separator: "\/"|ndex\(of: "\/"\)/#
+        // An address is of ASCII alone, and so is a hub's name, whose scalars are looked at.
+        let others = ["Sources/Ground/Paths.swift", "Sources/Hub/WebAddress.swift", "Sources/Hub/HubName.swift"]
+        for (path, text) in try Self.files(in: "Sources") where !others.contains(path) {
+            for line in text.split(separator: "\n") where line.contains(characters) { Issue.record("\(path): \(line)") }
+        }
+    }
+
     @Test func `every verb's file is in the list of verbs`() throws {
         let list = try String(contentsOf: Self.root.appending(path: "Sources/CLI/Main.swift"), encoding: .utf8)
         for (path, text) in try Self.files(in: "Sources/CLI", ending: "Verb.swift") {

@@ -224,6 +224,16 @@ struct OutputTests {
         #expect(try run.run(on: nil).texts.contains { $0.hasPrefix("this run is finished") })
     }
 
+    @Test func `a name in files.json that leads out of its folder is none of the run's`() throws {
+        let folder = FileManager.default.temporaryDirectory.appending(path: UUID().uuidString).path
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        try files.createDirectory(folder)
+        let names = ["../\u{338}x", "../x", "/\u{338}etc", "a/../\u{338}x", "a/\u{338}x", "config.json"]
+        let sums = JSONObject(names.map { ($0, JSON.string("sum")) })
+        try files.writeDurably(JSON.object(["merged": ["files": .object(sums)]]).serialized(), to: folder + "/files.json")
+        #expect(try OutputParts(path: folder, files: files).sums(.merged)?.map(\.name).sorted() == ["a/\u{338}x", "config.json"])
+    }
+
     @Test func `a run that finds a merged model of NaN in its place fails each time, with the same sentence`() throws {
         let run = try TinyRun()
         #expect(try run.run(on: nil).error == nil)

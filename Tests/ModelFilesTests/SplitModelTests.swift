@@ -143,6 +143,17 @@ struct SplitModelTests {
         #expect(refusal(folder).contains("model-2.safetensors: a shard that the index names is missing (2 shards in all)"))
     }
 
+    @Test(arguments: ["../x.safetensors", "../\u{338}x.safetensors", "sub/\u{338}x.safetensors", "/\u{338}x", "..", "."])
+    func `a shard outside of the folder is refused`(shard: String) throws {
+        let folder = try folder() + "/model"
+        try files.createDirectory(folder + "/sub")
+        try files.writeDurably("{}", to: folder + "/config.json")
+        let bytes = safetensors(#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#, data: 8)
+        for place in ["/../x.safetensors", "/../\u{338}x.safetensors", "/sub/\u{338}x.safetensors"] { try files.writeDurably(bytes, to: folder + place) }
+        try files.writeDurably(#"{"weight_map":{"a":"\#(shard)"}}"#, to: folder + "/model.safetensors.index.json")
+        #expect(refusal(folder).contains("the shard of 'a' is not a file name"))
+    }
+
     @Test func `arrays of a GGUF that would fill the memory are refused`() throws {
         // A number of one byte takes eight in memory: 40 million of them are refused before they are read.
         var bytes: [UInt8] = Array("GGUF".utf8)

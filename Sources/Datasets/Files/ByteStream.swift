@@ -184,7 +184,7 @@ struct BinaryFormat: Sendable {
     }
 
     private static func stem(_ path: String) -> String {
-        guard let dot = path.lastIndex(of: "."), !path[dot...].contains("/") else { return path }
+        guard let dot = path.lastIndex(of: "."), !path[dot...].holdsSlash else { return path }
         return String(path[..<dot])
     }
 }

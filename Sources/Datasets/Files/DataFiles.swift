@@ -55,14 +55,14 @@ package struct DataFiles: Sendable, Equatable {
     private static func expanded(_ name: String, files: any Files) throws -> [String] {
         if files.exists(name) { return [name] }
         guard name.contains(where: { "*?[".contains($0) }) else { return [name] }
-        let absolute = name.hasPrefix("/")
+        let absolute = name.isAbsolutePath
         var found = [absolute ? "/" : ""]
-        for part in name.split(separator: "/") {
+        for part in name.pathParts {
             let pattern = Array(part.utf8)
             var next: [String] = []
             for folder in found {
                 guard part.contains(where: { "*?[".contains($0) }) else {
-                    next.append(joined(folder, String(part)))
+                    next.append(joined(folder, part))
                     continue
                 }
                 let place = folder.isEmpty ? "." : folder

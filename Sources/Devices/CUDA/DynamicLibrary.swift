@@ -11,9 +11,9 @@ struct DynamicLibrary {
     /// - Parameter refused: gets what the loader says of a file that is there but does not open.
     init?(_ names: [String], folders: [String], system: Bool, refused: inout String?) {
         for name in folders.flatMap({ folder in names.map { folder + "/" + $0 } }) + (system ? names : []) {
-            if name.contains("/"), access(name, R_OK) != 0 { continue }
+            if name.holdsSlash, access(name, R_OK) != 0 { continue }
             guard let opened = dlopen(name, RTLD_NOW | RTLD_LOCAL) else {
-                if name.contains("/"), refused == nil { refused = dlerror().map { String(cString: $0) } ?? name }
+                if name.holdsSlash, refused == nil { refused = dlerror().map { String(cString: $0) } ?? name }
                 continue
             }
             (path, handle) = (name, UInt(bitPattern: opened))

@@ -30,8 +30,8 @@ struct RunSections {
 
     /// The last part of a path; names on a hub as they are.
     private static func short(_ name: String) -> String {
-        guard name.hasPrefix("/") || name.hasPrefix(".") || name.hasPrefix("\"") else { return name }
-        return name.split(separator: "/").last.map { String($0.filter { $0 != "\"" }) } ?? name
+        guard name.isAbsolutePath || name.hasPrefix(".") || name.hasPrefix("\"") else { return name }
+        return name.lastPathPart.map { String($0.filter { $0 != "\"" }) } ?? name
     }
 
     private var progress: HTML {

@@ -119,7 +119,7 @@ extension ChatTemplate {
             }
             return Choice(template: nil, source: nil, builtIn: nil)
         }
-        if wanted.contains("/") || wanted.hasSuffix(".jinja") {
+        if wanted.holdsSlash || wanted.hasSuffix(".jinja") {
             guard files.exists(wanted) else { throw LorikeetError.input("there is no such chat template file", at: wanted) }
             return try choice(try templateText(wanted, files), wanted)
         }
