@@ -96,7 +96,7 @@ let package = Package(
         tests("Tokenizers", ["Ground", "JSON", "ModelFiles", "Tokenizers"], resources: [.copy("Fixtures")]),
         tests("Reporting", ["Ground", "JSON", "Reporting"]),
         tests("Recipe", ["Ground", "JSON", "Recipe"]),
-        tests("Datasets", ["Ground", "JSON", "Devices", "ModelFiles", "Tokenizers", "Recipe", "Datasets"]),
+        tests("Datasets", ["Ground", "JSON", "Devices", "ModelFiles", "Tokenizers", "Recipe", "Datasets"], with: ["MemoryFiles"]),
         tests("Engine", ["Ground", "JSON", "Devices", "ModelFiles", "Engine"], resources: [.copy("Fixtures")]),
         tests("Training", below(""), with: ["SimulatedTraining"]),
         tests("Delivery", below("")),
@@ -123,6 +123,8 @@ let package = Package(
             dependencies: ["Ground", "Datasets", "Engine", "Training"].map { .target(name: "Lorikeet\($0)") }, path: "Tests/SimulatedTraining"),
         // A disk that fails on demand, for the tests of every room that writes.
         .target(name: "FailingFiles", dependencies: [.target(name: "LorikeetGround")], path: "Tests/FailingFiles"),
+        // Files in memory, for tests of readers and for fuzzing.
+        .target(name: "MemoryFiles", dependencies: [.target(name: "LorikeetGround")], path: "Tests/MemoryFiles"),
         .testTarget(
             name: "LorikeetTests",
             dependencies: ["Lorikeet", "EmulatedDevice", "FailingFiles", "HubServer", "SimulatedTraining", "StubCard"]
@@ -142,6 +144,8 @@ let package = Package(
 if Context.environment["LORIKEET_FUZZ"] != nil {
     package.targets += [
         .target(name: "FuzzDriver", path: "Fuzz/Driver"),
-        .executableTarget(name: "Fuzz", dependencies: ["FuzzDriver", "Lorikeet"] + below("").map { .target(name: "Lorikeet\($0)") }, path: "Fuzz/Targets"),
+        .executableTarget(
+            name: "Fuzz", dependencies: ["FuzzDriver", "Lorikeet", "MemoryFiles"] + below("").map { .target(name: "Lorikeet\($0)") },
+            path: "Fuzz/Targets"),
     ]
 }

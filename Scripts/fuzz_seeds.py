@@ -17,7 +17,7 @@ def read(*path):
 
 
 def folder(files):
-    """Several files as one input; see MemoryDisk."""
+    """Several files as one input; see MemoryFiles."""
     return b"\n".join(b"==> %s\n%s" % (name.encode(), text if isinstance(text, bytes) else text.encode()) for name, text in files.items())
 
 

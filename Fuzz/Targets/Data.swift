@@ -1,6 +1,7 @@
 import LorikeetDatasets
 import LorikeetDevices
 import LorikeetTokenizers
+import MemoryFiles
 
 extension FuzzTarget {
     private static let cpu = CPU(threads: 1)
@@ -20,7 +21,7 @@ extension FuzzTarget {
         FuzzTarget(name: name) { bytes in
             guard let first = bytes.first, let tokenizer, let chat else { return }
             let path = "data." + endings[Int(first) % endings.count]
-            let disk = MemoryDisk(path, UnsafeRawBufferPointer(rebasing: bytes.dropFirst()))
+            let disk = MemoryFiles(path, UnsafeRawBufferPointer(rebasing: bytes.dropFirst()))
             var settings = DatasetSettings(data: path)
             (settings.maxBadRecords, settings.validationShare) = (0.9, 0.2)
             let dataset = try Dataset.load(settings, tokenizer: tokenizer, template: chat, embeddingRows: 200, files: disk, cpu: cpu)

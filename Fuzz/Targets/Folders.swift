@@ -5,6 +5,7 @@ import LorikeetJSON
 import LorikeetModelFiles
 
 @testable import LorikeetTraining
+import MemoryFiles
 
 extension FuzzTarget {
     private static let lora = LoRASettings(r: 2, alpha: 4, targetModules: ["q_proj"])
@@ -12,12 +13,12 @@ extension FuzzTarget {
 
     /// A model's folder: configuration against tensors, up to the step program's weights.
     static let model = FuzzTarget(name: "model") { bytes in
-        let source = try ModelSource.open("m", files: MemoryDisk(folder: "m", bytes))
+        let source = try ModelSource.open("m", files: MemoryFiles(folder: "m", bytes))
         _ = try TrainedLayout(lora, weights: source.configuration.family.weights())
     }
 
     static let adapter = FuzzTarget(name: "adapter") { bytes in
-        let adapter = try AdapterFile.read(directory: "a", files: MemoryDisk(folder: "a", bytes))
+        let adapter = try AdapterFile.read(directory: "a", files: MemoryFiles(folder: "a", bytes))
         for (name, view) in adapter.tensors { _ = (adapter.settingsName(of: name), view.elementCount) }
         let adapters = try trained()
         do { try adapters.load(adapter) } catch { try Texts.expectSentence(error) }
@@ -25,7 +26,7 @@ extension FuzzTarget {
 
     /// A checkpoint whose check sums are right: what is then read is what somebody wrote with a program of his own.
     static let checkpoint = FuzzTarget(name: "checkpoint") { bytes in
-        var disk = MemoryDisk(folder: "c/step-000002", bytes)
+        var disk = MemoryFiles(folder: "c/step-000002", bytes)
         sum(&disk, "c/step-000002/")
         let store = CheckpointStore(directory: "c", files: disk, adapterConfiguration: configuration)
         _ = try store.loadNewest(into: trained()) { _ in }
@@ -33,7 +34,7 @@ extension FuzzTarget {
     }
 
     /// Puts the right check sums into `trainer_state.json`, where that is an object.
-    private static func sum(_ disk: inout MemoryDisk, _ folder: String) {
+    private static func sum(_ disk: inout MemoryFiles, _ folder: String) {
         let place = folder + "trainer_state.json"
         guard let text = disk.contents[place], var state = (try? JSON.parse(text, source: ""))?.object else { return }
         var sums = JSONObject()

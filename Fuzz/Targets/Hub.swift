@@ -2,6 +2,7 @@ import LorikeetGround
 import LorikeetJSON
 
 @testable import LorikeetHub
+import MemoryFiles
 
 extension FuzzTarget {
     private static let settings = try? HubSettings(environment: ["HOME": "/home/me", "HF_TOKEN": "hf_abcdefghijklmnopqrstuvwx"])
@@ -9,7 +10,7 @@ extension FuzzTarget {
     /// A hub's listing of a repository, up to the files that are needed; an index of shards; addresses that it redirects to.
     static let hub = FuzzTarget(name: "hub") { bytes in
         guard let settings, let token = settings.token else { return }
-        let disk = MemoryDisk(folder: "h", bytes)
+        let disk = MemoryFiles(folder: "h", bytes)
         let answer = try token.removed(from: JSON.parse(disk.contents["h/listing"] ?? Array(bytes), source: "hub"))
         for line in (disk.contents["h/locations"] ?? []).split(separator: UInt8(ascii: "\n")) {
             let location = String(decoding: line, as: UTF8.self)

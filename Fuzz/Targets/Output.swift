@@ -3,11 +3,12 @@ import LorikeetGround
 import LorikeetReporting
 
 @testable import LorikeetDatasets
+import MemoryFiles
 
 extension FuzzTarget {
     /// A run's folder as `lorikeet report` reads it, up to the page.
     static let report = FuzzTarget(name: "report") { bytes in
-        let record = try RunFolder(path: "run", files: MemoryDisk(folder: "run", bytes)).record()
+        let record = try RunFolder(path: "run", files: MemoryFiles(folder: "run", bytes)).record()
         _ = ReportPage(runs: [record]).html()
         _ = ReportPage(runs: [record, record]).html()
     }
@@ -16,7 +17,7 @@ extension FuzzTarget {
     static let store = FuzzTarget(name: "store") { bytes in
         let sum = Array(ContentHash(of: Array(bytes)).description.utf8)
         let whole = Array(bytes) + sum + [UInt8](repeating: 0x20, count: max(0, 64 - sum.count))
-        let data = try MemoryDisk("data", UnsafeRawBufferPointer(rebasing: bytes.prefix(4096))).open("data")
+        let data = try MemoryFiles("data", UnsafeRawBufferPointer(rebasing: bytes.prefix(4096))).open("data")
         guard let dataset = StoreIndex(whole)?.dataset(data) else { return }
         do { _ = try (dataset.train.all(), dataset.validation.all(), dataset.heldOut.all()) } catch { try Texts.expectSentence(error) }
         _ = dataset.report.table()

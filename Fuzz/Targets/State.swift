@@ -4,17 +4,18 @@ import LorikeetPlanning
 import LorikeetRecipe
 
 @testable import Lorikeet
+import MemoryFiles
 
 extension FuzzTarget {
     private static let runRecipe = try? Recipe.resolve(
-        file: "run.yaml", options: [], home: "/home/me", files: MemoryDisk("run.yaml", Array("model: m\ndata: d.jsonl\noutput: s\n".utf8))
+        file: "run.yaml", options: [], home: "/home/me", files: MemoryFiles("run.yaml", Array("model: m\ndata: d.jsonl\noutput: s\n".utf8))
     ).recipe
 
     /// What a run's directory and the cache folder hold beside what `report`, `checkpoint` and `store` read: the plan that is replayed, inputs, sessions,
     /// what was tested, times that were measured; and the records that `generate` answers, with the answers that are there.
     static let state = FuzzTarget(name: "state") { bytes in
         guard let recipe = runRecipe else { return }
-        let disk = MemoryDisk(folder: "s", bytes)
+        let disk = MemoryFiles(folder: "s", bytes)
         let output = OutputDirectory(path: "s", files: disk, recipe: recipe)
         do { _ = try (output.keptChoices()?.products, output.keptGPUBytes(), output.keptInputs()?.json, output.sessions().json) } catch {
             try Texts.expectSentence(error)

@@ -1,6 +1,7 @@
 import LorikeetGround
 import LorikeetJSON
 import LorikeetTokenizers
+import MemoryFiles
 
 /// What every tokenizer that could be read is given.
 enum Texts {
@@ -31,10 +32,10 @@ enum Texts {
 extension FuzzTarget {
     /// A folder with a `tokenizer.json` and what may stand beside it.
     static let tokenizerJSON = FuzzTarget(name: "tokenizer-json") { bytes in
-        try Texts.exercise(Tokenizer(directory: "m", files: MemoryDisk(folder: "m", bytes)))
+        try Texts.exercise(Tokenizer(directory: "m", files: MemoryFiles(folder: "m", bytes)))
     }
 
     static let sentencePiece = FuzzTarget(name: "sentencepiece") { bytes in
-        try Texts.exercise(Tokenizer(directory: "m", files: MemoryDisk("m/tokenizer.model", bytes)))
+        try Texts.exercise(Tokenizer(directory: "m", files: MemoryFiles("m/tokenizer.model", bytes)))
     }
 }

@@ -1,6 +1,7 @@
 import LorikeetDevices
 import LorikeetGround
 import LorikeetTokenizers
+import MemoryFiles
 import Testing
 
 @testable import LorikeetDatasets
@@ -135,7 +136,7 @@ struct CatalogueTests {
     private static let chat = #"{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}"#
 
     private func error(_ item: Case) throws -> LorikeetError? {
-        var files = MemoryFiles([:])
+        var files = MemoryFiles()
         files.contents[item.name] = item.bytes
         let tokenizer = try Small.tokenizer()
         return failure {

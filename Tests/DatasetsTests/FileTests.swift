@@ -2,6 +2,7 @@ import Foundation
 import LorikeetDevices
 import LorikeetGround
 import LorikeetTokenizers
+import MemoryFiles
 import Testing
 
 @testable import LorikeetDatasets
@@ -11,7 +12,7 @@ struct FileTests {
     private static let lines = Small.alpaca(5)
 
     private func load(_ bytes: [UInt8], name: String = "data.jsonl") throws -> [TokenSample] {
-        var files = MemoryFiles([:])
+        var files = MemoryFiles()
         files.contents[name] = bytes
         let tokenizer = try Small.tokenizer()
         return try Dataset.load(
@@ -75,7 +76,7 @@ struct FileTests {
         // Rows of different lengths, more than a block.
         let rows = (0..<3000).map { #"{"text": "\#(String(repeating: "é", count: $0 * 7 % 3001))\#($0)"}"# }
         for (text, name) in [(rows.joined(separator: "\n"), "a.jsonl"), ("[" + rows.joined(separator: ",") + "]", "a.json")] {
-            let files = MemoryFiles([name: text])
+            let files = MemoryFiles(texts: [name: text])
             let blocks = try RowBlocks(path: name, files: files)
             var found: [String] = []
             var count = 0
@@ -86,7 +87,7 @@ struct FileTests {
             #expect(found == rows && count > 1)
         }
         let csv = "text\n" + (0..<3000).map { "\"\(String(repeating: "a\n\"\"", count: $0 * 7 % 901))\($0)\"" }.joined(separator: "\n")
-        let blocks = try RowBlocks(path: "a.csv", files: MemoryFiles(["a.csv": csv]))
+        let blocks = try RowBlocks(path: "a.csv", files: MemoryFiles(texts: ["a.csv": csv]))
         var total = 0
         while let block = try blocks.next() {
             for row in block.rows {

@@ -1,38 +1,9 @@
 import LorikeetDevices
 import LorikeetGround
 import LorikeetTokenizers
+import MemoryFiles
 
 @testable import LorikeetDatasets
-
-/// Files in memory, for reading only.
-struct MemoryFiles: Files {
-    var contents: [String: [UInt8]] = [:]
-
-    init(_ texts: [String: String]) { contents = texts.mapValues { Array($0.utf8) } }
-
-    func read(_ path: String) throws -> [UInt8] {
-        guard let bytes = contents[path] else { throw LorikeetError.input("no such file or directory", at: path) }
-        return bytes
-    }
-    func map(_ path: String) throws -> MappedFile { throw LorikeetError.machine("not on a disk", at: path) }
-    func exists(_ path: String) -> Bool { contents[path] != nil || isDirectory(path) }
-    func isDirectory(_ path: String) -> Bool {
-        if path == "." { return true }
-        let folder = path.hasSuffix("/") ? path : path + "/"
-        return contents.keys.contains { $0.hasPrefix(folder) }
-    }
-    func list(_ directory: String) throws -> [String] {
-        let folder = directory == "." ? "" : directory + "/"
-        let names = contents.keys.filter { $0.hasPrefix(folder) }.map { String($0.dropFirst(folder.count).prefix { $0 != "/" }) }
-        return Set(names).sorted()
-    }
-    func createDirectory(_ path: String) throws { throw LorikeetError.machine("read only", at: path) }
-    func remove(_ path: String) throws { throw LorikeetError.machine("read only", at: path) }
-    func rename(_ from: String, to: String) throws { throw LorikeetError.machine("read only", at: to) }
-    func create(_ path: String) throws -> any FileWriter { throw LorikeetError.machine("read only", at: path) }
-    func openAppending(_ path: String) throws -> any FileWriter { throw LorikeetError.machine("read only", at: path) }
-    func freeBytes(at path: String) throws -> Int64 { 0 }
-}
 
 /// A dataset with its samples read.
 struct LoadedData {
@@ -89,7 +60,7 @@ enum Small {
         let tokenizer = try tokenizer ?? Small.tokenizer()
         let template = try template.map { try ChatTemplate($0, name: "template", specialTokens: tokenizer.namedTokens) }
         return try LoadedData(
-            Dataset.load(settings, tokenizer: tokenizer, template: template, files: MemoryFiles(files), cpu: CPU(threads: threads)))
+            Dataset.load(settings, tokenizer: tokenizer, template: template, files: MemoryFiles(texts: files), cpu: CPU(threads: threads)))
     }
 
     /// The trained stretches of a sample as text.

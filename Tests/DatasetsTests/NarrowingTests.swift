@@ -1,5 +1,6 @@
 import LorikeetDevices
 import LorikeetGround
+import MemoryFiles
 import Testing
 
 @testable import LorikeetDatasets
@@ -21,7 +22,7 @@ struct NarrowingTests {
     }
 
     private static func load(_ files: [String: String], _ settings: DatasetSettings) throws -> Dataset {
-        try Dataset.load(settings, tokenizer: Small.tokenizer(), template: nil, files: MemoryFiles(files), cpu: CPU(threads: 2))
+        try Dataset.load(settings, tokenizer: Small.tokenizer(), template: nil, files: MemoryFiles(texts: files), cpu: CPU(threads: 2))
     }
 
     @Test(arguments: [DatasetSettings.Sampling.random, .first], [true, false])

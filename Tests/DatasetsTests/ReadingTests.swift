@@ -1,6 +1,7 @@
 import LorikeetDevices
 import LorikeetGround
 import LorikeetRecipe
+import MemoryFiles
 import Testing
 
 @testable import LorikeetDatasets
@@ -50,7 +51,7 @@ struct ReadingTests {
     }
 
     @Test func `a line that is not UTF-8 is an error at its line`() throws {
-        var files = MemoryFiles(["data.jsonl": Small.alpaca(2).joined(separator: "\n")])
+        var files = MemoryFiles(texts: ["data.jsonl": Small.alpaca(2).joined(separator: "\n")])
         files.contents["data.jsonl"]?.append(contentsOf: [0x0A] + Array(#"{"instruction": "q", "output": ""#.utf8) + [0xFF, 0x22, 0x7D])
         let tokenizer = try Small.tokenizer()
         let found = failure {
@@ -68,7 +69,7 @@ struct ReadingTests {
             #"{"text": "a line of more bytes than a piece has, and another"}"# + "\n\n{}",
         ]
         for text in texts {
-            let files = MemoryFiles(["data.jsonl": text])
+            let files = MemoryFiles(texts: ["data.jsonl": text])
             let blocks = try RowBlocks(path: "data.jsonl", files: files)
             var rows = 0
             while let block = try blocks.next() { rows += block.rows.count }
@@ -142,7 +143,7 @@ struct ReadingTests {
     }
 
     @Test func `UTF-16 is named`() throws {
-        var files = MemoryFiles([:])
+        var files = MemoryFiles()
         files.contents["data.jsonl"] = [0xFF, 0xFE, 0x7B, 0x00]
         #expect(failure { try RowBlocks(path: "data.jsonl", files: files) }?.what == "the file is UTF-16")
     }

@@ -4,6 +4,7 @@ import LorikeetGround
 import LorikeetJSON
 import LorikeetModelFiles
 import LorikeetTokenizers
+import MemoryFiles
 import Testing
 
 @testable import LorikeetDatasets
@@ -31,7 +32,7 @@ struct SmolLM2Tests {
         let tokenizer = try Tokenizer(gguf: GGUFFile(path: #require(modelPath)))
         let template = try ChatTemplate(
             #require(tokenizer.chatTemplateSource), name: "SmolLM2", specialTokens: tokenizer.namedTokens)
-        let files = MemoryFiles(["train.jsonl": lines.joined(separator: "\n"), "held.jsonl": lines[0]])
+        let files = MemoryFiles(texts: ["train.jsonl": lines.joined(separator: "\n"), "held.jsonl": lines[0]])
         var settings = DatasetSettings(data: "train.jsonl")
         settings.validation = ["held.jsonl"]
         change(&settings)

@@ -1,5 +1,6 @@
 import LorikeetDevices
 import LorikeetTokenizers
+import MemoryFiles
 import Testing
 
 @testable import LorikeetDatasets
@@ -23,7 +24,7 @@ struct TokenTableTests {
         return try LoadedData(
             Dataset.load(
                 settings, tokenizer: tokenizer, template: ChatTemplate(Small.chatML, name: "template", specialTokens: tokenizer.namedTokens),
-                embeddingRows: rows, files: MemoryFiles(["data.jsonl": lines.joined(separator: "\n") + "\n"]), cpu: CPU(threads: 2)))
+                embeddingRows: rows, files: MemoryFiles(texts: ["data.jsonl": lines.joined(separator: "\n") + "\n"]), cpu: CPU(threads: 2)))
     }
 
     private static let tool = #"{"instruction": "q <|tool|>", "output": "a"}"#
