@@ -50,8 +50,10 @@ package struct Pacing: Sendable {
     private var longest = 0.0
     /// The beginning of the first step.
     private var begun: Double?
-    /// Steps that were done when the schedule was last planned anew.
+    /// Steps that were done when the schedule was last planned anew, or when this process began.
     private var planned: Int?
+    /// When the schedule was last planned anew in this process.
+    private var changedAt: Double?
 
     package init(_ time: TrainingTime, _ settings: TrainingSettings) {
         (self.time, self.settings) = (time, settings)
@@ -124,6 +126,10 @@ package struct Pacing: Sendable {
     private static let filled = 0.96
     /// The share of the steps left that a new plan has to give back before it is worth an event.
     private static let regained = 0.15
+    /// A shortage of less than this share of what is added to the time that is kept is worth no event; nor is one of less than `mostSpent` of it shortly
+    /// after a change.
+    private static let spent = 0.25
+    private static let mostSpent = 0.5
 
     /// - Parameters:
     ///   - done: steps that are done.
@@ -140,13 +146,20 @@ package struct Pacing: Sendable {
         planned = planned ?? done
         guard let finishing = time.finishing else { return now + longest > lastMoment ? .stop : .goOn }
         let expected = expected(finishing, since: begun)
-        let left = time.end - (1 + time.reserve) * expected - now
-        if needed(from: done, to: total) <= left { return regained(done, total, most, left, since) }
+        let added = time.reserve * expected
+        let left = time.end - expected - added - now
+        let short = needed(from: done, to: total) - left
+        // A fiftieth of a session: the average has followed the pace by then.
+        let isNew = changedAt.map { time.longestPause.isFinite && now - $0 < time.longestPause / 5 } ?? false
+        if short <= 0 {
+            return isNew ? .goOn : regained(done, total, most, left - Self.mostSpent * added, since, now)
+        }
+        if short < Self.spent * added || isNew && short < Self.mostSpent * added { return .goOn }
         if since < max(1, (total - done) / 20), left > 0 { return .goOn }
-        if let fitting = fitting(from: done, below: total, in: Self.filled * left) { return changed(done, fitting) }
+        if let fitting = fitting(from: done, below: total, in: Self.filled * left) { return changed(done, fitting, now) }
         // A last step, at the schedule's last rate, may use the share that was added.
         guard now + step + checkpoint <= time.end - expected else { return .stop }
-        return total == done + 1 ? .goOn : changed(done, done + 1)
+        return total == done + 1 ? .goOn : changed(done, done + 1, now)
     }
 
     /// Seconds from `done` steps until all are done and saved.
@@ -169,15 +182,15 @@ package struct Pacing: Sendable {
     }
 
     /// Gives dropped steps back where there is time for a good part of them.
-    private mutating func regained(_ done: Int, _ total: Int, _ most: Int, _ left: Double, _ since: Int) -> Decision {
+    private mutating func regained(_ done: Int, _ total: Int, _ most: Int, _ left: Double, _ since: Int, _ now: Double) -> Decision {
         guard total < most, since >= max(5, (total - done) / 10) else { return .goOn }
         let possible = fitting(from: done, below: most + 1, in: Self.filled * left) ?? total
         guard Double(possible - total) >= max(1, Self.regained * Double(total - done)) else { return .goOn }
-        return changed(done, possible)
+        return changed(done, possible, now)
     }
 
-    private mutating func changed(_ done: Int, _ total: Int) -> Decision {
-        planned = done
+    private mutating func changed(_ done: Int, _ total: Int, _ now: Double) -> Decision {
+        (planned, changedAt) = (done, now)
         return .plan(total: total)
     }
 }

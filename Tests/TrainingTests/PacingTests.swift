@@ -95,6 +95,54 @@ struct PacingTests {
         #expect(slowed.total < 1900 && slowed.total > 1600 && slowed.end <= 30.6 - 1.7 * 8, "\(slowed)")
     }
 
+    @Test func `a pace that is uneven changes the schedule a few times, not at every turn`() {
+        var settings = TrainingSettings()
+        (settings.saveSteps, settings.evalSteps) = (0, 0)
+        var time = TrainingTime(end: 30.6, finishing: 8, step: 0.006)
+        time.longestPause = 3.4
+        var most = 0
+        for seed in 1...40 {
+            var random = UInt64(seed) &* 0x9E37_79B9_7F4A_7C15 | 1
+            func next() -> Double {
+                random ^= random << 13
+                random ^= random >> 7
+                random ^= random << 17
+                return Double(random >> 11) / Double(1 << 53)
+            }
+            // 1.7 times as slow from step 800 on, each step by up to a half more or less, and all of them drifting by up to a third.
+            var pacing = Pacing(time, settings)
+            var (now, total, done, changes, drift) = (0.0, 2500, 0, 0, 1.0)
+            while done < total {
+                if case .plan(let new) = pacing.decide(done: done, of: total, most: 2500, now: now) { (total, changes) = (new, changes + 1) }
+                drift = min(1.33, max(0.75, drift + 0.04 * (next() - 0.5)))
+                let seconds = 0.006 * (done < 800 ? 1 : 1.7) * drift * (0.5 + next()) * (next() < 0.02 ? 6 : 1)
+                pacing.addStep(seconds: seconds)
+                (now, done) = (now + seconds, done + 1)
+            }
+            most = max(most, changes)
+            #expect(now <= 30.6 - 8 * 1.7 && total > 900 && total < 2500, "seed \(seed): \(total) steps, \(now) s")
+        }
+        #expect(most >= 1 && most <= 14, "\(most) changes")
+    }
+
+    @Test func `a shortage of less than a quarter of the added fifth is no change`() {
+        var settings = TrainingSettings()
+        (settings.saveSteps, settings.evalSteps, settings.saveMinutes) = (0, 0, 0)
+        // 120 s are kept, 20 of them added, and 100 steps of a second are to be done.
+        func change(end: Double) -> Pacing.Decision? {
+            var pacing = Pacing(time(end), settings)
+            for step in 0..<100 {
+                let decision = pacing.decide(done: step, of: 100, most: 100, now: Double(step))
+                if decision != .goOn { return decision }
+                pacing.addStep(seconds: 1)
+            }
+            return nil
+        }
+        #expect(change(end: 220) == nil && change(end: 215.5) == nil)
+        // Once the pace has been measured for a twentieth of the steps.
+        #expect(change(end: 214.5) == .plan(total: 4 + Int(0.96 * 90.5)))
+    }
+
     @Test func `without the time for another step training stops, and a last one may use the reserve`() {
         let settings = TrainingSettings()
         var pacing = Pacing(time(200), settings)
