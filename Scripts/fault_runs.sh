@@ -1,5 +1,5 @@
 #!/bin/sh
-# Trains with NaN and infinity put into activations and gradients at random steps: COUNT runs on the processor and a quarter of that on each emulated
+# Trains with NaN and infinity put into activations and gradients at random steps: COUNT runs on the processor and an eighth of that on each emulated
 # card; every run has to end with a loss like those of undisturbed runs.
 #   Scripts/fault_runs.sh [COUNT]
 set -e

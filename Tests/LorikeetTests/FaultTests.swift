@@ -28,7 +28,7 @@ struct FaultTests {
     /// - Parameters:
     ///   - element: nil trains on the processor.
     ///   - seed: of order and dropout.
-    private func train(_ element: DeviceElement?, seed: UInt64, faults: [Int: FaultyDevice.Fault] = [:]) throws -> Outcome {
+    private static func train(_ element: DeviceElement?, seed: UInt64, faults: [Int: FaultyDevice.Fault] = [:]) throws -> Outcome {
         let lora = LoRASettings(r: 4, alpha: 8, dropout: 0.1, targetModules: ["q_proj", "v_proj"])
         let card = element.map { EmulatedDevice(architecture: $0 == .f16 ? 75 : 80) }
         let compute = Compute(cpu: CPU(threads: 1), device: card, element: element ?? .f32)
@@ -64,12 +64,14 @@ struct FaultTests {
     /// Runs of each kind of device; the script asks for more.
     private static let runs = ProcessInfo.processInfo.environment["LORIKEET_FAULT_RUNS"].flatMap { Int($0) } ?? 8
     private static let seeds: [UInt64] = [1, 2, 3, 4, 5, 6, 7, 8]
+    /// Undisturbed runs on the processor, one for each seed.
+    private static let calm = Result { try seeds.map { try train(nil, seed: $0) } }
 
     @Test(arguments: [nil, DeviceElement.f16, .bf16]) func `faults at random steps: every run ends, and its loss is like that of undisturbed runs`(
         element: DeviceElement?
     ) throws {
         // An emulated card is slow: its losses are compared with those of the processor, which are the same but for rounding.
-        let calm = try Self.seeds.map { try train(nil, seed: $0) }
+        let calm = try Self.calm.get()
         let losses = calm.map(\.loss)
         let (least, most) = (losses.min() ?? 0, losses.max() ?? 0)
         #expect(most > least && calm.allSatisfy { $0.result.state.trouble == TrainerState().trouble })
@@ -83,7 +85,7 @@ struct FaultTests {
                 if numbers.next(3) == 0 { faults[at + 1] = FaultyDevice.Fault.allCases[numbers.next(FaultyDevice.Fault.allCases.count)] }
             }
             let which = run % Self.seeds.count
-            let outcome = try train(element, seed: Self.seeds[which], faults: faults)
+            let outcome = try Self.train(element, seed: Self.seeds[which], faults: faults)
             let state = outcome.result.state
             #expect(outcome.result.finished && state.step == 120 && state.trouble.repeated + state.trouble.overflows > 0, "run \(run): \(faults)")
             // A tenth of the spread beyond the calm runs' least and most: those are eight of many seeds.
@@ -91,7 +93,7 @@ struct FaultTests {
             #expect(outcome.loss >= least - margin && outcome.loss <= most + margin, "run \(run): \(outcome.loss), calm \(least) to \(most)")
             // Where no step was lost and no scale changed, nothing is different at all.
             if state.skipped == 0, state.trouble.overflows == 0 {
-                let undisturbed = element == nil ? calm[which] : try train(element, seed: Self.seeds[which])
+                let undisturbed = element == nil ? calm[which] : try Self.train(element, seed: Self.seeds[which])
                 #expect(outcome.adapter == undisturbed.adapter, "run \(run)")
             }
         }
@@ -100,7 +102,7 @@ struct FaultTests {
     @Test func `records that fail every time are left out, and the run ends`() throws {
         // Both attempts of ten steps in a row.
         let faults = Dictionary(uniqueKeysWithValues: (20..<40).map { ($0, FaultyDevice.Fault.activationNotANumber) })
-        let outcome = try train(nil, seed: 3, faults: faults)
+        let outcome = try Self.train(nil, seed: 3, faults: faults)
         #expect(outcome.result.finished && outcome.loss.isFinite && outcome.adapter.allSatisfy(\.isFinite))
         #expect(outcome.result.state.trouble.rewinds == 1 && outcome.result.state.trouble.excludedSteps == [20..<30])
     }
