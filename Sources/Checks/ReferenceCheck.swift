@@ -69,7 +69,7 @@ package struct ReferenceCheck {
 
     private func model(_ source: ModelSource, _ storage: BaseStorage) throws -> Model {
         let adapter = try AdapterFile.read(directory: directory + "/adapter_init", files: files)
-        let model = try compute.model(source, storage: storage, lora: LoRASettings(adapter, weights: source.configuration.family.weights()))
+        let model = try compute.model(source, storage: storage, lora: LoRASettings(adapter, weights: source.configuration.weights))
         try model.loadAdapter(adapter)
         return model
     }

@@ -54,7 +54,7 @@ extension [SampleGroup] {
     /// Whole samples of these lengths, packed by first fit (see `packedGroups`).
     ///
     /// - Parameter packing: false gives every sample a micro-batch of its own.
-    package static func whole(_ lengths: [(tokens: Int, trained: Int)], tokensPerBatch: Int, packing: Bool = true) -> [SampleGroup] {
+    package static func whole(_ lengths: [SampleLength], tokensPerBatch: Int, packing: Bool = true) -> [SampleGroup] {
         packedGroups(lengths: lengths.map(\.tokens), tokensPerBatch: tokensPerBatch, packing: packing).map { group in
             SampleGroup(families: group.map { .init(shared: 0, members: [.init(index: $0, rows: lengths[$0].tokens, trained: lengths[$0].trained)]) })
         }
@@ -67,7 +67,7 @@ extension [SampleGroup] {
     package static func sharing(_ samples: [TokenSample], tokensPerBatch: Int) -> [SampleGroup] {
         var groups: [SampleGroup] = []
         groups.add(samples.enumerated().map { (index: $0.offset, sample: $0.element) }, tokensPerBatch: tokensPerBatch)
-        return groups.isEmpty ? whole(samples.map { ($0.ids.count, 0) }, tokensPerBatch: tokensPerBatch) : groups
+        return groups.isEmpty ? whole(samples.map { SampleLength(tokens: $0.ids.count, trained: 0) }, tokensPerBatch: tokensPerBatch) : groups
     }
 
     /// Appends the families that leave the fewest rows to be computed, by the tokens that neighbours in alphabetical order share.

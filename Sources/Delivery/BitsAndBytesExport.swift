@@ -29,7 +29,7 @@ package struct BitsAndBytesExport {
 
     /// - Parameter type: what the model computes in, and what its other tensors have: `.f16`, `.bf16` or `.f32`.
     package init(base: ModelSource, type: ElementType, cpu: CPU) {
-        linears = Set(base.configuration.family.weights().compactMap { if case .linear = $0.role { $0.tensor } else { nil } })
+        linears = Set(base.configuration.weights.compactMap { if case .linear = $0.role { $0.tensor } else { nil } })
         convert = ConvertPrecision(to: type, path: base.path, cpu: cpu)
         (self.type, path, self.cpu) = (type, base.path, cpu)
     }

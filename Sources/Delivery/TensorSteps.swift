@@ -15,7 +15,7 @@ package struct AddAdapter: TensorStep {
     /// - Parameter base: the model that it is added to.
     /// - Throws: exit 2 where the adapter does not fit the model.
     package init(_ adapter: AdapterFile, base: ModelSource, cpu: CPU) throws {
-        let weights = base.configuration.family.weights()
+        let weights = base.configuration.weights
         let values = try TrainedValues(
             adapter, TrainedLayout(LoRASettings(adapter, weights: weights), weights: weights), fix: "merge into the model it was trained on")
         self.init(values, cpu: cpu)

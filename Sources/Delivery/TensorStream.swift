@@ -66,7 +66,7 @@ package struct TensorStream {
     ///
     /// - Throws: exit 2 where one is missing or has another shape.
     package func tensors() throws -> [StreamedTensor] {
-        try source.configuration.family.weights().map { declaration in
+        try source.configuration.weights.map { declaration in
             let view = try declaration.view(in: source)
             var through = BaseStorage.stored
             if case .linear = declaration.role { through = storage }

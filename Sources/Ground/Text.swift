@@ -7,6 +7,9 @@ extension StringProtocol {
 }
 
 extension String {
+    /// What stands behind the last full stop: `q_proj` of `model.layers.0.self_attn.q_proj`.
+    package var lastPart: String { utf8.lastIndex(of: UInt8(ascii: ".")).map { String(self[utf8.index(after: $0)...]) } ?? self }
+
     /// The text with spaces behind it up to `width` characters, and at least one: a cell of a table.
     package func padded(to width: Int) -> String { self + String(repeating: " ", count: Swift.max(1, width - count)) }
 

@@ -36,7 +36,7 @@ package final class AnsweringModel {
             template = try tokenizer.chatTemplateSource == nil ? nil : ChatTemplate.choose(nil, for: tokenizer, model: path, now: now).template
         }
         let file = try adapter.map { try AdapterFile.read(directory: $0) }
-        let lora = try file.map { try LoRASettings($0, weights: source.configuration.family.weights()) }
+        let lora = try file.map { try LoRASettings($0, weights: source.configuration.weights) }
         model = try compute.model(source, storage: BaseStorage(rawValue: baseStorage) ?? .stored, lora: lora)
         if let file { try model.loadAdapter(file) }
         name = path

@@ -67,7 +67,7 @@ extension Preparation {
     /// How the directory `bnb-4bit` is written. What is no linear keeps 16 bits: the merged model's type, or, where that has 32, bfloat16 for a
     /// base that is stored in it, which may not fit float16.
     var directorySettings: MergeSettings {
-        let isBF16 = source.configuration.family.weights().contains { source.tensor($0.tensor)?.type == .bf16 }
+        let isBF16 = source.configuration.weights.contains { source.tensor($0.tensor)?.type == .bf16 }
         var settings = MergeSettings(type: recipe.mergeType == .f32 ? (isBF16 ? .bf16 : .f16) : recipe.mergeType)
         settings.isNF4 = true
         return settings

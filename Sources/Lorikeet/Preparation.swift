@@ -65,7 +65,7 @@ package struct Preparation {
         exportName = ModelName.of(model, files: files)
         source = try ModelSource.open(model, files: files)
         // Families and target modules are refused before anything is read that takes time.
-        let weights = source.configuration.family.weights()
+        let weights = source.configuration.weights
         let layout = try TrainedLayout(recipe.loraSettings, weights: weights)
         if let start = recipe.initAdapter { try Self.check(AdapterFile.read(directory: start, files: files), recipe.loraSettings, layout, weights) }
         _ = try Sidecar(source: source.files, files: files).copied()
@@ -147,7 +147,7 @@ package struct Preparation {
     /// The plan that a planner of this recipe makes.
     func plan(_ planner: Planner, _ exports: PlannedExports) throws -> Plan {
         var plan = try planner.plan()
-        plan.limit = try limit(of: plan, card: planner.machine.card, processor: planner.machine.processor)
+        plan.limit = try limit(of: plan, planner)
         let settings = recipe.trainingSettings(tokensPerBatch: Planner.tokensPerBatch)
         plan.warnings = warnings + [settings.rateWarning, settings.warmupWarning(samples: planner.data.train.count)].compactMap { $0 } + plan.warnings
         exports.add(to: &plan)
@@ -183,7 +183,7 @@ package struct Preparation {
         model.fuse = recipe.fuse
         model.optimiser = recipe.optimiser
         model.exports = exports
-        model.fileBytes = source.configuration.family.weights().reduce(0) { $0 + Int64(source.tensor($1.tensor)?.byteCount ?? 0) }
+        model.fileBytes = source.configuration.weights.reduce(0) { $0 + Int64(source.tensor($1.tensor)?.byteCount ?? 0) }
         // Before the machine's memory is asked for.
         let data = try plannedData(dataset, settings, onCard: card != nil)
         let isMeasured = machine != nil
@@ -205,7 +205,7 @@ package struct Preparation {
 
     /// The machine as it is now. Its processor's rate is measured where it trains, or may have to test beside a card that has no room for the model in float32.
     private func plannedMachine(_ dataset: Dataset, card: PlannedCard?, cpu: CPU) throws -> PlannedMachine {
-        let elements = source.configuration.family.weights().reduce(0) { $0 + (source.tensor($1.tensor)?.elementCount ?? 0) }
+        let elements = source.configuration.weights.reduce(0) { $0 + (source.tensor($1.tensor)?.elementCount ?? 0) }
         let works = card.map { !$0.isElsewhere && 4 * elements > $0.cap } ?? true
         let (processor, shares) =
             works ? try DeviceModel.measured(cpu, columns: source.configuration.hiddenSize) : (.besideCard(threads: cpu.threads), 1)
@@ -226,7 +226,7 @@ package struct Preparation {
     private func plannedData(_ dataset: Dataset, _ settings: TrainingSettings, onCard: Bool) throws -> PlannedData {
         let sampler = StepSampler(settings: settings, count: dataset.train.count)
         var data = PlannedData(
-            train: SampleLength.all(of: dataset.train), validation: SampleLength.all(of: dataset.validation),
+            train: dataset.train.lengths, validation: dataset.validation.lengths,
             steps: settings.totalSteps(samples: dataset.train.count), packing: recipe.packing, samplesOfStep: { sampler.samples(ofStep: $0).indices })
         guard !onCard else { return data }
         guard Session.sharesPrefixes(source.configuration.family, onCard: onCard) else {
@@ -304,7 +304,7 @@ package struct Preparation {
 
     /// The training program of a plan as a table, with the predicted time of each op.
     package func listing(of plan: Plan, card: PlannedCard?, cpu: CPU) throws -> String {
-        let (program, load) = try trainingProgram(of: plan, card: card)
+        let (program, load) = try trainingProgram(of: plan, card: card, ModelPrograms(source.configuration))
         let model =
             try card.map { DeviceModel.predicting($0.properties, $0.element) }
             ?? DeviceModel.measured(cpu, columns: source.configuration.hiddenSize).model

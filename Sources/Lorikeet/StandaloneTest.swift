@@ -46,7 +46,7 @@ package struct StandaloneTest {
         let mergedSource = try ModelSource.open(merged, files: files)
         let compute = try open(recipe)
         var preparation = try Preparation(recipe: recipe, files: files, adapter: adapter)
-        let lora = try LoRASettings(adapterFile, weights: preparation.source.configuration.family.weights())
+        let lora = try LoRASettings(adapterFile, weights: preparation.source.configuration.weights)
         let dataset = try preparation.loadData(cacheFolder: cacheFolder, files: files, cpu: compute.cpu)
         let plan = try preparation.plan(dataset, merges: true, compute: compute)
         let result = try FormsTest(

@@ -19,7 +19,7 @@ package struct Measurements: Sendable, Equatable {
 
         /// - Parameter card: nil for the processor.
         package init(_ configuration: ModelConfiguration, _ storage: BaseStorage, card: AcceleratorProperties?, _ element: DeviceElement, _ cpu: CPU) {
-            let parameters = configuration.family.weights().reduce(0) { $0 + $1.shape.reduce(1, *) }
+            let parameters = configuration.weights.reduce(0) { $0 + $1.shape.reduce(1, *) }
             self.init(
                 device: card.map { "\($0.name), \($0.driver), \($0.architecture), \(element.suffix)" } ?? "\(Machine.cpuModel()), \(cpu.threads) threads",
                 model: "\(parameters) parameters, \(storage.rawValue)")

@@ -1,12 +1,12 @@
 import LorikeetDatasets
 import LorikeetEngine
 
-/// What the micro-batches of an evaluation, or of all optimiser steps, compute, added up.
+/// What the micro-batches of an evaluation, or of all optimiser steps, compute on the processor, added up.
 package struct PlannedBatches: Sendable {
     /// Tokens of the samples, and rows of the micro-batches, which are fewer where samples share what they begin with.
     package private(set) var tokens = 0
     package private(set) var rows = 0
-    /// The same with the rows that programs add (`Session.batchRows`).
+    /// The same with the rows that programs add (`Session.roundedUp`).
     private(set) var paddedRows = 0
     /// The most rows, and the most rows with a target, of any micro-batch.
     private(set) var largest = (rows: 0, trained: 0)
@@ -14,13 +14,8 @@ package struct PlannedBatches: Sendable {
     /// By length in tokens: the segments, as whole texts, without those whose rows are computed in another.
     private var segments: [Int: Int] = [:]
 
-    private let target: ProgramTarget
+    package init() {}
 
-    /// - Parameter target: what computes them.
-    package init(target: ProgramTarget = .cpu(threads: 1)) { self.target = target }
-
-    /// Micro-batches on the processor.
-    ///
     /// - Parameter tokens: of the samples.
     package init(_ groups: [SampleGroup], tokens: Int) {
         self.init()
@@ -28,9 +23,9 @@ package struct PlannedBatches: Sendable {
     }
 
     /// Whole samples of these lengths, packed.
-    package init(_ lengths: [SampleLength], tokensPerBatch: Int, target: ProgramTarget = .cpu(threads: 1)) {
-        self.init(target: target)
-        add(.whole(lengths.map { ($0.tokens, $0.trained) }, tokensPerBatch: tokensPerBatch), tokens: lengths.reduce(0) { $0 + $1.tokens })
+    package init(_ lengths: [SampleLength], tokensPerBatch: Int) {
+        self.init()
+        add(.whole(lengths, tokensPerBatch: tokensPerBatch), tokens: lengths.reduce(0) { $0 + $1.tokens })
     }
 
     /// Counts micro-batches.
@@ -40,7 +35,7 @@ package struct PlannedBatches: Sendable {
         self.tokens += tokens
         for group in groups {
             rows += group.rows
-            paddedRows += Session.batchRows(group.rows, target)
+            paddedRows += Session.roundedUp(group.rows)
             trained += group.trained
             largest = (max(largest.rows, group.rows), max(largest.trained, group.trained))
             for family in group.families {

@@ -1,3 +1,4 @@
+import LorikeetDatasets
 import LorikeetDevices
 import LorikeetEngine
 import LorikeetGround
@@ -84,7 +85,7 @@ extension Planner {
 
     /// - Throws: exit 3 with the smallest sufficient cap, where nothing fits.
     func plan(on card: PlannedCard) throws -> Plan {
-        let (load, steps) = (PlannedData.workload(data.train), data.stepSizes())
+        let (load, steps) = (PlannedData.workload(data.train), StepLengths(data))
         var planner = try DevicePlanner(
             model.source.configuration, storage: model.storage, lora: model.lora, card: card.properties, element: card.element,
             workload: load, contextBytes: card.usedBytes
@@ -162,22 +163,22 @@ extension Planner {
 
     /// The split of a step into micro-batches that takes the least time a token: one micro-batch where that fits without recomputed blocks, else
     /// the fastest of several splits. Then the largest evaluation batch that fits.
-    private func choose(_ planner: DevicePlanner, _ card: PlannedCard, _ steps: PlannedData.StepSizes) throws -> OnCard {
+    private func choose(_ planner: DevicePlanner, _ card: PlannedCard, _ steps: StepLengths) throws -> OnCard {
         let longest = max(1, data.train.map(\.tokens).max() ?? 1)
         let longestHeldOut = max(1, data.heldOut.map(\.tokens).max() ?? 1)
         // Tokens of the largest optimiser step, all of which may be one micro-batch.
         let whole = data.packing ? max(longest, steps.largest) : longest
-        var shapes: [Int: PlannedData.MicroBatches] = [:]
+        var shapes: [Int: StepLengths.MicroBatches] = [:]
         // Of the last split that was tried, which has the smallest micro-batches.
         var least: (rows: Int, trained: Int) = (0, 0)
-        func fastest(_ uses: [HostUse], _ limit: Double) -> (plan: DevicePlan, tokens: Int, counts: [Int: Int])? {
-            var best: (plan: DevicePlan, tokens: Int, counts: [Int: Int])?
+        func fastest(_ uses: [HostUse], _ limit: Double) -> (plan: DevicePlan, tokens: Int, shape: StepLengths.MicroBatches)? {
+            var best: (plan: DevicePlan, tokens: Int, shape: StepLengths.MicroBatches)?
             var lastTokens = 0
             for parts in [1, 2, 3, 4, 6, 8, 12, 16] {
                 let tokens = max(longest, (whole + parts - 1) / parts)
                 guard tokens != lastTokens else { continue }
                 lastTokens = tokens
-                let shape = shapes[tokens] ?? data.microBatches(steps, tokensPerBatch: tokens)
+                let shape = shapes[tokens] ?? steps.microBatches(tokensPerBatch: tokens)
                 shapes[tokens] = shape
                 least = (max(1, shape.rows), max(1, shape.trained))
                 let chunk = min(Self.headChunk, Session.batchRows(least.trained, .device(card.element)))
@@ -185,7 +186,7 @@ extension Planner {
                     tokens: least.rows, onHost: uses, evaluation: longestHeldOut, headChunk: chunk, cap: card.cap,
                     fasterThan: best?.plan.secondsPerToken ?? limit)
                 guard let plan = plan.plan else { continue }
-                best = (plan, tokens, shape.counts)
+                best = (plan, tokens, shape)
                 if plan.passes.blocks == 0, plan.keepsExpanded { break }
             }
             return best
@@ -212,7 +213,7 @@ extension Planner {
             break
         }
         return OnCard(
-            training: training, tokensPerBatch: best.tokens, evaluationTokensPerBatch: limit, evaluationRows: rows, counts: best.counts)
+            training: training, tokensPerBatch: best.tokens, evaluationTokensPerBatch: limit, evaluationRows: rows, counts: best.shape.counts)
     }
 
     private static func tooSmall(_ card: PlannedCard, needed: Int, _ what: String) -> LorikeetError {
@@ -318,7 +319,7 @@ extension Planner {
     private func type(_ tensor: String, merged: Bool) -> ElementType? { merged ? .f32 : model.source.tensor(tensor)?.type }
 
     private func bytes(_ request: ProgramRequest, _ element: DeviceElement, merged: Bool = false) throws -> DeviceBytes {
-        try Session.deviceBytes(model.source.configuration, request, element: element) { type($0, merged: merged) }
+        try model.programs.deviceBytes(request, element: element) { type($0, merged: merged) }
     }
 
     // MARK: time
@@ -326,18 +327,24 @@ extension Planner {
     /// Seconds in which the host packs an evaluated token and takes its log-probability: a batch is not prepared beside the one before, as in training.
     private static let secondsPerEvaluatedToken = 1.5e-7
 
+    /// Rows of an evaluation of these samples, with those that pad its batches.
+    static func evaluatedRows(_ samples: [SampleLength], tokensPerBatch: Int, _ element: DeviceElement) -> Int {
+        var packed = PackedSizes()
+        packed.pack(samples[...], tokensPerBatch: tokensPerBatch)
+        return packed.groups.reduce(0) { $0 + Session.batchRows($1.tokens, .device(element)) }
+    }
+
     /// - Throws: as `Session.plan`.
     private func times(_ chosen: OnCard, _ card: PlannedCard, _ choices: Plan.Choices, _ planner: DevicePlanner) throws -> Times {
         let (onCard, held) = (DeviceModel.predicting(card.properties, card.element), PlannedData.workload(data.heldOut))
         var times = Times()
         times.training = planner.predictedSeconds(chosen.training, counts: chosen.counts)
         times.perStep = planner.predictedUpdateSeconds
-        times.evaluatedRows =
-            PlannedBatches(data.validation, tokensPerBatch: chosen.evaluationTokensPerBatch, target: .device(card.element)).paddedRows
+        times.evaluatedRows = Self.evaluatedRows(data.validation, tokensPerBatch: chosen.evaluationTokensPerBatch, card.element)
         let sizes = SessionSizes(training: 0, evaluation: chosen.evaluationRows, headChunk: chosen.sizes.headChunk)
         var request = trainedRequest(sizes, card, slots: choices.test.slots)
         if choices.test.keepsExpanded { request.storage = .stored }
-        let trained = try Session.plan(model.source.configuration, request) {
+        let trained = try model.programs.plan(request) {
             // Linears that are kept dequantised are planned as unquantised ones.
             choices.test.keepsExpanded ? .f32 : type($0, merged: false)
         }
@@ -351,7 +358,7 @@ extension Planner {
         times.starting = host.opening(card)
         if model.mergedElementBytes > 0 {
             let request = choices.test.mergedOnCard ? mergedForm(chosen, card, slots: choices.test.slots) : mergedOnProcessor(chosen)
-            let merged = try Session.plan(model.source.configuration, request) { type($0, merged: true) }
+            let merged = try model.programs.plan(request) { type($0, merged: true) }
             times.forms.append(
                 choices.test.mergedOnCard ? form(merged) : FormSeconds(merged, held, machine.processor))
             times.formLoading = Double(merged.weightBytes) / host.uploadedBytesPerSecond(card)

@@ -83,11 +83,10 @@ extension Planner {
         }
         let merges = model.mergedElementBytes > 0
         let saves = intervals.saveSteps > 0 ? steps / intervals.saveSteps + 1 : 1
-        let visits = steps * (steps > 0 ? data.samplesOfStep(0).count : 0)
         var phases: [Plan.Phase] = [
             .init("environment", times.starting), .init("data", HostTable.openingSeconds),
             .init("formatting", host.formatting(machine.reading, samples: data.train.count + validation.count)),
-            .init("checks", HostTable.checkingSeconds), .init("planning", host.planning(visits: visits, sharing: data.sharing != nil)),
+            .init("checks", HostTable.checkingSeconds), .init("planning", host.planning(visits: data.visits, sharing: data.sharing != nil)),
             .init("model loading", times.loading),
         ]
         if let card = machine.card { phases.append(.init("kernels", host.kernels(card))) }

@@ -5,7 +5,9 @@ import LorikeetModelFiles
 
 /// The model that a run is planned for.
 package struct PlannedModel {
-    package var source: ModelSource
+    package let source: ModelSource
+    /// Its programs, which all parts of a plan share.
+    package let programs: ModelPrograms
     package var storage: BaseStorage
     package var lora: LoRASettings
     /// Bytes of one merged element; 0 when nothing is merged and tested.
@@ -24,20 +26,10 @@ package struct PlannedModel {
 
     package init(source: ModelSource, storage: BaseStorage, lora: LoRASettings, mergedElementBytes: Int) {
         (self.source, self.storage, self.lora, self.mergedElementBytes) = (source, storage, lora, mergedElementBytes)
+        programs = ModelPrograms(source.configuration)
     }
 
-    func plan(_ request: ProgramRequest) throws -> ProgramPlan { try Session.plan(source.configuration, request) { source.tensor($0)?.type } }
-}
-
-/// The size of one sample: its tokens, and those of them that are trained.
-package struct SampleLength: Sendable {
-    package let tokens: Int
-    package let trained: Int
-
-    package init(tokens: Int, trained: Int) { (self.tokens, self.trained) = (tokens, trained) }
-
-    /// The sizes of samples, which need not be read for it.
-    package static func all(of samples: SampleSet) -> [SampleLength] { samples.lengths.map { SampleLength(tokens: $0.tokens, trained: $0.trained) } }
+    func plan(_ request: ProgramRequest) throws -> ProgramPlan { try programs.plan(request) { source.tensor($0)?.type } }
 }
 
 /// The data of a run and how its steps use it.
@@ -47,6 +39,7 @@ package struct PlannedData {
     /// The samples of an optimiser step (0..<`steps`), as indices into `train`.
     package var samplesOfStep: (Int) -> [Int]
     package var steps: Int
+    private let samplesOfFirstStep: Int
     /// Whether a training micro-batch may hold several samples.
     package var packing: Bool
     /// An evaluation of all of `validation` on the processor.
@@ -57,10 +50,14 @@ package struct PlannedData {
     package init(train: [SampleLength], validation: [SampleLength], steps: Int, packing: Bool, samplesOfStep: @escaping (Int) -> [Int]) {
         (self.train, self.validation, self.steps, self.packing) = (train, validation, steps, packing)
         self.samplesOfStep = samplesOfStep
+        samplesOfFirstStep = steps > 0 ? samplesOfStep(0).count : 0
     }
 
     /// The samples that are evaluated: the validation's, or training samples for the range probe and the comparison where there is none.
     var heldOut: [SampleLength] { validation.isEmpty ? train : validation }
+
+    /// About the samples of all steps; a sample counts once an epoch.
+    package var visits: Int { steps * samplesOfFirstStep }
 
     /// The samples of every optimiser step.
     var trainedSteps: some Sequence<[SampleLength]> { (0..<steps).lazy.map { samplesOfStep($0).map { train[$0] } } }
@@ -70,68 +67,9 @@ package struct PlannedData {
         if let sharing { return sharing }
         var batches = PlannedBatches()
         for samples in trainedSteps {
-            let lengths = samples.map { (tokens: $0.tokens, trained: $0.trained) }
-            batches.add(.whole(lengths, tokensPerBatch: Planner.tokensPerBatch, packing: packing), tokens: lengths.reduce(0) { $0 + $1.tokens })
+            batches.add(.whole(samples, tokensPerBatch: Planner.tokensPerBatch, packing: packing), tokens: samples.reduce(0) { $0 + $1.tokens })
         }
         return batches
-    }
-
-    /// The sizes of optimiser steps, by which they are asked for again and again.
-    struct StepSizes {
-        /// Of each step the tokens and the trained tokens of its samples.
-        fileprivate(set) var tokens: [Int32] = []
-        fileprivate(set) var trained: [Int32] = []
-
-        var largest: Int { Int(tokens.max() ?? 0) }
-        var allTokens: Int { tokens.reduce(0) { $0 + Int($1) } }
-    }
-
-    func stepSizes() -> StepSizes {
-        var sizes = StepSizes()
-        sizes.tokens.reserveCapacity(steps)
-        sizes.trained.reserveCapacity(steps)
-        for step in 0..<steps {
-            var (tokens, trained) = (0, 0)
-            for index in samplesOfStep(step) {
-                tokens += train[index].tokens
-                trained += train[index].trained
-            }
-            sizes.tokens.append(Int32(clamping: tokens))
-            sizes.trained.append(Int32(clamping: trained))
-        }
-        return sizes
-    }
-
-    /// The micro-batches that optimiser steps make.
-    struct MicroBatches {
-        /// The most rows and the most trained tokens of any.
-        var rows = 0
-        var trained = 0
-        /// By tokens, the number of micro-batches.
-        var counts: [Int: Int] = [:]
-
-        fileprivate mutating func add(tokens: Int, trained: Int) {
-            rows = max(rows, tokens)
-            self.trained = max(self.trained, trained)
-            counts[tokens, default: 0] += 1
-        }
-    }
-
-    /// - Parameter sizes: as `stepSizes` says.
-    func microBatches(_ sizes: StepSizes, tokensPerBatch: Int) -> MicroBatches {
-        var result = MicroBatches()
-        for step in 0..<steps {
-            // A step that fits is one micro-batch, whatever its samples.
-            if packing, sizes.tokens[step] <= tokensPerBatch {
-                if sizes.tokens[step] > 0 { result.add(tokens: Int(sizes.tokens[step]), trained: Int(sizes.trained[step])) }
-                continue
-            }
-            let group = samplesOfStep(step).map { train[$0] }
-            for batch in packedGroups(lengths: group.map(\.tokens), tokensPerBatch: tokensPerBatch, packing: packing) {
-                result.add(tokens: batch.reduce(0) { $0 + group[$1].tokens }, trained: batch.reduce(0) { $0 + group[$1].trained })
-            }
-        }
-        return result
     }
 
     /// The workload of these samples: their lengths, and their share of trained tokens.
@@ -139,7 +77,7 @@ package struct PlannedData {
         let tokens = samples.reduce(0) { $0 + $1.tokens }
         guard tokens > 0 else { return Workload() }
         return Workload(
-            segments: SegmentLengths(samples.lazy.map(\.tokens)), trainedShare: Double(samples.reduce(0) { $0 + $1.trained }) / Double(tokens))
+            segments: SegmentLengths(samples.map(\.tokens)), trainedShare: Double(samples.reduce(0) { $0 + $1.trained }) / Double(tokens))
     }
 }
 

@@ -18,7 +18,7 @@ extension TokenSample {
 /// - Parameter tokensPerBatch: rows that a micro-batch may have; only one that holds a single longer sample has more.
 /// - Returns: batches whose rows weigh 1 each.
 package func pack(samples: [TokenSample], tokensPerBatch: Int) -> [TokenBatch] {
-    [SampleGroup].whole(samples.map { ($0.ids.count, $0.trainedCount) }, tokensPerBatch: tokensPerBatch).map { group in
+    [SampleGroup].whole(samples.map(\.length), tokensPerBatch: tokensPerBatch).map { group in
         TokenBatch(group, seed: 0, epoch: 0) { samples[$0] }
     }
 }

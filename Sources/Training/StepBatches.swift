@@ -46,7 +46,7 @@ final class StepBatches {
         let groups: [SampleGroup] =
             sharing
             ? .sharing(samples, tokensPerBatch: settings.tokensPerBatch)
-            : .whole(samples.map { ($0.ids.count, $0.trainedCount) }, tokensPerBatch: settings.tokensPerBatch, packing: settings.packing)
+            : .whole(samples.map(\.length), tokensPerBatch: settings.tokensPerBatch, packing: settings.packing)
         var batches = groups.map { TokenBatch($0, seed: settings.seed, epoch: chosen.epoch) { samples[$0] } }
         let trained = batches.reduce(0) { $0 + $1.trainedRows }
         // The loss is the mean over the trained tokens of the whole step, so the gradient does not depend on its split into micro-batches.

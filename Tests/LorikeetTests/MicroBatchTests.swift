@@ -17,7 +17,7 @@ struct MicroBatchTests {
             return SampleLength(tokens: tokens, trained: next(tokens + 1))
         }
         let data = PlannedData(train: train, validation: [], steps: 50, packing: packing) { step in Array(step * 12..<step * 12 + 12) }
-        let sizes = data.stepSizes()
+        let (all, some) = (StepLengths(data), StepLengths(data, mostKept: 100))
         for tokensPerBatch in [1, 40, 100, 200, 301, 5000] {
             var (rows, trained, counts) = (0, 0, [Int: Int]())
             for step in 0..<50 {
@@ -28,8 +28,10 @@ struct MicroBatchTests {
                     counts[tokens, default: 0] += 1
                 }
             }
-            let batches = data.microBatches(sizes, tokensPerBatch: tokensPerBatch)
-            #expect(batches.rows == rows && batches.trained == trained && batches.counts == counts, "\(tokensPerBatch)")
+            for steps in [all, some] {
+                let batches = steps.microBatches(tokensPerBatch: tokensPerBatch)
+                #expect(batches.rows == rows && batches.trained == trained && batches.counts == counts, "\(tokensPerBatch)")
+            }
         }
     }
 }

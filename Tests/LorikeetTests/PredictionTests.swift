@@ -201,7 +201,7 @@ struct PredictionTests {
             var planner = try planner(options)
             planner.machine.slowdown = Slowdown()
             let seconds = try planner.plan().phases.first { $0.name == "planning" }?.seconds ?? 0
-            return (seconds - HostTable(threads: 2).planning(visits: 0, sharing: false), Double(planner.data.steps * planner.data.samplesOfStep(0).count))
+            return (seconds - HostTable(threads: 2).planning(visits: 0, sharing: false), Double(planner.data.visits))
         }
         let (shared, whole) = (try visits(["lora-dropout": "0"]), try visits(["lora-dropout": "0.1"]))
         // Measured: 4 to 5.6 and 0.5 microseconds a sample.
@@ -217,7 +217,7 @@ struct PredictionTests {
         #expect(times.evaluatedRows == planner.data.evaluation.paddedRows && times.evaluatedRows > planner.data.evaluation.rows)
         let lengths = [SampleLength(tokens: 130, trained: 1), SampleLength(tokens: 20, trained: 1)]
         #expect(PlannedBatches(lengths, tokensPerBatch: 130).paddedRows == 160 + 32)
-        #expect(PlannedBatches(lengths, tokensPerBatch: 130, target: .device(.f16)).paddedRows == 256 + 32)
+        #expect(Planner.evaluatedRows(lengths, tokensPerBatch: 130, .f16) == 256 + 32)
     }
 
     @Test func `a run tells by what factor others slowed each step`() throws {

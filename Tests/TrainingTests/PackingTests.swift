@@ -55,7 +55,7 @@ struct PackingTests {
     @Test func `dropout keys belong to the record's tokens, however they are packed`() {
         func keys(epoch: Int = 0, seed: UInt64 = 1, packing: Bool = true) -> [Int: [UInt32]] {
             var result: [Int: [UInt32]] = [:]
-            let lengths = Self.sixteen.map { (tokens: $0.ids.count, trained: $0.trainedCount) }
+            let lengths = Self.sixteen.map(\.length)
             for group in [SampleGroup].whole(lengths, tokensPerBatch: 300, packing: packing) {
                 let batch = TokenBatch(group, seed: seed, epoch: epoch) { Self.sixteen[$0] }
                 var row = 0

@@ -39,7 +39,7 @@ package struct SampleSet: Sendable {
     package var count: Int { entries.count }
     package var isEmpty: Bool { entries.isEmpty }
     /// Tokens of each sample, and those with a loss, without reading the samples.
-    package var lengths: [(tokens: Int, trained: Int)] { entries.map { (Int($0.tokens), Int($0.trained)) } }
+    package var lengths: [SampleLength] { entries.map { SampleLength($0) } }
     /// The record's row of each sample.
     package var records: [Int] { entries.map { Int($0.record) } }
 

@@ -17,6 +17,8 @@ package struct TokenSample: Sendable, Equatable {
 
     /// Tokens with a loss.
     package var trainedCount: Int { trained.reduce(0) { $1 ? $0 + 1 : $0 } }
+
+    package var length: SampleLength { SampleLength(tokens: ids.count, trained: trainedCount) }
 }
 
 /// A validation record as a question for the model: what it is shown, and what it should answer.

@@ -57,32 +57,45 @@ struct StoreIndex {
         else { return nil }
         let counts = ["train", "validation", "held_out"].compactMap { header[$0]?.int }
         guard counts.count == 3, counts.allSatisfy({ $0 >= 0 && $0 <= body }), counts.reduce(0, +) * Self.rowBytes == body - 16 - length else { return nil }
-        func row(_ index: Int) -> (offset: Int, numbers: [Int32])? {
-            let at = 16 + length + index * Self.rowBytes
-            guard let offset = Int(exactly: number(at, UInt64.self)) else { return nil }
-            let numbers = (0..<4).map { number(at + 8 + $0 * 4, Int32.self) }
-            return numbers.allSatisfy { $0 >= 0 } ? (offset, numbers) : nil
+        let tables = bytes[(16 + length)..<body]
+        let split = (tables.startIndex + counts[0] * Self.rowBytes, tables.startIndex + (counts[0] + counts[1]) * Self.rowBytes)
+        func sample(_ offset: Int, _ a: Int32, _ b: Int32, _ c: Int32, _ d: Int32) -> SampleSet.Entry {
+            .init(offset: offset, record: a, tokens: b, trained: c, truncated: d != 0)
         }
-        func samples(_ range: Range<Int>) -> [SampleSet.Entry]? {
-            let rows = range.compactMap { row($0) }
-            guard rows.count == range.count else { return nil }
-            return rows.map { .init(offset: $0.offset, record: $0.numbers[0], tokens: $0.numbers[1], trained: $0.numbers[2], truncated: $0.numbers[3] != 0) }
-        }
-        let rows = (counts[0] + counts[1]..<counts[0] + counts[1] + counts[2]).compactMap { row($0) }
-        guard let train = samples(0..<counts[0]), let validation = samples(counts[0]..<counts[0] + counts[1]), rows.count == counts[2] else { return nil }
-        heldOut = rows.map {
-            .init(offset: $0.offset, record: $0.numbers[0], promptTokens: $0.numbers[1], promptBytes: $0.numbers[2], answerBytes: $0.numbers[3])
-        }
+        guard let train = Self.rows(tables[..<split.0], sample), let validation = Self.rows(tables[split.0..<split.1], sample),
+            let heldOut = Self.rows(
+                tables[split.1...],
+                { HeldOutSet.Entry(offset: $0, record: $1, promptTokens: $2, promptBytes: $3, answerBytes: $4) })
+        else { return nil }
+        self.heldOut = heldOut
         (self.key, self.dataSum, self.report, self.train, self.validation) = (key, dataSum, report, train, validation)
+    }
+
+    /// The rows of a table: an offset and four numbers each; nil where one is negative.
+    private static func rows<Row>(_ table: ArraySlice<UInt8>, _ row: (Int, Int32, Int32, Int32, Int32) -> Row) -> [Row]? {
+        var rows: [Row] = []
+        rows.reserveCapacity(table.count / rowBytes)
+        let areSound = table.withUnsafeBytes { bytes in
+            for at in stride(from: 0, to: bytes.count, by: rowBytes) {
+                func number(_ place: Int) -> Int32 { Int32(littleEndian: bytes.loadUnaligned(fromByteOffset: at + 8 + place * 4, as: Int32.self)) }
+                let offset = Int64(littleEndian: bytes.loadUnaligned(fromByteOffset: at, as: Int64.self))
+                let (a, b, c, d) = (number(0), number(1), number(2), number(3))
+                guard offset >= 0, a | b | c | d >= 0 else { return false }
+                rows.append(row(Int(offset), a, b, c, d))
+            }
+            return true
+        }
+        return areSound ? rows : nil
     }
 
     /// nil where a row lies outside the data.
     func dataset(_ file: any FileReader) -> Dataset? {
-        let samples = (train + validation).allSatisfy { $0.offset <= file.count && SampleCode.byteCount(tokens: Int($0.tokens)) <= file.count - $0.offset }
+        let count = file.count
+        func holds(_ entry: SampleSet.Entry) -> Bool { entry.offset <= count && SampleCode.byteCount(tokens: Int(entry.tokens)) <= count - entry.offset }
         let rows = heldOut.allSatisfy {
-            $0.offset <= file.count && Int($0.promptTokens) * 4 + Int($0.promptBytes) + Int($0.answerBytes) <= file.count - $0.offset
+            $0.offset <= count && Int($0.promptTokens) * 4 + Int($0.promptBytes) + Int($0.answerBytes) <= count - $0.offset
         }
-        guard samples, rows else { return nil }
+        guard train.allSatisfy(holds), validation.allSatisfy(holds), rows else { return nil }
         let storage = SampleStorage.file(file)
         return Dataset(
             train: SampleSet(entries: train, storage: storage), validation: SampleSet(entries: validation, storage: storage),

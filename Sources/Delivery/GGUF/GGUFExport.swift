@@ -93,7 +93,7 @@ package struct GGUFExport {
         let (layers, heads) = (values["num_hidden_layers"]?.int ?? 0, values["num_attention_heads"]?.int ?? 0)
         return QuantisationMix(
             form: form, architecture: writing.architecture, layers: layers, heads: heads, keyHeads: values["num_key_value_heads"]?.int ?? heads,
-            isTied: !base.configuration.family.weights().contains { $0.tensor == "lm_head.weight" })
+            isTied: !base.configuration.weights.contains { $0.tensor == "lm_head.weight" })
     }
 
     /// The tensors that say how the rotary frequencies are scaled. They are the first of the file, so that `readAgain` has them with the header.
@@ -118,7 +118,7 @@ package struct GGUFExport {
     }
 
     private static func general(_ base: ModelSource, _ name: String, _ files: any Files) throws -> [(key: String, value: GGUFValue)] {
-        let parameters = base.configuration.family.weights().reduce(0) { $0 + $1.shape.reduce(1, *) }
+        let parameters = base.configuration.weights.reduce(0) { $0 + $1.shape.reduce(1, *) }
         var result: [(key: String, value: GGUFValue)] = [
             ("general.type", .string("model")), ("general.name", .string(name)), ("general.size_label", .string(sizeLabel(parameters))),
         ]

@@ -6,6 +6,10 @@ package struct ModelConfiguration: Sendable {
     /// What merging writes.
     package let json: JSON
     package let family: any ModelFamily
+    /// The frozen tensors that the family's forward pass names; see `ModelFamily.weights`, which asks it again each time.
+    package let weights: [WeightDeclaration]
+    /// See `ModelFamily.blockCount` and `ModelFamily.embeddingOnly`.
+    package let (blockCount, embeddingOnly): (Int, WeightDeclaration?)
     /// Every key that the family read with the value it has, its defaults included.
     package let values: JSONObject
     /// What was found and is not used; for the user.
@@ -32,6 +36,8 @@ package struct ModelConfiguration: Sendable {
         try Self.readCommon(&reader, kind.huggingFace)
         family = try kind.init(&reader)
         try reader.finish(model: type, inert: kind.huggingFace.inertKeys)
+        let forward = family.namedForward()
+        (weights, blockCount, embeddingOnly) = (forward.weights, forward.blockCount, forward.weights.first { $0.tensor == forward.embeddingOnly })
         self.json = json
         self.ropeFactors = ropeFactors
         values = reader.values

@@ -79,26 +79,24 @@ package enum Families {
 extension ModelFamily {
     package static var writtenGGUF: GGUFFormat? { gguf }
 
-    /// The frozen tensors the forward pass names, once each, in order.
-    package func weights() -> [WeightDeclaration] {
+    /// The forward pass of one token, for the names and numbers of what it consists of.
+    func namedForward() -> ProgramBuilder {
         var builder = ProgramBuilder(purpose: .evaluation, tokens: 1, adapters: .none, target: .cpu(threads: 1))
         forward(&builder)
-        return builder.weights
+        return builder
     }
 
-    /// How many blocks can run again in the backward pass (see `PassPolicy`).
-    package var blockCount: Int {
-        var builder = ProgramBuilder(purpose: .evaluation, tokens: 1, adapters: .none, target: .cpu(threads: 1))
-        forward(&builder)
-        return builder.blockCount
-    }
+    /// The frozen tensors the forward pass names, once each, in order.
+    package func weights() -> [WeightDeclaration] { namedForward().weights }
 
     /// The embedding's table where no head multiplies by it; nil where they share one.
     package var embeddingOnly: WeightDeclaration? {
-        var builder = ProgramBuilder(purpose: .evaluation, tokens: 1, adapters: .none, target: .cpu(threads: 1))
-        forward(&builder)
+        let builder = namedForward()
         return builder.weights.first { $0.tensor == builder.embeddingOnly }
     }
+
+    /// How many blocks can run again in the backward pass (see `PassPolicy`).
+    package var blockCount: Int { namedForward().blockCount }
 
     /// The matrices an adapter can wrap, in forward order.
     package func linears() -> [LinearWeight] {

@@ -17,7 +17,7 @@ struct TensorAssignment {
         self.configuration = configuration
         self.names = names
         self.used = used
-        declarations = configuration.family.weights()
+        declarations = configuration.weights
     }
 
     /// A declared tensor, and where it stands.

@@ -6,7 +6,7 @@ package struct Differentiation {
     package internal(set) var values: ValueTable
     package let target: ProgramTarget
     private(set) var entries: [OpList.Entry]
-    private let forward: [any Op]
+    private let forward: [OpList.Entry]
     private let needing: Set<ValueID>
     private var gradients: [ValueID: ValueID] = [:]
     private var origin = 0
@@ -15,7 +15,7 @@ package struct Differentiation {
         target = list.target
         values = list.values
         entries = list.entries
-        forward = list.entries.map(\.op)
+        forward = list.entries
         var needing: Set<ValueID> = []
         for op in forward where op.reads.contains(where: { list.values[$0].kind == .parameter || needing.contains($0) }) { needing.formUnion(op.writes) }
         self.needing = needing
@@ -24,9 +24,9 @@ package struct Differentiation {
     /// The forward ops of `list` followed by their adjoints.
     static func differentiate(_ list: OpList) -> OpList {
         var backward = Differentiation(list)
-        for (index, op) in backward.forward.enumerated().reversed() {
+        for (index, entry) in backward.forward.enumerated().reversed() {
             backward.origin = index
-            if op is any LossOp || op.writes.contains(where: { backward.gradient(of: $0) != nil }) { op.differentiate(&backward) }
+            if entry.op is any LossOp || entry.writes.contains(where: { backward.gradient(of: $0) != nil }) { entry.op.differentiate(&backward) }
         }
         var result = list
         (result.values, result.entries) = (backward.values, backward.entries)
@@ -55,14 +55,14 @@ package struct Differentiation {
     /// - Parameter value: whose gradient it is, for the name.
     package mutating func converted(_ gradient: ValueID, of value: ValueID, scale: Float = 1) -> ValueID {
         guard scale != 1 || values[gradient].type != target.element else { return gradient }
-        let narrow = values.add("d.\(values[value].name)", values[gradient].shape, target.element, .transient)
+        let narrow = values.addGradient(of: value, values[gradient].shape, target.element, .transient)
         append(Convert(x: gradient, out: narrow, scale: scale))
         return narrow
     }
 
     /// A transient shaped and typed like `value`, named after it, for its gradient.
     package mutating func newGradient(of value: ValueID) -> ValueID {
-        values.add("d.\(values[value].name)", values[value].shape, values[value].type, .transient)
+        values.addGradient(of: value, values[value].shape, values[value].type, .transient)
     }
 
     package mutating func transient(_ name: String, _ shape: [Int], _ type: ValueType = .f32) -> ValueID {
@@ -72,8 +72,7 @@ package struct Differentiation {
     /// The flat gradient range of a parameter; backward ops add to it.
     package mutating func gradientOfParameter(_ parameter: ValueID) -> ValueID {
         if let known = gradients[parameter] { return known }
-        let value = values[parameter]
-        let id = values.add("d.\(value.name)", value.shape, .f32, .parameterGradient, flatOffset: value.flatOffset)
+        let id = values.addGradient(of: parameter, values[parameter].shape, .f32, .parameterGradient)
         gradients[parameter] = id
         return id
     }

@@ -44,8 +44,8 @@ struct FusedOps {
     }
 
     private mutating func addUses(_ index: Int) {
-        for id in entries[index].op.reads { addUses(index, id) }
-        for id in entries[index].op.writes { addUses(index, id) }
+        for id in entries[index].reads { addUses(index, id) }
+        for id in entries[index].writes { addUses(index, id) }
     }
 
     private mutating func addUses(_ index: Int, _ id: ValueID) {
@@ -55,6 +55,6 @@ struct FusedOps {
     }
 
     private mutating func removeUses(_ index: Int) {
-        for id in entries[index].op.reads + entries[index].op.writes { usersByValue[id.index].removeAll { $0 == index } }
+        for id in entries[index].reads + entries[index].writes { usersByValue[id.index].removeAll { $0 == index } }
     }
 }

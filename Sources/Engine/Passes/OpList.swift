@@ -10,10 +10,24 @@ enum OpRole: Sendable {
 struct OpList {
     /// An op with what the passes know of it.
     struct Entry {
-        var op: any Op
+        var op: any Op { didSet { (reads, writes) = (op.reads, op.writes) } }
+        /// The op's: passes ask for them again and again, and an op makes these lists anew each time.
+        private(set) var reads: [ValueID]
+        private(set) var writes: [ValueID]
         /// The forward op that this one is, repeats, or is the adjoint of: its place in the forward pass.
         let origin: Int
         let role: OpRole
+
+        init(op: any Op, origin: Int, role: OpRole) {
+            (self.op, self.origin, self.role) = (op, origin, role)
+            (reads, writes) = (op.reads, op.writes)
+        }
+
+        /// Gives values of the op other names; most ops of a program have none of them, and are left alone.
+        mutating func rename(_ names: [ValueID: ValueID]) {
+            guard reads.contains(where: { names[$0] != nil }) || writes.contains(where: { names[$0] != nil }) else { return }
+            op = op.renamed { names[$0] ?? $0 }
+        }
 
         /// Whether it belongs to the backward pass.
         var isBackward: Bool { role != .forward }

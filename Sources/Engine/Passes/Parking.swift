@@ -9,7 +9,7 @@ enum Parking {
     ///   - blocks: for each block of the model the range of its forward ops.
     ///   - repeated: how many of them are recomputed.
     static func park(_ list: OpList, blocks: [Range<Int>], repeated: Int) -> OpList {
-        var (list, insertions, bytes): (OpList, [Int: [OpList.Entry]], Int) = (list, [:], 0)
+        var (list, insertions): (OpList, [Int: [OpList.Entry]]) = (list, [:])
         let uses = uses(list)
         // By block the end of its forward ops, and its first op in the backward pass.
         let firstBackward = list.firstBackward
@@ -22,18 +22,16 @@ enum Parking {
                 guard let use = uses[id.index], blocks[number].contains(use.backwardOrigins.lowerBound),
                     blocks[number].contains(use.backwardOrigins.upperBound), use.lastForward < end, start < use.backward[0]
                 else { continue }
-                let value = list.values[id]
-                let parked = list.values.add(value.name, value.shape, value.type, .parked, flatOffset: bytes)
+                let parked = list.values.addParked(id, alignment: list.target.alignment)
                 let out = list.values.addCopy(of: id)
                 list.incomplete.formUnion([parked, out])
-                bytes += value.byteCount.roundedUp(toMultipleOf: list.target.alignment)
                 let origin = list.entries[use.lastForward].origin
                 func entry(_ op: any Op, _ role: OpRole) -> OpList.Entry { OpList.Entry(op: op, origin: origin, role: role) }
                 insertions[use.lastForward + 1, default: []].append(entry(Park(x: id, parked: parked), .forward))
                 insertions[end, default: []].append(entry(ParkEnd(x: id, parked: parked), .forward))
                 insertions[start, default: []].append(entry(Fetch(parked: parked, out: out), .adjoint))
                 insertions[use.backward[0], default: []].append(entry(FetchEnd(out: out), .adjoint))
-                for index in use.backward { list.entries[index].op = list.entries[index].op.renamed { $0 == id ? out : $0 } }
+                for index in use.backward { list.entries[index].rename([id: out]) }
             }
         }
         list.insert(insertions)
@@ -54,11 +52,11 @@ enum Parking {
         var changed: Set<ValueID> = []
         for (index, entry) in list.entries.enumerated() {
             if !entry.isBackward {
-                for id in entry.op.reads + entry.op.writes { uses[id.index] = Use(lastForward: index) }
+                for id in entry.reads + entry.writes { uses[id.index] = Use(lastForward: index) }
                 continue
             }
-            changed.formUnion(entry.op.writes)
-            for id in Set(entry.op.reads) {
+            changed.formUnion(entry.writes)
+            for id in Set(entry.reads) {
                 guard var use = uses[id.index] else { continue }
                 let known = use.backward.isEmpty ? entry.origin...entry.origin : use.backwardOrigins
                 use.backwardOrigins = min(known.lowerBound, entry.origin)...max(known.upperBound, entry.origin)

@@ -23,19 +23,19 @@ enum Recompute {
     private static func recomputeCheapValues(_ list: inout OpList, except blocks: [Range<Int>]) {
         var readersOf: [[Int]] = Array(repeating: [], count: list.values.values.count)
         for (place, entry) in list.entries.enumerated() {
-            for id in entry.op.reads where readersOf[id.index].last != place { readersOf[id.index].append(place) }
+            for id in entry.reads where readersOf[id.index].last != place { readersOf[id.index].append(place) }
         }
         let (firstBackward, end) = (list.firstBackward, blocks.last?.upperBound ?? 0)
         var insertions: [Int: [OpList.Entry]] = [:]
         // The excepted blocks are the first ones; between two blocks there may be ops of neither.
         for producer in list.entries[..<firstBackward] where producer.origin >= end || !blocks.contains(where: { $0.contains(producer.origin) }) {
-            for value in producer.op.writes where list.values[value].kind == .transient {
+            for value in producer.writes where list.values[value].kind == .transient {
                 let readers = readersOf[value.index]
                 guard let first = readers.first(where: { $0 >= firstBackward }), first - (readers.last { $0 < firstBackward } ?? 0) > nearby else { continue }
                 let copy = list.values.addCopy(of: value)
                 guard let again = producer.op.recomputation(of: value, into: copy) else { continue }
                 for index in readers where index >= firstBackward {
-                    list.entries[index].op = list.entries[index].op.renamed { $0 == value ? copy : $0 }
+                    list.entries[index].rename([value: copy])
                 }
                 insertions[first, default: []].insert(OpList.Entry(op: again, origin: producer.origin, role: .repeated), at: 0)
             }
@@ -60,7 +60,7 @@ enum Recompute {
         var insertions: [Int: [OpList.Entry]] = [:]
         for (number, block) in blocks.enumerated().reversed() {
             guard let start = adjoints[number].first else { continue }
-            let kept = kept(list.entries[block].map(\.op), repeated, readers, block)
+            let kept = kept(list.entries[block], repeated, readers, block)
             insertions[start] = repeatBlock(block, adjoints[number], kept, &list)
         }
         list.insert(insertions)
@@ -70,7 +70,7 @@ enum Recompute {
     private static func originsOfReaders(_ list: OpList) -> [ClosedRange<Int>?] {
         var origins: [ClosedRange<Int>?] = Array(repeating: nil, count: list.values.values.count)
         for entry in list.entries {
-            for id in entry.op.reads {
+            for id in entry.reads {
                 let known = origins[id.index] ?? entry.origin...entry.origin
                 origins[id.index] = min(known.lowerBound, entry.origin)...max(known.upperBound, entry.origin)
             }
@@ -82,7 +82,7 @@ enum Recompute {
     ///
     /// - Parameter readers: by value, see `originsOfReaders`.
     private static func kept(
-        _ ops: [any Op], _ repeated: PassPolicy.Repeated, _ readers: [ClosedRange<Int>?], _ block: Range<Int>
+        _ ops: ArraySlice<OpList.Entry>, _ repeated: PassPolicy.Repeated, _ readers: [ClosedRange<Int>?], _ block: Range<Int>
     ) -> Set<ValueID> {
         let written = Set(ops.flatMap(\.writes))
         let outside = written.filter { value in
@@ -91,9 +91,9 @@ enum Recompute {
         }
         switch repeated {
         case .everything: return outside
-        case .allButAttention: return outside.union(ops.filter { $0 is Attention }.flatMap(\.writes))
+        case .allButAttention: return outside.union(ops.filter { $0.op is Attention }.flatMap(\.writes))
         case .gates:
-            let wide = Set(ops.filter { $0 is GatedActivation }.flatMap { $0.reads + $0.writes })
+            let wide = Set(ops.filter { $0.op is GatedActivation }.flatMap { $0.reads + $0.writes })
             return outside.union(written.subtracting(ops.filter { $0.writes.contains(where: wide.contains) }.flatMap(\.writes)))
         }
     }
@@ -104,26 +104,26 @@ enum Recompute {
     ///   - adjoints: their indices in `list`.
     ///   - kept: values that are not written again.
     private static func repeatBlock(_ block: Range<Int>, _ adjoints: [Int], _ kept: Set<ValueID>, _ list: inout OpList) -> [OpList.Entry] {
-        let ops = list.entries[block].map(\.op)
+        let ops = Array(list.entries[block])
         var copies: [ValueID: ValueID] = [:]
         for op in ops {
             for value in op.writes where list.values[value].kind == .transient && copies[value] == nil && !kept.contains(value) {
                 copies[value] = list.values.addCopy(of: value)
             }
         }
-        let (names, own) = (copies, Set(copies.values))
+        let names = copies
         var wanted: Set<ValueID> = []
         for index in adjoints {
-            list.entries[index].op = list.entries[index].op.renamed { names[$0] ?? $0 }
-            wanted.formUnion(list.entries[index].op.reads)
+            list.entries[index].rename(names)
+            wanted.formUnion(list.entries[index].reads)
         }
         var again: [OpList.Entry] = []
         for (offset, op) in ops.enumerated().reversed() {
-            let copy = op.renamed { names[$0] ?? $0 }
             // An op whose results are all kept, or read by no adjoint, does not run again.
-            guard copy.writes.contains(where: { wanted.contains($0) && own.contains($0) }) else { continue }
+            guard op.writes.contains(where: { names[$0].map(wanted.contains) ?? false }) else { continue }
+            let copy = OpList.Entry(op: op.op.renamed { names[$0] ?? $0 }, origin: block.lowerBound + offset, role: .repeated)
             wanted.formUnion(copy.reads)
-            again.append(OpList.Entry(op: copy, origin: block.lowerBound + offset, role: .repeated))
+            again.append(copy)
         }
         for (value, copy) in names where list.incomplete.contains(value) { list.incomplete.insert(copy) }
         return again.reversed()

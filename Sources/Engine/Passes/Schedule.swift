@@ -15,35 +15,40 @@ package struct Schedule: Sendable {
     package static let alignment = 64
 
     init(values: ValueTable, ops: [any Op], alignment: Int) {
-        lifetimes = Array(repeating: nil, count: values.values.count)
+        self.init(values, Lifetimes(values, ops.lazy.map { $0.reads + $0.writes }), alignment: alignment)
+    }
+
+    init(_ values: ValueTable, _ lifetimes: Lifetimes, alignment: Int) {
+        self.lifetimes = lifetimes.ranges
         offsets = Array(repeating: nil, count: values.values.count)
-        let last = max(0, ops.count - 1)
-        for (step, op) in ops.enumerated() {
-            for id in op.reads + op.writes where values[id].livesInArena {
-                let start = lifetimes[id.index]?.lowerBound ?? step
-                lifetimes[id.index] = start...step
-            }
-        }
-        for id in values.ids {
-            switch values[id].kind {
-            case .input, .output: lifetimes[id.index] = 0...last
-            default: break
-            }
-        }
         place(values, alignment)
     }
 
-    private mutating func place(_ values: ValueTable, _ alignment: Int) {
-        let order = values.ids.filter { lifetimes[$0.index] != nil }.sorted {
-            let (a, b) = (values[$0].byteCount, values[$1].byteCount)
-            return a == b ? $0.index < $1.index : a > b
+    /// First and last op index of each arena value of a program; they do not depend on its sizes.
+    struct Lifetimes {
+        fileprivate private(set) var ranges: [ClosedRange<Int>?]
+
+        /// - Parameter operands: of each op.
+        init(_ values: ValueTable, _ operands: some Collection<[ValueID]>) {
+            ranges = Array(repeating: nil, count: values.values.count)
+            let last = max(0, operands.count - 1)
+            for (step, ids) in operands.enumerated() {
+                for id in ids where values[id].livesInArena { ranges[id.index] = (ranges[id.index]?.lowerBound ?? step)...step }
+            }
+            for (index, value) in values.values.enumerated() where value.kind == .input || value.kind == .output { ranges[index] = 0...last }
         }
+    }
+
+    private mutating func place(_ values: ValueTable, _ alignment: Int) {
+        var order: [(id: ValueID, bytes: Int)] = []
+        for id in values.ids where lifetimes[id.index] != nil { order.append((id, values[id].byteCount)) }
+        order.sort { $0.bytes == $1.bytes ? $0.id.index < $1.id.index : $0.bytes > $1.bytes }
         // Sorted by start.
         var placed: [(start: Int, end: Int, first: Int32, last: Int32)] = []
         placed.reserveCapacity(order.count)
-        for id in order {
+        for (id, bytes) in order {
             guard let lifetime = lifetimes[id.index] else { continue }
-            let size = values[id].byteCount.roundedUp(toMultipleOf: alignment)
+            let size = bytes.roundedUp(toMultipleOf: alignment)
             var offset = 0
             let (first, last) = (Int32(lifetime.lowerBound), Int32(lifetime.upperBound))
             for other in placed where other.first <= last && other.last >= first {

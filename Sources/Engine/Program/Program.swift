@@ -58,7 +58,7 @@ package struct Program: Sendable {
     /// Bytes of the arena this program needs.
     package var arenaBytes: Int { schedule.arenaBytes }
     /// Bytes of the host's pinned memory that its parked values need.
-    package var parkedBytes: Int { values.values.reduce(0) { $1.kind == .parked ? max($0, $1.flatOffset + $1.byteCount) : $0 } }
+    package var parkedBytes: Int { values.parkedBytes }
 }
 
 /// The inputs every program has; all are one number a row (token), int32 unless said otherwise.

@@ -72,8 +72,7 @@ package struct ProgramBuilder {
     /// The value of a trained tensor.
     package mutating func parameter(_ tensor: TrainedTensor) -> ValueID {
         used.insert(tensor.name)
-        let module = tensor.module.split(separator: ".").last ?? ""
-        return values.add("\(module).\(tensor.role.name)", tensor.shape, .f32, .parameter, flatOffset: tensor.offset)
+        return values.add("\(tensor.module.lastPart).\(tensor.role.name)", tensor.shape, .f32, .parameter, flatOffset: tensor.offset)
     }
 
     /// Names of the trained tensors that no op uses so far.
@@ -289,34 +288,4 @@ package struct ProgramBuilder {
     /// Runs the passes (differentiation where the program trains, recomputation, fusion), lays values out in the arena, and returns the
     /// program.
     package consuming func build(passes: PassPolicy = .norms) -> Program { differentiated().program(passes) }
-}
-
-/// A program before the passes that a policy decides.
-struct DifferentiatedProgram {
-    let purpose: ProgramPurpose
-    let tokens: Int
-    /// The forward ops of each block of the model.
-    let blocks: [Range<Int>]
-    let inputs: ProgramInputs
-    let outputs: ProgramOutputs
-    let unusedTensors: [String]
-    let list: OpList
-
-    /// The program after recomputation, fusion and parking, with its values laid out in the arena.
-    func program(_ passes: PassPolicy) -> Program {
-        var list = list
-        let target = list.target
-        if purpose == .training { list = Recompute.recompute(list, passes, blocks: blocks) }
-        if passes.fuse { list = Fuse.fuse(list) }
-        if purpose == .training, passes.parks, target.isDevice { list = Parking.park(list, blocks: blocks, repeated: passes.blocks) }
-        let ops = list.entries.map(\.op)
-        let program = Program(
-            purpose: purpose, target: target, tokens: tokens, values: list.values, ops: ops, origins: list.entries.map(\.origin),
-            roles: list.entries.map(\.role),
-            firstBackwardOp: list.firstBackward, inputs: inputs, outputs: outputs,
-            schedule: Schedule(values: list.values, ops: ops, alignment: target.alignment), incomplete: list.incomplete,
-            unusedTensors: unusedTensors)
-        assert(program.violations().isEmpty, program.violations().joined(separator: "\n"))
-        return program
-    }
 }

@@ -1,4 +1,5 @@
 import LorikeetDevices
+import LorikeetGround
 
 /// The number of a value in its program's table.
 package struct ValueID: Hashable, Sendable {
@@ -43,14 +44,39 @@ package enum ValueType: String, Sendable {
 
 /// One value of a step program: a name, a shape (row-major, last index fastest), a type and a kind.
 package struct Value: Sendable {
-    package let name: String
-    package let shape: [Int]
-    package let type: ValueType
-    package let kind: ValueKind
+    /// The name of what this is a gradient or a copy of. Names are put together when somebody reads them: making a program is faster so.
+    private let stem: String
+    private var gradients = 0
+    private var copies = 0
+    package private(set) var shape: [Int]
+    package private(set) var elementCount: Int
+    package private(set) var type: ValueType
+    package private(set) var kind: ValueKind
     /// For parameters and their gradients the first element's index in the flat buffer; for parked values the first byte in their memory.
-    package let flatOffset: Int
+    package private(set) var flatOffset: Int
 
-    package var elementCount: Int { shape.reduce(1, *) }
+    fileprivate init(_ name: String, _ shape: [Int], _ type: ValueType, _ kind: ValueKind, flatOffset: Int) {
+        (stem, self.shape, self.type, self.kind, self.flatOffset) = (name, shape, type, kind, flatOffset)
+        elementCount = shape.reduce(1, *)
+    }
+
+    /// A gradient of this value, `d.` before its name.
+    fileprivate func gradient(_ shape: [Int], _ type: ValueType, _ kind: ValueKind) -> Value {
+        var value = self
+        value.gradients += 1
+        (value.shape, value.elementCount, value.type, value.kind) = (shape, shape.reduce(1, *), type, kind)
+        return value
+    }
+
+    /// The same once more: a transient with a mark behind its name, or what is parked of it.
+    fileprivate func copy(_ kind: ValueKind, flatOffset: Int) -> Value {
+        var value = self
+        if kind == .transient { value.copies += 1 }
+        (value.kind, value.flatOffset) = (kind, flatOffset)
+        return value
+    }
+
+    package var name: String { String(repeating: "d.", count: gradients) + stem + String(repeating: "'", count: copies) }
     package var byteCount: Int { elementCount * type.byteCount }
     /// Whether it has an offset in the arena. Inputs and outputs do too, for the whole run.
     package var livesInArena: Bool { kind == .transient || kind == .input || kind == .output }
@@ -59,15 +85,54 @@ package struct Value: Sendable {
 /// The values of a program, by `ValueID`.
 package struct ValueTable: Sendable {
     package private(set) var values: [Value] = []
+    /// Of the last values, those that passes have added: what each is a copy of.
+    private var copied: [ValueID] = []
 
     package subscript(id: ValueID) -> Value { values[id.index] }
     package var ids: [ValueID] { values.indices.map { ValueID(index: $0) } }
 
-    package mutating func add(_ name: String, _ shape: [Int], _ type: ValueType = .f32, _ kind: ValueKind, flatOffset: Int = 0) -> ValueID {
-        values.append(Value(name: name, shape: shape, type: type, kind: kind, flatOffset: flatOffset))
+    private mutating func add(_ value: Value) -> ValueID {
+        values.append(value)
         return ValueID(index: values.count - 1)
     }
 
+    package mutating func add(_ name: String, _ shape: [Int], _ type: ValueType = .f32, _ kind: ValueKind, flatOffset: Int = 0) -> ValueID {
+        add(Value(name, shape, type, kind, flatOffset: flatOffset))
+    }
+
+    /// Adds a gradient of `id`, named after it.
+    mutating func addGradient(of id: ValueID, _ shape: [Int], _ type: ValueType, _ kind: ValueKind) -> ValueID {
+        add(self[id].gradient(shape, type, kind))
+    }
+
     /// Adds a transient with the shape and type of `id`, named after it.
-    mutating func addCopy(of id: ValueID) -> ValueID { add(self[id].name + "'", self[id].shape, self[id].type, .transient) }
+    mutating func addCopy(of id: ValueID) -> ValueID {
+        copied.append(id)
+        return add(self[id].copy(.transient, flatOffset: 0))
+    }
+
+    /// Adds a place for `id` in the host's memory, behind those that were added before.
+    ///
+    /// - Parameter alignment: of the places.
+    mutating func addParked(_ id: ValueID, alignment: Int) -> ValueID {
+        let before = parkedBytes.roundedUp(toMultipleOf: alignment)
+        copied.append(id)
+        return add(self[id].copy(.parked, flatOffset: before))
+    }
+
+    /// Bytes of the host's memory that parked values take.
+    var parkedBytes: Int { values.last { $0.kind == .parked }.map { $0.flatOffset + $0.byteCount } ?? 0 }
+
+    /// The values of a program of another size whose ops are the same: its own, and the copies that passes have added here.
+    ///
+    /// - Parameters:
+    ///   - other: the values of that program before the passes.
+    ///   - alignment: see `addParked`.
+    func resized(to other: ValueTable, alignment: Int) -> ValueTable {
+        var table = other
+        for (id, value) in zip(copied, values.suffix(copied.count)) {
+            _ = value.kind == .parked ? table.addParked(id, alignment: alignment) : table.addCopy(of: id)
+        }
+        return table
+    }
 }

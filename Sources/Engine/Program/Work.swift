@@ -67,7 +67,7 @@ package struct SegmentLengths: Sendable, Equatable {
     private let entries: [Entry]
 
     /// Lengths below 1 are left out.
-    package init(_ lengths: some Sequence<Int>) {
+    package init(_ lengths: [Int]) {
         // Of hundreds of thousands of samples nearly all are short: an array counts them ten times as fast.
         var (counts, short): ([Int: Int], [Int]) = ([:], Array(repeating: 0, count: 4096))
         for length in lengths { if short.indices.contains(length) { short[length] += 1 } else { counts[length, default: 0] += 1 } }
@@ -111,7 +111,7 @@ package struct WorkContext {
 
     /// The number of pairs (query, key) in causal attention over `rows` rows.
     func pairs(rows: Int, window: Int?) -> Double {
-        Double(rows) * (load.segments ?? SegmentLengths(CollectionOfOne(rows))).keysPerQuery(window: window)
+        Double(rows) * (load.segments ?? SegmentLengths([rows])).keysPerQuery(window: window)
     }
 
     func bytes(_ id: ValueID) -> Double { Double(values[id].byteCount) }

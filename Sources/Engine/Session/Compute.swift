@@ -39,7 +39,7 @@ package struct Compute {
     package func model(
         _ source: ModelSource, storage: BaseStorage, lora: LoRASettings?, seed: UInt64 = 0, optimiser: any Optimiser.Type = AdamWSettings.self
     ) throws -> Model {
-        let layout = try TrainedLayout(lora, weights: source.configuration.family.weights())
+        let layout = try TrainedLayout(lora, weights: source.configuration.weights)
         return try model(source, storage: storage, trained: layout, seed: seed, optimiser: optimiser)
     }
 
@@ -54,7 +54,7 @@ package struct Compute {
     ///
     /// - Throws: exit 2 for target modules that match nothing; exit 4 when memory or card fail.
     package func randomModel(_ configuration: ModelConfiguration, storage: BaseStorage, lora: LoRASettings?, seed: UInt64 = 0) throws -> Model {
-        let trained = try TrainedSet(layout: TrainedLayout(lora, weights: configuration.family.weights()))
+        let trained = try TrainedSet(layout: TrainedLayout(lora, weights: configuration.weights))
         return try Model(.random(configuration), storage: storage, trained: trained, seed: seed, compute: self)
     }
 }

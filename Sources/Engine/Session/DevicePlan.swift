@@ -76,7 +76,7 @@ package struct DevicePlanner {
     package var fuse = true
     /// Bytes of the host's memory that may be pinned.
     package var hostCap = Int.max
-    private let known = KnownPrograms()
+    let known = KnownPrograms()
     /// By what part a token's time has to be shorter with the host's memory than without, where both fit. A step is predicted too long by about
     /// the same share in either form, which cancels in their ratio: on an H100 that was predicted as 0.944 and 0.961 and measured as 0.955 and 0.942. So gains below
     /// 3 % may be errors of the prediction, and a smaller use of the machine's memory is preferred.
@@ -93,24 +93,24 @@ package struct DevicePlanner {
         workload: Workload, contextBytes: Int, stored: (String) -> ElementType?
     ) throws {
         family = configuration.family
-        layout = try TrainedLayout(lora, weights: family.weights())
+        layout = try TrainedLayout(lora, weights: configuration.weights)
         self.storage = storage
         self.element = element
         self.contextBytes = contextBytes + card.bytesToRun
         model = TableModel(card, element).model
         predicting = DeviceModel.predicting(card, element)
-        blockCount = family.blockCount
+        blockCount = configuration.blockCount
         var (weights, expanded) = (DeviceWeights.overheadBytes, 0)
         self.workload = workload
-        storedBytes = family.storedBytes(storage, .device(element), stored: stored)
-        for declaration in family.weights() {
+        storedBytes = configuration.storedBytes(storage, .device(element), stored: stored)
+        for declaration in configuration.weights {
             let bytes = DeviceWeights.bytes(declaration, storage: storage, stored: stored(declaration.tensor) ?? .f32, element: element)
             weights += bytes
             if storedBytes[declaration.tensor] != nil { expanded += declaration.shape.reduce(1, *) * element.bytes }
         }
         (weightBytes, expandedBytes) = (weights, expanded)
         embeddingBytes =
-            family.embeddingOnly.map { DeviceWeights.bytes($0, storage: storage, stored: stored($0.tensor) ?? .f32, element: element) } ?? 0
+            configuration.embeddingOnly.map { DeviceWeights.bytes($0, storage: storage, stored: stored($0.tensor) ?? .f32, element: element) } ?? 0
         step = Self.step(optimiser, layout, element)
     }
 
@@ -121,7 +121,7 @@ package struct DevicePlanner {
     /// The result of a search for a plan.
     package enum Outcome {
         case plan(DevicePlan)
-        /// Something fits, but nothing that fits is faster than the given limit.
+        /// Nothing that fits is faster than the given limit; where even the step that needs the most memory is not, nobody asks whether another fits.
         case slower
         case doesNotFit
 
@@ -166,7 +166,7 @@ package struct DevicePlanner {
         var (best, limit) = (Outcome.doesNotFit, limit)
         for program in programs {
             for keeps in mayKeepExpanded ? [true, false] : [false] {
-                switch program.plan(self, keepsExpanded: keeps, of: mayKeepExpanded ? [true, false] : [false], use, cap: cap, limit: limit) {
+                switch program.plan(self, keepsExpanded: keeps, use, cap: cap, limit: limit) {
                 case .plan(let plan): (best, limit) = (.plan(plan), plan.stepSeconds)
                 case .slower: if case .doesNotFit = best { best = .slower }
                 case .doesNotFit: break
@@ -185,8 +185,8 @@ package struct DevicePlanner {
         guard plan.passes.blocks == 0 else { return plan }
         var keeping = plan
         keeping.passes.cheap = false
-        let program = program(.training, plan.sizes.training, plan.sizes, keeping.passes)
-        keeping.bytes.arena = max(plan.bytes.arena, program.arenaBytes)
+        let program = footprint(plan.sizes.training, plan.sizes, keeping.passes)
+        keeping.bytes.arena = max(plan.bytes.arena, program.arenaBytes())
         keeping.stepSeconds = seconds(program, keepsExpanded: plan.keepsExpanded, embeddingOnHost: plan.embeddingOnHost)
         return keeping.bytes.total <= cap && keeping.stepSeconds < plan.stepSeconds ? keeping : plan
     }
@@ -238,20 +238,19 @@ package struct DevicePlanner {
 
     /// Bytes of the arena for an evaluation batch of `tokens`.
     package func evaluationArenaBytes(tokens: Int, headChunk: Int) -> Int {
-        let sizes = SessionSizes(training: 0, evaluation: tokens, headChunk: headChunk)
-        return program(.evaluation, Session.batchRows(tokens, .device(element)), sizes, policy(0)).arenaBytes
+        known.evaluationArena(self, rows: tokens, headChunk: headChunk)
     }
 
     /// Bytes of the card's memory that training micro-batches of `tokens` takes at least: with every block recomputed, a small head chunk, and what
     /// can lie in the host's memory there.
     package func smallestBytes(tokens: Int, evaluation: Int, headChunk: Int) -> Int {
         let sizes = SessionSizes(training: Session.batchRows(tokens, .device(element)), evaluation: min(evaluation, tokens), headChunk: min(headChunk, 256))
-        let parking = program(.training, sizes.training, sizes, policy(blockCount, parks: true))
+        let parking = footprint(sizes.training, sizes, policy(blockCount, parks: true))
         let parks = parking.parkedBytes + embeddingBytes <= hostCap
-        let training = parks ? parking : program(.training, sizes.training, sizes, policy(blockCount))
-        let evaluation = program(.evaluation, Session.batchRows(sizes.evaluation, .device(element)), sizes, policy(0))
+        let training = parks ? parking : footprint(sizes.training, sizes, policy(blockCount))
+        let evaluation = evaluationArenaBytes(tokens: sizes.evaluation, headChunk: sizes.headChunk)
         let weights = weightBytes - (embeddingBytes <= hostCap ? embeddingBytes : 0)
-        return contextBytes + weights + step.persistentBytes + max(training.arenaBytes, evaluation.arenaBytes, step.arenaBytes)
+        return contextBytes + weights + step.persistentBytes + max(training.arenaBytes(), evaluation, step.arenaBytes)
     }
 
     /// Predicted seconds of training micro-batches under `plan`.
@@ -269,7 +268,7 @@ package struct DevicePlanner {
         if !plan.keepsExpanded { load.storedBytes = storedBytes }
         load.embeddingOnHost = plan.embeddingOnHost
         let known = priced.map { rows in
-            (rows: rows, seconds: predicting.seconds(program(.training, rows, plan.sizes, plan.passes).work(load)) + DeviceModel.submissionSeconds)
+            (rows: rows, seconds: predicting.seconds(footprint(rows, plan.sizes, plan.passes).work(load)) + DeviceModel.submissionSeconds)
         }
         func seconds(_ rows: Int) -> Double {
             guard let above = known.first(where: { $0.rows >= rows }) else { return known.last?.seconds ?? 0 }
@@ -283,7 +282,7 @@ package struct DevicePlanner {
     package var predictedUpdateSeconds: Double { predicting.seconds(step.work()) }
 
     /// Predicted seconds of one run of `program` on the workload.
-    func seconds(_ program: Program, keepsExpanded: Bool, embeddingOnHost: Bool) -> Double {
+    func seconds(_ program: PassedProgram.Footprint, keepsExpanded: Bool, embeddingOnHost: Bool) -> Double {
         var load = workload
         load.embeddingOnHost = embeddingOnHost
         if !keepsExpanded { load.storedBytes = storedBytes }
@@ -296,8 +295,12 @@ package struct DevicePlanner {
         return policy
     }
 
-    func program(_ purpose: ProgramPurpose, _ tokens: Int, _ sizes: SessionSizes, _ passes: PassPolicy) -> Program {
-        family.program(
-            purpose, tokens: tokens, adapters: layout, target: .device(element), headChunk: sizes.headChunk, passes: passes)
+    /// A training program of so many rows.
+    private func footprint(_ rows: Int, _ sizes: SessionSizes, _ passes: PassPolicy) -> PassedProgram.Footprint {
+        known.footprint(of: differentiated(.training, rows, headChunk: sizes.headChunk), passes)
+    }
+
+    func differentiated(_ purpose: ProgramPurpose, _ rows: Int, headChunk: Int) -> DifferentiatedProgram {
+        family.differentiated(purpose, tokens: rows, adapters: layout, target: .device(element), headChunk: headChunk)
     }
 }

@@ -1,43 +1,5 @@
 import LorikeetModelFiles
-
-/// What a session will need and do, from its programs alone: nothing is loaded.
-package struct ProgramPlan: Sendable {
-    /// Bytes of the frozen weights in their storage; those read in place from the mapped file are counted too.
-    package let weightBytes: Int
-    /// Trained parameters, gradients, the optimiser's moments and the step state: the step program's persistent values.
-    package let adapterBytes: Int
-    /// What a checkpoint holds of them, and the trained parameters alone.
-    package let checkpointBytes: Int
-    package let parameterBytes: Int
-    /// The arena that training and evaluation share.
-    package let arenaBytes: Int
-    /// The arena of a session that only evaluates and decodes.
-    package let evaluationArenaBytes: Int
-    /// KV cache of one group of sequences in `generate`.
-    package let cacheBytes: Int
-    package let trainableParameters: Int
-    /// Elements of all matrices that multiply tokens, the head included.
-    package let matrixParameters: Int
-    /// Elements of all frozen tensors.
-    package let parameters: Int
-    /// For the largest training micro-batch; nil where nothing is trained.
-    package let training: Program?
-    /// For the largest evaluation batch.
-    package let evaluation: Program
-    /// For one new token of every sequence; nil where nothing is generated.
-    package let decoding: Program?
-    /// The optimiser's update.
-    package let step: Program
-    /// See `Workload.storedBytes`.
-    package let storedBytes: [String: Int]
-
-    /// Seconds of one run of `program` on such data.
-    package func seconds(_ program: Program, _ data: Workload, _ model: DeviceModel) -> Double {
-        var load = data
-        load.storedBytes = storedBytes
-        return model.seconds(program.work(load))
-    }
-}
+import Synchronization
 
 /// The inputs of a plan beside the model.
 package struct ProgramRequest: Sendable {
@@ -61,51 +23,127 @@ package struct ProgramRequest: Sendable {
     }
 }
 
-extension Session {
-    /// - Parameter stored: a tensor's element type in the file; float32 where it says nil.
-    package static func plan(
-        _ configuration: ModelConfiguration, _ request: ProgramRequest, stored: (String) -> ElementType?
-    ) throws -> ProgramPlan {
-        let family = configuration.family
-        let layout = try TrainedLayout(request.lora, weights: family.weights())
-        func program(_ purpose: ProgramPurpose, _ tokens: Int) -> Program {
-            family.program(
-                purpose, tokens: batchRows(tokens, request.target), adapters: layout, target: request.target, headChunk: request.sizes.headChunk,
-                passes: request.passes)
-        }
-        let training = request.sizes.training > 0 ? program(.training, request.sizes.training) : nil
-        let evaluation = program(.evaluation, request.sizes.evaluation)
-        let step = StepProgram.build(count: layout.elementCount, optimiser: request.optimiser, target: request.target)
-        var (evaluating, cache) = (evaluation.arenaBytes, 0)
-        var nextTokens: Program?
-        if request.slots > 0 {
-            let length = roundedUp(request.positions)
-            func decoding(_ rows: Int) -> Program {
-                family.program(
-                    .decoding(slots: request.slots + 1, positions: length, outputRows: request.slots), tokens: rows, adapters: layout,
-                    target: request.target, passes: request.passes)
-            }
-            let reading = decoding(batchRows(min(roundedUp(request.sizes.evaluation), request.slots * length), request.target))
-            evaluating = max(evaluating, reading.arenaBytes)
-            cache = reading.values.values.filter { $0.kind == .persistent }.reduce(0) { $0 + $1.byteCount }
-            nextTokens = decoding(request.slots)
-        }
-        let (weights, matrix) = weightBytes(family, request.storage, stored)
-        let parameters = family.weights().reduce(0) { $0 + $1.shape.reduce(1, *) }
-        return ProgramPlan(
-            weightBytes: weights, adapterBytes: step.persistentBytes, checkpointBytes: step.checkpointValues.reduce(0) { $0 + $1.byteCount },
-            parameterBytes: step.checkpointValues.first?.byteCount ?? 0,
-            arenaBytes: max(training?.arenaBytes ?? 0, evaluation.arenaBytes, step.arenaBytes), evaluationArenaBytes: evaluating, cacheBytes: cache,
-            trainableParameters: layout.elementCount, matrixParameters: matrix, parameters: parameters, training: training, evaluation: evaluation,
-            decoding: nextTokens,
-            step: step, storedBytes: family.storedBytes(request.storage, request.target, stored: stored))
+/// What a session will need and do, from its programs alone: nothing is loaded. A program is made when something is first asked of it.
+package struct ProgramPlan: Sendable {
+    /// Bytes of the frozen weights in their storage; those read in place from the mapped file are counted too.
+    package let weightBytes: Int
+    /// Elements of all matrices that multiply tokens, the head included.
+    package let matrixParameters: Int
+    /// Elements of all frozen tensors.
+    package let parameters: Int
+    package let trainableParameters: Int
+    /// The optimiser's update.
+    package let step: Program
+    /// See `Workload.storedBytes`.
+    package let storedBytes: [String: Int]
+    fileprivate let programs: ModelPrograms
+    fileprivate let request: ProgramRequest
+    fileprivate let layout: TrainedLayout
+
+    /// Trained parameters, gradients, the optimiser's moments and the step state: the step program's persistent values.
+    package var adapterBytes: Int { step.persistentBytes }
+    /// What a checkpoint holds of them, and the trained parameters alone.
+    package var checkpointBytes: Int { step.checkpointValues.reduce(0) { $0 + $1.byteCount } }
+    package var parameterBytes: Int { step.checkpointValues.first?.byteCount ?? 0 }
+    /// The arena that training and evaluation share.
+    package var arenaBytes: Int { max(training?.arenaBytes ?? 0, evaluation.arenaBytes, step.arenaBytes) }
+    /// The arena of a session that only evaluates and decodes.
+    package var evaluationArenaBytes: Int { max(evaluation.arenaBytes, reading?.arenaBytes ?? 0) }
+    /// KV cache of one group of sequences in `generate`.
+    package var cacheBytes: Int { reading?.values.values.filter { $0.kind == .persistent }.reduce(0) { $0 + $1.byteCount } ?? 0 }
+
+    /// For the largest training micro-batch; nil where nothing is trained.
+    package var training: Program? { request.sizes.training > 0 ? program(.training, rows(request.sizes.training)) : nil }
+    /// For the largest evaluation batch.
+    package var evaluation: Program { program(.evaluation, rows(request.sizes.evaluation)) }
+    /// For one new token of every sequence; nil where nothing is generated.
+    package var decoding: Program? { request.slots > 0 ? decoding(rows: request.slots) : nil }
+    /// For the prompts of all sequences, or as many of their tokens as are read at a time.
+    private var reading: Program? {
+        let most = min(Session.roundedUp(request.sizes.evaluation), request.slots * Session.roundedUp(request.positions))
+        return request.slots > 0 ? decoding(rows: rows(most)) : nil
     }
 
-    private static func weightBytes(
-        _ family: any ModelFamily, _ storage: BaseStorage, _ stored: (String) -> ElementType?
-    ) -> (bytes: Int, matrixParameters: Int) {
+    private func rows(_ tokens: Int) -> Int { Session.batchRows(tokens, request.target) }
+
+    private func decoding(rows: Int) -> Program {
+        let purpose = ProgramPurpose.decoding(slots: request.slots + 1, positions: Session.roundedUp(request.positions), outputRows: request.slots)
+        return program(purpose, rows, headChunk: HeadBlock.chunk)
+    }
+
+    private func program(_ purpose: ProgramPurpose, _ rows: Int, headChunk: Int? = nil) -> Program {
+        programs.program(
+            .init(
+                purpose: purpose, rows: rows, lora: request.lora, target: request.target, headChunk: headChunk ?? request.sizes.headChunk,
+                passes: purpose == .training ? request.passes : request.passes.ofForward), layout)
+    }
+
+    /// Seconds of one run of `program` on such data.
+    package func seconds(_ program: Program, _ data: Workload, _ model: DeviceModel) -> Double {
+        var load = data
+        load.storedBytes = storedBytes
+        return model.seconds(program.work(load))
+    }
+}
+
+extension PassPolicy {
+    /// What of the policy matters to a program without a backward pass.
+    fileprivate var ofForward: PassPolicy {
+        var policy = PassPolicy.norms
+        policy.fuse = fuse
+        return policy
+    }
+}
+
+/// The programs of one model, each made when it is first asked for: the parts of a plan ask for many of them more than once.
+package final class ModelPrograms: Sendable {
+    package let configuration: ModelConfiguration
+    private let known = Mutex<(programs: [Key: Program], layouts: [LoRASettings?: TrainedLayout])>(([:], [:]))
+
+    package init(_ configuration: ModelConfiguration) { self.configuration = configuration }
+
+    fileprivate struct Key: Hashable {
+        let purpose: ProgramPurpose
+        let rows: Int
+        let lora: LoRASettings?
+        let target: ProgramTarget
+        let headChunk: Int
+        let passes: PassPolicy
+    }
+
+    /// How many programs were made.
+    package var count: Int { known.withLock { $0.programs.count } }
+
+    fileprivate func program(_ key: Key, _ layout: TrainedLayout) -> Program {
+        if let program = known.withLock({ $0.programs[key] }) { return program }
+        let program = configuration.family.program(
+            key.purpose, tokens: key.rows, adapters: layout, target: key.target, headChunk: key.headChunk, passes: key.passes)
+        known.withLock { $0.programs[key] = program }
+        return program
+    }
+
+    private func layout(_ lora: LoRASettings?) throws -> TrainedLayout {
+        if let layout = known.withLock({ $0.layouts[lora] }) { return layout }
+        let layout = try TrainedLayout(lora, weights: configuration.weights)
+        known.withLock { $0.layouts[lora] = layout }
+        return layout
+    }
+
+    /// - Parameter stored: a tensor's element type in the file; float32 where it says nil.
+    /// - Throws: exit 2 where the adapter's settings do not fit the model.
+    package func plan(_ request: ProgramRequest, stored: (String) -> ElementType?) throws -> ProgramPlan {
+        let layout = try layout(request.lora)
+        let (weights, matrix) = weightBytes(request.storage, stored)
+        return ProgramPlan(
+            weightBytes: weights, matrixParameters: matrix, parameters: configuration.weights.reduce(0) { $0 + $1.shape.reduce(1, *) },
+            trainableParameters: layout.elementCount,
+            step: StepProgram.build(count: layout.elementCount, optimiser: request.optimiser, target: request.target),
+            storedBytes: configuration.storedBytes(request.storage, request.target, stored: stored), programs: self, request: request, layout: layout)
+    }
+
+    private func weightBytes(_ storage: BaseStorage, _ stored: (String) -> ElementType?) -> (bytes: Int, matrixParameters: Int) {
         var (bytes, matrix, head) = (0, 0, 0)
-        for declaration in family.weights() {
+        for declaration in configuration.weights {
             let elements = declaration.shape.reduce(1, *)
             let type = stored(declaration.tensor) ?? .f32
             switch declaration.role {
@@ -123,11 +161,18 @@ extension Session {
     }
 }
 
-extension ModelFamily {
+extension Session {
+    /// - Parameter stored: a tensor's element type in the file; float32 where it says nil.
+    package static func plan(
+        _ configuration: ModelConfiguration, _ request: ProgramRequest, stored: (String) -> ElementType?
+    ) throws -> ProgramPlan { try ModelPrograms(configuration).plan(request, stored: stored) }
+}
+
+extension ModelConfiguration {
     /// See `Workload.storedBytes`: the linears that are not stored in the activations' type.
     package func storedBytes(_ storage: BaseStorage, _ target: ProgramTarget, stored: (String) -> ElementType?) -> [String: Int] {
         var result: [String: Int] = [:]
-        for declaration in weights() {
+        for declaration in weights {
             guard case .linear = declaration.role else { continue }
             let type = stored(declaration.tensor) ?? .f32
             let bytes =

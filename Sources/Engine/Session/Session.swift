@@ -150,7 +150,7 @@ package final class Session {
 
     /// Whether `generate` reads once what prompts begin with, on any device.
     package static func sharesPrompts(_ family: any ModelFamily) -> Bool {
-        family.program(.evaluation, tokens: granularity, adapters: .none, target: .cpu(threads: 1)).inputs.lengths == nil
+        family.namedForward().inputs.lengths == nil
     }
 
     private static func trained(_ results: [Float], _ batch: TokenBatch) -> [Float] {

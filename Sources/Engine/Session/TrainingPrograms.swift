@@ -6,35 +6,50 @@ final class KnownPrograms {
     private var programs: [TrainingPrograms] = []
     /// Bytes of the arena of evaluations, by rows and head chunk.
     private var evaluations: [SessionSizes: Int] = [:]
+    /// Programs after the passes, which serve for all sizes.
+    private var passed: [Form: PassedProgram] = [:]
+    /// How often passes were run.
+    private(set) var passesRun = 0
+
+    private struct Form: Hashable {
+        let purpose: ProgramPurpose
+        let policy: PassPolicy
+    }
 
     /// The training programs of these sizes.
     func programs(_ planner: DevicePlanner, _ sizes: SessionSizes) -> TrainingPrograms {
         if let known = programs.first(where: { $0.sizes == sizes }) { return known }
-        let made = TrainingPrograms(planner, sizes, evaluationArena: evaluationArena(planner, sizes))
+        let made = TrainingPrograms(planner, sizes, evaluationArena: evaluationArena(planner, rows: sizes.evaluation, headChunk: sizes.headChunk))
         programs.append(made)
         return made
     }
 
-    private func evaluationArena(_ planner: DevicePlanner, _ sizes: SessionSizes) -> Int {
-        let key = SessionSizes(training: 0, evaluation: sizes.evaluation, headChunk: sizes.headChunk)
+    /// Bytes of the arena of an evaluation of so many rows.
+    func evaluationArena(_ planner: DevicePlanner, rows: Int, headChunk: Int) -> Int {
+        let key = SessionSizes(training: 0, evaluation: rows, headChunk: headChunk)
         if let known = evaluations[key] { return known }
-        let bytes = planner.program(.evaluation, Session.batchRows(sizes.evaluation, .device(planner.element)), sizes, planner.policy(0)).arenaBytes
+        let program = planner.differentiated(.evaluation, Session.batchRows(rows, .device(planner.element)), headChunk: headChunk)
+        let bytes = footprint(of: program, planner.policy(0)).arenaBytes()
         evaluations[key] = bytes
         return bytes
     }
+
+    /// What a program takes under a policy.
+    func footprint(of program: DifferentiatedProgram, _ policy: PassPolicy) -> PassedProgram.Footprint {
+        let form = Form(purpose: program.purpose, policy: policy)
+        if let known = passed[form]?.footprint(of: program) { return known }
+        passesRun += 1
+        let made = program.passed(policy)
+        passed[form] = made
+        return made.own
+    }
 }
 
-/// What training programs of given sizes cost, by what they recompute; each is made when it is first needed.
+/// What training programs of given sizes cost, by what they recompute; each is looked at when that is first needed.
 final class TrainingPrograms {
-    /// What a plan needs of a program.
-    private struct Cost {
-        let arenaBytes: Int
-        let parkedBytes: Int
-        /// Seconds with linears kept expanded or not, and with the embedding in the host's memory or not, as far as they were asked for.
-        var seconds: [Placement: Double] = [:]
-    }
-
     private struct Placement: Hashable {
+        let policy: PassPolicy
+        /// Linears are kept expanded.
         let keepsExpanded: Bool
         let embeddingOnHost: Bool
     }
@@ -43,83 +58,89 @@ final class TrainingPrograms {
     private let common: DifferentiatedProgram
     private let evaluationArena: Int
     private lazy var largestBlockBytes = common.largestBlockBytes
-    private var known: [PassPolicy: Cost] = [:]
+    private var knownBytes: [PassPolicy: (arena: Int, parked: Int)] = [:]
+    private var knownSeconds: [Placement: Double] = [:]
 
     init(_ planner: DevicePlanner, _ sizes: SessionSizes, evaluationArena: Int) {
         (self.sizes, self.evaluationArena) = (sizes, evaluationArena)
-        common = planner.family.differentiated(
-            .training, tokens: sizes.training, adapters: planner.layout, target: .device(planner.element), headChunk: sizes.headChunk)
+        common = planner.differentiated(.training, sizes.training, headChunk: sizes.headChunk)
     }
 
-    /// - Parameter places: for which seconds are wanted now; a program is made again where others are wanted later.
-    private func cost(_ planner: DevicePlanner, _ policy: PassPolicy, _ places: [Placement]) -> Cost {
-        if let cost = known[policy], places.allSatisfy({ cost.seconds[$0] != nil }) { return cost }
-        let program = common.program(policy)
-        var cost = Cost(arenaBytes: program.arenaBytes, parkedBytes: program.parkedBytes)
-        for place in places {
-            cost.seconds[place] = planner.seconds(program, keepsExpanded: place.keepsExpanded, embeddingOnHost: place.embeddingOnHost)
-        }
-        known[policy] = cost
-        return cost
+    private func bytes(_ planner: DevicePlanner, _ policy: PassPolicy) -> (arena: Int, parked: Int) {
+        if let known = knownBytes[policy] { return known }
+        let footprint = planner.known.footprint(of: common, policy)
+        let bytes = (arena: footprint.arenaBytes(), parked: footprint.parkedBytes)
+        knownBytes[policy] = bytes
+        return bytes
+    }
+
+    private func seconds(_ planner: DevicePlanner, _ place: Placement) -> Double {
+        if let known = knownSeconds[place] { return known }
+        let footprint = planner.known.footprint(of: common, place.policy)
+        let seconds = planner.seconds(footprint, keepsExpanded: place.keepsExpanded, embeddingOnHost: place.embeddingOnHost)
+        knownSeconds[place] = seconds
+        return seconds
     }
 
     /// The fastest plan that fits in `cap` bytes, of those with the fewest recomputed blocks for each way of recomputing a block: each such block
     /// makes the arena smaller and the step longer. More of the host's memory than the blocks' inputs is taken where that is faster by `hostGain`.
     ///
-    /// - Parameters:
-    ///   - choices: the values of `keepsExpanded` that are asked for with these programs.
-    ///   - limit: seconds that the step has to stay below.
-    func plan(_ planner: DevicePlanner, keepsExpanded: Bool, of choices: [Bool], _ use: HostUse, cap: Int, limit: Double) -> DevicePlanner.Outcome {
+    /// - Parameter limit: seconds that the step has to stay below.
+    func plan(_ planner: DevicePlanner, keepsExpanded: Bool, _ use: HostUse, cap: Int, limit: Double) -> DevicePlanner.Outcome {
         let onHost = use != .nothing && planner.embeddingBytes > 0
-        // Parked values go with the embedding; all other programs are asked for with it on the card first, and then in the host's memory.
-        let embedded = planner.embeddingBytes == 0 ? [false] : use == .parking ? [true] : [false, true]
-        let places = embedded.flatMap { onHost in choices.map { Placement(keepsExpanded: $0, embeddingOnHost: onHost) } }
         func policy(_ blocks: Int, _ repeated: PassPolicy.Repeated = .everything) -> PassPolicy {
             planner.policy(blocks, blocks > 0 ? repeated : .everything, parks: use == .parking && blocks > 0)
         }
-        func plan(_ policy: PassPolicy) -> DevicePlan {
-            let cost = cost(planner, policy, places)
-            let bytes = DeviceBytes(
+        func seconds(_ policy: PassPolicy) -> Double {
+            self.seconds(planner, Placement(policy: policy, keepsExpanded: keepsExpanded, embeddingOnHost: onHost))
+        }
+        func bytes(_ policy: PassPolicy) -> DeviceBytes {
+            let (arena, parked) = self.bytes(planner, policy)
+            return DeviceBytes(
                 context: planner.contextBytes, weights: planner.weightBytes - (onHost ? planner.embeddingBytes : 0),
                 expanded: keepsExpanded ? planner.expandedBytes : 0, adapters: planner.step.persistentBytes,
-                arena: max(cost.arenaBytes, evaluationArena, planner.step.arenaBytes), pinned: cost.parkedBytes + (onHost ? planner.embeddingBytes : 0))
-            return DevicePlan(
-                sizes: sizes, passes: policy, keepsExpanded: keepsExpanded, embeddingOnHost: onHost, bytes: bytes,
-                stepSeconds: cost.seconds[Placement(keepsExpanded: keepsExpanded, embeddingOnHost: onHost)] ?? .infinity)
+                arena: max(arena, evaluationArena, planner.step.arenaBytes), pinned: parked + (onHost ? planner.embeddingBytes : 0))
         }
-        func fits(_ plan: DevicePlan) -> Bool { plan.bytes.total <= cap && (use == .nothing || plan.bytes.pinned <= planner.hostCap) }
-        let nothing = plan(policy(0))
+        func plan(_ policy: PassPolicy) -> DevicePlanner.Outcome {
+            .plan(
+                DevicePlan(
+                    sizes: sizes, passes: policy, keepsExpanded: keepsExpanded, embeddingOnHost: onHost, bytes: bytes(policy), stepSeconds: seconds(policy)))
+        }
+        func fits(_ bytes: DeviceBytes) -> Bool { bytes.total <= cap && (use == .nothing || bytes.pinned <= planner.hostCap) }
+        let nothing = policy(0)
+        guard seconds(nothing) < limit else { return .slower }
+        let unfitting = bytes(nothing)
+        if fits(unfitting) { return plan(nothing) }
         /// The plan with the fewest blocks that fits and stays below the limit.
         func least(_ repeated: PassPolicy.Repeated, limit: Double) -> DevicePlanner.Outcome {
-            let most = plan(policy(planner.blockCount, repeated))
+            let all = policy(planner.blockCount, repeated)
+            let most = bytes(all)
             guard fits(most) else { return .doesNotFit }
             // No block frees more than it keeps, so at least so many are recomputed, each for about the same time.
-            let fewest = Double(nothing.bytes.total - cap) / (Self.freeing * Double(max(1, largestBlockBytes)))
-            let perBlock = (most.stepSeconds - nothing.stepSeconds) / Double(planner.blockCount)
-            guard nothing.stepSeconds + Self.lengthening * fewest * perBlock < limit else { return .slower }
+            let fewest = Double(unfitting.total - cap) / (Self.freeing * Double(max(1, largestBlockBytes)))
+            let perBlock = (seconds(all) - seconds(nothing)) / Double(planner.blockCount)
+            guard seconds(nothing) + Self.lengthening * fewest * perBlock < limit else { return .slower }
             // Making a program takes most of the time. Each block makes the arena smaller by about the same bytes, so the search begins at the number of
             // blocks that follows from them, and widens its steps from there.
-            let freed = Double(nothing.bytes.arena - most.bytes.arena) / Double(planner.blockCount)
+            let freed = Double(unfitting.arena - most.arena) / Double(planner.blockCount)
             var (low, high, step) = (1, planner.blockCount, 1)
-            var next = freed > 0 ? Int((Double(nothing.bytes.total - cap) / freed).rounded(.up)) : high
+            var next = freed > 0 ? Int((Double(unfitting.total - cap) / freed).rounded(.up)) : high
             while low < high {
                 next = min(max(next, low), high - 1)
-                let tried = plan(policy(next, repeated))
-                if fits(tried) {
+                let tried = policy(next, repeated)
+                if fits(bytes(tried)) {
                     high = next
                     next -= step
                 } else {
-                    guard tried.stepSeconds < limit else { return .slower }
+                    guard seconds(tried) < limit else { return .slower }
                     low = next + 1
                     next += step
                 }
                 step *= 2
             }
-            let found = plan(policy(low, repeated))
-            return found.stepSeconds < limit ? .plan(found) : .slower
+            let found = policy(low, repeated)
+            return seconds(found) < limit ? plan(found) : .slower
         }
-        guard nothing.stepSeconds < limit else { return fits(nothing) || fits(plan(policy(planner.blockCount))) ? .slower : .doesNotFit }
-        if fits(nothing) { return .plan(nothing) }
         var best = DevicePlanner.Outcome.doesNotFit
         for repeated in PassPolicy.Repeated.allCases {
             // What is kept beside a block's input lies in the host's memory too. With all but the gates there, a step on an H100 was predicted to be 3 %
@@ -145,9 +166,9 @@ extension DifferentiatedProgram {
     fileprivate var largestBlockBytes: Int {
         let firstBackward = list.firstBackward
         var kept = Set<ValueID>()
-        for entry in list.entries[firstBackward...] { kept.formUnion(entry.op.reads) }
+        for entry in list.entries[firstBackward...] { kept.formUnion(entry.reads) }
         return blocks.map { block in
-            Set(list.entries[block].flatMap(\.op.writes)).intersection(kept).reduce(0) {
+            Set(list.entries[block].flatMap(\.writes)).intersection(kept).reduce(0) {
                 $0 + list.values[$1].byteCount.roundedUp(toMultipleOf: list.target.alignment)
             }
         }.max() ?? 0

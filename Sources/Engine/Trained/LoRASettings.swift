@@ -1,5 +1,5 @@
 /// What is trained, in the words of PEFT's `LoraConfig`.
-package struct LoRASettings: Sendable, Equatable {
+package struct LoRASettings: Sendable, Hashable {
     package var r: Int
     package var alpha: Double
     /// Share of the adapter's input elements that are dropped in training.
@@ -11,7 +11,7 @@ package struct LoRASettings: Sendable, Equatable {
     /// Modules, by their full names, whose rank or alpha is another than `r` and `alpha` (PEFT's `rank_pattern` and `alpha_pattern`).
     package var exceptions: [String: Exception] = [:]
 
-    package struct Exception: Sendable, Equatable {
+    package struct Exception: Sendable, Hashable {
         package var r: Int
         package var alpha: Double
 

@@ -16,7 +16,7 @@ package struct LinearWeight: Sendable, Equatable {
     }
 
     /// The last part of the name: what `target_modules` calls it.
-    package var shortName: String { String(name.split(separator: ".").last ?? "") }
+    package var shortName: String { name.lastPart }
 }
 
 /// One matrix of a joint linear, at columns `firstRow ..< firstRow + rows` of y.
