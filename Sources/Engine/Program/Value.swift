@@ -85,7 +85,7 @@ package struct Value: Sendable {
 /// The values of a program, by `ValueID`.
 package struct ValueTable: Sendable {
     package private(set) var values: [Value] = []
-    /// Of the last values, those that passes have added: what each is a copy of.
+    /// Of each copy in the order in which they were added, what it is a copy of; passes add nothing else.
     private var copied: [ValueID] = []
 
     package subscript(id: ValueID) -> Value { values[id.index] }
@@ -130,7 +130,9 @@ package struct ValueTable: Sendable {
     ///   - alignment: see `addParked`.
     func resized(to other: ValueTable, alignment: Int) -> ValueTable {
         var table = other
-        for (id, value) in zip(copied, values.suffix(copied.count)) {
+        // Copies that the program had before the passes are among its own.
+        let added = max(0, values.count - other.values.count)
+        for (id, value) in zip(copied.suffix(added), values.suffix(added)) {
             _ = value.kind == .parked ? table.addParked(id, alignment: alignment) : table.addCopy(of: id)
         }
         return table
