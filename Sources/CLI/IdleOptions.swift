@@ -48,7 +48,7 @@ struct IdleOptions: Sendable {
     private static let bench = [
         Self("sequences", "prompt", "new", when: "without --decode") { !$0.has("decode") },
         Self(
-            "lengths", "tokens", "profile", "seq", "lora-r", "lora-dropout", "target-modules", "gpu-memory", "fuse",
+            "lengths", "tokens", "seq", "lora-r", "lora-dropout", "target-modules", "gpu-memory", "fuse",
             when: "with --decode, which measures no training step"
         ) { $0.has("decode") },
         Self("tokens", "seq", when: "with --lengths, which gives the tokens of each segment") { $0.has("lengths") },

@@ -90,7 +90,7 @@ package struct DecodeBench {
         var request = ProgramRequest(storage: storage, lora: nil, sizes: SessionSizes(training: 0, evaluation: 32), target: compute.target)
         (request.slots, request.positions) = (sequences, prompt + new)
         let plan = try Session.plan(configuration, request) { source?.tensor($0)?.type ?? randomType }
-        return plan.decoding.map { plan.seconds($0, Workload(), .predicting(card, compute.element)) + DeviceModel.submissionSeconds }
+        return plan.decoding.map { plan.seconds($0, Workload(), DeviceModel.predicting(card, compute.element).decoding) + DeviceModel.submissionSeconds }
     }
 
     /// What random weights that are no linears are stored as on the processor.

@@ -37,7 +37,7 @@ extension Planner {
         ///   - decodingSeconds: of a decoding step on the host, likewise.
         init(_ program: ProgramPlan, _ data: Workload, _ model: DeviceModel, evaluatingSeconds: Double = 0, decodingSeconds: Double = 0) {
             perToken = program.seconds(program.evaluation, data, model) / Double(program.evaluation.tokens) + evaluatingSeconds
-            perDecodingStep = program.decoding.map { program.seconds($0, data, model) + decodingSeconds } ?? 0
+            perDecodingStep = program.decoding.map { program.seconds($0, data, model.decoding) + decodingSeconds } ?? 0
         }
     }
 

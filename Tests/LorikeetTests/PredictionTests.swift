@@ -1,3 +1,4 @@
+import LorikeetDatasets
 import LorikeetDevices
 import LorikeetEngine
 import LorikeetGround

@@ -7,6 +7,8 @@ package enum Work: Sendable, Equatable {
     case attention(pairs: Double, width: Int, products: Int)
     /// Bytes read from and written to the device's memory.
     case bytes(Double)
+    /// Bytes of keys and values that the heads of new tokens read from a cache, those that heads share counted for each.
+    case cachedBytes(Double)
     /// A number of kernel launches, one after the other.
     case launches(Int)
     /// Bytes that a kernel reads from the host's memory.
@@ -21,7 +23,7 @@ package enum Work: Sendable, Equatable {
         switch self {
         case .product(let m, let n, let k): 2 * Double(m) * Double(n) * Double(k)
         case .attention(let pairs, let width, let products): 2 * pairs * Double(width * products)
-        case .bytes, .launches, .hostBytes, .beginCopy, .awaitCopy: 0
+        case .bytes, .cachedBytes, .launches, .hostBytes, .beginCopy, .awaitCopy: 0
         }
     }
 

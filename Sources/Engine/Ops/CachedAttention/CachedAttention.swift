@@ -23,8 +23,10 @@ struct CachedAttention: Op {
 
     /// As if each row's slot were full.
     func work(_ context: WorkContext) -> [Work] {
-        let shape = context.values[cache].shape
-        return context.kernel(moving: Double(context.values[joint].shape[0]) * context.bytes(cache) / Double(max(1, shape[0])))
+        let slots = context.values[cache].shape[0]
+        let moved = Double(context.values[joint].shape[0]) * context.bytes(cache) / Double(max(1, slots))
+        // Half full on the average, while sequences grow.
+        return [.bytes(moved), .cachedBytes(moved / 2 * Double(shape.heads) / Double(max(1, shape.keyValueHeads))), .launches(1)]
     }
 
     mutating func rename(_ name: Renaming) {
