@@ -56,7 +56,8 @@ final class StepLengths {
         fileprivate(set) var trained = 0
         /// By tokens, the number of micro-batches.
         var counts: [Int: Int] {
-            Dictionary(uniqueKeysWithValues: short.enumerated().lazy.filter { $0.element > 0 }.map { ($0.offset, $0.element) } + long.map { ($0.key, $0.value) })
+            Dictionary(
+                uniqueKeysWithValues: short.enumerated().lazy.filter { $0.element > 0 }.map { ($0.offset, $0.element) } + long.map { ($0.key, $0.value) })
         }
         // Nearly all are short, and an array counts them ten times as fast.
         private var short: [Int]

@@ -17,9 +17,12 @@ struct DecodingPredictionTests {
     }
 
     static let rows = [
-        Row(shape: "llama-3.2-1b", storage: .f16, sequences: 32, milliseconds: 2.20), Row(shape: "llama-3.2-1b", storage: .f16, sequences: 1, milliseconds: 1.25),
-        Row(shape: "llama-3.2-1b", storage: .nf4, sequences: 32, milliseconds: 2.94), Row(shape: "llama-3.2-1b", storage: .nf4, sequences: 1, milliseconds: 1.17),
-        Row(shape: "smollm2-135m", storage: .f16, sequences: 32, milliseconds: 1.55), Row(shape: "smollm2-135m", storage: .nf4, sequences: 32, milliseconds: 2.03),
+        Row(shape: "llama-3.2-1b", storage: .f16, sequences: 32, milliseconds: 2.20),
+        Row(shape: "llama-3.2-1b", storage: .f16, sequences: 1, milliseconds: 1.25),
+        Row(shape: "llama-3.2-1b", storage: .nf4, sequences: 32, milliseconds: 2.94),
+        Row(shape: "llama-3.2-1b", storage: .nf4, sequences: 1, milliseconds: 1.17),
+        Row(shape: "smollm2-135m", storage: .f16, sequences: 32, milliseconds: 1.55),
+        Row(shape: "smollm2-135m", storage: .nf4, sequences: 32, milliseconds: 2.03),
         Row(shape: "smollm2-135m", storage: .nf4, sequences: 1, milliseconds: 1.14),
     ]
 

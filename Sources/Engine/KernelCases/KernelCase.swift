@@ -18,5 +18,6 @@ package struct KernelCase: Sendable {
     /// All cases, in order.
     package static let all: [KernelCase] =
         normCases + normRowsCases + residualCases + ropeCases + queryScaleCases + activationCases + attentionCases + cachedAttentionCases
-        + embeddingCases + headCases + largestLogitCases + linearCases + updateCases + expansionCases + decodingCases + loadingCases + optimiserCases + productCases
+        + embeddingCases + headCases + largestLogitCases + linearCases + updateCases + expansionCases + decodingCases + loadingCases + optimiserCases
+        + productCases
 }
