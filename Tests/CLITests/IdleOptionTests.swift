@@ -25,7 +25,6 @@ struct IdleOptionTests {
         (["bench", "--shape", "smollm2-135m", "--decode", "--gpu-memory", "1GiB", "--device", "cuda:0"], "--gpu-memory", "--decode"),
         (["bench", "--shape", "smollm2-135m", "--decode", "--lengths", "f"], "--lengths", "--decode"),
         (["bench", "--shape", "smollm2-135m", "--decode", "--tokens", "9"], "--tokens", "--decode"),
-        (["bench", "--shape", "smollm2-135m", "--decode", "--profile"], "--profile", "--decode"),
         (["bench", "--shape", "smollm2-135m", "--lengths", "f", "--tokens", "9"], "--tokens", "--lengths"),
         (["bench", "--shape", "smollm2-135m", "--lengths", "f", "--seq", "9"], "--seq", "--lengths"),
         (["bench", "--shape", "smollm2-135m", "--gpu-memory", "1GiB"], "--gpu-memory", "processor"),
