@@ -5,6 +5,20 @@ import Testing
 
 @testable import LorikeetTraining
 
+/// Numbers from 0 up to 1, the same for the same seed (xorshift).
+private struct RandomNumbers {
+    private var state: UInt64
+
+    init(seed: Int) { state = UInt64(seed) &* 0x9E37_79B9_7F4A_7C15 | 1 }
+
+    mutating func next() -> Double {
+        state ^= state << 13
+        state ^= state >> 7
+        state ^= state << 17
+        return Double(state >> 11) / Double(1 << 53)
+    }
+}
+
 /// The schedule that is planned anew where the time is not as predicted (docs/decisions/0019-schedule-planned-anew.md).
 struct PacingTests {
     // MARK: the course of the steps
@@ -102,20 +116,14 @@ struct PacingTests {
         time.longestPause = 3.4
         var most = 0
         for seed in 1...40 {
-            var random = UInt64(seed) &* 0x9E37_79B9_7F4A_7C15 | 1
-            func next() -> Double {
-                random ^= random << 13
-                random ^= random >> 7
-                random ^= random << 17
-                return Double(random >> 11) / Double(1 << 53)
-            }
+            var random = RandomNumbers(seed: seed)
             // 1.7 times as slow from step 800 on, each step by up to a half more or less, and all of them drifting by up to a third.
             var pacing = Pacing(time, settings)
             var (now, total, done, changes, drift) = (0.0, 2500, 0, 0, 1.0)
             while done < total {
                 if case .plan(let new) = pacing.decide(done: done, of: total, most: 2500, now: now) { (total, changes) = (new, changes + 1) }
-                drift = min(1.33, max(0.75, drift + 0.04 * (next() - 0.5)))
-                let seconds = 0.006 * (done < 800 ? 1 : 1.7) * drift * (0.5 + next()) * (next() < 0.02 ? 6 : 1)
+                drift = min(1.33, max(0.75, drift + 0.04 * (random.next() - 0.5)))
+                let seconds = 0.006 * (done < 800 ? 1 : 1.7) * drift * (0.5 + random.next()) * (random.next() < 0.02 ? 6 : 1)
                 pacing.addStep(seconds: seconds)
                 (now, done) = (now + seconds, done + 1)
             }
@@ -209,17 +217,11 @@ struct PacingTests {
     @Test func `whatever the speed does, training ends before its time with its last rate, or is stopped with everything saved`() throws {
         var (finished, dropped) = (0, 0)
         for seed in 0..<60 {
-            var random = UInt64(seed) &* 0x9E37_79B9_7F4A_7C15 | 1
-            func next() -> Double {
-                random ^= random << 13
-                random ^= random >> 7
-                random ^= random << 17
-                return Double(random >> 11) / Double(1 << 53)
-            }
+            var random = RandomNumbers(seed: seed)
             // The speed changes to 0.3 to 2 times the planned one at random steps.
             var (speed, speeds) = (1.0, [Double]())
             for _ in 0..<400 {
-                if next() < 0.03 { speed = 0.3 + 1.7 * next() }
+                if random.next() < 0.03 { speed = 0.3 + 1.7 * random.next() }
                 speeds.append(speed)
             }
             let run = slowed { 1 / speeds[$0] }
