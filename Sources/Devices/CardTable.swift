@@ -1,7 +1,7 @@
 /// What is known of a card without having it: the properties that a plan needs, and the rates by which its time is predicted.
 ///
 /// Sources: the vendor's data sheets (multiprocessors, memory, bandwidth, dense tensor-core rates, PCIe), lowered to what products and copies reach; of the
-/// H100 measured (docs/benchmarks.md), of the T4 its memory as Kaggle shows it and its float16 rate under its 70 W.
+/// H100 and the H200 measured (docs/benchmarks.md), of the T4 its memory as Kaggle shows it and its float16 rate under its 70 W.
 package struct CardEntry: Sendable {
     /// As `--as` names it.
     package let name: String
@@ -36,15 +36,19 @@ package struct CardEntry: Sendable {
             name: "h100", title: "NVIDIA H100 80GB HBM3", capability: 90, multiprocessors: 132, totalBytes: gibibytes(79.11), halfFlops: 739.2e12,
             singleFlops: 46.2e12, bytesPerSecond: 2.7e12, hostBytesPerSecond: 20e9, contextBytes: 588_054_528, isMeasured: true),
         CardEntry(
+            name: "h200", title: "NVIDIA H200", capability: 90, multiprocessors: 132, totalBytes: gibibytes(139.8), halfFlops: 739.2e12,
+            singleFlops: 46.2e12, bytesPerSecond: 3.8e12, hostBytesPerSecond: 20e9, contextBytes: 588_054_528, isMeasured: true),
+        CardEntry(
             name: "rtx4090", title: "NVIDIA GeForce RTX 4090", capability: 89, multiprocessors: 128, totalBytes: gibibytes(23.53), halfFlops: 150e12,
             singleFlops: 50e12, bytesPerSecond: 0.85e12, hostBytesPerSecond: 12e9, contextBytes: 500 << 20, isMeasured: false),
     ]
 
     private static func gibibytes(_ count: Double) -> Int { Int(count * Double(1 << 30)) }
 
-    /// The entry of an opened card: one of the same capability with as many multiprocessors. nil for others.
+    /// The entry of an opened card: of those of its capability with as many multiprocessors, that whose memory is nearest to its own. nil for others.
     package static func of(_ card: AcceleratorProperties) -> CardEntry? {
-        all.first { $0.capability == card.capability && $0.multiprocessors == card.multiprocessors }
+        all.filter { $0.capability == card.capability && $0.multiprocessors == card.multiprocessors }
+            .min { abs($0.totalBytes - card.totalBytes) < abs($1.totalBytes - card.totalBytes) }
     }
 
     /// What the card would say of itself.

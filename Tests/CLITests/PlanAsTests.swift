@@ -21,7 +21,7 @@ struct PlanAsTests {
         let older = try plan("--as", "h100", "--gpu-arch", "75", "--json")
         #expect(try JSON.parse(older.out, source: "plan")["choices"]?["compute_type"] == "f16")
         let unknown = try plan("--as", "t5")
-        #expect(unknown.status == 2 && unknown.error.contains("t4, l4, a100, h100, rtx4090"), "\(unknown.error)")
+        #expect(unknown.status == 2 && unknown.error.contains("t4, l4, a100, h100, h200, rtx4090"), "\(unknown.error)")
         let bfloat = try plan("--as", "t4", "--compute-type", "bfloat16")
         #expect(bfloat.status == 2 && bfloat.error.contains("bfloat16 needs compute capability 8.0"))
         let small = try plan("--as", "t4", "--gpu-memory", "200MiB")

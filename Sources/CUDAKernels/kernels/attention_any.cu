@@ -141,11 +141,12 @@ KERNEL(128, attention_backward_kv_any, AttentionArguments) {
 
 // Attention of new rows against a KV cache [slots, P, 2 K D] (k then v), for decoding.
 //
-// A decoded token is one row with up to thousands of keys, so a block works on one row of one head: each team of eight lanes takes every 32nd
-// key, a lane eight neighbouring dimensions of 64 at a time, with a running maximum, total and sum of its own; at the end the teams' are joined.
-// Which team takes a key depends on its place alone, and sums are joined in a fixed order: a row has the same bits in every batch.
+// A decoded token is one row with up to thousands of keys, so a block works on one row, and on one head or `shared` heads that have their keys in
+// common: each team of eight lanes takes every 32nd key, a lane eight neighbouring dimensions of 64 at a time, with a running maximum, total and sum
+// of its own for each head; at the end the teams' are joined. Keys and values are loaded while those before them are worked on. Which team takes a
+// key depends on its place alone, and sums are joined in a fixed order: a row has the same bits in every batch, and in every one of these kernels.
 //
-// Launch: cached_store: grid (rows), 128 threads; cached_attention: grid (rows, heads), 256 threads.
+// Launch: cached_store: grid (rows), 128 threads; cached_attention_SIZE: grid (rows, heads / shared), 256 threads, head sizes up to SIZE.
 struct CachedAttentionArguments {
     const element *joint;
     const int *slots;
@@ -163,89 +164,143 @@ KERNEL(128, cached_store, CachedAttentionArguments) {
     for (int i = threadIdx.x; i < wide; i += blockDim.x) to[i] = from[i];
 }
 
-enum { teams = 32, warps = 8, packs = 4 };  // 256 = 64 * packs
+enum { teams = 32, warps = 8 };
 
-/// Eight dimensions of a head from `first` on; 0 past its end.
-DEVICE void load_eight(const element *from, int first, int dimension, float *to) {
-    if (dimension % 8 == 0 && first < dimension) return load_some<8>(from + first, to);
+/// Eight dimensions of a head from `first` on, as they lie in memory; 0 past its end.
+DEVICE Octet<element> octet_of(const element *from, int first, int dimension) {
+    if (dimension % 8 == 0 && first < dimension) return Octet<element>::at(from + first);
+    float x[8];
 #pragma unroll
-    for (int i = 0; i < 8; i++) to[i] = first + i < dimension ? to_float(from[first + i]) : 0;
+    for (int i = 0; i < 8; i++) x[i] = first + i < dimension ? to_float(from[first + i]) : 0;
+    return packed<element>(x);
 }
 
-KERNEL(256, cached_attention, CachedAttentionArguments) {
-    SHARED float largest[warps], totals[warps], sums[warps][64 * packs];
-    const int row = blockIdx.x, head = blockIdx.y, D = p.head_dimension, team = threadIdx.x / 8, first = threadIdx.x % 8 * 8;
+/// What the warps of a block have of each head, to be joined.
+template <int packs, int shared> struct CachedPartials {
+    float largest[warps][shared], totals[warps][shared], sums[warps][shared][64 * packs];
+};
+
+/// Heads of at most 64 `packs` dimensions.
+template <int packs, int shared> struct CachedRow {
+    float q[shared][packs][8], sum[shared][packs][8], most[shared], total[shared];
+
+    MEMBER void begin(const element *query, int first, int D) {
+#pragma unroll
+        for (int h = 0; h < shared; h++) {
+            most[h] = -1e30f;
+            total[h] = 0;
+#pragma unroll
+            for (int j = 0; j < packs; j++) {
+                unpack(octet_of(query + h * D, 64 * j + first, D), q[h][j]);
+#pragma unroll
+                for (int i = 0; i < 8; i++) sum[h][j][i] = 0;
+            }
+        }
+    }
+
+    /// This team's next key and value; where `there` is not set they have no weight.
+    MEMBER void see(const CachedAttentionArguments &p, float (*k)[8], float (*v)[8], bool there) {
+#pragma unroll
+        for (int h = 0; h < shared; h++) {
+            float s = 0;
+#pragma unroll
+            for (int j = 0; j < packs; j++)
+#pragma unroll
+                for (int i = 0; i < 8; i++) s += q[h][j][i] * k[j][i];
+#pragma unroll
+            for (int mask = 1; mask < 8; mask *= 2) s += shuffle_xor(s, mask);
+            s *= p.scale;
+            if (p.soft_cap > 0) s = p.soft_cap * tanhf(s / p.soft_cap);
+            const float higher = there && s > most[h] ? s : most[h], keep = expf(most[h] - higher), weight = there ? expf(s - higher) : 0;
+            most[h] = higher;
+            total[h] = total[h] * keep + weight;
+#pragma unroll
+            for (int j = 0; j < packs; j++)
+#pragma unroll
+                for (int i = 0; i < 8; i++) sum[h][j][i] = sum[h][j][i] * keep + weight * v[j][i];
+        }
+    }
+
+    /// Joins the four teams of a warp, and leaves what they have for the other warps.
+    MEMBER void leave(CachedPartials<packs, shared> &partials, int first) {
+        const int warp = threadIdx.x / 32;
+#pragma unroll
+        for (int h = 0; h < shared; h++) {
+#pragma unroll
+            for (int mask = 8; mask < 32; mask *= 2) {
+                const float other = shuffle_xor(most[h], mask), higher = other > most[h] ? other : most[h], keep = expf(most[h] - higher);
+                most[h] = higher;
+                total[h] *= keep;
+                total[h] += shuffle_xor(total[h], mask);
+#pragma unroll
+                for (int j = 0; j < packs; j++)
+#pragma unroll
+                    for (int i = 0; i < 8; i++) {
+                        sum[h][j][i] *= keep;
+                        sum[h][j][i] += shuffle_xor(sum[h][j][i], mask);
+                    }
+            }
+            if (threadIdx.x % 32 >= 8) continue;
+            partials.largest[warp][h] = most[h];
+            partials.totals[warp][h] = total[h];
+#pragma unroll
+            for (int j = 0; j < packs; j++)
+#pragma unroll
+                for (int i = 0; i < 8; i++) partials.sums[warp][h][64 * j + first + i] = sum[h][j][i];
+        }
+    }
+};
+
+template <int packs, int shared> DEVICE void attend_cached(const CachedAttentionArguments &p, CachedPartials<packs, shared> &partials) {
+    const int row = blockIdx.x, head = blockIdx.y * shared, D = p.head_dimension, team = threadIdx.x / 8, first = threadIdx.x % 8 * 8;
     const int key_head = head / (p.heads / p.key_value_heads), wide = 2 * p.key_value_heads * D, last = p.positions[row];
     const element *cache = p.cache + (i64)p.slots[row] * p.maximum_positions * wide + (i64)key_head * D;
-    const element *query = p.joint + (i64)row * (p.heads + 2 * p.key_value_heads) * D + (i64)head * D;
-    float q[packs][8], k[packs][8], v[packs][8], sum[packs][8] = {};
-    float most = -1e30f, total = 0;
+    CachedRow<packs, shared> mine;
+    mine.begin(p.joint + (i64)row * (p.heads + 2 * p.key_value_heads) * D + (i64)head * D, first, D);
+    Octet<element> next_k[packs], next_v[packs];
+    auto load = [&](int position) {
+        const element *key = cache + (i64)(position <= last ? position : last) * wide;
 #pragma unroll
-    for (int j = 0; j < packs; j++)
-        if (64 * j < D) load_eight(query, 64 * j + first, D, q[j]);
-    for (int base = p.window > 0 && last - p.window + 1 > 0 ? last - p.window + 1 : 0; base <= last; base += teams) {
-        const bool there = base + team <= last;
-        const element *key = cache + (i64)(there ? base + team : last) * wide;
-        float s = 0;
+        for (int j = 0; j < packs; j++) {
+            next_k[j] = octet_of(key, 64 * j + first, D);
+            next_v[j] = octet_of(key + (i64)p.key_value_heads * D, 64 * j + first, D);
+        }
+    };
+    const int begin = p.window > 0 && last - p.window + 1 > 0 ? last - p.window + 1 : 0;
+    load(begin + team);
+    for (int base = begin; base <= last; base += teams) {
+        float k[packs][8], v[packs][8];
 #pragma unroll
-        for (int j = 0; j < packs; j++)
-            if (64 * j < D) {
-                load_eight(key, 64 * j + first, D, k[j]);
-                load_eight(key + (i64)p.key_value_heads * D, 64 * j + first, D, v[j]);
-            }
-#pragma unroll
-        for (int j = 0; j < packs; j++)
-            if (64 * j < D) {
-#pragma unroll
-                for (int i = 0; i < 8; i++) s += q[j][i] * k[j][i];
-            }
-#pragma unroll
-        for (int mask = 1; mask < 8; mask *= 2) s += shuffle_xor(s, mask);
-        s *= p.scale;
-        if (p.soft_cap > 0) s = p.soft_cap * tanhf(s / p.soft_cap);
-        const float higher = there && s > most ? s : most, keep = expf(most - higher), weight = there ? expf(s - higher) : 0;
-        most = higher;
-        total = total * keep + weight;
-#pragma unroll
-        for (int j = 0; j < packs; j++)
-            if (64 * j < D) {
-#pragma unroll
-                for (int i = 0; i < 8; i++) sum[j][i] = sum[j][i] * keep + weight * v[j][i];
-            }
+        for (int j = 0; j < packs; j++) {
+            unpack(next_k[j], k[j]);
+            unpack(next_v[j], v[j]);
+        }
+        load(base + teams + team);
+        mine.see(p, k, v, base + team <= last);
     }
-    // The four teams of a warp, then the warps.
-#pragma unroll
-    for (int mask = 8; mask < 32; mask *= 2) {
-        const float other = shuffle_xor(most, mask), higher = other > most ? other : most, keep = expf(most - higher);
-        most = higher;
-        total *= keep;
-        total += shuffle_xor(total, mask);
-#pragma unroll
-        for (int j = 0; j < packs; j++)
-            if (64 * j < D) {
-#pragma unroll
-                for (int i = 0; i < 8; i++) {
-                    sum[j][i] *= keep;
-                    sum[j][i] += shuffle_xor(sum[j][i], mask);
-                }
-            }
-    }
-    const int warp = threadIdx.x / 32;
-    if (threadIdx.x % 32 < 8) {
-        largest[warp] = most;
-        totals[warp] = total;
-#pragma unroll
-        for (int j = 0; j < packs; j++)
-#pragma unroll
-            for (int i = 0; i < 8; i++) sums[warp][64 * j + first + i] = sum[j][i];
-    }
+    mine.leave(partials, first);
     block_barrier();
-    float higher = largest[0], all = 0, value = 0;
-    for (int i = 1; i < warps; i++) higher = largest[i] > higher ? largest[i] : higher;
-    for (int i = 0; i < warps; i++) {
-        const float keep = expf(largest[i] - higher);
-        all += totals[i] * keep;
-        value += sums[i][threadIdx.x] * keep;
+    for (int at = threadIdx.x; at < shared * D; at += blockDim.x) {
+        const int h = at / D, d = at % D;
+        float higher = partials.largest[0][h], all = 0, value = 0;
+        for (int i = 1; i < warps; i++) higher = partials.largest[i][h] > higher ? partials.largest[i][h] : higher;
+        for (int i = 0; i < warps; i++) {
+            const float keep = expf(partials.largest[i][h] - higher);
+            all += partials.totals[i][h] * keep;
+            value += partials.sums[i][h][d] * keep;
+        }
+        p.out[((i64)row * p.heads + head) * D + at] = from_float<element>(value / all);
     }
-    if (threadIdx.x < D) p.out[((i64)row * p.heads + head) * D + threadIdx.x] = from_float<element>(value / all);
 }
+
+// `blocks`: how many of 256 threads shall fit on a multiprocessor with their registers.
+#define CACHED_ATTENTION(name, packs, shared, blocks)                    \
+    KERNEL_OF_MANY(256, blocks, name, CachedAttentionArguments) {       \
+        SHARED CachedPartials<packs, shared> partials;                  \
+        attend_cached<packs, shared>(p, partials);                      \
+    }
+CACHED_ATTENTION(cached_attention_64, 1, 1, 1)
+CACHED_ATTENTION(cached_attention_64_by_four, 1, 4, 1)
+CACHED_ATTENTION(cached_attention_128, 2, 1, 2)
+CACHED_ATTENTION(cached_attention_128_by_two, 2, 2, 2)
+CACHED_ATTENTION(cached_attention_256, 4, 1, 1)

@@ -382,6 +382,8 @@ template <int steps> DEVICE void form_update(const u32 (*a)[4], const u32 (*b)[8
         for (int s = 0; s < steps; s++) mma_16816<element>(sum[j], a[s], b[s][j]);
     }
 }
+#endif
+
 /// Eight elements as they lie in memory: to be loaded long before they are used.
 template <class T> struct Octet {
     uint4 words[sizeof(T) / 2];
@@ -404,4 +406,18 @@ template <class T> DEVICE void unpack(const Octet<T> &x, float *to) {
 #pragma unroll
     for (int i = 0; i < 4; i++) { to[2 * i] = unpack_low<T>(words[i]); to[2 * i + 1] = unpack_high<T>(words[i]); }
 }
-#endif
+/// The other way: elements of floats.
+template <class T> DEVICE Octet<T> packed(const float *from) {
+    Octet<T> x;
+#pragma unroll
+    for (int i = 0; i < (int)sizeof(T) / 2; i++) {
+        if constexpr (sizeof(T) == 4) {
+            const float *y = from + 4 * i;
+            x.words[i] = make_uint4(float_to_bits(y[0]), float_to_bits(y[1]), float_to_bits(y[2]), float_to_bits(y[3]));
+        } else {
+            x.words[i] = make_uint4(
+                pack2<T>(from[0], from[1]), pack2<T>(from[2], from[3]), pack2<T>(from[4], from[5]), pack2<T>(from[6], from[7]));
+        }
+    }
+    return x;
+}

@@ -76,7 +76,11 @@ extension KernelCase {
     static let cachedAttentionCases: [KernelCase] =
         [
             Case(size: 8, heads: 3, keyHeads: 1, rows: 7, starts: []), Case(size: 64, heads: 2, keyHeads: 2, rows: 5, starts: [], window: 3),
-            Case(size: 80, heads: 2, keyHeads: 1, rows: 9, starts: [], cap: 3), Case(size: 128, heads: 8, keyHeads: 2, rows: 300, starts: [], large: true),
+            Case(size: 80, heads: 2, keyHeads: 1, rows: 9, starts: [], cap: 3), Case(size: 36, heads: 4, keyHeads: 1, rows: 79, starts: []),
+            Case(size: 64, heads: 8, keyHeads: 2, rows: 70, starts: [], window: 30, cap: 3), Case(size: 128, heads: 3, keyHeads: 1, rows: 71, starts: []),
+            Case(size: 128, heads: 4, keyHeads: 2, rows: 69, starts: []), Case(size: 256, heads: 2, keyHeads: 1, rows: 67, starts: []),
+            Case(size: 64, heads: 32, keyHeads: 8, rows: 300, starts: [], large: true),
+            Case(size: 128, heads: 8, keyHeads: 2, rows: 300, starts: [], large: true),
         ].map { item in
             KernelCase(
                 name: "attention.cached",

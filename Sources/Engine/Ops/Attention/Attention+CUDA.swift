@@ -188,10 +188,21 @@ extension AttentionBackward {
 }
 
 extension CachedAttention {
+    /// How heads are dealt to blocks: one a block, or several that share keys where that leaves a block for every multiprocessor.
+    private func kernel(rows: Int, _ device: AcceleratorProperties) -> (name: String, heads: Int) {
+        let size = [64, 128].first { shape.headDimension <= $0 } ?? 256
+        let shared = size == 64 ? 4 : size == 128 ? 2 : 1
+        guard shared > 1, (shape.heads / shape.keyValueHeads).isMultiple(of: shared), rows * shape.heads / shared >= device.multiprocessors else {
+            return ("cached_attention_\(size)", 1)
+        }
+        return ("cached_attention_\(size)_by_\(shared == 4 ? "four" : "two")", shared)
+    }
+
     func run(_ context: borrowing DeviceRun) throws {
         let rows = context.values[joint].shape[0]
-        for (kernel, blocks, threads) in [("cached_store", (x: rows, y: 1, z: 1), 128), ("cached_attention", (x: rows, y: shape.heads, z: 1), 256)] {
-            try context.launch("attention_any", kernel, blocks: blocks, threads: threads) {
+        let attention = kernel(rows: rows, context.device.properties)
+        for (kernel, heads, threads) in [("cached_store", 1, 128), (attention.name, shape.heads / attention.heads, 256)] {
+            try context.launch("attention_any", kernel, blocks: (x: rows, y: heads, z: 1), threads: threads) {
                 $0.add(try context.address(joint))
                 $0.add(try context.address(slots))
                 $0.add(try context.address(positions))
