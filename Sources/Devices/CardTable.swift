@@ -37,7 +37,7 @@ package struct CardEntry: Sendable {
             singleFlops: 46.2e12, bytesPerSecond: 2.7e12, hostBytesPerSecond: 20e9, contextBytes: 588_054_528, isMeasured: true),
         CardEntry(
             name: "h200", title: "NVIDIA H200", capability: 90, multiprocessors: 132, totalBytes: gibibytes(139.8), halfFlops: 739.2e12,
-            singleFlops: 46.2e12, bytesPerSecond: 3.8e12, hostBytesPerSecond: 20e9, contextBytes: 588_054_528, isMeasured: true),
+            singleFlops: 46.2e12, bytesPerSecond: 3.2e12, hostBytesPerSecond: 20e9, contextBytes: 588_054_528, isMeasured: true),
         CardEntry(
             name: "rtx4090", title: "NVIDIA GeForce RTX 4090", capability: 89, multiprocessors: 128, totalBytes: gibibytes(23.53), halfFlops: 150e12,
             singleFlops: 50e12, bytesPerSecond: 0.85e12, hostBytesPerSecond: 12e9, contextBytes: 500 << 20, isMeasured: false),

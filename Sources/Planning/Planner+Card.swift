@@ -111,17 +111,17 @@ extension Planner {
         let program = try model.plan(small)
         let phases = self.phases(try times(chosen, card, choices, planner), program, &warnings)
         let merged = Int64(program.parameters) * Int64(model.mergedElementBytes)
-        var memory =
+        let memory =
             processMemory() + [
                 .init("the card's libraries, as they load kernels", Self.libraryBytes), .init("adapters, gradients, optimiser", Int64(program.adapterBytes)),
             ]
-        let pinned = Plan.Part("\(chosen.training.pinnedParts), pinned for the card", Int64(chosen.training.bytes.pinned))
-        if pinned.bytes > 0 { memory.append(pinned) }
-        // Weights go to the card through pinned memory and are merged piece by piece: their files' pages stay resident only where the processor computes with them.
-        var testMemory = memory + [recordedLogits]
-        if model.mergedElementBytes > 0 { testMemory += try testedOnProcessor(chosen, choices.test, merged) }
+        let pinned = [Plan.Part("\(chosen.training.pinnedParts), pinned for the card", Int64(chosen.training.bytes.pinned))].filter { $0.bytes > 0 }
+        // Weights go to the card through pinned memory and are merged piece by piece: their files' pages stay resident only where the processor computes with
+        // them, and then what was pinned for the trained form has been given back.
+        let onProcessor = model.mergedElementBytes > 0 ? try testedOnProcessor(chosen, choices.test, merged) : []
         var plan = Plan(
-            choices: choices, trainingMemory: memory, testMemory: testMemory,
+            choices: choices, trainingMemory: memory + pinned,
+            testMemory: memory + [recordedLogits] + (Plan.sum(onProcessor) > Plan.sum(pinned) ? onProcessor : pinned),
             gpuTraining: parts(chosen.training.bytes, "weights (\(model.storage.rawValue))"), gpuTesting: parts(testing, testedWeights),
             disk: disk(program, merged), phases: phases, steps: data.steps,
             trainTokens: steps.allTokens, trainableParameters: program.trainableParameters, warnings: warnings)

@@ -10,20 +10,20 @@ struct DecodingPredictionTests {
         let storage: BaseStorage
         let sequences: Int
         let milliseconds: Double
-        /// The largest factor between the two: the table has no rate for the memory of an H200, which is 1.6 times as fast as the one it takes.
-        var factor = 1.28
-
         var testDescription: String { "\(shape), \(storage.rawValue), \(sequences)" }
     }
 
     static let rows = [
-        Row(shape: "llama-3.2-1b", storage: .f16, sequences: 32, milliseconds: 2.20),
-        Row(shape: "llama-3.2-1b", storage: .f16, sequences: 1, milliseconds: 1.25),
-        Row(shape: "llama-3.2-1b", storage: .nf4, sequences: 32, milliseconds: 2.94),
-        Row(shape: "llama-3.2-1b", storage: .nf4, sequences: 1, milliseconds: 1.17),
-        Row(shape: "smollm2-135m", storage: .f16, sequences: 32, milliseconds: 1.55),
-        Row(shape: "smollm2-135m", storage: .nf4, sequences: 32, milliseconds: 2.03),
-        Row(shape: "smollm2-135m", storage: .nf4, sequences: 1, milliseconds: 1.14),
+        Row(shape: "llama-3.2-1b", storage: .f16, sequences: 32, milliseconds: 1.353),
+        Row(shape: "llama-3.2-1b", storage: .f16, sequences: 1, milliseconds: 1.156),
+        Row(shape: "llama-3.2-1b", storage: .nf4, sequences: 32, milliseconds: 2.145),
+        Row(shape: "llama-3.2-1b", storage: .nf4, sequences: 16, milliseconds: 1.373),
+        Row(shape: "llama-3.2-1b", storage: .nf4, sequences: 1, milliseconds: 1.120),
+        Row(shape: "smollm2-135m", storage: .f16, sequences: 32, milliseconds: 1.100),
+        Row(shape: "smollm2-135m", storage: .nf4, sequences: 32, milliseconds: 1.546),
+        Row(shape: "smollm2-135m", storage: .nf4, sequences: 1, milliseconds: 1.041),
+        Row(shape: "llama-7b", storage: .nf4, sequences: 16, milliseconds: 5.358),
+        Row(shape: "qwen3-8b", storage: .nf4, sequences: 32, milliseconds: 10.871),
     ]
 
     @Test(arguments: rows) func `a step of decoding takes about as long as it is predicted to`(row: Row) throws {
@@ -35,6 +35,6 @@ struct DecodingPredictionTests {
         let plan = try Session.plan(Bench.configuration(shape: row.shape), request) { _ in row.storage == .nf4 ? .bf16 : .f16 }
         let step = try #require(plan.decoding)
         let predicted = 1e3 * (plan.seconds(step, Workload(), DeviceModel.predicting(card, .bf16).decoding) + DeviceModel.submissionSeconds)
-        #expect(max(predicted / row.milliseconds, row.milliseconds / predicted) < row.factor, "\(predicted) ms predicted, \(row.milliseconds) measured")
+        #expect(max(predicted / row.milliseconds, row.milliseconds / predicted) < 1.2, "\(predicted) ms predicted, \(row.milliseconds) measured")
     }
 }

@@ -2,6 +2,8 @@
 package enum Work: Sendable, Equatable {
     /// A matrix product [m, k] · [k, n] with operands of the activations' type.
     case product(m: Int, n: Int, k: Int)
+    /// The same with a right-hand operand that stays in quantised codes, for few rows.
+    case codesProduct(m: Int, n: Int, k: Int)
     /// Matrix products of attention. Each of the `products` does 2 · `width` floating-point operations for each of the `pairs`
     /// (query, key); `width` is number of heads × head size.
     case attention(pairs: Double, width: Int, products: Int)
@@ -21,7 +23,7 @@ package enum Work: Sendable, Equatable {
     /// Floating-point operations in matrix products.
     package var matrixFlops: Double {
         switch self {
-        case .product(let m, let n, let k): 2 * Double(m) * Double(n) * Double(k)
+        case .product(let m, let n, let k), .codesProduct(let m, let n, let k): 2 * Double(m) * Double(n) * Double(k)
         case .attention(let pairs, let width, let products): 2 * pairs * Double(width * products)
         case .bytes, .cachedBytes, .launches, .hostBytes, .beginCopy, .awaitCopy: 0
         }

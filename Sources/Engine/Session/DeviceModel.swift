@@ -18,6 +18,8 @@ package struct DeviceModel: Sendable {
     private let hostBytesPerSecond: Double
     /// Bytes a second of keys and values that new tokens' heads read from a cache, beside the memory's time; nil counts that alone.
     private var cachedBytesPerSecond: Double?
+    /// FLOP/s of products straight from codes, beside the time of reading those; nil counts them as other products.
+    private var codesFlops: Double?
     /// How a card's library cuts products into tiles; nil on a processor.
     private var tiling: Tiling?
 
@@ -82,16 +84,22 @@ package struct DeviceModel: Sendable {
         return model
     }
 
-    /// The same for steps of decoding, whose kernels of a few rows follow one another in a graph: an H200 takes 2.6 microseconds for each beside its work,
-    /// in steps of one sequence of SmolLM2 and of the 1B shape. Attention's rate is that of 32 sequences of 190 positions, 32 heads of 64: 10.8
-    /// microseconds there.
+    /// The same for steps of decoding, whose kernels of a few rows follow one another in a graph. Fitted to what `lorikeet bench --decode` measures on an
+    /// H200 (docs/benchmarks.md): a kernel takes 2.6 microseconds beside its work, in steps of one sequence of SmolLM2 and of the 1B shape; attention of 32
+    /// sequences of 190 positions with 32 heads of 64 takes 10.8; a product from NF4 of 16 rows takes as long for what its multiprocessors do as for the codes
+    /// that it reads. Matrices are read in long runs, by which the memory is faster than in the mixture of a training step.
     package var decoding: DeviceModel {
         guard let tiling else { return self }
         var model = self
         model.idleSeconds = min(idleSeconds, 1e-6)
+        model.bytesPerSecond *= 1.15
         model.cachedBytesPerSecond = 35e9 * Double(tiling.multiprocessors)
+        model.codesFlops = 0.8e12 * Double(tiling.multiprocessors)
         return model
     }
+
+    /// Rows of the result in a card's usual tile. A product with fewer is bound by reading its operands.
+    package static let tileRows = 128
 
     /// Seconds that a card is idle while the host sends a micro-batch and reads its result.
     package static let submissionSeconds = 0.25e-3
@@ -101,8 +109,9 @@ package struct DeviceModel: Sendable {
         switch work {
         case .product(let m, let n, let k):
             // A product with a side shorter than a tile is bound by its operands' bytes, which its op states as another item.
-            let fullness = min(m, n) < Tiling.rows ? 1 : tiling?.fullness(rows: m, columns: n) ?? 1
+            let fullness = min(m, n) < Self.tileRows ? 1 : tiling?.fullness(rows: m, columns: n) ?? 1
             return 2 * Double(m) * Double(n) * Double(k) / (productFlops * fullness)
+        case .codesProduct: return work.matrixFlops / (codesFlops ?? productFlops)
         case .attention: return work.matrixFlops / attentionFlops
         case .bytes(let bytes): return bytes / bytesPerSecond
         case .cachedBytes(let bytes): return cachedBytesPerSecond.map { bytes / $0 } ?? 0
@@ -165,9 +174,6 @@ private struct Tiling: Sendable {
     let multiprocessors: Int
     /// The tiles that the library chooses from.
     var tiles: [Tile]
-
-    /// Rows of the result in the usual tile.
-    static let rows = 128
 
     /// Tiles that the profiles of steps on an H100 name; smaller ones read their operands more often for each product.
     static let manySizes: [Tile] = [

@@ -27,14 +27,22 @@ package struct LinearPart: Sendable {
 
 extension [LinearPart] {
     /// Reading the matrices where they lie in a storage form: their codes, and what they are expanded to unless they are multiplied
-    /// `fromCodes`. A few rows multiplied with matrices in the activations' type read those.
-    func expansion(_ context: WorkContext, fromCodes: Bool) -> [Work] {
-        let bytes = reduce(0.0) { sum, part in
+    /// `fromCodes`.
+    ///
+    /// - Parameter few: so few rows that the product takes the time of reading the matrices, which many rows hide: those in the activations' type are
+    ///   read, and the kernels that expand the others count.
+    func expansion(_ context: WorkContext, fromCodes: Bool, few: Bool = false) -> [Work] {
+        var (bytes, expansions) = (0.0, 0)
+        for part in self {
             let expanded = Double(part.weight.rows * part.weight.columns * context.target.element.byteCount)
-            guard let stored = context.load.storedBytes[part.weight.name + ".weight"] else { return sum + (fromCodes ? expanded : 0) }
-            return sum + Double(stored) + (fromCodes ? 0 : expanded)
+            guard let stored = context.load.storedBytes[part.weight.name + ".weight"] else {
+                bytes += fromCodes || few ? expanded : 0
+                continue
+            }
+            bytes += Double(stored) + (fromCodes ? 0 : expanded)
+            expansions += few && !fromCodes ? 1 : 0
         }
-        return bytes > 0 ? [.bytes(bytes)] : []
+        return (bytes > 0 ? [.bytes(bytes)] : []) + (expansions > 0 ? [.launches(expansions)] : [])
     }
 }
 
@@ -72,7 +80,10 @@ struct Linear: Op {
     func work(_ context: WorkContext) -> [Work] {
         let shape = context.values[y].shape
         let fromCodes = shape[0] <= (context.target.isDevice ? CodesProduct.maximumRows : Self.rowsFromCodes)
-        return parts.expansion(context, fromCodes: fromCodes) + [.product(m: shape[0], n: shape[1], k: columns), .launches(1)]
+        let few = context.target.isDevice && shape[0] < DeviceModel.tileRows
+        let coded = fromCodes && parts.contains { context.load.storedBytes[$0.weight.name + ".weight"] != nil }
+        let product: Work = coded ? .codesProduct(m: shape[0], n: shape[1], k: columns) : .product(m: shape[0], n: shape[1], k: columns)
+        return parts.expansion(context, fromCodes: fromCodes, few: few) + [product, .launches(1)]
     }
 
     /// dx = dy W.
