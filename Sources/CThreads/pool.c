@@ -2,9 +2,11 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <stdalign.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
 // Workers spin for a short while before they sleep: the gaps between ops of a step are shorter than a wake-up. Where that is in vain, as where other
 // processes have the cores that would end the wait, the next one spins half as long, and after one that is not, twice as long.
@@ -14,6 +16,9 @@
 // Looks at a counter before the core goes to another thread: that which the wait is for may have none.
 #define LOOKS 256
 
+// Of a cache line, on processors that fetch two at a time.
+#define LINE 128
+
 struct lorikeet_pool {
     size_t workers;
     pthread_t *threads;
@@ -21,15 +26,17 @@ struct lorikeet_pool {
     pthread_cond_t wake;
     // The caller sleeps on it for the last of the workers, and says so.
     pthread_cond_t done;
-    atomic_int waits;
-    // How long the caller, and a worker, may spin now.
-    atomic_int caller_spins, worker_spins;
-    atomic_ulong generation;
-    atomic_size_t pending;
-    atomic_int stopping;
     atomic_flag busy;
+    // What workers look at while they spin has lines of its own: every worker that ends writes `pending`, which would take that line from those
+    // that have ended already.
+    alignas(LINE) atomic_ulong generation;
+    atomic_int stopping;
     lorikeet_task task;
     void *context;
+    // How long the caller, and a worker, may spin now.
+    alignas(LINE) atomic_int caller_spins, worker_spins;
+    alignas(LINE) atomic_size_t pending;
+    atomic_int waits;
     struct seat { lorikeet_pool *pool; size_t worker; } *seats;
 };
 
@@ -78,8 +85,9 @@ static void *work(void *argument) {
 
 lorikeet_pool *lorikeet_pool_create(size_t workers) {
     if (workers < 1) workers = 1;
-    lorikeet_pool *pool = calloc(1, sizeof *pool);
+    lorikeet_pool *pool = aligned_alloc(LINE, sizeof *pool);
     if (!pool) return NULL;
+    memset(pool, 0, sizeof *pool);
     pool->threads = calloc(workers, sizeof *pool->threads);
     pool->seats = calloc(workers, sizeof *pool->seats);
     if (!pool->threads || !pool->seats) { free(pool->threads); free(pool->seats); free(pool); return NULL; }

@@ -42,6 +42,10 @@ package enum BLASKernels {
         return processor.isAMD ? "Zen" : "Haswell"
     }
 
+    /// Whether the bits of a product's result are the same wherever it stands: then a product may be cut anywhere. These kernels add a result's terms
+    /// up one after the other. Those for AVX2 have two sums for some results, by their place in the block (docs/experiments.md).
+    package static func sumAlikeEverywhere(_ name: String) -> Bool { forAVX512.contains(name) }
+
     /// The kernels that the next product runs on.
     package static var inUse: String { openblas_get_corename().map { String(cString: $0) } ?? "unknown" }
 

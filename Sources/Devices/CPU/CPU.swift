@@ -9,16 +9,20 @@ import Synchronization
 package final class CPU: Sendable {
     /// Workers, the calling thread included.
     package let threads: Int
+    /// Whether products may be cut in grids.
+    private let cutsAnywhere: Bool
     private let pool: UInt
     private let onUnit: (@Sendable (_ unit: Int, _ worker: Int) -> Void)?
 
     /// - Parameters:
     ///   - threads: 0 takes the cores that the process may use (by affinity and control group). It has no default: the user's number has
     ///     to come here from every verb.
+    ///   - cutsAnywhere: whether products may be cut in grids: for tests. nil allows it where it changes no bits.
     ///   - onUnit: called by a worker before each unit of `parallelUnits`: for tests.
-    package init(threads: Int, onUnit: (@Sendable (_ unit: Int, _ worker: Int) -> Void)? = nil) {
+    package init(threads: Int, cutsAnywhere: Bool? = nil, onUnit: (@Sendable (_ unit: Int, _ worker: Int) -> Void)? = nil) {
         self.onUnit = onUnit
         BLASKernels.choose()
+        self.cutsAnywhere = cutsAnywhere ?? BLASKernels.sumAlikeEverywhere(BLASKernels.inUse)
         // Its own threads would fight ours over the same cores.
         openblas_set_num_threads(1)
         let wanted = Self.blasIsThreadSafe ? threads > 0 ? threads : max(1, Machine.coreCount()) : 1
@@ -80,12 +84,24 @@ package final class CPU: Sendable {
         }
     }
 
-    /// C [m, n] = alpha * op(A) op(B) + beta * C, float32 row-major, split over the workers along the longer of m and n.
+    /// The grid in which `gemm` deals a product of these sizes to the workers; nil where it splits the longer of m and n.
+    package func grid(m: Int, n: Int, k: Int) -> ProductGrid? { cutsAnywhere ? .best(m: m, n: n, k: k, threads: threads) : nil }
+
+    /// C [m, n] = alpha * op(A) op(B) + beta * C, float32 row-major, split over the workers in a grid or along the longer of m and n.
     package func gemm(
         transposeA: Bool = false, transposeB: Bool = false, m: Int, n: Int, k: Int, alpha: Float = 1, a: UnsafePointer<Float>, lda: Int,
         b: UnsafePointer<Float>, ldb: Int, beta: Float = 0, c: UnsafeMutablePointer<Float>, ldc: Int
     ) {
-        if n >= m {
+        if let grid = grid(m: m, n: n, k: k) {
+            parallel(over: grid.count) { number in
+                let block = grid.block(number, m: m, n: n)
+                let (row, column) = (block.rows.lowerBound, block.columns.lowerBound)
+                Self.serialGemm(
+                    transposeA: transposeA, transposeB: transposeB, m: block.rows.count, n: block.columns.count, k: k, alpha: alpha,
+                    a: a + (transposeA ? row : row * lda), lda: lda, b: b + (transposeB ? column * ldb : column), ldb: ldb, beta: beta,
+                    c: c + row * ldc + column, ldc: ldc)
+            }
+        } else if n >= m {
             parallelRanges(over: n, grain: 16) { columns, _ in
                 let first = columns.lowerBound
                 Self.serialGemm(

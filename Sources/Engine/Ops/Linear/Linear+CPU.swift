@@ -21,6 +21,19 @@ private func jointRows(
     return UnsafePointer(scratch + range.lowerBound * columns)
 }
 
+extension CPURun {
+    /// All joint rows of the matrices, expanded by all workers into `scratch`.
+    fileprivate func expand(_ parts: [LinearPart], _ stores: [any WeightStore], columns: Int, scratch: UnsafeMutablePointer<Float>) {
+        let joint = parts.reduce(0) { $0 + $1.weight.rows }
+        cpu.parallelRanges(over: joint, grain: 16) { range, _ in
+            let matrix = jointRows(parts, stores, range, columns: columns, scratch: scratch)
+            // Rows that are read in place are copied into the joint matrix here: mixed storage in one product is rare.
+            let place = scratch + range.lowerBound * columns
+            if matrix != UnsafePointer(place) { place.update(from: matrix, count: range.count * columns) }
+        }
+    }
+}
+
 extension Linear {
     func run(_ context: borrowing CPURun) throws {
         let tokens = context.values[x].shape[0]
@@ -53,6 +66,13 @@ extension Linear {
         let scratch = try context.floats(scratch)
         let joint = context.values[self.y].shape[1]
         let (columns, parts) = (columns, parts)
+        if context.cpu.grid(m: tokens, n: joint, k: columns) != nil, stores.allSatisfy({ $0.directFloats == nil }) {
+            // A worker's block needs rows of the matrix that others need too.
+            context.expand(parts, stores, columns: columns, scratch: scratch)
+            context.cpu.gemm(
+                transposeB: true, m: tokens, n: joint, k: columns, a: x, lda: columns, b: scratch, ldb: columns, c: y, ldc: joint)
+            return
+        }
         context.cpu.parallelRanges(over: joint, grain: 16) { range, _ in
             // One product over all of the worker's rows: x is packed once, whatever matrices they come from.
             let matrix = jointRows(parts, stores, range, columns: columns, scratch: scratch)
@@ -93,12 +113,7 @@ extension LinearBackward {
             }
             return
         }
-        context.cpu.parallelRanges(over: joint, grain: 16) { range, _ in
-            let matrix = jointRows(parts, stores, range, columns: columns, scratch: scratch)
-            // Rows that are read in place are copied into the joint matrix here: mixed storage in one product is rare.
-            let place = scratch + range.lowerBound * columns
-            if matrix != UnsafePointer(place) { place.update(from: matrix, count: range.count * columns) }
-        }
+        context.expand(parts, stores, columns: columns, scratch: scratch)
         context.cpu.gemm(m: tokens, n: columns, k: joint, a: dy, lda: joint, b: scratch, ldb: columns, c: dx, ldc: columns)
     }
 }
