@@ -90,7 +90,7 @@ let package = Package(
             name: "HubTests", dependencies: ["HubServer", "FailingFiles"] + ["Ground", "JSON", "Hub"].map { .target(name: "Lorikeet\($0)") },
             path: "Tests/HubTests"),
         .testTarget(
-            name: "DevicesTests", dependencies: ["StubCard", "CCompression", .target(name: "LorikeetGround"), .target(name: "LorikeetDevices")],
+            name: "DevicesTests", dependencies: ["StubCard", "CCompression", "COpenBLAS", .target(name: "LorikeetGround"), .target(name: "LorikeetDevices")],
             path: "Tests/DevicesTests"),
         tests("ModelFiles", ["Ground", "JSON", "ModelFiles"]),
         tests("Tokenizers", ["Ground", "JSON", "ModelFiles", "Tokenizers"], resources: [.copy("Fixtures")]),

@@ -1,3 +1,4 @@
+import COpenBLAS
 import Glibc
 import LorikeetDevices
 import Testing
@@ -45,6 +46,29 @@ import Testing
             let asked = getenv("OPENBLAS_CORETYPE") != nil
             #expect((CPU.blasKernels == "Prescott") == asked)
             #expect(multiplies())
+        }
+    }
+
+    @Test func `products in a thread's own buffers have the bits of OpenBLAS's`() async {
+        guard lorikeet_sgemm_keeps_buffers() != 0 else { return print("skipped: this OpenBLAS is not the version whose routines are known") }
+        await #expect(processExitsWith: .success) {
+            func values(_ count: Int, _ factor: Int) -> [Float] { (0..<count).map { Float(($0 &* factor) % 1009) / 1009 - 0.5 } }
+            openblas_set_num_threads(1)
+            for name in ["", "Haswell", "Prescott"] {
+                if name != "" { BLASKernels.use(name) }
+                // Growing, so that the buffer does too; the last ones have several blocks of every dimension.
+                for (m, n, k) in [(130, 131, 65), (512, 576, 576), (1030, 333, 1200), (2600, 900, 35)] {
+                    let (a, b) = (values(m * k, 7919), values(n * k, 104_729))
+                    for (transposeA, transposeB, beta) in [(0, 0, 0), (0, 1, 1), (1, 0, 0.5), (1, 1, 0)] as [(Int32, Int32, Float)] {
+                        var (own, library) = (values(m * n, 31), values(m * n, 31))
+                        let (lda, ldb) = (Int32(transposeA == 1 ? m : k), Int32(transposeB == 1 ? k : n))
+                        lorikeet_sgemm(transposeA, transposeB, Int32(m), Int32(n), Int32(k), 1.5, a, lda, b, ldb, beta, &own, Int32(n))
+                        cblas_sgemm(
+                            101, 111 + transposeA, 111 + transposeB, Int32(m), Int32(n), Int32(k), 1.5, a, lda, b, ldb, beta, &library, Int32(n))
+                        #expect(own == library, "\(BLASKernels.inUse) \(m) \(n) \(k)")
+                    }
+                }
+            }
         }
     }
 }
