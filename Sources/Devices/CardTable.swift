@@ -14,8 +14,10 @@ package struct CardEntry: Sendable {
     /// FLOP/s in large matrix products of 16-bit elements, and of float32 without TF32.
     package let halfFlops: Double
     package let singleFlops: Double
-    /// Bytes a second to and from the card's memory, and between it and the host.
+    /// Bytes a second to and from the card's memory: in the mixture of kernels of a training step, and where a kernel reads long runs; and between it and
+    /// the host.
     package let bytesPerSecond: Double
+    package let readBytesPerSecond: Double
     package let hostBytesPerSecond: Double
     /// Bytes that the card holds once it is opened: the driver's, this process's context, the workspace of products.
     package let contextBytes: Int
@@ -25,22 +27,22 @@ package struct CardEntry: Sendable {
     package static let all = [
         CardEntry(
             name: "t4", title: "Tesla T4", capability: 75, multiprocessors: 40, totalBytes: gibibytes(14.56), halfFlops: 24e12, singleFlops: 4e12,
-            bytesPerSecond: 0.25e12, hostBytesPerSecond: 6e9, contextBytes: 300 << 20, isMeasured: false),
+            bytesPerSecond: 0.25e12, readBytesPerSecond: 0.29e12, hostBytesPerSecond: 6e9, contextBytes: 300 << 20, isMeasured: false),
         CardEntry(
             name: "l4", title: "NVIDIA L4", capability: 89, multiprocessors: 58, totalBytes: gibibytes(22.03), halfFlops: 60e12, singleFlops: 12e12,
-            bytesPerSecond: 0.25e12, hostBytesPerSecond: 12e9, contextBytes: 400 << 20, isMeasured: false),
+            bytesPerSecond: 0.25e12, readBytesPerSecond: 0.27e12, hostBytesPerSecond: 12e9, contextBytes: 400 << 20, isMeasured: false),
         CardEntry(
             name: "a100", title: "NVIDIA A100-SXM4-80GB", capability: 80, multiprocessors: 108, totalBytes: gibibytes(79.25), halfFlops: 237e12,
-            singleFlops: 15e12, bytesPerSecond: 1.6e12, hostBytesPerSecond: 12e9, contextBytes: 500 << 20, isMeasured: false),
+            singleFlops: 15e12, bytesPerSecond: 1.6e12, readBytesPerSecond: 1.8e12, hostBytesPerSecond: 12e9, contextBytes: 500 << 20, isMeasured: false),
         CardEntry(
             name: "h100", title: "NVIDIA H100 80GB HBM3", capability: 90, multiprocessors: 132, totalBytes: gibibytes(79.11), halfFlops: 739.2e12,
-            singleFlops: 46.2e12, bytesPerSecond: 2.7e12, hostBytesPerSecond: 20e9, contextBytes: 588_054_528, isMeasured: true),
+            singleFlops: 46.2e12, bytesPerSecond: 2.7e12, readBytesPerSecond: 3e12, hostBytesPerSecond: 20e9, contextBytes: 588_054_528, isMeasured: true),
         CardEntry(
             name: "h200", title: "NVIDIA H200", capability: 90, multiprocessors: 132, totalBytes: gibibytes(139.8), halfFlops: 739.2e12,
-            singleFlops: 46.2e12, bytesPerSecond: 3.2e12, hostBytesPerSecond: 20e9, contextBytes: 588_054_528, isMeasured: true),
+            singleFlops: 46.2e12, bytesPerSecond: 2.8e12, readBytesPerSecond: 4.2e12, hostBytesPerSecond: 20e9, contextBytes: 588_054_528, isMeasured: true),
         CardEntry(
             name: "rtx4090", title: "NVIDIA GeForce RTX 4090", capability: 89, multiprocessors: 128, totalBytes: gibibytes(23.53), halfFlops: 150e12,
-            singleFlops: 50e12, bytesPerSecond: 0.85e12, hostBytesPerSecond: 12e9, contextBytes: 500 << 20, isMeasured: false),
+            singleFlops: 50e12, bytesPerSecond: 0.85e12, readBytesPerSecond: 0.92e12, hostBytesPerSecond: 12e9, contextBytes: 500 << 20, isMeasured: false),
     ]
 
     private static func gibibytes(_ count: Double) -> Int { Int(count * Double(1 << 30)) }

@@ -1,6 +1,7 @@
 #include "emulator.h"
 #include <cstdlib>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
@@ -18,11 +19,13 @@ struct Barrier {
 struct Fibre {
     emulated_thread where;
     void *stack_pointer = nullptr;
-    std::vector<unsigned char> stack;
+    std::unique_ptr<unsigned char[]> stack;
     bool done = false;
 };
 const size_t stack_bytes = 64 * 1024;
+// As many as the largest block had so far: their stacks are kept from launch to launch. The running block has the first `threads_of_block`.
 std::vector<Fibre> fibres;
+size_t threads_of_block;
 std::vector<Barrier> warps;
 Barrier block;
 std::vector<unsigned char> slots;
@@ -55,7 +58,7 @@ emulated_switch:
 
 void next() {
     const size_t from = running;
-    do running = (running + 1) % fibres.size(); while (fibres[running].done && alive);
+    do running = (running + 1) % threads_of_block; while (fibres[running].done && alive);
     emulated_current = &fibres[running].where;
     if (running != from) emulated_switch(&fibres[from].stack_pointer, fibres[running].stack_pointer);
 }
@@ -95,8 +98,9 @@ void arrive(Barrier &barrier) {
 }
 
 void prepare(Fibre &fibre) {
-    if (fibre.stack.empty()) fibre.stack.resize(stack_bytes);
-    void **top = (void **)(((uintptr_t)fibre.stack.data() + stack_bytes) & ~(uintptr_t)15);
+    // Not filled: only what a thread uses of it gets memory.
+    if (!fibre.stack) fibre.stack.reset(new unsigned char[stack_bytes]);
+    void **top = (void **)(((uintptr_t)fibre.stack.get() + stack_bytes) & ~(uintptr_t)15);
     *--top = nullptr;
     *--top = (void *)entry;
     for (int i = 0; i < 6; i++) *--top = nullptr;
@@ -112,7 +116,8 @@ unsigned char *emulated_slot(int lane) { return slots.data() + (running / 32 * 3
 void emulated_launch(emulated_dim grid, unsigned threads, void (*body)(void *), void *context) {
     the_body = body;
     the_context = context;
-    if (fibres.size() != threads) fibres = std::vector<Fibre>(threads);
+    threads_of_block = threads;
+    if (fibres.size() < threads) fibres.resize(threads);
     slots.resize((threads + 31) / 32 * 32 * 256);
     for (unsigned z = 0; z < grid.z; z++)
         for (unsigned y = 0; y < grid.y; y++)

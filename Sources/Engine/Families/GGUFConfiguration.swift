@@ -88,7 +88,7 @@ struct GGUFConfiguration {
         case .rotatedDimensions(let metadata):
             let (name, value) = found(metadata)
             guard let value else { return }
-            guard let rotated = value.int, let size = json["head_dim"]?.int, size > 0, (2...size).contains(rotated), rotated % 2 == 0 else {
+            guard let rotated = value.int, let size = json["head_dim"]?.int, rotated >= 2, rotated <= size, rotated % 2 == 0 else {
                 throw LorikeetError.input(
                     "the metadata '\(name)' has to be an even number of at most a head's dimensions (\(json["head_dim"]?.int ?? 0))", at: file.path,
                     fix: "use a GGUF that llama.cpp reads")

@@ -8,6 +8,8 @@ package struct DeviceModel: Sendable {
     package private(set) var attentionFlops: Double
     /// Bytes a second to and from the device's memory.
     package private(set) var bytesPerSecond: Double
+    /// The same where a kernel reads long runs: the matrices of a product of few rows.
+    private var readBytesPerSecond: Double
     /// Seconds that each kernel launch adds to its work: while a kernel starts and ends, part of the device is idle.
     package let launchSeconds: Double
     /// Seconds that a kernel without work takes beside `launchSeconds`; a kernel with much work hides them (see `seconds(_:)`).
@@ -34,6 +36,7 @@ package struct DeviceModel: Sendable {
         productFlops = processorFlops
         attentionFlops = Self.attentionShare * processorFlops
         self.bytesPerSecond = bytesPerSecond
+        readBytesPerSecond = bytesPerSecond
         hostBytesPerSecond = bytesPerSecond
         (launchSeconds, idleSeconds, hidingSeconds) = (0, 0, 1)
         tiling = nil
@@ -56,7 +59,7 @@ package struct DeviceModel: Sendable {
         productFlops = flops * Double(multiprocessors) / (element == .f32 ? 16 : 1)
         // Code for an older card uses that card's instructions, but the library's products do not.
         attentionFlops = productFlops / (card.architecture < capability ? 6 : 3)
-        bytesPerSecond = bytes
+        (bytesPerSecond, readBytesPerSecond) = (bytes, bytes)
         // Three quarters of what 16 lanes of PCIe 3, 4 and 5 can carry.
         hostBytesPerSecond = capability < 80 ? 12e9 : capability < 90 ? 24e9 : 48e9
         // Fitted to steps of few tokens with adapters on q and v: the time beside their other work, divided by their launches.
@@ -76,7 +79,7 @@ package struct DeviceModel: Sendable {
         guard let entry = CardEntry.of(card) else { return model }
         let flops = element == .f32 ? entry.singleFlops : entry.halfFlops
         model.attentionFlops *= flops / model.productFlops
-        (model.productFlops, model.bytesPerSecond) = (flops, entry.bytesPerSecond)
+        (model.productFlops, model.bytesPerSecond, model.readBytesPerSecond) = (flops, entry.bytesPerSecond, entry.readBytesPerSecond)
         // Attention by warpgroups: fitted to segments of 8,192 and 32,768 with heads of 64. The table by which choices are made does not know it.
         if entry.capability == 90, card.architecture == 90, element != .f32 { model.attentionFlops = flops / 1.9 }
         // The library's tiles on that card are of many sizes, and it takes those that leave the fewest multiprocessors idle.
@@ -87,12 +90,12 @@ package struct DeviceModel: Sendable {
     /// The same for steps of decoding, whose kernels of a few rows follow one another in a graph. Fitted to what `lorikeet bench --decode` measures on an
     /// H200 (docs/benchmarks.md): a kernel takes 2.6 microseconds beside its work, in steps of one sequence of SmolLM2 and of the 1B shape; attention of 32
     /// sequences of 190 positions with 32 heads of 64 takes 10.8; a product from NF4 of 16 rows takes as long for what its multiprocessors do as for the codes
-    /// that it reads. Matrices are read in long runs, by which the memory is faster than in the mixture of a training step.
+    /// that it reads.
     package var decoding: DeviceModel {
         guard let tiling else { return self }
         var model = self
         model.idleSeconds = min(idleSeconds, 1e-6)
-        model.bytesPerSecond *= 1.15
+        model.bytesPerSecond = readBytesPerSecond
         model.cachedBytesPerSecond = 35e9 * Double(tiling.multiprocessors)
         model.codesFlops = 0.8e12 * Double(tiling.multiprocessors)
         return model

@@ -91,6 +91,10 @@ struct LlamaFilesTests {
             let error = #expect(throws: LorikeetError.self) { try ModelSource.open(files.gguf(metadata: [(key, nil)])) }
             #expect(error?.description.contains("'\(key)' is missing") == true)
         }
+        // A head of one dimension has none to rotate; it was a trap.
+        let single = ["llama.attention.key_length", "llama.attention.value_length", "llama.rope.dimension_count"].map { ($0, GGUFValue.unsigned(1)) }
+        let flat = #expect(throws: LorikeetError.self) { try ModelSource.open(files.gguf(metadata: single)) }
+        #expect(flat?.exit == .unusableInput && flat?.description.contains("'llama.rope.dimension_count'") == true, "\(flat?.description ?? "")")
         let split = #expect(throws: LorikeetError.self) { try ModelSource.open(files.gguf(metadata: [("split.count", .unsigned(3))])) }
         #expect(split?.description.contains("one of 3 parts") == true)
         let source = try ModelSource.open(files.gguf(metadata: [("llama.strange", .unsigned(1))]))
