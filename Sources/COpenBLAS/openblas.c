@@ -23,9 +23,9 @@ void lorikeet_openblas_use(const char *name) {
 // Where the packed blocks of a product lie. cblas_sgemm takes a buffer from a pool of the library's and gives it back after the product: three times a
 // lock that all threads share, and a buffer that another core wrote last. docs/experiments.md has what that costs.
 // The library's routines below cblas_sgemm take their buffers from the caller. They are no part of its interface, so they are only called in
-// the version they were read in; any other gets cblas_sgemm.
+// the version and build they were read in; in any other cblas_sgemm is.
 
-#define KNOWN_VERSION "OpenBLAS 0.3.21 "
+#define KNOWN_BUILD "OpenBLAS 0.3.21 NO_LAPACKE DYNAMIC_ARCH "
 
 // blas_arg_t of common.h, with room behind it.
 struct arguments {
@@ -41,10 +41,12 @@ typedef int driver(struct arguments *, long *, long *, float *, float *, long);
 driver sgemm_nn __attribute__((weak)), sgemm_nt __attribute__((weak)), sgemm_tn __attribute__((weak)), sgemm_tt __attribute__((weak));
 // The kernels in use: a structure that begins with sizes in int.
 extern const int *gotoblas __attribute__((weak));
-enum { OFFSET_A = 1, OFFSET_B = 2, ALIGNMENT = 3, P = 4, Q = 5 };
+enum { OFFSET_A = 1, OFFSET_B = 2, ALIGNMENT = 3, P = 4, Q = 5, R = 6 };
+// Of builds for bfloat16, whose structure has other sizes in the places of these.
+void sbgemm_beta_PRESCOTT(void) __attribute__((weak));
 char *openblas_get_config(void);
 
-static bool known;
+static bool known, off;
 static pthread_key_t leaving;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
@@ -57,25 +59,29 @@ static void give_back(void *buffer) {
     *of = (struct buffer){0};
 }
 
+int lorikeet_openblas_is_known(const char *config) { return config && strncmp(config, KNOWN_BUILD, strlen(KNOWN_BUILD)) == 0; }
+
 static void look(void) {
-    const char *config = openblas_get_config();
-    known = sgemm_nn && sgemm_nt && sgemm_tn && sgemm_tt && &gotoblas && config &&
-        strncmp(config, KNOWN_VERSION, strlen(KNOWN_VERSION)) == 0 && pthread_key_create(&leaving, give_back) == 0;
+    known = sgemm_nn && sgemm_nt && sgemm_tn && sgemm_tt && &gotoblas && !sbgemm_beta_PRESCOTT &&
+        lorikeet_openblas_is_known(openblas_get_config()) && pthread_key_create(&leaving, give_back) == 0;
 }
 
 int lorikeet_sgemm_keeps_buffers(void) {
     pthread_once(&once, look);
-    return known;
+    return known && !off;
 }
+
+void lorikeet_sgemm_keep_buffers(int keep) { off = !keep; }
 
 // At least so many bytes that are this thread's until it ends.
 static char *own_buffer(size_t size) {
     if (own.size >= size) return own.base;
     char *base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (base == MAP_FAILED) return NULL;
+    // Without it nobody would give the buffer back.
+    if (pthread_setspecific(leaving, &own) != 0) { munmap(base, size); return NULL; }
     if (own.base) munmap(own.base, own.size);
     own = (struct buffer){base, size};
-    pthread_setspecific(leaving, &own);
     return base;
 }
 
@@ -85,7 +91,8 @@ void lorikeet_sgemm(
     if ((double)m * n * k > 1e6 && lorikeet_sgemm_keeps_buffers()) {
         const size_t align = (size_t)gotoblas[ALIGNMENT];
         const size_t first = ((size_t)gotoblas[P] * (size_t)gotoblas[Q] * sizeof(float) + align) & ~align;
-        const size_t second = ((size_t)gotoblas[Q] + 64) * ((size_t)m + 64) * sizeof(float);
+        const size_t rows = m < gotoblas[R] ? (size_t)m : (size_t)gotoblas[R];
+        const size_t second = ((size_t)gotoblas[Q] + 64) * (rows + 64) * sizeof(float);
         char *buffer = own_buffer((size_t)gotoblas[OFFSET_A] + first + (size_t)gotoblas[OFFSET_B] + second);
         if (buffer) {
             // Row-major C is column-major Cᵀ = op(B)ᵀ op(A)ᵀ.

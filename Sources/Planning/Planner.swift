@@ -24,7 +24,8 @@ package struct Planner {
     package static let comparedRows = 16
     /// Tokens of samples that are compared at a time on the processor: enough that expanding the weights costs little beside them.
     package static let comparedTokens = 256
-    /// Bytes of OpenBLAS's packing buffer for each thread, resident from the thread's first product on.
+    /// Bytes that a thread takes from its first product on: packed blocks of products (1 to 3 MiB, in OpenBLAS's buffer and its own, by kernels and
+    /// rows), its stack and the allocator's pages.
     static let blasBytesPerThread: Int64 = 12 << 20
 
     package init(model: PlannedModel, data: PlannedData, intervals: PlannedIntervals, answers: PlannedAnswers, machine: PlannedMachine) {

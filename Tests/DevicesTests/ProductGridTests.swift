@@ -10,6 +10,8 @@ import Testing
             (512, 960, 576, 16, ProductGrid(rows: 4, columns: 4)), (512, 576, 576, 8, ProductGrid(rows: 2, columns: 4)),
             // Columns for all threads: a thread's share of B is as large as A.
             (512, 3072, 576, 4, nil),
+            // A block of 1 row, or of 1 column, is a small product, which kernels for AVX-512 compute in another way.
+            (41, 17, 20_000, 5, nil),
             // Two threads, and too little work.
             (512, 576, 576, 2, nil), (512, 576, 576, 1, nil), (512, 8, 576, 16, nil), (8, 576, 512, 16, nil), (512, 0, 576, 16, nil),
         ] as [(Int, Int, Int, Int, ProductGrid?)])
@@ -27,6 +29,23 @@ import Testing
             for row in block.rows { for column in block.columns { times[row * size.n + column] += 1 } }
         }
         #expect(times.allSatisfy { $0 == 1 })
+    }
+
+    @Test(arguments: [3, 5, 8, 16, 64]) func `no block of a grid is a small product`(threads: Int) {
+        var grids = 0
+        for m in stride(from: 1, through: 601, by: 40) {
+            for n in [17, 33, 49, 97, 576, 577, 1025] {
+                for k in [576, 4096, 20_000] {
+                    guard let grid = ProductGrid.best(m: m, n: n, k: k, threads: threads) else { continue }
+                    grids += 1
+                    for number in 0..<grid.count {
+                        let block = grid.block(number, m: m, n: n)
+                        #expect(block.rows.count * block.columns.count * k > ProductGrid.smallProduct, "\(m) \(n) \(k) \(grid)")
+                    }
+                }
+            }
+        }
+        #expect(grids > 0)
     }
 
     /// Numbers whose sums of products are rounded.

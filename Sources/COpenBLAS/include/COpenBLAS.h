@@ -10,8 +10,12 @@ void cblas_sgemm(
 void lorikeet_sgemm(
     int transpose_a, int transpose_b, int m, int n, int k, float alpha, const float *a, int lda, const float *b, int ldb, float beta, float *c,
     int ldc);
-/// Whether it does: 0 with a version of OpenBLAS whose inner routines are not known, where every product is cblas_sgemm's.
+/// Whether it does: 0 with a build of OpenBLAS whose inner routines are not known, where every product is cblas_sgemm's.
 int lorikeet_sgemm_keeps_buffers(void);
+/// Whether a build with this description (`openblas_get_config`) is known.
+int lorikeet_openblas_is_known(const char *config);
+/// For tests: 0 takes the build for an unknown one from here on.
+void lorikeet_sgemm_keep_buffers(int keep);
 /// Threads OpenBLAS may start for one call.
 void openblas_set_num_threads(int threads);
 /// 0 when it was built without threads: then it has no locks either and must not be called from two threads at once.

@@ -9,9 +9,11 @@ package struct ProductGrid: Equatable, Sendable {
 
     /// Ranges are cut at multiples of these: tiles of OpenBLAS's kernels.
     static let rowUnit = 8, columnUnit = 16
-    /// Multiply-adds of a thread below which a product stays in ranges. OpenBLAS's kernels for AVX-512 treat products of up to a million in another
-    /// way, which may add terms up in another order.
+    /// Multiply-adds of a thread below which a product stays in ranges.
     private static let leastWork = 1 << 21
+    /// Multiply-adds that every block has more of: OpenBLAS's kernels for AVX-512 treat smaller products in another way, which may add terms up in
+    /// another order.
+    static let smallProduct = 1_000_000
     /// Multiply-adds in the time of packing one element.
     private static let packing = 32
 
@@ -24,7 +26,11 @@ package struct ProductGrid: Equatable, Sendable {
         let limit = line.cost(m, n) - line.cost(m, n) / 20
         let grids = (2...threads).compactMap { rows in threads / rows > 1 ? Self(rows: rows, columns: threads / rows) : nil }
         guard let best = grids.min(by: { $0.cost(m, n) < $1.cost(m, n) }), best.cost(m, n) < limit else { return nil }
-        return best
+        return best.smallestBlock(m, n) * k > smallProduct ? best : nil
+    }
+
+    private func smallestBlock(_ m: Int, _ n: Int) -> Int {
+        (0..<count).map { block($0, m: m, n: n) }.map { $0.rows.count * $0.columns.count }.min() ?? 0
     }
 
     /// The largest block's time for each element of the depth, in multiply-adds.
