@@ -24,18 +24,19 @@ package struct Dataset: Sendable {
     ///   - embeddingRows: of the model that will read the samples; nil where there is none.
     ///   - check: called between blocks of records; what it throws ends the reading.
     ///   - store: where samples are kept from start to start; nil keeps them in memory. A store that cannot be written is a warning.
+    ///   - checksSamples: false takes kept samples whose index is sound, for a plan by their lengths: who trains on them checks them.
     /// - Throws: exit 2 for a missing or empty file, unknown keys, a line that is not JSON, a token that the model has no
     ///   row for (both with `file:line`), more unusable records than `maxBadRecords` allows, or nothing left to train. Silent mistakes do not
     ///   throw: see `DataReport.mistakes`.
     package static func load(
         _ settings: DatasetSettings, tokenizer: Tokenizer, template: ChatTemplate?, endOfTurn: String? = nil, embeddingRows: Int? = nil,
-        store: SampleStore? = nil, files: any Files, cpu: CPU, check: @escaping () throws -> Void = {}
+        store: SampleStore? = nil, checksSamples: Bool = true, files: any Files, cpu: CPU, check: @escaping () throws -> Void = {}
     ) throws -> Dataset {
         let paths = try DataFiles.find(data: settings.data, validation: settings.validation, files: files)
         // Formats that are not read are named before anything is hashed.
         for path in paths.train + paths.validation { _ = try RowBlocks(path: path, files: files) }
         let key = try store?.key(settings, paths, embeddingRows: embeddingRows, cpu: cpu)
-        if let store, let key, var found = store.find(key, cpu: cpu) {
+        if let store, let key, var found = store.find(key, checksSamples: checksSamples, cpu: cpu) {
             found.isFromStore = true
             return found
         }

@@ -16,13 +16,25 @@ package enum StatelessRandom {
 /// The order in which an epoch visits `count` samples: a permutation that depends on nothing but the arguments (Fisher-Yates).
 package func epochOrder(count: Int, seed: UInt64, epoch: Int, shuffle: Bool) -> [Int] {
     var order = Array(0..<max(0, count))
-    guard shuffle, count > 1 else { return order }
-    let epoch = UInt64(bitPattern: Int64(epoch))
-    for last in stride(from: count - 1, to: 0, by: -1) {
-        let bits = StatelessRandom.bits(seed, .order, epoch, UInt64(last))
-        order.swapAt(last, Int(bits.multipliedFullWidth(by: UInt64(last + 1)).high))
-    }
+    if shuffle { shuffleEpoch(&order, seed, epoch) }
     return order
+}
+
+/// The samples' lengths in that order: faster than taking each by its index, which lie anywhere in memory.
+package func epochLengths(_ lengths: [SampleLength], seed: UInt64, epoch: Int, shuffle: Bool) -> [SampleLength] {
+    var order = lengths
+    if shuffle { shuffleEpoch(&order, seed, epoch) }
+    return order
+}
+
+private func shuffleEpoch<Element>(_ elements: inout [Element], _ seed: UInt64, _ epoch: Int) {
+    let epoch = UInt64(bitPattern: Int64(epoch))
+    elements.withUnsafeMutableBufferPointer { elements in
+        for last in stride(from: elements.count - 1, to: 0, by: -1) {
+            let bits = StatelessRandom.bits(seed, .order, epoch, UInt64(last))
+            elements.swapAt(last, Int(bits.multipliedFullWidth(by: UInt64(last + 1)).high))
+        }
+    }
 }
 
 /// `wanted` of `count` indices, ascending: those with the smallest random numbers, so that a larger choice holds a smaller one.

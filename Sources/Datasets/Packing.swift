@@ -1,16 +1,16 @@
 /// The size of one sample, or of several together: tokens, and those of them that are trained.
 package struct SampleLength: Sendable, Equatable {
     // A run may have millions of samples.
-    private var count32, trained32: Int32
+    @usableFromInline let count32, trained32: Int32
 
-    package var tokens: Int { Int(count32) }
-    package var trained: Int { Int(trained32) }
+    @inlinable package var tokens: Int { Int(count32) }
+    @inlinable package var trained: Int { Int(trained32) }
 
-    package init(tokens: Int, trained: Int) { (count32, trained32) = (Int32(clamping: tokens), Int32(clamping: trained)) }
+    @inlinable package init(tokens: Int, trained: Int) { (count32, trained32) = (Int32(clamping: tokens), Int32(clamping: trained)) }
 
     init(_ entry: SampleSet.Entry) { (count32, trained32) = (entry.tokens, entry.trained) }
 
-    package static func + (a: SampleLength, b: SampleLength) -> SampleLength {
+    @inlinable package static func + (a: SampleLength, b: SampleLength) -> SampleLength {
         SampleLength(tokens: a.tokens + b.tokens, trained: a.trained + b.trained)
     }
 }
@@ -24,62 +24,71 @@ package struct SampleLength: Sendable, Equatable {
 ///   - packing: false gives every sample a micro-batch of its own.
 /// - Returns: indices into `lengths`, by micro-batch.
 package func packedGroups(lengths: [Int], tokensPerBatch: Int, packing: Bool = true) -> [[Int]] {
-    var (fit, groups) = (FirstFit(), [[Int]]())
-    for (index, length) in lengths.enumerated() where length > 0 {
-        let group = fit.place(length, tokensPerBatch: tokensPerBatch, packing: packing)
+    var groups: [[Int]] = []
+    firstFit(lengths.count, tokensPerBatch: tokensPerBatch, packing: packing, length: { lengths[$0] }) { index, group in
         if group == groups.count { groups.append([index]) } else { groups[group].append(index) }
     }
     return groups
 }
 
-/// The sizes of the groups that `packedGroups` makes, without their members. One value packs one list after the other, and needs memory for the first alone.
-package struct PackedSizes {
-    private var fit = FirstFit()
-    /// Of the list that was packed last.
-    package private(set) var groups: [SampleLength] = []
-
-    package init() {}
-
-    /// Packs a list of samples; parameters as for `packedGroups`.
-    package mutating func pack(_ lengths: ArraySlice<SampleLength>, tokensPerBatch: Int, packing: Bool = true) {
-        fit.clear()
-        groups.removeAll(keepingCapacity: true)
-        for length in lengths where length.tokens > 0 {
-            let group = fit.place(length.tokens, tokensPerBatch: tokensPerBatch, packing: packing)
-            if group == groups.count { groups.append(length) } else { groups[group] = groups[group] + length }
+/// The sizes of the groups that `packedGroups` makes, without their members.
+///
+/// - Parameters:
+///   - lengths: of the samples; the other parameters as for `packedGroups`.
+///   - body: called with each group's size.
+package func packedSizes(
+    _ lengths: UnsafeBufferPointer<SampleLength>, tokensPerBatch: Int, packing: Bool = true, _ body: (SampleLength) -> Void
+) {
+    withUnsafeTemporaryAllocation(of: SampleLength.self, capacity: lengths.count) { groups in
+        var count = 0
+        firstFit(lengths.count, tokensPerBatch: tokensPerBatch, packing: packing, length: { lengths[$0].tokens }) { index, group in
+            if group == count {
+                groups.initializeElement(at: group, to: lengths[index])
+                count += 1
+            } else {
+                groups[group] = groups[group] + lengths[index]
+            }
         }
+        for group in 0..<count { body(groups[group]) }
     }
 }
 
-/// Groups with room, as first fit fills them.
-private struct FirstFit {
-    /// Rows of each group.
-    private var rows: [Int] = []
-    /// Of every few groups the fewest rows, so that full ones are passed by together.
-    private var fewest: [Int] = []
-
-    /// Groups that are passed by together.
-    private static let groupsOfBlock = 32
-
-    mutating func clear() {
-        rows.removeAll(keepingCapacity: true)
-        fewest.removeAll(keepingCapacity: true)
-    }
-
-    /// The group that a sample of this length goes into; their number before where it is a new one.
-    mutating func place(_ length: Int, tokensPerBatch: Int, packing: Bool) -> Int {
-        let most = tokensPerBatch - length
-        guard packing, let block = fewest.firstIndex(where: { $0 <= most }) else {
-            if rows.count % Self.groupsOfBlock == 0 { fewest.append(length) } else { fewest[fewest.count - 1] = min(fewest[fewest.count - 1], length) }
-            rows.append(length)
-            return rows.count - 1
+/// Puts each of `count` samples into the first group with room; those of length 0 into none.
+///
+/// - Parameters:
+///   - length: tokens of a sample.
+///   - placed: called with each sample and its group; a new group's number is that of the groups before it.
+@inline(__always) private func firstFit(
+    _ count: Int, tokensPerBatch: Int, packing: Bool, length: (_ index: Int) -> Int, placed: (_ index: Int, _ group: Int) -> Void
+) {
+    // Of every so many groups the fewest rows are known, so that full ones are passed by together.
+    let together = 32
+    // Rows of each group, then of every `together` groups the fewest.
+    withUnsafeTemporaryAllocation(of: Int.self, capacity: count + count / together + 1) { memory in
+        let (rows, fewest) = (UnsafeMutableBufferPointer(rebasing: memory[..<count]), UnsafeMutableBufferPointer(rebasing: memory[count...]))
+        var groups = 0
+        for index in 0..<count {
+            let length = length(index)
+            guard length > 0 else { continue }
+            let most = tokensPerBatch - length
+            let blocks = packing ? (groups + together - 1) / together : 0
+            var block = 0
+            while block < blocks, fewest[block] > most { block += 1 }
+            guard block < blocks else {
+                let last = groups / together
+                fewest[last] = groups % together == 0 ? length : min(fewest[last], length)
+                rows[groups] = length
+                placed(index, groups)
+                groups += 1
+                continue
+            }
+            let end = min(groups, (block + 1) * together)
+            var group = block * together
+            while rows[group] > most { group += 1 }
+            let before = rows[group]
+            rows[group] = before + length
+            if before == fewest[block] { fewest[block] = rows[(block * together)..<end].min() ?? 0 }
+            placed(index, group)
         }
-        let end = min(rows.count, (block + 1) * Self.groupsOfBlock)
-        var group = block * Self.groupsOfBlock
-        while rows[group] > most { group += 1 }
-        let before = rows[group]
-        rows[group] += length
-        if before == fewest[block] { fewest[block] = rows[block * Self.groupsOfBlock..<end].min() ?? 0 }
-        return group
     }
 }

@@ -105,9 +105,10 @@ package struct Preparation {
     ///
     /// - Parameters:
     ///   - cacheFolder: where samples are kept between starts unless the recipe names a scratch folder; nil keeps them in memory.
+    ///   - checksSamples: as for `Dataset.load`.
     ///   - check: called between blocks of records; what it throws ends the reading.
     package mutating func loadData(
-        cacheFolder: String? = nil, files: any Files, cpu: CPU, check: @escaping () throws -> Void = {}
+        cacheFolder: String? = nil, checksSamples: Bool = true, files: any Files, cpu: CPU, check: @escaping () throws -> Void = {}
     ) throws -> Dataset {
         guard !recipe.data.isEmpty else {
             throw LorikeetError.input("no training data are named", at: "data", fix: "give --data FILE or 'data:' in the recipe")
@@ -116,7 +117,7 @@ package struct Preparation {
         let store = try folder.map { SampleStore(folder: $0 + "/samples", identity: try sampleIdentity(files, cpu: cpu), files: files) }
         var loaded = try Dataset.load(
             DatasetSettings(recipe), tokenizer: tokenizer, template: template, endOfTurn: endOfTurn, embeddingRows: source.configuration.vocabularySize,
-            store: store, files: files, cpu: cpu, check: check)
+            store: store, checksSamples: checksSamples, files: files, cpu: cpu, check: check)
         loaded.report.warnings += [try templateWarning(), contextWarning(loaded)].compactMap { $0 }
         let paths = try DataFiles.find(data: recipe.data, validation: recipe.validation, files: files)
         dataBytes = (paths.train + paths.validation).reduce(0) { $0 + Int64((try? files.byteCount(of: $1)) ?? 0) }
@@ -185,7 +186,8 @@ package struct Preparation {
         model.exports = exports
         model.fileBytes = source.configuration.weights.reduce(0) { $0 + Int64(source.tensor($1.tensor)?.byteCount ?? 0) }
         // Before the machine's memory is asked for.
-        let data = try plannedData(dataset, settings, onCard: card != nil)
+        var data = try plannedData(dataset, settings, onCard: card != nil)
+        data.parallel = { count, body in cpu.parallel(over: count, body) }
         let isMeasured = machine != nil
         var machine = try machine ?? plannedMachine(dataset, card: card, cpu: cpu)
         machine.card = card
@@ -224,10 +226,10 @@ package struct Preparation {
     }
 
     private func plannedData(_ dataset: Dataset, _ settings: TrainingSettings, onCard: Bool) throws -> PlannedData {
-        let sampler = StepSampler(settings: settings, count: dataset.train.count)
+        let train = dataset.train.lengths
         var data = PlannedData(
-            train: dataset.train.lengths, validation: dataset.validation.lengths,
-            steps: settings.totalSteps(samples: dataset.train.count), packing: recipe.packing, samplesOfStep: { sampler.samples(ofStep: $0).indices })
+            train: train, validation: dataset.validation.lengths, steps: settings.totalSteps(samples: train.count), samplesPerStep: settings.samplesPerStep,
+            packing: recipe.packing, lengthsOfEpoch: { StepSampler.lengths(train, ofEpoch: $0, settings) })
         guard !onCard else { return data }
         guard Session.sharesPrefixes(source.configuration.family, onCard: onCard) else {
             data.evaluation = PlannedBatches(data.validation, tokensPerBatch: Planner.tokensPerBatch)
@@ -235,7 +237,9 @@ package struct Preparation {
         }
         let groups = try dataset.validation.evaluationGroups(tokensPerBatch: Planner.tokensPerBatch, sharing: true)
         data.evaluation = PlannedBatches(groups, tokens: dataset.validation.lengths.reduce(0) { $0 + $1.tokens })
-        if settings.sharesPrefixes { data.sharing = try PlannedBatches(sharing: dataset.train, sampler, steps: data.steps) }
+        if settings.sharesPrefixes {
+            data.sharing = try PlannedBatches(sharing: dataset.train, StepSampler(settings: settings, count: train.count), steps: data.steps)
+        }
         return data
     }
 
@@ -266,7 +270,8 @@ package struct Preparation {
     ) throws -> (planner: RunPlanner, warning: String?) {
         var preparation = try Preparation(recipe: located.recipe, files: located.files)
         try check()
-        let dataset = try preparation.loadData(cacheFolder: cacheFolder, files: located.files, cpu: cpu)
+        // For a card, samples are planned by their lengths. The run checks what it trains on.
+        let dataset = try preparation.loadData(cacheFolder: cacheFolder, checksSamples: card == nil, files: located.files, cpu: cpu)
         try check()
         preparation.isForLaterStart = true
         let (measurements, warning) = measurements(for: card, cacheFolder: cacheFolder, files: files)
@@ -288,7 +293,7 @@ package struct Preparation {
         return (3 << 20) + 600 * steps + 1200 * steps / Int64(max(1, settings.loggingSteps))
     }
 
-    /// The plan packs every step's samples, so their number is bounded: far above what a machine trains, low enough for a minute, or seven where their
+    /// The plan packs every step's samples, so their number is bounded: far above what a machine trains, low enough for half a minute, or seven where their
     /// beginnings are compared.
     private static let mostVisits = 100_000_000
 

@@ -164,8 +164,8 @@ extension Planner {
     /// The split of a step into micro-batches that takes the least time a token: one micro-batch where that fits without recomputed blocks, else
     /// the fastest of several splits. Then the largest evaluation batch that fits.
     private func choose(_ planner: DevicePlanner, _ card: PlannedCard, _ steps: StepLengths) throws -> OnCard {
-        let longest = max(1, data.train.map(\.tokens).max() ?? 1)
-        let longestHeldOut = max(1, data.heldOut.map(\.tokens).max() ?? 1)
+        let longest = max(1, data.train.lazy.map(\.tokens).max() ?? 1)
+        let longestHeldOut = max(1, data.heldOut.lazy.map(\.tokens).max() ?? 1)
         // Tokens of the largest optimiser step, all of which may be one micro-batch.
         let whole = data.packing ? max(longest, steps.largest) : longest
         var shapes: [Int: StepLengths.MicroBatches] = [:]
@@ -248,7 +248,7 @@ extension Planner {
         } else if merged.total > largest.0.total {
             largest = (merged, "weights of the merged model")
         }
-        let longest = max(1, data.heldOut.map(\.tokens).max() ?? 1)
+        let longest = max(1, data.heldOut.lazy.map(\.tokens).max() ?? 1)
         var compared: [DeviceBytes] = []
         for (storage, lora) in [(model.comparedStorage, Optional(model.lora)), (.stored, nil)] {
             let sizes = SessionSizes(training: 0, evaluation: longest, headChunk: 32)
@@ -329,9 +329,11 @@ extension Planner {
 
     /// Rows of an evaluation of these samples, with those that pad its batches.
     static func evaluatedRows(_ samples: [SampleLength], tokensPerBatch: Int, _ element: DeviceElement) -> Int {
-        var packed = PackedSizes()
-        packed.pack(samples[...], tokensPerBatch: tokensPerBatch)
-        return packed.groups.reduce(0) { $0 + Session.batchRows($1.tokens, .device(element)) }
+        var rows = 0
+        samples.withUnsafeBufferPointer {
+            packedSizes($0, tokensPerBatch: tokensPerBatch) { rows += Session.batchRows($0.tokens, .device(element)) }
+        }
+        return rows
     }
 
     /// - Throws: as `Session.plan`.

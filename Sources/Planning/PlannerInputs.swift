@@ -36,10 +36,12 @@ package struct PlannedModel {
 package struct PlannedData {
     package var train: [SampleLength]
     package var validation: [SampleLength]
-    /// The samples of an optimiser step (0..<`steps`), as indices into `train`.
-    package var samplesOfStep: (Int) -> [Int]
+    /// `train` in the order in which an epoch (0 for the first) visits it. A step takes the next `samplesPerStep`, an epoch's last step what is left.
+    let lengthsOfEpoch: (Int) -> [SampleLength]
+    let samplesPerStep: Int
     package var steps: Int
-    private let samplesOfFirstStep: Int
+    /// Runs a body for each index below a count, on as many threads as it likes.
+    package var parallel: (_ count: Int, _ body: (Int) -> Void) -> Void = { count, body in (0..<count).forEach(body) }
     /// Whether a training micro-batch may hold several samples.
     package var packing: Bool
     /// An evaluation of all of `validation` on the processor.
@@ -47,27 +49,57 @@ package struct PlannedData {
     /// All optimiser steps on the processor, where samples share what they begin with; nil where every sample is computed whole.
     package var sharing: PlannedBatches?
 
-    package init(train: [SampleLength], validation: [SampleLength], steps: Int, packing: Bool, samplesOfStep: @escaping (Int) -> [Int]) {
-        (self.train, self.validation, self.steps, self.packing) = (train, validation, steps, packing)
-        self.samplesOfStep = samplesOfStep
-        samplesOfFirstStep = steps > 0 ? samplesOfStep(0).count : 0
+    package init(
+        train: [SampleLength], validation: [SampleLength], steps: Int, samplesPerStep: Int, packing: Bool, lengthsOfEpoch: @escaping (Int) -> [SampleLength]
+    ) {
+        (self.train, self.validation, self.packing, self.lengthsOfEpoch) = (train, validation, packing, lengthsOfEpoch)
+        (self.steps, self.samplesPerStep) = (steps, max(1, min(samplesPerStep, train.count)))
     }
 
     /// The samples that are evaluated: the validation's, or training samples for the range probe and the comparison where there is none.
     var heldOut: [SampleLength] { validation.isEmpty ? train : validation }
 
     /// About the samples of all steps; a sample counts once an epoch.
-    package var visits: Int { steps * samplesOfFirstStep }
+    package var visits: Int { steps * samplesPerStep }
 
-    /// The samples of every optimiser step.
-    var trainedSteps: some Sequence<[SampleLength]> { (0..<steps).lazy.map { samplesOfStep($0).map { train[$0] } } }
+    var stepsPerEpoch: Int { (train.count + samplesPerStep - 1) / samplesPerStep }
+
+    /// Epochs that are begun.
+    var epochs: Int { train.isEmpty ? 0 : (steps + stepsPerEpoch - 1) / stepsPerEpoch }
+
+    /// Calls `body` with the samples of each of some steps.
+    ///
+    /// - Parameters:
+    ///   - lengths: those of whole epochs, one behind the other, as `lengthsOfEpoch` gives them.
+    ///   - first: the epoch that they begin with.
+    func forEachStep(
+        _ steps: Range<Int>, _ lengths: UnsafeBufferPointer<SampleLength>, fromEpoch first: Int,
+        _ body: (_ step: Int, _ samples: UnsafeBufferPointer<SampleLength>) -> Void
+    ) {
+        guard !steps.isEmpty else { return }
+        var (epoch, inside) = steps.lowerBound.quotientAndRemainder(dividingBy: stepsPerEpoch)
+        for step in steps {
+            let (start, end) = ((epoch - first) * train.count, (epoch - first + 1) * train.count)
+            let place = start + inside * samplesPerStep
+            body(step, UnsafeBufferPointer(rebasing: lengths[place..<min(place + samplesPerStep, end)]))
+            inside += 1
+            if inside == stepsPerEpoch { (epoch, inside) = (epoch + 1, 0) }
+        }
+    }
+
+    func steps(ofEpoch epoch: Int) -> Range<Int> { epoch * stepsPerEpoch..<min(steps, (epoch + 1) * stepsPerEpoch) }
 
     /// All optimiser steps on the processor.
     func stepsOnProcessor() -> PlannedBatches {
         if let sharing { return sharing }
         var batches = PlannedBatches()
-        for samples in trainedSteps {
-            batches.add(.whole(samples, tokensPerBatch: Planner.tokensPerBatch, packing: packing), tokens: samples.reduce(0) { $0 + $1.tokens })
+        for epoch in 0..<epochs {
+            lengthsOfEpoch(epoch).withUnsafeBufferPointer { lengths in
+                forEachStep(steps(ofEpoch: epoch), lengths, fromEpoch: epoch) { _, samples in
+                    let groups = [SampleGroup].whole(Array(samples), tokensPerBatch: Planner.tokensPerBatch, packing: packing)
+                    batches.add(groups, tokens: samples.reduce(0) { $0 + $1.tokens })
+                }
+            }
         }
         return batches
     }

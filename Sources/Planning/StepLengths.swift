@@ -1,52 +1,51 @@
 import LorikeetDatasets
+import Synchronization
 
-/// The lengths of the samples of all optimiser steps, in the steps' order, from which micro-batches of any size are packed. Where an epoch's order has to be
-/// made for it and samples lie anywhere in memory, that is done once for all sizes; of a run with more than `mostKept` samples the lengths are gathered
-/// again for each size, so that memory does not grow with them.
+/// The lengths of the samples of all optimiser steps, in the steps' order, from which micro-batches of any size are packed. An epoch's order is made once for
+/// all sizes; of a run with more than `mostKept` samples the later epochs' are made again for each size, so that memory does not grow with them.
 final class StepLengths {
     /// Samples whose lengths are kept: 8 bytes each.
     private static let mostKept = 1 << 22
 
     private let data: PlannedData
-    private let mostKept: Int
     /// Of each step the tokens and the trained tokens of its samples.
-    private var sizes: [SampleLength] = []
-    /// The steps whose samples are kept together.
-    private var parts: [Range<Int>] = []
-    private var kept: (part: Range<Int>, lengths: [SampleLength], ends: [Int]) = (0..<0, [], [])
+    private let sizes: [SampleLength]
+    /// The samples of the first epochs, in their order.
+    private let kept: [SampleLength]
+    private let keptEpochs: Int
+    let largest: Int
+    let allTokens: Int
 
     /// - Parameter mostKept: for tests.
     init(_ data: PlannedData, mostKept: Int = StepLengths.mostKept) {
-        (self.data, self.mostKept) = (data, mostKept)
-        sizes.reserveCapacity(data.steps)
-        kept.lengths.reserveCapacity(min(mostKept, data.visits))
-        while sizes.count < data.steps { parts.append(gather(from: sizes.count, to: data.steps, most: mostKept, addingSizes: true)) }
-    }
-
-    var largest: Int { sizes.reduce(0) { max($0, $1.tokens) } }
-    var allTokens: Int { sizes.reduce(0) { $0 + $1.tokens } }
-
-    /// Keeps the lengths of steps from `first` on, at least one step's and about `most`.
-    ///
-    /// - Returns: the steps.
-    private func gather(from first: Int, to end: Int, most: Int, addingSizes: Bool) -> Range<Int> {
-        var (lengths, ends, step) = (kept.lengths, [Int](), first)
-        kept.lengths = []
-        lengths.removeAll(keepingCapacity: true)
-        let train = data.train
-        while step < end, step == first || lengths.count < most {
-            var (tokens, trained) = (0, 0)
-            for index in data.samplesOfStep(step) {
-                let length = train[index]
-                (tokens, trained) = (tokens + length.tokens, trained + length.trained)
-                lengths.append(length)
+        self.data = data
+        let (epochs, count) = (data.epochs, data.train.count)
+        let keptEpochs = min(epochs, mostKept / max(1, count))
+        self.keptEpochs = keptEpochs
+        var kept: [SampleLength] = []
+        let sizes = [SampleLength](unsafeUninitializedCapacity: data.steps) { sizes, used in
+            kept = [SampleLength](unsafeUninitializedCapacity: keptEpochs * count) { kept, used in
+                func gather(_ epoch: Int) {
+                    let lengths = data.lengthsOfEpoch(epoch)
+                    lengths.withUnsafeBufferPointer { lengths in
+                        data.forEachStep(data.steps(ofEpoch: epoch), lengths, fromEpoch: epoch) { step, samples in
+                            var (tokens, trained) = (0, 0)
+                            for sample in samples { (tokens, trained) = (tokens + sample.tokens, trained + sample.trained) }
+                            sizes.initializeElement(at: step, to: SampleLength(tokens: tokens, trained: trained))
+                        }
+                        if epoch < keptEpochs { _ = kept[(epoch * count)..<((epoch + 1) * count)].initialize(fromContentsOf: lengths) }
+                    }
+                }
+                // Epochs that are not kept one after the other, for each takes memory.
+                data.parallel(keptEpochs, gather)
+                for epoch in keptEpochs..<epochs { gather(epoch) }
+                used = keptEpochs * count
             }
-            if addingSizes { sizes.append(SampleLength(tokens: tokens, trained: trained)) }
-            ends.append(lengths.count)
-            step += 1
+            used = epochs > 0 ? data.steps : 0
         }
-        kept = (first..<step, lengths, ends)
-        return first..<step
+        (self.kept, self.sizes) = (kept, sizes)
+        largest = sizes.reduce(0) { max($0, $1.tokens) }
+        allTokens = sizes.reduce(0) { $0 + $1.tokens }
     }
 
     /// The micro-batches that optimiser steps make.
@@ -70,25 +69,52 @@ final class StepLengths {
             (rows, trained) = (max(rows, tokens), max(trained, batch.trained))
             if tokens < short.count { short[tokens] += 1 } else { long[tokens, default: 0] += 1 }
         }
+
+        fileprivate mutating func add(_ other: MicroBatches) {
+            (rows, trained) = (max(rows, other.rows), max(trained, other.trained))
+            for tokens in short.indices { short[tokens] += other.short[tokens] }
+            long.merge(other.long, uniquingKeysWith: +)
+        }
     }
 
+    /// Pieces of the steps that are kept, which are packed beside one another.
+    private static let pieces = 16
+
     func microBatches(tokensPerBatch: Int) -> MicroBatches {
-        var (result, packed) = (MicroBatches(most: largest), PackedSizes())
-        for part in parts {
-            // A step that fits is one micro-batch, whatever its samples.
-            let isCut = !data.packing || sizes[part].contains { $0.tokens > tokensPerBatch }
-            if isCut, kept.part != part { _ = gather(from: part.lowerBound, to: part.upperBound, most: .max, addingSizes: false) }
-            for step in part {
-                if data.packing, sizes[step].tokens <= tokensPerBatch {
-                    if sizes[step].tokens > 0 { result.add(sizes[step]) }
-                    continue
-                }
-                let place = step - part.lowerBound
-                packed.pack(
-                    kept.lengths[(place > 0 ? kept.ends[place - 1] : 0)..<kept.ends[place]], tokensPerBatch: tokensPerBatch, packing: data.packing)
-                for group in packed.groups { result.add(group) }
+        // Sums and maxima: the order in which pieces are added does not matter.
+        let all = Mutex(MicroBatches(most: largest))
+        let keptSteps = min(sizes.count, keptEpochs * data.stepsPerEpoch)
+        kept.withUnsafeBufferPointer { kept in
+            data.parallel(Self.pieces) { piece in
+                let steps = keptSteps * piece / Self.pieces..<keptSteps * (piece + 1) / Self.pieces
+                var packed = MicroBatches(most: largest)
+                pack(steps, kept, fromEpoch: 0, tokensPerBatch, into: &packed)
+                all.withLock { $0.add(packed) }
             }
         }
+        var result = all.withLock { $0 }
+        for epoch in keptEpochs..<max(keptEpochs, data.epochs) {
+            let steps = data.steps(ofEpoch: epoch)
+            let isCut = !data.packing || sizes[steps].contains { $0.tokens > tokensPerBatch }
+            // Steps that fit are packed without their samples.
+            let lengths = isCut ? data.lengthsOfEpoch(epoch) : data.train
+            lengths.withUnsafeBufferPointer { pack(steps, $0, fromEpoch: epoch, tokensPerBatch, into: &result) }
+        }
         return result
+    }
+
+    /// - Parameters: as for `PlannedData.forEachStep`.
+    private func pack(
+        _ steps: Range<Int>, _ lengths: UnsafeBufferPointer<SampleLength>, fromEpoch first: Int, _ tokensPerBatch: Int, into result: inout MicroBatches
+    ) {
+        data.forEachStep(steps, lengths, fromEpoch: first) { step, samples in
+            let size = sizes[step]
+            if data.packing, size.tokens <= tokensPerBatch {
+                // A step that fits is one micro-batch, whatever its samples.
+                if size.tokens > 0 { result.add(size) }
+            } else {
+                packedSizes(samples, tokensPerBatch: tokensPerBatch, packing: data.packing) { result.add($0) }
+            }
+        }
     }
 }

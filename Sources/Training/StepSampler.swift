@@ -24,4 +24,11 @@ package final class StepSampler {
         let first = inside * settings.samplesPerStep
         return (epoch, Array(order[first..<min(count, first + settings.samplesPerStep)]))
     }
+
+    /// The samples' lengths in the order in which an epoch visits them: its steps take them from there, `samplesPerStep` each.
+    ///
+    /// - Parameter lengths: of all samples.
+    package static func lengths(_ lengths: [SampleLength], ofEpoch epoch: Int, _ settings: TrainingSettings) -> [SampleLength] {
+        epochLengths(lengths, seed: settings.seed, epoch: epoch, shuffle: settings.shuffle)
+    }
 }

@@ -31,7 +31,7 @@ struct StoreTests {
         /// - Parameter identity: nil loads without a store.
         func load(
             _ identity: String? = "a", files: any Files = RealFiles(), limit: Int64 = SampleStore.limit, template: String = Small.chatML, threads: Int = 2,
-            _ change: (inout DatasetSettings) -> Void = { _ in }
+            checksSamples: Bool = true, _ change: (inout DatasetSettings) -> Void = { _ in }
         ) throws -> LoadedData {
             var settings = DatasetSettings(data: data)
             settings.validationShare = 0.2
@@ -41,7 +41,7 @@ struct StoreTests {
             return try LoadedData(
                 Dataset.load(
                     settings, tokenizer: tokenizer, template: ChatTemplate(template, name: "t", specialTokens: tokenizer.namedTokens), store: kept,
-                    files: files, cpu: CPU(threads: threads)))
+                    checksSamples: checksSamples, files: files, cpu: CPU(threads: threads)))
         }
     }
 
@@ -130,6 +130,30 @@ struct StoreTests {
         try FileManager.default.removeItem(atPath: path)
         mkfifo(path, 0o600)
         #expect(same(try place.load(), plain))
+    }
+
+    @Test func `a plan by lengths reads the index alone, and who trains makes damaged samples again`() throws {
+        let place = try Place()
+        let plain = try place.load()
+        let path = try place.file(".data")
+        let bytes = try Data(contentsOf: URL(fileURLWithPath: path))
+        var damaged = bytes
+        damaged[7] ^= 0x10
+        try damaged.write(to: URL(fileURLWithPath: path))
+        let planned = try place.load(checksSamples: false)
+        #expect(planned.train.map(\.ids.count) == plain.train.map(\.ids.count) && planned.train != plain.train)
+        #expect(try Data(contentsOf: URL(fileURLWithPath: path)) == damaged)
+        #expect(same(try place.load(), plain))
+        #expect(try Data(contentsOf: URL(fileURLWithPath: path)) == bytes)
+        // A file that is too short for its index is none, and a damaged index is none.
+        try bytes.dropLast().write(to: URL(fileURLWithPath: path))
+        #expect(same(try place.load(checksSamples: false), plain))
+        let index = try place.file(".index")
+        var other = try Data(contentsOf: URL(fileURLWithPath: index))
+        other[other.count - 70] ^= 1
+        try other.write(to: URL(fileURLWithPath: index))
+        #expect(same(try place.load(checksSamples: false), plain))
+        #expect(try Data(contentsOf: URL(fileURLWithPath: path)) == bytes)
     }
 
     @Test func `an entry of other data under this name is not trusted`() throws {

@@ -1,4 +1,5 @@
 import Foundation
+import LorikeetDatasets
 import LorikeetJSON
 import Testing
 
@@ -53,6 +54,14 @@ struct LearningRateTests {
             let steps = (0..<4).map { sampler.samples(ofStep: epoch * 4 + $0) }
             #expect(steps.map(\.indices.count) == [6, 6, 6, 2] && steps.allSatisfy { $0.epoch == epoch })
             #expect(steps.flatMap(\.indices).sorted() == Array(0..<20))
+            // A plan takes the lengths in the same order.
+            for shuffle in [true, false] {
+                settings.shuffle = shuffle
+                let sampler = StepSampler(settings: settings, count: 20)
+                let lengths = StepSampler.lengths((0..<20).map { SampleLength(tokens: $0, trained: 0) }, ofEpoch: epoch, settings)
+                #expect(lengths.map(\.tokens) == (0..<4).flatMap { sampler.samples(ofStep: epoch * 4 + $0).indices })
+            }
+            settings.shuffle = true
         }
         #expect(sampler.samples(ofStep: 0).indices != sampler.samples(ofStep: 4).indices)
         #expect(sampler.samples(ofStep: 2).indices == StepSampler(settings: settings, count: 20).samples(ofStep: 2).indices)

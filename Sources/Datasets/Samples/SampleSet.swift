@@ -40,6 +40,8 @@ package struct SampleSet: Sendable {
     package var isEmpty: Bool { entries.isEmpty }
     /// Tokens of each sample, and those with a loss, without reading the samples.
     package var lengths: [SampleLength] { entries.map { SampleLength($0) } }
+    /// Samples of more than `tokens` tokens.
+    package func count(longerThan tokens: Int) -> Int { entries.count { $0.tokens > tokens } }
     /// The record's row of each sample.
     package var records: [Int] { entries.map { Int($0.record) } }
 

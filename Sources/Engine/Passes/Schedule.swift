@@ -40,30 +40,34 @@ package struct Schedule: Sendable {
     }
 
     private mutating func place(_ values: ValueTable, _ alignment: Int) {
-        var order: [(id: ValueID, bytes: Int)] = []
-        for id in values.ids where lifetimes[id.index] != nil { order.append((id, values[id].byteCount)) }
-        order.sort { $0.bytes == $1.bytes ? $0.id.index < $1.id.index : $0.bytes > $1.bytes }
+        var order: [(index: Int, bytes: Int)] = []
+        order.reserveCapacity(lifetimes.count)
+        for index in lifetimes.indices where lifetimes[index] != nil { order.append((index, values.values[index].byteCount)) }
+        order.sort { $0.bytes == $1.bytes ? $0.index < $1.index : $0.bytes > $1.bytes }
         // Sorted by start.
-        var placed: [(start: Int, end: Int, first: Int32, last: Int32)] = []
-        placed.reserveCapacity(order.count)
-        for (id, bytes) in order {
-            guard let lifetime = lifetimes[id.index] else { continue }
-            let size = bytes.roundedUp(toMultipleOf: alignment)
-            var offset = 0
-            let (first, last) = (Int32(lifetime.lowerBound), Int32(lifetime.upperBound))
-            for other in placed where other.first <= last && other.last >= first {
-                if offset + size <= other.start { break }
-                offset = max(offset, other.end)
+        withUnsafeTemporaryAllocation(of: (start: Int, end: Int, first: Int32, last: Int32).self, capacity: order.count) { placed in
+            guard let memory = placed.baseAddress else { return }
+            for (count, (index, bytes)) in order.enumerated() {
+                guard let lifetime = lifetimes[index] else { continue }
+                let size = bytes.roundedUp(toMultipleOf: alignment)
+                let (first, last) = (Int32(lifetime.lowerBound), Int32(lifetime.upperBound))
+                var offset = 0
+                for other in UnsafeBufferPointer(start: memory, count: count) {
+                    // All that follow start there or behind it.
+                    if offset + size <= other.start { break }
+                    if other.first <= last, other.last >= first { offset = max(offset, other.end) }
+                }
+                offsets[index] = offset
+                // Behind all that start there or before.
+                var (position, end) = (0, count)
+                while position < end {
+                    let middle = (position + end) / 2
+                    if memory[middle].start > offset { end = middle } else { position = middle + 1 }
+                }
+                (memory + position + 1).moveInitialize(from: memory + position, count: count - position)
+                (memory + position).initialize(to: (offset, offset + size, first, last))
+                arenaBytes = max(arenaBytes, offset + size)
             }
-            offsets[id.index] = offset
-            // Behind all that start there or before.
-            var (position, end) = (0, placed.count)
-            while position < end {
-                let middle = (position + end) / 2
-                if placed[middle].start > offset { end = middle } else { position = middle + 1 }
-            }
-            placed.insert((offset, offset + size, first, last), at: position)
-            arenaBytes = max(arenaBytes, offset + size)
         }
     }
 }

@@ -59,7 +59,9 @@ struct PassedProgram {
         /// The work of one run.
         func work(_ load: Workload) -> some Sequence<Work> {
             let context = WorkContext(values: values, target: passed.list.target, load: load)
-            return passed.list.entries.lazy.flatMap { $0.op.work(context) }
+            let entries = passed.list.entries
+            // By place: an iterator would copy every entry.
+            return entries.indices.lazy.flatMap { entries[$0].op.work(context) }
         }
     }
 
@@ -72,7 +74,11 @@ struct PassedProgram {
     func footprint(of program: DifferentiatedProgram) -> Footprint? {
         let other = program.list
         guard other.target == origin.target, other.values.values.count == origin.values.values.count, other.entries.count == origin.entries.count,
-            zip(other.entries, origin.entries).allSatisfy({ $0.reads == $1.reads && $0.writes == $1.writes && $0.op.kind == $1.op.kind })
+            // By place: an iterator would copy every entry.
+            origin.entries.indices.allSatisfy({
+                other.entries[$0].reads == origin.entries[$0].reads && other.entries[$0].writes == origin.entries[$0].writes
+                    && other.entries[$0].op.kind == origin.entries[$0].op.kind
+            })
         else { return nil }
         return Footprint(values: list.values.resized(to: other.values, alignment: list.target.alignment), passed: self)
     }

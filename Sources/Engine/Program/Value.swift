@@ -130,6 +130,7 @@ package struct ValueTable: Sendable {
     ///   - alignment: see `addParked`.
     func resized(to other: ValueTable, alignment: Int) -> ValueTable {
         var table = other
+        table.values.reserveCapacity(values.count)
         // Copies that the program had before the passes are among its own.
         let added = max(0, values.count - other.values.count)
         for (id, value) in zip(copied.suffix(added), values.suffix(added)) {

@@ -142,11 +142,11 @@ package struct DevicePlanner {
         for chunk in [headChunk, headChunk / 2, headChunk / 4, headChunk / 16].map({ min(max(128, $0), headChunk, rows) }) where chunk != chunks.last {
             chunks.append(chunk)
         }
-        let programs = chunks.map { known.programs(self, SessionSizes(training: rows, evaluation: evaluation, headChunk: $0)) }
+        let sizes = chunks.map { SessionSizes(training: rows, evaluation: evaluation, headChunk: $0) }
         var best = Outcome.doesNotFit
         for use in uses {
             if let plan = best.plan, plan.passes.blocks == 0 { break }
-            switch plan(programs, use, cap: cap, limit: best.plan?.stepSeconds ?? fasterThan * Double(rows)) {
+            switch plan(sizes, use, cap: cap, limit: best.plan?.stepSeconds ?? fasterThan * Double(rows)) {
             case .plan(let plan): best = .plan(plan)
             case .slower: if case .doesNotFit = best { best = .slower }
             case .doesNotFit: break
@@ -158,13 +158,14 @@ package struct DevicePlanner {
     /// The fastest plan with this much in the host's memory.
     ///
     /// - Parameters:
-    ///   - programs: by head chunk, the largest first.
+    ///   - sizes: by head chunk, the largest first; programs are made of those that are looked at.
     ///   - limit: seconds that the step has to stay below.
-    private func plan(_ programs: [TrainingPrograms], _ use: HostUse, cap: Int, limit: Double) -> Outcome {
+    private func plan(_ sizes: [SessionSizes], _ use: HostUse, cap: Int, limit: Double) -> Outcome {
         let weights = weightBytes - (use == .nothing ? 0 : embeddingBytes)
         let mayKeepExpanded = expandedBytes > 0 && contextBytes + weights + expandedBytes + step.persistentBytes <= cap
         var (best, limit) = (Outcome.doesNotFit, limit)
-        for program in programs {
+        for sizes in sizes {
+            let program = known.programs(self, sizes)
             for keeps in mayKeepExpanded ? [true, false] : [false] {
                 switch program.plan(self, keepsExpanded: keeps, use, cap: cap, limit: limit) {
                 case .plan(let plan): (best, limit) = (.plan(plan), plan.stepSeconds)

@@ -8,8 +8,9 @@ final class KnownPrograms {
     private var evaluations: [SessionSizes: Int] = [:]
     /// Programs after the passes, which serve for all sizes.
     private var passed: [Form: PassedProgram] = [:]
-    /// How often passes were run.
+    /// How often passes were run, and how many programs were made before them.
     private(set) var passesRun = 0
+    var programsMade: Int { programs.count + evaluations.count }
 
     private struct Form: Hashable {
         let purpose: ProgramPurpose
