@@ -86,7 +86,8 @@ extension Planner {
         var phases: [Plan.Phase] = [
             .init("environment", times.starting), .init("data", HostTable.openingSeconds),
             .init("formatting", host.formatting(machine.reading, samples: data.train.count + validation.count)),
-            .init("checks", HostTable.checkingSeconds), .init("planning", host.planning(visits: data.visits, sharing: data.sharing != nil)),
+            .init("checks", HostTable.checkingSeconds),
+            .init("planning", host.planning(visits: data.visits, sharing: data.sharing != nil, onCard: machine.card != nil)),
             .init("model loading", times.loading),
         ]
         if let card = machine.card { phases.append(.init("kernels", host.kernels(card))) }
