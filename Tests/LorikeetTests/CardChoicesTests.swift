@@ -1,10 +1,10 @@
 import LorikeetChecks
 import LorikeetDevices
-import LorikeetEngine
 import LorikeetGround
 import Testing
 
 @testable import Lorikeet
+@testable import LorikeetEngine
 
 /// How the rows of docs/benchmarks.md run on an H100, without one: what is chosen follows from the table model of the card alone.
 struct CardChoicesTests {
@@ -123,6 +123,24 @@ struct CardChoicesTests {
         let plain = try fastest()
         #expect(hosted.passes.parks && plain.bytes.pinned == 0)
         #expect(hosted.secondsPerToken < (1 - DevicePlanner.hostGain) * plain.secondsPerToken)
+    }
+
+    /// Most of a plan's time goes to programs and passes. They are counted, for time differs from machine to machine: a search that tries every number of
+    /// blocks, or runs the passes for every size, is far above these numbers.
+    @Test(arguments: [(7.6, 36, 50), (10, 36, 95), (24, 36, 35), (79, 36, 24)])
+    func `a search makes few programs, and its sizes share their passes`(cap: Double, programs: Int, passes: Int) throws {
+        let planner = try Self.planner(Row(name: "8b", shape: "qwen3-8b", sequence: 2048, targets: ["all-linear"], tokens: 0, bytes: 0))
+        func plan(_ cap: Double) throws -> DevicePlan {
+            try planner.plan(among: Bench.candidates(2048), evaluation: 32, headChunk: 4096, cap: Int(cap * Double(1 << 30)))
+        }
+        let first = try plan(cap)
+        let (made, run) = (planner.known.programsMade, planner.known.passesRun)
+        #expect(made <= programs, "\(made) programs")
+        #expect(run <= passes, "\(run) runs of the passes")
+        // The same question is answered from what is known.
+        let again = try plan(cap)
+        #expect(again.sizes == first.sizes && again.passes == first.passes && again.bytes == first.bytes)
+        #expect(planner.known.programsMade == made && planner.known.passesRun == run)
     }
 
     @Test func `the memory that is said to do does`() throws {
