@@ -42,9 +42,8 @@ driver sgemm_nn __attribute__((weak)), sgemm_nt __attribute__((weak)), sgemm_tn 
 // The kernels in use: a structure that begins with sizes in int.
 extern const int *gotoblas __attribute__((weak));
 enum { OFFSET_A = 1, OFFSET_B = 2, ALIGNMENT = 3, P = 4, Q = 5, R = 6 };
-// Of builds for bfloat16, whose structure has other sizes in the places of these.
+// Only builds with products of bfloat16 have it: there the structure has other fields at these indices.
 void sbgemm_beta_PRESCOTT(void) __attribute__((weak));
-char *openblas_get_config(void);
 
 static bool known, off;
 static pthread_key_t leaving;
@@ -87,7 +86,7 @@ static char *own_buffer(size_t size) {
 
 void lorikeet_sgemm(
     int transpose_a, int transpose_b, int m, int n, int k, float alpha, const float *a, int lda, const float *b, int ldb, float beta, float *c, int ldc) {
-    // Kernels for AVX-512 have a way of their own for products up to this size, without buffers.
+    // Up to this size cblas_sgemm has kernels for AVX-512 that need no buffers (sgemm_small_matrix_permit).
     if ((double)m * n * k > 1e6 && lorikeet_sgemm_keeps_buffers()) {
         const size_t align = (size_t)gotoblas[ALIGNMENT];
         const size_t first = ((size_t)gotoblas[P] * (size_t)gotoblas[Q] * sizeof(float) + align) & ~align;

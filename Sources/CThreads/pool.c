@@ -16,7 +16,7 @@
 // Looks at a counter before the core goes to another thread: that which the wait is for may have none.
 #define LOOKS 256
 
-// Of a cache line, on processors that fetch two at a time.
+// Bytes of two cache lines: some processors fetch lines in pairs.
 #define LINE 128
 
 struct lorikeet_pool {
@@ -34,7 +34,8 @@ struct lorikeet_pool {
     lorikeet_task task;
     void *context;
     // How long the caller, and a worker, may spin now.
-    alignas(LINE) atomic_int caller_spins, worker_spins;
+    alignas(LINE) atomic_int caller_spins;
+    atomic_int worker_spins;
     alignas(LINE) atomic_size_t pending;
     atomic_int waits;
     struct seat { lorikeet_pool *pool; size_t worker; } *seats;

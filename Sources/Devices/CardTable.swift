@@ -1,7 +1,7 @@
 /// What is known of a card without having it: the properties that a plan needs, and the rates by which its time is predicted.
 ///
 /// Sources: the vendor's data sheets (multiprocessors, memory, bandwidth, dense tensor-core rates, PCIe), lowered to what products and copies reach; of the
-/// H100 and the H200 measured (docs/benchmarks.md), of the T4 its memory as Kaggle shows it and its float16 rate under its 70 W.
+/// H100 measured (docs/benchmarks.md), of the H200 the rates of memory (its others are the H100's), of the T4 its memory as Kaggle shows it and its float16 rate under its 70 W.
 package struct CardEntry: Sendable {
     /// As `--as` names it.
     package let name: String
@@ -14,10 +14,11 @@ package struct CardEntry: Sendable {
     /// FLOP/s in large matrix products of 16-bit elements, and of float32 without TF32.
     package let halfFlops: Double
     package let singleFlops: Double
-    /// Bytes a second to and from the card's memory: in the mixture of kernels of a training step, and where a kernel reads long runs; and between it and
-    /// the host.
+    /// Bytes a second to and from the card's memory, in the mixture of kernels of a training step.
     package let bytesPerSecond: Double
+    /// The same where a kernel reads long runs, as whole matrices.
     package let readBytesPerSecond: Double
+    /// Bytes a second between the card's memory and the host's.
     package let hostBytesPerSecond: Double
     /// Bytes that the card holds once it is opened: the driver's, this process's context, the workspace of products.
     package let contextBytes: Int

@@ -2,7 +2,8 @@ import LorikeetDatasets
 import Synchronization
 
 /// The lengths of the samples of all optimiser steps, in the steps' order, from which micro-batches of any size are packed. An epoch's order is made once for
-/// all sizes; of a run with more than `mostKept` samples the later epochs' are made again for each size, so that memory does not grow with them.
+/// all sizes; of a run with more than `mostKept` samples the later epochs' are made again for each size (all of them where one epoch has more), so that memory does not grow
+/// with them.
 final class StepLengths {
     /// Samples whose lengths are kept: 8 bytes each.
     private static let mostKept = 1 << 22

@@ -68,15 +68,17 @@ import Testing
                 // Below the size from which buffers are kept; growing, so that the buffer does too; several blocks of every dimension.
                 for (m, n, k) in [(7, 9, 3000), (130, 131, 65), (512, 576, 576), (1030, 333, 1200), (2600, 900, 35)] {
                     let (a, b) = (values(m * k, 7919), values(n * k, 104_729))
-                    for (transposeA, transposeB, beta) in [(0, 0, 0), (0, 1, 1), (1, 0, 0.5), (1, 1, 0)] as [(Int32, Int32, Float)] {
+                    for (transposeA, transposeB, alpha, beta) in [(0, 0, 1, 0), (0, 1, 1, 1), (0, 0, 1.5, 1), (1, 0, 1, 0.5), (1, 1, 1.5, 0)]
+                        as [(Int32, Int32, Float, Float)]
+                    {
                         let (lda, ldb) = (Int32(transposeA == 1 ? m : k), Int32(transposeB == 1 ? k : n))
                         var library = values(m * n, 31)
                         cblas_sgemm(
-                            101, 111 + transposeA, 111 + transposeB, Int32(m), Int32(n), Int32(k), 1.5, a, lda, b, ldb, beta, &library, Int32(n))
+                            101, 111 + transposeA, 111 + transposeB, Int32(m), Int32(n), Int32(k), alpha, a, lda, b, ldb, beta, &library, Int32(n))
                         for keeps in [1, 0] as [Int32] {
                             lorikeet_sgemm_keep_buffers(keeps)
                             var own = values(m * n, 31)
-                            lorikeet_sgemm(transposeA, transposeB, Int32(m), Int32(n), Int32(k), 1.5, a, lda, b, ldb, beta, &own, Int32(n))
+                            lorikeet_sgemm(transposeA, transposeB, Int32(m), Int32(n), Int32(k), alpha, a, lda, b, ldb, beta, &own, Int32(n))
                             #expect(own == library, "\(BLASKernels.inUse) \(m) \(n) \(k), keeps \(keeps)")
                         }
                     }

@@ -12,7 +12,9 @@ void lorikeet_sgemm(
     int ldc);
 /// Whether it does: 0 with a build of OpenBLAS whose inner routines are not known, where every product is cblas_sgemm's.
 int lorikeet_sgemm_keeps_buffers(void);
-/// Whether a build with this description (`openblas_get_config`) is known.
+/// The build's description: version, options, kernels.
+char *openblas_get_config(void);
+/// Whether a build with this description is known.
 int lorikeet_openblas_is_known(const char *config);
 /// For tests: 0 takes the build for an unknown one from here on.
 void lorikeet_sgemm_keep_buffers(int keep);

@@ -293,7 +293,7 @@ template <int packs, int shared> DEVICE void attend_cached(const CachedAttention
     }
 }
 
-// `blocks`: how many of 256 threads shall fit on a multiprocessor with their registers.
+// `blocks`: how many blocks of 256 threads shall fit on a multiprocessor with their registers.
 #define CACHED_ATTENTION(name, packs, shared, blocks)                    \
     KERNEL_OF_MANY(256, blocks, name, CachedAttentionArguments) {       \
         SHARED CachedPartials<packs, shared> partials;                  \

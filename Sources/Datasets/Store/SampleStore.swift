@@ -14,7 +14,9 @@ struct StoreFailure: Error {
 /// An entry is two files: `samples-KEY.data` (the samples one behind the other) and `samples-KEY.index` (what they were made from, the data's
 /// check sum, tables, the data report, its own check sum). Both are written under names of their own and renamed when they are whole, the
 /// index last, so that several processes may make one entry. An entry is used only when both check sums hold and it was made from the same
-/// inputs; else it is made anew. A plan that needs lengths alone checks the index alone: the samples are many times as large. So nothing waits for the disk: what a power cut takes away is made anew. Above `limit` the entries that were used longest ago are removed.
+/// inputs; else it is made anew. So nothing waits for the disk: what a power cut takes away is made anew. Above `limit`
+/// the entries that were used longest ago are removed. A plan for a card checks the index alone, for the samples are many times as large: it takes lengths
+/// from the index, and the few questions of the test from the samples as they are.
 package struct SampleStore: Sendable {
     /// Bytes that all entries may have together.
     package static let limit: Int64 = 8 << 30

@@ -44,7 +44,9 @@ package enum BLASKernels {
 
     /// Whether the bits of a product's result are the same wherever it stands: then a product may be cut anywhere. These kernels add a result's terms
     /// up one after the other. Those for AVX2 have two sums for some results, by their place in the block (docs/experiments.md).
-    package static func sumAlikeEverywhere(_ name: String) -> Bool { forAVX512.contains(name) }
+    ///
+    /// False in a build of OpenBLAS that is not the known one.
+    package static func sumAlikeEverywhere(_ name: String) -> Bool { forAVX512.contains(name) && lorikeet_openblas_is_known(openblas_get_config()) != 0 }
 
     /// The kernels that the next product runs on.
     package static var inUse: String { openblas_get_corename().map { String(cString: $0) } ?? "unknown" }

@@ -89,17 +89,20 @@ package struct DeviceModel: Sendable {
 
     /// The same for steps of decoding, whose kernels of a few rows follow one another in a graph. Fitted to what `lorikeet bench --decode` measures on an
     /// H200 (docs/benchmarks.md): a kernel takes 2.6 microseconds beside its work, in steps of one sequence of SmolLM2 and of the 1B shape; attention of 32
-    /// sequences of 190 positions with 32 heads of 64 takes 10.8; a product from NF4 of 16 rows takes as long for what its multiprocessors do as for the codes
-    /// that it reads.
+    /// sequences of 190 positions with 32 heads of 64 takes 10.8 microseconds; a product from NF4 of 16 rows takes three times as long for what its multiprocessors do as for
+    /// the codes that it reads.
     package var decoding: DeviceModel {
         guard let tiling else { return self }
         var model = self
         model.idleSeconds = min(idleSeconds, 1e-6)
         model.bytesPerSecond = readBytesPerSecond
         model.cachedBytesPerSecond = 35e9 * Double(tiling.multiprocessors)
-        model.codesFlops = 0.8e12 * Double(tiling.multiprocessors)
+        model.codesFlops = min(productFlops, 0.8e12 * Double(tiling.multiprocessors))
         return model
     }
+
+    /// Rows whose products take as long as unpacking the codes.
+    private static let unpackingRows = 5
 
     /// Rows of the result in a card's usual tile. A product with fewer is bound by reading its operands.
     package static let tileRows = 128
@@ -114,7 +117,9 @@ package struct DeviceModel: Sendable {
             // A product with a side shorter than a tile is bound by its operands' bytes, which its op states as another item.
             let fullness = min(m, n) < Self.tileRows ? 1 : tiling?.fullness(rows: m, columns: n) ?? 1
             return 2 * Double(m) * Double(n) * Double(k) / (productFlops * fullness)
-        case .codesProduct: return work.matrixFlops / (codesFlops ?? productFlops)
+        case .codesProduct(let m, let n, let k):
+            guard let codesFlops else { return work.matrixFlops / productFlops }
+            return 2 * Double(m + Self.unpackingRows) * Double(n) * Double(k) / codesFlops
         case .attention: return work.matrixFlops / attentionFlops
         case .bytes(let bytes): return bytes / bytesPerSecond
         case .cachedBytes(let bytes): return cachedBytesPerSecond.map { bytes / $0 } ?? 0

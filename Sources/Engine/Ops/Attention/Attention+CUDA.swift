@@ -189,9 +189,10 @@ extension AttentionBackward {
 
 extension CachedAttention {
     /// How heads are dealt to blocks: one a block, or several that share keys where that leaves a block for every multiprocessor.
-    private func kernel(rows: Int, _ device: AcceleratorProperties) -> (name: String, heads: Int) {
+    private func kernel(rows: Int, _ device: AcceleratorProperties, _ element: DeviceElement) -> (name: String, heads: Int) {
         let size = [64, 128].first { shape.headDimension <= $0 } ?? 256
-        let shared = size == 64 ? 4 : size == 128 ? 2 : 1
+        // In float32 two heads of 128 need more registers than there are.
+        let shared = size == 64 ? 4 : size == 128 && element != .f32 ? 2 : 1
         guard shared > 1, (shape.heads / shape.keyValueHeads).isMultiple(of: shared), rows * shape.heads / shared >= device.multiprocessors else {
             return ("cached_attention_\(size)", 1)
         }
@@ -200,7 +201,7 @@ extension CachedAttention {
 
     func run(_ context: borrowing DeviceRun) throws {
         let rows = context.values[joint].shape[0]
-        let attention = kernel(rows: rows, context.device.properties)
+        let attention = kernel(rows: rows, context.device.properties, context.element)
         for (kernel, heads, threads) in [("cached_store", 1, 128), (attention.name, shape.heads / attention.heads, 256)] {
             try context.launch("attention_any", kernel, blocks: (x: rows, y: heads, z: 1), threads: threads) {
                 $0.add(try context.address(joint))

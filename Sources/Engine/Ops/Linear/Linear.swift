@@ -30,7 +30,7 @@ extension [LinearPart] {
     /// `fromCodes`.
     ///
     /// - Parameter few: so few rows that the product takes the time of reading the matrices, which many rows hide: those in the activations' type are
-    ///   read, and the kernels that expand the others count.
+    ///   read, the others are read again once they are expanded, and the kernels that expand them count.
     func expansion(_ context: WorkContext, fromCodes: Bool, few: Bool = false) -> [Work] {
         var (bytes, expansions) = (0.0, 0)
         for part in self {
@@ -39,7 +39,7 @@ extension [LinearPart] {
                 bytes += fromCodes || few ? expanded : 0
                 continue
             }
-            bytes += Double(stored) + (fromCodes ? 0 : expanded)
+            bytes += Double(stored) + (fromCodes ? 0 : few ? 2 * expanded : expanded)
             expansions += few && !fromCodes ? 1 : 0
         }
         return (bytes > 0 ? [.bytes(bytes)] : []) + (expansions > 0 ? [.launches(expansions)] : [])
