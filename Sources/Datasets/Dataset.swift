@@ -24,7 +24,7 @@ package struct Dataset: Sendable {
     ///   - embeddingRows: of the model that will read the samples; nil where there is none.
     ///   - check: called between blocks of records; what it throws ends the reading.
     ///   - store: where samples are kept from start to start; nil keeps them in memory. A store that cannot be written is a warning.
-    ///   - checksSamples: false takes kept samples whose index is sound, for a plan by their lengths: who trains on them checks them.
+    ///   - checksSamples: false takes kept samples whose index is sound, for a plan, which needs little more than their lengths. Training needs true.
     /// - Throws: exit 2 for a missing or empty file, unknown keys, a line that is not JSON, a token that the model has no
     ///   row for (both with `file:line`), more unusable records than `maxBadRecords` allows, or nothing left to train. Silent mistakes do not
     ///   throw: see `DataReport.mistakes`.

@@ -270,7 +270,7 @@ package struct Preparation {
     ) throws -> (planner: RunPlanner, warning: String?) {
         var preparation = try Preparation(recipe: located.recipe, files: located.files)
         try check()
-        // For a card, samples are planned by their lengths. The run checks what it trains on.
+        // For a card, samples are planned by their lengths; of their bytes only the test's questions are read. The run checks all of them.
         let dataset = try preparation.loadData(cacheFolder: cacheFolder, checksSamples: card == nil, files: located.files, cpu: cpu)
         try check()
         preparation.isForLaterStart = true
