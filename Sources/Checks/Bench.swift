@@ -74,13 +74,15 @@ package struct Bench {
     }
 
     /// - Parameters:
-    ///   - batches: the micro-batches; empty lets the size be chosen.
+    ///   - batches: the steps; empty lets the size be chosen.
+    ///   - replicas: that they are dealt to.
     ///   - before: bytes of the card in use before anything is loaded.
     /// - Throws: exit 3 where nothing fits under the cap.
-    private func choice(_ batches: [TokenBatch], before: Int) throws -> Choice {
+    private func choice(_ batches: [TokenBatch], _ replicas: Replicas, before: Int) throws -> Choice {
         let longest = batches.map(\.rows).max() ?? 0
         guard let device = compute.device else {
-            var choice = Choice(sizes: SessionSizes(training: longest, evaluation: 32))
+            let largest = batches.flatMap { parts(of: $0, replicas) }.map(\.rows).max() ?? longest
+            var choice = Choice(sizes: SessionSizes(training: largest, evaluation: 32, replicas: Replicas(count: replicas.count, rows: largest)))
             choice.passes.fuse = fuse
             choice.predictedSeconds = try processor.map { try predictedSeconds(batches, choice, $0) }
             return choice
@@ -106,8 +108,11 @@ package struct Bench {
     package func run(profiled: Bool) throws -> Result {
         let before = try compute.device?.usedBytes() ?? 0
         var batches = try lengths.map { try packed($0) } ?? tokens.map { [full($0)] } ?? []
-        let choice = try choice(batches, before: before)
+        let replicas =
+            compute.device == nil ? Replicas(threads: compute.cpu.threads, samplesPerStep: batches.map(\.segmentLengths.count).min() ?? 1) : .one
+        let choice = try choice(batches, replicas, before: before)
         if batches.isEmpty { batches = [full(choice.sizes.training)] }
+        let microBatches = batches.map { parts(of: $0, replicas) }
         let (loadStart, residentBefore) = (clock.uptime, Machine.residentBytes())
         let model = try loaded(embeddingOnHost: choice.embeddingOnHost)
         if choice.keepsExpanded { try model.keepExpanded() }
@@ -115,12 +120,13 @@ package struct Bench {
         let (loadPeak, anonymous) = (Machine.peakResidentBytes(), Machine.anonymousBytes())
         let session = try Session(model: model, sizes: choice.sizes, passes: choice.passes)
         let first = clock.uptime
-        let (firstLoss, firstNorm) = try step(session, batches[0])
+        let (firstLoss, firstNorm) = try step(session, microBatches[0])
         let firstStep = Machine.processAge()
         let firstSeconds = clock.uptime - first
         // Warm-up: a card records a program as a graph in its second run.
-        for batch in batches + batches { _ = try step(session, batch) }
-        let (steps, products) = try measure(session, batches, choice.sizes.training)
+        for step in microBatches + microBatches { _ = try self.step(session, step) }
+        let tokens = batches.map(\.rows).max() ?? 0
+        let (steps, products) = try measure(session, microBatches, tokens)
         let used = try compute.device?.usedBytes() ?? 0
         // On the processor the fastest round counts: other processes only slow it down, and a step, which is bound by memory, more than a
         // product. On a card the median counts: nothing else runs there.
@@ -137,7 +143,7 @@ package struct Bench {
             "tokens_per_second": .number(speed), "gemm_flops_per_second": .number(products),
             "share_of_gemm_limit": .number(productFlops / products), "matrix_parameters": JSON(plan.matrixParameters),
             "step_seconds": .number(chosen / Double(batches.count)), "predicted_step_seconds": choice.predictedSeconds.map { .number($0) } ?? .null,
-            "tokens": JSON(choice.sizes.training), "steps": JSON(batches.count),
+            "tokens": JSON(tokens), "replicas": JSON(choice.sizes.replicas.count), "steps": JSON(batches.count),
             "sequence": JSON(sequence), "threads": JSON(compute.cpu.threads), "blas_kernels": .string(CPU.blasKernels),
             "device": .string(compute.device?.properties.name ?? "cpu"), "compute_type": .string(compute.element.suffix),
             "gpu_arch": JSON(compute.device?.properties.architecture ?? 0), "base_storage": .string(storage.rawValue),
@@ -151,12 +157,12 @@ package struct Bench {
             "load_seconds": .number(loadSeconds),
             "first_step_seconds": .number(firstStep), "before_first_step_seconds": .number(firstStep - firstSeconds),
         ]
-        return Result(json: json, profile: profiled ? try session.profile(batches[0]) : [])
+        return Result(json: json, profile: profiled ? try session.profile(microBatches[0][0]) : [])
     }
 
     /// Seconds of each round through the batches, and the fastest product's FLOP/s. Steps and products alternate, so that both meet the same
     /// load of the machine.
-    private func measure(_ session: Session, _ batches: [TokenBatch], _ tokens: Int) throws -> ([Double], Double) {
+    private func measure(_ session: Session, _ batches: [[TokenBatch]], _ tokens: Int) throws -> ([Double], Double) {
         var rate: any GEMMRate
         if let device = compute.device {
             rate = try DeviceGEMMRate(configuration: configuration, tokens: tokens, device: device, element: compute.element)
@@ -183,9 +189,20 @@ package struct Bench {
     /// Records of one step where `lengths` are given.
     private static let recordsPerStep = 16
 
-    /// Runs one training step of one micro-batch; returns its loss and the norm of its gradients.
-    private func step(_ session: Session, _ batch: TokenBatch) throws -> (Double, Double) {
-        let loss = try session.accumulate(batch, zeroFirst: true).lossSum
+    /// The micro-batches of a step: its segments dealt to replicas.
+    private func parts(of batch: TokenBatch, _ replicas: Replicas) -> [TokenBatch] {
+        guard replicas.count > 1 else { return [batch] }
+        let lengths = batch.segmentLengths
+        return replicas.shares(lengths).filter { !$0.isEmpty }.map { share in
+            var part = self.batch(share.map { lengths[$0] })
+            part.setWeight(1 / Float(batch.rows))
+            return part
+        }
+    }
+
+    /// Runs one training step; returns its loss and the norm of its gradients.
+    private func step(_ session: Session, _ batches: [TokenBatch]) throws -> (Double, Double) {
+        let loss = try session.accumulate(atOnce: batches).reduce(0) { $0 + $1.lossSum }
         return (loss, try session.optimiserStep(learningRate: 1e-4, optimiser: AdamWSettings()).gradientNorm)
     }
 

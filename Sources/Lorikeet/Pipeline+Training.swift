@@ -29,6 +29,7 @@ extension Pipeline {
                 directory: output.checkpoints, files: environment.files, adapterConfiguration: recipe.adapterConfiguration)
             var settings = recipe.trainingSettings(
                 tokensPerBatch: choices.tokensPerBatch, evaluationTokensPerBatch: choices.evaluationTokensPerBatch)
+            settings.replicas = choices.sizes.replicas
             // The test of a run to a merged model evaluates at the end anyway.
             settings.evaluatesAtEnd = goal == .adapter
             var trainer = Trainer(

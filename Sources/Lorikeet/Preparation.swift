@@ -186,7 +186,7 @@ package struct Preparation {
         model.exports = exports
         model.fileBytes = source.configuration.weights.reduce(0) { $0 + Int64(source.tensor($1.tensor)?.byteCount ?? 0) }
         // Before the machine's memory is asked for.
-        var data = try plannedData(dataset, settings, onCard: card != nil)
+        var data = try plannedData(dataset, settings, onCard: card != nil, cpu)
         data.parallel = { count, body in cpu.parallel(over: count, body) }
         let isMeasured = machine != nil
         var machine = try machine ?? plannedMachine(dataset, card: card, cpu: cpu)
@@ -225,7 +225,7 @@ package struct Preparation {
         return machine
     }
 
-    private func plannedData(_ dataset: Dataset, _ settings: TrainingSettings, onCard: Bool) throws -> PlannedData {
+    private func plannedData(_ dataset: Dataset, _ settings: TrainingSettings, onCard: Bool, _ cpu: CPU) throws -> PlannedData {
         let train = dataset.train.lengths
         var data = PlannedData(
             train: train, validation: dataset.validation.lengths, steps: settings.totalSteps(samples: train.count), samplesPerStep: settings.samplesPerStep,
@@ -238,7 +238,8 @@ package struct Preparation {
         let groups = try dataset.validation.evaluationGroups(tokensPerBatch: Planner.tokensPerBatch, sharing: true)
         data.evaluation = PlannedBatches(groups, tokens: dataset.validation.lengths.reduce(0) { $0 + $1.tokens })
         if settings.sharesPrefixes {
-            data.sharing = try PlannedBatches(sharing: dataset.train, StepSampler(settings: settings, count: train.count), steps: data.steps)
+            let replicas = Replicas(threads: cpu.threads, samplesPerStep: data.samplesPerStep)
+            data.sharing = try PlannedBatches(sharing: dataset.train, StepSampler(settings: settings, count: train.count), steps: data.steps, replicas)
         }
         return data
     }
@@ -321,11 +322,12 @@ extension PlannedBatches {
     /// All optimiser steps on the processor, in which samples share what they begin with.
     ///
     /// - Throws: exit 4 when samples cannot be read.
-    fileprivate init(sharing set: SampleSet, _ sampler: StepSampler, steps: Int) throws {
+    fileprivate init(sharing set: SampleSet, _ sampler: StepSampler, steps: Int, _ replicas: Replicas) throws {
         self.init()
         for step in 0..<steps {
             let samples = try set.samples(at: sampler.samples(ofStep: step).indices)
-            add(.sharing(samples, tokensPerBatch: Planner.tokensPerBatch), tokens: samples.reduce(0) { $0 + $1.ids.count })
+            let groups = [SampleGroup].ofStep(replicas: replicas.count, rows: replicas.rows) { .sharing(samples, tokensPerBatch: $0) }
+            add(groups, tokens: samples.reduce(0) { $0 + $1.ids.count })
         }
     }
 }

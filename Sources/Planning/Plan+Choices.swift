@@ -15,6 +15,10 @@ extension Plan.Choices {
             "test_keeps_expanded": .bool(test.keepsExpanded), "merged_on_card": .bool(test.mergedOnCard),
             "compared_on_card": .bool(test.comparedOnCard),
         ]
+        if sizes.replicas.count > 1 {
+            object["replicas"] = JSON(sizes.replicas.count)
+            object["replica_rows"] = JSON(sizes.replicas.rows)
+        }
         if embeddingOnHost { object["embedding_on_host"] = true }
         if tuned {
             object["tuned"] = true
@@ -34,10 +38,13 @@ extension Plan {
         else { return nil }
         let evaluationTokens = kept["evaluation_tokens_per_batch"]?.int ?? tokens
         // A session is made for these sizes before anything checks them again.
-        guard [training, evaluation, chunk, evaluationTokens].allSatisfy({ (1...1_000_000_000).contains($0) }) else { return nil }
+        let (replicas, rows) = (kept["replicas"]?.int ?? 1, kept["replica_rows"]?.int ?? Replicas.one.rows)
+        guard [training, evaluation, chunk, evaluationTokens, rows].allSatisfy({ (1...1_000_000_000).contains($0) }), (1...1024).contains(replicas)
+        else { return nil }
         var choices = Choices(
             storage: storage, threads: threads, tokensPerBatch: tokens,
-            sizes: SessionSizes(training: training, evaluation: evaluation, headChunk: chunk), passes: passes,
+            sizes: SessionSizes(training: training, evaluation: evaluation, headChunk: chunk, replicas: Replicas(count: replicas, rows: rows)),
+            passes: passes,
             evaluationTokensPerBatch: evaluationTokens)
         choices.device = kept["device"]?.string ?? choices.device
         choices.element = kept["compute_type"]?.string.flatMap { name in DeviceElement.allCases.first { $0.suffix == name } } ?? choices.element

@@ -13,8 +13,8 @@ package struct Planner {
     package var answers: PlannedAnswers
     package var machine: PlannedMachine
 
-    /// Tokens of a micro-batch on the processor: enough for GEMM's full rate, few enough for its caches and memory.
-    package static let tokensPerBatch = 1024
+    /// Tokens of an evaluation batch on the processor, and of a training micro-batch where one is computed after the other.
+    package static let tokensPerBatch = Replicas.one.rows
     /// Sequences that `generate` decodes at a time.
     package static let slots = 16
     /// Samples whose logits are compared between the trained and the merged model: enough to meet every kind of token, few enough to
@@ -35,10 +35,11 @@ package struct Planner {
     /// - Throws: exit 3 where no choice fits a card; on the processor nothing is compared with a limit here (see `Plan.memoryError`).
     package func plan() throws -> Plan {
         if let card = machine.card { return try plan(on: card) }
-        let training = data.stepsOnProcessor()
+        let replicas = Replicas(threads: machine.threads, samplesPerStep: data.samplesPerStep)
+        let training = data.stepsOnProcessor(replicas)
         let evaluation = data.evaluation.largest
         let chunk = min(HeadBlock.chunk, Session.roundedUp(max(training.largest.trained, evaluation.trained)))
-        let sizes = SessionSizes(training: max(1, training.largest.rows), evaluation: max(1, evaluation.rows), headChunk: chunk)
+        let sizes = SessionSizes(training: max(1, training.largest.rows), evaluation: max(1, evaluation.rows), headChunk: chunk, replicas: replicas)
         let request = configured(ProgramRequest(storage: model.storage, lora: model.lora, sizes: sizes, target: .cpu(threads: machine.threads)))
         let program = try model.plan(request)
         var warnings: [String] = []
@@ -46,9 +47,9 @@ package struct Planner {
         let merged = Int64(program.parameters) * Int64(model.mergedElementBytes)
         var plan = Plan(
             choices: .init(storage: model.storage, threads: machine.threads, tokensPerBatch: Self.tokensPerBatch, sizes: sizes, passes: request.passes),
-            trainingMemory: processMemory() + [
+            trainingMemory: processMemory(replicas) + [
                 .init("weights (\(model.storage.rawValue))", Int64(program.weightBytes)),
-                .init("adapters, gradients, optimiser", Int64(program.adapterBytes)), .init("arena", Int64(program.arenaBytes)),
+                .init("adapters, gradients, optimiser", Int64(program.adapterBytes + program.replicaGradientBytes)), .init("arena", Int64(program.arenaBytes)),
             ],
             testMemory: try testMemory(program, merged: merged),
             disk: disk(program, merged), phases: phases, steps: data.steps, trainTokens: training.tokens,
@@ -68,8 +69,11 @@ package struct Planner {
     }
 
     /// Host memory of the process itself, before a model is loaded.
-    func processMemory() -> [Plan.Part] {
-        [.init("program, tokenizer, data", machine.residentBytes), .init("BLAS", Int64(machine.threads) * Self.blasBytesPerThread)]
+    ///
+    /// - Parameter replicas: which have threads of their own beside those that evaluate and test.
+    func processMemory(_ replicas: Replicas = .one) -> [Plan.Part] {
+        let threads = machine.threads + (replicas.count > 1 ? max(0, machine.threads - replicas.count) : 0)
+        return [.init("program, tokenizer, data", machine.residentBytes), .init("BLAS", Int64(threads) * Self.blasBytesPerThread)]
     }
 
     /// - Parameter merged: bytes of the merged model; 0 where none is written.

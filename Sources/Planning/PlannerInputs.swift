@@ -38,7 +38,7 @@ package struct PlannedData {
     package var validation: [SampleLength]
     /// `train` in the order in which an epoch (0 for the first) visits it. A step takes the next `samplesPerStep`, an epoch's last step what is left.
     let lengthsOfEpoch: (Int) -> [SampleLength]
-    let samplesPerStep: Int
+    package let samplesPerStep: Int
     package var steps: Int
     /// Runs a body for each index below a count, on as many threads as it likes.
     package var parallel: (_ count: Int, _ body: (Int) -> Void) -> Void = { count, body in (0..<count).forEach(body) }
@@ -90,13 +90,15 @@ package struct PlannedData {
     func steps(ofEpoch epoch: Int) -> Range<Int> { epoch * stepsPerEpoch..<min(steps, (epoch + 1) * stepsPerEpoch) }
 
     /// All optimiser steps on the processor.
-    func stepsOnProcessor() -> PlannedBatches {
+    func stepsOnProcessor(_ replicas: Replicas) -> PlannedBatches {
         if let sharing { return sharing }
         var batches = PlannedBatches()
         for epoch in 0..<epochs {
             lengthsOfEpoch(epoch).withUnsafeBufferPointer { lengths in
                 forEachStep(steps(ofEpoch: epoch), lengths, fromEpoch: epoch) { _, samples in
-                    let groups = [SampleGroup].whole(Array(samples), tokensPerBatch: Planner.tokensPerBatch, packing: packing)
+                    let groups = [SampleGroup].ofStep(replicas: replicas.count, rows: replicas.rows) {
+                        .whole(Array(samples), tokensPerBatch: $0, packing: packing)
+                    }
                     batches.add(groups, tokens: samples.reduce(0) { $0 + $1.tokens })
                 }
             }

@@ -43,10 +43,10 @@ final class StepBatches {
     private func made(_ step: Int) throws -> PreparedStep {
         let chosen = sampler.samples(ofStep: step)
         let samples = try samples.samples(at: chosen.indices)
-        let groups: [SampleGroup] =
+        let groups = [SampleGroup].ofStep(replicas: settings.replicas.count, rows: settings.rowsPerBatch) {
             sharing
-            ? .sharing(samples, tokensPerBatch: settings.tokensPerBatch)
-            : .whole(samples.map(\.length), tokensPerBatch: settings.tokensPerBatch, packing: settings.packing)
+                ? .sharing(samples, tokensPerBatch: $0) : .whole(samples.map(\.length), tokensPerBatch: $0, packing: settings.packing)
+        }
         var batches = groups.map { TokenBatch($0, seed: settings.seed, epoch: chosen.epoch) { samples[$0] } }
         let trained = batches.reduce(0) { $0 + $1.trainedRows }
         // The loss is the mean over the trained tokens of the whole step, so the gradient does not depend on its split into micro-batches.

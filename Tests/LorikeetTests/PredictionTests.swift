@@ -214,7 +214,7 @@ struct PredictionTests {
 
     @Test func `evaluated rows are counted with those that pad their batches, as trained rows are`() throws {
         let planner = try planner()
-        let training = planner.data.stepsOnProcessor()
+        let training = planner.data.stepsOnProcessor(.one)
         let request = ProgramRequest(
             storage: .f32, lora: planner.model.lora, sizes: SessionSizes(training: training.largest.rows, evaluation: 64), target: .cpu(threads: 2))
         let times = planner.timesOnProcessor(try planner.model.plan(request), training)

@@ -52,6 +52,21 @@ struct PackingTests {
         #expect(batches.map(\.trainedRows).reduce(0, +) == samples.map(\.trainedCount).reduce(0, +))
     }
 
+    @Test(arguments: [1, 2, 3, 4, 8], [128, 200, 512]) func `a step is dealt evenly to replicas, every sample once`(replicas: Int, rows: Int) {
+        let lengths = Self.sixteen.map(\.length)
+        let groups = [SampleGroup].ofStep(replicas: replicas, rows: rows) { .whole(lengths, tokensPerBatch: $0) }
+        let indices = groups.flatMap { $0.families.flatMap { $0.members.map(\.index) } }
+        #expect(indices.sorted() == Array(lengths.indices))
+        #expect(groups.allSatisfy { $0.rows <= rows })
+        let alone = [SampleGroup].whole(lengths, tokensPerBatch: rows)
+        guard replicas > 1 else { return #expect(groups == alone) }
+        // 726 tokens: as many micro-batches as the replicas need rounds, none far above the mean but for the longest sample.
+        let rounds = (alone.count + replicas - 1) / replicas
+        #expect(groups.count <= max(alone.count, rounds * replicas))
+        let mean = Double(lengths.reduce(0) { $0 + $1.tokens }) / Double(rounds * replicas)
+        #expect(Double(groups.map(\.rows).max() ?? 0) <= max(1.5 * mean + 1, Double(min(rows, 128))) || groups == alone)
+    }
+
     @Test func `dropout keys belong to the record's tokens, however they are packed`() {
         func keys(epoch: Int = 0, seed: UInt64 = 1, packing: Bool = true) -> [Int: [UInt32]] {
             var result: [Int: [UInt32]] = [:]

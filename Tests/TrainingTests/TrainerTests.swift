@@ -56,7 +56,9 @@ struct TrainerTests {
         var events: [TrainingEvent] = []
         let steps = Counter()
         let trainer = Trainer(
-            session: try Session(model: model, maximumTokens: 64), settings: settings ?? self.settings(), checkpoints: store, clock: SystemClock(),
+            session: try Session(
+                model: model, sizes: SessionSizes(training: 64, evaluation: 64, replicas: (settings ?? self.settings()).replicas)),
+            settings: settings ?? self.settings(), checkpoints: store, clock: SystemClock(),
             shouldStop: { stopAfter.map { steps.value >= $0 } ?? false },
             report: { event in
                 events.append(event)
@@ -88,6 +90,21 @@ struct TrainerTests {
         let second = try train(in: directory)
         #expect(second.result.finished && second.adapter == calm.adapter)
         #expect(second.result.state.lossSum == calm.result.state.lossSum && second.result.state.trainedTokens == calm.result.state.trainedTokens)
+    }
+
+    @Test(arguments: [2, 3]) func `micro-batches computed at once learn what they do one by one, and go on to the same bits`(count: Int) throws {
+        var settings = settings()
+        settings.replicas = Replicas(count: count, rows: 32)
+        let (calm, alone) = (try train(in: folder(), settings: settings, threads: 8), try train(in: folder()))
+        // Dropout's masks belong to the records, so only rounding differs; Adam's first steps make much of it.
+        let largest = alone.adapter.map(abs).max() ?? 0
+        #expect(zip(calm.adapter, alone.adapter).allSatisfy { abs($0 - $1) < 0.02 * largest })
+        #expect(abs(calm.result.trainLoss - alone.result.trainLoss) < 1e-4 * alone.result.trainLoss)
+        #expect(calm.result.state.trainedTokens == alone.result.state.trainedTokens)
+        let directory = folder()
+        #expect(try train(in: directory, stopAfter: 3, settings: settings, threads: 8).result.state.step == 3)
+        let resumed = try train(in: directory, settings: settings, threads: 8)
+        #expect(resumed.result.finished && resumed.adapter == calm.adapter && resumed.result.state.lossSum == calm.result.state.lossSum)
     }
 
     /// Samples of one system message, without dropout: steps whose beginnings are computed once learn what whole samples do.

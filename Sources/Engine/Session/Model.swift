@@ -62,6 +62,16 @@ package final class Model {
         adapters.initialise(seed: seed)
     }
 
+    /// The same model on threads of its own, with the same weights and trained parameters, and gradients of its own.
+    ///
+    /// - Throws: exit 4 when memory cannot be had.
+    init(replicaOf model: Model, threads: Int) throws {
+        (configuration, family, storage) = (model.configuration, model.family, model.storage)
+        (weights, placed, adapterEnabled) = (model.weights, model.placed, model.adapterEnabled)
+        cpu = CPU(threads: threads)
+        adapters = try TrainedSet(replicaOf: model.adapters)
+    }
+
     /// Frees the frozen weights, on a card once the model's sessions are gone; nothing runs with the model from here on. What is trained stays.
     package func releaseWeights() {
         placed = nil

@@ -9,11 +9,14 @@ package struct SessionSizes: Sendable, Hashable {
     package var evaluation: Int
     /// Rows with a target whose logits exist at a time.
     package var headChunk: Int
+    /// How the processor deals a step's micro-batches out.
+    package var replicas: Replicas
 
-    package init(training: Int, evaluation: Int, headChunk: Int = HeadBlock.chunk) {
+    package init(training: Int, evaluation: Int, headChunk: Int = HeadBlock.chunk, replicas: Replicas = .one) {
         self.training = training
         self.evaluation = evaluation
         self.headChunk = headChunk
+        self.replicas = replicas
     }
 }
 
@@ -40,11 +43,16 @@ package final class Session {
     /// The last step program, and the optimiser that it was made for.
     private var step: (optimiser: AnyHashable, program: Program)?
     let backend: any SessionBackend
+    /// The sessions that compute a step's micro-batches at once; empty where this one computes all.
+    let replicas: [Session]
     /// Asked before every op on the processor, and on a card before every program, but not in an update of the parameters: true ends the work with
     /// `Interrupted`.
     package var interruption: (@Sendable () -> Bool)? {
         get { backend.interruption }
-        set { backend.interruption = newValue }
+        set {
+            backend.interruption = newValue
+            for replica in replicas { replica.interruption = newValue }
+        }
     }
     /// Called with every op's seconds while `profile` runs.
     var observer: OpObserver?
@@ -60,9 +68,10 @@ package final class Session {
         self.sizes = sizes
         self.passes = passes
         backend = try model.placed.map { try DeviceBackend(model: model, on: $0) } ?? CPUBackend(model: model, clock: clock)
+        replicas = try Self.replicas(of: model, sizes, passes)
         try pushAdapters()
         var bytes = Schedule.alignment
-        if sizes.training > 0 {
+        if sizes.training > 0, replicas.isEmpty {
             let training = program(.training, tokens: Self.batchRows(sizes.training, backend.target))
             bytes = max(bytes, training.arenaBytes)
             try backend.reserveParked(training.parkedBytes)

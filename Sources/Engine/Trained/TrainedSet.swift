@@ -20,6 +20,16 @@ package final class TrainedSet: Sendable {
         state = StepState()
     }
 
+    /// The same values with gradients of their own.
+    ///
+    /// - Throws: exit 4 when memory cannot be had.
+    init(replicaOf set: TrainedSet) throws {
+        (layout, program, optimiser) = (set.layout, set.program, set.optimiser)
+        var buffers = set.buffers
+        if let gradients = buffers[PersistentName.gradients] { buffers[PersistentName.gradients] = try Buffer(bytes: gradients.byteCount) }
+        self.buffers = buffers
+    }
+
     /// The buffer of a persistent value of the step program.
     package func buffer(_ name: String) -> Buffer? { buffers[name] }
 
