@@ -40,8 +40,8 @@ package final class Session {
     /// The last step program, and the optimiser that it was made for.
     private var step: (optimiser: AnyHashable, program: Program)?
     let backend: any SessionBackend
-    /// Asked before every op on the processor, and on a card before every program, but not in an update of the parameters: true ends the work with
-    /// `Interrupted`.
+    /// Asked before every op on the processor and of `magnitudes`, and on a card before every program, but not in an update of the parameters: true
+    /// ends the work with `Interrupted`.
     package var interruption: (@Sendable () -> Bool)? {
         get { backend.interruption }
         set { backend.interruption = newValue }
