@@ -25,17 +25,17 @@ struct ExportVerb: ParsableCommand {
         let files = Notebook.files
         var options = FineTuning.ExportOptions(forms: form.split(separator: ",").map(String.init), adapter: adapter)
         (options.into, options.dtype, options.name, options.threads) = (into, dtype, name, processor.threads)
-        let exporter = try Exporter(options, files: files) { $0 == "forms" ? "--form" : "--" + $0 }
+        var exporter = try Exporter(options, files: files) { $0 == "forms" ? "--form" : "--" + $0 }
+        exporter.interruption = { StopSignal.isCaught }
         try files.requireNew(output)
-        StopSignal.startCatching()
+        StopSignal.startCatching(patience: 10)
         let base = Exporter.Input(named: model, path: try HubInputs.model(model))
         let added = try adapter.map { Exporter.Input(named: $0, path: try HubInputs.adapter($0)) }
         let start = SystemClock().uptime
         let line = Screen.statusLine()
         let export = try line.during {
-            try exporter.write(base, adapter: added, to: output, warn: Screen.warn) {
-                try StopSignal.requireNone()
-                line.show("exporting \($0)", $1)
+            try StopSignal.removingWhatWasWritten {
+                try exporter.write(base, adapter: added, to: output, warn: Screen.warn) { line.show("exporting \($0)", $1) }
             }
         }
         report(export, seconds: SystemClock().uptime - start)

@@ -62,8 +62,12 @@ struct GenerateVerb: ParsableCommand {
         let begun = try output.flatMap { try AnswerFile.begun($0) }
         let (model, adapter) = try options.located(kept: ["model", "adapter"].compactMap { begun?[$0]?.string })
         let file = try output.map { try AnswerFile(path: $0, identity: identity(of: bytes, model, adapter)) }
-        let generator = try options.generator(model, adapter)
-        StopSignal.startCatching()
+        let again = file == nil ? "name a file with --output, and the same command goes on after a stop" : "run the same command again to go on"
+        StopSignal.startCatching(patience: 10)
+        let generator: AnsweringModel
+        do { generator = try options.generator(model, adapter) { StopSignal.isCaught } } catch is Interrupted {
+            throw LorikeetError(.stoppedEarly, "stopped while the model was loaded", fix: again)
+        }
         try file?.open { records.isAnswered($0, by: $1, fields) }
         if let lost = file?.damagedLines, lost > 0 { Screen.warn(["\(lost) lines that were written before are damaged: their records are answered again"]) }
         let done = file?.done ?? 0
@@ -79,9 +83,7 @@ struct GenerateVerb: ParsableCommand {
         progress.end()
         try Screen.requireWritten()
         guard answered == records.entries.count else {
-            throw LorikeetError(
-                .stoppedEarly, "stopped after \(answered) of \(records.entries.count) records",
-                fix: file == nil ? "name a file with --output, and the same command goes on after a stop" : "run the same command again to go on")
+            throw LorikeetError(.stoppedEarly, "stopped after \(answered) of \(records.entries.count) records", fix: again)
         }
         try file?.finish()
         if let output { Screen.note(["\(records.entries.count) answered records are in \(output)"]) }

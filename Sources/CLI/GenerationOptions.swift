@@ -29,10 +29,13 @@ struct GenerationOptions: ParsableArguments {
         (try HubInputs.model(model, kept: kept), try adapter.map { try HubInputs.adapter($0, kept: kept) })
     }
 
-    func generator(_ model: String, _ adapter: String?) throws -> AnsweringModel {
-        let generator = try AnsweringModel(
-            model: model, adapter: adapter, baseStorage: baseStorage,
-            compute: work.open(device: device))
+    /// Loads the model.
+    ///
+    /// - Parameter interruption: asked while the weights are loaded and between two operations of the model: true ends that with `Interrupted`.
+    func generator(_ model: String, _ adapter: String?, interruption: (@Sendable () -> Bool)? = nil) throws -> AnsweringModel {
+        let compute = try work.open(device: device)
+        compute.cpu.interruption = interruption
+        let generator = try AnsweringModel(model: model, adapter: adapter, baseStorage: baseStorage, compute: compute)
         Screen.warn(generator.warnings)
         return generator
     }

@@ -6,12 +6,13 @@ import LorikeetHub
 import LorikeetRecipe
 
 extension StopSignal {
-    /// For verbs whose output appears whole or not at all.
+    /// Does the work of a verb whose output appears whole or not at all, and which asks `isCaught` between its pieces.
     ///
-    /// - Throws: exit 75 once such a signal was caught.
-    static func requireNone() throws {
-        guard isCaught else { return }
-        throw LorikeetError(.stoppedEarly, "stopped before its end; what was written is removed", fix: "run the same command again")
+    /// - Throws: exit 75 where the work was ended.
+    static func removingWhatWasWritten<Result>(_ body: () throws -> Result) throws -> Result {
+        do { return try body() } catch is Interrupted {
+            throw LorikeetError(.stoppedEarly, "stopped before its end; what was written is removed", fix: "run the same command again")
+        }
     }
 }
 

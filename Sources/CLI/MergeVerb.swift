@@ -27,7 +27,7 @@ struct MergeVerb: ParsableCommand {
     func run() throws {
         let files = Notebook.files
         try files.requireNew(output)
-        StopSignal.startCatching()
+        StopSignal.startCatching(patience: 10)
         var settings = MergeSettings(type: Exporter.types[dtype] ?? .f16, into: BaseStorage(rawValue: into) ?? .stored)
         let source = try ModelSource.open(HubInputs.model(model))
         Screen.warn(source.warnings)
@@ -35,14 +35,12 @@ struct MergeVerb: ParsableCommand {
         let template = try MergedTemplate(adapter: adapter.path, base: source)
         settings.template = template.replacement
         let cpu = processor.cpu
+        cpu.interruption = { StopSignal.isCaught }
         let start = SystemClock().uptime
         let merger = Merger(base: source, adapter: adapter, settings: settings, files: files, cpu: cpu)
         let line = Screen.statusLine()
         let warnings = try line.during {
-            try merger.write(to: output) {
-                try StopSignal.requireNone()
-                line.show("merging", $0)
-            }
+            try StopSignal.removingWhatWasWritten { try merger.write(to: output) { line.show("merging", $0) } }
         }
         Screen.warn(warnings)
         // Only now: an adapter that does not fit the model ends with that error alone, without a warning before it.

@@ -22,7 +22,7 @@ package struct Dataset: Sendable {
     ///   - template: the model's chat template; needed by the layouts with messages.
     ///   - endOfTurn: the text that ends an answer in that template, where it is no end token of the tokenizer.
     ///   - embeddingRows: of the model that will read the samples; nil where there is none.
-    ///   - check: called between blocks of records; what it throws ends the reading.
+    ///   - check: called between blocks of records, and between pieces of files that are hashed, on any thread; what it throws ends the reading.
     ///   - store: where samples are kept from start to start; nil keeps them in memory. A store that cannot be written is a warning.
     ///   - checksSamples: false takes kept samples whose index is sound, for a plan, which needs little more than their lengths. Training needs true.
     /// - Throws: exit 2 for a missing or empty file, unknown keys, a line that is not JSON, a token that the model has no
@@ -35,8 +35,8 @@ package struct Dataset: Sendable {
         let paths = try DataFiles.find(data: settings.data, validation: settings.validation, files: files)
         // Formats that are not read are named before anything is hashed.
         for path in paths.train + paths.validation { _ = try RowBlocks(path: path, files: files) }
-        let key = try store?.key(settings, paths, embeddingRows: embeddingRows, cpu: cpu)
-        if let store, let key, var found = store.find(key, checksSamples: checksSamples, cpu: cpu) {
+        let key = try store?.key(settings, paths, embeddingRows: embeddingRows, cpu: cpu, check: check)
+        if let store, let key, var found = store.find(key, checksSamples: checksSamples, cpu: cpu, check: check) {
             found.isFromStore = true
             return found
         }

@@ -70,7 +70,7 @@ package struct Merger {
     ///   - whenBuilt: called with the folder that is built, complete, before it is renamed to `directory`; what it throws ends the merging likewise.
     /// - Returns: warnings: what the directory lacks.
     /// - Throws: exit 3 (or `whenFull`) where the disk is too small, exit 2 when adapter and base do not fit, a merged weight is not finite or does not fit the type, or something that is not
-    ///   the program's is in the way; exit 4 when the disk fails.
+    ///   the program's is in the way; exit 4 when the disk fails; `Interrupted` where `cpu.interruption` says so, which is asked before each block of rows.
     @discardableResult
     package func write(
         to directory: String, whenFull: LorikeetError.ExitClass = .doesNotFit, progress: (Double) throws -> Void = { _ in },

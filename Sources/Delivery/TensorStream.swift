@@ -22,6 +22,8 @@ package struct TensorDescription: Sendable, Equatable {
 /// A tensor on its way from a model to a sink. Its bytes are read after `open`, a block of rows at a time.
 package struct StreamedTensor {
     /// Writes rows to memory, contiguous and in the tensor's element type; at most `blockRows` of them a call.
+    ///
+    /// - Throws: `Interrupted` where the processor's `interruption` says so; else as the format and its conversion say.
     package typealias Rows = (_ rows: Range<Int>, _ memory: UnsafeMutableRawPointer) throws -> Void
 
     package let description: TensorDescription
@@ -80,6 +82,7 @@ package struct TensorStream {
         let (blocks, pages) = (try RowBlocks(view), MappedPages(view))
         guard storage == .nf4 else {
             return { rows, memory in
+                try cpu.requireGoing()
                 try withExtendedLifetime(pages) {
                     try blocks.withStore(rows) { stored in
                         let store = try convert(stored, to: storage, name: view.name, cpu: cpu)
@@ -91,7 +94,10 @@ package struct TensorStream {
         }
         // The second quantisation looks at all of a matrix's blocks.
         let store = try loadStore(view: view, storage: .nf4, cpu: cpu)
-        return { rows, memory in withExtendedLifetime(pages) { expand(store, rows, memory, cpu) } }
+        return { rows, memory in
+            try cpu.requireGoing()
+            withExtendedLifetime(pages) { expand(store, rows, memory, cpu) }
+        }
     }
 
     private static func expand(_ store: any WeightStore, _ rows: Range<Int>, _ memory: UnsafeMutableRawPointer, _ cpu: CPU) {

@@ -35,10 +35,13 @@ package struct ContentHash: Sendable, Hashable, CustomStringConvertible {
 
     /// Of a file.
     ///
-    /// - Parameter parallel: runs a body for each index below a count, on as many threads as it likes.
+    /// - Parameters:
+    ///   - parallel: runs a body for each index below a count, on as many threads as it likes.
+    ///   - check: called before each piece but the first, on any of the threads; what it throws ends the reading.
     /// - Throws: exit 2 when the file is missing, exit 4 when it cannot be read.
     package init(
-        ofFile path: String, files: any Files, parallel: (_ count: Int, _ body: (Int) -> Void) -> Void = { count, body in (0..<count).forEach(body) }
+        ofFile path: String, files: any Files, parallel: (_ count: Int, _ body: (Int) -> Void) -> Void = { count, body in (0..<count).forEach(body) },
+        check: @escaping () throws -> Void = {}
     ) throws {
         // What is empty cannot be mapped.
         let file = try files.byteCount(of: path) > 0 ? files.map(path) : nil
@@ -48,6 +51,7 @@ package struct ContentHash: Sendable, Hashable, CustomStringConvertible {
         parallel((count + Self.pieceBytes - 1) / Self.pieceBytes) { piece in
             guard let file, failure.withLock({ $0 == nil }) else { return }
             do {
+                if piece > 0 { try check() }
                 let digest = try Self.digest(of: piece, file)
                 pieces.withLock { $0[piece] = digest }
             } catch {

@@ -105,6 +105,7 @@ struct FileDownload {
         let piece = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 16)
         defer { piece.deallocate() }
         for offset in stride(from: 0, to: Int(count), by: piece.count) {
+            guard !client.environment.shouldStop() else { throw HTTPFailure.stopped }
             let part = UnsafeMutableRawBufferPointer(rebasing: piece[..<min(piece.count, Int(count) - offset)])
             try file.read(at: offset, into: part)
             digest.add(UnsafeRawBufferPointer(part))

@@ -210,7 +210,8 @@ extension AnsweringModel {
     ///   - done: records at the start that have been answered before.
     ///   - atATime: answers that are computed together.
     ///   - onLine: called with each line and the new tokens of its answer; returning false stops the rest.
-    /// - Returns: how many records have been answered by now.
+    /// - Returns: how many records have been answered by now: not all where `onLine`, or the processor's `interruption` between two operations of the
+    ///   model, stopped the rest.
     /// - Throws: exit 2 at the record that the model cannot be asked, exit 1 where logits are not finite.
     package func answer(
         _ records: AskedRecords, done: Int, maxNewTokens: Int, sampling: SamplingOptions, atATime slots: Int, fields: AnswerFields,
@@ -227,19 +228,23 @@ extension AnsweringModel {
             var waiting: [Int: Answer] = [:]
             var failure: (any Error)?
             var isStopped = false
-            _ = try answers(to: prompts, maxNewTokens: maxNewTokens, sampling: sampling, slots: slots) { event in
-                guard case .answer(let index, let answer) = event else { return true }
-                waiting[start + index] = answer
-                do {
-                    while !isStopped, let answer = waiting.removeValue(forKey: answered) {
-                        let goesOn = try onLine(records.entries[answered].line(answer, fields), answer.newTokens)
-                        answered += 1
-                        if !goesOn { isStopped = true }
+            do {
+                _ = try answers(to: prompts, maxNewTokens: maxNewTokens, sampling: sampling, slots: slots) { event in
+                    guard case .answer(let index, let answer) = event else { return true }
+                    waiting[start + index] = answer
+                    do {
+                        while !isStopped, let answer = waiting.removeValue(forKey: answered) {
+                            let goesOn = try onLine(records.entries[answered].line(answer, fields), answer.newTokens)
+                            answered += 1
+                            if !goesOn { isStopped = true }
+                        }
+                    } catch {
+                        (failure, isStopped) = (error, true)
                     }
-                } catch {
-                    (failure, isStopped) = (error, true)
+                    return !isStopped
                 }
-                return !isStopped
+            } catch is Interrupted {
+                isStopped = true
             }
             if let failure { throw failure }
             if isStopped { break }

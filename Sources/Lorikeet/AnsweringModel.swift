@@ -23,6 +23,8 @@ package final class AnsweringModel {
     /// Warnings about what the model's files hold and the program does not use.
     package let warnings: [String]
 
+    /// - Throws: exit 2 where model or adapter cannot be used; exit 4 when memory, disk or card fail; `Interrupted` where `compute.cpu.interruption` says so,
+    ///   which is asked while the weights are loaded and between two operations of the model.
     package init(model path: String, adapter: String?, baseStorage: String, compute: Compute) throws {
         let source = try ModelSource.open(path)
         tokenizer = try Tokenizer.load(from: source.files)
@@ -89,7 +91,9 @@ package final class AnsweringModel {
 
     /// A session of its own, for a conversation that keeps its cache.
     func newSession(reading rows: Int) throws -> Session {
-        try Session(model: model, sizes: SessionSizes(training: 0, evaluation: rows, headChunk: 32))
+        let session = try Session(model: model, sizes: SessionSizes(training: 0, evaluation: rows, headChunk: 32))
+        session.interruption = model.cpu.interruption
+        return session
     }
 }
 

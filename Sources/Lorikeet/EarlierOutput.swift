@@ -78,7 +78,7 @@ extension OutputDirectory {
             try files.writeDurably(files.read(from.events), to: events)
         }
         // The newest comes last: with it the run goes on.
-        for whole in [best, checkpoint].compactMap({ $0 }) { try checkpointStore(earlier.recipe).adopt(whole) }
+        for whole in [best, checkpoint].compactMap({ $0 }) { try checkpointStore(earlier.recipe).adopt(whole, check: check) }
         for part in missing {
             let result = try parts.adopt(part, from: from.parts)
             if !result.isWhole { try warn("the copy of \(from.parts.place(part)) has other bytes: the part is made again") }
@@ -116,7 +116,7 @@ extension OutputParts {
         do {
             for (name, _) in sums {
                 if let folder = name.beforeLastSlash { try pending.files.createDirectory(pending.path + "/" + folder) }
-                try pending.files.copyFile(earlier.place(part) + "/" + name, to: pending.path + "/" + name)
+                try pending.files.copyFile(earlier.place(part) + "/" + name, to: pending.path + "/" + name, check: check)
             }
             guard try sums.allSatisfy({ try currentSum(pending.path + "/" + $0.name) == $0.sum }) else {
                 pending.discard()

@@ -20,6 +20,8 @@ package struct Exporter: Sendable {
     private let into: BaseStorage
     private let type: ElementType
     private let files: any Files
+    /// Asked before each block of rows: true ends the export with `Interrupted`, and nothing stays on the disk.
+    package var interruption: (@Sendable () -> Bool)?
 
     /// The names of all forms, in words.
     package static var formNames: String {
@@ -64,7 +66,7 @@ package struct Exporter: Sendable {
     ///   - progress: called after each tensor with the form and the share of it that is done; what it throws ends the export, and nothing stays on the
     ///     disk.
     /// - Throws: exit 2 where model or adapter cannot be read, do not fit, or cannot be written in a form, or `output` exists; exit 3 where the disk is
-    ///   too small; exit 4 where it fails.
+    ///   too small; exit 4 where it fails; `Interrupted`.
     package func write(
         _ model: Input, adapter: Input?, to output: String, warn: ([String]) -> Void, progress: (String, Double) throws -> Void
     ) throws -> FineTuning.Export {
@@ -74,6 +76,7 @@ package struct Exporter: Sendable {
         let template = try MergedTemplate(adapter: adapterFile?.path, base: source)
         warn(template.warnings)
         let cpu = DeviceRequest(device: "cpu", threads: options.threads).processor
+        cpu.interruption = interruption
         let folder = RealFiles.trimmed(output)
         if forms.hasDirectory {
             var settings = MergeSettings(type: type, into: into)

@@ -71,14 +71,12 @@ extension FineTuning {
             try RealFiles().requireNew(output)
             let (base, adapter) = (try locator.model(model), try options.adapter.map { try locator.adapter($0) })
             try check()
+            var exporter = exporter
+            exporter.interruption = isCancelled
             var warnings = base.warnings + (adapter?.warnings ?? [])
             var export = try exporter.write(
-                Exporter.Input(named: model, path: base.path), adapter: adapter.map { Exporter.Input(named: options.adapter ?? "", path: $0.path) }, to: output
-            ) {
-                warnings += $0
-            } progress: { _, _ in
-                try check()
-            }
+                Exporter.Input(named: model, path: base.path), adapter: adapter.map { Exporter.Input(named: options.adapter ?? "", path: $0.path) }, to: output,
+                warn: { warnings += $0 }, progress: { _, _ in })
             export.warnings = warnings
             return export
         }

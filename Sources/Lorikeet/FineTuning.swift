@@ -58,7 +58,7 @@ public struct FineTuning: Sendable {
     }
 
     /// Merges a PEFT adapter into its base, streamed, as a Hugging Face directory of float16 safetensors. Where the calling task is cancelled, merging
-    /// ends after the present tensor and leaves nothing on the disk.
+    /// ends after the present block of rows and leaves nothing on the disk.
     ///
     /// - Parameters:
     ///   - model: the base: a Hugging Face directory, a `.gguf` file, or a hub's `ORG/NAME`.
@@ -87,9 +87,9 @@ public struct FineTuning: Sendable {
             var settings = MergeSettings(type: .f16)
             settings.template = template.replacement
             try check()
-            let warnings = try Merger(
-                base: base, adapter: file, settings: settings, files: RealFiles(), cpu: DeviceRequest(device: "cpu", threads: threads).processor
-            ).write(to: output) { _ in try check() }
+            let cpu = DeviceRequest(device: "cpu", threads: threads).processor
+            cpu.interruption = isCancelled
+            let warnings = try Merger(base: base, adapter: file, settings: settings, files: RealFiles(), cpu: cpu).write(to: output)
             return base.warnings + template.warnings + warnings
         }
     }

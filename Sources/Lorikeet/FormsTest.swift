@@ -31,8 +31,6 @@ struct FormsTest {
     /// Told the seconds of parts of the test: `answering` and `comparing`.
     var spent: (_ part: String, _ seconds: Double) -> Void = { _, _ in }
     var clock: any Clock = SystemClock()
-    /// Asked between two operations of a model: true ends the test with `Interrupted`.
-    var isInterrupted: (@Sendable () -> Bool)?
 
     private var recipe: Recipe { preparation.recipe }
 
@@ -52,6 +50,7 @@ struct FormsTest {
     /// One form after the other, so that memory, and a card, hold one at a time: weights are freed and mapped pages given back before the next.
     ///
     /// - Parameter trained: the base as it was trained on, with the adapter; its weights are freed here. nil loads it.
+    /// - Throws: `Interrupted` where the processor's `interruption` says so, which is asked while weights are loaded and between two operations of a model.
     func run(trained: Model?) throws -> Result {
         let questions = try preparation.answerTest(dataset, slots: choices.test.slots)
         let (before, after) = try trainedForms(trained, questions)
@@ -114,7 +113,6 @@ struct FormsTest {
 
     /// - Parameter lora: nil loads the model without the adapter.
     private func loaded(_ compute: Compute, _ source: ModelSource, storage: BaseStorage, lora: LoRASettings?) throws -> Model {
-        if isInterrupted?() == true { throw Interrupted() }
         let model = try compute.model(source, storage: storage, lora: lora)
         if lora != nil { try model.loadAdapter(AdapterFile.read(directory: adapter, files: files)) }
         return model
@@ -122,7 +120,7 @@ struct FormsTest {
 
     private func session(_ model: Model, _ sizes: SessionSizes) throws -> Session {
         let session = try Session(model: model, sizes: sizes)
-        session.interruption = isInterrupted
+        session.interruption = compute.cpu.interruption
         return session
     }
 

@@ -63,8 +63,10 @@ public actor Generator {
             let locator = FineTuning.locator(environment, isCancelled)
             let (model, adapter) = (try locator.model(model).path, try adapter.map { try locator.adapter($0).path })
             try check()
-            let loaded = try AnsweringModel(
-                model: model, adapter: adapter, baseStorage: baseStorage, compute: DeviceRequest(device: device, threads: threads).open())
+            let compute = try DeviceRequest(device: device, threads: threads).open()
+            compute.cpu.interruption = isCancelled
+            let loaded = try AnsweringModel(model: model, adapter: adapter, baseStorage: baseStorage, compute: compute)
+            compute.cpu.interruption = nil
             try check()
             return loaded
         }

@@ -66,7 +66,8 @@ public struct LorikeetFailure: Error, Sendable, Equatable, CustomStringConvertib
             self = failure
             return
         }
-        let error = error as? LorikeetError ?? LorikeetError.machine("unexpected: \(error)", fix: "report this with lorikeet doctor's output")
+        let known = error is Interrupted ? CancellationCheck.cancelled : error as? LorikeetError
+        let error = known ?? LorikeetError.machine("unexpected: \(error)", fix: "report this with lorikeet doctor's output")
         self.error = error
         kind = Kind(error)
         (what, place, fix, exitCode) = (error.what, error.place, error.fix, error.exit.rawValue)

@@ -30,7 +30,13 @@ package final class OutputDirectory {
     private(set) var changes: [String] = []
     private var inputsJSON: String { path + "/inputs.json" }
     /// What of the run is delivered, and its record.
-    var parts: OutputParts { OutputParts(path: path, files: files, merging: merging, exports: exports?.words, exportsDirectory: exports?.hasDirectory) }
+    var parts: OutputParts {
+        var parts = OutputParts(path: path, files: files, merging: merging, exports: exports?.words, exportsDirectory: exports?.hasDirectory)
+        parts.check = check
+        return parts
+    }
+    /// Called between two pieces of files that are hashed or copied, which may be as large as the model; what it throws ends that work.
+    var check: () throws -> Void = {}
     private let merging: String?
     private let exports: ExportForms?
 

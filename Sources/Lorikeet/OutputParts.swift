@@ -23,6 +23,8 @@ struct OutputParts {
     var exports: String?
     /// Whether the recipe exports `bnb-4bit`; nil where that does not matter.
     var exportsDirectory: Bool?
+    /// Called between two pieces of the files that are hashed or copied; what it throws ends that work.
+    var check: () throws -> Void = {}
 
     var recordPath: String { path + "/files.json" }
 
@@ -79,7 +81,7 @@ struct OutputParts {
     func sums(in folder: String) throws -> [String: String] {
         var sums: [String: String] = [:]
         for name in try names(in: folder) where name != PendingFolder.marker && name != Self.card {
-            sums[name] = try ContentHash(ofFile: folder + "/" + name, files: files).description
+            sums[name] = try ContentHash(ofFile: folder + "/" + name, files: files, check: check).description
         }
         return sums
     }
@@ -154,7 +156,7 @@ struct OutputParts {
     /// nil for what is not there.
     func currentSum(_ path: String) throws -> String? {
         guard files.exists(path), !files.isDirectory(path) else { return nil }
-        return try ContentHash(ofFile: path, files: files).description
+        return try ContentHash(ofFile: path, files: files, check: check).description
     }
 
     private func adapterSum() throws -> String? { try currentSum(place(.adapter) + "/adapter_model.safetensors") }

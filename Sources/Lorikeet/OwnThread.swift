@@ -68,12 +68,14 @@ final class StopFlag: Sendable {
     func set() { value.store(true, ordering: .relaxed) }
 }
 
-/// Turns a task's cancellation into an error, between the parts of work that cannot be interrupted.
+/// Turns a task's cancellation into an error, between the parts of work that do not ask `CPU.interruption`.
 struct CancellationCheck {
     let isCancelled: @Sendable () -> Bool
 
     /// - Throws: exit 75 once the task was cancelled.
     func callAsFunction() throws {
-        if isCancelled() { throw LorikeetError(.stoppedEarly, "cancelled before its end", fix: "call it again") }
+        if isCancelled() { throw Self.cancelled }
     }
+
+    static let cancelled = LorikeetError(.stoppedEarly, "cancelled before its end", fix: "call it again")
 }

@@ -20,9 +20,9 @@ extension Pipeline {
         if let kept = try output.keptInputs() {
             if output.inputsMoved, case let here = try located().recipe, let model = here.model {
                 let source = try ModelSource.open(model, files: environment.files)
-                try RunInputs(recipe: here, source: source, files: environment.files) { (0..<$0).forEach($1) }.requireSame(as: kept)
+                try RunInputs(recipe: here, source: source, files: environment.files, check: requireGoing) { (0..<$0).forEach($1) }.requireSame(as: kept)
             } else {
-                try kept.requireUnchanged(files: environment.files)
+                try kept.requireUnchanged(files: environment.files, check: requireGoing)
             }
         }
         var faults = try output.faults(merged: goal == .testedModel)
@@ -127,7 +127,9 @@ extension Pipeline {
     ///
     /// - Throws: exit 2 when one is another.
     func verifiedInputs(_ preparation: Preparation, _ cpu: CPU) throws -> RunInputs {
-        let inputs = try RunInputs(recipe: preparation.recipe, source: preparation.source, files: environment.files) { cpu.parallel(over: $0, $1) }
+        let inputs = try RunInputs(recipe: preparation.recipe, source: preparation.source, files: environment.files, check: requireGoing) {
+            cpu.parallel(over: $0, $1)
+        }
         if environment.acceptsChanges { return inputs }
         if let first = try output.keptInputs() {
             do { try inputs.requireSame(as: first) } catch var error as LorikeetError {
@@ -145,7 +147,9 @@ extension Pipeline {
     ///
     /// - Parameter template: the chat template of the training, which goes with the adapter wherever it is used.
     func deliver(_ adapters: TrainedSet, template: String?) throws {
-        let (parts, files) = (output.parts, environment.files)
+        var (parts, files) = (output.parts, environment.files)
+        // What training has come to is delivered before the run is stopped.
+        parts.check = {}
         let pending = try PendingFolder(for: output.adapter, files: files)
         do {
             try CheckpointStore.writeAdapter(adapters, configuration: recipe.adapterConfiguration, to: pending.path, files: pending.files)

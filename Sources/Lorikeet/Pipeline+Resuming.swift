@@ -25,6 +25,7 @@ extension Pipeline {
         }
         try reporter.note("going on from \(found.directory.path), which is \(found.progress.words)")
         (earlier, recipe, output) = (found, found.recipe, found.directory)
+        output.check = target.check
     }
 
     private func ownProgress() throws -> RunProgress {
@@ -72,7 +73,7 @@ extension Pipeline {
         let located = try environment.locator.locate(asked, weights: false)
         guard located.download == nil, let model = located.recipe.model else { return nil }
         let source = try ModelSource.open(model, files: environment.files)
-        return try RunInputs(recipe: located.recipe, source: source, files: environment.files) { (0..<$0).forEach($1) }
+        return try RunInputs(recipe: located.recipe, source: source, files: environment.files, check: requireGoing) { (0..<$0).forEach($1) }
     }
 
     /// Copies what the run goes on from into the recipe's own directory; does nothing without an earlier output.

@@ -69,7 +69,7 @@ extension Pipeline {
         try reporter.warning("the run would not fit, so fit changes \(words.joined(separator: ", "))")
         try planner.take(changes)
         preparation = planner.preparation
-        dataset = try preparation.loadData(cacheFolder: environment.cacheFolder, files: environment.files, cpu: compute.cpu)
+        dataset = try formatted(&preparation, compute)
         try check(dataset, preparation)
         return words
     }

@@ -15,9 +15,8 @@ extension Pipeline {
 
     /// - Throws: exit 75 where the run was asked to stop, or its session ends; exit 4 where its directory is gone.
     func requireGoing() throws {
-        let place = "in step \(present.number) of \(Self.stepCount) (\(present.name))"
-        if environment.shouldStop() { throw stoppedEarly("stopped \(place)") }
-        if let sessionEnd, environment.clock.uptime >= sessionEnd { throw stoppedEarly("the session ends \(place), which takes longer than planned,") }
+        if environment.shouldStop() { throw stoppedEarly("stopped \(presentPlace)") }
+        if let sessionEnd, environment.clock.uptime >= sessionEnd { throw stoppedEarly("the session ends \(presentPlace), which takes longer than planned,") }
         try target.requireInPlace()
     }
 
@@ -35,8 +34,20 @@ extension Pipeline {
         try requireGoing()
     }
 
-    /// Step 3: reads and formats the records.
+    /// Does a step's work.
+    ///
+    /// - Throws: exit 75 where long work ended because `isToEnd` said so.
+    func stoppable<Result>(_ body: () throws -> Result) throws -> Result {
+        do { return try body() } catch is Interrupted {
+            try requireGoing()
+            throw stoppedEarly("stopped \(presentPlace)")
+        }
+    }
+
+    /// Step 3, and wherever records are chosen anew: reads and formats them.
     func formatted(_ preparation: inout Preparation, _ compute: Compute) throws -> Dataset {
         try preparation.loadData(cacheFolder: environment.cacheFolder, files: environment.files, cpu: compute.cpu) { [self] in try requireGoing() }
     }
+
+    private var presentPlace: String { present.number == 0 ? "before its first step" : "in step \(present.number) of \(Self.stepCount) (\(present.name))" }
 }

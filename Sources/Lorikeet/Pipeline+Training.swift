@@ -65,6 +65,8 @@ extension Pipeline {
         guard session.lossScaling != nil else { return }
         let samples = try (dataset.validation.isEmpty ? dataset.train : dataset.validation).first(Self.probedSamples)
         let batches = pack(samples: samples, tokensPerBatch: choices.evaluationTokensPerBatch)
+        session.interruption = isToEnd
+        defer { session.interruption = nil }
         guard let most = try ValueMagnitude.largest(over: batches, session) else { return }
         guard most.largest.isFinite else {
             throw LorikeetError.input(

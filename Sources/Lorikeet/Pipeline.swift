@@ -133,6 +133,7 @@ package final class Pipeline {
         tensorBoard = recipe.writesTensorBoard ? TensorBoardFile() : nil
         let sinks: [(any EventSink)?] = environment.sinks + [events, tensorBoard, page]
         reporter = Reporter(sinks: sinks.compactMap { $0 }, clock: environment.clock, machineState: { state.fields() })
+        target.check = { [weak self] in try self?.requireGoing() }
     }
 
     /// Runs to the goal.
@@ -217,6 +218,8 @@ package final class Pipeline {
     private func mergeAndTest(
         _ preparation: Preparation, _ dataset: Dataset, _ plan: Plan, _ compute: Compute, _ trained: Model
     ) throws -> FormsTest.Result {
+        // By now it is known when the session ends.
+        compute.cpu.interruption = isToEnd
         let (merged, exports) = try step(8, "merging") { () throws -> (ModelSource, [ExportedFile]) in
             let merged = try merge(preparation, compute.cpu)
             let start = environment.clock.uptime
@@ -233,12 +236,7 @@ package final class Pipeline {
             test.progress = { [self] in try told("testing", $0) }
             test.clock = environment.clock
             test.spent = { [self] in parts[$0, default: 0] += $1 }
-            test.isInterrupted = isToEnd
-            let result: FormsTest.Result
-            do { result = try test.run(trained: trained) } catch is Interrupted {
-                try requireGoing()
-                throw stoppedEarly("stopped in testing")
-            }
+            let result = try test.run(trained: trained)
             // What was tested is what is delivered.
             for source in [preparation.source, merged] { try requireSound(source) }
             return result
@@ -252,7 +250,7 @@ package final class Pipeline {
         let (result, took) = try reporter.phase(number, of: Self.stepCount, name) {
             // Training stops in a way of its own.
             if number != Self.training { try requireGoing() }
-            let result = try body()
+            let result = try stoppable(body)
             state.deviceBytes()
             Machine.returnFreeMemory()
             return result
@@ -267,6 +265,7 @@ package final class Pipeline {
     /// - Throws: exit 3 in a notebook without a card, unless the recipe asks for the processor.
     private func openEnvironment(_ warnings: [String]) throws -> Compute {
         let compute = try environment.open(recipe)
+        compute.cpu.interruption = isToEnd
         if let notebook = environment.notebook, recipe.device == "auto", compute.device == nil {
             throw LorikeetError(
                 .doesNotFit, "this is a \(notebook.name.rawValue) notebook without a card and the run would use its processor only",

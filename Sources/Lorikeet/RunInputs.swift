@@ -19,12 +19,15 @@ struct RunInputs: Equatable {
 
     /// Reads every input once.
     ///
-    /// - Parameter parallel: runs a body for each index below a count, on as many threads as it likes.
+    /// - Parameters:
+    ///   - check: called before each file and between two pieces of one, on any thread; what it throws ends the reading.
+    ///   - parallel: runs a body for each index below a count, on as many threads as it likes.
     /// - Throws: exit 2 when an input is missing, exit 4 when it cannot be read.
-    init(recipe: Recipe, source: ModelSource, files: any Files, parallel: (Int, (Int) -> Void) -> Void) throws {
+    init(recipe: Recipe, source: ModelSource, files: any Files, check: @escaping () throws -> Void = {}, parallel: (Int, (Int) -> Void) -> Void) throws {
         inputs = [:]
         for (name, path) in try Self.paths(recipe, source, files) where !files.isDirectory(path) {
-            inputs[name] = Input(path: path, sum: try ContentHash(ofFile: path, files: files, parallel: parallel).description)
+            try check()
+            inputs[name] = Input(path: path, sum: try ContentHash(ofFile: path, files: files, parallel: parallel, check: check).description)
         }
     }
 
@@ -93,10 +96,13 @@ struct RunInputs: Equatable {
     }
 
     /// The same for a run that is finished and needs its inputs no more: those that are still there.
-    func requireUnchanged(files: any Files) throws {
+    ///
+    /// - Parameter check: as for `init`.
+    func requireUnchanged(files: any Files, check: @escaping () throws -> Void = {}) throws {
         var different: [(path: String, what: String)] = []
         for (_, input) in inputs.sorted(by: { $0.key < $1.key }) where files.exists(input.path) && !files.isDirectory(input.path) {
-            guard try ContentHash(ofFile: input.path, files: files).description != input.sum else { continue }
+            try check()
+            guard try ContentHash(ofFile: input.path, files: files, check: check).description != input.sum else { continue }
             different.append((input.path, "the file has changed since the run began"))
         }
         try Self.refuse(different)

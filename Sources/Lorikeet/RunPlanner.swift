@@ -73,8 +73,9 @@ package struct RunPlanner {
     /// The plan with other values of keys.
     ///
     /// - Returns: nil where a run would refuse the data.
-    /// - Throws: as `plan()`.
+    /// - Throws: as `plan()`; `Interrupted` where the processor's `interruption` says so.
     mutating func plan(_ changes: [KeyChange]) throws -> Made? {
+        try cpu.requireGoing()
         guard let (changed, data) = try preparation.changed(changes, dataset) else { return nil }
         let card = changes.contains { $0.key == "gpu_memory" } ? card?.capped(gpuMemory: changed.recipe.gpuMemoryBytes) : card
         let exports = try merges ? changed.plannedExports(cpu: cpu, files: RealFiles()) : Preparation.PlannedExports()

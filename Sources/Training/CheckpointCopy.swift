@@ -58,12 +58,13 @@ extension CheckpointStore {
     /// Copies a checkpoint of another directory here, unless a whole one of the same step is here. The copy is verified before it gets its name,
     /// and only then is what stood at its place removed.
     ///
+    /// - Parameter check: called between two pieces of the copying; what it throws ends it.
     /// - Throws: exit 4 when the disk fails, or the copy has other bytes than the original; nothing here has changed then.
-    package func adopt(_ whole: Whole) throws {
+    package func adopt(_ whole: Whole, check: () throws -> Void = {}) throws {
         if try self.whole(step: whole.step) != nil { return }
         let pending = try PendingFolder(for: directory + "/" + Self.name(step: whole.step), files: files)
         do {
-            for name in Self.fileNames { try pending.files.copyFile(whole.folder + "/" + name, to: pending.path + "/" + name) }
+            for name in Self.fileNames { try pending.files.copyFile(whole.folder + "/" + name, to: pending.path + "/" + name, check: check) }
             do { _ = try verified(step: whole.step, in: pending.path) } catch let damage as Damage {
                 throw LorikeetError.machine(
                     "the copy of the checkpoint is damaged (\(damage.what))", at: whole.folder, fix: "check both disks and run the same command again")

@@ -1,4 +1,5 @@
 import LorikeetEngine
+import LorikeetGround
 
 /// The result of one step.
 struct StepOutcome {

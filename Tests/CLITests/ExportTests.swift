@@ -106,6 +106,8 @@ struct ExportTests {
         try process.run()
         while process.isRunning, ((try? FileManager.default.contentsOfDirectory(atPath: folder + "/gguf.partial")) ?? []).count < 2 { usleep(5000) }
         kill(process.processIdentifier, SIGINT)
+        // A second signal changes nothing.
+        kill(process.processIdentifier, SIGTERM)
         let said = String(decoding: error.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
         process.waitUntilExit()
         #expect(process.terminationReason == .exit && process.terminationStatus == 75, "\(process.terminationStatus) \(said)")

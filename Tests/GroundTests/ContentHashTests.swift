@@ -33,6 +33,24 @@ struct ContentHashTests {
         #expect(threads == whole)
     }
 
+    @Test func `whoever is asked between two pieces may end the reading`() throws {
+        let path = path()
+        try RealFiles().writeDurably(numbers(2 * ContentHash.pieceBytes + 1), to: path)
+        var asks = 0
+        _ = try ContentHash(ofFile: path, files: RealFiles(), check: { asks += 1 })
+        #expect(asks == 2)
+        let stop = LorikeetError(.stoppedEarly, "stopped")
+        let error = #expect(throws: LorikeetError.self) {
+            _ = try ContentHash(
+                ofFile: path, files: RealFiles(),
+                check: {
+                    asks += 1
+                    throw stop
+                })
+        }
+        #expect(error == stop && asks == 3)
+    }
+
     @Test func `one bit anywhere, zeros at the end and words that change places are noticed`() {
         let bytes = numbers(3000)
         var seen: Set<ContentHash> = [ContentHash(of: bytes)]

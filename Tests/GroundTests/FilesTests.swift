@@ -171,6 +171,12 @@ struct FilesTests {
             try files.copyFile(path + "/from", to: path + "/to")
             #expect(try files.read(path + "/to") == files.read(path + "/from"))
         }
+        // Asked before each piece of 1 MiB.
+        var asks = 0
+        try files.copyFile(path + "/from", to: path + "/to") { asks += 1 }
+        #expect(asks == 3)
+        #expect(throws: LorikeetError.self) { try files.copyFile(path + "/from", to: path + "/to") { throw LorikeetError(.stoppedEarly, "stopped") } }
+        #expect(try files.byteCount(of: path + "/to") == 0)
         #expect(try files.createLink(path + "/link", to: "from"))
         let error = #expect(throws: LorikeetError.self) { try files.copyFile(path + "/link", to: path + "/other") }
         #expect(error?.exit == .unusableInput && error?.place == path + "/link" && !files.exists(path + "/other"))

@@ -7,13 +7,18 @@ enum RowCount {
     /// Bytes of a file of lines that a worker takes at once.
     static let pieceBytes = 1 << 20
 
-    /// - Parameter pieceBytes: at least 3, which a byte order mark has.
+    /// - Parameters:
+    ///   - pieceBytes: at least 3, which a byte order mark has.
+    ///   - check: called before each piece, on any thread; what it throws ends the counting.
     /// - Throws: as reading the file by `RowBlocks` does.
-    static func rows(of path: String, files: any Files, cpu: CPU, pieceBytes: Int = pieceBytes) throws -> Int {
+    static func rows(of path: String, files: any Files, cpu: CPU, pieceBytes: Int = pieceBytes, check: () throws -> Void = {}) throws -> Int {
         let blocks = try RowBlocks(path: path, files: files)
-        if blocks.form == .lines, !blocks.isCompressed { return try lines(of: files.open(path), cpu, pieceBytes) }
+        if blocks.form == .lines, !blocks.isCompressed { return try lines(of: files.open(path), cpu, pieceBytes, check) }
         var count = 0
-        while let block = try blocks.next() { count += block.rows.count }
+        while let block = try blocks.next() {
+            try check()
+            count += block.rows.count
+        }
         return count
     }
 
@@ -41,7 +46,7 @@ enum RowCount {
     }
 
     /// Counts on all workers; the pieces are put together in their order.
-    private static func lines(of file: any FileReader, _ cpu: CPU, _ pieceBytes: Int) throws -> Int {
+    private static func lines(of file: any FileReader, _ cpu: CPU, _ pieceBytes: Int, _ check: () throws -> Void) throws -> Int {
         let count = (file.count + pieceBytes - 1) / pieceBytes
         var pieces = [Result<Piece, any Error>?](repeating: nil, count: count)
         pieces.withUnsafeMutableBufferPointer { pieces in
@@ -50,6 +55,7 @@ enum RowCount {
                 let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: min(pieceBytes, file.count - start), alignment: 8)
                 defer { memory.deallocate() }
                 pieces[index] = Result {
+                    try check()
                     try file.read(at: start, into: memory)
                     let isMarked = index == 0 && memory.starts(with: [0xEF, 0xBB, 0xBF])
                     return Piece(UnsafeRawBufferPointer(rebasing: memory[(isMarked ? 3 : 0)...]))

@@ -59,7 +59,7 @@ struct DatasetReader {
     private static func shown(_ paths: [String]) -> String { paths.count == 1 ? paths[0] : "\(paths[0]) and \(paths.count - 1) more" }
 
     private func countRows(_ paths: [String]) throws -> Int {
-        try paths.reduce(0) { $0 + (try RowCount.rows(of: $1, files: files, cpu: cpu)) }
+        try paths.reduce(0) { $0 + (try RowCount.rows(of: $1, files: files, cpu: cpu, check: check)) }
     }
 
     // MARK: - One file

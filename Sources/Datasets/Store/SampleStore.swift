@@ -39,12 +39,13 @@ package struct SampleStore: Sendable {
 
     /// What an entry is made from, as text.
     ///
+    /// - Parameter check: called between two pieces of the files; what it throws ends the reading.
     /// - Throws: as reading the data files does.
-    func key(_ settings: DatasetSettings, _ paths: DataFiles, embeddingRows: Int?, cpu: CPU) throws -> String {
+    func key(_ settings: DatasetSettings, _ paths: DataFiles, embeddingRows: Int?, cpu: CPU, check: @escaping () throws -> Void) throws -> String {
         var lines = ["lorikeet samples 1", identity, settings.description, "embedding rows \(embeddingRows.map(String.init) ?? "any")"]
         for (name, list) in [("train", paths.train), ("validation", paths.validation)] {
             for path in list {
-                let sum = try ContentHash(ofFile: path, files: files) { count, body in cpu.parallel(over: count, body) }
+                let sum = try ContentHash(ofFile: path, files: files, parallel: { count, body in cpu.parallel(over: count, body) }, check: check)
                 lines.append("\(name) \(path.debugDescription) \(sum)")
             }
         }
@@ -57,12 +58,14 @@ package struct SampleStore: Sendable {
 
     /// The entry of a key; nil where there is none that holds.
     ///
-    /// - Parameter checksSamples: false does not read the samples for their check sum, only the index.
-    func find(_ key: String, checksSamples: Bool, cpu: CPU) -> Dataset? {
+    /// - Parameters:
+    ///   - checksSamples: false does not read the samples for their check sum, only the index.
+    ///   - check: called between two pieces of the samples; where it throws, the entry counts as none.
+    func find(_ key: String, checksSamples: Bool, cpu: CPU, check: @escaping () throws -> Void) -> Dataset? {
         let place = path(key)
         guard files.exists(place + ".index"), let bytes = try? files.read(place + ".index"), let index = StoreIndex(bytes), index.key == key,
             let file = try? files.open(place + ".data"), let dataset = index.dataset(file),
-            !checksSamples || (try? Self.sum(of: place + ".data", files, cpu)) == index.dataSum
+            !checksSamples || (try? Self.sum(of: place + ".data", files, cpu, check: check)) == index.dataSum
         else { return nil }
         files.touch(place + ".index")
         return dataset
@@ -92,8 +95,8 @@ package struct SampleStore: Sendable {
         prune(keeping: path(key))
     }
 
-    private static func sum(of path: String, _ files: any Files, _ cpu: CPU) throws -> String {
-        try ContentHash(ofFile: path, files: files) { count, body in cpu.parallel(over: count, body) }.description
+    private static func sum(of path: String, _ files: any Files, _ cpu: CPU, check: @escaping () throws -> Void = {}) throws -> String {
+        try ContentHash(ofFile: path, files: files, parallel: { count, body in cpu.parallel(over: count, body) }, check: check).description
     }
 
     // MARK: - What is too much

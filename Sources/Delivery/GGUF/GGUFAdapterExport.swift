@@ -71,17 +71,18 @@ package struct GGUFAdapterExport {
             }
             let factor = Float(Double(settings.scale(of: module)) * Double(settings.rank(of: module)) / alpha)
             // B's rows are the matrix's, A's rows the rank's.
-            let up = try layout.apply(Self.stream(b, named: weight, times: factor)).renamed(place.name + ".lora_b")
+            let up = try layout.apply(stream(b, named: weight, times: factor)).renamed(place.name + ".lora_b")
             // Refuses what is not finite.
             let check = ConvertPrecision(to: .f32, path: adapter.path, cpu: cpu)
-            return try [check.apply(Self.stream(a, named: place.name + ".lora_a", times: 1)), check.apply(up)]
+            return try [check.apply(stream(a, named: place.name + ".lora_a", times: 1)), check.apply(up)]
         }
     }
 
-    private static func stream(_ view: TensorView, named name: String, times factor: Float) -> StreamedTensor {
-        StreamedTensor(description: TensorDescription(name: name, shape: view.shape, type: .f32)) {
+    private func stream(_ view: TensorView, named name: String, times factor: Float) -> StreamedTensor {
+        StreamedTensor(description: TensorDescription(name: name, shape: view.shape, type: .f32)) { [cpu] in
             let blocks = try RowBlocks(view)
             return { rows, memory in
+                try cpu.requireGoing()
                 try blocks.withStore(rows) { store in
                     let values = memory.assumingMemoryBound(to: Float.self)
                     store.expand(rows: 0..<store.rows, into: values)
@@ -93,15 +94,17 @@ package struct GGUFAdapterExport {
 
     /// The file, `NAME-LoRA-F32.gguf`.
     package func item() throws -> ExportItem {
-        ExportItem(form: Self.form, name: "\(name)-LoRA-F32.gguf", bytes: try bytes()) { path, files, _ in try write(to: path, files: files) }
+        ExportItem(form: Self.form, name: "\(name)-LoRA-F32.gguf", bytes: try bytes()) { try write(to: $0, files: $1, progress: $2) }
     }
 
     /// What the command line calls it.
     package static let form = "lora-gguf"
 
-    /// - Parameter files: of the folder under construction, where that is one.
-    package func write(to path: String, files: any Files) throws {
-        try GGUFSink(path: path, files: files, metadata: metadata).write(tensors(), progress: { _ in })
+    /// - Parameters:
+    ///   - files: of the folder under construction, where that is one.
+    ///   - progress: called after each tensor with the share that is done; what it throws ends the writing.
+    package func write(to path: String, files: any Files, progress: (Double) throws -> Void = { _ in }) throws {
+        try GGUFSink(path: path, files: files, metadata: metadata).write(tensors(), progress: progress)
     }
 
     /// Bytes of the file.

@@ -70,7 +70,8 @@ package struct GGUFExport {
     }
 
     /// - Parameter progress: called after each tensor with the share that is done; what it throws ends the writing.
-    /// - Throws: exit 2 where a value is not finite or does not fit the form; exit 4 when the disk fails.
+    /// - Throws: exit 2 where a value is not finite or does not fit the form; exit 4 when the disk fails; `Interrupted` where the processor's
+    ///   `interruption` says so, which is asked before each block of rows.
     package func write(_ form: GGUFForm, to path: String, files: any Files, progress: (Double) throws -> Void = { _ in }) throws {
         try GGUFSink(path: path, files: files, metadata: metadata(form)).write(tensors(form), progress: progress)
     }

@@ -1,6 +1,7 @@
 import COpenBLAS
 import CThreads
 import Glibc
+import LorikeetGround
 import Synchronization
 
 /// The processor: a fixed set of worker threads and matrix products on them.
@@ -12,6 +13,7 @@ package final class CPU: Sendable {
     /// Whether products may be cut in grids.
     private let cutsAnywhere: Bool
     private let pool: UInt
+    private let question = Mutex<(@Sendable () -> Bool)?>(nil)
     private let onUnit: (@Sendable (_ unit: Int, _ worker: Int) -> Void)?
 
     /// - Parameters:
@@ -30,6 +32,16 @@ package final class CPU: Sendable {
         pool = UInt(bitPattern: created)
         self.threads = created == nil ? 1 : wanted
     }
+
+    /// Asked between two pieces of long work on files, from any thread: a tensor that is loaded, a block of rows that is written. True ends that work
+    /// with `Interrupted`. nil lets all work come to its end. What a session computes has a question of its own (`Session.interruption`).
+    package var interruption: (@Sendable () -> Bool)? {
+        get { question.withLock { $0 } }
+        set { question.withLock { $0 = newValue } }
+    }
+
+    /// - Throws: `Interrupted` where `interruption` says so.
+    package func requireGoing() throws { if interruption?() == true { throw Interrupted() } }
 
     deinit { lorikeet_pool_destroy(OpaquePointer(bitPattern: pool)) }
 

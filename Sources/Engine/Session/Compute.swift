@@ -35,7 +35,7 @@ package struct Compute {
     ///   - optimiser: whose moments are kept beside the adapters.
     ///   - seed: of the adapters' first values.
     /// - Throws: exit 2 for unsupported families, missing or misshapen tensors, target modules that match nothing; exit 4 when memory,
-    ///   disk or card fail.
+    ///   disk or card fail; `Interrupted` where `cpu.interruption` says so, between two parts of a tensor.
     package func model(
         _ source: ModelSource, storage: BaseStorage, lora: LoRASettings?, seed: UInt64 = 0, optimiser: any Optimiser.Type = AdamWSettings.self
     ) throws -> Model {

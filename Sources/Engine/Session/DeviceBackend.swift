@@ -250,6 +250,7 @@ final class DeviceBackend: SessionBackend {
         var found: [ValueMagnitude] = []
         try device.withMemory(bytes: 4 * RangeProbe.blocks) { partial in
             for op in program.ops {
+                if let interruption, interruption() { throw Interrupted() }
                 try op.run(context)
                 for (value, count) in probe.watched(op) {
                     try probe.launch(context.address(value), count: count, into: partial, on: device, element)

@@ -45,8 +45,8 @@ package final class Session {
     let backend: any SessionBackend
     /// The sessions that compute a step's micro-batches at once; empty where this one computes all.
     let replicas: [Session]
-    /// Asked before every op on the processor, and on a card before every program, but not in an update of the parameters: true ends the work with
-    /// `Interrupted`.
+    /// Asked before every op on the processor and of `magnitudes`, and on a card before every program, but not in an update of the parameters: true
+    /// ends the work with `Interrupted`.
     package var interruption: (@Sendable () -> Bool)? {
         get { backend.interruption }
         set {

@@ -51,11 +51,6 @@ package struct OptimiserResult: Sendable {
     package init(gradientNorm: Double, skipped: Bool = false) { (self.gradientNorm, self.skipped) = (gradientNorm, skipped) }
 }
 
-/// Work that `Session.interruption` ended before it was done. Parameters, moments and step state are as they were before it.
-package struct Interrupted: Error {
-    package init() {}
-}
-
 /// float16's dynamic loss scale, by torch's GradScaler: half after a step that overflowed, double after 2,000 good ones.
 package struct LossScaling: Sendable, Equatable {
     package var scale: Float

@@ -9,7 +9,7 @@ extension DeviceWeights {
     /// - Parameters:
     ///   - onHost: the name of the table that lies in the host's memory.
     /// - Throws: exit 2 where a tensor is missing, misshapen or not finite, or a weight does not fit a type; exit 4 when memory, disk or
-    ///   card fail.
+    ///   card fail; `Interrupted` where the processor's `interruption` says so, which is asked before each part of a tensor that goes to the card.
     package static func load(
         _ declarations: [WeightDeclaration], from source: ModelSource, storage: BaseStorage, onHost: String?, on compute: Compute, _ device: any Accelerator
     ) throws -> DeviceWeights {
@@ -24,6 +24,7 @@ extension DeviceWeights {
         let weights = try DeviceWeights(device: device, bytes: bytes(true), onHost: bytes(false))
         let loader = try DeviceLoader(weights: weights, device: device, element: element, cpu: cpu, views: views)
         for (number, (declaration, view)) in zip(declarations, views).enumerated() {
+            try cpu.requireGoing()
             let name = declaration.tensor
             switch declaration.role {
             case .vector:
@@ -243,6 +244,7 @@ final class DeviceLoader {
         let buffer = try Buffer(bytes: 4 * min(piece, total))
         let values = buffer.pointer(as: Float.self)
         for first in stride(from: 0, to: total, by: piece) {
+            try cpu.requireGoing()
             let count = min(piece, total - first)
             let (firstRow, lastRow) = (first / columns, (first + count - 1) / columns)
             cpu.parallelRanges(over: lastRow - firstRow + 1) { range, _ in
@@ -265,6 +267,7 @@ final class DeviceLoader {
     private func send(_ view: TensorView, _ range: Range<Int>, to address: DeviceAddress) throws {
         var failures = [(any Error)?](repeating: nil, count: cpu.threads)
         try device.upload(count: range.count, to: address) { first, part in
+            try cpu.requireGoing()
             failures.withUnsafeMutableBufferPointer { failures in
                 cpu.parallelRanges(over: part.count, grain: 1 << 20) { bytes, worker in
                     let from = range.lowerBound + first

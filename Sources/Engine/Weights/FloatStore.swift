@@ -24,11 +24,13 @@ package struct FloatStore: WeightStore {
     }
 
     /// Expands a matrix of any form once and for all.
+    ///
+    /// - Throws: exit 4 when memory cannot be had; `Interrupted`.
     package static func convert(_ source: any WeightStore, cpu: CPU?) throws -> FloatStore {
         let columns = source.columns
         let bytes = try StoredBytes(count: source.rows * columns * 4) { memory in
             let out = memory.assumingMemoryBound(to: Float.self)
-            forEachUnit(of: source, multiple: 1, cpu: cpu) { rows, values in
+            try forEachUnit(of: source, multiple: 1, cpu: cpu) { rows, values in
                 (out + rows.lowerBound * columns).update(from: values, count: rows.count * columns)
             }
         }

@@ -11,7 +11,8 @@ import LorikeetModelFiles
 /// - Parameters:
 ///   - view: [rows, columns], of a float type or of GGUF blocks.
 ///   - cpu: the threads that convert; nil works on the calling thread.
-/// - Throws: exit 2 where shape, size, type or row order cannot be used, or a weight does not fit the form.
+/// - Throws: exit 2 where shape, size, type or row order cannot be used, or a weight does not fit the form; `Interrupted` where it is converted and
+///   `cpu.interruption` says so.
 package func loadStore(view: TensorView, storage: BaseStorage, cpu: CPU?) throws -> any WeightStore {
     let stored = try storedForm(view)
     let result = try convert(stored, to: storage, name: view.name, cpu: cpu)

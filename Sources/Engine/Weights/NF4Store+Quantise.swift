@@ -13,7 +13,7 @@ extension NF4Store {
     ///   - name: what an error calls it.
     ///   - offset: taken instead of the mean where given.
     ///   - maxima: sees the float32 block maxima before the second quantisation.
-    /// - Throws: where a weight is not finite.
+    /// - Throws: where a weight is not finite; `Interrupted`.
     package static func quantise(
         _ source: any WeightStore, name: String, offset: Float? = nil, cpu: CPU?,
         maxima inspect: ([Float]) -> Void = { _ in }
@@ -24,9 +24,9 @@ extension NF4Store {
         var mean: Float = 0
         let bytes = try StoredBytes(count: layout.bytes - 4) { memory in
             let codes = memory.assumingMemoryBound(to: UInt8.self)
-            maxima.withUnsafeMutableBufferPointer { buffer in
+            try maxima.withUnsafeMutableBufferPointer { buffer in
                 guard let maxima = buffer.baseAddress else { return }
-                forEachUnit(of: source, multiple: rowsPerWholeBlocks(columns: columns), cpu: cpu) { rows, values in
+                try forEachUnit(of: source, multiple: rowsPerWholeBlocks(columns: columns), cpu: cpu) { rows, values in
                     let first = rows.lowerBound * columns
                     quantiseBlocks(
                         values, count: rows.count * columns, codes: codes + first / 2,

@@ -27,10 +27,11 @@ package struct WeightTable: Sendable {
 
     /// Loads what `declarations` ask for; linears of the blocks in `storage`, embedding and head as the file has them.
     ///
-    /// - Throws: exit 2 when a tensor is missing or has another shape.
+    /// - Throws: exit 2 when a tensor is missing or has another shape; `Interrupted` where `cpu.interruption` says so, which is asked before each tensor.
     static func load(_ declarations: [WeightDeclaration], from source: ModelSource, storage: BaseStorage, cpu: CPU) throws -> WeightTable {
         var table = WeightTable()
         for declaration in declarations {
+            try cpu.requireGoing()
             let view = try declaration.view(in: source)
             switch declaration.role {
             case .linear: table.set(declaration.tensor, matrix: try loadStore(view: view, storage: storage, cpu: cpu))
