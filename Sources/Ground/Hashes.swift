@@ -12,14 +12,15 @@
 
 /// FNV-1a of 64 bits (Fowler, Noll, Vo), byte by byte or word by word. For short inputs and old files; `ContentHash` is for large ones.
 package struct FNV1a {
-    package private(set) var value: UInt64
+    @usableFromInline var state: UInt64
+    @inlinable package var value: UInt64 { state }
 
-    package init(from start: UInt64 = 0xCBF2_9CE4_8422_2325) { value = start }
+    @inlinable package init(from start: UInt64 = 0xCBF2_9CE4_8422_2325) { state = start }
 
     package init(of bytes: some Sequence<UInt8>) {
         self.init()
         for byte in bytes { add(UInt64(byte)) }
     }
 
-    package mutating func add(_ word: UInt64) { value = (value ^ word) &* 0x100_0000_01B3 }
+    @inlinable package mutating func add(_ word: UInt64) { state = (state ^ word) &* 0x100_0000_01B3 }
 }

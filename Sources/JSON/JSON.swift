@@ -46,6 +46,7 @@ package struct JSONObject: Sendable, Equatable, ExpressibleByDictionaryLiteral {
         }
         // Large objects: a linear search for each key would be quadratic.
         var place: [ExactText: Int] = [:]
+        place.reserveCapacity(entries.count)
         for entry in entries {
             let key = ExactText(text: entry.key)
             if let index = place[key] {
@@ -89,7 +90,10 @@ private struct ExactText: Hashable {
         a.utf8.count == b.utf8.count && a == b && a.utf8.elementsEqual(b.utf8)
     }
     static func == (a: ExactText, b: ExactText) -> Bool { same(a.text, b.text) }
-    func hash(into hasher: inout Hasher) { for byte in text.utf8 { hasher.combine(byte) } }
+    func hash(into hasher: inout Hasher) {
+        var text = text
+        text.withUTF8 { hasher.combine(bytes: UnsafeRawBufferPointer($0)) }
+    }
 }
 
 extension JSON: ExpressibleByNilLiteral, ExpressibleByBooleanLiteral, ExpressibleByIntegerLiteral, ExpressibleByFloatLiteral,

@@ -7,8 +7,10 @@ package struct Differentiation {
     package let target: ProgramTarget
     private(set) var entries: [OpList.Entry]
     private let forward: [OpList.Entry]
-    private let needing: Set<ValueID>
-    private var gradients: [ValueID: ValueID] = [:]
+    /// By value of the forward pass.
+    private let needing: [Bool]
+    /// By value, what ops so far have left for it.
+    private var gradients: [ValueID?]
     private var origin = 0
 
     init(_ list: OpList) {
@@ -16,9 +18,12 @@ package struct Differentiation {
         values = list.values
         entries = list.entries
         forward = list.entries
-        var needing: Set<ValueID> = []
-        for op in forward where op.reads.contains(where: { list.values[$0].kind == .parameter || needing.contains($0) }) { needing.formUnion(op.writes) }
+        var needing = [Bool](repeating: false, count: list.values.values.count)
+        for op in forward where op.reads.contains(where: { list.values[$0].kind == .parameter || needing[$0.index] }) {
+            for id in op.writes { needing[id.index] = true }
+        }
         self.needing = needing
+        gradients = Array(repeating: nil, count: needing.count)
     }
 
     /// The forward ops of `list` followed by their adjoints.
@@ -26,7 +31,7 @@ package struct Differentiation {
         var backward = Differentiation(list)
         for (index, entry) in backward.forward.enumerated().reversed() {
             backward.origin = index
-            if entry.op is any LossOp || entry.writes.contains(where: { backward.gradient(of: $0) != nil }) { entry.op.differentiate(&backward) }
+            if entry.writes.contains(where: { backward.gradient(of: $0) != nil }) || entry.op is any LossOp { entry.op.differentiate(&backward) }
         }
         var result = list
         (result.values, result.entries) = (backward.values, backward.entries)
@@ -34,20 +39,25 @@ package struct Differentiation {
     }
 
     /// Does `value` depend on a trained parameter?
-    package func needsGradient(_ value: ValueID) -> Bool { needing.contains(value) }
+    package func needsGradient(_ value: ValueID) -> Bool { value.index < needing.count && needing[value.index] }
 
     /// The gradient that later ops have left for `value`, if any.
-    package func gradient(of value: ValueID) -> ValueID? { gradients[value] }
+    package func gradient(of value: ValueID) -> ValueID? { value.index < gradients.count ? gradients[value.index] : nil }
+
+    private mutating func keep(_ gradient: ValueID, of value: ValueID) {
+        while gradients.count <= value.index { gradients.append(nil) }
+        gradients[value.index] = gradient
+    }
 
     /// Adds `gradient` to what later ops have left for `value`.
     package mutating func contribute(_ gradient: ValueID, to value: ValueID) {
-        guard let known = gradients[value] else {
-            gradients[value] = gradient
+        guard let known = self.gradient(of: value) else {
+            keep(gradient, of: value)
             return
         }
         let sum = values.add(values[known].name, values[known].shape, values[known].type, .transient)
         append(Add(a: known, b: gradient, out: sum, isGradient: true))
-        gradients[value] = sum
+        keep(sum, of: value)
     }
 
     /// scale * `gradient`, of the residual stream, for an op whose products take the activations' type.
@@ -71,9 +81,9 @@ package struct Differentiation {
 
     /// The flat gradient range of a parameter; backward ops add to it.
     package mutating func gradientOfParameter(_ parameter: ValueID) -> ValueID {
-        if let known = gradients[parameter] { return known }
+        if let known = gradient(of: parameter) { return known }
         let id = values.addGradient(of: parameter, values[parameter].shape, .f32, .parameterGradient)
-        gradients[parameter] = id
+        keep(id, of: parameter)
         return id
     }
 

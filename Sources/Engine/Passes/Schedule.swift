@@ -27,15 +27,34 @@ package struct Schedule: Sendable {
     /// First and last op index of each arena value of a program; they do not depend on its sizes.
     struct Lifetimes {
         fileprivate private(set) var ranges: [ClosedRange<Int>?]
+        private let last: Int
 
         /// - Parameter operands: of each op.
         init(_ values: ValueTable, _ operands: some Collection<[ValueID]>) {
             ranges = Array(repeating: nil, count: values.values.count)
-            let last = max(0, operands.count - 1)
+            last = max(0, operands.count - 1)
             for (step, ids) in operands.enumerated() {
                 for id in ids where values[id].livesInArena { ranges[id.index] = (ranges[id.index]?.lowerBound ?? step)...step }
             }
             for (index, value) in values.values.enumerated() where value.kind == .input || value.kind == .output { ranges[index] = 0...last }
+        }
+
+        /// The most bytes of values that live at the same time. Every arena has at least as many, and they are found in a hundredth of a layout's time.
+        func mostLiveBytes(_ values: ValueTable, alignment: Int) -> Int {
+            // By op: the bytes that begin to live there, without those that ended before it.
+            var changes = [Int](repeating: 0, count: last + 2)
+            for (range, value) in zip(ranges, values.values) {
+                guard let range else { continue }
+                let bytes = value.byteCount.roundedUp(toMultipleOf: alignment)
+                changes[range.lowerBound] += bytes
+                changes[range.upperBound + 1] -= bytes
+            }
+            var (live, most) = (0, 0)
+            for change in changes {
+                live += change
+                most = max(most, live)
+            }
+            return most
         }
     }
 

@@ -53,6 +53,9 @@ struct PassedProgram {
         /// Bytes of the arena.
         func arenaBytes() -> Int { Schedule(values, passed.lifetimes, alignment: passed.list.target.alignment).arenaBytes }
 
+        /// Bytes that the arena has at least.
+        func leastArenaBytes() -> Int { passed.lifetimes.mostLiveBytes(values, alignment: passed.list.target.alignment) }
+
         /// Bytes of the host's pinned memory that its parked values need.
         var parkedBytes: Int { values.parkedBytes }
 

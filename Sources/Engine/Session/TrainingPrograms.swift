@@ -20,7 +20,7 @@ final class KnownPrograms {
     /// The training programs of these sizes.
     func programs(_ planner: DevicePlanner, _ sizes: SessionSizes) -> TrainingPrograms {
         if let known = programs.first(where: { $0.sizes == sizes }) { return known }
-        let made = TrainingPrograms(planner, sizes, evaluationArena: evaluationArena(planner, rows: sizes.evaluation, headChunk: sizes.headChunk))
+        let made = TrainingPrograms(planner, sizes)
         programs.append(made)
         return made
     }
@@ -57,28 +57,33 @@ final class TrainingPrograms {
 
     let sizes: SessionSizes
     private let common: DifferentiatedProgram
-    private let evaluationArena: Int
     private lazy var largestBlockBytes = common.largestBlockBytes
-    private var knownBytes: [PassPolicy: (arena: Int, parked: Int)] = [:]
+    private var knownFootprints: [PassPolicy: PassedProgram.Footprint] = [:]
+    private var knownArenas: [PassPolicy: Int] = [:]
     private var knownSeconds: [Placement: Double] = [:]
 
-    init(_ planner: DevicePlanner, _ sizes: SessionSizes, evaluationArena: Int) {
-        (self.sizes, self.evaluationArena) = (sizes, evaluationArena)
+    init(_ planner: DevicePlanner, _ sizes: SessionSizes) {
+        self.sizes = sizes
         common = planner.differentiated(.training, sizes.training, headChunk: sizes.headChunk)
     }
 
-    private func bytes(_ planner: DevicePlanner, _ policy: PassPolicy) -> (arena: Int, parked: Int) {
-        if let known = knownBytes[policy] { return known }
+    private func footprint(_ planner: DevicePlanner, _ policy: PassPolicy) -> PassedProgram.Footprint {
+        if let known = knownFootprints[policy] { return known }
         let footprint = planner.known.footprint(of: common, policy)
-        let bytes = (arena: footprint.arenaBytes(), parked: footprint.parkedBytes)
-        knownBytes[policy] = bytes
+        knownFootprints[policy] = footprint
+        return footprint
+    }
+
+    private func arenaBytes(_ planner: DevicePlanner, _ policy: PassPolicy) -> Int {
+        if let known = knownArenas[policy] { return known }
+        let bytes = footprint(planner, policy).arenaBytes()
+        knownArenas[policy] = bytes
         return bytes
     }
 
     private func seconds(_ planner: DevicePlanner, _ place: Placement) -> Double {
         if let known = knownSeconds[place] { return known }
-        let footprint = planner.known.footprint(of: common, place.policy)
-        let seconds = planner.seconds(footprint, keepsExpanded: place.keepsExpanded, embeddingOnHost: place.embeddingOnHost)
+        let seconds = planner.seconds(footprint(planner, place.policy), keepsExpanded: place.keepsExpanded, embeddingOnHost: place.embeddingOnHost)
         knownSeconds[place] = seconds
         return seconds
     }
@@ -95,32 +100,40 @@ final class TrainingPrograms {
         func seconds(_ policy: PassPolicy) -> Double {
             self.seconds(planner, Placement(policy: policy, keepsExpanded: keepsExpanded, embeddingOnHost: onHost))
         }
-        func bytes(_ policy: PassPolicy) -> DeviceBytes {
-            let (arena, parked) = self.bytes(planner, policy)
-            return DeviceBytes(
+        func fits(_ bytes: DeviceBytes) -> Bool { bytes.total <= cap && (use == .nothing || bytes.pinned <= planner.hostCap) }
+        /// What a policy takes at least: more only where its arena has gaps.
+        func least(_ policy: PassPolicy) -> DeviceBytes {
+            let footprint = footprint(planner, policy)
+            var bytes = DeviceBytes(
                 context: planner.contextBytes, weights: planner.weightBytes - (onHost ? planner.embeddingBytes : 0),
                 expanded: keepsExpanded ? planner.expandedBytes : 0, adapters: planner.step.persistentBytes,
-                arena: max(arena, evaluationArena, planner.step.arenaBytes), pinned: parked + (onHost ? planner.embeddingBytes : 0))
+                arena: max(footprint.leastArenaBytes(), planner.step.arenaBytes), pinned: footprint.parkedBytes + (onHost ? planner.embeddingBytes : 0))
+            // Evaluation shares the arena.
+            if fits(bytes) { bytes.arena = max(bytes.arena, planner.known.evaluationArena(planner, rows: sizes.evaluation, headChunk: sizes.headChunk)) }
+            return bytes
         }
-        func plan(_ policy: PassPolicy) -> DevicePlanner.Outcome {
-            .plan(
-                DevicePlan(
-                    sizes: sizes, passes: policy, keepsExpanded: keepsExpanded, embeddingOnHost: onHost, bytes: bytes(policy), stepSeconds: seconds(policy)))
+        /// The plan with this policy; nil where it does not fit.
+        func plan(_ policy: PassPolicy) -> DevicePlan? {
+            var bytes = least(policy)
+            guard fits(bytes) else { return nil }
+            bytes.arena = max(bytes.arena, arenaBytes(planner, policy))
+            guard fits(bytes) else { return nil }
+            return DevicePlan(
+                sizes: sizes, passes: policy, keepsExpanded: keepsExpanded, embeddingOnHost: onHost, bytes: bytes, stepSeconds: seconds(policy))
         }
-        func fits(_ bytes: DeviceBytes) -> Bool { bytes.total <= cap && (use == .nothing || bytes.pinned <= planner.hostCap) }
         let nothing = policy(0)
         guard seconds(nothing) < limit else { return .slower }
-        let unfitting = bytes(nothing)
-        if fits(unfitting) { return plan(nothing) }
+        if let plan = plan(nothing) { return .plan(plan) }
+        let unfitting = least(nothing)
         /// The plan with the fewest blocks that fits and stays below the limit.
-        func least(_ repeated: PassPolicy.Repeated, limit: Double) -> DevicePlanner.Outcome {
+        func fewest(_ repeated: PassPolicy.Repeated, limit: Double) -> DevicePlanner.Outcome {
             let all = policy(planner.blockCount, repeated)
-            let most = bytes(all)
+            let most = least(all)
             guard fits(most) else { return .doesNotFit }
             // No block frees more than it keeps, so at least so many are recomputed, each for about the same time.
-            let fewest = Double(unfitting.total - cap) / (Self.freeing * Double(max(1, largestBlockBytes)))
+            let blocks = Double(unfitting.total - cap) / (Self.freeing * Double(max(1, largestBlockBytes)))
             let perBlock = (seconds(all) - seconds(nothing)) / Double(planner.blockCount)
-            guard seconds(nothing) + Self.lengthening * fewest * perBlock < limit else { return .slower }
+            guard seconds(nothing) + Self.lengthening * blocks * perBlock < limit else { return .slower }
             // Making a program takes most of the time. Each block makes the arena smaller by about the same bytes, so the search begins at the number of
             // blocks that follows from them, and widens its steps from there.
             let freed = Double(unfitting.arena - most.arena) / Double(planner.blockCount)
@@ -129,7 +142,7 @@ final class TrainingPrograms {
             while low < high {
                 next = min(max(next, low), high - 1)
                 let tried = policy(next, repeated)
-                if fits(bytes(tried)) {
+                if fits(least(tried)) {
                     high = next
                     next -= step
                 } else {
@@ -139,8 +152,14 @@ final class TrainingPrograms {
                 }
                 step *= 2
             }
-            let found = policy(low, repeated)
-            return seconds(found) < limit ? plan(found) : .slower
+            // A layout with gaps may take more than that.
+            while low <= planner.blockCount {
+                let found = policy(low, repeated)
+                guard seconds(found) < limit else { return .slower }
+                if let plan = plan(found) { return .plan(plan) }
+                low += 1
+            }
+            return .doesNotFit
         }
         var best = DevicePlanner.Outcome.doesNotFit
         for repeated in PassPolicy.Repeated.allCases {
@@ -148,7 +167,7 @@ final class TrainingPrograms {
             // faster and was measured 1.5 % slower (decision 17).
             if use == .parking, repeated == .gates { continue }
             let gain = use == .parking && repeated != .everything ? DevicePlanner.hostGain : 0
-            switch least(repeated, limit: best.plan.map { (1 - gain) * $0.stepSeconds } ?? limit) {
+            switch fewest(repeated, limit: best.plan.map { (1 - gain) * $0.stepSeconds } ?? limit) {
             case .plan(let plan): best = .plan(plan)
             case .slower: if case .doesNotFit = best { best = .slower }
             case .doesNotFit: break

@@ -21,16 +21,21 @@ package enum ByteAlphabet {
     }()
 
     /// Appends the bytes that `text` stands for; false (with nothing appended) when a scalar is not of the alphabet.
-    package static func append(bytesOf text: Substring.UnicodeScalarView, to result: inout [UInt8]) -> Bool {
-        let start = result.count
-        for scalar in text {
-            guard scalar.value < 0x144, bytes[Int(scalar.value)] != 0xFFFF else {
-                result.removeLast(result.count - start)
-                return false
+    package static func append(bytesOf text: String, to result: inout [UInt8]) -> Bool {
+        let (start, bytes) = (result.count, bytes)
+        var text = text
+        let isWritten = text.withUTF8 { text in
+            var at = 0
+            while at < text.count {
+                let (value, length) = UTF8Scalar.read(text, at)
+                guard value < bytes.count, bytes[Int(value)] != 0xFFFF else { return false }
+                result.append(UInt8(truncatingIfNeeded: bytes[Int(value)]))
+                at += length
             }
-            result.append(UInt8(truncatingIfNeeded: bytes[Int(scalar.value)]))
+            return true
         }
-        return true
+        if !isWritten { result.removeLast(result.count - start) }
+        return isWritten
     }
 
     /// The byte of a token `<0xNN>`.

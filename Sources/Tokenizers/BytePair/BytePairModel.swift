@@ -77,7 +77,7 @@ final class BytePairModel: Sendable {
     private static func append(_ text: String, _ alphabet: TokenizerRules.Alphabet, to bytes: inout [UInt8]) -> Bool {
         switch alphabet {
         case .byteLevel:
-            if ByteAlphabet.append(bytesOf: text[...].unicodeScalars, to: &bytes) { return true }
+            if ByteAlphabet.append(bytesOf: text, to: &bytes) { return true }
             bytes.append(contentsOf: text.utf8)
             return false
         case .scalars:
@@ -108,6 +108,10 @@ final class BytePairModel: Sendable {
         var left: [UInt8] = []
         var right: [UInt8] = []
         let prefix = rules.continuingPrefix.utf8.count
+        func merged() -> Int? {
+            left.append(contentsOf: right[prefix...])
+            return vocabulary.find(left)
+        }
         for (rank, pair) in pairs.enumerated() {
             left.removeAll(keepingCapacity: true)
             right.removeAll(keepingCapacity: true)
@@ -115,9 +119,7 @@ final class BytePairModel: Sendable {
             if !isWritten, rules.isByteLevel {
                 throw LorikeetError.input("merge \(rank) (“\(pair.0)”, “\(pair.1)”) is not written in the byte-level alphabet", at: source)
             }
-            guard let first = vocabulary.find(left), let second = vocabulary.find(right), right.count >= prefix,
-                let merged = vocabulary.find(left + right.dropFirst(prefix))
-            else {
+            guard let first = vocabulary.find(left), let second = vocabulary.find(right), right.count >= prefix, let merged = merged() else {
                 // A token with a literal space beside `▁`: no text becomes it.
                 if !isWritten { continue }
                 throw LorikeetError.input("merge \(rank) (“\(pair.0)”, “\(pair.1)”) names a token that is not in the vocabulary", at: source)

@@ -25,11 +25,8 @@ struct TokenTable: Sendable {
         mask = capacity - 1
         bytes.withUnsafeBufferPointer { all in
             for index in 0..<count where isFindable(index) {
-                let string = UnsafeBufferPointer(rebasing: all[offsets[index]..<offsets[index + 1]])
-                if find(string) != nil { continue }
-                var slot = Int(truncatingIfNeeded: Self.hash(string)) & mask
-                while slots[slot] != 0 { slot = (slot + 1) & mask }
-                slots[slot] = UInt32(index + 1)
+                let slot = slot(of: UnsafeBufferPointer(rebasing: all[offsets[index]..<offsets[index + 1]]), in: all)
+                if slots[slot] == 0 { slots[slot] = UInt32(index + 1) }
             }
         }
     }
@@ -37,28 +34,28 @@ struct TokenTable: Sendable {
     /// The number of the string equal to `string`, if it was made findable.
     func find(_ string: UnsafeBufferPointer<UInt8>) -> Int? {
         guard mask > 0 else { return nil }
+        let entry = slots[bytes.withUnsafeBufferPointer { slot(of: string, in: $0) }]
+        return entry == 0 ? nil : Int(entry) - 1
+    }
+
+    /// The slot that has `string`; where none has, the free one at which a search for it ends.
+    private func slot(of string: UnsafeBufferPointer<UInt8>, in all: UnsafeBufferPointer<UInt8>) -> Int {
         var slot = Int(truncatingIfNeeded: Self.hash(string)) & mask
         while slots[slot] != 0 {
             let index = Int(slots[slot]) - 1
-            let start = offsets[index]
-            if offsets[index + 1] - start == string.count {
-                var equal = true
-                for i in 0..<string.count where bytes[start + i] != string[i] {
-                    equal = false
-                    break
-                }
-                if equal { return index }
-            }
+            if UnsafeBufferPointer(rebasing: all[offsets[index]..<offsets[index + 1]]).elementsEqual(string) { break }
             slot = (slot + 1) & mask
         }
-        return nil
+        return slot
     }
 
     func find(_ string: [UInt8]) -> Int? { string.withUnsafeBufferPointer { find($0) } }
 
     /// FNV-1a with a final mix: short strings, no adversary (a vocabulary is loaded once).
     private static func hash(_ string: UnsafeBufferPointer<UInt8>) -> UInt64 {
-        var hash = FNV1a(of: string).value
+        var bytes = FNV1a()
+        for byte in string { bytes.add(UInt64(byte)) }
+        var hash = bytes.value
         hash ^= hash >> 32
         return (hash &* 0x9e37_79b9_7f4a_7c15) >> 20
     }

@@ -60,8 +60,7 @@ struct TokenDecoder: Sendable {
     /// The bytes of a token of `ByteAlphabet`; a text with other scalars stands for itself.
     static func byteLevelBytes(_ token: [UInt8]) -> [UInt8] {
         var result: [UInt8] = []
-        let text = String(decoding: token, as: UTF8.self)
-        return ByteAlphabet.append(bytesOf: text[...].unicodeScalars, to: &result) ? result : token
+        return ByteAlphabet.append(bytesOf: String(decoding: token, as: UTF8.self), to: &result) ? result : token
     }
 
     static func replaced(_ token: [UInt8], _ pattern: TextPattern, _ content: [UInt8]) -> [UInt8] {

@@ -1,3 +1,4 @@
+import LorikeetGround
 import LorikeetJSON
 import Testing
 
@@ -40,6 +41,8 @@ struct PassedProgramTests {
                             let (footprint, whole) = (try #require(passed.footprint(of: other)), other.program(policy))
                             let place = "\(kind.huggingFace.modelType), \(policy.rawValue), \(size)"
                             #expect(footprint.arenaBytes() == whole.arenaBytes && footprint.parkedBytes == whole.parkedBytes, "\(place)")
+                            let least = footprint.leastArenaBytes()
+                            #expect(least == Self.mostLiveBytes(whole) && least <= whole.arenaBytes, "\(place)")
                             let load = Workload(segments: SegmentLengths([7, 200]), trainedShare: 0.3)
                             #expect(Array(footprint.work(load)) == whole.work(load), "\(place)")
                         }
@@ -47,6 +50,14 @@ struct PassedProgramTests {
                 }
             }
         }
+    }
+
+    /// Bytes of the values that live at the same op, of the op with the most, counted for each op by itself.
+    private static func mostLiveBytes(_ program: Program) -> Int {
+        let alive = zip(program.schedule.lifetimes, program.values.values).compactMap { life, value in
+            life.map { (life: $0, bytes: value.byteCount.roundedUp(toMultipleOf: program.target.alignment)) }
+        }
+        return program.ops.indices.map { op in alive.reduce(0) { $0 + ($1.life.contains(op) ? $1.bytes : 0) } }.max() ?? 0
     }
 
     @Test func `what another program's passes made is not taken`() throws {
