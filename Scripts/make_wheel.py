@@ -3,6 +3,9 @@
 In it: the binary as a script on the path, the compiled GPU kernels where it finds them, the module of packaging/python, and of all that is
 linked into the binary the licences and a list with versions (sbom.py). The version is the binary's own. The same inputs give the same bytes. Fails where a licence is missing, the tag promises more
 machines than the binary runs on (wheel_tag.py), or the wheel is 40 MB or larger.
+
+    python3 Scripts/make_wheel.py            a wheel to release: everything is compiled for it
+    python3 Scripts/make_wheel.py BUILD      a wheel for checks, linked from the objects of a build that exists (.build-test)
 """
 import base64, glob, hashlib, os, subprocess, sys, zipfile
 
@@ -23,7 +26,7 @@ This wheel has the command `lorikeet`, and a module that runs it from a notebook
 Linux on x86-64 with AVX2 and glibc 2.35 or newer. For a card: an NVIDIA driver (525 or newer) and cuBLAS
 (`pip install nvidia-cublas-cu12` where the machine has none). `lorikeet doctor --device cuda:0` says what it found.
 """
-BUILD = os.path.join(ROOT, ".build-static")
+BUILD = ".build-static"
 # Whose licences it has: a name and where the text stands.
 LICENCES = [("Lorikeet", "LICENSE")] + [(component.name, component.text) for component in sbom.COMPONENTS]
 
@@ -33,11 +36,11 @@ def fail(message):
     sys.exit(1)
 
 
-def licences():
-    """The text of every licence: [(name, bytes)]."""
+def licences(build):
+    """The text of every licence of what the build folder's binary is made of: [(name, bytes)]."""
     swift, found = sbom.swift_folder(), []
     for name, place in LICENCES:
-        paths = glob.glob(os.path.join(ROOT, place.format(swift=swift, build=BUILD)))
+        paths = glob.glob(os.path.join(ROOT, place.format(swift=swift, build=build)))
         if len(paths) != 1:
             fail("the licence of %s is not found (%s)" % (name, place))
         with open(paths[0], "rb") as file:
@@ -55,7 +58,7 @@ def version(binary):
     return text
 
 
-def contents(binary, number):
+def contents(binary, number, build):
     """Every file of the wheel but RECORD: {path in it: (bytes, whether it may be run)}."""
     files, info, data = {}, "%s-%s.dist-info" % (NAME, number), "%s-%s.data" % (NAME, number)
     with open(binary, "rb") as file:
@@ -70,10 +73,10 @@ def contents(binary, number):
         if name.endswith(".py"):
             with open(os.path.join(module, name), "rb") as file:
                 files["%s/%s" % (NAME, name)] = (file.read(), False)
-    texts = licences()
+    texts = licences(build)
     for name, text in texts:
         files["%s/licenses/%s.txt" % (info, name)] = (text, False)
-    files[info + "/sboms/lorikeet.cdx.json"] = (sbom.text(BUILD, number).encode(), False)
+    files[info + "/sboms/lorikeet.cdx.json"] = (sbom.text(os.path.join(ROOT, build), number).encode(), False)
     metadata = ["Metadata-Version: 2.1", "Name: " + NAME, "Version: " + number, "Summary: " + SUMMARY, "License: Apache-2.0"]
     metadata += ["License-File: %s.txt" % name for name, _ in texts]
     metadata += ["Requires-Python: >=3.9", "Description-Content-Type: text/markdown", "", DESCRIPTION]
@@ -102,8 +105,10 @@ def pack(files, path):
 
 
 def main():
-    binary = os.path.join(ROOT, ".work", "static", "lorikeet")
-    subprocess.run([os.path.join(ROOT, "Scripts", "static_binary.sh")], check=True)
+    if len(sys.argv) > 2:
+        sys.exit(__doc__)
+    binary, build = os.path.join(ROOT, ".work", "static", "lorikeet"), sys.argv[1] if len(sys.argv) > 1 else BUILD
+    subprocess.run([os.path.join(ROOT, "Scripts", "static_binary.sh")] + sys.argv[1:], check=True)
     number = version(binary)
     with open(binary, "rb") as file:
         faults = wheel_tag.faults(file.read())
@@ -112,7 +117,7 @@ def main():
     path = os.path.join(ROOT, ".work", "%s-%s-py3-none-%s.whl" % (NAME, number, wheel_tag.TAG))
     for old in glob.glob(os.path.join(ROOT, ".work", NAME + "-*.whl")):
         os.remove(old)
-    files = contents(binary, number)
+    files = contents(binary, number, build)
     pack(files, path)
     size = os.path.getsize(path)
     if size >= LIMIT:

@@ -3,6 +3,7 @@
 # `lorikeet report` and opened in headless Chromium by check_report.py. Installs Debian's chromium where it may.
 #
 #     Scripts/report_check.sh LORIKEET [--images FOLDER]
+#     Scripts/report_check.sh --install      only that
 set -euo pipefail
 cd "$(dirname "$0")/.."
 lorikeet=$1
@@ -16,6 +17,7 @@ if ! command -v chromium > /dev/null; then
     echo "report-check: installing chromium"
     DEBIAN_FRONTEND=noninteractive timeout 300 $line > /dev/null
 fi
+[ "$lorikeet" != --install ] || exit 0
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 run=Tests/Fixtures/kinds-run
