@@ -18,7 +18,7 @@ struct BenchVerb: ParsableCommand {
     @Option(help: "\(Bench.shapes.joined(separator: ", ")), with random weights.") var shape: String?
     @Option(help: "A model instead of a shape.") var model: String?
     @OptionGroup var place: DeviceOptions
-    @Option(help: "Tokens of a micro-batch [the sequence; on a card the fastest that fits].") var tokens: Int?
+    @Option(help: "Tokens of a step [the sequence; on a card the fastest micro-batch that fits].") var tokens: Int?
     @Option(help: "Bytes of a card's memory to stay under, e.g. 16GiB [all].") var gpuMemory: String?
     @Option(help: "A file of record lengths in tokens, one a line. Every 16 records are a step, packed; padding does not count.") var lengths: String?
     @Option(help: "Tokens of a segment.") var seq = 512
@@ -93,6 +93,9 @@ struct BenchVerb: ParsableCommand {
     private func keep(_ result: JSON, _ subject: Measurements.Subject) {
         guard let folder = Notebook.samplesFolder, let measured = result["step_seconds"]?.double, let predicted = result["predicted_step_seconds"]?.double
         else { return }
+        // A run's steps are computed by replicas where there are threads for them; those of few segments are not.
+        let most = Replicas(threads: result["threads"]?.int ?? 1, samplesPerStep: .max).count
+        guard result["device"]?.string != "cpu" || result["replicas"]?.int == most else { return }
         let steps = Double(rounds * (result["steps"]?.int ?? 1))
         var (measurements, _) = Measurements.read(from: folder, files: Notebook.files)
         measurements.add("training", predicted: predicted * steps, measured: measured * steps, subject)

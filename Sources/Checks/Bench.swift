@@ -13,7 +13,7 @@ package struct Bench {
     package var storage: BaseStorage
     package var lora: LoRASettings
     package var compute: Compute
-    /// Rows of a micro-batch, in segments of `sequence`; nil takes the fastest that fits on a card.
+    /// Rows of a step, in segments of `sequence`: one micro-batch, or those of replicas; nil takes the fastest micro-batch that fits on a card.
     package var tokens: Int?
     /// Tokens of a segment.
     package var sequence = 512
@@ -82,7 +82,7 @@ package struct Bench {
         let longest = batches.map(\.rows).max() ?? 0
         guard let device = compute.device else {
             let largest = batches.flatMap { parts(of: $0, replicas) }.map(\.rows).max() ?? longest
-            var choice = Choice(sizes: SessionSizes(training: largest, evaluation: 32, replicas: Replicas(count: replicas.count, rows: largest)))
+            var choice = Choice(sizes: SessionSizes(training: largest, evaluation: 32, replicas: replicas))
             choice.passes.fuse = fuse
             choice.predictedSeconds = try processor.map { try predictedSeconds(batches, choice, $0) }
             return choice
@@ -189,12 +189,21 @@ package struct Bench {
     /// Records of one step where `lengths` are given.
     private static let recordsPerStep = 16
 
-    /// The micro-batches of a step: its segments dealt to replicas.
+    /// The micro-batches of a step: its segments dealt to replicas, each in as few micro-batches as it may have.
     private func parts(of batch: TokenBatch, _ replicas: Replicas) -> [TokenBatch] {
         guard replicas.count > 1 else { return [batch] }
         let lengths = batch.segmentLengths
-        return replicas.shares(lengths).filter { !$0.isEmpty }.map { share in
-            var part = self.batch(share.map { lengths[$0] })
+        let (alone, shares) = replicas.deal(lengths)
+        var parts = alone.map { [lengths[$0]] }
+        for share in shares {
+            parts.append([])
+            for index in share {
+                if parts[parts.count - 1].reduce(lengths[index], +) > replicas.rows { parts.append([]) }
+                parts[parts.count - 1].append(lengths[index])
+            }
+        }
+        return parts.filter { !$0.isEmpty }.map { segments in
+            var part = self.batch(segments)
             part.setWeight(1 / Float(batch.rows))
             return part
         }

@@ -60,26 +60,6 @@ extension [SampleGroup] {
         }
     }
 
-    /// The micro-batches of one optimiser step for so many replicas: where it can be had, the same number for each, of about the same size.
-    ///
-    /// - Parameters:
-    ///   - rows: that a micro-batch may have.
-    ///   - groups: the micro-batches of the step where each may have so many rows.
-    package static func ofStep(replicas: Int, rows: Int, _ groups: (_ rows: Int) -> [SampleGroup]) -> [SampleGroup] {
-        let fewest = groups(rows)
-        guard replicas > 1 else { return fewest }
-        let all = fewest.reduce(0) { $0 + $1.rows }
-        let wanted = (fewest.count + replicas - 1) / replicas * replicas
-        // Samples do not fill micro-batches of the mean size: some room more, and more again where that is not enough.
-        for eighths in [9, 10, 12, 16] {
-            let room = all * eighths / (8 * wanted) + 1
-            guard room < rows else { break }
-            let even = groups(room)
-            if even.count <= wanted { return even }
-        }
-        return fewest
-    }
-
     /// The micro-batches of one optimiser step in which samples share what they begin with; training and planning take them from here. Members are
     /// indices into `samples`. Samples without a trained token are left out, unless there are no others.
     ///

@@ -239,7 +239,9 @@ package struct Preparation {
         data.evaluation = PlannedBatches(groups, tokens: dataset.validation.lengths.reduce(0) { $0 + $1.tokens })
         if settings.sharesPrefixes {
             let replicas = Replicas(threads: cpu.threads, samplesPerStep: data.samplesPerStep)
-            data.sharing = try PlannedBatches(sharing: dataset.train, StepSampler(settings: settings, count: train.count), steps: data.steps, replicas)
+            let (sampler, steps) = (StepSampler(settings: settings, count: train.count), data.steps)
+            data.sharing = try PlannedBatches(sharing: dataset.train, sampler, steps: steps, replicas)
+            data.sharingAlone = { try PlannedBatches(sharing: dataset.train, sampler, steps: steps, .one) }
         }
         return data
     }
@@ -326,7 +328,7 @@ extension PlannedBatches {
         self.init()
         for step in 0..<steps {
             let samples = try set.samples(at: sampler.samples(ofStep: step).indices)
-            let groups = [SampleGroup].ofStep(replicas: replicas.count, rows: replicas.rows) { .sharing(samples, tokensPerBatch: $0) }
+            let groups = [SampleGroup].ofStep(replicas, rows: Planner.tokensPerBatch) { .sharing(samples, tokensPerBatch: $0) }
             add(groups, tokens: samples.reduce(0) { $0 + $1.ids.count })
         }
     }

@@ -9,8 +9,8 @@ extension DeviceModel {
     private static let (products, rounds) = (16, 4)
     /// Where nothing disturbs, the median of a thread's products takes at most so many times as long as the fastest.
     private static let calm = 1.1
-    /// Bytes a second that a thread reads and writes between products, caches included: 8 GB/s on two threads.
-    private static let bytesOfThread = 4e9
+    /// Bytes a second that a thread reads and writes between products, caches included, by steps on two threads and on 16; and the threads that add to it.
+    private static let (bytesOfThread, threadsOfMemory) = (4e9, 2...16)
     /// The share of the fastest product's rate that products of a training step reach: 0.92 and 0.93 in the forward and in the backward pass of steps of 64 to
     /// 512 rows of SmolLM2.
     private static let reached = 0.93
@@ -65,8 +65,9 @@ extension DeviceModel {
         let worked = (0..<cpu.threads).map { seconds($0, done) }
         let busiest = worked.map { $0.reduce(0, +) }.max() ?? 0
         let best = worked.compactMap { $0.min() }.max() ?? 1
+        let threads = min(max(min(cpu.threads, Machine.coreCount()), threadsOfMemory.lowerBound), threadsOfMemory.upperBound)
         let model = DeviceModel(
-            processorFlops: reached * 2 * Double(m * n * k) / best, bytesPerSecond: bytesOfThread * Double(max(2, cpu.threads)))
+            processorFlops: reached * 2 * Double(m * n * k) / best, bytesPerSecond: bytesOfThread * Double(threads))
         return (model, max(1, elapsed / max(1e-9, busiest)))
     }
 

@@ -38,8 +38,9 @@ struct HostTable {
     ///   - visits: samples of all steps; a sample counts once an epoch.
     ///   - sharing: samples share what they begin with.
     ///   - onCard: the plan is for a card.
-    func planning(visits: Int, sharing: Bool, onCard: Bool) -> Double {
-        0.15 + Double(visits) / (sharing ? Self.comparedPerSecond : onCard ? Self.summedPerSecond : Self.packedPerSecond)
+    ///   - replicas: their steps are packed three times (`SampleGroup.ofStep`).
+    func planning(visits: Int, sharing: Bool, onCard: Bool, replicas: Bool = false) -> Double {
+        0.15 + (replicas ? 3 : 1) * Double(visits) / (sharing ? Self.comparedPerSecond : onCard ? Self.summedPerSecond : Self.packedPerSecond)
     }
 
     /// Opening the card: context, libraries, pinned memory.

@@ -17,11 +17,14 @@ package struct Measurements: Sendable, Equatable {
 
         package init(device: String, model: String) { (self.device, self.model) = (device, model) }
 
+        /// Of more than two threads, ratios to seconds that took memory's rate for that of two are not those of today: their subject had another name.
+        ///
         /// - Parameter card: nil for the processor.
         package init(_ configuration: ModelConfiguration, _ storage: BaseStorage, card: AcceleratorProperties?, _ element: DeviceElement, _ cpu: CPU) {
             let parameters = configuration.weights.reduce(0) { $0 + $1.shape.reduce(1, *) }
             self.init(
-                device: card.map { "\($0.name), \($0.driver), \($0.architecture), \(element.suffix)" } ?? "\(Machine.cpuModel()), \(cpu.threads) threads",
+                device: card.map { "\($0.name), \($0.driver), \($0.architecture), \(element.suffix)" }
+                    ?? "\(Machine.cpuModel()), \(cpu.threads) threads" + (cpu.threads > 2 ? ", by threads" : ""),
                 model: "\(parameters) parameters, \(storage.rawValue)")
         }
 

@@ -68,6 +68,12 @@ extension Planner {
         return times
     }
 
+    /// Seconds of making the plan.
+    private var planning: Double {
+        let replicas = machine.card == nil && Replicas(threads: machine.threads, samplesPerStep: data.samplesPerStep).count > 1
+        return host.planning(visits: data.visits, sharing: data.sharing != nil, onCard: machine.card != nil, replicas: replicas)
+    }
+
     /// The phases of a run with their predicted seconds.
     func phases(_ times: Times, _ program: ProgramPlan, _ warnings: inout [String]) -> [Plan.Phase] {
         let (steps, validation) = (data.steps, data.validation)
@@ -87,7 +93,7 @@ extension Planner {
             .init("environment", times.starting), .init("data", HostTable.openingSeconds),
             .init("formatting", host.formatting(machine.reading, samples: data.train.count + validation.count)),
             .init("checks", HostTable.checkingSeconds),
-            .init("planning", host.planning(visits: data.visits, sharing: data.sharing != nil, onCard: machine.card != nil)),
+            .init("planning", planning),
             .init("model loading", times.loading),
         ]
         if let card = machine.card { phases.append(.init("kernels", host.kernels(card))) }

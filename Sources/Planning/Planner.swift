@@ -13,7 +13,7 @@ package struct Planner {
     package var answers: PlannedAnswers
     package var machine: PlannedMachine
 
-    /// Tokens of an evaluation batch on the processor, and of a training micro-batch where one is computed after the other.
+    /// Tokens of an evaluation batch on the processor, and of a training micro-batch on all its threads.
     package static let tokensPerBatch = Replicas.one.rows
     /// Sequences that `generate` decodes at a time.
     package static let slots = 16
@@ -36,6 +36,15 @@ package struct Planner {
     package func plan() throws -> Plan {
         if let card = machine.card { return try plan(on: card) }
         let replicas = Replicas(threads: machine.threads, samplesPerStep: data.samplesPerStep)
+        let plan = try planOnProcessor(replicas)
+        guard replicas.count > 1, plan.neededMemory > 2 * machine.pinnableBytes else { return plan }
+        // Replicas may have twice a single session's rows at once.
+        var alone = self
+        alone.data.sharing = try data.sharingAlone?()
+        return try alone.planOnProcessor(.one)
+    }
+
+    private func planOnProcessor(_ replicas: Replicas) throws -> Plan {
         let training = data.stepsOnProcessor(replicas)
         let evaluation = data.evaluation.largest
         let chunk = min(HeadBlock.chunk, Session.roundedUp(max(training.largest.trained, evaluation.trained)))

@@ -48,6 +48,8 @@ package struct PlannedData {
     package var evaluation = PlannedBatches()
     /// All optimiser steps on the processor, where samples share what they begin with; nil where every sample is computed whole.
     package var sharing: PlannedBatches?
+    /// The same without replicas.
+    package var sharingAlone: (() throws -> PlannedBatches)?
 
     package init(
         train: [SampleLength], validation: [SampleLength], steps: Int, samplesPerStep: Int, packing: Bool, lengthsOfEpoch: @escaping (Int) -> [SampleLength]
@@ -96,10 +98,11 @@ package struct PlannedData {
         for epoch in 0..<epochs {
             lengthsOfEpoch(epoch).withUnsafeBufferPointer { lengths in
                 forEachStep(steps(ofEpoch: epoch), lengths, fromEpoch: epoch) { _, samples in
-                    let groups = [SampleGroup].ofStep(replicas: replicas.count, rows: replicas.rows) {
-                        .whole(Array(samples), tokensPerBatch: $0, packing: packing)
+                    let lengths = Array(samples)
+                    let groups = [SampleGroup].ofStep(replicas, rows: Planner.tokensPerBatch) {
+                        .whole(lengths, tokensPerBatch: $0, packing: packing)
                     }
-                    batches.add(groups, tokens: samples.reduce(0) { $0 + $1.tokens })
+                    batches.add(groups, tokens: lengths.reduce(0) { $0 + $1.tokens })
                 }
             }
         }

@@ -1,5 +1,6 @@
 import LorikeetDatasets
 import LorikeetEngine
+import LorikeetPlanning
 
 /// The micro-batches of one optimiser step.
 struct PreparedStep {
@@ -43,7 +44,7 @@ final class StepBatches {
     private func made(_ step: Int) throws -> PreparedStep {
         let chosen = sampler.samples(ofStep: step)
         let samples = try samples.samples(at: chosen.indices)
-        let groups = [SampleGroup].ofStep(replicas: settings.replicas.count, rows: settings.rowsPerBatch) {
+        let groups = [SampleGroup].ofStep(settings.replicas, rows: settings.tokensPerBatch) {
             sharing
                 ? .sharing(samples, tokensPerBatch: $0) : .whole(samples.map(\.length), tokensPerBatch: $0, packing: settings.packing)
         }

@@ -17,12 +17,10 @@ package protocol TrainingDevice: AnyObject {
     ///
     /// - Returns: waits, and gives the sum over its tokens of weight * -log p.
     func backward(_ batch: TokenBatch, zeroFirst: Bool) throws -> () throws -> Double
-    /// How many micro-batches are best computed at once; 1 takes them one by one.
-    var replicas: Replicas { get }
-    /// Forward and backward pass of all micro-batches of a step; their gradient replaces what there was.
+    /// Forward and backward pass of all micro-batches of a step by a device with replicas (`Replicas`); their gradient replaces what there was.
     ///
-    /// - Returns: the sum over all tokens of weight * -log p.
-    func backward(atOnce batches: [TokenBatch]) throws -> Double
+    /// - Returns: the sum over all tokens of weight * -log p; nil where the device takes one micro-batch after the other, which has done nothing then.
+    func backward(atOnce batches: [TokenBatch]) throws -> Double?
     /// Asks for one update of the parameters from the step's gradient, or none where that is not finite; the returned function waits.
     func submitStep(learningRate: Double, optimiser: any Optimiser) throws -> () throws -> OptimiserResult
     /// Mean of -log p over the trained tokens of samples, without dropout; nil where there are none.
@@ -33,13 +31,8 @@ package protocol TrainingDevice: AnyObject {
     func pushAdapters() throws
 }
 
-/// A device that takes one micro-batch after the other.
 extension TrainingDevice {
-    package var replicas: Replicas { .one }
-
-    package func backward(atOnce batches: [TokenBatch]) throws -> Double {
-        try batches.enumerated().reduce(0) { try $0 + backward($1.element, zeroFirst: $1.offset == 0)() }
-    }
+    package func backward(atOnce batches: [TokenBatch]) throws -> Double? { nil }
 }
 
 extension Session: TrainingDevice {
@@ -50,9 +43,9 @@ extension Session: TrainingDevice {
         return { try result().lossSum }
     }
 
-    package var replicas: Replicas { sizes.replicas }
-
-    package func backward(atOnce batches: [TokenBatch]) throws -> Double { try accumulate(atOnce: batches).reduce(0) { $0 + $1.lossSum } }
+    package func backward(atOnce batches: [TokenBatch]) throws -> Double? {
+        sizes.replicas.count > 1 ? try accumulate(atOnce: batches).reduce(0) { $0 + $1.lossSum } : nil
+    }
 
     package func meanLoss(of samples: SampleSet, tokensPerBatch: Int) throws -> Double? { try loss(of: samples, tokensPerBatch: tokensPerBatch) }
 }

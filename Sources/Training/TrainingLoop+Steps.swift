@@ -82,8 +82,9 @@ extension TrainingLoop {
         // Before the first step of a process nothing is known.
         let ahead = pace.seconds > 0 ? max(2, Int(min(1000, Self.secondsAhead / pace.seconds * Double(prepared.batches.count)))) : 2
         var waiting: [() throws -> Double] = []
-        outcome.loss = device.replicas.count > 1 ? try device.backward(atOnce: prepared.batches) : 0
-        for (number, batch) in prepared.batches.enumerated() where device.replicas.count == 1 {
+        let together = try device.backward(atOnce: prepared.batches)
+        outcome.loss = together ?? 0
+        for (number, batch) in prepared.batches.enumerated() where together == nil {
             if waiting.count >= ahead { outcome.loss += try waiting.removeFirst()() }
             if device.interruption?() == true { throw Interrupted() }
             waiting.append(try device.backward(batch, zeroFirst: number == 0))

@@ -40,15 +40,12 @@ package struct TrainingSettings: Sendable {
     package var saveTotalLimit = 0
     /// Rows of a micro-batch, decided by the plan.
     package var tokensPerBatch = 1024
-    /// How the processor deals a step's micro-batches out; of several replicas their rows count, in place of `tokensPerBatch`.
+    /// How the processor deals a step's micro-batches out: the session's (`SessionSizes.replicas`).
     package var replicas = Replicas.one
     /// Rows of an evaluation batch; nil takes those of a micro-batch.
     package var evaluationTokensPerBatch: Int?
 
     package init() {}
-
-    /// Rows that a training micro-batch may have.
-    var rowsPerBatch: Int { replicas.count > 1 ? replicas.rows : tokensPerBatch }
 
     /// One optimiser step takes exactly so many samples; an epoch's last step takes what is left.
     package var samplesPerStep: Int { perDeviceTrainBatchSize * gradientAccumulationSteps }

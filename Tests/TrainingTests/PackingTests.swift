@@ -1,5 +1,6 @@
 import LorikeetDatasets
 import LorikeetEngine
+import LorikeetPlanning
 import Testing
 
 @testable import LorikeetTraining
@@ -52,19 +53,32 @@ struct PackingTests {
         #expect(batches.map(\.trainedRows).reduce(0, +) == samples.map(\.trainedCount).reduce(0, +))
     }
 
-    @Test(arguments: [1, 2, 3, 4, 8], [128, 200, 512]) func `a step is dealt evenly to replicas, every sample once`(replicas: Int, rows: Int) {
+    /// 16 samples of 726 tokens, the longest of 128.
+    @Test(
+        arguments: [
+            (Replicas.one, 1024, [726]), (Replicas.one, 400, [392, 334]), (Replicas(count: 2, rows: 1024), 1024, [407, 319]),
+            (Replicas(count: 3, rows: 682), 1024, [273, 266, 187]), (Replicas(count: 4, rows: 512), 1024, [202, 190, 180, 154]),
+            // Eight parts of a mean of 91 would all wait for the longest sample.
+            (Replicas(count: 8, rows: 256), 1024, [726]),
+            // Samples of more than 60 tokens are for all threads.
+            (Replicas(count: 2, rows: 60), 1024, [55, 128, 49, 61, 99, 77, 50, 53, 64, 90]),
+        ])
+    func `a step is dealt to replicas where that is faster, every sample once`(replicas: Replicas, rows: Int, expected: [Int]) {
         let lengths = Self.sixteen.map(\.length)
-        let groups = [SampleGroup].ofStep(replicas: replicas, rows: rows) { .whole(lengths, tokensPerBatch: $0) }
-        let indices = groups.flatMap { $0.families.flatMap { $0.members.map(\.index) } }
-        #expect(indices.sorted() == Array(lengths.indices))
-        #expect(groups.allSatisfy { $0.rows <= rows })
-        let alone = [SampleGroup].whole(lengths, tokensPerBatch: rows)
-        guard replicas > 1 else { return #expect(groups == alone) }
-        // 726 tokens: as many micro-batches as the replicas need rounds, none far above the mean but for the longest sample.
-        let rounds = (alone.count + replicas - 1) / replicas
-        #expect(groups.count <= max(alone.count, rounds * replicas))
-        let mean = Double(lengths.reduce(0) { $0 + $1.tokens }) / Double(rounds * replicas)
-        #expect(Double(groups.map(\.rows).max() ?? 0) <= max(1.5 * mean + 1, Double(min(rows, 128))) || groups == alone)
+        let groups = [SampleGroup].ofStep(replicas, rows: rows) { .whole(lengths, tokensPerBatch: $0) }
+        #expect(groups.flatMap { $0.families.flatMap { $0.members.map(\.index) } }.sorted() == Array(lengths.indices))
+        #expect(groups.map(\.rows) == expected)
+    }
+
+    @Test(arguments: [(20, 4), (480, 1)]) func `a long common beginning keeps a step together`(shared: Int, parts: Int) {
+        let system = (0..<shared).map { Int32($0 * 7 % 150 + 3) }
+        let samples = (0..<16).map { number in
+            TokenSample(
+                record: number, ids: system + (0..<60).map { Int32(number * 1000 + $0 + 1) }, trained: system.map { _ in false } + (0..<60).map { $0 >= 0 })
+        }
+        let groups = [SampleGroup].ofStep(Replicas(count: 4, rows: 512), rows: 1024) { .sharing(samples, tokensPerBatch: $0) }
+        let alone = [SampleGroup].sharing(samples, tokensPerBatch: 1024)
+        #expect(parts == 1 ? groups == alone : groups.count == parts)
     }
 
     @Test func `dropout keys belong to the record's tokens, however they are packed`() {

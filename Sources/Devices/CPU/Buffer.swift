@@ -9,6 +9,8 @@ package final class Buffer: @unchecked Sendable {
     /// Bytes asked for.
     package let byteCount: Int
     private let mappedBytes: Int
+    /// The buffer that this is a part of.
+    private let whole: Buffer?
 
     /// - Throws: exit 4 when the system refuses the memory.
     package init(bytes: Int) throws {
@@ -26,9 +28,19 @@ package final class Buffer: @unchecked Sendable {
         if mappedBytes >= 1 << 21 { madvise(mapped, mappedBytes, hugePages) }
         base = mapped
         byteCount = bytes
+        whole = nil
     }
 
-    deinit { munmap(base, mappedBytes) }
+    /// A part of another buffer, whose memory it keeps.
+    ///
+    /// - Parameters:
+    ///   - byteOffset: a multiple of 64. Offset and size have to lie within the other.
+    package init(part buffer: Buffer, at byteOffset: Int, bytes: Int) {
+        precondition(byteOffset >= 0 && bytes >= 0 && bytes <= buffer.byteCount - byteOffset)
+        (base, byteCount, mappedBytes, whole) = (buffer.base + byteOffset, bytes, 0, buffer)
+    }
+
+    deinit { if whole == nil { munmap(base, mappedBytes) } }
 
     /// The bytes from `byteOffset` on as elements of `type`.
     package func pointer<Element>(as type: Element.Type, at byteOffset: Int = 0) -> UnsafeMutablePointer<Element> {

@@ -45,19 +45,18 @@ package struct ProgramPlan: Sendable {
     /// What a checkpoint holds of them, and the trained parameters alone.
     package var checkpointBytes: Int { step.checkpointValues.reduce(0) { $0 + $1.byteCount } }
     package var parameterBytes: Int { step.checkpointValues.first?.byteCount ?? 0 }
-    /// The arena that training and evaluation share; with replicas, their arenas and that of evaluation.
+    /// The arena that training and evaluation share, and replicas divide.
     package var arenaBytes: Int {
-        let others = max(evaluation.arenaBytes, step.arenaBytes)
-        let replicas = replicaArenas
-        return replicas.isEmpty ? max(training?.arenaBytes ?? 0, others) : others + replicas.reduce(0, +)
+        let alone = request.sizes.trainsAlone ? training?.arenaBytes ?? 0 : 0
+        return max(alone, replicaArenas.reduce(0, +), evaluation.arenaBytes, step.arenaBytes)
     }
     /// Of the replicas' own gradients.
     package var replicaGradientBytes: Int { replicaArenas.count * 4 * layout.elementCount }
     /// Bytes of the replicas' arenas; empty where there is one session.
     private var replicaArenas: [Int] {
         guard request.sizes.training > 0, request.sizes.replicas.count > 1, case .cpu(let threads) = request.target else { return [] }
+        let sizes = request.sizes.ofReplica
         return (0..<request.sizes.replicas.count).map { replica in
-            let sizes = request.sizes.ofReplica(replica)
             let target = ProgramTarget.cpu(threads: request.sizes.replicas.threads(of: replica, all: threads))
             return programs.program(
                 .init(

@@ -1,23 +1,26 @@
 import LorikeetDevices
 import LorikeetGround
 
-/// How many micro-batches of a step the processor computes at once, each by a replica: a session with threads, an arena and gradients of its own, which
-/// shares the frozen weights and the trained parameters.
+/// How many micro-batches of a step the processor computes at once, each by a replica: a session with threads and gradients of its own, which shares the
+/// frozen weights, the trained parameters and the memory of the arena.
 ///
 /// Many threads do one micro-batch badly: every op waits for the slowest of them, and each has too little of a product. Replicas wait for one another
 /// once a step. docs/decisions/0020-replicas.md has the measurements behind the numbers here.
 package struct Replicas: Sendable, Hashable {
     /// 1 computes one micro-batch after the other, on all threads.
     package let count: Int
-    /// Rows that a micro-batch may have. One that holds a single longer sample has more; the first replica computes those.
+    /// The most rows of a micro-batch that a replica computes; one with more is computed on all threads.
     package let rows: Int
 
-    /// Rows of a micro-batch of a single replica: enough for a product's full rate, few enough for the processor's caches and memory.
+    /// Rows of a micro-batch on all threads: enough for a product's full rate, few enough for the processor's caches and memory.
     private static let rowsAlone = 1024
-    /// Rows that all of several replicas compute at once, and the fewest of each.
-    private static let rowsTogether = 2048, leastRows = 256
-    /// Threads of a replica, and samples of a step that there have to be for each, so that their micro-batches are of about one size.
+    /// Rows that all replicas compute at once.
+    private static let rowsTogether = 2048
+    private static let most = 8
+    /// Threads of a replica, and samples of a step that there have to be for each, so that their micro-batches can be of about one size.
     private static let threadsEach = 4, samplesEach = 2
+    /// Rows that replicas compute while all threads compute four in one micro-batch.
+    private static let gain = 5
 
     /// One micro-batch after the other.
     package static let one = Self(count: 1, rows: rowsAlone)
@@ -26,8 +29,8 @@ package struct Replicas: Sendable, Hashable {
 
     /// Those of a training on so many threads.
     package init(threads: Int, samplesPerStep: Int) {
-        count = max(1, min(threads / Self.threadsEach, samplesPerStep / Self.samplesEach))
-        rows = min(Self.rowsAlone, max(Self.leastRows, Self.rowsTogether / count))
+        count = max(1, min(threads / Self.threadsEach, samplesPerStep / Self.samplesEach, Self.most))
+        rows = min(Self.rowsAlone, Self.rowsTogether / count)
     }
 
     /// Threads of a replica.
@@ -35,54 +38,60 @@ package struct Replicas: Sendable, Hashable {
     /// - Parameter all: of all replicas.
     func threads(of replica: Int, all: Int) -> Int { max(1, all * (replica + 1) / count - all * replica / count) }
 
-    /// Rows of the largest micro-batch of a replica.
-    ///
-    /// - Parameter largest: rows of the largest of all.
-    func rows(of replica: Int, largest: Int) -> Int { replica == 0 ? largest : min(largest, rows) }
-
-    /// Which micro-batches each replica computes: a larger one before a smaller one, each where the fewest rows are so far.
+    /// Which micro-batches are computed on all threads, and which by each replica: a larger one before a smaller one, each where the fewest rows are so far.
     ///
     /// - Parameter sizes: rows of the micro-batches.
-    /// - Returns: indices into `sizes`, by replica.
-    package func shares(_ sizes: [Int]) -> [[Int]] {
+    /// - Returns: indices into `sizes`; of the replicas, by replica.
+    package func deal(_ sizes: [Int]) -> (alone: [Int], shares: [[Int]]) {
+        guard count > 1 else { return (Array(sizes.indices), []) }
         var (shares, rows) = ([[Int]](repeating: [], count: count), [Int](repeating: 0, count: count))
-        for index in sizes.indices.sorted(by: { (sizes[$1], $0) < (sizes[$0], $1) }) {
+        for index in sizes.indices.sorted(by: { (sizes[$1], $0) < (sizes[$0], $1) }) where sizes[index] <= self.rows {
             let least = rows.indices.min { (rows[$0], $0) < (rows[$1], $1) } ?? 0
-            let replica = sizes[index] > self.rows ? 0 : least
-            shares[replica].append(index)
-            rows[replica] += sizes[index]
+            shares[least].append(index)
+            rows[least] += sizes[index]
         }
-        return shares
+        return (sizes.indices.filter { sizes[$0] > self.rows }, shares)
+    }
+
+    /// How long micro-batches of these sizes take, in fourths of the time of a row on all threads.
+    package func work(_ sizes: [Int]) -> Int {
+        let (alone, shares) = deal(sizes)
+        let longest = shares.map { $0.reduce(0) { $0 + sizes[$1] } }.max() ?? 0
+        return alone.reduce(0) { $0 + sizes[$1] } * Self.gain + count * longest * 4
     }
 }
 
 extension Session {
-    /// A session for each replica of `sizes.replicas`; none for a single one, and none on a card.
+    /// A session for each replica of `sizes.replicas`; none for a single one, and none on a card. Their arenas are given to them later.
     ///
     /// - Throws: exit 4 when memory cannot be had.
     static func replicas(of model: Model, _ sizes: SessionSizes, _ passes: PassPolicy) throws -> [Session] {
-        let replicas = sizes.replicas
-        guard replicas.count > 1, model.placed == nil, sizes.training > 0 else { return [] }
-        return try (0..<replicas.count).map { replica in
-            let model = try Model(replicaOf: model, threads: replicas.threads(of: replica, all: model.cpu.threads))
-            return try Session(model: model, sizes: sizes.ofReplica(replica), passes: passes)
+        guard sizes.replicas.count > 1, model.placed == nil, sizes.training > 0 else { return [] }
+        return try (0..<sizes.replicas.count).map { replica in
+            let threads = sizes.replicas.threads(of: replica, all: model.cpu.threads)
+            return try Session(model: Model(replicaOf: model, threads: threads), sizes: sizes.ofReplica, passes: passes)
         }
     }
 
-    /// Forward and backward passes of all micro-batches of a step, on all replicas at once: sets `model.adapters.gradients` to the gradient of
+    /// Bytes of the arenas of the replicas.
+    var replicaArenas: [Int] {
+        replicas.map { $0.program(.training, tokens: Self.batchRows($0.sizes.training, $0.backend.target)).arenaBytes }
+    }
+
+    /// Forward and backward passes of all micro-batches of a step, as `sizes.replicas` deals them out: sets `model.adapters.gradients` to the gradient of
     /// sum(weight * -log p) over all of them.
     ///
-    /// The gradients of a replica's micro-batches are added up one after the other, and the replicas' sums in the replicas' order: the same bits for the same
-    /// batches and threads.
+    /// Gradients are added up in this order: those of the micro-batches on all threads, then the sums of the replicas, each over its micro-batches. The same
+    /// micro-batches on the same number of threads have the same bits.
     ///
     /// - Returns: the results of the micro-batches.
     /// - Throws: as `accumulate`.
     package func accumulate(atOnce batches: [TokenBatch]) throws -> [MicroBatchResult] {
-        guard !replicas.isEmpty else { return try batches.enumerated().map { try accumulate($1, zeroFirst: $0 == 0) } }
-        let shares = sizes.replicas.shares(batches.map(\.rows))
+        let (alone, shares) = (replicas.isEmpty ? .one : sizes.replicas).deal(batches.map(\.rows))
         var outcomes = [Result<MicroBatchResult, any Error>?](repeating: nil, count: batches.count)
+        for (place, index) in alone.enumerated() { outcomes[index] = .success(try accumulate(batches[index], zeroFirst: place == 0)) }
         outcomes.withUnsafeMutableBufferPointer { outcomes in
-            model.cpu.parallel(over: replicas.count) { number in
+            model.cpu.parallel(over: shares.count) { number in
                 for (place, index) in shares[number].enumerated() {
                     let outcome = Result { try replicas[number].accumulate(batches[index], zeroFirst: place == 0) }
                     outcomes[index] = outcome
@@ -90,26 +99,30 @@ extension Session {
                 }
             }
         }
-        let failure = outcomes.lazy.compactMap { if case .failure(let error) = $0 { error } else { nil } }.first
-        if let failure { throw failure }
-        addGradients(of: zip(replicas, shares).filter { !$1.isEmpty }.map(\.0))
+        let failures = outcomes.compactMap { if case .failure(let error) = $0 { error } else { nil } }
+        if let failure = failures.first(where: { !($0 is Interrupted) }) ?? failures.first { throw failure }
+        try addGradients(of: zip(replicas, shares).filter { !$1.isEmpty }.map(\.0), zeroFirst: alone.isEmpty)
         return try outcomes.compactMap { try $0?.get() }
     }
 
-    /// Sets the gradients to the sum of those of the replicas.
-    private func addGradients(of replicas: [Session]) {
+    /// Adds the gradients of replicas to this session's.
+    private func addGradients(of replicas: [Session], zeroFirst: Bool) throws {
+        guard !replicas.isEmpty else { return }
+        if zeroFirst { try backend.clearGradients() }
         let sum = model.adapters.floats(.gradients)
         let terms = replicas.map { $0.model.adapters.floats(.gradients) }
         model.cpu.parallelRanges(over: sum.count, grain: 1024) { range, _ in
-            for index in range { sum[index] = terms.reduce(0) { $0 + $1[index] } }
+            for index in range { sum[index] = terms.reduce(sum[index]) { $0 + $1[index] } }
         }
     }
 }
 
 extension SessionSizes {
     /// Those of a replica's session, which trains alone.
-    func ofReplica(_ replica: Int) -> SessionSizes {
-        let rows = replicas.rows(of: replica, largest: training)
+    var ofReplica: SessionSizes {
+        let rows = min(training, replicas.rows)
         return SessionSizes(training: rows, evaluation: 1, headChunk: min(headChunk, Session.roundedUp(rows)))
     }
+    /// Whether some micro-batches are computed on all threads.
+    var trainsAlone: Bool { training > 0 && (replicas.count == 1 || training > replicas.rows) }
 }

@@ -20,7 +20,7 @@ package struct SessionSizes: Sendable, Hashable {
     }
 }
 
-/// Runs a model's programs: training, evaluation and decoding share one arena.
+/// Runs a model's programs: training, evaluation and decoding share one arena, which replicas divide while they train.
 ///
 /// Programs are made for token counts that are multiples of `granularity` and are kept. The arena is sized for the largest at the start, and
 /// grows where a larger program is run.
@@ -70,14 +70,21 @@ package final class Session {
         backend = try model.placed.map { try DeviceBackend(model: model, on: $0) } ?? CPUBackend(model: model, clock: clock)
         replicas = try Self.replicas(of: model, sizes, passes)
         try pushAdapters()
-        var bytes = Schedule.alignment
-        if sizes.training > 0, replicas.isEmpty {
+        let parts = replicaArenas
+        var bytes = max(Schedule.alignment, parts.reduce(0, +))
+        if sizes.trainsAlone {
             let training = program(.training, tokens: Self.batchRows(sizes.training, backend.target))
             bytes = max(bytes, training.arenaBytes)
             try backend.reserveParked(training.parkedBytes)
         }
         bytes = max(bytes, program(.evaluation, tokens: Self.batchRows(sizes.evaluation, backend.target)).arenaBytes)
         try backend.reserve(bytes)
+        guard let arena = (backend as? CPUBackend)?.arena else { return }
+        var offset = 0
+        for (replica, bytes) in zip(replicas, parts) {
+            (replica.backend as? CPUBackend)?.arena = Buffer(part: arena, at: offset, bytes: bytes)
+            offset += bytes
+        }
     }
 
     package convenience init(model: Model, maximumTokens: Int, passes: PassPolicy = .norms) throws {

@@ -83,7 +83,7 @@ final class CPUBackend: SessionBackend {
     private let model: Model
     private let clock: any Clock
     var interruption: (@Sendable () -> Bool)?
-    private var arena: Buffer
+    var arena: Buffer
     /// By name, one a layer, shared by all decoding programs of the same slots and positions.
     private var caches: [String: Buffer] = [:]
     private var cacheKey: ProgramPurpose?

@@ -1,5 +1,6 @@
 import LorikeetDevices
 import LorikeetGround
+import Synchronization
 import Testing
 
 @testable import LorikeetEngine
@@ -10,8 +11,8 @@ struct ReplicaTests {
         arguments: [
             // Too few threads, or too few samples in a step.
             (1, 16, 1, 1024), (2, 16, 1, 1024), (4, 16, 1, 1024), (7, 16, 1, 1024), (64, 3, 1, 1024), (16, 1, 1, 1024),
-            // 2,048 rows together, at least 256 and at most 1,024 each.
-            (8, 16, 2, 1024), (12, 16, 3, 682), (16, 16, 4, 512), (16, 8, 4, 512), (16, 5, 2, 1024), (64, 64, 16, 256),
+            // At most 2,048 rows together and 1,024 each, and at most eight.
+            (8, 16, 2, 1024), (12, 16, 3, 682), (16, 16, 4, 512), (16, 8, 4, 512), (16, 5, 2, 1024), (64, 64, 8, 256),
         ])
     func `their number follows from threads and samples`(threads: Int, samples: Int, count: Int, rows: Int) {
         #expect(Replicas(threads: threads, samplesPerStep: samples) == Replicas(count: count, rows: rows))
@@ -22,13 +23,20 @@ struct ReplicaTests {
         #expect(threads.allSatisfy { $0 >= 1 } && threads.reduce(0, +) == max(all, count))
     }
 
-    @Test func `shares are even, and what is longer than a micro-batch may be goes to the first`() {
+    @Test func `shares are even, and what has more rows than a replica may have is computed on all threads`() {
         let sizes = [100, 700, 90, 80, 600, 30, 20]
-        let shares = Replicas(count: 3, rows: 512).shares(sizes)
-        #expect(shares.flatMap(\.self).sorted() == Array(sizes.indices))
-        #expect(shares[0] == [1, 4])
-        #expect(shares[1] == [0, 5, 6] && shares[2] == [2, 3])
-        #expect(Replicas(count: 3, rows: 512).shares([]) == [[], [], []])
+        let dealt = Replicas(count: 3, rows: 512).deal(sizes)
+        #expect(dealt.alone == [1, 4] && dealt.shares == [[0], [2, 6], [3, 5]])
+        let empty = Replicas(count: 3, rows: 512).deal([])
+        #expect(empty.alone.isEmpty && empty.shares == [[], [], []])
+        let one = Replicas.one.deal(sizes)
+        #expect(one.alone == Array(sizes.indices) && one.shares.isEmpty)
+    }
+
+    @Test func `rows of replicas count four fifths of those on all threads, by the longest share`() {
+        #expect(Replicas.one.work([10, 2000]) == 5 * 2010)
+        #expect(Replicas(count: 2, rows: 15).work([10, 20, 12]) == 5 * 20 + 2 * 12 * 4)
+        #expect(Replicas(count: 2, rows: 15).work([]) == 0)
     }
 
     private static func batches() -> [TokenBatch] {
@@ -77,15 +85,17 @@ struct ReplicaTests {
         #expect(Array(model.adapters.floats(.gradients)) == few && few != first)
     }
 
-    @Test func `their work can be interrupted, and goes on afterwards`() throws {
+    @Test(arguments: [0, 3, 40, 100]) func `their work can be interrupted, and done again with the same bits`(asks: Int) throws {
         let model = try TinyModel.model(threads: 8)
         let session = try Self.session(model, Replicas(count: 2, rows: 40))
-        let before = Array(model.adapters.floats(.values))
-        session.interruption = { true }
+        _ = try session.accumulate(atOnce: Self.batches())
+        let calm = Array(model.adapters.floats(.gradients))
+        let asked = Atomic<Int>(0)
+        session.interruption = { asked.add(1, ordering: .relaxed).oldValue >= asks }
         #expect(throws: Interrupted.self) { try session.accumulate(atOnce: Self.batches()) }
         session.interruption = nil
         #expect(try session.accumulate(atOnce: Self.batches()).count == 5)
-        #expect(Array(model.adapters.floats(.values)) == before)
+        #expect(Array(model.adapters.floats(.gradients)) == calm)
     }
 
     @Test func `a token that does not exist is refused by any of them`() throws {
@@ -93,17 +103,31 @@ struct ReplicaTests {
         var batches = Self.batches()
         batches[3].append([99], weight: 1, dropoutKeys: [0])
         #expect(throws: LorikeetError.self) { try session.accumulate(atOnce: batches) }
+        // Also where another one is interrupted.
+        let asked = Atomic<Int>(0)
+        session.interruption = { asked.add(1, ordering: .relaxed).oldValue >= 4 }
+        #expect(throws: LorikeetError.self) { try session.accumulate(atOnce: [batches[3], batches[2]]) }
     }
 
-    @Test(arguments: [2, 3, 4]) func `a plan has their arenas and gradients`(count: Int) throws {
+    @Test(arguments: [(2, 96), (3, 96), (4, 40)]) func `they divide the arena that a plan has`(count: Int, largest: Int) throws {
         let model = try TinyModel.model(threads: 8)
-        let sizes = SessionSizes(training: 96, evaluation: 32, replicas: Replicas(count: count, rows: 40))
+        let sizes = SessionSizes(training: largest, evaluation: 32, replicas: Replicas(count: count, rows: 40))
         let session = try Session(model: model, sizes: sizes)
         let lora = LoRASettings(r: 3, alpha: 6, targetModules: ["q_proj", "v_proj"])
         let plan = try Session.plan(model.configuration, ProgramRequest(storage: .f32, lora: lora, sizes: sizes, target: .cpu(threads: 8))) { _ in nil }
-        let arenas = session.replicas.enumerated().map { $1.program(.training, tokens: $0 == 0 ? 96 : 64).arenaBytes }
-        #expect(arenas[0] > arenas[1])
-        #expect(plan.arenaBytes == arenas.reduce(0, +) + max(plan.evaluation.arenaBytes, plan.step.arenaBytes))
+        let parts = session.replicas.map { $0.program(.training, tokens: 64).arenaBytes }
+        let alone = largest > 40 ? session.program(.training, tokens: largest).arenaBytes : 0
+        #expect(plan.arenaBytes == max(alone, parts.reduce(0, +), plan.evaluation.arenaBytes, plan.step.arenaBytes))
         #expect(plan.replicaGradientBytes == count * 4 * model.adapters.elementCount)
+        _ = try session.accumulate(atOnce: Self.batches().filter { $0.rows <= largest })
+        let whole = try #require((session.backend as? CPUBackend)?.arena)
+        #expect(whole.byteCount <= plan.arenaBytes)
+        var end = whole.base
+        for (replica, bytes) in zip(session.replicas, parts) {
+            let part = try #require((replica.backend as? CPUBackend)?.arena)
+            #expect(part.base >= end && part.byteCount == bytes)
+            end = part.base + bytes
+        }
+        #expect(end <= whole.base + whole.byteCount)
     }
 }
