@@ -5,6 +5,9 @@ import PackageDescription
 /// The hot room may use AVX2 and FMA (x86-64-v3); the command line checks the processor before it is entered.
 let vectorised: [SwiftSetting] = [.unsafeFlags(["-Xcc", "-march=x86-64-v3"])]
 
+/// Tests that compute little themselves are not optimised: that halves the time to compile them.
+let plain: [SwiftSetting] = [.unsafeFlags(["-Onone"])]
+
 /// A room: folder `Sources/NAME`, module `LorikeetNAME`, tests in `Tests/NAMETests`.
 func room(_ name: String, _ rooms: [String] = [], outside: [Target.Dependency] = [], swift: [SwiftSetting] = []) -> Target {
     .target(
@@ -12,10 +15,12 @@ func room(_ name: String, _ rooms: [String] = [], outside: [Target.Dependency] =
         path: "Sources/\(name)", swiftSettings: swift)
 }
 
-func tests(_ name: String, _ rooms: [String], with more: [Target.Dependency] = [], resources: [Resource] = []) -> Target {
+func tests(
+    _ name: String, _ rooms: [String], with more: [Target.Dependency] = [], resources: [Resource] = [], swift: [SwiftSetting] = plain
+) -> Target {
     .testTarget(
         name: "\(name)Tests", dependencies: rooms.map { .target(name: "Lorikeet\($0)") } + ["FailingFiles"] + more,
-        path: "Tests/\(name)Tests", resources: resources)
+        path: "Tests/\(name)Tests", resources: resources, swiftSettings: swift)
 }
 
 let below: (String) -> [String] = { name in
@@ -84,11 +89,12 @@ let package = Package(
                 + below("").map { .target(name: "Lorikeet\($0)") },
             path: "Sources/CLI"),
 
-        tests("Ground", ["Ground"]),
+        // Its tests make and compare long inputs byte by byte.
+        tests("Ground", ["Ground"], swift: []),
         tests("JSON", ["Ground", "JSON"]),
         .testTarget(
             name: "HubTests", dependencies: ["HubServer", "FailingFiles"] + ["Ground", "JSON", "Hub"].map { .target(name: "Lorikeet\($0)") },
-            path: "Tests/HubTests"),
+            path: "Tests/HubTests", swiftSettings: plain),
         .testTarget(
             name: "DevicesTests", dependencies: ["StubCard", "CCompression", "COpenBLAS", .target(name: "LorikeetGround"), .target(name: "LorikeetDevices")],
             path: "Tests/DevicesTests"),
@@ -97,7 +103,8 @@ let package = Package(
         tests("Reporting", ["Ground", "JSON", "Reporting"]),
         tests("Recipe", ["Ground", "JSON", "Recipe"]),
         tests("Datasets", ["Ground", "JSON", "Devices", "ModelFiles", "Tokenizers", "Recipe", "Datasets"], with: ["MemoryFiles"]),
-        tests("Engine", ["Ground", "JSON", "Devices", "ModelFiles", "Engine"], resources: [.copy("Fixtures")]),
+        // Its references are loops in double precision.
+        tests("Engine", ["Ground", "JSON", "Devices", "ModelFiles", "Engine"], resources: [.copy("Fixtures")], swift: []),
         tests("Training", below(""), with: ["SimulatedTraining"]),
         tests("Delivery", below("")),
         .testTarget(
@@ -129,10 +136,10 @@ let package = Package(
             name: "LorikeetTests",
             dependencies: ["Lorikeet", "EmulatedDevice", "FailingFiles", "HubServer", "SimulatedTraining", "StubCard"]
                 + below("").map { .target(name: "Lorikeet\($0)") },
-            path: "Tests/LorikeetTests"),
+            path: "Tests/LorikeetTests", swiftSettings: plain),
         .testTarget(
             name: "CLITests", dependencies: ["CLI", "HubServer", "StubCard", .target(name: "LorikeetGround"), .target(name: "LorikeetJSON")],
-            path: "Tests/CLITests"),
+            path: "Tests/CLITests", swiftSettings: plain),
         tests("Layout", ["Ground"]),
     ],
     swiftLanguageModes: [.v6],

@@ -98,12 +98,17 @@ package final class EmulatedDevice: Accelerator {
             // Structs are padded to their alignment: the copy has room to spare.
             var padded = [UInt8]($0)
             padded += Array(repeating: 0, count: 16)
-            return emulator_run(launch.kernel, launch.element.rawValue, grid, UInt32(launch.threads), padded, launch.arguments.bytes.count)
+            return emulator_run(
+                launch.kernel, launch.element.rawValue, grid, UInt32(launch.threads), launch.sharedBytes, padded, launch.arguments.bytes.count)
         }
         guard status == 0 else {
-            throw LorikeetError.machine(
-                status == 1
-                    ? "no kernel \(launch.kernel) of \(launch.element)" : "\(launch.kernel) takes other arguments than \(launch.arguments.bytes.count) bytes")
+            let what =
+                switch status {
+                case 1: "no kernel \(launch.kernel) of \(launch.element)"
+                case 2: "\(launch.kernel) takes other arguments than \(launch.arguments.bytes.count) bytes"
+                default: "\(launch.kernel) wrote to shared memory and asked for none"
+                }
+            throw LorikeetError.machine(what)
         }
     }
 

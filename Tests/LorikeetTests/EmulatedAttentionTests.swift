@@ -1,6 +1,7 @@
 import EmulatedDevice
 import Glibc
 import LorikeetDevices
+import LorikeetGround
 import Testing
 
 /// The tensor-core attention against the plain one, both from their own sources: odd lengths, groups, segments, windows, soft caps.
@@ -29,6 +30,31 @@ struct EmulatedAttentionTests {
         Case(size: 256, heads: 2, keyHeads: 2, rows: 131, starts: [0, 100], window: 40),
         Case(size: 256, heads: 2, keyHeads: 1, rows: 70, starts: [0, 33], cap: 3),
     ]
+
+    /// All that the emulated card has: enough for each kernel.
+    private static let mostShared = 256 << 10
+
+    @Test func `a kernel that writes to shared memory without asking for any is an error`() throws {
+        let device = EmulatedDevice()
+        let buffer = try device.allocate(bytes: 1 << 16)
+        defer { device.free(buffer) }
+        try device.zero(buffer, bytes: 1 << 16)
+        var arguments = KernelArguments()
+        for _ in 0..<9 { arguments.add(buffer) }
+        // One row, one head of 64, no window.
+        for number in [1, 1, 1, 64, 0] { arguments.add(Int32(number)) }
+        arguments.add(Float(1))
+        arguments.add(Float(0))
+        func run(_ bytes: Int) throws {
+            try device.launch(
+                KernelLaunch("attention", "attention_forward_64", .f16, grid: (1, 1, 1), threads: 128, sharedBytes: bytes, arguments: arguments))
+        }
+        try run(Self.mostShared)
+        let error = #expect(throws: LorikeetError.self) { try run(0) }
+        #expect(error?.what.contains("attention_forward_64 wrote to shared memory and asked for none") == true)
+        // And one that asks runs as before.
+        try run(Self.mostShared)
+    }
 
     static let windows = [64, 128, 256].map { Case(size: $0, heads: 2, keyHeads: 1, rows: 330, starts: [0], window: 24, broken: 200) }
 
@@ -124,7 +150,8 @@ struct EmulatedAttentionTests {
                         ("attention_any", "attention_backward_kv_any", quads, shape.keyHeads, 128),
                     ]
             for (source, kernel, x, y, threads) in kernels {
-                try device.launch(KernelLaunch(source, kernel, element, grid: (x, y, 1), threads: threads, arguments: arguments))
+                try device.launch(
+                    KernelLaunch(source, kernel, element, grid: (x, y, 1), threads: threads, sharedBytes: Self.mostShared, arguments: arguments))
             }
             if !tuned {
                 var arguments = KernelArguments()

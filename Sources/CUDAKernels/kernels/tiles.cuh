@@ -165,14 +165,7 @@ template <int N> DEVICE void multiply_shared(float (*c)[4], Operand a, Operand b
 }
 template <int N, bool down = true> DEVICE void multiply_registers(float (*c)[4], const u32 *a, Operand b, bool adding) {
     float rows[32];
-    for (int h = 0; h < 2; h++)
-        for (int k = 0; k < 16; k++) {
-            // Lane 4 g + t holds columns 2 t and the next of row g: a[0], of row g + 8: a[1]; columns 8 further: a[2], a[3].
-            const u32 words[4] = {a[0], a[1], a[2], a[3]};
-            u32 word[4];
-            for (int i = 0; i < 4; i++) word[i] = float_to_bits(shuffle(bits_to_float(words[i]), threadIdx.x % 32 / 4 * 4 + k % 8 / 2));
-            rows[16 * h + k] = k % 2 ? unpack_high<element>(word[k / 8 * 2 + h]) : unpack_low<element>(word[k / 8 * 2 + h]);
-        }
+    emulated_rows<element>(rows, a);
     emulated_products<N>(c, rows, b, adding);
 }
 DEVICE void products_begin() {}
