@@ -56,7 +56,7 @@ package struct Planner {
         let merged = Int64(program.parameters) * Int64(model.mergedElementBytes)
         var plan = Plan(
             choices: .init(storage: model.storage, threads: machine.threads, tokensPerBatch: Self.tokensPerBatch, sizes: sizes, passes: request.passes),
-            trainingMemory: processMemory(replicas) + [
+            trainingMemory: processMemory() + [
                 .init("weights (\(model.storage.rawValue))", Int64(program.weightBytes)),
                 .init("adapters, gradients, optimiser", Int64(program.adapterBytes + program.replicaGradientBytes)), .init("arena", Int64(program.arenaBytes)),
             ],
@@ -78,11 +78,8 @@ package struct Planner {
     }
 
     /// Host memory of the process itself, before a model is loaded.
-    ///
-    /// - Parameter replicas: which have threads of their own beside those that evaluate and test.
-    func processMemory(_ replicas: Replicas = .one) -> [Plan.Part] {
-        let threads = machine.threads + (replicas.count > 1 ? max(0, machine.threads - replicas.count) : 0)
-        return [.init("program, tokenizer, data", machine.residentBytes), .init("BLAS", Int64(threads) * Self.blasBytesPerThread)]
+    func processMemory() -> [Plan.Part] {
+        [.init("program, tokenizer, data", machine.residentBytes), .init("BLAS", Int64(machine.threads) * Self.blasBytesPerThread)]
     }
 
     /// - Parameter merged: bytes of the merged model; 0 where none is written.
