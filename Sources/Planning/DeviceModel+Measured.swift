@@ -65,7 +65,7 @@ extension DeviceModel {
         let worked = (0..<cpu.threads).map { seconds($0, done) }
         let busiest = worked.map { $0.reduce(0, +) }.max() ?? 0
         let best = worked.compactMap { $0.min() }.max() ?? 1
-        let threads = min(max(min(cpu.threads, Machine.coreCount()), threadsOfMemory.lowerBound), threadsOfMemory.upperBound)
+        let threads = min(max(min(cpu.threads, Machine.allProcessors()), threadsOfMemory.lowerBound), threadsOfMemory.upperBound)
         let model = DeviceModel(
             processorFlops: reached * 2 * Double(m * n * k) / best, bytesPerSecond: bytesOfThread * Double(threads))
         return (model, max(1, elapsed / max(1e-9, busiest)))

@@ -43,6 +43,9 @@ package final class CPU: Sendable {
     /// - Throws: `Interrupted` where `interruption` says so.
     package func requireGoing() throws { if interruption?() == true { throw Interrupted() } }
 
+    /// Workers of their own for a part of the work that runs beside others, whose threads together are not more than this one's.
+    package func part(threads: Int) -> CPU { CPU(threads: threads, cutsAnywhere: cutsAnywhere) }
+
     deinit { lorikeet_pool_destroy(OpaquePointer(bitPattern: pool)) }
 
     /// Runs `body` for each index; contiguous ranges go to workers.

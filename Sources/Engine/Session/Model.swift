@@ -68,7 +68,7 @@ package final class Model {
     init(replicaOf model: Model, threads: Int) throws {
         (configuration, family, storage) = (model.configuration, model.family, model.storage)
         (weights, placed, adapterEnabled) = (model.weights, model.placed, model.adapterEnabled)
-        cpu = CPU(threads: threads)
+        cpu = model.cpu.part(threads: threads)
         adapters = try TrainedSet(replicaOf: model.adapters)
     }
 
