@@ -37,9 +37,9 @@ extension Plan {
             let passes = kept["recompute"]?.string.flatMap({ PassPolicy(rawValue: $0) }), threads > 0, threads <= 4096, tokens > 0
         else { return nil }
         let evaluationTokens = kept["evaluation_tokens_per_batch"]?.int ?? tokens
-        // A session is made for these sizes before anything checks them again.
-        let (replicas, rows) = (kept["replicas"]?.int ?? 1, kept["replica_rows"]?.int ?? Replicas.one.rows)
-        guard [training, evaluation, chunk, evaluationTokens, rows].allSatisfy({ (1...1_000_000_000).contains($0) }), (1...1024).contains(replicas)
+        // A session is made for these sizes before anything checks them again. A file of a run without replicas has neither of the last two.
+        guard let replicas = kept["replicas"].map(\.int) ?? 1, let rows = kept["replica_rows"].map(\.int) ?? Replicas.one.rows,
+            [training, evaluation, chunk, evaluationTokens, rows].allSatisfy({ (1...1_000_000_000).contains($0) }), (1...1024).contains(replicas)
         else { return nil }
         var choices = Choices(
             storage: storage, threads: threads, tokensPerBatch: tokens,

@@ -13,6 +13,8 @@ package struct TokenizerRules: Sendable, Equatable {
     package var alphabet: Alphabet
     /// A word that is a token is taken whole without looking at merges (Llama 3).
     package var ignoresMerges = false
+    /// Of a pair that is listed twice the last merge counts, as in the library tokenizers; else the first, as in llama.cpp.
+    package var lastMergeCounts = false
     /// Runs of unknown symbols become one unknown token.
     package var fusesUnknown = false
     /// Bytes without a token are `<0xNN>` tokens.

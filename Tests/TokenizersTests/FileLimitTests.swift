@@ -49,9 +49,22 @@ struct FileLimitTests {
         #expect(error?.description.contains("has a replacement of 257 bytes") == true)
     }
 
+    /// Ids of the library tokenizers 0.23.3.
+    @Test func `of a merge that is listed twice the last one counts`() throws {
+        func ids(_ merges: [String]) throws -> [Int32] {
+            let model: JSON = ["type": "BPE", "vocab": ["a": 0, "b": 1, "c": 2, "ab": 3, "bc": 4], "merges": .array(merges.map { .string($0) })]
+            let bytes: JSON = ["type": "ByteLevel", "add_prefix_space": false, "use_regex": true]
+            let file: JSON = ["model": model, "pre_tokenizer": bytes, "decoder": ["type": "ByteLevel"]]
+            return try Tokenizer(json: file, source: "tokenizer.json", settings: nil).encode("abc")
+        }
+        #expect(try ids(["a b", "b c"]) == [3, 2])
+        #expect(try ids(["a b", "b c", "a b"]) == [0, 4])
+    }
+
     @Test func `a token's number does not decide how long the tables are`() {
         #expect(failure(file(vocabulary: ["a": 0, "b": 4_000_000])).contains("the token “b” has no usable id"))
         #expect(failure(file(vocabulary: ["a": 0, "b": 60_000])) == "no error")
+        #expect(failure(file(vocabulary: ["a": 0, "b": 7, "c": 7])).contains("the tokens “b” and “c” have the same id 7"))
         let core = #expect(throws: LorikeetError.self) {
             try TokenizerCore(
                 texts: ["a"], added: [AddedToken(id: 4_000_000, text: "b", isSpecial: true)],

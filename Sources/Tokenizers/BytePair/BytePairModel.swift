@@ -124,7 +124,7 @@ final class BytePairModel: Sendable {
                 if !isWritten { continue }
                 throw LorikeetError.input("merge \(rank) (“\(pair.0)”, “\(pair.1)”) names a token that is not in the vocabulary", at: source)
             }
-            table.insert(left: first, right: second, rank: rank, merged: merged)
+            table.insert(left: first, right: second, rank: rank, merged: merged, replaces: rules.lastMergeCounts)
         }
         return table
     }

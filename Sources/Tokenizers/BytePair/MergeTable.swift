@@ -23,12 +23,17 @@ struct MergeTable: Sendable {
         shift = 64 - bits
     }
 
-    /// Adds a merge; the first of two equal pairs wins, as the lower rank.
-    mutating func insert(left: Int, right: Int, rank: Int, merged: Int) {
+    /// Adds a merge.
+    ///
+    /// - Parameter replaces: whether it counts in place of an earlier one of the same pair, which counts else.
+    mutating func insert(left: Int, right: Int, rank: Int, merged: Int, replaces: Bool = false) {
         let key = Self.key(UInt32(truncatingIfNeeded: left), UInt32(truncatingIfNeeded: right))
         var slot = Self.slot(of: key, shift)
         while slots[slot].key != Self.empty {
-            if slots[slot].key == key { return }
+            if slots[slot].key == key {
+                guard replaces else { return }
+                break
+            }
             slot = (slot + 1) & (slots.count - 1)
         }
         slots[slot] = Slot(key: key, rank: UInt32(truncatingIfNeeded: rank), merged: UInt32(truncatingIfNeeded: merged))

@@ -95,11 +95,17 @@ struct TokenizerFile {
         var ids: [[UInt8]: Int32] = [:]
         ids.reserveCapacity(vocabulary.entries.count)
         let most = TokenizerCore.mostIDs(tokens: vocabulary.entries.count)
+        var isTaken: [Bool] = []
         for (text, value) in vocabulary.entries {
             guard let id = value.int, id >= 0, id < most else {
                 throw broken("the token “\(text)” has no usable id")
             }
-            while texts.count <= id { texts.append("") }
+            while texts.count <= id {
+                texts.append("")
+                isTaken.append(false)
+            }
+            guard !isTaken[id] else { throw broken("the tokens “\(texts[id])” and “\(text)” have the same id \(id)") }
+            isTaken[id] = true
             texts[id] = text
             ids[Array(text.utf8)] = Int32(id)
         }
@@ -112,6 +118,7 @@ struct TokenizerFile {
             throw unsupported("“dropout” of the model (tokens chosen at random)")
         }
         var rules = TokenizerRules(alphabet)
+        rules.lastMergeCounts = true
         rules.ignoresMerges = model?["ignore_merges"]?.bool ?? false
         rules.fusesUnknown = model?["fuse_unk"]?.bool ?? false
         rules.fallsBackToBytes = model?["byte_fallback"]?.bool ?? false
