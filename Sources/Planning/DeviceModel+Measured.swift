@@ -9,7 +9,8 @@ extension DeviceModel {
     private static let (products, rounds) = (16, 4)
     /// Where nothing disturbs, the median of a thread's products takes at most so many times as long as the fastest.
     private static let calm = 1.1
-    /// Bytes a second that a thread reads and writes between products, caches included, by steps on two threads and on 16; and the threads that add to it.
+    /// Bytes a second that a thread reads and writes between products, caches included, fitted to steps on two threads and on 16; and the fewest and the most
+    /// threads that are counted.
     private static let (bytesOfThread, threadsOfMemory) = (4e9, 2...16)
     /// The share of the fastest product's rate that products of a training step reach: 0.92 and 0.93 in the forward and in the backward pass of steps of 64 to
     /// 512 rows of SmolLM2.

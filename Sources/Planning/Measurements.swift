@@ -17,7 +17,8 @@ package struct Measurements: Sendable, Equatable {
 
         package init(device: String, model: String) { (self.device, self.model) = (device, model) }
 
-        /// Of more than two threads, ratios to seconds that took memory's rate for that of two are not those of today: their subject had another name.
+        /// A processor with more than two threads had another name in versions that priced memory at the rate of two threads: ratios that were measured against
+        /// those predictions do not fit today's and are not found.
         ///
         /// - Parameter card: nil for the processor.
         package init(_ configuration: ModelConfiguration, _ storage: BaseStorage, card: AcceleratorProperties?, _ element: DeviceElement, _ cpu: CPU) {

@@ -25,7 +25,7 @@ package struct Planner {
     /// Tokens of samples that are compared at a time on the processor: enough that expanding the weights costs little beside them.
     package static let comparedTokens = 256
     /// Bytes that a thread takes from its first product on: packed blocks of products (1 to 3 MiB, in OpenBLAS's buffer and its own, by kernels and
-    /// rows), its stack and the allocator's pages. Measured: 1 MiB a thread of 16, and no more than 12 of both of two.
+    /// rows), its stack and the allocator's pages. Measured: about 1 MiB a thread with 16 threads, and at most 12 MiB together with two.
     static let blasBytesPerThread: Int64 = 6 << 20
 
     package init(model: PlannedModel, data: PlannedData, intervals: PlannedIntervals, answers: PlannedAnswers, machine: PlannedMachine) {

@@ -16,10 +16,11 @@ package struct Replicas: Sendable, Hashable {
     private static let rowsAlone = 1024
     /// Rows that all replicas compute at once.
     private static let rowsTogether = 2048
+    /// The most replicas: with more, each would have too few rows of a step.
     private static let most = 8
     /// Threads of a replica, and samples of a step that there have to be for each, so that their micro-batches can be of about one size.
     private static let threadsEach = 4, samplesEach = 2
-    /// Rows that replicas compute while all threads compute four in one micro-batch.
+    /// How many rows replicas compute in the time in which all threads compute four rows of one micro-batch.
     private static let gain = 5
 
     /// One micro-batch after the other.
@@ -53,7 +54,8 @@ package struct Replicas: Sendable, Hashable {
         return (sizes.indices.filter { sizes[$0] > self.rows }, shares)
     }
 
-    /// How long micro-batches of these sizes take, in fourths of the time of a row on all threads.
+    /// How long micro-batches of these sizes take, in fifths of the time of a row on all threads: a row of a replica takes four of them, and every replica waits
+    /// for the one with the most rows.
     package func work(_ sizes: [Int]) -> Int {
         let (alone, shares) = deal(sizes)
         let longest = shares.map { $0.reduce(0) { $0 + sizes[$1] } }.max() ?? 0
